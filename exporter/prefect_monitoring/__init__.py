@@ -1,0 +1,3 @@
+"""Prometheus metrics you can trust for Prefect 3."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,5 @@
+import sys
+
+from prefect_monitoring.cli import main
+
+sys.exit(main())

@@ -1,0 +1,106 @@
+"""The command line. Exit code 2: something is to be mended first, and the message says what."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from prefect_monitoring import __version__
+from prefect_monitoring.settings import CONFIG_ENV, Settings, SettingsError, env_name, flag_name, load_settings
+
+FAULT: Final = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = make_parser().parse_args(arguments)
+    return int(options.run(options))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="prefect-monitoring",
+        description="Prometheus metrics you can trust for Prefect 3. How to reach Prefect is up to Prefect's own"
+        " settings: PREFECT_API_URL, PREFECT_API_KEY, profiles, ….",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="poll the Prefect API and serve /metrics")
+    serve.set_defaults(run=_serve)
+    check = commands.add_parser("check", help="check settings, API and ledger; print every fault at once")
+    check.set_defaults(run=_check)
+    for command in (serve, check):
+        _add_options(command)
+    demo = commands.add_parser("demo", help="a real Prefect server, example flows and the exporter, until Ctrl-C")
+    demo.add_argument(
+        "--directory", type=Path, default=Path(".demo"), help="where the demo keeps its data (%(default)s)"
+    )
+    demo.add_argument("--prefect-port", type=int, default=4200, help="port of the Prefect server; 0 for a free one")
+    demo.add_argument("--listen", default="127.0.0.1:9877", help="address of the exporter (%(default)s)")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _add_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"YAML file of options (environment: {CONFIG_ENV})"
+    )
+    for name, field in Settings.model_fields.items():
+        text = (field.description or "").replace("%", "%%")
+        command.add_argument(
+            flag_name(name), dest=name, metavar="VALUE", help=f"{text} (environment: {env_name(name)})"
+        )
+
+
+def _load(options: argparse.Namespace) -> Settings:
+    flags = {name: getattr(options, name) for name in Settings.model_fields if getattr(options, name) is not None}
+    from_environment = os.environ.get(CONFIG_ENV)
+    config = options.config or (Path(from_environment) if from_environment else None)
+    return load_settings(flags, os.environ, config)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    try:
+        settings = _load(options)
+    except SettingsError as fault:
+        return _refuse(str(fault))
+    # Prefect takes a second to import: --help and a wrong option need not wait for it.
+    from prefect_monitoring.ledger_file import LedgerError
+    from prefect_monitoring.logs import set_up_logging
+    from prefect_monitoring.prefect_http import NoApiUrlError
+    from prefect_monitoring.serve import ListenError, serve
+
+    set_up_logging(settings)
+    try:
+        asyncio.run(serve(settings))
+    except (NoApiUrlError, LedgerError, ListenError) as fault:
+        return _refuse(str(fault))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from prefect_monitoring.check import Finding, check, check_without_settings
+
+    try:
+        findings = asyncio.run(check(_load(options)))
+    except SettingsError as fault:
+        wrong = [Finding(ok=False, text=f"settings: {line}") for line in str(fault).splitlines()]
+        findings = wrong + asyncio.run(check_without_settings())
+    for finding in findings:
+        sys.stdout.write(f"{'ok   ' if finding.ok else 'FAULT'}  {finding.text}\n")
+    return 0 if all(finding.ok for finding in findings) else FAULT
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from prefect_monitoring.demo import DemoOptions, run_demo
+
+    return run_demo(DemoOptions(options.directory, options.prefect_port, options.listen))
+
+
+def _refuse(message: str) -> int:
+    sys.stderr.write("".join(f"prefect-monitoring: {line}\n" for line in message.splitlines()))
+    return FAULT

@@ -1,0 +1,254 @@
+"""The fold: what is known, what was read, what follows from it. Pure: no clock, no I/O.
+
+Order, duplication and restarts do not matter: a terminal state is counted once by (run id, state id), and what is
+counted per run (result, duration in the long memory) is the difference to what the ledger knew of that run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Final
+
+from prefect_monitoring.records import BAD_TYPES, FlowRun, Pair, State
+
+HOUR: Final = 3600
+
+OUTCOMES: Final = "prefect_flow_run_outcomes_total"
+FAILURES: Final = "prefect_flow_run_failures_total"
+RETRIES: Final = "prefect_flow_run_retries_total"
+DURATION: Final = "prefect_flow_run_duration_seconds"
+START_DELAY: Final = "prefect_flow_run_start_delay_seconds"
+
+COUNTERS: Final = (OUTCOMES, FAILURES, RETRIES)
+HISTOGRAMS: Final = (DURATION, START_DELAY)
+ZERO_BORN_STATES: Final = ("completed", "failed", "crashed")
+
+
+class Result(StrEnum):
+    """How a run counts in ratios: by its last state. A cancelled run is a person's decision, neither good nor bad."""
+
+    GOOD = "good"
+    BAD = "bad"
+    NEITHER = "neither"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SeriesKey:
+    """A series that the ledger keeps: metric, pair, and the value of its one further label ("" for none)."""
+
+    metric: str
+    pair: Pair
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRun:
+    """What the ledger remembers of a run. `pair` is None for a run that the filters exclude."""
+
+    run_id: str
+    pair: Pair | None
+    state_id: str
+    state_type: str
+    state_at: float
+    attempts: int
+    start_counted: bool
+    ended_at: float | None = None
+    duration: float | None = None
+    name: str = ""
+    cause: str = ""
+
+    @property
+    def result(self) -> Result | None:
+        """None while the run is not over, a pending retry included."""
+        if self.ended_at is None:
+            return None
+        if self.state_type == "COMPLETED":
+            return Result.GOOD
+        return Result.BAD if self.state_type in BAD_TYPES else Result.NEITHER
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A run as read now, its state history where that was needed, and its pair (None when excluded)."""
+
+    run: FlowRun
+    pair: Pair | None
+    history: tuple[State, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The ledger's view of the runs in a batch. States entered before `horizon` are history, not news."""
+
+    runs: Mapping[str, KnownRun]
+    counted: frozenset[tuple[str, str]]
+    horizon: float
+
+
+@dataclass(slots=True)
+class Tally:
+    """Additions to one hour of one pair in the long memory; negative where a run's last state changed."""
+
+    good: int = 0
+    bad: int = 0
+    timed: int = 0
+    seconds: float = 0.0
+
+    def add(self, run: KnownRun, sign: int) -> None:
+        self.good += sign * (run.result is Result.GOOD)
+        self.bad += sign * (run.result is Result.BAD)
+        if run.result is Result.GOOD and run.duration is not None:
+            self.timed += sign
+            self.seconds += sign * run.duration
+
+
+@dataclass(slots=True)
+class Changes:
+    """Everything that one batch changes; the ledger applies it in one transaction."""
+
+    runs: dict[str, KnownRun] = field(default_factory=dict)
+    counted: set[tuple[str, str]] = field(default_factory=set)
+    increments: Counter[SeriesKey] = field(default_factory=Counter)
+    observations: defaultdict[SeriesKey, list[float]] = field(default_factory=lambda: defaultdict(list))
+    tallies: defaultdict[tuple[Pair, int], Tally] = field(default_factory=lambda: defaultdict(Tally))
+    last_outcomes: dict[tuple[Pair, str], float] = field(default_factory=dict)
+    born: set[SeriesKey] = field(default_factory=set)
+
+
+def needs_history(run: FlowRun, known: KnownRun | None) -> bool:
+    """Whether terminal states may hide behind the run's present one.
+
+    A retry nulls end_time, a state set by hand keeps the old end_time, a re-run of a run that crashed before its start
+    shows only in the run's policy: each leaves one of these traces.
+    """
+    if known is not None and known.state_id == run.state.id:
+        return False
+    set_by_hand = run.state.is_terminal and run.ended_at != run.state.at
+    return run.attempts > 1 or run.rescheduled or set_by_hand or run.state.name in {"AwaitingRetry", "Retrying"}
+
+
+def births(pair: Pair) -> Iterable[SeriesKey]:
+    """The series that exist from the moment a pair is known, before anything happened to it."""
+    yield from (SeriesKey(OUTCOMES, pair, state) for state in ZERO_BORN_STATES)
+    yield from (SeriesKey(metric, pair) for metric in (RETRIES, *HISTOGRAMS))
+
+
+def fold(known: Known, sightings: Sequence[Sighting], cause_of: Callable[[str], str]) -> Changes:
+    """What `sightings` add to what is `known`. `cause_of` turns a state message into a cause."""
+    changes = Changes()
+    for sighting in sightings:
+        before = changes.runs.get(sighting.run.id) or known.runs.get(sighting.run.id)
+        if before is not None and (before.state_id == sighting.run.state.id or before.state_at > sighting.run.state.at):
+            continue
+        _fold_run(known, changes, sighting, before, cause_of)
+    return changes
+
+
+def _fold_run(
+    known: Known, changes: Changes, sighting: Sighting, before: KnownRun | None, cause_of: Callable[[str], str]
+) -> None:
+    run, pair = sighting.run, sighting.pair
+    # The history is read after the run: what happened in between belongs to the next reading.
+    states = (*(state for state in sighting.history if state.at < run.state.at), run.state)
+    after = KnownRun(
+        run_id=run.id,
+        pair=pair,
+        state_id=run.state.id,
+        state_type=run.state.type,
+        state_at=run.state.at,
+        attempts=max(run.attempts, before.attempts if before else 0),
+        start_counted=before is not None and before.start_counted,
+    )
+    if run.state.is_terminal:
+        failed = run.state.type in BAD_TYPES
+        after = replace(
+            after,
+            ended_at=run.ended_at if run.ended_at is not None else run.state.at,
+            duration=_duration(run, states, len(states) - 1),
+            name=run.name if failed else "",
+            cause=cause_of(run.state.message) if failed else "",
+        )
+    _count_outcomes(known, changes, run, states, pair, cause_of)
+    if pair is not None:
+        changes.born.update(births(pair))
+        _count_attempts(changes, before, after, pair)
+        after = _count_start(known, changes, run, states, after)
+    if before is None and run.attempts == 0 and not run.state.is_terminal:
+        return  # Nothing has happened to it yet: nothing to remember.
+    _move_in_memory(changes, before, after)
+    changes.runs[run.id] = after
+
+
+def _count_outcomes(
+    known: Known,
+    changes: Changes,
+    run: FlowRun,
+    states: tuple[State, ...],
+    pair: Pair | None,
+    cause_of: Callable[[str], str],
+) -> None:
+    """Counts each terminal state not counted before; an excluded run's are marked, so that none becomes news later."""
+    for index, state in enumerate(states):
+        key = (run.id, state.id)
+        if not state.is_terminal or state.at < known.horizon or key in known.counted or key in changes.counted:
+            continue
+        changes.counted.add(key)
+        if pair is None:
+            continue
+        changes.increments[SeriesKey(OUTCOMES, pair, state.label)] += 1
+        last = (pair, state.label)
+        changes.last_outcomes[last] = max(state.at, changes.last_outcomes.get(last, 0.0))
+        if state.type in BAD_TYPES:
+            changes.increments[SeriesKey(FAILURES, pair, cause_of(state.message))] += 1
+        if state.type == "COMPLETED" and (duration := _duration(run, states, index)) is not None:
+            changes.observations[SeriesKey(DURATION, pair)].append(duration)
+
+
+def _count_attempts(changes: Changes, before: KnownRun | None, after: KnownRun, pair: Pair) -> None:
+    retries = max(after.attempts - 1, 0) - max(before.attempts - 1 if before else 0, 0)
+    if retries > 0:
+        changes.increments[SeriesKey(RETRIES, pair)] += retries
+
+
+def _count_start(known: Known, changes: Changes, run: FlowRun, states: tuple[State, ...], after: KnownRun) -> KnownRun:
+    """Counts the wait for the first start, once a run: a retry's wait is no lateness."""
+    started_at = _first_start(run, states)
+    if after.start_counted or after.pair is None or started_at is None:
+        return after
+    if started_at >= known.horizon and run.expected_at is not None:
+        changes.observations[SeriesKey(START_DELAY, after.pair)].append(max(started_at - run.expected_at, 0.0))
+    return replace(after, start_counted=True)
+
+
+def _first_start(run: FlowRun, states: tuple[State, ...]) -> float | None:
+    """The first Running; `started_at` alone would do, but newer servers set it to the crash of a run that never ran."""
+    if run.attempts == 0:
+        return None
+    running = [state.at for state in states if state.type == "RUNNING"]
+    return running[0] if running and len(states) > 1 else run.started_at
+
+
+def _duration(run: FlowRun, states: tuple[State, ...], index: int) -> float | None:
+    """Seconds from the first Running after the previous terminal state to states[index]; None if it never ran."""
+    if run.attempts == 0:
+        return None
+    end = states[index]
+    if len(states) == 1:
+        return max(end.at - run.started_at, 0.0) if run.started_at is not None else None
+    began: float | None = None
+    for state in states[:index]:
+        if state.is_terminal:
+            began = None
+        elif state.type == "RUNNING" and began is None:
+            began = state.at
+    return None if began is None else max(end.at - began, 0.0)
+
+
+def _move_in_memory(changes: Changes, before: KnownRun | None, after: KnownRun) -> None:
+    """Takes the run out of the hour where its previous end stood and puts it where it stands now."""
+    for run, sign in ((before, -1), (after, +1)):
+        if run is not None and run.pair is not None and run.ended_at is not None:
+            changes.tallies[run.pair, int(run.ended_at // HOUR) * HOUR].add(run, sign)

@@ -1,0 +1,177 @@
+"""The long memory in the ledger's tables: how each pair stands, its windows and baselines, what may be forgotten."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from prefect_monitoring.fold import HOUR, KnownRun, SeriesKey
+from prefect_monitoring.ledger_rows import DAY, batches, known_run
+from prefect_monitoring.ledger_schema import counted, daily, hourly, last_outcomes, runs, series
+from prefect_monitoring.records import BAD_TYPES, Pair
+
+HOURLY_KEPT: Final = 62 * DAY
+DAILY_KEPT: Final = 400 * DAY
+WINDOWS: Final[Mapping[str, int]] = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
+SAME_WEEKDAY_WEEKS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a pair stands now. Instants in epoch seconds, durations in seconds, windows by name."""
+
+    last_outcomes: Mapping[str, float] = field(default_factory=dict)
+    last_duration: float | None = None
+    consecutive_failures: int = 0
+    last_failure: KnownRun | None = None
+    window_runs: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    baselines: Mapping[str, float] = field(default_factory=dict)
+
+
+def standings(connection: sa.Connection, pairs: Mapping[int, Pair], now: float) -> dict[Pair, Standing]:
+    """The standing at `now` of each of `pairs`, by its number in the ledger."""
+    found: dict[Pair, Standing] = {}
+    for batch in batches(sorted(pairs)):
+        outcomes = _last_outcomes(connection, batch)
+        windows = _windows(connection, batch, now)
+        weekdays = _same_weekday(connection, batch, now)
+        for number in batch:
+            row = windows.get(number)
+            last_good = _newest(connection, number, ("COMPLETED",))
+            failures = _failures_since(connection, number, last_good.ended_at if last_good is not None else 0.0)
+            last_bad = _newest(connection, number, BAD_TYPES) if failures else None
+            found[pairs[number]] = Standing(
+                last_outcomes=outcomes[number],
+                last_duration=_last_duration(connection, number),
+                consecutive_failures=failures,
+                last_failure=known_run(last_bad, pairs[number]) if last_bad is not None else None,
+                window_runs=_window_runs(row),
+                baselines=_baselines(row, weekdays.get(number)),
+            )
+    return found
+
+
+def _last_outcomes(connection: sa.Connection, numbers: Collection[int]) -> defaultdict[int, dict[str, float]]:
+    found: defaultdict[int, dict[str, float]] = defaultdict(dict)
+    query = sa.select(last_outcomes).where(last_outcomes.c.pair_id.in_(numbers))
+    for row in connection.execute(query):
+        found[row.pair_id][row.state] = row.at
+    return found
+
+
+def _of(number: int, types: Collection[str]) -> sa.ColumnElement[bool]:
+    """Ended runs of a pair by type. A failure that was deleted is forgiven; a deleted success still happened."""
+    ended = (runs.c.pair_id == number) & runs.c.state_type.in_(types) & runs.c.ended_at.is_not(None)
+    return ended & ~runs.c.gone if types == BAD_TYPES else ended
+
+
+def _newest(connection: sa.Connection, number: int, types: Collection[str]) -> sa.Row[Any] | None:
+    query = sa.select(runs).where(_of(number, types)).order_by(runs.c.ended_at.desc()).limit(1)
+    return connection.execute(query).first()
+
+
+def _last_duration(connection: sa.Connection, number: int) -> float | None:
+    timed = _of(number, ("COMPLETED",)) & runs.c.duration.is_not(None)
+    duration: float | None = connection.scalar(
+        sa.select(runs.c.duration).where(timed).order_by(runs.c.ended_at.desc()).limit(1)
+    )
+    return duration
+
+
+def _failures_since(connection: sa.Connection, number: int, since: float) -> int:
+    query = sa.select(sa.func.count()).select_from(runs).where(_of(number, BAD_TYPES), runs.c.ended_at > since)
+    return int(connection.scalar(query) or 0)
+
+
+def _spans(now: float) -> dict[str, tuple[int, int]]:
+    """Each window as [start, end) in whole hours, the running hour included."""
+    end = int(now // HOUR + 1) * HOUR
+    spans = {name: (end - length, end) for name, length in WINDOWS.items()}
+    spans["30d_before"] = (end - 60 * DAY, end - 30 * DAY)
+    return spans
+
+
+def _windows(connection: sa.Connection, numbers: Collection[int], now: float) -> dict[int, Mapping[str, Any]]:
+    spans = _spans(now)
+    sums = []
+    for name, (start, end) in spans.items():
+        inside = hourly.c.start.between(start, end - 1)
+        sums += [
+            sa.func.total(sa.case((inside, hourly.c[column]), else_=0)).label(f"{name} {column}")
+            for column in ("good", "bad", "timed", "seconds")
+        ]
+    oldest = min(start for start, _ in spans.values())
+    query = (
+        sa.select(hourly.c.pair_id, *sums)
+        .where(hourly.c.pair_id.in_(numbers), hourly.c.start >= oldest)
+        .group_by(hourly.c.pair_id)
+    )
+    return {row["pair_id"]: dict(row) for row in connection.execute(query).mappings()}
+
+
+def _same_weekday(connection: sa.Connection, numbers: Collection[int], now: float) -> dict[int, tuple[float, float]]:
+    """(completed runs with a duration, their seconds) on this weekday of the last weeks, today left out; UTC."""
+    today = int(now // DAY) * DAY
+    days = [today - 7 * DAY * week for week in range(1, SAME_WEEKDAY_WEEKS + 1)]
+    query = (
+        sa.select(daily.c.pair_id, sa.func.total(daily.c.timed), sa.func.total(daily.c.seconds))
+        .where(daily.c.pair_id.in_(numbers), daily.c.start.in_(days))
+        .group_by(daily.c.pair_id)
+    )
+    return {number: (timed, seconds) for number, timed, seconds in connection.execute(query)}
+
+
+def _window_runs(row: Mapping[str, Any] | None) -> dict[tuple[str, str], int]:
+    return {
+        (name, result): int(row[f"{name} {result}"]) if row else 0 for name in WINDOWS for result in ("good", "bad")
+    }
+
+
+def _baselines(row: Mapping[str, Any] | None, weekday: tuple[float, float] | None) -> dict[str, float]:
+    """Mean seconds of completed runs; a window without one has no mean."""
+    sums: dict[str, tuple[float, float]] = {"same_weekday": weekday or (0, 0)}
+    if row is not None:
+        sums |= {name: (row[f"{name} timed"], row[f"{name} seconds"]) for name in _spans(0)}
+    return {name: seconds / timed for name, (timed, seconds) in sums.items() if timed > 0}
+
+
+def forget(connection: sa.Connection, now: float, horizon: float) -> None:
+    """Deletes runs that ended before `horizon` and tallies past their time.
+
+    A pair's newest completed run stays, and so do the failures after it: they are its standing, however old.
+    """
+    newer = runs.alias()
+    later_good = sa.exists().where(
+        newer.c.pair_id == runs.c.pair_id, newer.c.state_type == "COMPLETED", newer.c.ended_at > runs.c.ended_at
+    )
+    standing = runs.c.pair_id.is_not(None) & runs.c.state_type.in_(("COMPLETED", *BAD_TYPES)) & ~later_good
+    connection.execute(sa.delete(runs).where(runs.c.ended_at < horizon, ~standing))
+    connection.execute(sa.delete(counted).where(counted.c.run_id.not_in(sa.select(runs.c.run_id))))
+    connection.execute(sa.delete(hourly).where(hourly.c.start < now - HOURLY_KEPT))
+    connection.execute(sa.delete(daily).where(daily.c.start < now - DAILY_KEPT))
+
+
+def expire_series(connection: sa.Connection, dead: Collection[Pair], before: float) -> set[SeriesKey]:
+    """Deletes the series of `dead` pairs that nothing has touched since `before`; which they were."""
+    old = sa.select(series.c.metric, series.c.flow, series.c.deployment, series.c.detail).where(
+        series.c.updated_at < before
+    )
+    expired = {
+        key
+        for metric, flow, deployment, detail in connection.execute(old)
+        if (key := SeriesKey(metric, Pair(flow, deployment), detail)).pair in dead
+    }
+    for key in expired:
+        connection.execute(
+            sa.delete(series).where(
+                series.c.metric == key.metric,
+                series.c.flow == key.pair.flow,
+                series.c.deployment == key.pair.deployment,
+                series.c.detail == key.detail,
+            )
+        )
+    return expired

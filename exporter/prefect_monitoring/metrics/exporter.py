@@ -1,0 +1,140 @@
+"""The exporter about itself: can its numbers be trusted, and what do they cost."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from prefect_monitoring.metrics.family import Metric, Row
+from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.sources import READING_BOUNDS, SourceStatus
+
+
+def _one(value: Callable[[Snapshot], float]) -> Callable[[Snapshot], Iterator[Row]]:
+    return lambda snapshot: iter([((), value(snapshot))])
+
+
+def _by_source(value: Callable[[SourceStatus, Snapshot], float | None]) -> Callable[[Snapshot], Iterator[Row]]:
+    def rows(snapshot: Snapshot) -> Iterator[Row]:
+        for source in snapshot.about.sources:
+            if (number := value(source, snapshot)) is not None:
+                yield (source.name,), number
+
+    return rows
+
+
+def _lag(source: SourceStatus, snapshot: Snapshot) -> float | None:
+    return None if source.complete_to is None else max(snapshot.taken_at - source.complete_to, 0.0)
+
+
+def _requests(snapshot: Snapshot) -> Iterator[Row]:
+    yield from snapshot.about.requests.items()
+
+
+def _series(snapshot: Snapshot) -> Iterator[Row]:
+    counts: dict[str, int] = {}
+    for key in snapshot.series:
+        counts[key.metric] = counts.get(key.metric, 0) + 1
+    for metric, count in counts.items():
+        yield (metric,), count
+
+
+def _build_info(snapshot: Snapshot) -> Iterator[Row]:
+    yield (snapshot.about.version, snapshot.about.prefect_version, platform.python_version()), 1.0
+
+
+METRICS: Final = (
+    Metric(
+        "prefect_up",
+        "gauge",
+        "1 when the Prefect API answered the last poll. At 0, gauges of the live state vanish, counters stand still.",
+        (),
+        _one(lambda snapshot: float(snapshot.about.api_up)),
+    ),
+    Metric(
+        "prefect_exporter_build_info",
+        "gauge",
+        "The exporter's version, the Prefect server's, and Python's.",
+        ("version", "prefect_version", "python_version"),
+        _build_info,
+    ),
+    Metric(
+        "prefect_exporter_ledger_created_timestamp_seconds",
+        "gauge",
+        "When the ledger was born. Counters compare only within one ledger; rules look back no further than this.",
+        (),
+        _one(lambda snapshot: snapshot.about.ledger_created_at),
+    ),
+    Metric(
+        "prefect_exporter_ledger_bytes",
+        "gauge",
+        "Size of the ledger on disk.",
+        (),
+        _one(lambda snapshot: snapshot.about.ledger_bytes),
+    ),
+    Metric(
+        "prefect_exporter_source_up",
+        "gauge",
+        "1 when the last reading of this source worked.",
+        ("source",),
+        _by_source(lambda source, _: None if source.up is None else float(source.up)),
+    ),
+    Metric(
+        "prefect_exporter_source_last_success_timestamp_seconds",
+        "gauge",
+        "When this source was last read.",
+        ("source",),
+        _by_source(lambda source, _: source.last_success),
+    ),
+    Metric(
+        "prefect_exporter_source_duration_seconds",
+        "histogram",
+        "Seconds that a reading of this source took.",
+        ("source",),
+        lambda snapshot: (((source.name,), source.readings) for source in snapshot.about.sources),
+        lambda _: READING_BOUNDS,
+    ),
+    Metric(
+        "prefect_exporter_source_lag_seconds",
+        "gauge",
+        "How far what was read of this source lies behind the present, when these numbers were made.",
+        ("source",),
+        _by_source(_lag),
+    ),
+    Metric(
+        "prefect_exporter_api_requests_total",
+        "counter",
+        "Requests to the Prefect API, by endpoint and status code (or timeout, error, invalid_json).",
+        ("endpoint", "code"),
+        _requests,
+    ),
+    Metric(
+        "prefect_exporter_api_throttled_total",
+        "counter",
+        "Requests that the API turned away or that were put off because it had asked for a pause.",
+        (),
+        _one(lambda snapshot: snapshot.about.throttled),
+    ),
+    Metric(
+        "prefect_exporter_records_total",
+        "counter",
+        "Records read from this source, repeated readings of the same record included.",
+        ("source",),
+        _by_source(lambda source, _: source.records),
+    ),
+    Metric(
+        "prefect_exporter_series",
+        "gauge",
+        "Flow-run counters and histograms that the ledger keeps, by metric: label sets, not buckets.",
+        ("metric",),
+        _series,
+    ),
+    Metric(
+        "prefect_exporter_series_folded_total",
+        "counter",
+        'Increments counted under flow="(other)", deployment="(other)", because max_pairs was reached.',
+        ("metric",),
+        lambda snapshot: (((metric,), count) for metric, count in snapshot.about.folded.items()),
+    ),
+)

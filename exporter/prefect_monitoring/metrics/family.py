@@ -1,0 +1,64 @@
+"""A metric as data: name, type, help, labels and the function that gives its rows, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal
+
+from prometheus_client import Metric as ExposedFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.utils import floatToGoString
+
+from prefect_monitoring.series import Series
+from prefect_monitoring.snapshot import Snapshot
+
+Kind = Literal["counter", "gauge", "histogram"]
+Row = tuple[tuple[str, ...], float | Series]
+"""Label values in the order of the metric's labels, and the value: a Series for a histogram, else a number."""
+
+
+class DuplicateSeriesError(Exception):
+    """Two rows of a metric have the same labels; Prometheus would silently keep one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...]
+    rows: Callable[[Snapshot], Iterable[Row]]
+    bounds: Callable[[Snapshot], tuple[float, ...]] | None = None
+
+    def family(self, snapshot: Snapshot) -> ExposedFamily:
+        """The metric's rows as prometheus_client exposes them. Raises DuplicateSeriesError."""
+        rows: dict[tuple[str, ...], float | Series] = {}
+        for labels, value in self.rows(snapshot):
+            if labels in rows:
+                raise DuplicateSeriesError(f"{self.name}{dict(zip(self.labels, labels, strict=True))}")
+            rows[labels] = value
+        if self.kind == "histogram":
+            return self._histogram(snapshot, rows)
+        kinds: Mapping[str, type[CounterMetricFamily | GaugeMetricFamily]] = {
+            "counter": CounterMetricFamily,
+            "gauge": GaugeMetricFamily,
+        }
+        family = kinds[self.kind](self.name, self.help, labels=self.labels)
+        for labels, value in rows.items():
+            family.add_metric(labels, value)  # type: ignore[arg-type] # only histograms have Series for values
+        return family
+
+    def _histogram(self, snapshot: Snapshot, rows: Mapping[tuple[str, ...], float | Series]) -> ExposedFamily:
+        family = HistogramMetricFamily(self.name, self.help, labels=self.labels)
+        limits = [_le(limit) for limit in (self.bounds(snapshot) if self.bounds else ())] + ["+Inf"]
+        for labels, series in rows.items():
+            if isinstance(series, Series):
+                buckets = list(zip(limits, accumulate(series.buckets), strict=True))
+                family.add_metric(labels, buckets, series.value)
+        return family
+
+
+def _le(limit: float) -> str:
+    return str(floatToGoString(limit))  # type: ignore[no-untyped-call] # prometheus_client types it not

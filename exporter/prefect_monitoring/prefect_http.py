@@ -1,0 +1,203 @@
+"""Requests to the Prefect API over Prefect's own client: counted, throttled, with errors that say what happened.
+
+Prefect's client brings every `PREFECT_*` setting, profiles, keys, TLS, CSRF and proxies. What it would do unseen,
+retrying and sleeping, is prevented: the response hook raises before the client gets to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import httpx
+import orjson
+from aiolimiter import AsyncLimiter
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+# Some of Prefect's reads write (get_scheduled_flow_runs marks deployments ready): they must never stand here.
+ENDPOINTS: Final[Mapping[str, str]] = {
+    "/admin/version": "GET",
+    "/flow_runs/filter": "POST",
+    "/flow_runs/count": "POST",
+    "/flow_run_states/": "GET",
+    "/flows/filter": "POST",
+    "/deployments/filter": "POST",
+}
+SHORT_WAIT_SECONDS: Final = 5.0
+MAX_TRIES: Final = 3
+_BAD_REQUEST: Final = 400
+_HINTS: Final[Mapping[int, str]] = {
+    401: "Prefect refuses the credentials: check PREFECT_API_KEY or PREFECT_API_AUTH_STRING",
+    403: "the credentials lack the right to read this: give the key or user read access to the workspace",
+    404: "not found: check that PREFECT_API_URL ends in /api (or names the Cloud account and workspace)",
+    422: "the server does not understand the request: Prefect 3.4.20 is the oldest that is supported",
+}
+
+
+class ApiError(Exception):
+    """A request that gave no usable answer. `code` is what `prefect_exporter_api_requests_total` shows for it."""
+
+    def __init__(self, message: str, code: str, *, detail: bytes = b"") -> None:
+        super().__init__(message)
+        self.code = code
+        self.detail = detail
+
+
+class ThrottledError(ApiError):
+    """The API asked for a pause of so many `seconds` (429 or Retry-After); until it is over, nothing is sent."""
+
+    def __init__(self, message: str, code: str, seconds: float) -> None:
+        super().__init__(message, code)
+        self.seconds = seconds
+
+
+class NoApiUrlError(Exception):
+    """Prefect has no API address: its client would start an empty server of its own and report 0 runs."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No Prefect API address: set PREFECT_API_URL (for example http://127.0.0.1:4200/api) or select a profile"
+            " that has one: prefect config view"
+        )
+
+
+def api_address() -> str:
+    """The configured API address without credentials or a trailing slash. Raises NoApiUrlError when there is none."""
+    address = PREFECT_API_URL.value()
+    if not address:
+        raise NoApiUrlError
+    return str(httpx.URL(address).copy_with(userinfo=b"")).rstrip("/")
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What was sent since the process began: requests by (endpoint, code), and requests put off by throttling."""
+
+    requests: Counter[tuple[str, str]] = field(default_factory=Counter)
+    throttled: int = 0
+
+
+class PrefectHttp:
+    """Sends requests to the endpoints of `ENDPOINTS`. Use `open_http` to make one."""
+
+    def __init__(self, client: PrefectClient, limiter: AsyncLimiter, traffic: Traffic) -> None:
+        self._client = client
+        self._limiter = limiter
+        self._traffic = traffic
+        self._paused_until = 0.0
+
+    async def request(self, endpoint: str, *, json: object = None, params: Mapping[str, str] | None = None) -> Any:
+        """The decoded answer. Raises ApiError; ThrottledError when the API wants a pause that is not short."""
+        for tries_left in reversed(range(MAX_TRIES)):
+            await self._wait_out_pause()
+            try:
+                async with self._limiter:
+                    return await self._send(endpoint, json, params)
+            except ThrottledError:
+                self._traffic.throttled += 1
+                if not tries_left:
+                    raise
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    async def _wait_out_pause(self) -> None:
+        pause = self._paused_until - time.monotonic()
+        if pause > SHORT_WAIT_SECONDS:
+            self._traffic.throttled += 1
+            raise ThrottledError("the API asked for a pause (Retry-After) that is not over", "throttled", pause)
+        if pause > 0:
+            await asyncio.sleep(pause)
+
+    async def _send(self, endpoint: str, json: object, params: Mapping[str, str] | None) -> Any:
+        code = "error"
+        try:
+            response = await self._client.request(ENDPOINTS[endpoint], endpoint, json=json, params=params)  # type: ignore[arg-type]
+            code = str(response.status_code)
+            if response.status_code >= _BAD_REQUEST:
+                raise ApiError(_explain(response.status_code, endpoint), code)
+            return orjson.loads(response.content)
+        except orjson.JSONDecodeError:
+            code = "invalid_json"
+            raise ApiError(f"{endpoint} answered something that is not JSON", code) from None
+        except httpx.TimeoutException:
+            code = "timeout"
+            raise ApiError(f"{endpoint} did not answer in time", code) from None
+        except httpx.HTTPError as error:
+            raise ApiError(
+                f"{endpoint} could not be reached ({type(error).__name__}: {_reason(error)})", code
+            ) from None
+        except ApiError as error:
+            code = error.code
+            if isinstance(error, ThrottledError):
+                self._paused_until = max(self._paused_until, time.monotonic() + error.seconds)
+            raise
+        except asyncio.CancelledError:
+            code = "timeout"
+            raise
+        finally:
+            self._traffic.requests[endpoint, code] += 1
+
+
+@asynccontextmanager
+async def open_http(traffic: Traffic, max_requests_per_second: float) -> AsyncIterator[PrefectHttp]:
+    """A client for the API that Prefect's settings name. Raises NoApiUrlError without one."""
+    api_address()
+    burst = max(1.0, max_requests_per_second)
+    limiter = AsyncLimiter(burst, burst / max_requests_per_second)
+    # One retry, which the CSRF token's renewal needs; the hook below keeps every other failure away from it.
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
+        async with get_client(httpx_settings={"event_hooks": {"response": [_raise_errors]}}) as client:
+            yield PrefectHttp(client, limiter, traffic)
+
+
+async def _raise_errors(response: httpx.Response) -> None:
+    if response.status_code < _BAD_REQUEST:
+        return
+    body = await response.aread()
+    if _is_csrf_business(response, body):
+        return
+    code, endpoint = str(response.status_code), response.request.url.path
+    retry_after = response.headers.get("Retry-After")
+    if response.status_code == httpx.codes.TOO_MANY_REQUESTS or retry_after is not None:
+        seconds = _retry_after_seconds(retry_after)
+        raise ThrottledError(f"{endpoint} answered {code} and asked for a pause", code, seconds)
+    raise ApiError(_explain(response.status_code, endpoint), code, detail=body)
+
+
+def _is_csrf_business(response: httpx.Response, body: bytes) -> bool:
+    """Prefect's client handles these itself: a token to renew, and a server that wants no tokens (422)."""
+    if response.request.url.path.endswith("/csrf-token"):
+        return response.status_code == httpx.codes.UNPROCESSABLE_ENTITY
+    return response.status_code == httpx.codes.FORBIDDEN and b"CSRF" in body
+
+
+def _retry_after_seconds(header: str | None) -> float:
+    """Retry-After as seconds or as an HTTP date; a minute at least is assumed where it says nothing useful."""
+    if header is None:
+        return SHORT_WAIT_SECONDS
+    try:
+        return min(max(float(header), 0.0), 3600.0)
+    except ValueError:
+        pass
+    try:
+        return min(max(parsedate_to_datetime(header).timestamp() - time.time(), 0.0), 3600.0)
+    except ValueError:
+        return 60.0
+
+
+def _explain(status: int, endpoint: str) -> str:
+    hint = _HINTS.get(
+        status, "the server failed; its own log says why" if status >= httpx.codes.INTERNAL_SERVER_ERROR else ""
+    )
+    return f"{endpoint} answered {status}{': ' + hint if hint else ''}"
+
+
+def _reason(error: httpx.HTTPError) -> str:
+    """The error's text without what a URL could give away."""
+    return str(error).split("://")[0] or "no details"

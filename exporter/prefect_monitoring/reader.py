@@ -1,0 +1,205 @@
+"""Reading runs and what counting them takes, histories and names: pages in, one ledger transaction a page out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from prefect_monitoring.catalog import Catalog, Names, renames, unknown_ids
+from prefect_monitoring.fold import Sighting, fold, needs_history
+from prefect_monitoring.ledger import Cursor, Ledger
+from prefect_monitoring.prefect_api import Page, PrefectApi
+from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.records import DELETED, Deployment, Flow, FlowRun, Pair, State
+from prefect_monitoring.sources import Reading
+
+# The server mints a state's timestamp just before it commits the state: a slow commit shows an end late.
+OVERLAP_SECONDS: Final = 300.0
+
+Answer = TypeVar("Answer")
+CursorAfter = Callable[[Sequence[FlowRun]], Cursor | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Absorbed:
+    """What became of a batch: the pair that each run is counted under, and which runs must be read again, and why."""
+
+    pairs: dict[str, Pair | None]
+    left: tuple[FlowRun, ...]
+    reason: str
+
+
+class Reader:
+    """Reads into the ledger. All ledger work happens on one thread, so that no two changes can interleave."""
+
+    def __init__(
+        self,
+        api: PrefectApi,
+        ledger: Ledger,
+        catalog: Catalog,
+        cause_of: Callable[[str], str],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.api = api
+        self.ledger = ledger
+        self.catalog = catalog
+        self.clock = clock
+        self._cause_of = cause_of
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+
+    async def in_ledger(self, work: Callable[..., Answer], *args: Any, **kwargs: Any) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **kwargs))
+
+    def close(self) -> None:
+        """Waits for the transaction under way, then closes the ledger."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        self.ledger.close()
+
+    async def walk_finished(self, budget: float) -> Reading:
+        """Reads every end since the watermark, newest first; resumes a walk that was cut short.
+
+        Begins no page after `budget` seconds. Raises ApiError, also when runs had to be left for the next walk.
+        """
+        begun = time.monotonic()
+        count, waiting, reason = 0, 0, ""
+        while time.monotonic() - begun < budget:
+            cursor = self.ledger.cursor
+            after = max(cursor.horizon, cursor.watermark - OVERLAP_SECONDS)
+            page = await self.api.finished_page(after, cursor.walk_before, cursor.walk_offset)
+            absorbed = await self.absorb(page.runs, partial(_advance, cursor, page, self.clock()))
+            count += len(page.runs)
+            waiting, reason = waiting + len(absorbed.left), absorbed.reason or reason
+            if page.complete:
+                break
+        if waiting:
+            raise ApiError(f"{waiting} finished runs wait to be counted: {reason}", "incomplete")
+        return Reading(count, complete=self.ledger.cursor.walk_before is None)
+
+    async def read_window(self, low: float, high: float) -> set[str]:
+        """Reads every end within [low, high] again; the ids of the runs that are there."""
+        present: set[str] = set()
+        before: float | None = high
+        offset = 0
+        while True:
+            page = await self.api.finished_page(low, before, offset)
+            absorbed = await self.absorb(page.runs, lambda _left: None)
+            if absorbed.left:
+                raise ApiError(absorbed.reason, "incomplete")
+            present |= {run.id for run in page.runs}
+            if page.complete:
+                return present
+            before, offset = _next_page(page, before, offset)
+
+    async def read_active(self) -> list[tuple[Pair, FlowRun]]:
+        """The runs that need attention or resources now, with their pairs."""
+        runs = await self.api.active_runs()
+        absorbed = await self.absorb(runs, lambda _left: None)
+        known = [(absorbed.pairs[run.id], run) for run in runs if run.id in absorbed.pairs]
+        return [(pair, run) for pair, run in known if pair is not None]
+
+    async def absorb(self, runs: Sequence[FlowRun], cursor_after: CursorAfter) -> Absorbed:
+        """Counts `runs` and stores the cursor that `cursor_after` gives for those that had to be left."""
+        unnamed, reason = await self._name(runs)
+        known = await self.in_ledger(self.ledger.known, [run.id for run in runs])
+        wanted = [run.id for run in runs if needs_history(run, known.runs.get(run.id))]
+        histories, fault = await self.api.histories(wanted)
+        unread = set(wanted) - histories.keys()
+        left = [run for run in runs if run.id in unread or run.flow_id in unnamed or run.deployment_id in unnamed]
+        waiting = {run.id for run in left}
+        ready = [run for run in runs if run.id not in waiting]
+        pairs = await self.in_ledger(self._count, ready, histories, cursor_after(left))
+        return Absorbed(pairs, tuple(left), reason or str(fault or ""))
+
+    def _count(
+        self, runs: Sequence[FlowRun], histories: Mapping[str, tuple[State, ...]], cursor: Cursor | None
+    ) -> dict[str, Pair | None]:
+        pairs = {run.id: self.catalog.pair_of(self.ledger.names, run) for run in runs}
+        sightings = [Sighting(run, pairs[run.id], histories.get(run.id, ())) for run in runs]
+        # Known again, here: another source may have counted the same run since.
+        known = self.ledger.known(list(pairs))
+        self.ledger.commit(fold(known, sightings, self._cause_of), cursor, self.clock())
+        return pairs
+
+    async def _name(self, runs: Sequence[FlowRun]) -> tuple[set[str], str]:
+        """Learns the names of every flow and deployment of `runs`; the ids that could not be asked for, and why."""
+        flow_ids, deployment_ids = unknown_ids(self.ledger.names, runs)
+        unnamed: set[str] = set()
+        reason = ""
+        flows: dict[str, Flow] = {}
+        deployments: dict[str, Deployment] = {}
+        try:
+            flows = await self.api.flows(flow_ids) if flow_ids else {}
+        except ApiError as fault:
+            unnamed, reason = unnamed | flow_ids, str(fault)
+        try:
+            deployments = await self.api.deployments(deployment_ids) if deployment_ids else {}
+        except ApiError as fault:
+            unnamed, reason = unnamed | deployment_ids, str(fault)
+        # Remembered as deleted, or every reading would ask for them again.
+        lost = (flow_ids | deployment_ids) - flows.keys() - deployments.keys() - unnamed
+        flows |= {gone: Flow(gone, DELETED) for gone in lost & flow_ids}
+        deployments |= {gone: Deployment(gone, DELETED, "", "", "", ()) for gone in lost & deployment_ids}
+        if flows or deployments:
+            await self._learn(
+                lambda names: names.with_flows(flows).with_deployments(deployments).without(lost), with_births=False
+            )
+        return unnamed, reason
+
+    async def _learn(self, update: Callable[[Names], Names], *, with_births: bool) -> None:
+        await self.in_ledger(self._store_names, update, with_births)
+
+    def _store_names(self, update: Callable[[Names], Names], with_births: bool) -> None:
+        before = self.ledger.names
+        names = update(before)
+        born = self.catalog.births(names) if with_births else set()
+        self.ledger.store_names(names, renames(before, names, self.ledger.pairs), born, self.clock())
+
+    async def read_flows(self) -> Reading:
+        """Reads all flows; what is no longer there is gone."""
+        flows = await self.api.flows()
+        if missing := {flow.id for flow in self.ledger.names.live_flows()} - flows.keys():
+            flows |= await self.api.flows(missing)  # a listing that shifted between pages may have skipped one
+        await self._learn(
+            lambda names: names.with_flows(flows).without(names.flows.keys() - flows.keys()), with_births=True
+        )
+        return Reading(len(flows))
+
+    async def read_deployments(self) -> Reading:
+        """Reads all deployments; what is no longer there is gone."""
+        deployments = await self.api.deployments()
+        live = {deployment.id for _, deployment in self.ledger.names.live_deployments()}
+        if missing := live - deployments.keys():
+            deployments |= await self.api.deployments(missing)
+        await self._learn(
+            lambda names: names.with_deployments(deployments).without(names.deployments.keys() - deployments.keys()),
+            with_births=True,
+        )
+        return Reading(len(deployments))
+
+
+def _next_page(page: Page, before: float | None, offset: int) -> tuple[float | None, int]:
+    """Where the next page begins: at the last end seen, or further down among runs that all ended at that instant."""
+    last = page.runs[-1].ended_at if page.runs else before
+    return (before, offset + len(page.runs)) if last == before else (last, 0)
+
+
+def _advance(cursor: Cursor, page: Page, now: float, left: Sequence[FlowRun]) -> Cursor:
+    """The cursor after `page`. A walk that is through moves the watermark, but never past a run that was left."""
+    newest = cursor.walk_newest
+    if newest is None and page.runs:
+        newest = page.runs[0].ended_at
+    ends = [run.ended_at for run in left if run.ended_at is not None]
+    earliest = min((*ends, *(() if cursor.walk_left is None else (cursor.walk_left,))), default=None)
+    if not page.complete:
+        before, offset = _next_page(page, cursor.walk_before, cursor.walk_offset)
+        return replace(cursor, walk_newest=newest, walk_before=before, walk_offset=offset, walk_left=earliest)
+    # The exporter's clock bounds it, or one run with an end in the future would hide all that end before it.
+    watermark = max(cursor.watermark, min(newest if newest is not None else cursor.watermark, now))
+    if earliest is not None:
+        watermark = min(watermark, earliest)
+    return Cursor(watermark, cursor.horizon, level_complete=cursor.level_complete or earliest is None)

@@ -1,0 +1,86 @@
+"""The counters and histograms that the ledger keeps, and the birth hold.
+
+A new series is shown as 0 for one birth hold before its first increment becomes visible: Prometheus cannot see an
+increase of a series that was born at 1.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from prefect_monitoring.fold import DURATION, HISTOGRAMS, START_DELAY, Changes, SeriesKey
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """`value` is a counter's count or a histogram's sum in seconds; `buckets` counts observations, the last is +Inf."""
+
+    value: float = 0.0
+    buckets: tuple[int, ...] = ()
+    released: bool = False
+
+    @property
+    def zero(self) -> Series:
+        return Series(0.0, (0,) * len(self.buckets), self.released)
+
+
+Bounds = Mapping[str, tuple[float, ...]]
+"""Upper bounds in seconds per histogram, ascending, without +Inf."""
+
+DEFAULT_BOUNDS: Final[Bounds] = {
+    DURATION: (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400),
+    START_DELAY: (1, 5, 15, 60, 300, 900, 3600),
+}
+
+
+def empty(metric: str, bounds: Bounds, *, released: bool) -> Series:
+    buckets = (0,) * (len(bounds[metric]) + 1) if metric in HISTOGRAMS else ()
+    return Series(0.0, buckets, released)
+
+
+def advance(
+    series: Mapping[SeriesKey, Series], changes: Changes, bounds: Bounds, *, released: bool
+) -> dict[SeriesKey, Series]:
+    """The series that `changes` creates or moves, at their new values. New ones are `released` as told."""
+    moved: dict[SeriesKey, Series] = {}
+
+    def now(key: SeriesKey) -> Series:
+        return moved.get(key) or series.get(key) or empty(key.metric, bounds, released=released)
+
+    for key in sorted(changes.born - series.keys()):
+        moved[key] = now(key)
+    for key, count in changes.increments.items():
+        moved[key] = replace(now(key), value=now(key).value + count)
+    for key, values in changes.observations.items():
+        before = now(key)
+        buckets = list(before.buckets)
+        for value in values:
+            buckets[bisect_left(bounds[key.metric], value)] += 1
+        moved[key] = replace(before, value=before.value + sum(values), buckets=tuple(buckets))
+    return moved
+
+
+@dataclass(slots=True)
+class BirthHold:
+    """Which series wait for their release, and since when this process has shown them at zero.
+
+    Not kept across restarts on purpose: a new process cannot know that anybody saw the zero of the old one.
+    """
+
+    seconds: float
+    shown_since: dict[SeriesKey, float] = field(default_factory=dict)
+
+    def show(self, held: set[SeriesKey], now: float) -> None:
+        """Notes that `held` series were published at zero at `now`."""
+        for key in held:
+            self.shown_since.setdefault(key, now)
+
+    def due(self, now: float) -> set[SeriesKey]:
+        return {key for key, since in self.shown_since.items() if now - since >= self.seconds}
+
+    def forget(self, keys: set[SeriesKey]) -> None:
+        for key in keys:
+            self.shown_since.pop(key, None)

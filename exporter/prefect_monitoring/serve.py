@@ -1,0 +1,105 @@
+"""`prefect-monitoring serve`: everything wired together, from the first publication to a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Final
+
+import uvicorn
+from starlette.applications import Starlette
+
+from prefect_monitoring.analysis.failure_causes import CausePattern, cause_of, compile_pattern
+from prefect_monitoring.catalog import Catalog, Filters
+from prefect_monitoring.fold import DURATION, START_DELAY
+from prefect_monitoring.ledger import Ledger, open_ledger
+from prefect_monitoring.poller import Poller
+from prefect_monitoring.prefect_api import PrefectApi
+from prefect_monitoring.prefect_http import Traffic, api_address, open_http
+from prefect_monitoring.reader import Reader
+from prefect_monitoring.server import Published, make_app
+from prefect_monitoring.settings import Settings
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS: Final = 2
+
+
+class ListenError(Exception):
+    """The address to serve on cannot be had."""
+
+
+async def serve(settings: Settings) -> None:
+    """Polls and serves until SIGTERM or SIGINT. Raises NoApiUrlError, LedgerError, ListenError before anything runs."""
+    address = api_address()
+    listener = bind(settings.listen)
+    ledger = await asyncio.to_thread(ledger_of, settings, address)
+    traffic = Traffic()
+    published = Published(settings)
+    async with open_http(traffic, settings.max_requests_per_second) as http:
+        reader = make_reader(settings, ledger, PrefectApi(http))
+        poller = Poller(reader, settings, traffic, published.publish)
+        # What the ledger knows is served at once: a restart is no gap and no reset.
+        await poller.publish()
+        scheduler = poller.start()
+        host, port = listener.getsockname()[:2]
+        log.info("Watching %s, serving http://%s:%d/metrics", address, f"[{host}]" if ":" in host else host, port)
+        await _answer(make_app(published, settings), listener)
+        scheduler.shutdown(wait=False)
+        await asyncio.to_thread(reader.close)
+    log.info("Stopped; the ledger is closed")
+
+
+def ledger_of(settings: Settings, address: str, wait: float | None = None) -> Ledger:
+    """The ledger that the settings name, for the API at `address`. Raises LedgerError."""
+    return open_ledger(
+        settings.ledger_url,
+        address,
+        bounds={DURATION: settings.duration_buckets, START_DELAY: settings.start_delay_buckets},
+        lookback=settings.lookback,
+        now=time.time(),
+        wait=settings.ledger_wait if wait is None else wait,
+        moved_from=settings.moved_from,
+    )
+
+
+def make_reader(settings: Settings, ledger: Ledger, api: PrefectApi) -> Reader:
+    own_causes = [CausePattern(rule.cause, compile_pattern(rule.pattern)) for rule in settings.failure_causes]
+    catalog = Catalog(Filters(settings), settings.max_pairs, {key.pair for key in ledger.series})
+    return Reader(api, ledger, catalog, partial(cause_of, extra=own_causes))
+
+
+def bind(listen: str) -> socket.socket:
+    """A listening socket on HOST:PORT. Raises ListenError."""
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, int(port)), family=family)
+    except OSError as error:
+        raise ListenError(
+            f"Cannot listen on {listen} ({error.strerror}): stop what uses it, or give another address with --listen"
+        ) from error
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves the signals to us: uvicorn would raise them again when done, and the exit code would be theirs."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+async def _answer(app: Starlette, listener: socket.socket) -> None:
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE_SECONDS
+    )
+    await _Server(config).serve(sockets=[listener])

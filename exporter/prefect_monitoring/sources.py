@@ -1,0 +1,120 @@
+"""One reading of one source: its deadline, its success, its duration, and an outage told once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from prefect_monitoring.ledger_file import LedgerError
+from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.series import Series
+
+log = logging.getLogger(__name__)
+
+READING_BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one reading gave. Not `complete`: there is more, which the next reading takes up."""
+
+    records: int
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """How a source fares; `up` is None before its first reading.
+
+    `complete_to`: the instant up to which all that it holds has been read.
+    """
+
+    name: str
+    up: bool | None
+    last_success: float | None
+    complete_to: float | None
+    readings: Series
+    records: int
+    error: str
+
+
+class OutageLog:
+    """Says a fault once, however many sources meet it and however often, and when it is over."""
+
+    def __init__(self) -> None:
+        self._failing: dict[str, float] = {}
+        self._told: set[str] = set()
+
+    def failed(self, source: str, reason: str, defect: Exception | None = None) -> None:
+        self._failing.setdefault(source, time.monotonic())
+        level = logging.DEBUG if reason in self._told else logging.WARNING
+        self._told.add(reason)
+        log.log(level, "Reading %s failed: %s", source, reason, exc_info=defect)
+
+    def worked(self, source: str) -> None:
+        since = self._failing.pop(source, None)
+        if since is None:
+            return
+        if self._failing:
+            log.debug("Reading %s works again after %.0f s", source, time.monotonic() - since)
+        else:
+            self._told.clear()
+            log.info(
+                "Every source is read again; the last to recover was %s, after %.0f s", source, time.monotonic() - since
+            )
+
+
+@dataclass(slots=True)
+class Source:
+    """A source's readings so far. `read` never raises: an outage of one source is no other source's business."""
+
+    name: str
+    timeout: float
+    outages: OutageLog
+    clock: Callable[[], float] = time.time
+    up: bool | None = None
+    last_success: float | None = None
+    complete_to: float | None = None
+    readings: Series = field(default_factory=lambda: Series(0.0, (0,) * (len(READING_BOUNDS) + 1), released=True))
+    records: int = 0
+    error: str = "not read yet"
+
+    async def read(self, reading: Callable[[], Awaitable[Reading]]) -> bool:
+        """Runs `reading` within the source's deadline; whether it worked."""
+        started, begun = self.clock(), time.monotonic()
+        try:
+            async with asyncio.timeout(self.timeout):
+                result = await reading()
+        except (ApiError, LedgerError) as error:
+            self._failed(str(error))
+        except TimeoutError:
+            self._failed(f"no complete answer within {self.timeout:g} s")
+        except Exception as error:  # noqa: BLE001 a defect in one source must not stop the others
+            self._failed(f"unexpected {type(error).__name__}", error)
+        else:
+            self.up, self.error, self.last_success = True, "", self.clock()
+            self.records += result.records
+            if result.complete:
+                self.complete_to = started
+            self.outages.worked(self.name)
+        self._observe(time.monotonic() - begun)
+        return bool(self.up)
+
+    def _failed(self, reason: str, defect: Exception | None = None) -> None:
+        self.up, self.error = False, reason
+        self.outages.failed(self.name, reason, defect)
+
+    def _observe(self, seconds: float) -> None:
+        buckets = list(self.readings.buckets)
+        buckets[bisect_left(READING_BOUNDS, seconds)] += 1
+        self.readings = Series(self.readings.value + seconds, tuple(buckets), released=True)
+
+    def status(self) -> SourceStatus:
+        return SourceStatus(
+            self.name, self.up, self.last_success, self.complete_to, self.readings, self.records, self.error
+        )
