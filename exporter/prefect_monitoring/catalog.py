@@ -72,16 +72,19 @@ class Filters:
     def allow(self, pair: Pair, tags: Iterable[str], pool: str) -> bool:
         values = {"flows": [pair.flow], "deployments": [pair.deployment], "tags": list(tags), "pools": [pool]}
         for kind, (include, exclude) in self._rules.items():
-            if exclude and any(exclude.fullmatch(value) for value in values[kind]):
+            if exclude and _any_matches(exclude, values[kind]):
                 return False
-            if include and not any(include.fullmatch(value) for value in values[kind]):
+            if include and not _any_matches(include, values[kind]):
                 return False
         return True
 
 
-def _compile(patterns: Iterable[str]) -> re.Pattern[str] | None:
-    joined = "|".join(f"(?:{pattern})" for pattern in patterns)
-    return re.compile(joined) if joined else None
+def _compile(patterns: Iterable[str]) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(pattern, re.DOTALL) for pattern in patterns)
+
+
+def _any_matches(patterns: Iterable[re.Pattern[str]], values: Collection[str]) -> bool:
+    return any(pattern.fullmatch(value) for pattern in patterns for value in values)
 
 
 class Catalog:

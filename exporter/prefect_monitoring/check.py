@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 from prefect_monitoring.ledger_file import LedgerError, LedgerInUseError, sqlite_path
+from prefect_monitoring.metrics import refuse_unknown
 from prefect_monitoring.prefect_api import PrefectApi
 from prefect_monitoring.prefect_http import ApiError, NoApiUrlError, Traffic, api_address, open_http
 from prefect_monitoring.serve import ledger_of
@@ -27,6 +28,7 @@ class Finding:
 
 async def check(settings: Settings) -> list[Finding]:
     """One finding for each thing that was looked at."""
+    refuse_unknown(settings.metrics_off)
     valid = Finding(ok=True, text="settings: valid")
     return [valid, *await _check_api(settings), await asyncio.to_thread(_check_ledger, settings)]
 

@@ -77,7 +77,7 @@ def _serve(options: argparse.Namespace) -> int:
     set_up_logging(settings)
     try:
         asyncio.run(serve(settings))
-    except (NoApiUrlError, LedgerError, ListenError) as fault:
+    except (SettingsError, NoApiUrlError, LedgerError, ListenError) as fault:
         return _refuse(str(fault))
     return 0
 

@@ -15,6 +15,7 @@ from typing import Final
 from prefect_monitoring.records import BAD_TYPES, FlowRun, Pair, State
 
 HOUR: Final = 3600
+CLOCK_GRAIN: Final = 0.001
 
 OUTCOMES: Final = "prefect_flow_run_outcomes_total"
 FAILURES: Final = "prefect_flow_run_failures_total"
@@ -121,13 +122,21 @@ class Changes:
 def needs_history(run: FlowRun, known: KnownRun | None) -> bool:
     """Whether terminal states may hide behind the run's present one.
 
-    A retry nulls end_time, a state set by hand keeps the old end_time, a re-run of a run that crashed before its start
-    shows only in the run's policy: each leaves one of these traces.
+    A retry nulls end_time and a state set by hand keeps the old one; a re-run of a run that crashed before its start
+    counts no attempt more, but shows in the run's policy, or in a start that lies before it ran. Each leaves a trace.
     """
     if known is not None and known.state_id == run.state.id:
         return False
     set_by_hand = run.state.is_terminal and run.ended_at != run.state.at
-    return run.attempts > 1 or run.rescheduled or set_by_hand or run.state.name in {"AwaitingRetry", "Retrying"}
+    traces = (run.attempts > 1, run.rescheduled, set_by_hand, _was_idle(run))
+    return any(traces) or run.state.name in {"AwaitingRetry", "Retrying"}
+
+
+def _was_idle(run: FlowRun) -> bool:
+    """Whether a run that is over spent part of the time from its start to its end in another state than Running."""
+    if run.attempts == 0 or run.started_at is None or run.ended_at is None or run.run_time is None:
+        return False
+    return run.ended_at - run.started_at - run.run_time > CLOCK_GRAIN
 
 
 def births(pair: Pair) -> Iterable[SeriesKey]:

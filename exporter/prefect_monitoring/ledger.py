@@ -99,7 +99,8 @@ class Ledger:
         """How many runs the ledger believes to have ended within [low, high], by state type."""
         query = sa.select(schema.runs.c.state_type, sa.func.count()).where(_present(low, high))
         with self.transaction() as connection:
-            return dict(connection.execute(query.group_by(schema.runs.c.state_type)).tuples().all())
+            found = connection.execute(query.group_by(schema.runs.c.state_type))
+            return {row[0]: row[1] for row in found}
 
     def standings(self, pairs: Collection[Pair], now: float) -> dict[Pair, memory.Standing]:
         numbers = {self._ids[pair]: pair for pair in pairs if pair in self._ids}

@@ -185,6 +185,7 @@ def _flow_run(row: Mapping[str, Any]) -> FlowRun:
         expected_at=_maybe_instant(row["expected_start_time"]),
         started_at=_maybe_instant(row["start_time"]),
         ended_at=_maybe_instant(row["end_time"]),
+        run_time=row.get("total_run_time"),
     )
 
 

@@ -32,6 +32,8 @@ ENDPOINTS: Final[Mapping[str, str]] = {
 }
 SHORT_WAIT_SECONDS: Final = 5.0
 MAX_TRIES: Final = 3
+TRANSIENT_CODES: Final = frozenset({"502", "503"})
+TRANSIENT_WAIT_SECONDS: Final = 0.3
 _BAD_REQUEST: Final = 400
 _HINTS: Final[Mapping[int, str]] = {
     401: "Prefect refuses the credentials: check PREFECT_API_KEY or PREFECT_API_AUTH_STRING",
@@ -104,6 +106,11 @@ class PrefectHttp:
                 self._traffic.throttled += 1
                 if not tries_left:
                     raise
+            except ApiError as error:
+                # A server on SQLite says 503 when a writer was in the way: once more is mostly enough.
+                if error.code not in TRANSIENT_CODES or tries_left < MAX_TRIES - 1:
+                    raise
+                await asyncio.sleep(TRANSIENT_WAIT_SECONDS)
         raise AssertionError("unreachable: the last try returns or raises")
 
     async def _wait_out_pause(self) -> None:

@@ -63,7 +63,8 @@ class FlowRun:
     """A flow run as `/flow_runs/filter` shows it.
 
     `started_at` is the first start ever, also after a re-run. `attempts` counts entries into Running.
-    `rescheduled` is true when the run was set back to Scheduled after a terminal state.
+    `rescheduled` is true when the run was set back to Scheduled after a terminal state. `run_time` is the seconds that it
+    was Running in all.
     """
 
     id: str
@@ -78,6 +79,7 @@ class FlowRun:
     expected_at: float | None
     started_at: float | None
     ended_at: float | None
+    run_time: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

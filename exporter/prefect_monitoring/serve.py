@@ -19,6 +19,7 @@ from prefect_monitoring.analysis.failure_causes import CausePattern, cause_of, c
 from prefect_monitoring.catalog import Catalog, Filters
 from prefect_monitoring.fold import DURATION, START_DELAY
 from prefect_monitoring.ledger import Ledger, open_ledger
+from prefect_monitoring.metrics import refuse_unknown
 from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_api import PrefectApi
 from prefect_monitoring.prefect_http import Traffic, api_address, open_http
@@ -36,7 +37,11 @@ class ListenError(Exception):
 
 
 async def serve(settings: Settings) -> None:
-    """Polls and serves until SIGTERM or SIGINT. Raises NoApiUrlError, LedgerError, ListenError before anything runs."""
+    """Polls and serves until SIGTERM or SIGINT.
+
+    Raises SettingsError, NoApiUrlError, LedgerError or ListenError before anything runs.
+    """
+    refuse_unknown(settings.metrics_off)
     address = api_address()
     listener = bind(settings.listen)
     ledger = await asyncio.to_thread(ledger_of, settings, address)

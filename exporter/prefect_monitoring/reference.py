@@ -1,0 +1,130 @@
+"""The reference pages, made from the code: `python -m prefect_monitoring.reference docs`. A test keeps them so."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic.fields import FieldInfo
+
+from prefect_monitoring.fold import HISTOGRAMS
+from prefect_monitoring.metrics import SUBJECTS
+from prefect_monitoring.series import DEFAULT_BOUNDS
+from prefect_monitoring.settings import CONFIG_ENV, Duration, Settings, env_name, flag_name, format_duration
+
+_CONFIGURATION: Final = """# Configuration
+
+<!-- Generated from exporter/prefect_monitoring/settings.py by `make docs`. -->
+
+Every option can be given as a flag, as an environment variable and as a key of one YAML file, which `--config FILE` or
+`{config_env}` names. A flag beats the environment, which beats the file. An unknown option is an error.
+
+How to reach Prefect is up to Prefect's own settings, which the exporter reads as Prefect does: `PREFECT_API_URL`
+(needed), `PREFECT_API_KEY`, `PREFECT_API_AUTH_STRING`, `PREFECT_API_SSL_CERT_FILE`, `PREFECT_API_TLS_INSECURE_SKIP_VERIFY`,
+`PREFECT_CLIENT_CUSTOM_HEADERS`, `PREFECT_API_REQUEST_TIMEOUT`, and profiles (`PREFECT_PROFILE`).
+
+- **Durations** are numbers with units: `30s`, `15m`, `8d`, `1h30m`.
+- **Patterns** are regular expressions that match a whole name. In a flag or a variable they are separated by commas; a
+  pattern that holds a comma goes into the file, as a list.
+- **Buckets** are ascending numbers of seconds. Other buckets are another histogram: it starts anew.
+
+```yaml
+# prefect-monitoring.yml
+poll_interval: 15s
+ledger_url: sqlite:////var/lib/prefect-monitoring/ledger.db
+exclude_flows: ["test-.*", "scratch-.*"]
+failure_causes:
+  - cause: quota
+    pattern: warehouse credit limit
+```
+
+| Key | Flag | Environment | Default | What it does |
+| --- | --- | --- | --- | --- |
+"""
+
+_METRICS: Final = """# Metrics
+
+<!-- Generated from exporter/prefect_monitoring/metrics/ by `make docs`. -->
+
+Names are the product's API. Counters end in `_total` and never go back; instants are `_timestamp_seconds`; an absent
+label is `""`. State values are Prefect's state names in snake case; a state name that Prefect does not define is shown as its type.
+
+What to know before you build on them:
+
+- An **outcome** is an entry into a terminal state. A failed run that is retried from the UI and then completes is one
+  `failed` and one `completed` outcome, but only one *run*: `prefect_flow_run_window_runs` and
+  `prefect_flow_run_consecutive_failures` count runs, by their last state. A cancelled run is neither good nor bad.
+- A **new series is born at 0** and shows its first increment one birth hold later (option `birth_hold`), so that
+  `increase()` sees the first failure ever. What a first start loads is the starting level, not an increase.
+- A **duration** runs from the first Running after the previous terminal state to the end. A state set by hand has none.
+- **Subflow runs** are flow runs without a deployment (`deployment=""`). To leave them out of a query, select
+  `deployment!=""`; to leave out a flow altogether, use `exclude_flows`.
+- Runs of a deployment whose name is gone are counted under `deployment="(deleted)"`. Gauges of a deleted or renamed flow
+  vanish at once, its counters after `series_ttl`. Pairs beyond `max_pairs` are counted under `(other)`.
+- When the Prefect API does not answer, counters and what the ledger knows stay; gauges of the live state
+  (`prefect_flow_runs`, `prefect_flow_run_oldest_state_timestamp_seconds`, `prefect_deployment_info`) vanish once stale.
+- **Windows** move in whole hours, the running one included; `same_weekday` is in UTC.
+- A **lost ledger** starts a new level: compare counters only since `prefect_exporter_ledger_created_timestamp_seconds`.
+
+"""
+
+
+def configuration_page() -> str:
+    rows = [_option_row(name, field) for name, field in Settings.model_fields.items()]
+    return _CONFIGURATION.format(config_env=CONFIG_ENV) + "\n".join(rows) + "\n"
+
+
+def metrics_page() -> str:
+    parts = [_METRICS]
+    for subject, metrics in SUBJECTS.items():
+        parts.append(f"## {subject}\n\n| Metric | Type | Labels | Meaning |\n| --- | --- | --- | --- |\n")
+        parts += [
+            f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.help} |\n"
+            for one in metrics
+        ]
+        parts.append("\n")
+    parts.append(_series_arithmetic())
+    return "".join(parts)
+
+
+def _series_arithmetic() -> str:
+    per_pair = {metric: len(DEFAULT_BOUNDS[metric]) + 3 for metric in HISTOGRAMS}
+    lines = [
+        f"- `{metric}`: {count} series a pair (buckets, `+Inf`, sum, count)\n" for metric, count in per_pair.items()
+    ]
+    return (
+        "## How many series\n\nEverything is per pair of flow and deployment. A pair that has done nothing yet has"
+        f" {sum(per_pair.values()) + 4} counter series, all 0:\n\n{''.join(lines)}"
+        "- outcomes for `completed`, `failed`, `crashed`, and retries: 4\n\nFurther states and causes come as they happen."
+        " `prefect_exporter_series` says what there is; `metrics_off` and wider buckets make it less.\n"
+    )
+
+
+def _option_row(name: str, field: FieldInfo) -> str:
+    text = (field.description or "").replace("|", "\\|")
+    return f"| `{name}` | `{flag_name(name)}` | `{env_name(name)}` | {_default(field)} | {text} |"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return "`sqlite:///~/.prefect-monitoring/ledger.db`"
+    value: Any = field.default
+    if any(metadata in Duration.__metadata__ for metadata in field.metadata):  # type: ignore[attr-defined]
+        value = format_duration(value)
+    if isinstance(value, tuple):
+        value = ", ".join(f"{item:g}" for item in value)
+    return f"`{value}`" if value != "" else ""
+
+
+PAGES: Final = {"configuration.md": configuration_page, "metrics.md": metrics_page}
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    for name, page in PAGES.items():
+        (folder / name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

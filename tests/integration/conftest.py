@@ -1,0 +1,35 @@
+"""One real Prefect server for all integration tests; each test keeps to names of its own."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from support.prefect_server import PrefectServer, start_server
+from support.proxy import FaultProxy
+from support.seeder import Seeder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    with start_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def seeder(server: PrefectServer) -> Iterator[Seeder]:
+    with Seeder(server.url) as client:
+        yield client
+
+
+@pytest.fixture
+def unique() -> str:
+    """A prefix for the names of this test's flows, deployments and pools."""
+    return f"t{uuid4().hex[:8]}-"
+
+
+@pytest.fixture
+def proxy(server: PrefectServer) -> Iterator[FaultProxy]:
+    """Stands before the shared server."""
+    with FaultProxy(server.url) as running:
+        yield running

@@ -1,0 +1,422 @@
+"""The tests' own tools, against the real thing: a test is worth as much as what it is measured with."""
+
+import sys
+import threading
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support import exposition
+from support.bulk import bulk_finished_runs, rename_flow_in_database
+from support.ports import free_port
+from support.prefect_server import PrefectServer, env_for, start_server
+from support.processes import start, wait_until, wait_until_async
+from support.prometheus import promtool_check_metrics, start_prometheus
+from support.proxy import FaultProxy, Seen
+from support.seeder import NotAcceptedError, Seeder
+from support.truth import truth
+
+
+def names(seeder: Seeder, run_id: str) -> list[str]:
+    return [state["name"] for state in seeder.history(run_id)]
+
+
+# --- the seeder: histories as facts.md tells them ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("force", "retry_type"), [(False, "reschedule"), (True, None)])
+def test_a_retry_from_the_ui_is_the_same_run_with_a_second_outcome(
+    seeder: Seeder, unique: str, force: bool, retry_type: str | None
+) -> None:
+    flow = seeder.flow(f"{unique}flow")
+    run = seeder.run(flow, deployment_id=seeder.deployment(flow, "d"), state="Scheduled")
+    seeder.failed(run)
+    first = seeder.read(run)
+
+    seeder.retry_from_ui(run, force=force)
+
+    waiting = seeder.read(run)
+    assert (waiting["state_name"], waiting["end_time"], waiting["run_count"]) == ("AwaitingRetry", None, 1)
+    assert waiting["empirical_policy"]["retry_type"] == retry_type
+
+    seeder.completed(run)
+
+    ended = seeder.read(run)
+    assert ended["run_count"] == 2
+    assert ended["start_time"] == first["start_time"]
+    assert ended["expected_start_time"] == first["expected_start_time"]
+    assert ended["end_time"] > first["end_time"]
+    expected = ["Scheduled", "Pending", "Running", "Failed", "AwaitingRetry", "Pending", "Running", "Completed"]
+    assert names(seeder, run) == expected
+
+
+def test_a_run_without_a_deployment_is_retried_only_by_force(seeder: Seeder, unique: str) -> None:
+    run = seeder.run(seeder.flow(f"{unique}flow"))
+    seeder.failed(run)
+    with pytest.raises(NotAcceptedError, match=r"ABORT.*without an associated deployment"):
+        seeder.retry_from_ui(run)
+    seeder.retry_from_ui(run, force=True)
+    assert seeder.read(run)["state_name"] == "AwaitingRetry"
+
+
+def test_a_state_set_by_hand_keeps_the_end_time(seeder: Seeder, unique: str) -> None:
+    run = seeder.run(seeder.flow(f"{unique}flow"))
+    seeder.failed(run)
+    before = seeder.read(run)
+
+    seeder.mark(run, "COMPLETED")
+
+    after = seeder.read(run)
+    assert after["state_name"] == "Completed"
+    assert after["end_time"] == before["end_time"]
+    assert after["state_id"] != before["state_id"]
+    assert after["state"]["timestamp"] > before["state"]["timestamp"]
+    assert after["run_count"] == before["run_count"] == 1
+
+
+def test_a_crash_before_the_start_has_an_end_but_no_attempt(seeder: Seeder, unique: str) -> None:
+    run = seeder.run(seeder.flow(f"{unique}flow"))
+    seeder.crashed(run, started=False)
+    ended = seeder.read(run)
+    assert (ended["state_name"], ended["run_count"]) == ("Crashed", 0)
+    assert ended["start_time"] in (None, ended["end_time"])  # depends on the version of Prefect
+    assert ended["end_time"] is not None
+
+
+def test_every_other_state_the_seeder_offers(seeder: Seeder, unique: str) -> None:
+    flow = seeder.flow(f"{unique}flow")
+    seeder.work_pool(f"{unique}pool", concurrency_limit=3)
+    seeder.heartbeat(f"{unique}pool", "worker")
+    deployment = seeder.deployment(flow, "d", work_pool=f"{unique}pool", tags=["a"], concurrency_limit=1)
+
+    running = seeder.run(flow, deployment_id=deployment, state="Scheduled", tags=["b"], name="one")
+    seeder.running(running)
+    row = seeder.read(running)
+    assert (row["name"], sorted(row["tags"]), row["work_pool_name"]) == ("one", ["a", "b"], f"{unique}pool")
+
+    blocked = seeder.run(flow, deployment_id=deployment, state="Scheduled")
+    assert seeder.propose(blocked, "PENDING")["state"]["name"] == "AwaitingConcurrencySlot"
+
+    subflow = seeder.run(flow, parent=running)
+    assert seeder.read(subflow)["parent_task_run_id"]
+    seeder.timed_out(subflow)
+    assert seeder.read(subflow)["state_name"] == "TimedOut"
+    seeder.cancelled(running)
+    assert names(seeder, running)[-2:] == ["Cancelling", "Cancelled"]
+
+
+def test_the_server_marks_overdue_runs_late_and_schedules_new_ones(seeder: Seeder, unique: str) -> None:
+    flow = seeder.flow(f"{unique}flow")
+    overdue = datetime.now(UTC) - timedelta(seconds=30)
+    run = seeder.run(flow, deployment_id=seeder.deployment(flow, "d"), state="Scheduled", at=overdue)
+    seeder.deployment(flow, "hourly", interval=3600)
+
+    wait_until(lambda: seeder.read(run)["state_name"] == "Late", 15, "a late run")
+
+    scheduled = {"flows": {"id": {"any_": [flow]}}, "flow_runs": {"state": {"name": {"any_": ["Scheduled"]}}}}
+    wait_until(lambda: seeder.call("POST", "/flow_runs/count", scheduled), 15, "runs of the schedule")
+
+
+def test_deleting_a_deployment_leaves_its_finished_runs_and_a_flow_takes_all_along(seeder: Seeder, unique: str) -> None:
+    flow = seeder.flow(f"{unique}flow")
+    deployment = seeder.deployment(flow, "d")
+    finished = seeder.run(flow, deployment_id=deployment)
+    seeder.completed(finished)
+
+    seeder.delete_deployment(deployment)
+    assert seeder.read(finished)["deployment_id"] == deployment
+
+    seeder.delete_flow(flow)
+    with pytest.raises(httpx.HTTPStatusError, match="404"):
+        seeder.read(finished)
+
+
+# --- bulk and truth ------------------------------------------------------------------------------------------------
+
+
+def test_bulk_runs_look_like_real_ones(server: PrefectServer, seeder: Seeder, unique: str) -> None:
+    flow = seeder.flow(f"{unique}flow")
+    deployment = seeder.deployment(flow, "d")
+    real = seeder.run(flow, deployment_id=deployment)
+    seeder.completed(real)
+    end = datetime.now(UTC) - timedelta(days=30)
+
+    began = time.monotonic()
+    ids = bulk_finished_runs(server, flow, [end] * 2000, deployment_id=deployment, duration=timedelta(seconds=90))
+    assert time.monotonic() - began < 5
+
+    made, lived = seeder.read(ids[0]), seeder.read(real)
+    varying = {"id", "name", "created", "updated", "state", "state_id", "start_time", "end_time", "expected_start_time"}
+    varying |= {"total_run_time", "estimated_run_time", "estimated_start_time_delta"}
+    assert {key: made[key] for key in made.keys() - varying} == {key: lived[key] for key in lived.keys() - varying}
+    assert made["total_run_time"] == 90
+    assert datetime.fromisoformat(made["end_time"]) == end
+    assert datetime.fromisoformat(made["start_time"]) == end - timedelta(seconds=90)
+    assert made["state"]["id"] == made["state_id"]
+    assert names(seeder, ids[0]) == ["Pending", "Running", "Completed"]
+
+    same = {"flow_runs": {"end_time": {"after_": end.isoformat(), "before_": end.isoformat()}}}
+    assert seeder.call("POST", "/flow_runs/count", same) == 2000
+
+
+def test_bulk_runs_that_never_ran_look_like_real_ones(server: PrefectServer, seeder: Seeder, unique: str) -> None:
+    flow = seeder.flow(f"{unique}flow")
+    [made] = bulk_finished_runs(server, flow, [datetime.now(UTC)], state="Crashed", started=False, message="gone")
+    row = seeder.read(made)
+    assert (row["run_count"], row["total_run_time"], row["state"]["message"]) == (0, 0, "gone")
+    assert row["start_time"] == row["end_time"]
+    assert names(seeder, made) == ["Pending", "Crashed"]
+
+
+def test_truth_counts_every_entry_into_a_terminal_state(server: PrefectServer, seeder: Seeder, unique: str) -> None:
+    flow, other = seeder.flow(f"{unique}flow"), seeder.flow(f"{unique}other")
+    kept, gone = seeder.deployment(flow, "kept"), seeder.deployment(flow, "gone")
+    for end in ("failed", "timed_out", "crashed", "cancelled"):
+        getattr(seeder, end)(seeder.run(flow, deployment_id=kept))
+    retried = seeder.run(flow, deployment_id=kept)
+    seeder.failed(retried)
+    seeder.retry_from_ui(retried)
+    seeder.completed(retried)
+    seeder.completed(seeder.run(flow, deployment_id=gone))
+    seeder.delete_deployment(gone)
+    seeder.running(seeder.run(other))
+    odd = seeder.run(other)
+    seeder.running(odd)
+    seeder.set_state(odd, "FAILED", "Very odd")
+    bulk_finished_runs(server, other, [datetime.now(UTC)] * 401)  # three pages
+
+    name = f"{unique}flow"
+    expected = Counter(
+        {
+            (name, "kept", "failed"): 2,
+            (name, "kept", "timed_out"): 1,
+            (name, "kept", "crashed"): 1,
+            (name, "kept", "cancelled"): 1,
+            (name, "kept", "completed"): 1,
+            (name, "(deleted)", "completed"): 1,
+            (f"{unique}other", "", "failed"): 1,
+            (f"{unique}other", "", "completed"): 401,
+        }
+    )
+    assert truth(server.url, flow_prefix=unique) == expected
+    known = truth(server.url, flow_prefix=name, deployments={gone: "gone"})
+    assert known[name, "gone", "completed"] == 1
+
+
+def test_a_flow_is_renamed_in_the_database(server: PrefectServer, seeder: Seeder, unique: str) -> None:
+    flow = seeder.flow(f"{unique}old")
+    rename_flow_in_database(server, flow, f"{unique}new")
+    assert seeder.call("GET", f"/flows/{flow}")["name"] == f"{unique}new"
+
+
+# --- other servers -------------------------------------------------------------------------------------------------
+
+
+def test_a_server_with_a_lower_page_limit_and_a_password(tmp_path: Path) -> None:
+    env = {"PREFECT_SERVER_API_DEFAULT_LIMIT": "50", "PREFECT_SERVER_API_AUTH_STRING": "admin:secret"}
+    with start_server(tmp_path, env=env) as strict, Seeder(strict.url, auth=strict.auth) as seeder:
+        assert env_for(strict)["PREFECT_API_AUTH_STRING"] == "admin:secret"
+        assert httpx.post(f"{strict.url}/flow_runs/filter", json={}).status_code == 401
+        assert seeder.client.post("/flow_runs/filter", json={"limit": 50}).status_code == 200
+        refused = seeder.client.post("/flow_runs/filter", json={"limit": 200})
+        assert refused.status_code == 422
+        assert "less than or equal to 50" in refused.text
+        assert seeder.call("POST", "/flow_runs/count", {}) == 0, "a new server starts empty"
+        bulk_finished_runs(strict, seeder.flow("f"), [datetime.now(UTC)] * 120)
+        assert truth(strict.url, auth=strict.auth) == {("f", "", "completed"): 120}
+
+
+def test_the_environment_of_subprocesses_holds_nothing_of_the_callers(
+    server: PrefectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_KEY", "of the caller")
+    monkeypatch.setenv("PREFECT_API_URL", "https://elsewhere.example/api")
+    env = env_for(server)
+    assert env["PREFECT_API_URL"] == server.url
+    assert "PREFECT_API_KEY" not in env
+    assert Path(env["PREFECT_HOME"]).is_relative_to(server.home.parent)
+    assert env["PATH"]
+    assert env_for(server, url="http://127.0.0.1:1/api")["PREFECT_API_URL"] == "http://127.0.0.1:1/api"
+
+
+# --- the proxy -----------------------------------------------------------------------------------------------------
+
+
+def test_the_proxy_forwards_and_remembers(server: PrefectServer, proxy: FaultProxy, unique: str) -> None:
+    with Seeder(proxy.url) as through:
+        flow = through.flow(f"{unique}flow")
+        assert through.call("GET", f"/flows/{flow}")["name"] == f"{unique}flow"
+        through.delete_flow(flow)
+    assert proxy.paths() == ["POST /flows/", f"GET /flows/{flow}", f"DELETE /flows/{flow}"]
+    first = proxy.requests[0]
+    assert first.json == {"name": f"{unique}flow"}
+    assert (first.status, first.size > 0, first.answered_bytes > 0) == (201, True, True)
+    assert [seen.at for seen in proxy.requests] == sorted(seen.at for seen in proxy.requests)
+
+
+def test_links_in_answers_lead_through_the_proxy(proxy: FaultProxy, seeder: Seeder, unique: str) -> None:
+    for _ in range(15):  # some 60 events
+        seeder.completed(seeder.run(seeder.flow(f"{unique}flow")))
+    with Seeder(proxy.url) as through:
+        page = wait_until(
+            lambda: through.call("POST", "/events/filter", {"filter": {"event": {"prefix": ["prefect.flow-run."]}}})[
+                "next_page"
+            ],
+            15,
+            "more than one page of events",
+        )
+        assert page.startswith(proxy.url)
+        assert through.client.get(page).json()["events"]
+
+
+def test_faults_strike_only_what_they_are_meant_for(proxy: FaultProxy) -> None:
+    with httpx.Client(base_url=proxy.url, timeout=5) as client:
+        proxy.status(429, path="/flow_runs", headers={"Retry-After": "3"}, body="slow down")
+        assert client.post("/flows/filter", json={}).status_code == 200
+        throttled = client.post("/flow_runs/filter", json={})
+        assert (throttled.status_code, throttled.headers["retry-after"], throttled.text) == (429, "3", "slow down")
+
+        proxy.clear()
+        proxy.status(500, after=1, times=2)
+        assert [client.get("/health").status_code for _ in range(4)] == [200, 500, 500, 200]
+
+        proxy.clear()
+        proxy.fail_when(lambda seen: bool(seen.json) and seen.json.get("offset") == 200)
+        assert client.post("/flows/filter", json={"offset": 0}).status_code == 200
+        assert client.post("/flows/filter", json={"offset": 200}).status_code == 503
+
+        proxy.clear()
+        proxy.invalid_json(path="/flows")
+        with pytest.raises(ValueError, match="Expecting value"):
+            client.post("/flows/filter", json={}).json()
+
+        proxy.clear()
+        proxy.slow(0.4)
+        began = time.monotonic()
+        assert client.get("/health").status_code == 200
+        assert time.monotonic() - began >= 0.4
+
+        proxy.clear()
+        proxy.drop()
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.get("/health")
+
+        proxy.clear()
+        proxy.truncate()
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.post("/flows/filter", json={})
+
+        proxy.clear()
+        assert client.get("/health").status_code == 200
+
+
+def test_a_hanging_proxy_stops_at_once(server: PrefectServer) -> None:
+    with FaultProxy(server.url) as proxy:
+        proxy.hang(path="/flows")
+        with httpx.Client(base_url=proxy.url, timeout=0.3) as client, pytest.raises(httpx.ReadTimeout):
+            client.post("/flows/filter", json={})
+
+        failed: list[Exception] = []
+
+        def ask() -> None:
+            try:
+                httpx.post(f"{proxy.url}/flows/filter", json={}, timeout=30)
+            except httpx.HTTPError as error:
+                failed.append(error)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        wait_until(lambda: len(proxy.requests) == 2, 5, "the second request")
+        began = time.monotonic()
+    assert time.monotonic() - began < 2
+    asking.join(5)
+    assert isinstance(failed[0], httpx.RemoteProtocolError)
+
+
+def test_the_proxy_refuses_connections_and_comes_back(proxy: FaultProxy) -> None:
+    with httpx.Client(base_url=proxy.url, timeout=5) as client:
+        assert client.get("/health").status_code == 200
+        proxy.refuse()
+        with pytest.raises(httpx.ConnectError):
+            client.get("/health")
+        proxy.accept()
+        assert client.get("/health").status_code == 200
+
+
+def test_a_mistake_in_a_predicate_fails_the_test_that_made_it(server: PrefectServer) -> None:
+    def mistaken(seen: Seen) -> bool:
+        raise KeyError(seen.path)
+
+    proxy = FaultProxy(server.url)
+    with pytest.raises(KeyError, match="/health"), proxy:  # noqa: PT012
+        proxy.fail_when(mistaken)
+        assert httpx.get(f"{proxy.url}/health").status_code == 500
+
+
+# --- processes, Prometheus, exposition -----------------------------------------------------------------------------
+
+
+async def test_waiting_says_what_for(tmp_path: Path) -> None:
+    process = start(["sh", "-c", "echo hello; sleep 60"], tmp_path / "log")
+    wait_until(lambda: "hello" in process.output(), 5, "a greeting")
+    assert process.stop() == -15
+    assert not process.running
+    with pytest.raises(TimeoutError, match=r"not within 0\.1 s: the moon"):
+        wait_until(lambda: 0, 0.1, "the moon")
+
+    async def never() -> bool:
+        raise OSError
+
+    with pytest.raises(TimeoutError, match=r"the moon \(last seen: OSError"):
+        await wait_until_async(never, 0.1, "the moon", ignore=(OSError,))
+    assert await wait_until_async(lambda: 7, 1, "seven") == 7
+
+
+METRICS = """\
+# HELP prefect_flow_run_outcomes_total Terminal states entered.
+# TYPE prefect_flow_run_outcomes_total counter
+prefect_flow_run_outcomes_total{flow="a",deployment="",state="completed"} 3.0
+prefect_flow_run_outcomes_total{flow="a",deployment="",state="failed"} 0.0
+prefect_flow_run_outcomes_total{flow="b \\"x\\"",deployment="d",state="failed"} 1.0
+"""
+
+
+def test_an_exposition_is_read_back() -> None:
+    samples = exposition.parse(METRICS)
+    name = "prefect_flow_run_outcomes_total"
+    assert exposition.value(samples, name, flow="a", deployment="", state="completed") == 3
+    assert exposition.value(samples, name, flow="a") is None
+    assert exposition.total(samples, name, flow="a") == 3
+    assert exposition.total(samples, name) == 4
+    assert exposition.outcomes(samples) == {("a", "", "completed"): 3, ('b "x"', "d", "failed"): 1}
+    with pytest.raises(ValueError, match="exposed twice"):
+        exposition.parse(METRICS + METRICS.splitlines()[2] + "\n")
+
+
+def test_promtool_tells_a_clean_exposition_from_a_bad_one() -> None:
+    assert promtool_check_metrics(METRICS) == (True, "")
+    clean, output = promtool_check_metrics("# TYPE runs counter\nruns 1\n")
+    assert not clean
+    assert "runs" in output
+
+
+def test_prometheus_scrapes_what_is_served(tmp_path: Path) -> None:
+    (tmp_path / "metrics").write_text(METRICS)
+    port = free_port()
+    serving = start(
+        [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"], tmp_path / "log", cwd=tmp_path
+    )
+    try:
+        with start_prometheus(tmp_path / "prometheus", [f"http://127.0.0.1:{port}/metrics"]) as prometheus:
+            prometheus.wait_for("up", lambda result: set(result.values()) == {1.0})
+            assert prometheus.value("sum(prefect_flow_run_outcomes_total)") == 4
+            assert prometheus.value("no_such_metric") is None
+            assert prometheus.query("scalar(vector(2))") == {frozenset(): 2.0}
+            with pytest.raises(ValueError, match="parse error"):
+                prometheus.query("sum(")
+    finally:
+        serving.stop()

@@ -1,0 +1,124 @@
+"""A real Prefect server in a process and a home of its own."""
+
+import atexit
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import httpx
+
+from support.ports import free_port
+from support.processes import Process, start, wait_until
+
+START_SECONDS = 90.0  # a first start migrates the database: 5 s when idle, many times that on a busy machine
+
+# Short loops, so that Late and newly scheduled runs appear within seconds. The dashboard and telemetry are not needed.
+_DEFAULTS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "1",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "1",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "30",
+    "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
+}
+
+
+@dataclass
+class PrefectServer:
+    url: str  # of the API: http://127.0.0.1:<port>/api
+    home: Path
+    process: Process
+    auth: str | None = None  # "user:password" where the server asks for it
+
+    @property
+    def database(self) -> Path:
+        return self.home / "prefect.db"
+
+
+@contextmanager
+def start_server(
+    directory: Path, *, port: int | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[PrefectServer]:
+    """Run a server on loopback until the block ends.
+
+    `env` overrides its settings: PREFECT_SERVER_API_DEFAULT_LIMIT=50 for a lower page limit,
+    PREFECT_SERVER_API_AUTH_STRING=user:password for basic auth. A directory that was used before keeps its database.
+    """
+    port = port or free_port()
+    home = directory / "prefect"
+    home.mkdir(parents=True, exist_ok=True)
+    new = not (home / "prefect.db").exists()
+    if new:
+        _copy(_template(), home)
+    settings = {**_DEFAULTS, **(env or {})}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    process = start(
+        command, directory / "server.log", env=_clean_environment() | {"PREFECT_HOME": str(home)} | settings, cwd=home
+    )
+    server = PrefectServer(
+        f"http://127.0.0.1:{port}/api", home, process, settings.get("PREFECT_SERVER_API_AUTH_STRING") or None
+    )
+    try:
+        wait_until(lambda: _healthy(server), START_SECONDS, "a Prefect server that answers", ignore=(httpx.HTTPError,))
+        if new:
+            _remember(home)
+        yield server
+    finally:
+        process.stop()
+
+
+def env_for(server: PrefectServer, *, url: str | None = None) -> dict[str, str]:
+    """The environment for a subprocess that talks to the server, or to `url` before it: no settings of the caller's."""
+    home = server.home.parent / "client"
+    home.mkdir(exist_ok=True)
+    env = _clean_environment(coverage=True) | {
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": url or server.url,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    if server.auth:
+        env["PREFECT_API_AUTH_STRING"] = server.auth
+    return env
+
+
+def _clean_environment(*, coverage: bool = False) -> dict[str, str]:
+    """Our environment without Prefect's settings; measuring the coverage of Prefect itself would only be slow."""
+    dropped = ("PREFECT_",) if coverage else ("PREFECT_", "COV", "COVERAGE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+
+
+def _healthy(server: PrefectServer) -> bool:
+    if not server.process.running:
+        raise RuntimeError(f"the Prefect server did not start:\n{server.process.output()[-4000:]}")
+    return httpx.get(f"{server.url}/health", timeout=2).is_success
+
+
+@cache
+def _template() -> Path:
+    """Where this test run keeps the migrated, empty database of its first server: migrating takes 5 s each time."""
+    directory = Path(tempfile.mkdtemp(prefix="prefect-template-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
+
+
+def _remember(home: Path) -> None:
+    if not (_template() / "prefect.db").exists():
+        _copy(home, _template())
+
+
+def _copy(source: Path, target: Path) -> None:
+    if not (source / "prefect.db").exists():
+        return
+    with closing(sqlite3.connect(source / "prefect.db")) as old, closing(sqlite3.connect(target / "prefect.db")) as new:
+        old.backup(new)  # consistent also while a server writes to it
+    if (source / "memo_store.toml").exists():  # says which block types are registered
+        shutil.copy(source / "memo_store.toml", target)

@@ -1,0 +1,110 @@
+"""Subprocesses with a log file, and waiting for something to become true."""
+
+import asyncio
+import inspect
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass
+class Process:
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def running(self) -> bool:
+        return self.popen.poll() is None
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def stop(self, *, seconds: float = 10) -> int:
+        """Ask it to end (SIGTERM), insist after a while (SIGKILL). Returns the exit code."""
+        with suppress(ProcessLookupError):
+            self.popen.terminate()
+        try:
+            return self.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return self.kill()
+
+    def kill(self) -> int:
+        """SIGKILL: nothing in it gets to tidy up."""
+        with suppress(ProcessLookupError):
+            self.popen.kill()
+        return self.popen.wait()
+
+
+def start(
+    command: Sequence[str | Path], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Process:
+    """Start a command; what it prints goes to the end of `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        popen = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(os.environ if env is None else env),
+            cwd=cwd,
+        )
+    return Process(popen, log)
+
+
+def wait_until(
+    predicate: Callable[[], T],
+    timeout: float,
+    what: str,
+    *,
+    every: float = 0.05,
+    ignore: tuple[type[Exception], ...] = (),
+) -> T:
+    """Call `predicate` until what it returns is true, and return that. Exceptions in `ignore` count as false."""
+    deadline = time.monotonic() + timeout
+    last: object = None
+    while True:
+        try:
+            last = value = predicate()
+            if value:
+                return value
+        except ignore as error:
+            last = error
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"not within {timeout:g} s: {what} (last seen: {last!r})")
+        time.sleep(every)
+
+
+async def wait_until_async(
+    predicate: Callable[[], object],
+    timeout: float,  # noqa: ASYNC109
+    what: str,
+    *,
+    every: float = 0.05,
+    ignore: tuple[type[Exception], ...] = (),
+) -> Any:
+    """The same without blocking the event loop; `predicate` may be a coroutine function."""
+    deadline = time.monotonic() + timeout
+    last: object = None
+    while True:
+        try:
+            result = predicate()
+            last = value = await result if inspect.isawaitable(result) else result
+            if value:
+                return value
+        except ignore as error:
+            last = error
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"not within {timeout:g} s: {what} (last seen: {last!r})")
+        await asyncio.sleep(every)

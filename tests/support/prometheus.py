@@ -1,0 +1,138 @@
+"""A real Prometheus that scrapes what the tests serve, and promtool."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from support.ports import free_port
+from support.processes import Process, start, wait_until
+
+START_SECONDS = 30.0
+
+Vector = dict[frozenset[tuple[str, str]], float]  # labels (with __name__) → value
+
+
+@dataclass
+class Prometheus:
+    url: str
+    process: Process
+
+    def query(self, expr: str, time: float | None = None) -> Vector:
+        """An instant query that gives a vector or a scalar (which has no labels)."""
+        params = {"query": expr} | ({"time": str(time)} if time is not None else {})
+        response = httpx.get(f"{self.url}/api/v1/query", params=params, timeout=10, trust_env=False)
+        answer = response.json()
+        if answer["status"] != "success":
+            raise ValueError(f"{expr}: {answer['error']}")
+        data = answer["data"]
+        if data["resultType"] == "scalar":
+            return {frozenset(): float(data["result"][1])}
+        return {frozenset(row["metric"].items()): float(row["value"][1]) for row in data["result"]}
+
+    def value(self, expr: str, time: float | None = None) -> float | None:
+        """The value of an expression that gives one series; None if it gives none."""
+        values = list(self.query(expr, time).values())
+        if len(values) > 1:
+            raise ValueError(f"{expr}: {len(values)} series")
+        return values[0] if values else None
+
+    def wait_for(self, expr: str, predicate: Callable[[Vector], Any], timeout: float = 20) -> Vector:
+        """Query until the predicate is true of the result, and return the result."""
+        result: Vector = {}
+
+        def holds() -> bool:
+            nonlocal result
+            result = self.query(expr)
+            return bool(predicate(result))
+
+        try:
+            wait_until(holds, timeout, expr, every=0.2)
+        except TimeoutError as error:
+            raise TimeoutError(f"not within {timeout:g} s: {expr} (last seen: {result})") from error
+        return result
+
+    def rules(self) -> list[dict[str, Any]]:
+        """All loaded rules; alerting ones say their state and their alerts."""
+        groups = httpx.get(f"{self.url}/api/v1/rules", timeout=10, trust_env=False).json()["data"]["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
+
+@contextmanager
+def start_prometheus(
+    directory: Path,
+    targets: Sequence[str],
+    *,
+    scrape_interval: str = "1s",
+    rule_files: Sequence[Path] = (),
+) -> Iterator[Prometheus]:
+    """Scrape these URLs (http://127.0.0.1:9101/metrics) until the block ends; job and instance are the target's."""
+    directory.mkdir(parents=True, exist_ok=True)
+    config = directory / "prometheus.yml"
+    config.write_text(json.dumps(_config(targets, scrape_interval, rule_files)))  # JSON is YAML
+    port = free_port()
+    command = [
+        binary("prometheus"),
+        f"--config.file={config}",
+        f"--storage.tsdb.path={directory / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--log.level=warn",
+    ]
+    prometheus = Prometheus(f"http://127.0.0.1:{port}", start(command, directory / "prometheus.log"))
+    try:
+        wait_until(lambda: _ready(prometheus), START_SECONDS, "a Prometheus that answers", ignore=(httpx.HTTPError,))
+        yield prometheus
+    finally:
+        prometheus.process.stop()
+
+
+def promtool_check_metrics(text: str) -> tuple[bool, str]:
+    """`promtool check metrics` on an exposition: whether it is clean, and what it says."""
+    done = subprocess.run(
+        [binary("promtool"), "check", "metrics"], input=text, capture_output=True, text=True, timeout=60, check=False
+    )
+    output = done.stdout + done.stderr
+    return done.returncode == 0 and not output.strip(), output
+
+
+def binary(name: str) -> str:
+    found = shutil.which(name)
+    if not found:
+        raise RuntimeError(f"{name} is not on PATH: run `bash tests/support/install_prometheus.sh`")
+    return found
+
+
+def _config(targets: Sequence[str], scrape_interval: str, rule_files: Sequence[Path]) -> dict[str, Any]:
+    jobs = []
+    for number, target in enumerate(targets):
+        url = urlsplit(target)
+        jobs.append(
+            {
+                "job_name": "prefect" if number == 0 else f"prefect-{number}",
+                "scheme": url.scheme,
+                "metrics_path": url.path or "/metrics",
+                "static_configs": [{"targets": [url.netloc]}],
+            }
+        )
+    return {
+        "global": {
+            "scrape_interval": scrape_interval,
+            "scrape_timeout": scrape_interval,
+            "evaluation_interval": scrape_interval,
+        },
+        "rule_files": [str(path.resolve()) for path in rule_files],
+        "scrape_configs": jobs,
+    }
+
+
+def _ready(prometheus: Prometheus) -> bool:
+    if not prometheus.process.running:
+        raise RuntimeError(f"Prometheus did not start:\n{prometheus.process.output()[-4000:]}")
+    return httpx.get(f"{prometheus.url}/-/ready", timeout=2, trust_env=False).is_success

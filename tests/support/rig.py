@@ -1,0 +1,98 @@
+"""The exporter within the test's process, its polls triggered by hand: real API, real ledger, real exposition."""
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+from prefect_monitoring.poller import Poller
+from prefect_monitoring.prefect_api import PrefectApi
+from prefect_monitoring.prefect_http import Traffic, api_address, open_http
+from prefect_monitoring.reader import Reader
+from prefect_monitoring.serve import ledger_of, make_reader
+from prefect_monitoring.server import Published
+from prefect_monitoring.settings import load_settings
+from prefect_monitoring.snapshot import Snapshot
+from support.exposition import Samples, outcomes, parse
+
+
+class Rig:
+    """An exporter whose `poll` and `inventory` the test calls. `restart` closes everything and opens the ledger again."""
+
+    reader: Reader
+    poller: Poller
+    published: Published
+    traffic: Traffic
+
+    def __init__(self, api_url: str, ledger: Path, auth: str | None, options: dict[str, str]) -> None:
+        self._api_url = api_url
+        self._auth = auth
+        self.ledger = ledger
+        self.options = {"birth_hold": "0s", "source_timeout": "20s", "max_requests_per_second": "1000", **options}
+        self._open = AsyncExitStack()
+        self.clock: Callable[[], float] = time.time
+
+    async def start(self) -> None:
+        url = {PREFECT_API_URL: self._api_url}
+        self._open.enter_context(
+            temporary_settings(url | ({PREFECT_API_AUTH_STRING: self._auth} if self._auth else {}))
+        )
+        settings = load_settings({"ledger_url": f"sqlite:///{self.ledger}", **self.options}, {})
+        self.traffic, self.published = Traffic(), Published(settings)
+        http = await self._open.enter_async_context(open_http(self.traffic, settings.max_requests_per_second))
+        self.reader = make_reader(settings, ledger_of(settings, api_address(), wait=0), PrefectApi(http))
+        self.reader.clock = lambda: self.clock()
+        self._open.callback(self.reader.close)
+        self.poller = Poller(self.reader, settings, self.traffic, self.published.publish, lambda: self.clock())
+        await self.poller.publish()
+
+    async def stop(self) -> None:
+        await self._open.aclose()
+        self._open = AsyncExitStack()
+
+    async def restart(self, **options: str) -> None:
+        await self.stop()
+        self.options |= options
+        await self.start()
+
+    async def poll(self, times: int = 1) -> None:
+        for _ in range(times):
+            await self.poller.poll()
+
+    async def inventory(self) -> None:
+        await self.poller.take_inventory()
+        await self.poller.publish()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        assert self.published.latest is not None
+        return self.published.latest[0]
+
+    @property
+    def text(self) -> str:
+        assert self.published.latest is not None
+        return self.published.latest[1].text.plain.decode()
+
+    @property
+    def samples(self) -> Samples:
+        return parse(self.text)
+
+    async def totals(self, flow_prefix: str) -> Counter[tuple[str, str, str]]:
+        """What the exporter has counted, after a poll that reads and one that ends the birth holds."""
+        await self.poll(2)
+        return outcomes(self.samples, flow_prefix=flow_prefix)
+
+
+@asynccontextmanager
+async def rig(api_url: str, directory: Path, *, auth: str | None = None, **options: Any) -> AsyncIterator[Rig]:
+    """A started rig with its ledger in `directory`; options as in the YAML file."""
+    running = Rig(api_url, directory / "ledger.db", auth, {name: str(value) for name, value in options.items()})
+    await running.start()
+    try:
+        yield running
+    finally:
+        await running.stop()
