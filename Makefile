@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-
 .PHONY: install demo test lint unit integration docs lock clean
 
 $(VENV)/.ready: requirements.lock pyproject.toml

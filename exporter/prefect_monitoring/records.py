@@ -63,8 +63,8 @@ class FlowRun:
     """A flow run as `/flow_runs/filter` shows it.
 
     `started_at` is the first start ever, also after a re-run. `attempts` counts entries into Running.
-    `rescheduled` is true when the run was set back to Scheduled after a terminal state. `run_time` is the seconds that it
-    was Running in all.
+    `rescheduled` is true when the run was set back to Scheduled after a terminal state. `run_time` is the seconds
+    that it was Running in all.
     """
 
     id: str

@@ -25,8 +25,8 @@ How to reach Prefect is up to Prefect's own settings, which the exporter reads a
 `PREFECT_CLIENT_CUSTOM_HEADERS`, `PREFECT_API_REQUEST_TIMEOUT`, and profiles (`PREFECT_PROFILE`).
 
 - **Durations** are numbers with units: `30s`, `15m`, `8d`, `1h30m`.
-- **Patterns** are regular expressions that match a whole name. In a flag or a variable they are separated by commas; a
-  pattern that holds a comma goes into the file, as a list.
+- **Patterns** are regular expressions that match a whole name. In a flag or a variable they are separated by commas;
+  a pattern that holds a comma goes into the file, as a list.
 - **Buckets** are ascending numbers of seconds. Other buckets are another histogram: it starts anew.
 
 ```yaml

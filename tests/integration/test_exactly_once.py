@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from prefect_monitoring import prefect_api
 
+from prefect_monitoring import prefect_api
 from support.bulk import bulk_finished_runs, rename_flow_in_database
 from support.exposition import matching, total, value
 from support.prefect_server import PrefectServer, start_server
@@ -47,7 +47,13 @@ async def test_every_way_to_end_is_counted(
 @pytest.mark.parametrize("watched", ["between", "within one poll interval", "while off"])
 @pytest.mark.parametrize("forced", [False, True], ids=["old UI", "new UI"])
 async def test_retried_from_the_ui(
-    server: PrefectServer, seeder: Seeder, unique: str, deployed: tuple[str, str], tmp_path: Path, watched: str, forced: bool
+    server: PrefectServer,
+    seeder: Seeder,
+    unique: str,
+    deployed: tuple[str, str],
+    tmp_path: Path,
+    watched: str,
+    forced: bool,
 ) -> None:
     flow, deployment = deployed
     pair = {"flow": f"{unique}dbt", "deployment": "daily"}
@@ -77,9 +83,11 @@ async def test_retried_from_the_ui(
         seeder.completed(run)
         if watched == "while off":
             await exporter.start()
-        assert await exporter.totals(unique) == Counter(
-            {(f"{unique}dbt", "daily", "failed"): 1, (f"{unique}dbt", "daily", "completed"): 1}
-        ) == truth(server.url, flow_prefix=unique)
+        assert (
+            await exporter.totals(unique)
+            == Counter({(f"{unique}dbt", "daily", "failed"): 1, (f"{unique}dbt", "daily", "completed"): 1})
+            == truth(server.url, flow_prefix=unique)
+        )
         samples = exporter.samples
         assert value(samples, "prefect_flow_run_duration_seconds_count", **pair) == 1
         assert value(samples, "prefect_flow_run_duration_seconds_sum", **pair) < 1.9, "the wait is not part of it"
@@ -125,9 +133,11 @@ async def test_set_by_hand_at_once_and_an_hour_later(
         assert seeder.read(old)["end_time"][:19] == long_ago.isoformat()[:19], "the old end time hides the change"
         await exporter.poll()
         await exporter.inventory()  # which compares the closed hours
-        assert await exporter.totals(unique) == Counter(
-            {(f"{unique}dbt", "daily", "failed"): 2, (f"{unique}dbt", "daily", "completed"): 2}
-        ) == truth(server.url, flow_prefix=unique)
+        assert (
+            await exporter.totals(unique)
+            == Counter({(f"{unique}dbt", "daily", "failed"): 2, (f"{unique}dbt", "daily", "completed"): 2})
+            == truth(server.url, flow_prefix=unique)
+        )
         samples = exporter.samples
         assert value(samples, "prefect_flow_run_consecutive_failures", **pair) == 0
         assert value(samples, "prefect_flow_run_window_runs", **pair, window="1d", result="good") == 2

@@ -34,9 +34,7 @@ def seed(server: PrefectServer, seeder: Seeder, unique: str) -> None:
 
 
 def kill(server: PrefectServer, directory: Path, point: str, unique: str) -> None:
-    exporter = run_exporter(
-        env_for(server), directory, "--include-flows", f"{unique}.*", script=(str(SCRIPT), point)
-    )
+    exporter = run_exporter(env_for(server), directory, "--include-flows", f"{unique}.*", script=(str(SCRIPT), point))
     assert exporter.process.popen.wait(60) == -signal.SIGKILL, exporter.process.output()
 
 
@@ -45,9 +43,7 @@ def shown(exporter: Rig, unique: str) -> Counter[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("point", killed_exporter.POINTS)
-async def test_killed_in_a_poll(
-    server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path, point: str
-) -> None:
+async def test_killed_in_a_poll(server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path, point: str) -> None:
     seed(server, seeder, unique)
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         before = await exporter.totals(unique)

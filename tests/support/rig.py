@@ -47,7 +47,8 @@ class Rig:
         self.reader = make_reader(settings, ledger_of(settings, api_address(), wait=0), PrefectApi(http))
         self.reader.clock = lambda: self.clock()
         self._open.callback(self.reader.close)
-        self.poller = Poller(self.reader, settings, self.traffic, self.published.publish, lambda: self.clock())
+        publish = self.published.publish
+        self.poller = Poller(self.reader, settings, self.traffic, publish, lambda: self.clock())
         await self.poller.publish()
 
     async def stop(self) -> None:

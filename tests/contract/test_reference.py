@@ -1,0 +1,75 @@
+"""The reference pages are what the code says, and the project's files hold what they promise."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from prefect_monitoring import __version__
+from prefect_monitoring.cli import make_parser
+from prefect_monitoring.metrics import CATALOGUE
+from prefect_monitoring.reference import PAGES
+from prefect_monitoring.settings import Settings, env_name, flag_name
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_generated_from_the_code(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == PAGES[name](), "run: make docs"
+
+
+@pytest.mark.parametrize("option", Settings.model_fields)
+def test_every_option_is_documented(option: str) -> None:
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith(f"| `{option}` |"))
+    assert f"`{flag_name(option)}`" in row
+    assert f"`{env_name(option)}`" in row
+    assert Settings.model_fields[option].description
+
+
+def test_every_metric_in_the_guides_exists() -> None:
+    known = {metric.name for metric in CATALOGUE}
+    for page in (ROOT / "README.md", ROOT / "docs/operations.md", ROOT / "docs/metrics.md"):
+        named = re.findall(r"\bprefect_(?:flow_run|exporter|deployment|up)\w*", page.read_text(encoding="utf-8"))
+        assert named, page
+        assert not set(named) - known, page
+
+
+def test_every_link_in_the_guides_leads_somewhere() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_commands_of_the_readme_exist() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make (\w+)", readme, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for command in re.findall(r"prefect-monitoring (\w+) ", readme):
+        assert make_parser().parse_args([command])
+    assert "make test" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+
+
+def test_lock_file_names_no_host_and_no_path() -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert "==" in lock
+    assert not re.search(r"https?:|file:/|--index|--find-links", lock)
+
+
+def test_lock_file_holds_what_the_project_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    locked = re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
+    assert not {re.split(r"[<>=!\[]", one)[0].lower() for one in needed} - set(locked)
+
+
+def test_version_is_told() -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", "prefect_monitoring", "--version"], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == __version__
