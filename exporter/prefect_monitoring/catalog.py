@@ -123,9 +123,9 @@ class Catalog:
             if self._filters.allow(pair, deployment.tags, deployment.work_pool) and pair in self._admitted
         ]
 
-    def forget(self, pairs: Collection[Pair]) -> None:
-        """Makes room: the series of `pairs` have expired."""
-        self._admitted -= set(pairs)
+    def keep(self, pairs: Collection[Pair]) -> None:
+        """Makes room: only `pairs` still have series."""
+        self._admitted &= set(pairs)
 
     def _admit(self, pair: Pair) -> Pair:
         if pair not in self._admitted and len(self._admitted) >= self._max_pairs:

@@ -150,18 +150,18 @@ def fold(known: Known, sightings: Sequence[Sighting], cause_of: Callable[[str], 
     changes = Changes()
     for sighting in sightings:
         before = changes.runs.get(sighting.run.id) or known.runs.get(sighting.run.id)
-        if before is not None and (before.state_id == sighting.run.state.id or before.state_at > sighting.run.state.at):
-            continue
-        _fold_run(known, changes, sighting, before, cause_of)
+        if before is None or before.state_at < sighting.run.state.at:
+            _fold_run(known, changes, sighting, before, cause_of)
+        elif before.state_id != sighting.run.state.id:
+            # An old page, or a state that was dated back: not the run's present, but an outcome all the same.
+            _count_outcomes(known, changes, sighting.run, _states(sighting), sighting.pair, cause_of)
     return changes
 
 
 def _fold_run(
     known: Known, changes: Changes, sighting: Sighting, before: KnownRun | None, cause_of: Callable[[str], str]
 ) -> None:
-    run, pair = sighting.run, sighting.pair
-    # The history is read after the run: what happened in between belongs to the next reading.
-    states = (*(state for state in sighting.history if state.at < run.state.at), run.state)
+    run, pair, states = sighting.run, sighting.pair, _states(sighting)
     after = KnownRun(
         run_id=run.id,
         pair=pair,
@@ -189,6 +189,12 @@ def _fold_run(
         return  # Nothing has happened to it yet: nothing to remember.
     _move_in_memory(changes, before, after)
     changes.runs[run.id] = after
+
+
+def _states(sighting: Sighting) -> tuple[State, ...]:
+    """The states up to the run's present one; the history is read after the run, what is newer is left to the next."""
+    present = sighting.run.state
+    return (*(state for state in sighting.history if state.at < present.at), present)
 
 
 def _count_outcomes(

@@ -142,6 +142,8 @@ class Ledger:
             rows.write_series(connection, moved, now)
             for old, new in renamed.items():
                 rows.rename_pair(connection, old, new)
+            # Their time to live begins now, not with their last increment.
+            rows.touch_series(connection, self.names.live_pairs() - names.live_pairs(), now)
             pairs = rows.load_all(connection, schema.pairs)
         self.names = names
         self._remember_series(moved)

@@ -161,6 +161,12 @@ def write_series(connection: sa.Connection, moved: Mapping[SeriesKey, Series], n
     )
 
 
+def touch_series(connection: sa.Connection, pairs: Collection[Pair], now: float) -> None:
+    for pair in pairs:
+        mine = (schema.series.c.flow == pair.flow) & (schema.series.c.deployment == pair.deployment)
+        connection.execute(sa.update(schema.series).where(mine).values(updated_at=now))
+
+
 def write_objects(
     connection: sa.Connection, flows: Collection[Flow], deployments: Collection[Deployment], gone: Collection[str]
 ) -> None:

@@ -147,7 +147,7 @@ class Poller:
             log.warning("Nothing was pruned: %s", fault)
             return
         self._pruned_at = self._clock()
-        self._reader.catalog.forget(live - {key.pair for key in self._ledger.series})
+        self._reader.catalog.keep({key.pair for key in self._ledger.series})
 
     def _refresh(self, now: float) -> None:
         """Ends birth holds that are due, and renews the standings: of touched pairs, and of all pairs every hour."""
@@ -158,7 +158,9 @@ class Poller:
         if hour != self._standings_hour:
             self._ledger.touched |= set(self._ledger.pairs)
         touched = set(self._ledger.touched)
-        self._standings.update(self._ledger.standings(touched, now))
+        # A name that was given up by a rename may be taken again, by another flow with another past.
+        kept = {pair: standing for pair, standing in self._standings.items() if pair in self._ledger.pairs}
+        self._standings = kept | self._ledger.standings(touched, now)
         self._ledger.touched -= touched
         self._standings_hour = hour
 
@@ -195,7 +197,7 @@ class Poller:
         return SelfReport(
             version=__version__,
             prefect_version=self._prefect_version,
-            api_up=bool(self.finished.up or self.active.up),
+            api_up=None if self.finished.up is self.active.up is None else bool(self.finished.up or self.active.up),
             ledger_created_at=self._ledger.created_at,
             ledger_bytes=self._ledger.bytes_used(),
             sources=tuple(source.status() for source in self.sources),

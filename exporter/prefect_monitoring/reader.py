@@ -161,24 +161,23 @@ class Reader:
 
     async def read_flows(self) -> Reading:
         """Reads all flows; what is no longer there is gone."""
+        before = self.ledger.names
         flows = await self.api.flows()
-        if missing := {flow.id for flow in self.ledger.names.live_flows()} - flows.keys():
+        if missing := {flow.id for flow in before.live_flows()} - flows.keys():
             flows |= await self.api.flows(missing)  # a listing that shifted between pages may have skipped one
-        await self._learn(
-            lambda names: names.with_flows(flows).without(names.flows.keys() - flows.keys()), with_births=True
-        )
+        # Not what others have learnt while the listing was read.
+        gone = before.flows.keys() - flows.keys()
+        await self._learn(lambda names: names.with_flows(flows).without(gone), with_births=True)
         return Reading(len(flows))
 
     async def read_deployments(self) -> Reading:
         """Reads all deployments; what is no longer there is gone."""
+        before = self.ledger.names
         deployments = await self.api.deployments()
-        live = {deployment.id for _, deployment in self.ledger.names.live_deployments()}
-        if missing := live - deployments.keys():
+        if missing := {deployment.id for _, deployment in before.live_deployments()} - deployments.keys():
             deployments |= await self.api.deployments(missing)
-        await self._learn(
-            lambda names: names.with_deployments(deployments).without(names.deployments.keys() - deployments.keys()),
-            with_births=True,
-        )
+        gone = before.deployments.keys() - deployments.keys()
+        await self._learn(lambda names: names.with_deployments(deployments).without(gone), with_births=True)
         return Reading(len(deployments))
 
 

@@ -95,7 +95,8 @@ def _landing(snapshot: Snapshot | None) -> str:
     if snapshot is None:
         return _PAGE.format(status="Starting.", rows="")
     about = snapshot.about
-    api = '<span class="ok">answers</span>' if about.api_up else '<span class="bad">does not answer</span>'
+    answers = {True: ("ok", "answers"), False: ("bad", "does not answer"), None: ("ok", "is being asked")}
+    api = '<span class="{}">{}</span>'.format(*answers[about.api_up])
     ready = "".join(f'<br><span class="bad">Not ready: {escape(fault)}</span>' for fault in snapshot.health.not_ready)
     status = (
         f"Version {escape(about.version)}. The Prefect API {api}. {len(snapshot.standings)} flow and deployment pairs,"

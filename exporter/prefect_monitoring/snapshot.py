@@ -30,11 +30,11 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class SelfReport:
-    """The exporter about itself: the ledger, the sources, the traffic."""
+    """The exporter about itself: the ledger, the sources, the traffic. `api_up` is None before the first poll."""
 
     version: str
     prefect_version: str
-    api_up: bool
+    api_up: bool | None
     ledger_created_at: float
     ledger_bytes: int
     sources: tuple[SourceStatus, ...]

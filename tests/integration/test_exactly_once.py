@@ -265,3 +265,25 @@ async def test_what_runs_now(server: PrefectServer, seeder: Seeder, unique: str,
         seeder.completed(running)
         await exporter.poll()
         assert total(exporter.samples, "prefect_flow_runs", flow=f"{unique}live") == 1
+
+
+async def test_counters_outlive_a_deleted_flow_by_their_time_to_live(
+    server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path
+) -> None:
+    flow = seeder.flow(f"{unique}old")
+    start = datetime.now(UTC).timestamp()
+    async with rig(server.url, tmp_path, include_flows=f"{unique}.*", series_ttl="2d") as exporter:
+        seeder.failed(seeder.run(flow))
+        await exporter.inventory()
+        counted = await exporter.totals(unique)
+        assert counted == Counter({(f"{unique}old", "", "failed"): 1})
+        for days, what in ((10, "a flow that exists keeps its counters"), (10, "just deleted"), (11, "a day later")):
+            exporter.clock = lambda days=days: start + days * 86400.0
+            if what == "just deleted":
+                seeder.delete_flow(flow)
+            await exporter.inventory()
+            assert await exporter.totals(unique) == counted, what
+        exporter.clock = lambda: start + 12.5 * 86400
+        await exporter.inventory()
+        assert not await exporter.totals(unique)
+        assert not matching(exporter.samples, OUTCOMES, flow=f"{unique}old")

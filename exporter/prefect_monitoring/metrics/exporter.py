@@ -28,6 +28,11 @@ def _lag(source: SourceStatus, snapshot: Snapshot) -> float | None:
     return None if source.complete_to is None else max(snapshot.taken_at - source.complete_to, 0.0)
 
 
+def _up(snapshot: Snapshot) -> Iterator[Row]:
+    if snapshot.about.api_up is not None:
+        yield (), float(snapshot.about.api_up)
+
+
 def _requests(snapshot: Snapshot) -> Iterator[Row]:
     yield from snapshot.about.requests.items()
 
@@ -50,7 +55,7 @@ METRICS: Final = (
         "gauge",
         "1 when the Prefect API answered the last poll. At 0, gauges of the live state vanish, counters stand still.",
         (),
-        _one(lambda snapshot: float(snapshot.about.api_up)),
+        _up,
     ),
     Metric(
         "prefect_exporter_build_info",
