@@ -27,7 +27,8 @@ class Names:
 
     def live_deployments(self) -> Iterator[tuple[Pair, Deployment]]:
         for deployment in self.deployments.values():
-            if deployment.id not in self.gone and deployment.flow_id not in self.gone:
+            known = deployment.flow_id in self.flows and deployment.flow_id not in self.gone
+            if known and deployment.id not in self.gone:
                 yield self.pair_of(deployment.flow_id, deployment.id), deployment
 
     def live_flows(self) -> Iterator[Flow]:

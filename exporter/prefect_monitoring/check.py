@@ -54,21 +54,29 @@ async def _check_api(settings: Settings) -> list[Finding]:
             "flows": lambda: api.flows((NOBODY,)),
             "deployments": lambda: api.deployments((NOBODY,)),
         }
-        faults: dict[str, list[str]] = {}
-        for what, read in reads.items():
-            try:
-                async with asyncio.timeout(settings.source_timeout):
-                    await read()
-            except ApiError as fault:
-                faults.setdefault(str(fault), []).append(what)
-            except TimeoutError:
-                faults.setdefault(f"no answer within {settings.source_timeout:g} s", []).append(what)
+        # Side by side: an API that does not answer is waited for once.
+        told = await asyncio.gather(*(_fault(read, settings.source_timeout) for read in reads.values()))
+    faults: dict[str, list[str]] = {}
+    for what, reason in zip(reads, told, strict=True):
+        if reason:
+            faults.setdefault(reason, []).append(what)
     if not faults:
         return [Finding(ok=True, text=f"Prefect API: {address} answers and lets us read {', '.join(reads)}")]
     return [
-        Finding(ok=False, text=f"Prefect API: {address}: cannot read {', '.join(what)}: {fault}")
-        for fault, what in faults.items()
+        Finding(ok=False, text=f"Prefect API: {address}: cannot read {', '.join(what)}: {reason}")
+        for reason, what in faults.items()
     ]
+
+
+async def _fault(read: Callable[[], Awaitable[object]], timeout: float) -> str:  # noqa: ASYNC109 it is told
+    try:
+        async with asyncio.timeout(timeout):
+            await read()
+    except ApiError as fault:
+        return str(fault)
+    except TimeoutError:
+        return f"no answer within {timeout:g} s"
+    return ""
 
 
 async def _state_history(api: PrefectApi) -> None:
@@ -87,7 +95,7 @@ def _check_ledger(settings: Settings) -> Finding:
                 return Finding(ok=True, text=f"ledger: {path} will be made by the first start")
         if not os.access(path, os.W_OK):
             raise LedgerError(f"{path} cannot be written: give the user that runs prefect-monitoring the right to")
-        ledger_of(settings, api_address(), wait=0.0).close()
+        ledger_of(settings, api_address()).close()
     except NoApiUrlError:
         return Finding(ok=True, text=f"ledger: {path} exists; whose runs it counts is checked once the API is known")
     except LedgerInUseError:

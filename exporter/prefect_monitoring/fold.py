@@ -183,18 +183,25 @@ def _fold_run(
     _count_outcomes(known, changes, run, states, pair, cause_of)
     if pair is not None:
         changes.born.update(births(pair))
-        _count_attempts(changes, before, after, pair)
+        _count_attempts(known, changes, before, after, states)
         after = _count_start(known, changes, run, states, after)
-    if before is None and run.attempts == 0 and not run.state.is_terminal:
-        return  # Nothing has happened to it yet: nothing to remember.
+    if before is None and _is_not_worth_remembering(run, after, known.horizon):
+        return
     _move_in_memory(changes, before, after)
     changes.runs[run.id] = after
+
+
+def _is_not_worth_remembering(run: FlowRun, after: KnownRun, horizon: float) -> bool:
+    """Nothing has happened to it yet, or it is one of those that the ledger has forgotten already."""
+    if after.ended_at is not None:
+        return after.ended_at < horizon
+    return run.attempts == 0
 
 
 def _states(sighting: Sighting) -> tuple[State, ...]:
     """The states up to the run's present one; the history is read after the run, what is newer is left to the next."""
     present = sighting.run.state
-    return (*(state for state in sighting.history if state.at < present.at), present)
+    return (*(state for state in sighting.history if state.at <= present.at and state.id != present.id), present)
 
 
 def _count_outcomes(
@@ -222,10 +229,15 @@ def _count_outcomes(
             changes.observations[SeriesKey(DURATION, pair)].append(duration)
 
 
-def _count_attempts(changes: Changes, before: KnownRun | None, after: KnownRun, pair: Pair) -> None:
-    retries = max(after.attempts - 1, 0) - max(before.attempts - 1 if before else 0, 0)
-    if retries > 0:
-        changes.increments[SeriesKey(RETRIES, pair)] += retries
+def _count_attempts(
+    known: Known, changes: Changes, before: KnownRun | None, after: KnownRun, states: tuple[State, ...]
+) -> None:
+    """Counts the attempts that are new; of a run that the ledger has forgotten, those since the horizon."""
+    forgotten = sum(state.type == "RUNNING" and state.at < known.horizon for state in states)
+    counted = before.attempts if before is not None else forgotten
+    retries = max(after.attempts - 1, 0) - max(counted - 1, 0)
+    if retries > 0 and after.pair is not None:
+        changes.increments[SeriesKey(RETRIES, after.pair)] += retries
 
 
 def _count_start(known: Known, changes: Changes, run: FlowRun, states: tuple[State, ...], after: KnownRun) -> KnownRun:

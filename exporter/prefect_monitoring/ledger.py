@@ -113,6 +113,8 @@ class Ledger:
 
     def commit(self, changes: Changes, cursor: Cursor | None, now: float) -> None:
         """Applies a batch and, with it, how far it was read. Series of the starting level are released at once."""
+        if cursor is not None:  # made before the page was read; what was pruned since must stay forgotten
+            cursor = replace(cursor, horizon=max(cursor.horizon, self.cursor.horizon))
         moved = advance(self.series, changes, self.bounds, released=not self.cursor.level_complete)
         pairs = {run.pair for run in changes.runs.values() if run.pair is not None}
         pairs |= {pair for pair, _ in (*changes.tallies, *changes.last_outcomes)}
@@ -160,14 +162,20 @@ class Ledger:
             self._remember_series(moved)
 
     def mark_gone(self, low: float, high: float, present: Collection[str]) -> int:
-        """Marks the runs that for the ledger ended within [low, high] but are not `present` there; how many."""
-        keep = {rows.pack(run_id) for run_id in present}
+        """Marks the runs that ended within [low, high] but are not `present` there any more; how many.
+
+        One that was marked and is back, as after the restoration of a server's backup, loses the mark.
+        """
+        there = {rows.pack(run_id) for run_id in present}
+        ended = sa.select(schema.runs.c.run_id, schema.runs.c.gone).where(schema.runs.c.ended_at.between(low, high))
         with self.transaction() as connection:
-            ids = connection.scalars(sa.select(schema.runs.c.run_id).where(_present(low, high))).all()
-            lost = [run_id for run_id in ids if run_id not in keep]
-            for batch in rows.batches(lost):
-                connection.execute(sa.update(schema.runs).where(schema.runs.c.run_id.in_(batch)).values(gone=True))
-        if lost:
+            found = connection.execute(ended).all()
+            lost = [row.run_id for row in found if not row.gone and row.run_id not in there]
+            back = [row.run_id for row in found if row.gone and row.run_id in there]
+            for ids, gone in ((lost, True), (back, False)):
+                for batch in rows.batches(ids):
+                    connection.execute(sa.update(schema.runs).where(schema.runs.c.run_id.in_(batch)).values(gone=gone))
+        if lost or back:
             self.touched |= self._ids.keys()
         return len(lost)
 
@@ -227,15 +235,14 @@ def _present(low: float, high: float) -> sa.ColumnElement[bool]:
     return schema.runs.c.ended_at.between(low, high) & ~schema.runs.c.gone
 
 
-def open_ledger(
-    url: str, api: str, *, bounds: Bounds, lookback: float, now: float, wait: float = 0.0, moved_from: str = ""
-) -> Ledger:
-    """Opens or creates the ledger of the Prefect API at `api`; waits up to `wait` seconds for another process's lock.
+def open_ledger(url: str, api: str, *, bounds: Bounds, lookback: float, now: float, moved_from: str = "") -> Ledger:
+    """Opens or creates the ledger of the Prefect API at `api`.
 
-    Raises LedgerError: in use, damaged, read-only, of a newer version, of another API (unless that is `moved_from`).
+    Raises LedgerError: in use (LedgerInUseError), damaged, read-only, of a newer version, of another API (unless
+    that is `moved_from`).
     """
     path = sqlite_path(url)
-    lock = take_lock(path, wait)
+    lock = take_lock(path)
     try:
         ledger = Ledger(path, connect(path), lock, bounds)
         with ledger.transaction() as connection:

@@ -69,9 +69,16 @@ def connect(path: Path) -> sa.Engine:
 def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
     # The driver's own transaction handling would not cover DDL; ours begins with _begin_immediate.
     connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode=WAL")
+    if not _is_foreign(connection):  # which is refused below, as it was found
+        connection.execute("PRAGMA journal_mode=WAL")
     # A power cut must not take back what a scrape has already shown.
     connection.execute("PRAGMA synchronous=FULL")
+
+
+def _is_foreign(connection: sqlite3.Connection) -> bool:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return bool(version == 0 and tables > 0)
 
 
 def _begin_immediate(connection: sa.Connection) -> None:
@@ -81,7 +88,7 @@ def _begin_immediate(connection: sa.Connection) -> None:
 def _check_integrity(connection: sa.Connection, path: Path) -> None:
     verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
     if verdict != "ok":
-        raise LedgerError(_damaged(path, str(verdict)))
+        raise LedgerError(_damaged(path, " ".join(str(verdict).split())))
 
 
 def _migrate(connection: sa.Connection, path: Path) -> None:
@@ -130,12 +137,13 @@ def explain(error: DatabaseError, path: Path) -> LedgerError:
     return LedgerError(f"The ledger {path} is {kind} ({name or type(error.orig).__name__}: {detail}).")
 
 
-def take_lock(path: Path, wait: float) -> FileLock:
-    """The right to write, held by one process; LedgerError when another still has it after `wait` seconds."""
+def take_lock(path: Path) -> FileLock:
+    """The right to write, held by one process. LedgerInUseError when another has it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(path.name + ".lock"))
-        lock.acquire(timeout=wait)
+        # Not of one thread: who opens the ledger need not be who closes it.
+        lock = FileLock(path.with_name(path.name + ".lock"), thread_local=False)
+        lock.acquire(timeout=0)
     except Timeout:
         raise LedgerInUseError(
             f"The ledger {path} is in use by another prefect-monitoring: one process counts, so stop that one,"

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -87,6 +88,9 @@ class Poller:
         await asyncio.gather(
             self.flows.read(self._reader.read_flows), self.deployments.read(self._reader.read_deployments)
         )
+        if self.deployments.last_success is not None:
+            with suppress(LedgerError):  # which the next commit meets again, and tells
+                await self._reader.bear()
         read_until = self.finished.complete_to
         if self._ledger.cursor.level_complete and read_until is not None:
             await self.rechecked.read(lambda: recheck(self._reader, read_until))
@@ -197,7 +201,7 @@ class Poller:
         return SelfReport(
             version=__version__,
             prefect_version=self._prefect_version,
-            api_up=None if self.finished.up is self.active.up is None else bool(self.finished.up or self.active.up),
+            api_up=_any_answered(self.finished, self.active),
             ledger_created_at=self._ledger.created_at,
             ledger_bytes=self._ledger.bytes_used(),
             sources=tuple(source.status() for source in self.sources),
@@ -209,3 +213,8 @@ class Poller:
 
 def _is_fresh(source: Source, now: float, limit: float) -> bool:
     return source.last_success is not None and now - source.last_success <= limit
+
+
+def _any_answered(*sources: Source) -> bool | None:
+    asked = [source.answered for source in sources if source.answered is not None]
+    return any(asked) if asked else None

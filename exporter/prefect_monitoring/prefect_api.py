@@ -138,6 +138,8 @@ class PrefectApi:
             return await self._page(endpoint, criteria, offset)
         if not isinstance(rows, list):
             raise ApiError(f"{endpoint} answered something that is not a list", "invalid_json")
+        if not all(isinstance(row, dict) and "id" in row for row in rows):
+            raise ApiError("the API answered rows of another shape than Prefect's", "invalid_json")
         return rows, limit
 
 

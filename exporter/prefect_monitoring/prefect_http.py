@@ -7,12 +7,14 @@ retrying and sleeping, is prevented: the response hook raises before the client 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from json import JSONDecodeError
 from typing import Any, Final
 
 import httpx
@@ -32,8 +34,10 @@ ENDPOINTS: Final[Mapping[str, str]] = {
 }
 SHORT_WAIT_SECONDS: Final = 5.0
 MAX_TRIES: Final = 3
+INCOMPLETE: Final = "incomplete"
 TRANSIENT_CODES: Final = frozenset({"502", "503"})
 TRANSIENT_WAIT_SECONDS: Final = 0.3
+_KEEPS_METHOD: Final = 307
 _BAD_REQUEST: Final = 400
 _HINTS: Final[Mapping[int, str]] = {
     401: "Prefect refuses the credentials: check PREFECT_API_KEY or PREFECT_API_AUTH_STRING",
@@ -41,10 +45,15 @@ _HINTS: Final[Mapping[int, str]] = {
     404: "not found: check that PREFECT_API_URL ends in /api (or names the Cloud account and workspace)",
     422: "the server does not understand the request: Prefect 3.4.20 is the oldest that is supported",
 }
+# Told alike for every endpoint: it is one outage, and one line in the log and in `check`.
+_WHOLE_API: Final = frozenset({401, 502, 503, 504})
 
 
 class ApiError(Exception):
-    """A request that gave no usable answer. `code` is what `prefect_exporter_api_requests_total` shows for it."""
+    """A request that gave no usable answer. `code` is what `prefect_exporter_api_requests_total` shows for it.
+
+    INCOMPLETE is the code of a reading that was answered, but that lacks what another endpoint did not give.
+    """
 
     def __init__(self, message: str, code: str, *, detail: bytes = b"") -> None:
         super().__init__(message)
@@ -61,21 +70,28 @@ class ThrottledError(ApiError):
 
 
 class NoApiUrlError(Exception):
-    """Prefect has no API address: its client would start an empty server of its own and report 0 runs."""
+    """Prefect has no usable API address: without one, its client would start an empty server of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "No Prefect API address") -> None:
         super().__init__(
-            "No Prefect API address: set PREFECT_API_URL (for example http://127.0.0.1:4200/api) or select a profile"
-            " that has one: prefect config view"
+            f"{what}: set PREFECT_API_URL (for example http://127.0.0.1:4200/api) or select a profile that has one:"
+            " prefect config view"
         )
 
 
 def api_address() -> str:
-    """The configured API address without credentials or a trailing slash. Raises NoApiUrlError when there is none."""
+    """The configured API address without credentials or a trailing slash. Raises NoApiUrlError without one."""
     address = PREFECT_API_URL.value()
     if not address:
         raise NoApiUrlError
-    return str(httpx.URL(address).copy_with(userinfo=b"")).rstrip("/")
+    try:
+        url = httpx.URL(address)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in {"http", "https"} or not url.host:
+        # Not shown: where it is no URL, nobody can tell which part of it is a password.
+        raise NoApiUrlError("The Prefect API address is not an http:// or https:// URL")
+    return str(url.copy_with(userinfo=b"")).rstrip("/")
 
 
 @dataclass(slots=True)
@@ -99,9 +115,10 @@ class PrefectHttp:
         """The decoded answer. Raises ApiError; ThrottledError when the API wants a pause that is not short."""
         for tries_left in reversed(range(MAX_TRIES)):
             await self._wait_out_pause()
+            await self._limiter.acquire()
+            await self._wait_out_pause()  # one that began while this request waited for its turn
             try:
-                async with self._limiter:
-                    return await self._send(endpoint, json, params)
+                return await self._send(endpoint, json, params)
             except ThrottledError:
                 self._traffic.throttled += 1
                 if not tries_left:
@@ -114,11 +131,10 @@ class PrefectHttp:
         raise AssertionError("unreachable: the last try returns or raises")
 
     async def _wait_out_pause(self) -> None:
-        pause = self._paused_until - time.monotonic()
-        if pause > SHORT_WAIT_SECONDS:
-            self._traffic.throttled += 1
-            raise ThrottledError("the API asked for a pause (Retry-After) that is not over", "throttled", pause)
-        if pause > 0:
+        while (pause := self._paused_until - time.monotonic()) > 0:
+            if pause > SHORT_WAIT_SECONDS:
+                self._traffic.throttled += 1
+                raise ThrottledError("the API asked for a pause (Retry-After) that is not over", "throttled", pause)
             await asyncio.sleep(pause)
 
     async def _send(self, endpoint: str, json: object, params: Mapping[str, str] | None) -> Any:
@@ -129,16 +145,20 @@ class PrefectHttp:
             if response.status_code >= _BAD_REQUEST:
                 raise ApiError(_explain(response.status_code, endpoint), code)
             return orjson.loads(response.content)
-        except orjson.JSONDecodeError:
+        except JSONDecodeError:
             code = "invalid_json"
             raise ApiError(f"{endpoint} answered something that is not JSON", code) from None
+        except ValueError:  # Prefect's client could not make sense of a CSRF token
+            code = "invalid_json"
+            raise ApiError(f"{endpoint}: the API answered something of another shape than Prefect's", code) from None
         except httpx.TimeoutException:
             code = "timeout"
             raise ApiError(f"{endpoint} did not answer in time", code) from None
+        except httpx.HTTPStatusError as error:
+            code = str(error.response.status_code)
+            raise ApiError(_explain(error.response.status_code, endpoint), code) from None
         except httpx.HTTPError as error:
-            raise ApiError(
-                f"{endpoint} could not be reached ({type(error).__name__}: {_reason(error)})", code
-            ) from None
+            raise ApiError(f"the API could not be reached ({type(error).__name__}: {_reason(error)})", code) from None
         except ApiError as error:
             code = error.code
             if isinstance(error, ThrottledError):
@@ -160,10 +180,48 @@ async def open_http(traffic: Traffic, max_requests_per_second: float) -> AsyncIt
     # One retry, which the CSRF token's renewal needs; the hook below keeps every other failure away from it.
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
         async with get_client(httpx_settings={"event_hooks": {"response": [_raise_errors]}}) as client:
+            _share_csrf_token(client)
             yield PrefectHttp(client, limiter, traffic)
 
 
+def _share_csrf_token(client: PrefectClient) -> None:
+    """One CSRF token for requests that run side by side.
+
+    In Prefect's client each of them would fetch one for itself, and the server knows only the last of these: the
+    others were refused at every start and every hour.
+    """
+    http: Any = client._client  # noqa: SLF001 there is no other way to it
+    add_headers = getattr(http, "_add_csrf_headers", None)
+    if add_headers is None:
+        return
+    lock = asyncio.Lock()
+    latest: str | None = None
+    failed_at, fault = 0.0, Exception()
+
+    async def add_shared_headers(request: httpx.Request) -> None:
+        nonlocal latest, failed_at, fault
+        refused, asked_at = request.headers.get("Prefect-Csrf-Token"), time.monotonic()
+        async with lock:
+            if failed_at > asked_at:
+                raise fault  # so that an outage is not waited for once by each, one after the other
+            if refused is not None and refused != latest:
+                http.csrf_token = latest  # another request has renewed it meanwhile
+            try:
+                await add_headers(request=request)
+            except Exception as error:
+                failed_at, fault = time.monotonic(), error
+                raise
+            latest = http.csrf_token
+
+    http._add_csrf_headers = add_shared_headers  # noqa: SLF001 same
+
+
 async def _raise_errors(response: httpx.Response) -> None:
+    if response.has_redirect_location and response.request.method == "POST" and response.status_code < _KEEPS_METHOD:
+        # Followed, the POST would become a GET, and whatever answers that is no list of runs.
+        where = f"{response.request.url.path} is redirected elsewhere ({response.status_code})"
+        hint = "give PREFECT_API_URL the address that it leads to (https instead of http, a login page?)"
+        raise ApiError(f"{where}: {hint}", str(response.status_code))
     if response.status_code < _BAD_REQUEST:
         return
     body = await response.aread()
@@ -189,7 +247,8 @@ def _retry_after_seconds(header: str | None) -> float:
     if header is None:
         return SHORT_WAIT_SECONDS
     try:
-        return min(max(float(header), 0.0), 3600.0)
+        seconds = float(header)
+        return 60.0 if math.isnan(seconds) else min(max(seconds, 0.0), 3600.0)
     except ValueError:
         pass
     try:
@@ -202,7 +261,8 @@ def _explain(status: int, endpoint: str) -> str:
     hint = _HINTS.get(
         status, "the server failed; its own log says why" if status >= httpx.codes.INTERNAL_SERVER_ERROR else ""
     )
-    return f"{endpoint} answered {status}{': ' + hint if hint else ''}"
+    who = "the API" if status in _WHOLE_API else endpoint
+    return f"{who} answered {status}{': ' + hint if hint else ''}"
 
 
 def _reason(error: httpx.HTTPError) -> str:

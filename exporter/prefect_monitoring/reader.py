@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +14,7 @@ from prefect_monitoring.catalog import Catalog, Names, renames, unknown_ids
 from prefect_monitoring.fold import Sighting, fold, needs_history
 from prefect_monitoring.ledger import Cursor, Ledger
 from prefect_monitoring.prefect_api import Page, PrefectApi
-from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.prefect_http import INCOMPLETE, ApiError
 from prefect_monitoring.records import DELETED, Deployment, Flow, FlowRun, Pair, State
 from prefect_monitoring.sources import Reading
 
@@ -27,7 +27,7 @@ CursorAfter = Callable[[Sequence[FlowRun]], Cursor | None]
 
 @dataclass(frozen=True, slots=True)
 class Absorbed:
-    """What became of a batch: the pair that each run is counted under, and which runs must be read again, and why."""
+    """What became of a batch: the pair of each run that could be named, which runs must be read again, and why."""
 
     pairs: dict[str, Pair | None]
     left: tuple[FlowRun, ...]
@@ -77,7 +77,7 @@ class Reader:
             if page.complete:
                 break
         if waiting:
-            raise ApiError(f"{waiting} finished runs wait to be counted: {reason}", "incomplete")
+            raise ApiError(f"{waiting} finished runs wait to be counted: {reason}", INCOMPLETE)
         return Reading(count, complete=self.ledger.cursor.walk_before is None)
 
     async def read_window(self, low: float, high: float) -> set[str]:
@@ -89,17 +89,19 @@ class Reader:
             page = await self.api.finished_page(low, before, offset)
             absorbed = await self.absorb(page.runs, lambda _left: None)
             if absorbed.left:
-                raise ApiError(absorbed.reason, "incomplete")
+                raise ApiError(absorbed.reason, INCOMPLETE)
             present |= {run.id for run in page.runs}
             if page.complete:
                 return present
             before, offset = _next_page(page, before, offset)
 
     async def read_active(self) -> list[tuple[Pair, FlowRun]]:
-        """The runs that need attention or resources now, with their pairs."""
+        """The runs that need attention or resources now, with their pairs. ApiError when some have no name."""
         runs = await self.api.active_runs()
         absorbed = await self.absorb(runs, lambda _left: None)
-        known = [(absorbed.pairs[run.id], run) for run in runs if run.id in absorbed.pairs]
+        if unnamed := [run for run in runs if run.id not in absorbed.pairs]:
+            raise ApiError(f"{len(unnamed)} active runs cannot be named: {absorbed.reason}", INCOMPLETE)
+        known = [(absorbed.pairs[run.id], run) for run in runs]
         return [(pair, run) for pair, run in known if pair is not None]
 
     async def absorb(self, runs: Sequence[FlowRun], cursor_after: CursorAfter) -> Absorbed:
@@ -109,17 +111,21 @@ class Reader:
         wanted = [run.id for run in runs if needs_history(run, known.runs.get(run.id))]
         histories, fault = await self.api.histories(wanted)
         unread = set(wanted) - histories.keys()
-        left = [run for run in runs if run.id in unread or run.flow_id in unnamed or run.deployment_id in unnamed]
-        waiting = {run.id for run in left}
-        ready = [run for run in runs if run.id not in waiting]
-        pairs = await self.in_ledger(self._count, ready, histories, cursor_after(left))
+        named = [run for run in runs if run.flow_id not in unnamed and run.deployment_id not in unnamed]
+        ready = {run.id for run in named} - unread
+        left = [run for run in runs if run.id not in ready]
+        pairs = await self.in_ledger(self._count, named, ready, histories, cursor_after(left))
         return Absorbed(pairs, tuple(left), reason or str(fault or ""))
 
     def _count(
-        self, runs: Sequence[FlowRun], histories: Mapping[str, tuple[State, ...]], cursor: Cursor | None
+        self,
+        named: Sequence[FlowRun],
+        ready: Collection[str],
+        histories: Mapping[str, tuple[State, ...]],
+        cursor: Cursor | None,
     ) -> dict[str, Pair | None]:
-        pairs = {run.id: self.catalog.pair_of(self.ledger.names, run) for run in runs}
-        sightings = [Sighting(run, pairs[run.id], histories.get(run.id, ())) for run in runs]
+        pairs = {run.id: self.catalog.pair_of(self.ledger.names, run) for run in named}
+        sightings = [Sighting(run, pairs[run.id], histories.get(run.id, ())) for run in named if run.id in ready]
         # Known again, here: another source may have counted the same run since.
         known = self.ledger.known(list(pairs))
         self.ledger.commit(fold(known, sightings, self._cause_of), cursor, self.clock())
@@ -145,19 +151,24 @@ class Reader:
         flows |= {gone: Flow(gone, DELETED) for gone in lost & flow_ids}
         deployments |= {gone: Deployment(gone, DELETED, "", "", "", ()) for gone in lost & deployment_ids}
         if flows or deployments:
-            await self._learn(
-                lambda names: names.with_flows(flows).with_deployments(deployments).without(lost), with_births=False
-            )
+            await self._learn(lambda names: names.with_flows(flows).with_deployments(deployments).without(lost))
         return unnamed, reason
 
-    async def _learn(self, update: Callable[[Names], Names], *, with_births: bool) -> None:
-        await self.in_ledger(self._store_names, update, with_births)
+    async def _learn(self, update: Callable[[Names], Names]) -> None:
+        await self.in_ledger(self._store_names, update)
 
-    def _store_names(self, update: Callable[[Names], Names], with_births: bool) -> None:
+    def _store_names(self, update: Callable[[Names], Names]) -> None:
         before = self.ledger.names
         names = update(before)
-        born = self.catalog.births(names) if with_births else set()
-        self.ledger.store_names(names, renames(before, names, self.ledger.pairs), born, self.clock())
+        self.ledger.store_names(names, renames(before, names, self.ledger.pairs), (), self.clock())
+
+    async def bear(self) -> None:
+        """Gives birth to the series of all that can run; once it is known which flows have deployments."""
+        await self.in_ledger(self._bear)
+
+    def _bear(self) -> None:
+        names = self.ledger.names
+        self.ledger.store_names(names, {}, self.catalog.births(names), self.clock())
 
     async def read_flows(self) -> Reading:
         """Reads all flows; what is no longer there is gone."""
@@ -167,7 +178,7 @@ class Reader:
             flows |= await self.api.flows(missing)  # a listing that shifted between pages may have skipped one
         # Not what others have learnt while the listing was read.
         gone = before.flows.keys() - flows.keys()
-        await self._learn(lambda names: names.with_flows(flows).without(gone), with_births=True)
+        await self._learn(lambda names: names.with_flows(flows).without(gone))
         return Reading(len(flows))
 
     async def read_deployments(self) -> Reading:
@@ -177,7 +188,7 @@ class Reader:
         if missing := {deployment.id for _, deployment in before.live_deployments()} - deployments.keys():
             deployments |= await self.api.deployments(missing)
         gone = before.deployments.keys() - deployments.keys()
-        await self._learn(lambda names: names.with_deployments(deployments).without(gone), with_births=True)
+        await self._learn(lambda names: names.with_deployments(deployments).without(gone))
         return Reading(len(deployments))
 
 

@@ -13,12 +13,12 @@ from functools import partial
 from typing import Final
 
 import uvicorn
-from starlette.applications import Starlette
 
 from prefect_monitoring.analysis.failure_causes import CausePattern, cause_of, compile_pattern
 from prefect_monitoring.catalog import Catalog, Filters
 from prefect_monitoring.fold import DURATION, START_DELAY
 from prefect_monitoring.ledger import Ledger, open_ledger
+from prefect_monitoring.ledger_file import LedgerInUseError
 from prefect_monitoring.metrics import refuse_unknown
 from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_api import PrefectApi
@@ -30,6 +30,7 @@ from prefect_monitoring.settings import Settings
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS: Final = 2
+LOCK_POLL_SECONDS: Final = 0.5
 
 
 class ListenError(Exception):
@@ -39,29 +40,65 @@ class ListenError(Exception):
 async def serve(settings: Settings) -> None:
     """Polls and serves until SIGTERM or SIGINT.
 
-    Raises SettingsError, NoApiUrlError, LedgerError or ListenError before anything runs.
+    Raises SettingsError, NoApiUrlError, LedgerError or ListenError before anything is polled.
     """
     refuse_unknown(settings.metrics_off)
     address = api_address()
     listener = bind(settings.listen)
-    ledger = await asyncio.to_thread(ledger_of, settings, address)
-    traffic = Traffic()
     published = Published(settings)
-    async with open_http(traffic, settings.max_requests_per_second) as http:
-        reader = make_reader(settings, ledger, PrefectApi(http))
-        poller = Poller(reader, settings, traffic, published.publish)
-        # What the ledger knows is served at once: a restart is no gap and no reset.
-        await poller.publish()
-        scheduler = poller.start()
-        host, port = listener.getsockname()[:2]
-        log.info("Watching %s, serving http://%s:%d/metrics", address, f"[{host}]" if ":" in host else host, port)
-        await _answer(make_app(published, settings), listener)
-        scheduler.shutdown(wait=False)
-        await asyncio.to_thread(reader.close)
+    config = uvicorn.Config(
+        make_app(published, settings),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    server = _Server(config)
+    # Answering begins before the ledger is there: probes and scrapes are told to wait, and signals are heard.
+    answering = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        ledger = await _open_when_free(settings, address, server)
+        if ledger is not None:
+            log.info("Watching %s, serving %s/metrics", address, _url(listener))
+            await _watch(settings, ledger, published, answering)
+    finally:
+        server.should_exit = True
+        await answering
     log.info("Stopped; the ledger is closed")
 
 
-def ledger_of(settings: Settings, address: str, wait: float | None = None) -> Ledger:
+async def _watch(settings: Settings, ledger: Ledger, published: Published, until: asyncio.Task[None]) -> None:
+    traffic = Traffic()
+    async with open_http(traffic, settings.max_requests_per_second) as http:
+        reader = make_reader(settings, ledger, PrefectApi(http))
+        poller = Poller(reader, settings, traffic, published.publish)
+        try:
+            # What the ledger knows is served at once: a restart is no gap and no reset.
+            await poller.publish()
+            scheduler = poller.start()
+            await asyncio.wait([until])
+            # A poll that is dropped here is not a failure to tell.
+            logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
+            scheduler.shutdown(wait=False)
+        finally:
+            await asyncio.to_thread(reader.close)
+
+
+async def _open_when_free(settings: Settings, address: str, server: uvicorn.Server) -> Ledger | None:
+    """The ledger, as soon as the process that may still have it lets go of it; None when told to stop before that."""
+    deadline = time.monotonic() + settings.ledger_wait
+    while not server.should_exit:
+        try:
+            return await asyncio.to_thread(ledger_of, settings, address)
+        except LedgerInUseError as fault:
+            if time.monotonic() >= deadline:
+                raise
+            log.debug("Waiting: %s", fault)
+            await asyncio.sleep(LOCK_POLL_SECONDS)
+    return None
+
+
+def ledger_of(settings: Settings, address: str) -> Ledger:
     """The ledger that the settings name, for the API at `address`. Raises LedgerError."""
     return open_ledger(
         settings.ledger_url,
@@ -69,7 +106,6 @@ def ledger_of(settings: Settings, address: str, wait: float | None = None) -> Le
         bounds={DURATION: settings.duration_buckets, START_DELAY: settings.start_delay_buckets},
         lookback=settings.lookback,
         now=time.time(),
-        wait=settings.ledger_wait if wait is None else wait,
         moved_from=settings.moved_from,
     )
 
@@ -103,8 +139,6 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _answer(app: Starlette, listener: socket.socket) -> None:
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE_SECONDS
-    )
-    await _Server(config).serve(sockets=[listener])
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

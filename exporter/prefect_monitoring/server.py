@@ -40,7 +40,7 @@ def make_app(published: Published, settings: Settings, clock: Callable[[], float
             return PlainTextResponse("starting\n", status_code=503)
         body = published.latest[1].for_accept(request.headers.get("accept", ""))
         headers = {"Content-Type": body.content_type, "Vary": "Accept, Accept-Encoding"}
-        if "gzip" in request.headers.get("accept-encoding", ""):
+        if _accepts_gzip(request.headers.get("accept-encoding", "")):
             return Response(body.gzipped, headers={**headers, "Content-Encoding": "gzip"})
         return Response(body.plain, headers=headers)
 
@@ -66,6 +66,14 @@ def make_app(published: Published, settings: Settings, clock: Callable[[], float
             Route("/", landing),
         ]
     )
+
+
+def _accepts_gzip(header: str) -> bool:
+    for part in header.split(","):
+        coding, _, weight = part.partition(";")
+        if coding.strip().lower() == "gzip":
+            return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False
 
 
 _PAGE: Final = """<!doctype html>

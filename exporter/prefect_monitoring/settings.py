@@ -5,6 +5,7 @@ How to reach Prefect is not here: address, key, TLS and proxies are Prefect's ow
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,7 +43,10 @@ def format_duration(seconds: float) -> str:
 
 
 def _parse_yaml(value: object) -> object:
-    return yaml.safe_load(value) if isinstance(value, str) else value
+    try:
+        return yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError as error:
+        raise ValueError(f"not YAML: {' '.join(str(error).split())}") from None
 
 
 def _split(value: object) -> object:
@@ -65,8 +69,8 @@ def _address(text: str) -> str:
 
 
 def _ascending(bounds: tuple[float, ...]) -> tuple[float, ...]:
-    if not bounds or list(bounds) != sorted(set(bounds)) or bounds[0] <= 0:
-        raise ValueError("bucket bounds are positive, ascending and each once")
+    if not bounds or list(bounds) != sorted(set(bounds)) or bounds[0] <= 0 or not all(map(math.isfinite, bounds)):
+        raise ValueError("bucket bounds are positive numbers, ascending, each once; +Inf is added")
     return bounds
 
 
@@ -101,7 +105,9 @@ class Settings(BaseModel):
     source_timeout: Duration = Field(
         30.0, gt=0, description="How long one reading of a source may take before it counts as failed."
     )
-    max_requests_per_second: float = Field(20.0, gt=0, description="Ceiling on requests to the Prefect API.")
+    max_requests_per_second: float = Field(
+        20.0, gt=0, allow_inf_nan=False, description="Ceiling on requests to the Prefect API."
+    )
     ledger_url: str = Field(
         default_factory=_default_ledger,
         description="The ledger that makes counters survive restarts: sqlite:////absolute/path/ledger.db.",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from prefect_monitoring.ledger_file import LedgerError
-from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.prefect_http import INCOMPLETE, ApiError
 from prefect_monitoring.series import Series
 
 log = logging.getLogger(__name__)
@@ -52,8 +52,9 @@ class OutageLog:
 
     def failed(self, source: str, reason: str, defect: Exception | None = None) -> None:
         self._failing.setdefault(source, time.monotonic())
-        level = logging.DEBUG if reason in self._told else logging.WARNING
-        self._told.add(reason)
+        fault = reason.lstrip("0123456789 ")  # how many runs wait changes with every reading, the fault does not
+        level = logging.DEBUG if fault in self._told else logging.WARNING
+        self._told.add(fault)
         log.log(level, "Reading %s failed: %s", source, reason, exc_info=defect)
 
     def worked(self, source: str) -> None:
@@ -71,13 +72,17 @@ class OutageLog:
 
 @dataclass(slots=True)
 class Source:
-    """A source's readings so far. `read` never raises: an outage of one source is no other source's business."""
+    """A source's readings so far. `read` never raises: an outage of one source is no other source's business.
+
+    `answered` is whether the API did, whatever became of the answer: a full disk is no outage of Prefect's.
+    """
 
     name: str
     timeout: float
     outages: OutageLog
     clock: Callable[[], float] = time.time
     up: bool | None = None
+    answered: bool | None = None
     last_success: float | None = None
     complete_to: float | None = None
     readings: Series = field(default_factory=lambda: Series(0.0, (0,) * (len(READING_BOUNDS) + 1), released=True))
@@ -90,14 +95,16 @@ class Source:
         try:
             async with asyncio.timeout(self.timeout):
                 result = await reading()
-        except (ApiError, LedgerError) as error:
-            self._failed(str(error))
+        except LedgerError as error:
+            self._failed(str(error), answered=True)
+        except ApiError as error:
+            self._failed(str(error), answered=error.code == INCOMPLETE)
         except TimeoutError:
             self._failed(f"no complete answer within {self.timeout:g} s")
         except Exception as error:  # noqa: BLE001 a defect in one source must not stop the others
-            self._failed(f"unexpected {type(error).__name__}", error)
+            self._failed(f"unexpected {type(error).__name__}", defect=error)
         else:
-            self.up, self.error, self.last_success = True, "", self.clock()
+            self.up, self.answered, self.error, self.last_success = True, True, "", self.clock()
             self.records += result.records
             if result.complete:
                 self.complete_to = started
@@ -105,8 +112,8 @@ class Source:
         self._observe(time.monotonic() - begun)
         return bool(self.up)
 
-    def _failed(self, reason: str, defect: Exception | None = None) -> None:
-        self.up, self.error = False, reason
+    def _failed(self, reason: str, *, answered: bool = False, defect: Exception | None = None) -> None:
+        self.up, self.answered, self.error = False, answered, reason
         self.outages.failed(self.name, reason, defect)
 
     def _observe(self, seconds: float) -> None:

@@ -21,7 +21,7 @@ from support.exposition import Samples, outcomes, parse
 
 
 class Rig:
-    """An exporter whose `poll` and `inventory` the test calls. `restart` closes everything and opens the ledger again."""
+    """An exporter whose `poll` and `inventory` the test calls. `restart` closes it and opens the ledger again."""
 
     reader: Reader
     poller: Poller
@@ -44,7 +44,7 @@ class Rig:
         settings = load_settings({"ledger_url": f"sqlite:///{self.ledger}", **self.options}, {})
         self.traffic, self.published = Traffic(), Published(settings)
         http = await self._open.enter_async_context(open_http(self.traffic, settings.max_requests_per_second))
-        self.reader = make_reader(settings, ledger_of(settings, api_address(), wait=0), PrefectApi(http))
+        self.reader = make_reader(settings, ledger_of(settings, api_address()), PrefectApi(http))
         self.reader.clock = lambda: self.clock()
         self._open.callback(self.reader.close)
         publish = self.published.publish

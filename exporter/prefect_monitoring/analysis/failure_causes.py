@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 OTHER_CAUSE: Final = "other"
+END_LENGTH: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,49 +28,56 @@ def _table(*rows: tuple[str, str]) -> tuple[CausePattern, ...]:
     return tuple(CausePattern(cause, compile_pattern(pattern)) for cause, pattern in rows)
 
 
-# Narrow causes stand before wide ones: a connection that timed out is a timeout, a query that deadlocked is a lock.
+# Narrow causes stand before wide ones: a connection that timed out is a timeout, a query that deadlocked is a lock. A
+# mistake in the code comes first where its name says so: what a KeyError or a TypeError tells is the code's own words.
 CAUSE_PATTERNS: Final = _table(
-    ("rate_limit", r"\b429\b|rate.?limit|too many requests|throttl|quota exceeded|slow ?down"),
+    (
+        "code",
+        r"\b(?:Type|Key|Index|Attribute|Name|Import|ModuleNotFound|Syntax|ZeroDivision|NotImplemented|Recursion"
+        r"|UnboundLocal|MissingFlow|Indentation)Error\b",
+    ),
+    ("rate_limit", r"\b429\b|rate.?(?:limit|exceeded)|too many requests|throttl|quota exceeded|slow ?down"),
     (
         "db_lock",
-        r"deadlock|lock (?:wait )?timeout|(?:database|table) is locked|could not obtain lock|serializ\w+ failure",
+        r"deadlock|lock (?:wait )?timeout|(?:database|table) is locked|could not obtain lock|serialization ?failure"
+        r"|could not serialize access",
     ),
     (
         "out_of_memory",
-        r"out of memory|\bOOM|MemoryError|cannot allocate memory|exit(?:ed)?\D{0,40}\b137\b|status code:? 137",
+        r"out ?of ?memory|\bOOM|MemoryError|cannot allocate memory|exit(?:ed)?\D{0,40}\b137\b|status code:? 137",
     ),
-    ("timeout", r"time[d]?[ -]?out|TimeoutError|deadline exceeded|exceeded timeout"),
+    ("timeout", r"timed?[ -]?out|deadline ?exceeded"),
     (
         "auth",
-        r"\b401\b|\b403\b|unauthori[sz]ed|forbidden|permission denied|access ?denied|authentication"
-        r"|invalid credentials",
+        r"\b401\b|\b403\b|unauthori[sz]ed|forbidden|permission denied|access ?denied|authentication|credentials?\b"
+        r"|incorrect username or password|token (?:is|has|was) (?:been )?(?:invalid|expired|revoked)|expired ?token"
+        r"|invalid_grant|NoCredentials",
     ),
     (
         "connection",
-        r"Connect(?:ion)?Error|connection (?:refused|reset|aborted|closed)|broken pipe|name resolution|ConnectionReset"
-        r"|getaddrinfo|unreachable|RemoteProtocolError|server disconnected|\b50[234]\b|SSL(?:Error|:)",
+        r"Connect(?:ion)?Error|connection (?:refused|reset|aborted|closed)|closed the connection|broken pipe|gaierror"
+        r"|name resolution|name or service not known|ConnectionReset|no route to host|unreachable|RemoteProtocolError"
+        r"|server disconnected|\b50[234]\b|SSL(?:\w*Error|:)",
     ),
     (
         "infrastructure",
         r"infrastructure|non-zero status|exit(?:ed with)? (?:status |code )|SIGKILL|SIGTERM|terminated by|evict"
-        r"|ImagePull|no space left|disk full|worker|submission|zombie|heartbeat",
+        r"|ImagePull|no space left|disk full|\bworker\b|submission|zombie|heartbeat",
     ),
     (
         "data",
         r"schema|constraint|duplicate key|null value|validation ?error|data ?quality|UnicodeDecodeError|JSONDecodeError"
-        r"|dbt test|(?:column|table|relation)\b.*(?:not exist|not found|missing)|no such (?:column|table)",
+        r"|dbt test|(?:column|table|relation)\b.{0,200}(?:not exist|not found|missing)|no such (?:column|table)",
     ),
-    (
-        "code",
-        r"\b(?:Type|Value|Key|Index|Attribute|Name|Import|ModuleNotFound|Syntax|ZeroDivision|Assertion|Runtime|NotImplemented"
-        r"|Recursion|FileNotFound|Unbound\w*|MissingFlow|ScriptError)(?:Error)?\b",
-    ),
+    ("code", r"\b(?:Value|Assertion|Runtime|FileNotFound|Script)Error\b"),
 )
 
 
 def cause_of(message: str, extra: Iterable[CausePattern] = ()) -> str:
     """The first cause whose pattern is found in `message`, the user's own (`extra`) first; "other" when none is."""
+    # A message may quote megabytes of SQL; what went wrong stands at its beginning or at its end.
+    ends = message if len(message) <= 2 * END_LENGTH else f"{message[:END_LENGTH]}\n{message[-END_LENGTH:]}"
     for row in (*extra, *CAUSE_PATTERNS):
-        if row.pattern.search(message):
+        if row.pattern.search(ends):
             return row.cause
     return OTHER_CAUSE

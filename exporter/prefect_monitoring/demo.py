@@ -1,0 +1,204 @@
+"""`prefect-monitoring demo`: its own Prefect server, example pipelines, a worker and the exporter, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import filelock
+import httpx
+
+from prefect_monitoring import demo_prefect, demo_processes
+from prefect_monitoring.demo_processes import Child, DemoError, Launcher
+from prefect_monitoring.demo_schedule import EXAMPLES, LEAD_SECONDS, PERIOD_SECONDS, WORKER_POOL
+
+_HOST: Final = "127.0.0.1"
+_SERVER_TIMEOUT: Final = 90
+_EXPORTER_TIMEOUT: Final = 60
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """`directory` keeps everything, so that a second start goes on where the first ended.
+
+    `prefect_port` 0 is any free port. A port that is taken, Prefect's or that of `listen` (HOST:PORT), is replaced by a
+    free one.
+    """
+
+    directory: Path
+    prefect_port: int = 4200
+    listen: str = "127.0.0.1:9877"
+
+
+class _Stopped(Exception):  # noqa: N818 a request, not an error
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Demo:
+    """A demo on its way up: where it is, what it has started so far, and whether it was asked to stop."""
+
+    directory: Path
+    api: str
+    launcher: Launcher
+    stop_requested: threading.Event
+    children: list[Child] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Raise when there is a reason not to go on."""
+        if self.stop_requested.is_set():
+            raise _Stopped
+        demo_processes.check_alive(self.children)
+
+
+def run_demo(options: DemoOptions) -> int:
+    """Run the demo until SIGINT, SIGTERM or SIGHUP: 0, or 1 when it could not start or a part of it died."""
+    directory = options.directory.expanduser().resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(directory / "demo.lock", timeout=0), _stop_requests() as stop_requested:
+            return _run(options, directory, stop_requested)
+    except filelock.Timeout:
+        _say(f"Another demo is running in {directory}: stop it, or choose another directory.")
+    except DemoError as error:
+        _say(str(error))
+    return 1
+
+
+def flows_directory() -> Path:
+    """The example flows: beside this file in a wheel, in examples/ in a checkout."""
+    packaged = Path(__file__).parent / "example_flows"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "examples" / "flows"
+
+
+def _run(options: DemoOptions, directory: Path, stop_requested: threading.Event) -> int:
+    demo_processes.split_address(options.listen)  # a wrong one is said now, not after a minute
+    port = _choose_port("Prefect", _HOST, options.prefect_port)
+    api = f"http://{_HOST}:{port}/api"
+    # A directory of our own as the working directory: no prefect.toml or .env of the user's lies there.
+    home, logs = directory / "prefect-home", directory / "logs"
+    for folder in (home, logs):
+        folder.mkdir(exist_ok=True)
+    launcher = Launcher(demo_processes.clean_environment(os.environ, home, api), home, logs)
+    demo = _Demo(directory, api, launcher, stop_requested)
+    try:
+        _start_prefect(demo, port)
+        listen = _start_exporter(demo, options.listen)
+        _start_worker(demo)
+        _say(_addresses(demo, listen))
+        while not stop_requested.wait(0.5):
+            demo.check()
+    except _Stopped:
+        pass
+    finally:
+        _say("Stopping …")
+        # The last one first, so that nobody loses what it still talks to.
+        for child in reversed(demo.children):
+            demo_processes.stop(child)
+    return 0
+
+
+def _start_prefect(demo: _Demo, port: int) -> None:
+    _say("Starting Prefect; the first start in a directory takes longest …")
+    with demo_prefect.connect(demo.api, demo.check) as client:
+        if (demo.launcher.cwd / "prefect.db").exists():
+            # Its services would at once mark as late whatever fell due meanwhile, and keep SQLite locked with it.
+            without_services = _start_server(demo, client, port, "--no-services")
+            demo_prefect.clear_leftovers(client, due_before=datetime.now(UTC) + timedelta(minutes=1))
+            demo.children.remove(without_services)
+            demo_processes.stop(without_services)
+        _start_server(demo, client, port)
+        demo_prefect.deploy(client, flows_directory(), datetime.now(UTC) + timedelta(seconds=LEAD_SECONDS))
+
+
+def _start_server(demo: _Demo, client: httpx.Client, port: int, *options: str) -> Child:
+    command = ("-m", "prefect", "server", "start", "--host", _HOST, "--port", str(port), *options)
+    server = demo_processes.start(demo.launcher, "prefect-server", command)
+    demo.children.append(server)
+    if not demo_prefect.wait_until_up(client, "/health", seconds=_SERVER_TIMEOUT):
+        raise DemoError(f"Prefect did not come up in {_SERVER_TIMEOUT} s.\n{demo_processes.log_end(server)}")
+    return server
+
+
+def _start_exporter(demo: _Demo, wanted: str) -> str:
+    host, wanted_port = demo_processes.split_address(wanted)
+    listen = demo_processes.join_address(host, _choose_port("The exporter", host, wanted_port))
+    command = ["-m", "prefect_monitoring", "serve", "--listen", listen, "--poll-interval", "5s"]
+    command += ["--ledger-url", f"sqlite:///{demo.directory / 'ledger.db'}"]
+    # A ledger belongs to one API address; another port is the same server, moved.
+    remembered = demo.directory / "api-address"
+    if remembered.exists():
+        command += ["--moved-from", remembered.read_text().strip()]
+    exporter = demo_processes.start(demo.launcher, "exporter", command)
+    demo.children.append(exporter)
+    with demo_prefect.connect(_url(listen), demo.check) as client:
+        if not demo_prefect.wait_until_up(client, "/metrics", seconds=_EXPORTER_TIMEOUT):
+            end = demo_processes.log_end(exporter)
+            raise DemoError(f"The exporter did not come up in {_EXPORTER_TIMEOUT} s.\n{end}")
+    remembered.write_text(f"{demo.api}\n")
+    return listen
+
+
+def _start_worker(demo: _Demo) -> None:
+    command = ("-m", "prefect", "worker", "start", "--type", "process", "--pool", WORKER_POOL, "--name", "demo-worker")
+    # No grace: a run that is asked to end reports a crash, and stopping the demo is not a failure of its pipelines.
+    # The next start settles what was running.
+    worker = demo_processes.start(demo.launcher, "worker", command, cwd=flows_directory(), grace_seconds=0)
+    demo.children.append(worker)
+
+
+def _choose_port(what: str, host: str, wanted: int) -> int:
+    port = demo_processes.usable_port(host, wanted)
+    if wanted not in (0, port):
+        _say(f"Port {wanted} is taken: {what} uses {port}.")
+    return port
+
+
+def _url(listen: str) -> str:
+    host, port = demo_processes.split_address(listen)
+    reachable = {"0.0.0.0": _HOST, "::": "::1"}.get(host, host)  # noqa: S104 compared, not bound
+    return f"http://{demo_processes.join_address(reachable, port)}"
+
+
+def _addresses(demo: _Demo, listen: str) -> str:
+    exporter = _url(listen)
+    return f"""
+Prefect     {demo.api.removesuffix("/api")}
+Exporter    {exporter}
+Metrics     {exporter}/metrics
+Logs        {demo.launcher.logs}
+
+{len(EXAMPLES)} deployments. The first run starts in {LEAD_SECONDS} s, the others within {PERIOD_SECONDS} s of it:
+
+  curl -s {exporter}/metrics | grep '^prefect_flow_run_outcomes_total{{.*dbt-daily-pipeline'
+
+Ctrl-C stops everything; the next start in {demo.directory} goes on from there.
+"""
+
+
+@contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """An event that is set by the first of the stop signals; later ones change nothing."""
+    requested = threading.Event()
+    before = {number: signal.signal(number, lambda *_: requested.set()) for number in _STOP_SIGNALS}
+    try:
+        yield requested
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(text: str) -> None:
+    # When the terminal is gone there is still everything to stop.
+    with suppress(OSError):
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()

@@ -1,0 +1,135 @@
+"""What the demo asks of its Prefect server, over the bare REST API.
+
+Prefect's own client would read the user's profile and take seconds to import; a handful of requests to a server on
+this machine needs neither.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from prefect_monitoring.demo_processes import DemoError
+from prefect_monitoring.demo_schedule import EXAMPLES, Example
+
+_PAGE: Final = 200
+_TRIES: Final = 40
+_PAUSE_SECONDS: Final = 0.5
+_NOT_FOUND: Final = 404
+_CONFLICT: Final = 409
+_UNAVAILABLE: Final = 503
+_UNFINISHED: Final = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "PAUSED")
+
+
+def connect(url: str, check: Callable[[], None]) -> httpx.Client:
+    """A client that calls `check` before each request; what it raises comes out of the request."""
+    # A proxy from the environment must not come between two processes of one machine.
+    return httpx.Client(base_url=url, timeout=30, trust_env=False, event_hooks={"request": [lambda _request: check()]})
+
+
+def wait_until_up(client: httpx.Client, path: str, *, seconds: float) -> bool:
+    """Whether `path` answers with success within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if client.get(path, timeout=5).is_success:
+                return True
+        except httpx.TransportError:
+            pass
+        time.sleep(0.3)
+    return False
+
+
+def deploy(client: httpx.Client, flows: Path, first: datetime) -> None:
+    """Create or update the work pools and deployments; the first period of the schedules begins at `first`.
+
+    Doing it again changes nothing but the schedules' times.
+    """
+    for pool in sorted({example.pool for example in EXAMPLES}):
+        _post(client, "/work_pools/", {"name": pool, "type": "process"}, accept=_CONFLICT)
+    for example in EXAMPLES:
+        flow_id = _post(client, "/flows/", {"name": example.flow})["id"]
+        _post(client, "/deployments/", {"flow_id": flow_id} | deployment(example, flows, first))
+
+
+def deployment(example: Example, flows: Path, first: datetime) -> dict[str, Any]:
+    """The body of the request that creates the deployment, without its flow's id."""
+    schedule = {
+        "interval": example.interval_seconds,
+        "anchor_date": (first + timedelta(seconds=example.offset_seconds)).isoformat(),
+    }
+    return {
+        "name": example.name,
+        "description": f"{example.shows}.",
+        "tags": list(example.tags),
+        "work_pool_name": example.pool,
+        "entrypoint": example.entrypoint,
+        "path": str(flows),
+        "job_variables": {
+            # Run where the files are: nothing is copied into a temporary directory that a kill would leave behind.
+            "working_dir": str(flows),
+            # Given a command, the worker starts the run directly and in its own process group. Left to itself it first
+            # starts a second Python to look for the code, and puts the run into a session that outlives the worker.
+            "command": f"{shlex.quote(sys.executable)} -m prefect.engine",
+        },
+        "parameter_openapi_schema": {"type": "object", "properties": {}},
+        "schedules": [{"schedule": schedule, "active": True}] if example.every else [],
+    }
+
+
+def clear_leftovers(client: httpx.Client, due_before: datetime) -> None:
+    """Settle what an earlier demo in this directory left unfinished, as far as it was due before `due_before`.
+
+    Without it the worker would at once start everything that fell due meanwhile. What never began is deleted, as if it
+    had not been scheduled while nothing was there to run it. What had begun died with its worker: it is cancelled, not
+    crashed, because stopping the demo is not a failure of the pipeline.
+    """
+    settled: set[str] = set()
+    while runs := [run for run in _unfinished(client, due_before) if run["id"] not in settled]:
+        for run in runs:
+            path = f"/flow_runs/{run['id']}"
+            if run["run_count"]:
+                state = {"type": "CANCELLED", "name": "Cancelled", "message": "The demo was stopped"}
+                _post(client, f"{path}/set_state", {"state": state, "force": True})
+            else:
+                _request(client, "DELETE", path, accept=_NOT_FOUND)
+            settled.add(run["id"])
+
+
+def _unfinished(client: httpx.Client, due_before: datetime) -> list[dict[str, Any]]:
+    flow_runs = {
+        "state": {"type": {"any_": _UNFINISHED}},
+        "expected_start_time": {"before_": due_before.isoformat()},
+    }
+    runs: list[dict[str, Any]] = _post(client, "/flow_runs/filter", {"flow_runs": flow_runs, "limit": _PAGE})
+    return runs
+
+
+def _post(client: httpx.Client, path: str, body: dict[str, Any], *, accept: int = 0) -> Any:
+    return _request(client, "POST", path, body, accept=accept).json()
+
+
+def _request(client: httpx.Client, method: str, path: str, body: object = None, *, accept: int = 0) -> httpx.Response:
+    """The answer; DemoError for one that is neither a success nor `accept`. All requests here can be repeated."""
+    problem = ""
+    for _ in range(_TRIES):
+        try:
+            response = client.request(method, path, json=body)
+        except httpx.TransportError as error:
+            problem = repr(error)
+        else:
+            if response.is_success or response.status_code == accept:
+                return response
+            problem = f"{response.status_code} {response.text[:500]}"
+            if response.status_code != _UNAVAILABLE:
+                break
+        # SQLite was locked by one of the server's own services.
+        time.sleep(_PAUSE_SECONDS)
+    raise DemoError(f"Prefect refused {method} {path}: {problem}")

@@ -1,0 +1,87 @@
+"""What the demo deploys, and when each of it runs: one table.
+
+A run costs about two CPU seconds to start, and a laptop should not notice the demo. So a common period is cut into
+slots of five seconds, and no two runs ever start in the same one: a deployment is due at its own slot of every period,
+or of every n-th.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+SLOT_SECONDS: Final = 5
+PERIOD_SECONDS: Final = 120
+# From deploying to the first slot: the server needs it to schedule the first runs, and the worker to come up. No slot
+# may lie that close to the end of a period: a schedule knows no beginning, and would already be due in the meantime.
+LEAD_SECONDS: Final = 20
+WORKER_POOL: Final = "data-platform"
+POOL_WITHOUT_WORKER: Final = "gpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A deployment of the flow `flow`, which the function of that name in the file of that name defines.
+
+    `slots` are those of a period in which it starts runs: the first is when it is due, the others are for subflows,
+    which start a while after their parent. `every` counts periods; 0 is a deployment without a schedule, whose slots
+    are those in which another flow may start it.
+    """
+
+    flow: str
+    slots: tuple[int, ...]
+    tags: tuple[str, ...]
+    shows: str
+    every: int = 1
+    pool: str = WORKER_POOL
+    name: str = "prod"
+
+    @property
+    def entrypoint(self) -> str:
+        function = self.flow.replace("-", "_")
+        return f"{function}.py:{function}"
+
+    @property
+    def interval_seconds(self) -> int:
+        return self.every * PERIOD_SECONDS
+
+    @property
+    def offset_seconds(self) -> int:
+        return self.slots[0] * SLOT_SECONDS
+
+
+_ENGINEERING: Final = "team:data-engineering"
+_ANALYTICS: Final = "team:analytics"
+_PLATFORM: Final = "team:platform"
+_SCIENCE: Final = "team:data-science"
+
+EXAMPLES: Final[tuple[Example, ...]] = (
+    Example("dbt-daily-pipeline", (0,), ("critical", _ENGINEERING, "daily", "dbt"), "A bottleneck and METRIC lines"),
+    Example("legacy-ftp-import", (1,), (_ENGINEERING, "daily"), "A flow that always fails"),
+    # dbt takes 10 to 13 s, and the worker up to 8 s to ask for work and to start a process.
+    Example(
+        "lightdash-refresh", (2, 3, 4), (_ANALYTICS, "dashboards"), "Runs downstream of dbt-daily-pipeline", every=0
+    ),
+    Example("orders-api-ingest", (6,), (_ENGINEERING, "hourly"), "Task retries"),
+    Example("crm-sync", (7,), (_ANALYTICS, "hourly"), "Flow retries"),
+    Example("image-embeddings", (8,), (_SCIENCE, "daily"), "A flow whose process is killed"),
+    Example("customer-enrichment", (9,), (_ANALYTICS, "hourly"), "A cached task"),
+    Example("partition-backfill", (10,), (_ENGINEERING, "backfill"), "Mapped tasks"),
+    Example("marketing-attribution", (11, 12), (_ANALYTICS, "daily"), "A subflow, six seconds after its parent"),
+    Example("warehouse-compaction", (14,), (_PLATFORM, "weekly"), "A run that takes four minutes", every=3),
+    Example("gpu-training", (15,), (_SCIENCE, "daily"), "Late runs: no worker", every=3, pool=POOL_WITHOUT_WORKER),
+    Example("currency-rates", (16,), ("critical", _ENGINEERING, "hourly"), "A healthy flow"),
+    Example("freshness-check", (18,), (_PLATFORM, "hourly"), "A healthy flow"),
+    Example("nightly-vacuum", (20,), (_PLATFORM, "daily"), "A healthy flow without tasks"),
+)
+
+
+def starts(examples: Iterable[Example], periods: int) -> list[int]:
+    """Seconds, ascending, at which runs start within `periods` periods."""
+    return sorted(
+        period * PERIOD_SECONDS + slot * SLOT_SECONDS
+        for example in examples
+        for period in range(0, periods, example.every or 1)
+        for slot in example.slots
+    )

@@ -1,0 +1,125 @@
+"""The metric catalogue against its conventions and against the design. Names are the product's API."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from prefect_monitoring.metrics import CATALOGUE
+from prefect_monitoring.metrics.family import Metric
+
+PAIR = ("flow", "deployment")
+
+# The design's "Flow runs" table, literally.
+FLOW_RUNS = {
+    "prefect_flow_run_outcomes_total": ("counter", (*PAIR, "state")),
+    "prefect_flow_run_duration_seconds": ("histogram", PAIR),
+    "prefect_flow_run_start_delay_seconds": ("histogram", PAIR),
+    "prefect_flow_run_retries_total": ("counter", PAIR),
+    "prefect_flow_run_failures_total": ("counter", (*PAIR, "cause")),
+    "prefect_flow_runs": ("gauge", (*PAIR, "work_pool", "state")),
+    "prefect_flow_run_oldest_state_timestamp_seconds": ("gauge", (*PAIR, "state")),
+    "prefect_flow_run_last_outcome_timestamp_seconds": ("gauge", (*PAIR, "state")),
+    "prefect_flow_run_last_duration_seconds": ("gauge", PAIR),
+    "prefect_flow_run_consecutive_failures": ("gauge", PAIR),
+    "prefect_flow_run_last_failure_info": ("gauge", (*PAIR, "flow_run_id", "flow_run_name", "cause")),
+    "prefect_flow_run_duration_baseline_seconds": ("gauge", (*PAIR, "window")),
+    "prefect_flow_run_window_runs": ("gauge", (*PAIR, "window", "result")),
+}
+# "About itself", as far as this version reads what they tell of.
+ABOUT_ITSELF = {
+    "prefect_up": ("gauge", ()),
+    "prefect_exporter_build_info": ("gauge", ("version", "prefect_version", "python_version")),
+    "prefect_exporter_ledger_created_timestamp_seconds": ("gauge", ()),
+    "prefect_exporter_ledger_bytes": ("gauge", ()),
+    "prefect_exporter_source_up": ("gauge", ("source",)),
+    "prefect_exporter_source_last_success_timestamp_seconds": ("gauge", ("source",)),
+    "prefect_exporter_source_duration_seconds": ("histogram", ("source",)),
+    "prefect_exporter_source_lag_seconds": ("gauge", ("source",)),
+    "prefect_exporter_api_requests_total": ("counter", ("endpoint", "code")),
+    "prefect_exporter_api_throttled_total": ("counter", ()),
+    "prefect_exporter_records_total": ("counter", ("source",)),
+    "prefect_exporter_series": ("gauge", ("metric",)),
+    "prefect_exporter_series_folded_total": ("counter", ("metric",)),
+}
+EXPECTED = {**FLOW_RUNS, **ABOUT_ITSELF}
+
+# What is counted rather than measured has no unit in its name.
+UNITLESS = {
+    "prefect_up",
+    "prefect_flow_runs",
+    "prefect_flow_run_consecutive_failures",
+    "prefect_flow_run_window_runs",
+    "prefect_exporter_source_up",
+    "prefect_exporter_series",
+}
+UNITS = ("_seconds", "_bytes", "_ratio", "_info")
+# PrefectHQ/prometheus-prefect-exporter, which a team may run beside this one while it migrates.
+INCUMBENT = re.compile(
+    r"prefect_(?:flow_runs_total(?:_run_time)?|info_\w+|deployments_total|flows_total|work_pools_total|work_queues_total)"
+)
+RUN_LABELS = {"flow_run_id", "flow_run_name", "run_id", "run_name", "task_run_id", "task_run_name", "run", "id", "name"}
+
+each = pytest.mark.parametrize("metric", CATALOGUE, ids=lambda metric: metric.name)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_metric_is_as_designed(name: str) -> None:
+    found = {metric.name: (metric.kind, metric.labels) for metric in CATALOGUE}
+    assert found.get(name) == EXPECTED[name]
+
+
+@each
+def test_name(metric: Metric) -> None:
+    assert re.fullmatch(r"prefect_[a-z][a-z0-9_]*[a-z0-9]", metric.name)
+    assert "__" not in metric.name
+    assert not metric.name.endswith(("_count", "_sum", "_bucket", "_created")), "the histograms' own suffixes"
+    assert not INCUMBENT.fullmatch(metric.name)
+    assert not metric.name.startswith("prefect_worker_channel_"), "the server's own"
+
+
+@each
+def test_total_is_on_every_counter_and_on_counters_alone(metric: Metric) -> None:
+    assert metric.name.endswith("_total") == (metric.kind == "counter")
+
+
+@each
+def test_unit(metric: Metric) -> None:
+    if metric.kind == "histogram":
+        assert metric.name.endswith("_seconds")
+    elif metric.kind == "gauge":
+        assert metric.name.endswith(UNITS) or metric.name in UNITLESS
+    if "timestamp" in metric.name:
+        assert metric.name.endswith("_timestamp_seconds")
+    assert not re.search(r"_(?:milliseconds|ms|minutes|hours|kb|mb|percent)\b", metric.name)
+
+
+@each
+def test_help_is_a_sentence(metric: Metric) -> None:
+    assert metric.help
+    assert metric.help == metric.help.strip()
+    assert metric.help.endswith(".")
+    assert "\n" not in metric.help
+
+
+@each
+def test_labels(metric: Metric) -> None:
+    assert len(set(metric.labels)) == len(metric.labels)
+    for label in metric.labels:
+        assert re.fullmatch(r"[a-z][a-z_]*", label)
+        assert label not in {"le", "quantile", "job", "instance", "workspace"}
+    allowed = {"flow_run_id", "flow_run_name"} if metric.name == "prefect_flow_run_last_failure_info" else set()
+    assert set(metric.labels) & RUN_LABELS == allowed
+
+
+@each
+def test_histograms_alone_have_bounds(metric: Metric) -> None:
+    assert (metric.bounds is not None) == (metric.kind == "histogram")
+
+
+def test_names_are_unique() -> None:
+    names = [metric.name for metric in CATALOGUE]
+    assert len(set(names)) == len(names)
+    samples = {name + end for name in names for end in ("_bucket", "_sum", "_count")}
+    assert not samples & set(names)

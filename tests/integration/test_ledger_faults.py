@@ -1,0 +1,402 @@
+"""Every way the ledger's file can fail: a clear word, old numbers meanwhile, all of the new ones afterwards."""
+
+import logging
+import os
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from filelock import FileLock
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from prefect_monitoring import ledger_file
+from prefect_monitoring.check import check
+from prefect_monitoring.cli import main
+from prefect_monitoring.ledger_file import LedgerError
+from prefect_monitoring.serve import ledger_of
+from prefect_monitoring.server import make_app
+from prefect_monitoring.settings import load_settings
+from support.exporter import Exporter, run_exporter, start_exporter
+from support.exposition import outcomes, value
+from support.prefect_server import PrefectServer, env_for
+from support.processes import wait_until
+from support.rig import Rig, rig
+from support.seeder import Seeder
+from support.truth import truth
+
+
+async def ask(exporter: Rig, path: str) -> httpx.Response:
+    app = make_app(exporter.published, load_settings(exporter.options, {}))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://exporter") as client:
+        return await client.get(path)
+
+
+def refused(env: dict[str, str], directory: Path, *options: str, within: float = 15) -> str:
+    """Starts `serve`, which must not stay: what it said."""
+    exporter = run_exporter(env, directory, *options)
+    try:
+        code = exporter.process.popen.wait(within)
+    finally:
+        exporter.process.kill()
+    said = exporter.process.output()
+    assert code == 2, said
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.fixture
+def filled(server: PrefectServer, seeder: Seeder, unique: str) -> str:
+    """A flow with two failures."""
+    flow = seeder.flow(f"{unique}etl")
+    for _ in range(2):
+        seeder.failed(seeder.run(flow))
+    return flow
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", directory], check=True)
+    yield directory
+    subprocess.run(["umount", directory], check=True)
+
+
+# --- refused at the start ------------------------------------------------------------------------------------------
+
+
+async def test_the_ledger_of_another_server(server: PrefectServer, unique: str, filled: str, tmp_path: Path) -> None:
+    elsewhere = "http://elsewhere.example:4200/api"
+    async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
+        before = await exporter.totals(unique)
+    said = refused(env_for(server, url=elsewhere), tmp_path)
+    assert server.url in said
+    assert elsewhere in said
+    assert "--moved-from" in said
+    async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
+        assert outcomes(exporter.samples, flow_prefix=unique) == before, "it was left alone"
+        await exporter.restart(moved_from="http://nobody.example/api")
+        assert outcomes(exporter.samples, flow_prefix=unique) == before
+
+
+def test_two_processes_on_one_ledger(server: PrefectServer, unique: str, filled: str, tmp_path: Path) -> None:
+    options = ("--include-flows", f"{unique}.*", "--birth-hold", "0s")
+    with start_exporter(env_for(server), tmp_path, *options) as first:
+        first.wait_ready()
+        begun = time.monotonic()
+        said = refused(env_for(server), tmp_path, *options)
+        assert time.monotonic() - begun < 10
+        assert "in use by another prefect-monitoring" in said
+        second = run_exporter(env_for(server), tmp_path, *options, "--ledger-wait", "60s")
+        try:
+            time.sleep(3)
+            assert second.process.running, second.process.output()
+            counted = outcomes(first.samples, flow_prefix=unique)
+            assert first.process.stop() == 0
+            second.wait_serving(15)
+            assert outcomes(second.samples, flow_prefix=unique) == counted == truth(server.url, flow_prefix=unique)
+        finally:
+            assert second.process.stop() == 0, second.process.output()
+
+
+def test_a_process_that_waits_for_its_ledger(server: PrefectServer, tmp_path: Path) -> None:
+    """A scrape and a probe must not hang meanwhile, and the wait can be ended."""
+    with FileLock(tmp_path / "ledger.db.lock"):
+        waiting = run_exporter(env_for(server), tmp_path, "--ledger-wait", "60s")
+        try:
+            time.sleep(3)
+            assert waiting.process.running, waiting.process.output()
+            begun = time.monotonic()
+            with suppress(httpx.ConnectError):
+                assert httpx.get(f"{waiting.url}/-/ready", timeout=3, trust_env=False).status_code == 503
+            assert time.monotonic() - begun < 1
+        finally:
+            begun = time.monotonic()
+            code = waiting.process.stop()
+    assert time.monotonic() - begun < 5
+    assert code == 0, waiting.process.output()
+
+
+@contextmanager
+def unwritable(kind: str, directory: Path) -> Iterator[Path]:
+    """A directory for a ledger that cannot be written, and is so for root as well."""
+    if kind == "below a file":
+        (directory / "file").write_text("no directory")
+        yield directory / "file"
+        return
+    target = directory / "target"
+    target.mkdir()
+    if kind == "read-only mount":
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,ro", "tmpfs", target], check=True)
+        yield target
+        subprocess.run(["umount", target], check=True)
+        return
+    subprocess.run(["chattr", "+i", target], check=True)
+    yield target
+    subprocess.run(["chattr", "-i", target], check=True)
+
+
+@pytest.mark.parametrize("kind", ["read-only mount", "immutable directory", "below a file"])
+def test_a_place_that_cannot_be_written(
+    server: PrefectServer, tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: str
+) -> None:
+    with unwritable(kind, tmp_path) as directory:
+        url = f"sqlite:///{directory / 'ledger.db'}"
+        said = refused(env_for(server), tmp_path, "--ledger-url", url)
+        assert str(directory) in said
+        assert "ledger_url elsewhere" in said
+        with _api(server):
+            assert main(["check", "--ledger-url", url]) == 2
+        told = capfd.readouterr().out
+        assert "FAULT  ledger: " in told
+        assert str(directory) in told
+        assert "ok     Prefect API" in told
+
+
+@pytest.mark.parametrize("what", ["file", "everything"])
+async def test_a_ledger_that_cannot_be_written(
+    server: PrefectServer, unique: str, filled: str, tmp_path: Path, what: str
+) -> None:
+    async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
+        before = await exporter.totals(unique)
+    ledger = tmp_path / "ledger.db"
+    with frozen(ledger if what == "file" else tmp_path):
+        settings = load_settings({"ledger_url": f"sqlite:///{ledger}"}, {})
+        with pytest.raises(LedgerError, match=r"read-only|cannot be (opened|taken|written)") as told:
+            ledger_of(settings, server.url)
+        assert str(ledger) in str(told.value)
+        assert "right to write there" in str(told.value)
+        with _api(server):
+            (finding,) = [one for one in await check(settings) if one.text.startswith("ledger")]
+        assert not finding.ok, finding.text
+    async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
+        assert outcomes(exporter.samples, flow_prefix=unique) == before
+
+
+@contextmanager
+def frozen(path: Path) -> Iterator[None]:
+    """Neither it nor, for a directory, what is in it can be changed, not even by root."""
+    paths = [path, *(path.iterdir() if path.is_dir() else ())]
+    paths = [one for one in paths if one.is_dir() or one.is_file()]
+    subprocess.run(["chattr", "+i", *paths], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", *paths], check=True)
+
+
+@pytest.mark.parametrize("damage", ["header", "pages", "another program's"])
+async def test_a_damaged_ledger(
+    server: PrefectServer,
+    unique: str,
+    filled: str,
+    tmp_path: Path,
+    damage: str,
+) -> None:
+    async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
+        await exporter.poll()
+    ledger = tmp_path / "ledger.db"
+    if damage == "header":
+        with ledger.open("r+b") as file:
+            file.write(os.urandom(100))
+    elif damage == "pages":
+        size = ledger.stat().st_size
+        with ledger.open("r+b") as file:
+            file.seek(4096)
+            file.write(os.urandom(size - 4096))
+    else:
+        ledger.unlink()
+        with closing(sqlite3.connect(ledger)) as database:
+            database.execute("create table diary (entry)")
+    before = ledger.read_bytes()
+    said = refused(env_for(server), tmp_path)
+    assert str(ledger) in said
+    assert "not a ledger" in said if damage.startswith("another") else "damaged" in said and "backup" in said
+    settings = load_settings({"ledger_url": f"sqlite:///{ledger}"}, {})
+    with _api(server):
+        (finding,) = [one for one in await check(settings) if one.text.startswith("ledger")]
+    assert not finding.ok, finding.text
+    assert ledger.read_bytes() == before, "what a person may want to save is left alone"
+
+
+async def test_a_newer_ledger(server: PrefectServer, unique: str, filled: str, tmp_path: Path) -> None:
+    async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
+        before = await exporter.totals(unique)
+    newer = ledger_file.SCHEMA_VERSION + 1
+    _pragma(tmp_path / "ledger.db", f"user_version = {newer}")
+    said = refused(env_for(server), tmp_path)
+    assert f"of version {newer}" in said
+    assert "newer release" in said
+    _pragma(tmp_path / "ledger.db", f"user_version = {ledger_file.SCHEMA_VERSION}")
+    async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
+        assert outcomes(exporter.samples, flow_prefix=unique) == before
+
+
+def _pragma(ledger: Path, pragma: str) -> None:
+    with closing(sqlite3.connect(ledger)) as database:
+        database.execute(f"pragma {pragma}")
+
+
+@contextmanager
+def _api(server: PrefectServer) -> Iterator[None]:
+    with temporary_settings({PREFECT_API_URL: server.url}):
+        yield
+
+
+# --- while it runs -------------------------------------------------------------------------------------------------
+
+
+async def fails_and_recovers(
+    exporter: Rig,
+    server: PrefectServer,
+    seeder: Seeder,
+    unique: str,
+    flow: str,
+    caplog: pytest.LogCaptureFixture,
+    trouble: AbstractContextManager[None],
+    reason: str,
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="prefect_monitoring")
+    await exporter.inventory()
+    before = await exporter.totals(unique)
+    assert (await ask(exporter, "/-/ready")).status_code == 200
+    caplog.clear()
+    with trouble:
+        for _ in range(3):
+            seeder.completed(seeder.run(flow))
+            seeder.failed(seeder.run(flow))
+            await exporter.poll()
+            assert outcomes(exporter.samples, flow_prefix=unique) == before, "old values, and none reset"
+        samples = exporter.samples
+        assert value(samples, "prefect_exporter_source_up", source="finished_flow_runs") == 0
+        assert value(samples, "prefect_flow_run_consecutive_failures", flow=f"{unique}etl", deployment="") == 2
+        ready = await ask(exporter, "/-/ready")
+        assert ready.status_code == 503
+        assert reason in ready.text
+        assert (await ask(exporter, "/metrics")).status_code == 200
+        assert reason in (await ask(exporter, "/")).text
+        assert (await ask(exporter, "/-/healthy")).status_code == 200, "a restart would not mend it"
+        warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+        assert len(warnings) == 1, warnings
+        assert reason in warnings[0]
+    await exporter.poll(2)
+    assert (await ask(exporter, "/-/ready")).text == "ready\n"
+    assert outcomes(exporter.samples, flow_prefix=unique) == truth(server.url, flow_prefix=unique)
+    assert value(exporter.samples, "prefect_flow_run_consecutive_failures", flow=f"{unique}etl", deployment="") == 1
+    expected = outcomes(exporter.samples, flow_prefix=unique)
+    await exporter.restart()
+    assert outcomes(exporter.samples, flow_prefix=unique) == expected, "and it is on disk"
+
+
+@contextmanager
+def locked(ledger: Path) -> Iterator[None]:
+    """Another program holds the file, as a backup or somebody's shell would."""
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as database:
+        database.execute("begin exclusive")
+        yield
+        database.execute("rollback")
+
+
+async def test_locked_by_another_program(
+    server: PrefectServer,
+    seeder: Seeder,
+    unique: str,
+    filled: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ledger_file, "BUSY_TIMEOUT_SECONDS", 0.1)
+    async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
+        trouble = locked(tmp_path / "ledger.db")
+        reason = "locked by another program"
+        await fails_and_recovers(exporter, server, seeder, unique, filled, caplog, trouble, reason)
+
+
+async def test_a_ledger_that_fails_is_no_outage_of_prefect(
+    server: PrefectServer, unique: str, filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_file, "BUSY_TIMEOUT_SECONDS", 0.1)
+    async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
+        await exporter.poll(2)
+        with locked(tmp_path / "ledger.db"):
+            await exporter.poll()
+            assert value(exporter.samples, "prefect_up") == 1, "who is paged would look for a fault in Prefect"
+
+
+@contextmanager
+def full(disk: Path) -> Iterator[None]:
+    with (disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+        while True:
+            ballast.write(b"x" * 4096)
+    assert not os.statvfs(disk).f_bavail
+    yield
+    (disk / "ballast").unlink()
+
+
+async def test_a_full_disk(
+    server: PrefectServer,
+    seeder: Seeder,
+    unique: str,
+    filled: str,
+    small_disk: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with rig(server.url, small_disk, include_flows=f"{unique}.*") as exporter:
+        reason = "No room is left for the ledger"
+        await fails_and_recovers(exporter, server, seeder, unique, filled, caplog, full(small_disk), reason)
+
+
+async def test_a_file_that_becomes_read_only(
+    server: PrefectServer,
+    seeder: Seeder,
+    unique: str,
+    filled: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What the kernel does to a file system with errors; it refuses to while files are open, so SQLite plays it."""
+    async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
+
+        def set_read_only(on: int) -> None:
+            with closing(exporter.reader.ledger._engine.raw_connection()) as connection:
+                connection.cursor().execute(f"pragma query_only = {on}")
+
+        @contextmanager
+        def read_only() -> Iterator[None]:
+            set_read_only(1)
+            yield
+            set_read_only(0)
+
+        await fails_and_recovers(exporter, server, seeder, unique, filled, caplog, read_only(), "is read-only")
+
+
+def test_a_full_disk_does_not_stop_a_process(
+    server: PrefectServer, seeder: Seeder, unique: str, filled: str, small_disk: Path
+) -> None:
+    options = ("--include-flows", f"{unique}.*", "--birth-hold", "0s")
+    with start_exporter(env_for(server), small_disk, *options) as exporter:
+        exporter.wait_ready()
+        _shows(exporter, unique, 2)
+        with full(small_disk):
+            seeder.failed(seeder.run(filled))
+            wait_until(lambda: exporter.get("/-/ready").status_code == 503, 15, "not ready")
+            assert "No room is left" in exporter.get("/-/ready").text
+            _shows(exporter, unique, 2)
+        wait_until(lambda: _failures(exporter, unique) == 3, 15, "what was missed")
+        exporter.wait_ready(10)
+        assert exporter.process.stop() == 0
+
+
+def _failures(exporter: Exporter, unique: str) -> float | None:
+    return outcomes(exporter.samples)[f"{unique}etl", "", "failed"]
+
+
+def _shows(exporter: Exporter, unique: str, count: int) -> None:
+    assert outcomes(exporter.samples, flow_prefix=unique) == {(f"{unique}etl", "", "failed"): count}

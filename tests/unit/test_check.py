@@ -1,0 +1,122 @@
+"""`check` and the command line: every fault at once, exit code 2, no secret told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from prefect_monitoring.check import check
+from prefect_monitoring.cli import FAULT, main
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.settings import CONFIG_ENV, ENV_PREFIX, Settings
+from unit.conftest import OpenLedger
+from unit.loopback import Answer, Asked, Loopback, loopback
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CONFIG_ENV, raising=False)
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Loopback]:
+    async with loopback() as one:
+
+        def answer(asked: Asked) -> Answer:
+            if asked.path.endswith("/version"):
+                return Answer(body="3.8.8")
+            return Answer(body=0 if asked.path.endswith("/count") else [])
+
+        one.answer = answer
+        with temporary_settings({PREFECT_API_URL: one.url}):
+            yield one
+
+
+@pytest.fixture
+def no_api() -> Iterator[None]:
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        yield
+
+
+def settings_of(tmp_path: Path, name: str = "ledger.db") -> Settings:
+    return Settings(ledger_url=f"sqlite:///{tmp_path}/{name}")
+
+
+def files_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+async def test_all_is_well_and_nothing_is_made(site: Loopback, tmp_path: Path) -> None:
+    findings = await check(settings_of(tmp_path))
+    assert [finding.ok for finding in findings] == [True] * len(findings)
+    text = "\n".join(finding.text for finding in findings)
+    assert site.url in text
+    assert "will be made by the first start" in text
+    assert files_in(tmp_path) == []
+
+
+async def test_one_fault_of_the_api_is_one_finding_with_all_it_hides(site: Loopback, tmp_path: Path) -> None:
+    site.answer = lambda _: Answer(401, {"detail": "no"})
+    bad = [finding for finding in await check(settings_of(tmp_path)) if not finding.ok]
+    assert len(bad) == 1
+    for what in ("finished flow runs", "active flow runs", "flows", "deployments", "PREFECT_API_KEY"):
+        assert what in bad[0].text
+
+
+async def test_ledger_of_another_api_is_found(site: Loopback, tmp_path: Path, open_it: OpenLedger) -> None:
+    open_it().close()
+    bad = [finding.text for finding in await check(settings_of(tmp_path)) if not finding.ok]
+    assert len(bad) == 1
+    assert "--moved-from" in bad[0]
+
+
+async def test_ledger_in_use_is_as_it_should_be(site: Loopback, tmp_path: Path, ledger: Ledger) -> None:
+    findings = await check(settings_of(tmp_path))
+    assert findings[-1].ok
+    assert "in use" in findings[-1].text
+    assert ledger.cursor
+
+
+@pytest.mark.usefixtures("no_api")
+async def test_without_an_address_the_ledger_is_still_looked_at(tmp_path: Path) -> None:
+    findings = await check(settings_of(tmp_path))
+    assert [finding.ok for finding in findings] == [True, False, True]
+    assert "PREFECT_API_URL" in findings[1].text
+
+
+async def test_ledger_url_that_is_no_file(site: Loopback) -> None:
+    findings = await check(Settings(ledger_url="postgresql://me:s3cret@db/x"))
+    assert not findings[-1].ok
+    assert "s3cret" not in findings[-1].text
+    assert site.asked
+
+
+@pytest.mark.usefixtures("no_api")
+def test_command_line_refuses_with_every_fault(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENV_PREFIX + "LOOKBACK", "5")
+    assert main(["serve", "--poll-interval", "soon", "--listen", "x"]) == FAULT
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 3
+    assert all(line.startswith("prefect-monitoring: ") for line in told)
+    assert any("--poll-interval" in line for line in told)
+    assert any("PREFECT_MONITORING_LOOKBACK" in line for line in told)
+
+
+@pytest.mark.usefixtures("no_api")
+def test_check_command_prints_every_fault_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--poll-interval", "soon", "--max-pairs", "0"]) == FAULT
+    told = capsys.readouterr().out.splitlines()
+    assert [line[:5] for line in told] == ["FAULT"] * 3
+    assert "PREFECT_API_URL" in told[-1]
+
+
+def test_serve_without_an_address_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        assert main(["serve", "--ledger-url", f"sqlite:///{tmp_path}/ledger.db", "--listen", "127.0.0.1:0"]) == FAULT
+    assert "PREFECT_API_URL" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

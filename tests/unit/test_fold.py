@@ -1,0 +1,269 @@
+"""The fold alone: what sightings add to what is known, in whatever order and however often they are read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prefect_monitoring.analysis.failure_causes import cause_of
+from prefect_monitoring.fold import (
+    DURATION,
+    FAILURES,
+    HISTOGRAMS,
+    OUTCOMES,
+    RETRIES,
+    START_DELAY,
+    ZERO_BORN_STATES,
+    Changes,
+    Known,
+    KnownRun,
+    Result,
+    SeriesKey,
+    Sighting,
+    births,
+    fold,
+    needs_history,
+)
+from prefect_monitoring.records import FlowRun, Pair, State
+from unit.fake_prefect import FakePrefect, ServerRun
+
+PAIR = Pair("etl", "daily")
+NOTHING = Known({}, frozenset(), 0.0)
+
+
+def after(known: Known, changes: Changes) -> Known:
+    return Known({**known.runs, **changes.runs}, known.counted | changes.counted, known.horizon)
+
+
+def run_of(
+    *states: State, attempts: int = 1, started_at: float | None = 100.0, ended_at: float | None = None
+) -> FlowRun:
+    return FlowRun("r", "run", "f", "d", "", (), states[-1], attempts, False, 90.0, started_at, ended_at)
+
+
+def state(number: int, state_type: str, at: float, name: str = "", message: str = "") -> State:
+    return State(f"s{number}", state_type, name or state_type.capitalize(), at, message)
+
+
+def test_one_completed_run() -> None:
+    end = state(3, "COMPLETED", 130.0)
+    changes = fold(NOTHING, [Sighting(run_of(end, ended_at=130.0), PAIR)], cause_of)
+    assert changes.increments == {SeriesKey(OUTCOMES, PAIR, "completed"): 1}
+    assert changes.observations == {SeriesKey(DURATION, PAIR): [30.0], SeriesKey(START_DELAY, PAIR): [10.0]}
+    assert changes.counted == {("r", "s3")}
+    assert changes.last_outcomes == {(PAIR, "completed"): 130.0}
+    assert changes.born == set(births(PAIR))
+    tally = changes.tallies[PAIR, 0]
+    assert (tally.good, tally.bad, tally.timed, tally.seconds) == (1, 0, 1, 30.0)
+    assert changes.runs["r"] == KnownRun(
+        "r", PAIR, "s3", "COMPLETED", 130.0, 1, start_counted=True, ended_at=130.0, duration=30.0
+    )
+
+
+def test_crash_before_start_has_neither_duration_nor_delay() -> None:
+    end = state(2, "CRASHED", 95.0, message="could not submit to infrastructure")
+    changes = fold(NOTHING, [Sighting(run_of(end, attempts=0, started_at=95.0, ended_at=95.0), PAIR)], cause_of)
+    assert changes.increments == {
+        SeriesKey(OUTCOMES, PAIR, "crashed"): 1,
+        SeriesKey(FAILURES, PAIR, "infrastructure"): 1,
+    }
+    assert not changes.observations
+    assert changes.runs["r"].duration is None
+    assert not changes.runs["r"].start_counted
+
+
+def test_retry_begins_a_new_duration() -> None:
+    """Waiting for the retry belongs to no attempt's duration, and its start is no late start."""
+    history = (
+        state(1, "RUNNING", 100.0),
+        state(2, "FAILED", 120.0, message="HTTP 429"),
+        state(3, "SCHEDULED", 121.0, "AwaitingRetry"),
+        state(4, "RUNNING", 4000.0),
+        state(5, "COMPLETED", 4007.0),
+    )
+    run = replace(run_of(history[-1], attempts=2, ended_at=4007.0))
+    changes = fold(NOTHING, [Sighting(run, PAIR, history)], cause_of)
+    assert changes.observations[SeriesKey(DURATION, PAIR)] == [7.0]
+    assert changes.observations[SeriesKey(START_DELAY, PAIR)] == [10.0]
+    assert changes.increments == {
+        SeriesKey(OUTCOMES, PAIR, "failed"): 1,
+        SeriesKey(OUTCOMES, PAIR, "completed"): 1,
+        SeriesKey(FAILURES, PAIR, "rate_limit"): 1,
+        SeriesKey(RETRIES, PAIR): 1,
+    }
+    assert {hour: (t.good, t.bad) for (_, hour), t in changes.tallies.items()} == {3600: (1, 0)}, (
+        "one run, its last state"
+    )
+
+
+def test_in_process_retries_are_one_duration_from_the_first_running() -> None:
+    history = (
+        state(1, "RUNNING", 100.0),
+        state(2, "SCHEDULED", 110.0, "AwaitingRetry"),
+        state(3, "RUNNING", 115.0, "Retrying"),
+        state(4, "COMPLETED", 120.0),
+    )
+    changes = fold(NOTHING, [Sighting(run_of(history[-1], attempts=2, ended_at=120.0), PAIR, history)], cause_of)
+    assert changes.observations[SeriesKey(DURATION, PAIR)] == [20.0]
+    assert changes.increments[SeriesKey(RETRIES, PAIR)] == 1
+
+
+def test_completed_by_hand_moves_the_run_from_bad_to_good_and_has_no_duration() -> None:
+    failed = state(2, "FAILED", 120.0)
+    first = fold(NOTHING, [Sighting(run_of(failed, ended_at=120.0), PAIR)], cause_of)
+    by_hand = state(3, "COMPLETED", 9000.0)
+    run = run_of(by_hand, ended_at=120.0)
+    assert needs_history(run, first.runs["r"])
+    history = (state(1, "RUNNING", 100.0), failed, by_hand)
+    second = fold(after(NOTHING, first), [Sighting(run, PAIR, history)], cause_of)
+    assert second.increments == {SeriesKey(OUTCOMES, PAIR, "completed"): 1}
+    assert not second.observations
+    tally = second.tallies[PAIR, 0]
+    assert (tally.good, tally.bad, tally.timed) == (1, -1, 0)
+
+
+def test_states_before_the_horizon_are_history() -> None:
+    history = (
+        state(1, "RUNNING", 100.0),
+        state(2, "FAILED", 120.0),
+        state(3, "RUNNING", 500.0),
+        state(4, "FAILED", 600.0),
+    )
+    run = run_of(history[-1], attempts=2, ended_at=600.0)
+    changes = fold(Known({}, frozenset(), 300.0), [Sighting(run, PAIR, history)], cause_of)
+    assert changes.increments[SeriesKey(OUTCOMES, PAIR, "failed")] == 1
+    assert START_DELAY not in {key.metric for key in changes.observations}
+
+
+def test_excluded_run_adds_nothing_and_never_becomes_news() -> None:
+    end = state(3, "FAILED", 130.0)
+    sighting = Sighting(run_of(end, ended_at=130.0), None)
+    first = fold(NOTHING, [sighting], cause_of)
+    assert not first.increments
+    assert not first.born
+    assert not first.tallies
+    assert first.counted == {("r", "s3")}
+    second = fold(after(NOTHING, first), [replace(sighting, pair=PAIR)], cause_of)
+    assert not second.increments, "allowed later on, it is still not news"
+
+
+def test_older_reading_after_a_newer_one_changes_nothing() -> None:
+    running = Sighting(run_of(state(1, "RUNNING", 100.0)), PAIR)
+    over = Sighting(run_of(state(2, "COMPLETED", 130.0), ended_at=130.0), PAIR)
+    changes = fold(NOTHING, [over, running], cause_of)
+    assert changes.runs["r"].state_type == "COMPLETED"
+    late = fold(after(NOTHING, changes), [running], cause_of)
+    assert late.runs == {}
+    assert not late.increments
+    assert not late.tallies
+
+
+def test_run_that_only_waits_is_not_remembered_but_its_pair_is_born() -> None:
+    waiting = run_of(state(1, "PENDING", 95.0), attempts=0, started_at=None)
+    changes = fold(NOTHING, [Sighting(waiting, PAIR)], cause_of)
+    assert changes.runs == {}
+    assert changes.born == set(births(PAIR))
+
+
+def test_two_terminal_states_in_one_microsecond_are_two_outcomes() -> None:
+    """Set by hand in the very instant of the end, or a clock that stood still."""
+    failed, by_hand = state(2, "FAILED", 130.0), state(3, "COMPLETED", 130.0)
+    history = (state(1, "RUNNING", 100.0), failed, by_hand)
+    changes = fold(NOTHING, [Sighting(run_of(by_hand, ended_at=130.0), PAIR, history)], cause_of)
+    assert changes.counted == {("r", "s2"), ("r", "s3")}
+
+
+def test_births_are_what_every_pair_has_from_the_start() -> None:
+    expected = {SeriesKey(OUTCOMES, PAIR, name) for name in ZERO_BORN_STATES}
+    expected |= {SeriesKey(metric, PAIR) for metric in (RETRIES, *HISTOGRAMS)}
+    assert set(births(PAIR)) == expected
+    assert set(ZERO_BORN_STATES) == {"completed", "failed", "crashed"}
+
+
+def test_results_are_those_of_the_last_state() -> None:
+    def result(state_type: str, ended_at: float | None = 1.0) -> Result | None:
+        return KnownRun("r", PAIR, "s", state_type, 1.0, 1, start_counted=True, ended_at=ended_at).result
+
+    assert [result(one) for one in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")] == [
+        Result.GOOD,
+        Result.BAD,
+        Result.BAD,
+        Result.NEITHER,
+    ]
+    assert result("SCHEDULED", None) is None, "a pending retry is no result"
+
+
+# Order, duplicates and batches do not matter
+
+LIVES = (
+    ("RUNNING", "COMPLETED"),
+    ("RUNNING", "FAILED"),
+    ("CRASHED",),
+    ("CRASHED", "SCHEDULED", "RUNNING", "FAILED"),
+    ("CANCELLED",),
+    ("RUNNING", "FAILED", "SCHEDULED", "RUNNING", "COMPLETED"),
+    ("RUNNING", "FAILED", "SCHEDULED", "RUNNING", "CRASHED", "SCHEDULED", "RUNNING", "FAILED"),
+    ("RUNNING", "FAILED", "COMPLETED"),
+    ("RUNNING", "CRASHED", "CANCELLED", "COMPLETED"),
+    ("RUNNING", "PAUSED", "RUNNING", "COMPLETED"),
+)
+
+
+def readings(life: tuple[str, ...]) -> tuple[ServerRun, list[FlowRun], list[tuple[State, ...]]]:
+    """The run after each of its states, as the server shows it then, and its history at that time."""
+    fake = FakePrefect()
+    flow = fake.add_flow("etl")
+    run_id = fake.schedule(flow, fake.add_deployment("daily", flow))
+    run = fake.runs[run_id]
+    seen: list[FlowRun] = []
+    histories: list[tuple[State, ...]] = []
+    for state_type in life:
+        fake.now += 10
+        fake.set_state(run_id, state_type)
+        seen.append(run.record())
+        histories.append(tuple(run.states))
+    return run, seen, histories
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(LIVES), st.data())
+def test_any_order_any_duplicates_any_batches_give_the_same_sums(life: tuple[str, ...], data: st.DataObject) -> None:
+    """As long as the last reading is among them, whatever was read before or is read again."""
+    run, seen, histories = readings(life)
+    last = len(seen) - 1
+    chosen = data.draw(
+        st.lists(st.integers(0, last), max_size=8).map(lambda some: [*some, last]).flatmap(st.permutations)
+    )
+    known, sums, delays = NOTHING, Counter[SeriesKey](), 0
+    tallies: Counter[str] = Counter()
+    while chosen:
+        size = data.draw(st.integers(1, len(chosen)))
+        batch, chosen = chosen[:size], chosen[size:]
+        # The history is read after the run: it may be newer than the run is.
+        sightings = [
+            Sighting(
+                seen[number],
+                PAIR,
+                histories[data.draw(st.integers(number, last))]
+                if needs_history(seen[number], known.runs.get(run.id))
+                else (),
+            )
+            for number in batch
+        ]
+        changes = fold(known, sightings, cause_of)
+        assert not changes.counted & known.counted
+        sums.update(changes.increments)
+        delays += sum(len(seen) for key, seen in changes.observations.items() if key.metric == START_DELAY)
+        for tally in changes.tallies.values():
+            tallies.update(good=tally.good, bad=tally.bad)
+        known = after(known, changes)
+    outcomes = Counter({key.detail: n for key, n in sums.items() if key.metric == OUTCOMES})
+    assert outcomes == Counter(state.label for state in run.terminal_states)
+    assert sums[SeriesKey(RETRIES, PAIR)] == max(run.run_count - 1, 0)
+    assert delays == (1 if run.run_count else 0)
+    last_type = run.state.type
+    assert tallies["good"] == (last_type == "COMPLETED")
+    assert tallies["bad"] == (last_type in {"FAILED", "CRASHED"})

@@ -1,0 +1,496 @@
+"""The ledger: whose it is, what it refuses, and that a failing file changes nothing."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from prefect_monitoring.catalog import Names
+from prefect_monitoring.fold import (
+    DURATION,
+    OUTCOMES,
+    RETRIES,
+    START_DELAY,
+    Changes,
+    KnownRun,
+    SeriesKey,
+    Tally,
+    births,
+)
+from prefect_monitoring.ledger import Cursor, Ledger
+from prefect_monitoring.ledger_file import SCHEMA_VERSION, LedgerError, LedgerInUseError, sqlite_path
+from prefect_monitoring.records import Deployment, Flow, Pair
+from prefect_monitoring.series import DEFAULT_BOUNDS
+from unit.conftest import API, DAY, OpenLedger
+from unit.fake_prefect import MONDAY_NOON
+
+PAIR = Pair("etl", "daily")
+COMPLETED = SeriesKey(OUTCOMES, PAIR, "completed")
+NOW = MONDAY_NOON
+
+
+def run_id(number: int) -> str:
+    return f"00000000-0000-0000-0000-{number:012d}"
+
+
+def outcome(
+    number: int, at: float = NOW, pair: Pair = PAIR, state_type: str = "COMPLETED", seconds: float = 10.0
+) -> Changes:
+    """What the fold makes of one run that ended so."""
+    label = state_type.lower()
+    state_id = run_id(number + 500_000)
+    changes = Changes()
+    run = KnownRun(
+        run_id(number), pair, state_id, state_type, at, 1, start_counted=True, ended_at=at, duration=seconds, name="run"
+    )
+    changes.runs[run.run_id] = run
+    changes.counted.add((run.run_id, state_id))
+    changes.increments[SeriesKey(OUTCOMES, pair, label)] += 1
+    if state_type == "COMPLETED":
+        changes.observations[SeriesKey(DURATION, pair)].append(seconds)
+    changes.tallies[pair, int(at // 3600) * 3600] = Tally()
+    changes.tallies[pair, int(at // 3600) * 3600].add(run, 1)
+    changes.last_outcomes[pair, label] = at
+    changes.born.update(births(pair))
+    return changes
+
+
+def level(ledger: Ledger, watermark: float = NOW) -> Cursor:
+    return Cursor(watermark, ledger.cursor.horizon, level_complete=True)
+
+
+def memory_of(ledger: Ledger) -> tuple[object, ...]:
+    return dict(ledger.series), set(ledger.held), ledger.cursor, ledger.names, set(ledger.pairs), dict(ledger.folded)
+
+
+# Coming back
+
+
+def test_what_was_committed_is_there_after_a_restart(open_it: OpenLedger) -> None:
+    first = open_it()
+    first.commit(outcome(1), level(first), NOW)
+    first.commit(outcome(2, state_type="FAILED"), None, NOW)
+    names = Names(
+        {"f": Flow("f", "etl")}, {"d": Deployment("d", "daily", "f", "pool", "queue", ("a", "b"))}, frozenset({"d"})
+    )
+    first.store_names(names, {}, set(births(Pair("new", ""))), NOW)
+    before = memory_of(first)
+    first.close()
+    second = open_it(now=NOW + 99)
+    assert memory_of(second) == before
+    assert second.created_at == NOW, "it was born when it was made, not when it was opened"
+    assert second.names == names
+    known = second.known([run_id(1), run_id(2), run_id(3)])
+    assert known.runs.keys() == {run_id(1), run_id(2)}
+    assert known.runs[run_id(2)].state_type == "FAILED"
+    assert known.counted == {(run_id(1), run_id(500_001)), (run_id(2), run_id(500_002))}
+
+
+def test_new_ledger_looks_back_as_far_as_it_is_told(open_it: OpenLedger) -> None:
+    ledger = open_it(lookback=3 * DAY)
+    assert ledger.cursor == Cursor(NOW - 3 * DAY, NOW - 3 * DAY)
+    ledger.close()
+    assert open_it(lookback=9 * DAY, now=NOW + 5).cursor.horizon == NOW - 3 * DAY, "only the first start looks back"
+
+
+def test_series_of_the_starting_level_are_released_later_ones_are_held(ledger: Ledger) -> None:
+    ledger.commit(outcome(1), level(ledger), NOW)
+    assert ledger.held == set()
+    ledger.commit(outcome(2, pair=Pair("new", "")), None, NOW)
+    assert {key.pair for key in ledger.held} == {Pair("new", "")}
+    assert len(ledger.held) == len(set(births(PAIR)))
+
+
+def test_release_is_in_the_file_before_anybody_sees_it(open_it: OpenLedger) -> None:
+    ledger = open_it()
+    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(outcome(2, pair=Pair("new", "")), None, NOW)
+    held = set(ledger.held)
+    ledger.release(held, NOW)
+    assert ledger.held == set()
+    ledger.close()
+    again = open_it()
+    assert again.held == set()
+    assert all(again.series[key].released for key in held)
+
+
+def test_counting_a_state_twice_fails_and_changes_nothing(ledger: Ledger) -> None:
+    """The last line of defence: the fold leaves counted states out, and the file refuses them."""
+    ledger.commit(outcome(1), level(ledger), NOW)
+    before = memory_of(ledger)
+    with pytest.raises(LedgerError):
+        ledger.commit(outcome(1), None, NOW)
+    assert memory_of(ledger) == before
+    ledger.commit(outcome(2), None, NOW)
+    assert ledger.series[COMPLETED].value == 2
+
+
+# Whose it is
+
+
+def test_ledger_of_another_api_is_refused_by_name(open_it: OpenLedger) -> None:
+    open_it().close()
+    with pytest.raises(LedgerError) as caught:
+        open_it(api="http://other.test/api")
+    message = str(caught.value)
+    assert API in message
+    assert "http://other.test/api" in message
+    assert f"--moved-from {API}" in message
+    open_it(), "and the refusal leaves the lock and the file to their owner"
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_ledger_moves_along_once(open_it: OpenLedger, slash: str) -> None:
+    first = open_it()
+    first.commit(outcome(1), level(first), NOW)
+    first.close()
+    moved = open_it(api="http://other.test/api", moved_from=API + slash)
+    assert moved.series[COMPLETED].value == 1
+    moved.close()
+    open_it(api="http://other.test/api").close()
+    with pytest.raises(LedgerError, match=r"counts the runs of http://other\.test/api"):
+        open_it()
+
+
+def test_second_opener_is_refused_at_once(open_it: OpenLedger, ledger: Ledger) -> None:
+    begun = time.monotonic()
+    with pytest.raises(LedgerInUseError, match="in use by another prefect-monitoring"):
+        open_it()
+    assert time.monotonic() - begun < 1
+    ledger.close()
+    open_it()
+
+
+def test_ledger_opened_on_one_thread_and_closed_on_another_is_free_again(open_it: OpenLedger) -> None:
+    """As `serve` does it: opened by a worker thread, closed by another."""
+    opened: list[Ledger] = []
+    opener = threading.Thread(target=lambda: opened.append(open_it()))
+    opener.start()
+    opener.join()
+    closer = threading.Thread(target=opened[0].close)
+    closer.start()
+    closer.join()
+    open_it()
+
+
+# What it refuses
+
+
+def test_ledger_of_a_newer_release_is_refused(open_it: OpenLedger, tmp_path: Path) -> None:
+    open_it().close()
+    with sqlite3.connect(tmp_path / "ledger.db") as raw:
+        raw.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    raw.close()
+    with pytest.raises(LedgerError, match="newer prefect-monitoring"):
+        open_it()
+    with sqlite3.connect(tmp_path / "ledger.db") as raw:
+        assert raw.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 1,)
+    raw.close()
+
+
+def overwrite_pages(content: bytes) -> bytes:
+    rubbish = random.Random(7).randbytes(len(content))
+    return content[:4096] + rubbish[4096:]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: b"this is no database, " * 400, overwrite_pages, lambda content: content[: len(content) // 2]],
+    ids=["no database", "overwritten pages", "cut off"],
+)
+def test_damaged_ledger_is_refused_and_left_as_it_is(open_it: OpenLedger, tmp_path: Path, damage: object) -> None:
+    ledger = open_it()
+    for number in range(40):
+        ledger.commit(outcome(number), level(ledger), NOW)
+    ledger.close()
+    path = tmp_path / "ledger.db"
+    assert callable(damage)
+    path.write_bytes(damage(path.read_bytes()))
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match=r"(?s)damaged .* Restore it from a backup"):
+        open_it()
+    assert path.read_bytes() == before
+
+
+def test_database_of_something_else_is_refused_and_left_as_it_is(open_it: OpenLedger, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with sqlite3.connect(path) as raw:
+        raw.execute("CREATE TABLE customers (name TEXT)")
+        raw.execute("INSERT INTO customers VALUES ('Ada')")
+    raw.close()
+    with pytest.raises(LedgerError, match="not a ledger"):
+        open_it()
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("SELECT name FROM sqlite_master").fetchall() == [("customers",)]
+        assert raw.execute("SELECT name FROM customers").fetchall() == [("Ada",)]
+    raw.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("postgresql://me:secret@db/ledger", "names a postgresql database"),
+        ("sqlite://", "is a SQLite file"),
+        ("sqlite:///:memory:", "is a SQLite file"),
+        ("/var/lib/ledger.db", "is not a URL"),
+    ],
+)
+def test_url_that_is_no_file_is_refused_without_its_password(url: str, complaint: str) -> None:
+    with pytest.raises(LedgerError, match=complaint) as caught:
+        sqlite_path(url)
+    assert "secret" not in str(caught.value)
+
+
+# A file that fails
+
+
+def raw_connection(ledger: Ledger) -> sqlite3.Connection:
+    pooled = ledger._engine.raw_connection()
+    connection = pooled.driver_connection
+    pooled.close()
+    assert isinstance(connection, sqlite3.Connection)
+    return connection
+
+
+def every_change(ledger: Ledger) -> list[object]:
+    return [
+        lambda: ledger.commit(outcome(50), level(ledger, NOW + 1), NOW),
+        lambda: ledger.release(set(ledger.held), NOW),
+        lambda: ledger.store_names(Names({"f": Flow("f", "x")}, {}, frozenset()), {}, set(births(Pair("x", ""))), NOW),
+        lambda: ledger.prune(NOW + 40 * DAY, runs_kept=DAY, series_ttl=DAY, live=()),
+        lambda: ledger.mark_gone(0, NOW + 1, ()),
+    ]
+
+
+@pytest.fixture
+def busy_ledger(ledger: Ledger) -> Ledger:
+    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(outcome(2, pair=Pair("held", "")), None, NOW)
+    assert ledger.held
+    return ledger
+
+
+def check_nothing_changes(ledger: Ledger, message: str) -> None:
+    before = memory_of(ledger)
+    for change in every_change(ledger):
+        assert callable(change)
+        with pytest.raises(LedgerError, match=message):
+            change()
+        assert memory_of(ledger) == before
+    assert message.split(" ", maxsplit=1)[0] in ledger.fault
+
+
+def check_all_is_well(ledger: Ledger, open_it: OpenLedger) -> None:
+    for number in (3, 4):
+        ledger.commit(outcome(number), None, NOW)
+    assert ledger.fault == ""
+    assert ledger.series[COMPLETED].value == 3
+    ledger.close()
+    assert open_it().series[COMPLETED].value == 3
+
+
+def test_locked_ledger(busy_ledger: Ledger, tmp_path: Path, open_it: OpenLedger) -> None:
+    raw_connection(busy_ledger).execute("PRAGMA busy_timeout = 20")
+    other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    check_nothing_changes(busy_ledger, "locked by another program")
+    other.execute("ROLLBACK")
+    other.close()
+    check_all_is_well(busy_ledger, open_it)
+
+
+def test_full_disk(busy_ledger: Ledger, open_it: OpenLedger) -> None:
+    raw = raw_connection(busy_ledger)
+    pages = raw.execute("PRAGMA page_count").fetchone()[0]
+    raw.execute(f"PRAGMA max_page_count = {pages}")
+    big = outcome(60)
+    for number in range(2000):
+        big.increments[SeriesKey(OUTCOMES, PAIR, f"{number} " + "x" * 200)] += 1
+    before = memory_of(busy_ledger)
+    with pytest.raises(LedgerError, match="No room is left"):
+        busy_ledger.commit(big, None, NOW)
+    assert memory_of(busy_ledger) == before
+    assert "No room is left" in busy_ledger.fault
+    assert busy_ledger.known([run_id(60)]).runs == {}, "what is there can still be read"
+    raw_connection(busy_ledger).execute("PRAGMA max_page_count = 1000000")
+    check_all_is_well(busy_ledger, open_it)
+
+
+def test_read_only_ledger(busy_ledger: Ledger, open_it: OpenLedger) -> None:
+    raw_connection(busy_ledger).execute("PRAGMA query_only = ON")
+    check_nothing_changes(busy_ledger, "read-only: give the user")
+    raw_connection(busy_ledger).execute("PRAGMA query_only = OFF")
+    check_all_is_well(busy_ledger, open_it)
+
+
+def test_defect_in_the_middle_of_a_transaction_changes_nothing(
+    busy_ledger: Ledger, open_it: OpenLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(*_: object) -> None:
+        raise ZeroDivisionError
+
+    before = memory_of(busy_ledger)
+    with monkeypatch.context() as patched:
+        patched.setattr("prefect_monitoring.ledger_rows.write_series", defect)
+        with pytest.raises(ZeroDivisionError):
+            busy_ledger.commit(outcome(60), None, NOW)
+    assert memory_of(busy_ledger) == before
+    assert busy_ledger.known([run_id(60)]).runs == {}
+    check_all_is_well(busy_ledger, open_it)
+
+
+# Other buckets
+
+
+def test_other_buckets_start_that_histogram_anew_and_no_other(open_it: OpenLedger) -> None:
+    first = open_it()
+    changes = outcome(1)
+    changes.observations[SeriesKey(START_DELAY, PAIR)].append(2.0)
+    first.commit(changes, level(first), NOW)
+    first.close()
+    same = open_it(
+        bounds={DURATION: tuple(map(float, DEFAULT_BOUNDS[DURATION])), START_DELAY: DEFAULT_BOUNDS[START_DELAY]}
+    )
+    assert sum(same.series[SeriesKey(DURATION, PAIR)].buckets) == 1
+    same.close()
+    other = open_it(bounds={**DEFAULT_BOUNDS, DURATION: (60.0, 600.0)})
+    assert SeriesKey(DURATION, PAIR) not in other.series
+    assert sum(other.series[SeriesKey(START_DELAY, PAIR)].buckets) == 1
+    assert other.series[COMPLETED].value == 1
+    other.commit(outcome(2, seconds=60.0), None, NOW)
+    assert other.series[SeriesKey(DURATION, PAIR)].buckets == (1, 0, 0)
+    other.close()
+    assert open_it(bounds={**DEFAULT_BOUNDS, DURATION: (60.0, 600.0)}).series[SeriesKey(DURATION, PAIR)].value == 60.0
+
+
+# Pruning
+
+
+def prune(ledger: Ledger, now: float, *, live: tuple[Pair, ...] = (PAIR,)) -> None:
+    ledger.prune(now, runs_kept=30 * DAY, series_ttl=7 * DAY, live=live)
+
+
+def test_prune_keeps_the_newest_good_run_and_the_failures_after_it(open_it: OpenLedger) -> None:
+    ledger = open_it(now=NOW - 100 * DAY, lookback=0.0)
+    story = ["FAILED", "COMPLETED", "COMPLETED", "FAILED", "CANCELLED", "CRASHED"]
+    for number, state_type in enumerate(story):
+        at = NOW - 90 * DAY + number * 60
+        ledger.commit(outcome(number, at, state_type=state_type), level(ledger, at), at)
+    ledger.commit(outcome(10, NOW - 90 * DAY, Pair("other", "")), level(ledger), NOW)
+    before = ledger.standings([PAIR], NOW)[PAIR]
+    prune(ledger, NOW)
+    kept = ledger.known([run_id(number) for number in range(len(story))]).runs
+    assert set(kept) == {run_id(2), run_id(3), run_id(5)}
+    standing = ledger.standings([PAIR], NOW)[PAIR]
+    assert standing == before
+    assert standing.consecutive_failures == 2
+    assert standing.last_failure is not None
+    assert standing.last_failure.run_id == run_id(5)
+    assert standing.last_duration == 10.0
+    assert ledger.cursor.horizon == NOW - 30 * DAY
+    assert set(ledger.known([run_id(10)]).runs) == {run_id(10)}
+    assert ledger.series[COMPLETED].value == 2, "pruning takes nothing from a counter"
+
+
+def test_prune_never_passes_what_is_not_read_yet(open_it: OpenLedger) -> None:
+    """After weeks of being switched off, the catch-up's runs are older than anything that may be forgotten."""
+    ledger = open_it(lookback=100 * DAY)
+    ledger.commit(outcome(1, NOW - DAY), level(ledger, NOW - DAY), NOW)
+    prune(ledger, NOW + 60 * DAY)
+    assert ledger.cursor.horizon == NOW - 31 * DAY
+    prune(ledger, NOW - 5 * DAY)
+    assert ledger.cursor.horizon == NOW - 31 * DAY, "and never goes back"
+
+
+def test_pruned_ledger_is_as_pruned_after_a_restart(open_it: OpenLedger) -> None:
+    ledger = open_it()
+    ledger.commit(outcome(1, NOW), level(ledger, NOW + 60 * DAY), NOW)
+    ledger.commit(outcome(2, NOW + 1), None, NOW)
+    prune(ledger, NOW + 60 * DAY, live=())
+    state = memory_of(ledger)
+    ledger.close()
+    again = open_it()
+    assert memory_of(again) == state
+    assert again.series == {}
+    assert again.known([run_id(1)]).counted == frozenset()
+
+
+def test_series_of_the_dead_expire_after_their_time(ledger: Ledger) -> None:
+    """Eight idle days, then the deployment goes: its counters are shown for seven more days."""
+    names = Names({"f": Flow("f", "etl")}, {"d": Deployment("d", "daily", "f", "", "", ())}, frozenset())
+    ledger.store_names(names, {}, (), NOW)
+    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(outcome(2, pair=Pair("alive", "")), None, NOW)
+    gone = NOW + 8 * DAY
+    ledger.store_names(names.without({"d"}), {}, (), gone)
+    alive = (Pair("alive", ""),)
+    prune(ledger, gone + 1, live=alive)
+    prune(ledger, gone + 7 * DAY - 60, live=alive)
+    assert COMPLETED in ledger.series
+    prune(ledger, gone + 7 * DAY + 60, live=alive)
+    assert {key.pair for key in ledger.series} == {Pair("alive", "")}
+    assert not {key for key in ledger.held if key.pair == PAIR}
+
+
+# Renames
+
+
+def names_of(flow: str) -> Names:
+    return Names({"f": Flow("f", flow)}, {"d": Deployment("d", "daily", "f", "", "", ())}, frozenset())
+
+
+def test_rename_into_a_name_that_has_a_past_joins_both(open_it: OpenLedger) -> None:
+    ledger = open_it()
+    new = Pair("elt", "daily")
+    ledger.store_names(names_of("etl"), {}, (), NOW)
+    ledger.commit(outcome(1, NOW, state_type="FAILED"), level(ledger), NOW)
+    ledger.commit(outcome(2, NOW + 1, state_type="FAILED"), None, NOW)
+    ledger.commit(outcome(3, NOW - 60, new), None, NOW)
+    ledger.commit(outcome(4, NOW + 2, new, "FAILED"), None, NOW)
+    ledger.store_names(names_of("elt"), {PAIR: new}, (), NOW)
+    for one in (ledger, None):
+        if one is None:
+            ledger.close()
+            one = open_it()  # noqa: PLW2901
+        assert set(one.pairs) == {new}
+        standing = one.standings([new], NOW + 3)[new]
+        assert standing.consecutive_failures == 3
+        assert standing.window_runs["1d", "bad"] == 3
+        assert standing.window_runs["1d", "good"] == 1
+        assert standing.last_outcomes == {"failed": NOW + 2, "completed": NOW - 60}
+        assert one.known([run_id(1)]).runs[run_id(1)].pair == new
+        assert one.series[SeriesKey(OUTCOMES, PAIR, "failed")].value == 2, "counters do not move"
+        assert one.series[SeriesKey(OUTCOMES, new, "failed")].value == 1
+
+
+def test_run_of_a_renamed_pair_goes_on_under_the_new_name(ledger: Ledger) -> None:
+    new = Pair("elt", "daily")
+    ledger.store_names(names_of("etl"), {}, (), NOW)
+    ledger.commit(outcome(1, state_type="FAILED"), level(ledger), NOW)
+    ledger.store_names(names_of("elt"), {PAIR: new}, set(births(new)), NOW)
+    ledger.commit(outcome(2, NOW + 5, new), None, NOW)
+    standing = ledger.standings([new], NOW + 5)[new]
+    assert standing.consecutive_failures == 0
+    assert (standing.window_runs["1d", "good"], standing.window_runs["1d", "bad"]) == (1, 1)
+    assert ledger.series[SeriesKey(RETRIES, new)].value == 0
+
+
+# What is gone
+
+
+def test_mark_gone_takes_only_what_is_missing_in_the_window(ledger: Ledger) -> None:
+    for number in range(5):
+        ledger.commit(outcome(number, NOW + number * 10, state_type="FAILED"), level(ledger), NOW)
+    assert ledger.ended_by_type(NOW + 10, NOW + 30) == {"FAILED": 3}
+    assert ledger.mark_gone(NOW + 10, NOW + 30, {run_id(1), run_id(3)}) == 1
+    assert ledger.ended_by_type(NOW + 10, NOW + 30) == {"FAILED": 2}
+    assert ledger.ended_by_type(0, NOW + 99) == {"FAILED": 4}
+    assert ledger.standings([PAIR], NOW + 60)[PAIR].consecutive_failures == 4
+    assert ledger.mark_gone(NOW + 10, NOW + 30, {run_id(1), run_id(3)}) == 0
+    assert PAIR in ledger.touched
+    assert ledger.series[SeriesKey(OUTCOMES, PAIR, "failed")].value == 5

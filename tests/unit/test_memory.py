@@ -1,0 +1,153 @@
+"""Windows, baselines and standings with exact numbers, around the edges of hours and days."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.records import Pair
+from unit.conftest import DAY
+from unit.test_ledger import level, outcome, run_id
+
+PAIR = Pair("etl", "daily")
+HOUR = 3600.0
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+NOW = at("2026-03-02 12:30")  # a Monday
+
+
+@pytest.fixture
+def count(ledger: Ledger):
+    numbers = iter(range(1000))
+
+    def one(when: str | float, state_type: str = "COMPLETED", seconds: float = 10.0) -> None:
+        instant = at(when) if isinstance(when, str) else when
+        ledger.commit(outcome(next(numbers), instant, PAIR, state_type, seconds), level(ledger), NOW)
+
+    return one
+
+
+def standing(ledger: Ledger, now: float = NOW):
+    return ledger.standings([PAIR], now)[PAIR]
+
+
+def test_windows_are_whole_hours_with_the_running_one(ledger: Ledger, count) -> None:
+    count("2026-03-02 12:29:59.999999")
+    count("2026-03-01 13:00:00", "FAILED")  # 24 hours end at 13:00 today: just inside
+    count("2026-03-01 12:59:59.999999", "FAILED")  # just outside
+    count("2026-02-23 13:00:00", "CRASHED")  # just inside 7 days
+    count("2026-02-23 12:59:59.999999")
+    count("2026-01-31 13:00:00")  # just inside 30 days
+    count("2026-01-31 12:59:59.999999", "FAILED")
+    count("2026-03-02 12:00:00", "CANCELLED")  # neither good nor bad
+    assert standing(ledger).window_runs == {
+        ("1d", "good"): 1,
+        ("1d", "bad"): 1,
+        ("7d", "good"): 1,
+        ("7d", "bad"): 3,
+        ("30d", "good"): 3,
+        ("30d", "bad"): 3,
+    }
+    at_one = standing(ledger, at("2026-03-02 13:00:00")).window_runs
+    assert at_one["1d", "bad"] == 0, "at the stroke of one, the hour that began at 13:00 yesterday leaves"
+    assert standing(ledger, at("2026-03-02 12:59:59.999999")).window_runs["1d", "bad"] == 1
+
+
+def test_baselines_are_means_of_completed_runs(ledger: Ledger, count) -> None:
+    count("2026-03-02 11:00", seconds=10.0)
+    count("2026-03-02 10:00", seconds=20.0)
+    count("2026-03-02 09:00", "FAILED", seconds=9000.0)
+    count("2026-02-26 10:00", seconds=60.0)
+    count("2026-01-31 13:00", seconds=310.0)  # the first hour of the 30 days
+    count("2026-01-31 12:59:59", seconds=1000.0)  # the hour before the 30 days
+    count("2026-01-05 00:00", seconds=3000.0)
+    count("2026-01-01 13:00", seconds=5000.0)  # the first hour of the 30 days before
+    count("2026-01-01 12:59:59", seconds=70000.0)  # too old
+    baselines = dict(standing(ledger).baselines)
+    # Mondays: 2026-02-23, -16, -09, -02; none of the runs above was then.
+    assert baselines == {
+        "1d": pytest.approx(15.0),
+        "7d": pytest.approx(30.0),
+        "30d": pytest.approx(100.0),
+        "30d_before": pytest.approx(3000.0),
+    }
+
+
+def test_same_weekday_is_the_last_four_without_today(ledger: Ledger, count) -> None:
+    count("2026-03-02 00:00", seconds=9999.0)  # today
+    count("2026-02-23 00:00:00", seconds=10.0)
+    count("2026-02-23 23:59:59.999999", seconds=20.0)
+    count("2026-02-22 23:59:59.999999", seconds=9999.0)  # Sunday
+    count("2026-02-24 00:00:00", seconds=9999.0)  # Tuesday
+    count("2026-02-16 12:00", seconds=30.0)
+    count("2026-02-09 12:00", "FAILED", seconds=9999.0)
+    count("2026-02-02 12:00", seconds=60.0)
+    count("2026-01-26 12:00", seconds=9999.0)  # the fifth
+    assert standing(ledger).baselines["same_weekday"] == pytest.approx(30.0)
+    just_before_midnight = at("2026-03-02 23:59:59")
+    assert standing(ledger, just_before_midnight).baselines["same_weekday"] == pytest.approx(30.0)
+    tuesday = standing(ledger, at("2026-03-03 00:00:00"))
+    assert tuesday.baselines["same_weekday"] == pytest.approx(9999.0)
+
+
+def test_window_without_a_completed_run_has_no_baseline(ledger: Ledger, count) -> None:
+    count("2026-02-26 10:00", "FAILED")
+    assert standing(ledger).baselines == {}
+
+
+def test_pair_without_runs_stands_at_nothing(ledger: Ledger) -> None:
+    assert ledger.standings([Pair("never", "seen")], NOW) == {}
+
+
+def test_long_memory_outlives_the_runs(ledger: Ledger, count) -> None:
+    count(NOW - 45 * DAY, seconds=100.0)
+    count(NOW - 44 * DAY, "FAILED")
+    count(NOW - 1 * DAY, seconds=50.0)
+    ledger.prune(NOW, runs_kept=30 * DAY, series_ttl=7 * DAY, live=[PAIR])
+    assert ledger.known([run_id(0), run_id(1)]).runs == {}
+    assert standing(ledger).baselines["30d_before"] == pytest.approx(100.0)
+
+
+def test_tallies_are_forgotten_after_their_time(ledger: Ledger, count) -> None:
+    for days in (61, 63, 399, 401):
+        count(NOW - days * DAY)
+    ledger.prune(NOW, runs_kept=30 * DAY, series_ttl=7 * DAY, live=[PAIR])
+    with ledger.transaction() as connection:
+        rows = {
+            table: {row[0] for row in connection.exec_driver_sql(f"SELECT start FROM {table}")}
+            for table in ("hourly", "daily")
+        }
+    noon, midnight = at("2026-03-02 12:00"), at("2026-03-02 00:00")
+    assert rows == {
+        "hourly": {noon - 61 * DAY},
+        "daily": {midnight - 61 * DAY, midnight - 63 * DAY, midnight - 399 * DAY},
+    }
+
+
+def test_last_outcomes_and_durations(ledger: Ledger, count) -> None:
+    count("2026-03-02 10:00", seconds=11.0)
+    count("2026-03-02 09:00", seconds=22.0)  # read later, ended earlier
+    count("2026-03-02 08:00", "FAILED")
+    one = standing(ledger)
+    assert one.last_outcomes == {"completed": at("2026-03-02 10:00"), "failed": at("2026-03-02 08:00")}
+    assert one.last_duration == 11.0
+    assert one.consecutive_failures == 0
+    assert one.last_failure is None
+
+
+def test_consecutive_failures_count_runs_after_the_last_success(ledger: Ledger, count) -> None:
+    count("2026-03-02 08:00", "FAILED")
+    count("2026-03-02 09:00")
+    count("2026-03-02 10:00", "FAILED")
+    count("2026-03-02 10:30", "CANCELLED")
+    count("2026-03-02 11:00", "CRASHED")
+    one = standing(ledger)
+    assert one.consecutive_failures == 2
+    assert one.last_failure is not None
+    assert one.last_failure.ended_at == at("2026-03-02 11:00")

@@ -1,0 +1,349 @@
+"""What is published when: births, starting level, outages, pruning."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from prefect_monitoring.fold import OUTCOMES, SeriesKey
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.poller import Poller
+from prefect_monitoring.prefect_http import ApiError, Traffic
+from prefect_monitoring.reader import Reader
+from prefect_monitoring.records import Pair
+from prefect_monitoring.settings import Settings
+from prefect_monitoring.snapshot import Snapshot
+from unit.conftest import DAY, MakeReader, OpenLedger
+from unit.fake_prefect import FakePrefect
+
+PAIR = Pair("etl", "daily")
+FAILED = SeriesKey(OUTCOMES, PAIR, "failed")
+DOWN = ApiError("the API answered 503", "503")
+
+
+@dataclass
+class Process:
+    """One process of the exporter, up to what it publishes."""
+
+    fake: FakePrefect
+    reader: Reader
+    settings: Settings
+    published: list[Snapshot] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.poller = Poller(self.reader, self.settings, Traffic(), self.published.append, self.fake.clock)
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.reader.ledger
+
+    @property
+    def last(self) -> Snapshot:
+        return self.published[-1]
+
+    async def poll(self, after: float = 15.0) -> Snapshot:
+        self.fake.now += after
+        await self.poller.poll()
+        return self.last
+
+    async def inventory(self) -> None:
+        await self.poller.take_inventory()
+
+    def outcome(self) -> float | None:
+        one = self.last.series.get(FAILED)
+        return one.value if one is not None else None
+
+
+@pytest.fixture
+def place(fake: FakePrefect) -> tuple[str, str]:
+    flow = fake.add_flow("etl")
+    return flow, fake.add_deployment("daily", flow)
+
+
+@pytest.fixture
+def process(fake: FakePrefect, make_reader: MakeReader) -> Process:
+    return Process(fake, make_reader(), Settings(birth_hold="70s"))
+
+
+def fail_one(fake: FakePrefect, place: tuple[str, str]) -> str:
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.finish(run, 1, "FAILED", "boom")
+    return run
+
+
+# Births
+
+
+async def test_first_failure_ever_is_seen_as_an_increase_from_zero(
+    fake: FakePrefect, process: Process, place: tuple[str, str]
+) -> None:
+    await process.poll()
+    await process.inventory()
+    fail_one(fake, place)
+    values = []
+    for _ in range(8):
+        await process.poll(15)
+        values.append(process.outcome())
+    assert values == [0, 0, 0, 0, 0, 1, 1, 1], "zero for one hold of 70 s, then the increment"
+
+
+async def test_starting_level_is_exposed_at_once_and_whole(
+    fake: FakePrefect, process: Process, place: tuple[str, str]
+) -> None:
+    fake.page_limit = 2
+    for _ in range(5):
+        fail_one(fake, place)
+    pages = 0
+
+    def fail_at_the_second(endpoint: str) -> None:
+        nonlocal pages
+        pages += endpoint == "finished_page"
+        if pages == 2:
+            raise DOWN
+
+    fake.before_request = fail_at_the_second
+    snapshot = await process.poll()
+    assert snapshot.series == {}
+    assert snapshot.standings == {}
+    assert process.ledger.series[FAILED].value > 0
+    assert "the starting level is being loaded" in snapshot.health.not_ready[0]
+    snapshot = await process.poll()
+    assert process.outcome() == 5
+    assert snapshot.health.not_ready == ()
+    fail_one(fake, place)
+    await process.poll()
+    assert process.outcome() == 6, "a series of the level is not held"
+
+
+async def test_restart_during_the_hold_starts_it_again(
+    fake: FakePrefect, process: Process, place: tuple[str, str], open_it: OpenLedger, make_reader: MakeReader
+) -> None:
+    await process.poll()
+    await process.inventory()
+    fail_one(fake, place)
+    for _ in range(4):
+        await process.poll(15)
+    process.reader.close()
+    fake.now += 1000
+    ledger = open_it()
+    second_reader = make_reader()
+    second_reader.ledger = ledger
+    second = Process(fake, second_reader, process.settings)
+    await second.poller.publish()
+    values = [second.outcome()]
+    for _ in range(6):
+        await second.poll(15)
+        values.append(second.outcome())
+    assert values == [0, 0, 0, 0, 0, 1, 1], "a new process cannot know that anybody saw the old one's zero"
+
+
+async def test_release_that_cannot_be_stored_is_not_shown(
+    fake: FakePrefect, process: Process, place: tuple[str, str]
+) -> None:
+    await process.poll()
+    await process.inventory()
+    fail_one(fake, place)
+    await process.poll()
+    raw = process.ledger._engine.raw_connection().driver_connection
+    assert raw is not None
+    raw.execute("PRAGMA query_only = ON")
+    snapshot = await process.poll(100)
+    assert process.outcome() == 0
+    assert any("read-only" in fault for fault in snapshot.health.not_ready)
+    raw.execute("PRAGMA query_only = OFF")
+    snapshot = await process.poll()
+    assert process.outcome() == 1
+    assert snapshot.health.not_ready == ()
+
+
+async def test_without_a_hold_the_zero_is_still_shown_once(
+    fake: FakePrefect, make_reader: MakeReader, place: tuple[str, str]
+) -> None:
+    process = Process(fake, make_reader(), Settings(birth_hold="0s"))
+    await process.poll()
+    fail_one(fake, place)
+    await process.poll()
+    assert process.outcome() == 0
+    await process.poll()
+    assert process.outcome() == 1
+
+
+async def test_what_can_run_is_born_before_it_runs(fake: FakePrefect, process: Process, place: tuple[str, str]) -> None:
+    lone = fake.add_flow("lone")
+    await process.poll()
+    await process.inventory()
+    await process.poller.publish()
+    assert {key.pair for key in process.last.series} == {PAIR, Pair("lone", "")}, (
+        "a flow with deployments has none more"
+    )
+    assert all(one.value == 0 for one in process.last.series.values())
+    assert lone
+
+
+# Outages
+
+
+async def test_outage_keeps_what_is_known_and_drops_the_live_state_when_stale(
+    fake: FakePrefect, process: Process, place: tuple[str, str]
+) -> None:
+    fail_one(fake, place)
+    fake.start(fake.schedule(*place))
+    await process.inventory()
+    await process.poll()
+    assert process.last.active is not None
+    assert process.last.deployments
+    fake.broken = dict.fromkeys(("finished_page", "active_runs", "flows", "deployments"), DOWN)
+    snapshot = await process.poll(15)
+    assert not snapshot.about.api_up
+    assert snapshot.active is not None, "one missed poll is not stale yet"
+    snapshot = await process.poll(31)
+    assert snapshot.active is None
+    assert process.outcome() == 1
+    assert snapshot.standings[PAIR].consecutive_failures == 1
+    await process.poll(150)
+    assert process.last.deployments is None
+    fake.broken.clear()
+    await process.inventory()
+    snapshot = await process.poll()
+    assert snapshot.about.api_up
+    assert snapshot.active is not None
+    assert snapshot.active.counts == {(PAIR, "process", "running"): 1}
+
+
+async def test_source_that_fails_harms_no_other(fake: FakePrefect, process: Process, place: tuple[str, str]) -> None:
+    fake.broken = {"active_runs": DOWN}
+    fail_one(fake, place)
+    snapshot = await process.poll()
+    status = {source.name: source for source in snapshot.about.sources}
+    assert status["finished_flow_runs"].up is True
+    assert status["finished_flow_runs"].records == 1
+    assert status["active_flow_runs"].up is False
+    assert status["active_flow_runs"].error == str(DOWN)
+    assert status["flows"].up is None
+    assert snapshot.about.api_up
+    assert process.outcome() == 1
+
+
+async def test_not_ready_until_a_poll_worked(fake: FakePrefect, process: Process) -> None:
+    fake.broken = {"finished_page": DOWN, "active_runs": DOWN}
+    snapshot = await process.poll()
+    assert len(snapshot.health.not_ready) == 2
+    assert str(DOWN) in snapshot.health.not_ready[1]
+    fake.broken.clear()
+    assert (await process.poll()).health.not_ready == ()
+
+
+async def test_lag_counts_from_the_last_complete_reading(fake: FakePrefect, process: Process) -> None:
+    await process.poll()
+    complete_to = fake.now
+    fake.broken = {"finished_page": DOWN}
+    snapshot = await process.poll(60)
+    finished = next(source for source in snapshot.about.sources if source.name == "finished_flow_runs")
+    assert finished.complete_to == complete_to
+    assert snapshot.taken_at - complete_to == 60
+
+
+# Standings
+
+
+async def test_windows_move_on_without_any_run(fake: FakePrefect, process: Process, place: tuple[str, str]) -> None:
+    fail_one(fake, place)
+    await process.inventory()
+    await process.poll()
+    assert process.last.standings[PAIR].window_runs["1d", "bad"] == 1
+    await process.poll(25 * 3600)
+    assert process.last.standings[PAIR].window_runs["1d", "bad"] == 0
+    assert process.last.standings[PAIR].consecutive_failures == 1
+
+
+async def test_deleted_deployment_loses_its_gauges_at_once_and_its_counters_later(
+    fake: FakePrefect, process: Process, place: tuple[str, str]
+) -> None:
+    await process.inventory()
+    fail_one(fake, place)
+    await process.poll()
+    assert PAIR in process.last.standings
+    fake.delete_deployment(place[1])
+    await process.inventory()
+    await process.poll()
+    assert PAIR not in process.last.standings
+    assert not process.last.deployments
+    assert process.outcome() == 1
+    fake.now += 8 * DAY
+    await process.inventory()
+    await process.poll()
+    assert process.outcome() is None
+
+
+async def test_dead_pairs_make_room_under_the_cap(fake: FakePrefect, make_reader: MakeReader) -> None:
+    process = Process(fake, make_reader(max_pairs=1), Settings(max_pairs=1))
+    old = fake.add_flow("old")
+    await process.poll()
+    await process.inventory()
+    fake.delete_flow(old)
+    await process.inventory()
+    fake.now += 8 * DAY
+    await process.inventory()
+    fake.add_flow("new")
+    await process.inventory()
+    await process.poll()
+    assert {key.pair for key in process.last.series} == {Pair("new", "")}
+
+
+async def test_prune_runs_once_an_hour(fake: FakePrefect, process: Process) -> None:
+    await process.poll()
+    horizon = process.ledger.cursor.horizon
+    fake.now += 1800
+    run = fake.schedule(fake.add_flow("etl"))
+    fake.start(run)
+    fake.finish(run)
+    await process.poll()
+    await process.inventory()
+    assert process.ledger.cursor.horizon == horizon
+    await process.poll(1800)
+    await process.inventory()
+    assert process.ledger.cursor.horizon > horizon
+
+
+# What is told
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Callable[[int], list[str]]:
+    caplog.set_level(logging.DEBUG, logger="prefect_monitoring")
+
+    def at(level: int) -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.levelno == level]
+
+    return at
+
+
+async def test_outage_is_told_once_over_all_sources_and_polls(
+    fake: FakePrefect, process: Process, told: Callable[[int], list[str]]
+) -> None:
+    await process.poll()
+    fake.broken = dict.fromkeys(("finished_page", "active_runs", "flows", "deployments", "ended_by_type"), DOWN)
+    for _ in range(5):
+        await process.poll()
+        await process.inventory()
+    assert len(told(logging.WARNING)) == 1
+    assert str(DOWN) in told(logging.WARNING)[0]
+    fake.broken.clear()
+    for _ in range(3):
+        await process.inventory()
+        await process.poll()
+    assert len([line for line in told(logging.INFO) if "Every source is read again" in line]) == 1
+
+
+async def test_starting_level_is_told_when_it_is_complete(
+    fake: FakePrefect, process: Process, place: tuple[str, str], told: Callable[[int], list[str]]
+) -> None:
+    fail_one(fake, place)
+    await process.poll()
+    await process.poll()
+    assert [line for line in told(logging.INFO) if "starting level is complete: 1 finished runs" in line]
+    assert len([line for line in told(logging.INFO) if "starting level" in line]) == 1

@@ -1,0 +1,204 @@
+"""JSON to records, and lists that are longer than a page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from prefect_monitoring.prefect_api import HISTORY_FAULTS, MAX_PAGE, PrefectApi
+from prefect_monitoring.prefect_http import ApiError, Traffic, open_http
+from prefect_monitoring.records import State
+from unit.loopback import Answer, Asked, Loopback, loopback
+
+
+def run_row(number: int = 1, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": str(UUID(int=number)),
+        "name": f"run-{number}",
+        "flow_id": "f",
+        "deployment_id": None,
+        "work_pool_name": None,
+        "tags": ["a"],
+        "run_count": 2,
+        "total_run_time": 12.5,
+        "empirical_policy": {"retry_type": "reschedule"},
+        "expected_start_time": "2026-03-02T12:00:00Z",
+        "start_time": "2026-03-02T12:00:01.000001Z",
+        "end_time": None,
+        "state": {
+            "id": "s",
+            "type": "SCHEDULED",
+            "name": "AwaitingRetry",
+            "timestamp": "2026-03-02T13:00:00.5+01:00",
+            "message": None,
+        },
+        **changes,
+    }
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Loopback]:
+    async with loopback() as one:
+        yield one
+
+
+@pytest.fixture
+async def api(site: Loopback) -> AsyncIterator[PrefectApi]:
+    with temporary_settings({PREFECT_API_URL: site.url}):
+        async with open_http(Traffic(), 1000) as http:
+            yield PrefectApi(http)
+
+
+async def test_flow_run_is_decoded(site: Loopback, api: PrefectApi) -> None:
+    site.answer = lambda _: Answer(body=[run_row()])
+    (run,) = (await api.finished_page(0.0, 1772452800.000001, 400)).runs
+    assert run.state == State("s", "SCHEDULED", "AwaitingRetry", 1772452800.5, "")
+    assert run.state.label == "awaiting_retry"
+    assert (run.attempts, run.rescheduled, run.deployment_id, run.work_pool, run.tags) == (2, True, None, "", ("a",))
+    assert (run.expected_at, run.started_at, run.ended_at) == (1772452800.0, 1772452801.000001, None)
+    assert run.run_time == 12.5
+    asked = site.asked[-1].body
+    assert asked["sort"] == "END_TIME_DESC"
+    assert asked["offset"] == 400
+    assert asked["flow_runs"]["end_time"] == {
+        "after_": "1970-01-01T00:00:00+00:00",
+        "before_": "2026-03-02T12:00:00.000001+00:00",
+    }
+    assert sorted(asked["flow_runs"]["state"]["type"]["any_"]) == ["CANCELLED", "COMPLETED", "CRASHED", "FAILED"]
+
+
+@pytest.mark.parametrize("policy", [None, {}, {"retry_type": None}, {"retry_type": "in_process"}])
+async def test_run_that_was_not_rescheduled(site: Loopback, api: PrefectApi, policy: object) -> None:
+    site.answer = lambda _: Answer(body=[run_row(empirical_policy=policy)])
+    (run,) = await api.active_runs()
+    assert not run.rescheduled
+
+
+def test_names_of_a_users_own_making_are_their_type() -> None:
+    assert State("s", "COMPLETED", "Nothing to do, order 4711", 0, "").label == "completed"
+    assert State("s", "FAILED", "TimedOut", 0, "").label == "timed_out"
+    assert State("s", "CRASHED", "", 0, "").label == "crashed"
+
+
+@pytest.mark.parametrize(
+    "rows", [[{}], [None], ["x"], {"detail": "?"}, None, [run_row(state=None)], [run_row(end_time="yesterday")]]
+)
+async def test_rows_of_another_shape_are_a_fault_not_a_crash(site: Loopback, api: PrefectApi, rows: object) -> None:
+    site.answer = lambda _: Answer(body=rows)
+    with pytest.raises(ApiError) as caught:
+        await api.finished_page(0.0, None, 0)
+    assert caught.value.code == "invalid_json"
+
+
+# Pages
+
+
+def listing(rows: list[dict[str, Any]], allowed: int = MAX_PAGE):
+    def answer(asked: Asked) -> Answer:
+        limit, offset = asked.body["limit"], asked.body["offset"]
+        if limit > allowed:
+            return Answer(422, {"detail": f"Invalid limit: must be less than or equal to {allowed}."})
+        wanted = asked.body.get("flows", {}).get("id", {}).get("any_")
+        chosen = [row for row in rows if wanted is None or row["id"] in wanted]
+        return Answer(body=chosen[offset : offset + limit])
+
+    return answer
+
+
+def flow_rows(count: int) -> list[dict[str, Any]]:
+    return [{"id": str(UUID(int=number)), "name": f"flow-{number:04}"} for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 199, 200, 201, 399, 400, 555])
+async def test_lists_are_read_to_their_end(site: Loopback, api: PrefectApi, count: int) -> None:
+    site.answer = listing(flow_rows(count))
+    assert len(await api.flows()) == count
+
+
+@pytest.mark.parametrize("allowed", [1, 2, 50])
+async def test_server_that_allows_smaller_pages(site: Loopback, api: PrefectApi, allowed: int) -> None:
+    site.answer = listing(flow_rows(7), allowed)
+    assert len(await api.flows()) == 7
+    before = len(site.asked)
+    await api.flows()
+    assert all(one.body["limit"] == allowed for one in site.asked[before:]), "the refusal is remembered"
+
+
+async def test_list_that_shifts_while_it_is_read_is_read_again(site: Loopback, api: PrefectApi) -> None:
+    rows = flow_rows(450)
+    plain = listing(rows)
+
+    def shifting(asked: Asked) -> Answer:
+        answer = plain(asked)
+        if len(site.asked) == 1:
+            del rows[0]  # everything moves up by one: a row slips from the second page to the first
+        return answer
+
+    site.answer = shifting
+    found = await api.flows()
+    assert {row["id"] for row in rows} <= found.keys()
+
+
+async def test_many_ids_are_asked_for_in_batches(site: Loopback, api: PrefectApi) -> None:
+    rows = flow_rows(450)
+    site.answer = listing(rows)
+    found = await api.flows({row["id"] for row in rows[:430]} | {"00000000-0000-0000-0000-00000000ffff"})
+    assert len(found) == 430
+    assert all(len(one.body["flows"]["id"]["any_"]) <= MAX_PAGE for one in site.asked)
+
+
+async def test_page_is_complete_when_it_is_not_full(site: Loopback, api: PrefectApi) -> None:
+    site.answer = listing([run_row(number) for number in range(MAX_PAGE)])
+    assert not (await api.finished_page(0.0, None, 0)).complete
+    site.answer = listing([run_row(number) for number in range(MAX_PAGE - 1)])
+    assert (await api.finished_page(0.0, None, 0)).complete
+
+
+async def test_active_runs_are_neither_over_nor_merely_scheduled(site: Loopback, api: PrefectApi) -> None:
+    await api.active_runs()
+    state = site.asked[-1].body["flow_runs"]["state"]
+    assert "COMPLETED" in state["type"]["not_any_"]
+    assert state["name"]["not_any_"] == ["Scheduled"]
+
+
+# Histories and counts
+
+
+async def test_histories_are_sorted_and_a_broken_one_harms_no_other(site: Loopback, api: PrefectApi) -> None:
+    def answer(asked: Asked) -> Answer:
+        if asked.path.endswith("bad"):
+            return Answer(500)
+        states = [
+            {"id": "2", "type": "FAILED", "name": "Failed", "timestamp": "2026-03-02T12:00:02Z", "message": "boom"},
+            {"id": "1", "type": "RUNNING", "name": "Running", "timestamp": "2026-03-02T12:00:01Z"},
+        ]
+        return Answer(body=states)
+
+    site.answer = answer
+    found, fault = await api.histories(["good", "bad", "fine"])
+    assert found.keys() == {"good", "fine"}
+    assert [state.id for state in found["good"]] == ["1", "2"]
+    assert found["good"][1].message == "boom"
+    assert fault is not None
+    assert fault.code == "500"
+    assert await api.histories([]) == ({}, None)
+
+
+async def test_dead_endpoint_is_not_asked_for_every_run(site: Loopback, api: PrefectApi) -> None:
+    site.answer = lambda _: Answer(500)
+    found, fault = await api.histories([str(number) for number in range(100)])
+    assert found == {}
+    assert fault is not None
+    assert len(site.asked) <= HISTORY_FAULTS + 4
+
+
+async def test_counts_by_type(site: Loopback, api: PrefectApi) -> None:
+    counts = {"FAILED": 3, "COMPLETED": 0}
+    site.answer = lambda asked: Answer(body=counts[asked.body["flow_runs"]["state"]["type"]["any_"][0]])
+    assert await api.ended_by_type(0.0, 10.0, counts) == counts
+    for one in site.asked:
+        assert one.body["flow_runs"]["end_time"]["before_"] == "1970-01-01T00:00:10+00:00"

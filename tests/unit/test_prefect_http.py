@@ -1,0 +1,244 @@
+"""Requests over Prefect's own client to a real server: counted, paused, explained, and never a write."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
+
+from prefect_monitoring import prefect_http
+from prefect_monitoring.prefect_http import (
+    ENDPOINTS,
+    SHORT_WAIT_SECONDS,
+    ApiError,
+    NoApiUrlError,
+    PrefectHttp,
+    ThrottledError,
+    Traffic,
+    _retry_after_seconds,
+    api_address,
+    open_http,
+)
+from unit.loopback import Answer, Asked, Loopback, loopback
+
+FLOWS = "/flows/filter"
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Loopback]:
+    async with loopback() as one:
+        yield one
+
+
+@pytest.fixture
+def traffic() -> Traffic:
+    return Traffic()
+
+
+@pytest.fixture
+async def http(site: Loopback, traffic: Traffic) -> AsyncIterator[PrefectHttp]:
+    with temporary_settings({PREFECT_API_URL: site.url}):
+        async with open_http(traffic, 100) as one:
+            yield one
+
+
+# Never a write
+
+
+def test_endpoints_are_reads_that_change_nothing() -> None:
+    """get_scheduled_flow_runs and get_runs mark deployments ready and queues polled; the rest is plain."""
+    for endpoint, method in ENDPOINTS.items():
+        assert not any(
+            word in endpoint for word in ("scheduled", "get_runs", "set_state", "create", "delete", "resume")
+        )
+        assert method == "GET" or (method == "POST" and endpoint.endswith(("/filter", "/count")))
+
+
+async def test_no_other_endpoint_can_be_asked(http: PrefectHttp, site: Loopback) -> None:
+    with pytest.raises(KeyError):
+        await http.request("/deployments/get_scheduled_flow_runs", json={})
+    assert site.asked == []
+
+
+# Answers
+
+
+async def test_answer_is_decoded_and_counted(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
+    site.answer = lambda asked: Answer(body={"you": asked.body})
+    assert await http.request(FLOWS, json={"a": 1}) == {"you": {"a": 1}}
+    assert await http.request("/flow_run_states/", params={"flow_run_id": "7"})
+    assert site.asked[0].method == "POST"
+    assert (site.asked[-1].method, site.asked[-1].path.split("/api")[1]) == ("GET", "/flow_run_states/?flow_run_id=7")
+    assert traffic.requests == {(FLOWS, "200"): 1, ("/flow_run_states/", "200"): 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "message"),
+    [
+        (Answer(401), "401", "PREFECT_API_KEY"),
+        (Answer(403, {"detail": "no"}), "403", "lack the right"),
+        (Answer(404), "404", "ends in /api"),
+        (Answer(422), "422", "3.4.20"),
+        (Answer(500), "500", "its own log says why"),
+        (Answer(200, b"<html>login</html>"), "invalid_json", "not JSON"),
+    ],
+)
+async def test_fault_says_what_to_do(
+    http: PrefectHttp, site: Loopback, traffic: Traffic, answer: Answer, code: str, message: str
+) -> None:
+    site.answer = lambda _: answer
+    with pytest.raises(ApiError, match=message) as caught:
+        await http.request(FLOWS, json={})
+    assert caught.value.code == code
+    assert traffic.requests == {(FLOWS, code): 1}
+    assert len(site.asked) == 1, "what will not get better is not asked again"
+
+
+async def test_server_that_is_away_for_a_moment_is_asked_again_but_not_for_long(
+    http: PrefectHttp, site: Loopback, traffic: Traffic
+) -> None:
+    """Prefect's client would go on for minutes."""
+    answers = iter([Answer(503), Answer(200, [1])])
+    site.answer = lambda _: next(answers)
+    assert await http.request(FLOWS, json={}) == [1]
+    assert traffic.requests == {(FLOWS, "503"): 1, (FLOWS, "200"): 1}
+    site.answer = lambda _: Answer(503)
+    begun = time.monotonic()
+    with pytest.raises(ApiError) as caught:
+        await http.request(FLOWS, json={})
+    assert caught.value.code == "503"
+    assert time.monotonic() - begun < 5
+    assert traffic.throttled == 0
+
+
+async def test_nobody_there(site: Loopback, traffic: Traffic) -> None:
+    with temporary_settings({PREFECT_API_URL: "http://user:s3cret@127.0.0.1:9/api"}):
+        async with open_http(traffic, 100) as http:
+            with pytest.raises(ApiError, match="could not be reached") as caught:
+                await http.request(FLOWS, json={})
+    assert "s3cret" not in str(caught.value)
+    assert traffic.requests == {(FLOWS, "error"): 1}
+
+
+async def test_reading_that_is_given_up_counts_as_timeout(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
+    site.answer = lambda _: Answer(delay=30)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await http.request(FLOWS, json={})
+    assert traffic.requests == {(FLOWS, "timeout"): 1}
+
+
+# Pauses
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("0", 0), ("3", 3), ("2.5", 2.5), ("-4", 0), ("999999", 3600), ("soon", 60), ("", 60), (None, SHORT_WAIT_SECONDS)],
+)
+def test_retry_after(header: str | None, seconds: float) -> None:
+    assert _retry_after_seconds(header) == seconds
+
+
+@pytest.mark.parametrize("header", ["nan", "inf", "-inf", "1e400"])
+def test_retry_after_that_is_no_number_is_still_a_bounded_pause(header: str) -> None:
+    assert 0 <= _retry_after_seconds(header) <= 3600
+
+
+def test_retry_after_as_a_date() -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=90)
+    assert 85 <= _retry_after_seconds(format_datetime(soon, usegmt=True)) <= 91
+    assert _retry_after_seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+
+
+async def test_short_pause_is_waited_out(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
+    answers = iter([Answer(429, headers={"Retry-After": "0.3"}), Answer(200, [1])])
+    site.answer = lambda _: next(answers)
+    begun = time.monotonic()
+    assert await http.request(FLOWS, json={}) == [1]
+    assert time.monotonic() - begun >= 0.3
+    assert traffic.requests == {(FLOWS, "429"): 1, (FLOWS, "200"): 1}
+    assert traffic.throttled == 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_nothing_is_sent_during_a_long_pause(
+    http: PrefectHttp, site: Loopback, traffic: Traffic, status: int
+) -> None:
+    site.answer = lambda _: Answer(status, headers={"Retry-After": "60"})
+    with pytest.raises(ThrottledError):
+        await http.request(FLOWS, json={})
+    for endpoint in (FLOWS, "/deployments/filter"):
+        with pytest.raises(ThrottledError, match="Retry-After") as caught:
+            await http.request(endpoint, json={})
+        assert 50 < caught.value.seconds <= 60
+    assert len(site.asked) == 1
+    assert traffic.requests == {(FLOWS, str(status)): 1}
+    assert traffic.throttled >= 3
+
+
+async def test_request_that_waits_for_its_turn_is_not_sent_into_a_pause(site: Loopback, traffic: Traffic) -> None:
+    """Two a second: the later ones of a batch stand in the queue when the API asks for a pause."""
+    site.answer = lambda _: Answer(429, headers={"Retry-After": "60"})
+    with temporary_settings({PREFECT_API_URL: site.url}):
+        async with open_http(traffic, 4) as http:
+            results = await asyncio.gather(*(http.request(FLOWS, json={}) for _ in range(8)), return_exceptions=True)
+    assert all(isinstance(one, ThrottledError) for one in results)
+    assert len(site.asked) <= 4, "no more than were under way at once"
+
+
+async def test_rate_is_limited(site: Loopback, traffic: Traffic) -> None:
+    with temporary_settings({PREFECT_API_URL: site.url}):
+        async with open_http(traffic, 20) as http:
+            begun = time.monotonic()
+            await asyncio.gather(*(http.request(FLOWS, json={}) for _ in range(30)))
+    assert time.monotonic() - begun >= 0.4
+    assert traffic.requests == {(FLOWS, "200"): 30}
+
+
+# The address
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://127.0.0.1:4200/api", "http://127.0.0.1:4200/api"),
+        ("http://127.0.0.1:4200/api/", "http://127.0.0.1:4200/api"),
+        ("https://user:s3cret@prefect.test/api", "https://prefect.test/api"),
+    ],
+)
+def test_address_is_told_without_credentials(url: str, address: str) -> None:
+    with temporary_settings({PREFECT_API_URL: url}):
+        assert api_address() == address
+
+
+async def test_without_an_address_nothing_is_started(traffic: Traffic) -> None:
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        with pytest.raises(NoApiUrlError, match="PREFECT_API_URL"):
+            api_address()
+        with pytest.raises(NoApiUrlError):
+            async with open_http(traffic, 10):
+                raise AssertionError
+
+
+async def test_key_is_sent_and_never_told(site: Loopback, traffic: Traffic) -> None:
+    def refuse(asked: Asked) -> Answer:
+        assert "s3cret-key" in asked.headers["authorization"]
+        return Answer(401, {"detail": "no"})
+
+    site.answer = refuse
+    with temporary_settings({PREFECT_API_URL: site.url, PREFECT_API_KEY: "s3cret-key"}):
+        async with open_http(traffic, 10) as http:
+            with pytest.raises(ApiError) as caught:
+                await http.request(FLOWS, json={})
+    assert len(site.asked) == 1
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.code == "401"
+
+
+def test_hints_exist_for_what_operators_meet() -> None:
+    assert {401, 403, 404, 422} <= prefect_http._HINTS.keys()

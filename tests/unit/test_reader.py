@@ -1,0 +1,544 @@
+"""Reading: pages, names, and the histories in which terminal states hide."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from prefect_monitoring import ledger_schema as schema
+from prefect_monitoring.fold import OUTCOMES, RETRIES, START_DELAY, SeriesKey
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.reader import OVERLAP_SECONDS, Reader
+from prefect_monitoring.recheck import recheck
+from prefect_monitoring.records import DELETED, Pair
+from unit.conftest import DAY, MakeReader, OpenLedger
+from unit.fake_prefect import MICROSECOND, MONDAY_NOON, FakePrefect
+
+PAIR = Pair("etl", "daily")
+
+
+def outcomes(ledger: Ledger, pair: Pair = PAIR) -> dict[str, int]:
+    return {
+        key.detail: int(one.value)
+        for key, one in ledger.series.items()
+        if key.metric == OUTCOMES and key.pair == pair and one.value
+    }
+
+
+def value(ledger: Ledger, metric: str) -> float:
+    return ledger.series[SeriesKey(metric, PAIR)].value
+
+
+@pytest.fixture
+def place(fake: FakePrefect) -> tuple[str, str]:
+    flow = fake.add_flow("etl")
+    return flow, fake.add_deployment("daily", flow)
+
+
+async def read(reader: Reader) -> None:
+    await reader.walk_finished(60)
+    await reader.read_active()
+
+
+# Where outcomes hide
+
+
+async def test_failure_and_its_retry_between_two_polls(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.finish(run, 10, "FAILED", "boom")
+    fake.retry(run)
+    await read(reader)
+    assert outcomes(reader.ledger) == {"failed": 1}
+    fake.start(run, after=60)
+    fake.finish(run, 10)
+    await read(reader)
+    assert outcomes(reader.ledger) == {"failed": 1, "completed": 1}
+    assert value(reader.ledger, RETRIES) == 1
+
+
+@pytest.mark.parametrize("ending", ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"])
+async def test_crash_before_start_is_not_lost_however_its_retry_ends(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str], ending: str
+) -> None:
+    """The server forgets that a run was rescheduled when its retry fails, and no attempt more shows it either."""
+    run = fake.schedule(*place)
+    fake.set_state(run, "PENDING")
+    fake.finish(run, 1, "CRASHED", "worker is gone")
+    fake.retry(run)
+    fake.start(run, after=60)
+    fake.finish(run, 10, ending, "boom")
+    await read(reader)
+    expected = {"crashed": 1, ending.lower(): 1} if ending != "CRASHED" else {"crashed": 2}
+    assert outcomes(reader.ledger) == expected
+
+
+async def test_failure_completed_by_hand_is_found_by_the_recheck(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.finish(run, 10, "FAILED", "boom")
+    await read(reader)
+    fake.now += 3600
+    newer = fake.schedule(*place)
+    fake.start(newer)
+    fake.finish(newer, 10, "CANCELLED")
+    await read(reader)
+    fake.set_state(run, "COMPLETED", message="by hand")
+    fake.now += OVERLAP_SECONDS + 1
+    await read(reader)
+    assert outcomes(reader.ledger) == {"failed": 1, "cancelled": 1}, "its end time is old: no walk sees it"
+    again = await recheck(reader, fake.now)
+    assert again.records == 2
+    assert outcomes(reader.ledger) == {"failed": 1, "cancelled": 1, "completed": 1}
+    standing = reader.ledger.standings([PAIR], fake.now)[PAIR]
+    assert standing.consecutive_failures == 0
+    assert standing.window_runs["1d", "good"] == 1
+    assert standing.window_runs["1d", "bad"] == 0
+    assert (await recheck(reader, fake.now)).records == 0, "nothing differs any more"
+
+
+async def test_late_arrival_behind_the_watermark(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> None:
+    """A commit that took minutes: the end lies before what was read, within the overlap or only in the recheck's."""
+    late, later = fake.schedule(*place), fake.schedule(*place)
+    for run in (late, later):
+        fake.start(run)
+        fake.finish(run, 1)
+    hidden = {run: fake.runs.pop(run) for run in (late, later)}
+    fake.now += 290
+    newest = fake.schedule(*place)
+    fake.start(newest)
+    fake.finish(newest)
+    await read(reader)
+    assert outcomes(reader.ledger) == {"completed": 1}
+    fake.runs[late] = hidden[late]
+    await read(reader)
+    assert outcomes(reader.ledger) == {"completed": 2}
+    fake.now += 3600
+    newest = fake.schedule(*place)
+    fake.start(newest)
+    fake.finish(newest)
+    await read(reader)
+    fake.runs[later] = hidden[later]
+    fake.now += 3600
+    await read(reader)
+    assert outcomes(reader.ledger) == {"completed": 3}
+    await recheck(reader, fake.now)
+    assert outcomes(reader.ledger) == {"completed": 4}
+
+
+async def test_start_delay_counts_the_first_start_alone(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
+    run = fake.schedule(*place)
+    fake.set_state(run, "PENDING")
+    fake.now += 7
+    fake.set_state(run, "RUNNING")
+    await read(reader)
+    fake.finish(run, 10, "FAILED")
+    await read(reader)
+    fake.retry(run)
+    fake.start(run, after=300)
+    fake.finish(run, 10)
+    await read(reader)
+    one = reader.ledger.series[SeriesKey(START_DELAY, PAIR)]
+    assert sum(one.buckets) == 1
+    assert one.value == pytest.approx(7, abs=1e-3)
+
+
+# Pages
+
+
+@pytest.mark.parametrize("page_limit", [1, 2, 3, 4, 5, 7])
+async def test_every_page_is_read_once_more_at_most(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str], page_limit: int
+) -> None:
+    """Seven runs, four of them with one and the same end."""
+    fake.page_limit = page_limit
+    runs = [fake.schedule(*place) for _ in range(7)]
+    for run in runs:
+        fake.start(run)
+    fake.now += 10
+    for run in runs[:4]:
+        fake.set_state(run, "COMPLETED")
+    for run in runs[4:]:
+        fake.finish(run, 1)
+    await read(reader)
+    assert outcomes(reader.ledger) == {"completed": 7}
+    assert reader.ledger.cursor.watermark == fake.runs[runs[-1]].end
+    assert reader.ledger.cursor.walk_before is None
+
+
+async def test_walk_cut_short_goes_on_where_it_stopped_in_the_next_process(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str], make_reader: MakeReader
+) -> None:
+    fake.page_limit = 2
+    for _ in range(6):
+        run = fake.schedule(*place)
+        fake.start(run)
+        fake.finish(run, 1)
+    pages = 0
+
+    def fail_at_the_third(endpoint: str) -> None:
+        nonlocal pages
+        pages += endpoint == "finished_page"
+        if pages == 3:
+            raise ApiError("the server failed", "500")
+
+    fake.before_request = fail_at_the_third
+    with pytest.raises(ApiError, match="the server failed"):
+        await reader.walk_finished(60)
+    assert not reader.ledger.cursor.level_complete
+    resumed_at = reader.ledger.cursor.walk_before
+    assert resumed_at is not None
+    asked: list[float | None] = []
+    original = fake.finished_page
+
+    async def note_before(after: float, before: float | None, offset: int):
+        asked.append(before)
+        return await original(after, before, offset)
+
+    fake.finished_page = note_before  # type: ignore[method-assign]
+    await make_reader().walk_finished(60)
+    assert asked[0] == resumed_at
+    assert outcomes(reader.ledger) == {"completed": 6}
+    assert reader.ledger.cursor.level_complete
+
+
+async def test_walk_begins_no_page_without_a_budget(fake: FakePrefect, reader: Reader) -> None:
+    reading = await reader.walk_finished(0)
+    assert reading.records == 0
+    assert fake.requests["finished_page"] == 0
+    assert not reader.ledger.cursor.level_complete
+
+
+async def test_run_that_ends_in_the_future_hides_none_that_end_before(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
+    now = fake.now
+    odd = fake.schedule(*place)
+    fake.start(odd)
+    fake.finish(odd, 30 * DAY)
+    fake.now = now + 60
+    await read(reader)
+    assert reader.ledger.cursor.watermark <= fake.now
+    fake.now += 3600
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.finish(run, 1)
+    await read(reader)
+    assert outcomes(reader.ledger) == {"completed": 2}
+
+
+# Faults on the way
+
+
+async def test_history_that_cannot_be_read_is_waited_for(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.finish(run, 10, "FAILED")
+    fake.retry(run)
+    fake.start(run)
+    fake.finish(run, 10)
+    fake.broken["histories"] = ApiError("the server failed", "500")
+    with pytest.raises(ApiError, match="1 finished run"):
+        await reader.walk_finished(60)
+    assert outcomes(reader.ledger) == {}
+    assert not reader.ledger.cursor.level_complete
+    fake.broken.clear()
+    await reader.walk_finished(60)
+    assert outcomes(reader.ledger) == {"failed": 1, "completed": 1}
+    assert reader.ledger.cursor.level_complete
+
+
+async def test_run_whose_names_cannot_be_read_is_waited_for_and_the_others_are_not(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.finish(run, 10)
+    await read(reader)
+    fake.now += 3600
+    other_flow = fake.add_flow("ml")
+    for place_of_run in (place, (other_flow,)):
+        run = fake.schedule(*place_of_run)
+        fake.start(run)
+        fake.finish(run, 10)
+    fake.broken["flows"] = ApiError("the server failed", "500")
+    with pytest.raises(ApiError, match="1 finished run"):
+        await reader.walk_finished(60)
+    assert outcomes(reader.ledger) == {"completed": 2}
+    fake.broken.clear()
+    await reader.walk_finished(60)
+    assert outcomes(reader.ledger, Pair("ml", "")) == {"completed": 1}
+
+
+# Names
+
+
+async def test_run_of_a_deployment_that_was_never_seen_is_counted_as_deleted(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.finish(run, 1)
+    fake.delete_deployment(place[1])
+    await read(reader)
+    assert outcomes(reader.ledger, Pair("etl", DELETED)) == {"completed": 1}
+    asked = fake.requests["deployments"]
+    await read(reader)
+    assert fake.requests["deployments"] == asked, "it is not asked for again"
+
+
+async def test_names_outlive_what_was_deleted(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> None:
+    run = fake.schedule(*place)
+    fake.start(run)
+    await reader.read_flows()
+    await reader.read_deployments()
+    fake.delete_deployment(place[1])
+    await reader.read_deployments()
+    assert PAIR not in reader.ledger.names.live_pairs()
+    fake.finish(run, 1)
+    await read(reader)
+    assert outcomes(reader.ledger) == {"completed": 1}
+
+
+async def test_rename_moves_the_long_memory_and_starts_new_counters(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
+    await reader.read_flows()
+    await reader.read_deployments()
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.finish(run, 10, "FAILED", "boom")
+    await read(reader)
+    fake.rename_flow(place[0], "elt")
+    await reader.read_flows()
+    await reader.bear()
+    renamed = Pair("elt", "daily")
+    standings = reader.ledger.standings([renamed, PAIR], fake.now)
+    assert PAIR not in standings
+    assert standings[renamed].consecutive_failures == 1
+    assert standings[renamed].window_runs["1d", "bad"] == 1
+    assert outcomes(reader.ledger) == {"failed": 1}, "the old counters stand still until their time is over"
+    assert outcomes(reader.ledger, renamed) == {}
+    assert SeriesKey(OUTCOMES, renamed, "failed") in reader.ledger.held
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.finish(run, 10, "FAILED", "boom")
+    await read(reader)
+    assert outcomes(reader.ledger) == {"failed": 1}
+    assert outcomes(reader.ledger, renamed) == {"failed": 1}
+
+
+# Excluded runs and the cap
+
+
+async def test_excluded_runs_are_not_counted_but_known(fake: FakePrefect, make_reader: MakeReader) -> None:
+    reader = make_reader(exclude_flows="ml.*")
+    flow, ml = fake.add_flow("etl"), fake.add_flow("ml-training")
+    for one in (flow, ml):
+        run = fake.schedule(one)
+        fake.start(run)
+        fake.finish(run, 1)
+    await read(reader)
+    assert outcomes(reader.ledger, Pair("etl", "")) == {"completed": 1}
+    assert {key.pair for key in reader.ledger.series} == {Pair("etl", "")}
+    fake.now += 3600
+    assert (await recheck(reader, fake.now)).records == 0, "what is excluded is no difference"
+
+
+async def test_pairs_beyond_the_cap_are_counted_together(fake: FakePrefect, make_reader: MakeReader) -> None:
+    reader = make_reader(max_pairs=2)
+    await reader.walk_finished(60)
+    for name in ("a", "b", "c", "d"):
+        run = fake.schedule(fake.add_flow(name))
+        fake.start(run)
+        fake.finish(run, 1)
+    await read(reader)
+    pairs = {key.pair for key in reader.ledger.series}
+    assert len(pairs) == 3
+    assert outcomes(reader.ledger, Pair("(other)", "(other)")) == {"completed": 2}
+    assert reader.ledger.folded[OUTCOMES] == 2
+
+
+# The horizon
+
+
+async def test_what_ended_before_the_lookback_is_history(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
+    now = fake.now
+    fake.now = now - 31 * DAY
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.finish(run, 10, "FAILED")
+    fake.now = now
+    fake.retry(run)
+    fake.start(run)
+    fake.finish(run, 10)
+    await read(reader)
+    assert outcomes(reader.ledger) == {"completed": 1}
+
+
+async def prune(reader: Reader, now: float) -> None:
+    live = reader.ledger.names.live_pairs()
+    await reader.in_ledger(reader.ledger.prune, now, runs_kept=30 * DAY, series_ttl=7 * DAY, live=live)
+
+
+async def month_old_world(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> list[str]:
+    """Five runs that failed and were retried into completion, counted; a month later one more has ended."""
+    runs = []
+    for _ in range(5):
+        run = fake.schedule(*place)
+        fake.start(run)
+        fake.finish(run, 10, "FAILED", "boom")
+        fake.retry(run)
+        fake.start(run)
+        fake.finish(run, 10)
+        runs.append(run)
+    await read(reader)
+    fake.now += 31 * DAY
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.finish(run, 10)
+    fake.now += 60
+    await read(reader)
+    assert outcomes(reader.ledger) == {"failed": 5, "completed": 6}
+    assert value(reader.ledger, RETRIES) == 5
+    return runs
+
+
+async def test_retry_of_a_pruned_run_counts_that_retry_alone(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
+    runs = await month_old_world(fake, reader, place)
+    await prune(reader, fake.now)
+    for run in runs[:2]:
+        fake.retry(run)
+        fake.start(run)
+        fake.finish(run, 10)
+    fake.now += 60
+    await read(reader)
+    assert outcomes(reader.ledger) == {"failed": 5, "completed": 8}
+    assert sum(reader.ledger.series[SeriesKey(START_DELAY, PAIR)].buckets) == 6
+    assert value(reader.ledger, RETRIES) == 7
+
+
+async def test_prune_in_the_middle_of_a_page_does_not_bring_the_old_horizon_back(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str], open_it: OpenLedger
+) -> None:
+    """Polling and pruning are two jobs: a walk's cursor, made before the prune, is committed after it."""
+    await month_old_world(fake, reader, place)
+
+    def prune_now(endpoint: str) -> None:
+        if endpoint == "finished_page":
+            fake.before_request = lambda _: None
+            reader._thread.submit(
+                reader.ledger.prune, fake.now, runs_kept=30 * DAY, series_ttl=7 * DAY, live=[PAIR]
+            ).result()
+
+    fake.before_request = prune_now
+    await reader.walk_finished(60)
+    horizon = reader.ledger.cursor.horizon
+    await recheck(reader, fake.now)
+    assert outcomes(reader.ledger) == {"failed": 5, "completed": 6}, "what was pruned must not be counted again"
+    assert horizon > MONDAY_NOON, "the prune's horizon stays"
+
+
+async def test_prune_in_the_middle_of_a_recheck_counts_nothing_again(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
+    await month_old_world(fake, reader, place)
+    fake.delete_run(next(iter(fake.runs)))
+    pages = 0
+
+    def prune_now(endpoint: str) -> None:
+        nonlocal pages
+        pages += endpoint == "finished_page"
+        if endpoint == "finished_page" and pages == 1:
+            reader._thread.submit(
+                reader.ledger.prune, fake.now, runs_kept=30 * DAY, series_ttl=7 * DAY, live=[PAIR]
+            ).result()
+
+    fake.before_request = prune_now
+    await recheck(reader, fake.now)
+    assert pages
+    assert outcomes(reader.ledger) == {"failed": 5, "completed": 6}
+
+
+# The recheck
+
+
+async def test_run_that_was_deleted_is_gone_but_stays_counted(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
+    runs = []
+    for state_type in ("FAILED", "FAILED", "COMPLETED", "FAILED"):
+        run = fake.schedule(*place)
+        fake.start(run)
+        fake.finish(run, 5, state_type)
+        runs.append(run)
+    fake.now += 3600
+    await read(reader)
+    assert reader.ledger.standings([PAIR], fake.now)[PAIR].consecutive_failures == 1
+    fake.delete_run(runs[3])
+    fake.delete_run(runs[2])
+    assert (await recheck(reader, fake.now)).records == 2
+    standing = reader.ledger.standings([PAIR], fake.now)[PAIR]
+    assert standing.consecutive_failures == 0, "a deleted failure is forgiven, a deleted success still happened"
+    assert standing.last_failure is None
+    assert outcomes(reader.ledger) == {"failed": 3, "completed": 1}
+    assert (await recheck(reader, fake.now)).records == 0
+
+
+async def test_recheck_narrows_a_difference_down(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefect_monitoring.recheck.MAX_PAGE", 4)
+    runs = []
+    for _ in range(32):
+        run = fake.schedule(*place)
+        fake.start(run)
+        fake.finish(run, 1, "FAILED")
+        runs.append(run)
+        fake.now += 2 * 3600
+    await read(reader)
+    fake.set_state(runs[10], "COMPLETED")
+    reading = await recheck(reader, fake.now)
+    assert 1 <= reading.records <= 8, "not all 32 are read again"
+    assert outcomes(reader.ledger) == {"failed": 32, "completed": 1}
+
+
+async def test_run_that_was_gone_and_is_back_is_no_lasting_difference(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
+    """A server restored from a backup, or a late run that a walk counts while the recheck marks what is gone."""
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.finish(run, 5, "FAILED")
+    await read(reader)
+    fake.now += OVERLAP_SECONDS + 60
+    back = fake.runs.pop(run)
+    await recheck(reader, fake.now)
+    assert reader.ledger.standings([PAIR], fake.now)[PAIR].consecutive_failures == 0
+    fake.runs[run] = back
+    assert (await recheck(reader, fake.now)).records == 1
+    assert reader.ledger.standings([PAIR], fake.now)[PAIR].consecutive_failures == 1
+    assert (await recheck(reader, fake.now)).records == 0, "it is read again and again"
+
+
+async def test_microseconds_survive_the_ledger(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> None:
+    fake.now += 3 * MICROSECOND
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.finish(run, 1)
+    await read(reader)
+    with reader.ledger.transaction() as connection:
+        assert connection.scalar(sa.select(schema.runs.c.ended_at)) == fake.runs[run].end

@@ -1,0 +1,76 @@
+"""Counters and histograms as values, and the birth hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from prefect_monitoring.fold import DURATION, OUTCOMES, START_DELAY, Changes, SeriesKey, births
+from prefect_monitoring.records import Pair
+from prefect_monitoring.series import DEFAULT_BOUNDS, BirthHold, Series, advance, empty
+from prefect_monitoring.snapshot import shown
+
+PAIR = Pair("etl", "daily")
+COMPLETED = SeriesKey(OUTCOMES, PAIR, "completed")
+TIMES = SeriesKey(DURATION, PAIR)
+BOUNDS = {DURATION: (1.0, 10.0), START_DELAY: (1.0,)}
+
+
+def test_bounds_are_upper_and_inclusive() -> None:
+    changes = Changes()
+    changes.observations[TIMES] += [0.0, 1.0, 1.000001, 10.0, 10.5]
+    moved = advance({}, changes, BOUNDS, released=True)
+    assert moved[TIMES] == Series(pytest.approx(22.500001), (2, 2, 1), released=True)
+
+
+def test_increments_add_to_what_is_there_and_leave_the_rest() -> None:
+    before = {COMPLETED: Series(5.0, (), released=True), TIMES: Series(1.0, (1, 0, 0), released=True)}
+    changes = Changes()
+    changes.increments[COMPLETED] += 2
+    moved = advance(before, changes, BOUNDS, released=False)
+    assert moved == {COMPLETED: Series(7.0, (), released=True)}, "a series known before keeps its release"
+    assert before[COMPLETED].value == 5.0
+
+
+def test_births_do_not_touch_series_that_exist() -> None:
+    changes = Changes(born=set(births(PAIR)))
+    moved = advance({COMPLETED: Series(5.0, (), released=True)}, changes, BOUNDS, released=False)
+    assert COMPLETED not in moved
+    assert moved[TIMES] == Series(0.0, (0, 0, 0), released=False)
+    assert len(moved) == len(set(births(PAIR))) - 1
+
+
+def test_zero_keeps_the_shape() -> None:
+    assert Series(9.0, (1, 2, 3)).zero == Series(0.0, (0, 0, 0))
+    assert empty(DURATION, BOUNDS, released=False).buckets == (0, 0, 0)
+    assert empty(OUTCOMES, BOUNDS, released=False).buckets == ()
+
+
+def test_default_bounds_reach_from_a_second_to_a_day() -> None:
+    assert DEFAULT_BOUNDS[DURATION][0] == 1
+    assert DEFAULT_BOUNDS[DURATION][-1] == 86400
+    for limits in DEFAULT_BOUNDS.values():
+        assert list(limits) == sorted(set(limits))
+
+
+def test_shown_is_nothing_zero_or_the_value() -> None:
+    series = {COMPLETED: Series(3.0, (), released=False), TIMES: Series(4.0, (1, 0, 0), released=True)}
+    assert shown(series, level_complete=False) == {}
+    assert shown(series, level_complete=True) == {COMPLETED: Series(0.0), TIMES: series[TIMES]}
+
+
+def test_hold_begins_when_the_zero_is_shown() -> None:
+    hold = BirthHold(70.0)
+    assert hold.due(1e9) == set()
+    hold.show({COMPLETED}, 100.0)
+    hold.show({COMPLETED, TIMES}, 130.0)
+    assert hold.due(169.9) == set()
+    assert hold.due(170.0) == {COMPLETED}
+    assert hold.due(200.0) == {COMPLETED, TIMES}
+    hold.forget({COMPLETED})
+    assert hold.due(200.0) == {TIMES}
+
+
+def test_no_hold_releases_at_once() -> None:
+    hold = BirthHold(0.0)
+    hold.show({COMPLETED}, 100.0)
+    assert hold.due(100.0) == {COMPLETED}

@@ -1,0 +1,181 @@
+"""HTTP: what a scraper, a probe and a person get."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import httpx
+import pytest
+
+from prefect_monitoring.exposition import OPENMETRICS, TEXT
+from prefect_monitoring.server import DEAD_AFTER_POLLS, Published, make_app
+from prefect_monitoring.settings import Settings
+from prefect_monitoring.snapshot import Health
+from prefect_monitoring.sources import SourceStatus
+from unit.snapshots import NOW, make_snapshot
+
+SETTINGS = Settings()
+
+
+class Site:
+    def __init__(self) -> None:
+        self.now = NOW
+        self.published = Published(SETTINGS)
+        self.app = make_app(self.published, SETTINGS, lambda: self.now)
+
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        transport = httpx.ASGITransport(app=self.app)
+        named = {"accept-encoding": "identity", **{name.replace("_", "-"): text for name, text in headers.items()}}
+        async with httpx.AsyncClient(transport=transport, base_url="http://exporter.test") as client:
+            return await client.get(path, headers=named)
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+async def test_before_the_first_snapshot(site: Site) -> None:
+    assert (await site.get("/metrics")).status_code == 503
+    ready = await site.get("/-/ready")
+    assert (ready.status_code, ready.text) == (503, "not ready: starting\n")
+    assert (await site.get("/-/healthy")).status_code == 200, "a slow start is no reason to be killed"
+    assert "Starting." in (await site.get("/")).text
+
+
+async def test_scrape(site: Site) -> None:
+    site.published.publish(make_snapshot())
+    plain = await site.get("/metrics")
+    assert plain.status_code == 200
+    assert plain.headers["content-type"] == TEXT
+    assert "content-encoding" not in plain.headers
+    assert plain.headers["content-length"] == str(len(plain.content))
+    assert "prefect_up 1.0" in plain.text
+    openmetrics = await site.get("/metrics", accept="application/openmetrics-text; version=1.0.0")
+    assert openmetrics.headers["content-type"] == OPENMETRICS
+    assert openmetrics.text.endswith("# EOF\n")
+    for answer in (plain, openmetrics):
+        assert {part.strip() for part in answer.headers["vary"].split(",")} == {"Accept", "Accept-Encoding"}
+
+
+@pytest.mark.parametrize(
+    ("encodings", "zipped"),
+    [
+        ("gzip", True),
+        ("gzip, deflate, br", True),
+        ("identity", False),
+        ("", False),
+        ("deflate", False),
+        ("gzip;q=0", False),
+    ],
+)
+async def test_gzip_for_who_accepts_it(site: Site, encodings: str, zipped: bool) -> None:
+    site.published.publish(make_snapshot())
+    answer = await site.get("/metrics", accept_encoding=encodings)
+    assert (answer.headers.get("content-encoding") == "gzip") == zipped
+    assert "prefect_up 1.0" in answer.text
+    if zipped:
+        assert int(answer.headers["content-length"]) < len(answer.content) / 2
+        assert len(gzip.compress(answer.content, 1)) > 100
+
+
+async def test_healthy_until_polling_has_stopped(site: Site) -> None:
+    site.published.publish(make_snapshot())
+    limit = DEAD_AFTER_POLLS * (SETTINGS.poll_interval + SETTINGS.source_timeout)
+    site.now = NOW + limit
+    assert (await site.get("/-/healthy")).status_code == 200
+    site.now = NOW + limit + 1
+    dead = await site.get("/-/healthy")
+    assert dead.status_code == 503
+    assert "polling has stopped" in dead.text
+    assert (await site.get("/metrics")).status_code == 200, "/metrics always answers"
+
+
+async def test_ready_says_everything_that_is_missing(site: Site) -> None:
+    site.published.publish(replace(make_snapshot(), health=Health(("the level is loading", "no poll yet"))))
+    answer = await site.get("/-/ready")
+    assert (answer.status_code, answer.text) == (503, "not ready: the level is loading; no poll yet\n")
+    assert (await site.get("/metrics")).status_code == 200
+    site.published.publish(make_snapshot())
+    answer = await site.get("/-/ready")
+    assert (answer.status_code, answer.text) == (200, "ready\n")
+
+
+HOSTILE = "<script>alert('x')</script>\"&{status}"
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("where", ["name", "error", "ready", "version"])
+async def test_landing_page_escapes(site: Site, where: str) -> None:
+    snapshot = make_snapshot()
+    source = snapshot.about.sources[0]
+    changed: dict[str, Callable[[], object]] = {
+        "name": lambda: replace(source, name=HOSTILE),
+        "error": lambda: replace(source, up=False, error=HOSTILE),
+    }
+    if where in changed:
+        bad = changed[where]()
+        assert isinstance(bad, SourceStatus)
+        snapshot = replace(snapshot, about=replace(snapshot.about, sources=(bad,)))
+    elif where == "ready":
+        snapshot = replace(snapshot, health=Health((HOSTILE,)))
+    else:
+        snapshot = replace(snapshot, about=replace(snapshot.about, version=HOSTILE))
+    site.published.publish(snapshot)
+    page = (await site.get("/")).text
+    parsed = Tags()
+    parsed.feed(page)
+    assert "script" not in parsed.tags
+    assert HOSTILE in parsed.text
+
+
+async def test_landing_page_tells_how_things_are(site: Site) -> None:
+    site.published.publish(make_snapshot())
+    page = (await site.get("/")).text
+    for expected in (
+        'href="metrics"',
+        'href="-/ready"',
+        "Version 9.9.9",
+        "answers",
+        "5 s ago",
+        "never",
+        "not read yet",
+    ):
+        assert expected in page
+    down = make_snapshot()
+    site.published.publish(replace(down, about=replace(down.about, api_up=False)))
+    assert "does not answer" in (await site.get("/")).text
+
+
+async def test_nothing_else_and_no_writes(site: Site) -> None:
+    site.published.publish(make_snapshot())
+    assert (await site.get("/admin")).status_code == 404
+    transport = httpx.ASGITransport(app=site.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://exporter.test") as client:
+        assert (await client.post("/metrics")).status_code == 405
+        head = await client.head("/metrics")
+        assert head.status_code == 200
+        assert head.content == b""
+
+
+async def test_metrics_off_reaches_the_scrape() -> None:
+    settings = Settings(metrics_off="prefect_flow_runs")
+    published = Published(settings)
+    published.publish(make_snapshot())
+    assert published.latest is not None
+    assert b"# TYPE prefect_flow_runs " not in published.latest[1].text.plain

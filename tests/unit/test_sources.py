@@ -1,0 +1,173 @@
+"""A reading's deadline and bookkeeping, and an outage told once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from prefect_monitoring.ledger_file import LedgerError
+from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.sources import READING_BOUNDS, OutageLog, Reading, Source
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def outages(caplog: pytest.LogCaptureFixture) -> OutageLog:
+    caplog.set_level(logging.DEBUG, logger="prefect_monitoring")
+    return OutageLog()
+
+
+def lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == level]
+
+
+async def works() -> Reading:
+    return Reading(7)
+
+
+async def fails() -> Reading:
+    raise ApiError("the API answered 503", "503")
+
+
+async def test_reading_that_works(clock: Clock, outages: OutageLog) -> None:
+    source = Source("flows", 5, outages, clock)
+    assert source.status().up is None
+    assert source.status().error == "not read yet"
+
+    async def slow() -> Reading:
+        clock.now += 3
+        return Reading(7)
+
+    assert await source.read(slow)
+    status = source.status()
+    assert (status.up, status.records, status.error) == (True, 7, "")
+    assert status.last_success == 1003
+    assert status.complete_to == 1000, "what came while it was read may be missing"
+    assert sum(status.readings.buckets) == 1
+    assert await source.read(works)
+    assert source.status().records == 14
+
+
+async def test_reading_that_left_something_is_up_but_not_complete(clock: Clock, outages: OutageLog) -> None:
+    source = Source("finished", 5, outages, clock)
+
+    async def partly() -> Reading:
+        return Reading(3, complete=False)
+
+    assert await source.read(partly)
+    assert source.status().complete_to is None
+    assert source.status().last_success == 1000
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ApiError("the API answered 503", "503"), "the API answered 503"),
+        (LedgerError("the ledger is read-only"), "the ledger is read-only"),
+        (ZeroDivisionError("internal"), "unexpected ZeroDivisionError"),
+        (TimeoutError(), "no complete answer within 5 s"),
+    ],
+)
+async def test_reading_that_fails_is_told_and_raises_nothing(
+    clock: Clock, outages: OutageLog, error: Exception, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Source("flows", 5, outages, clock)
+    await source.read(works)
+
+    async def broken() -> Reading:
+        raise error
+
+    clock.now += 60
+    assert not await source.read(broken)
+    status = source.status()
+    assert (status.up, status.error, status.records) == (False, told, 7)
+    assert status.last_success == 1000
+    assert lines(caplog, logging.WARNING) == [f"Reading flows failed: {told}"]
+    has_traceback = any(record.exc_info and record.exc_info[0] for record in caplog.records)
+    assert has_traceback == isinstance(error, ZeroDivisionError)
+
+
+async def test_deadline_ends_a_reading_that_hangs(clock: Clock, outages: OutageLog) -> None:
+    source = Source("flows", 0.05, outages, clock)
+
+    async def hangs() -> Reading:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    assert not await source.read(hangs)
+    assert source.status().error == "no complete answer within 0.05 s"
+    assert 0.05 <= source.status().readings.value < 5
+    assert source.status().readings.buckets[0] == 0
+    assert READING_BOUNDS[0] == 0.05
+
+
+async def test_being_cancelled_is_no_fault_of_the_source(clock: Clock, outages: OutageLog) -> None:
+    source = Source("flows", 60, outages, clock)
+    task = asyncio.create_task(source.read(lambda: asyncio.sleep(60)))  # type: ignore[arg-type,return-value]
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert source.status().up is None
+
+
+async def test_one_outage_is_one_warning_and_one_recovery(
+    clock: Clock, outages: OutageLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    sources = [Source(name, 5, outages, clock) for name in ("finished", "active", "flows")]
+    for _ in range(4):
+        for source in sources:
+            await source.read(fails)
+    assert len(lines(caplog, logging.WARNING)) == 1
+    assert lines(caplog, logging.INFO) == []
+    for _ in range(3):
+        for source in sources:
+            await source.read(works)
+    recovered = lines(caplog, logging.INFO)
+    assert len(recovered) == 1
+    assert "Every source is read again; the last to recover was flows" in recovered[0]
+    await sources[0].read(fails)
+    assert len(lines(caplog, logging.WARNING)) == 2, "the next outage is told again"
+
+
+async def test_fault_that_comes_and_goes_is_told_once_while_another_lasts(
+    clock: Clock, outages: OutageLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    steady, flapping = Source("steady", 5, outages, clock), Source("flapping", 5, outages, clock)
+
+    async def other() -> Reading:
+        raise ApiError("not found", "404")
+
+    for _ in range(5):
+        await steady.read(fails)
+        await flapping.read(other)
+        await flapping.read(works)
+    assert len(lines(caplog, logging.WARNING)) == 2
+    assert lines(caplog, logging.INFO) == []
+
+
+async def test_how_many_runs_wait_is_no_new_fault(
+    clock: Clock, outages: OutageLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Source("finished", 5, outages, clock)
+    for number in (3, 14, 15):
+
+        async def waits(number: int = number) -> Reading:
+            raise ApiError(f"{number} finished runs wait to be counted: the server failed", "incomplete")
+
+        await source.read(waits)
+    assert len(lines(caplog, logging.WARNING)) == 1
