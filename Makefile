@@ -31,7 +31,7 @@ integration: $(VENV)/.ready
 test: lint
 	bash tests/support/install_prometheus.sh
 	$(BIN)/coverage erase
-	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 
