@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -243,8 +243,11 @@ def open_ledger(url: str, api: str, *, bounds: Bounds, lookback: float, now: flo
     """
     path = sqlite_path(url)
     lock = take_lock(path)
-    try:
-        ledger = Ledger(path, connect(path), lock, bounds)
+    with ExitStack() as undo:
+        undo.callback(lock.release)
+        engine = connect(path)
+        undo.callback(engine.dispose)
+        ledger = Ledger(path, engine, lock, bounds)
         with ledger.transaction() as connection:
             stored = rows.read_meta(connection)
             if not stored:
@@ -256,9 +259,7 @@ def open_ledger(url: str, api: str, *, bounds: Bounds, lookback: float, now: flo
         ledger.created_at = stored["created_at"]
         ledger.cursor = Cursor(**stored["cursor"])
         ledger.load()
-    except BaseException:
-        lock.release()
-        raise
+        undo.pop_all()
     return ledger
 
 

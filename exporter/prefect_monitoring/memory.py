@@ -150,6 +150,8 @@ def forget(connection: sa.Connection, now: float, horizon: float) -> None:
     )
     standing = runs.c.pair_id.is_not(None) & runs.c.state_type.in_(("COMPLETED", *BAD_TYPES)) & ~later_good
     connection.execute(sa.delete(runs).where(runs.c.ended_at < horizon, ~standing))
+    # Deleted while they ran, or dead without a word: nobody will tell of their end.
+    connection.execute(sa.delete(runs).where(runs.c.ended_at.is_(None), runs.c.state_at < horizon))
     connection.execute(sa.delete(counted).where(counted.c.run_id.not_in(sa.select(runs.c.run_id))))
     connection.execute(sa.delete(hourly).where(hourly.c.start < now - HOURLY_KEPT))
     connection.execute(sa.delete(daily).where(daily.c.start < now - DAILY_KEPT))
