@@ -126,3 +126,15 @@ def test_hostile_names_survive_both_formats(name: str) -> None:
     key = (OUTCOMES, (("deployment", name), ("flow", name), ("state", "completed")))
     assert samples(parse_text(exposition.text.plain.decode()))[key] == 7
     assert samples(parse_openmetrics(exposition.openmetrics.plain.decode()))[key] == 7
+
+
+def test_defect_in_one_family_hides_no_other(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_: object) -> object:
+        raise ZeroDivisionError
+
+    first, *others = CATALOGUE
+    monkeypatch.setattr("prefect_monitoring.exposition.CATALOGUE", (replace(first, rows=broken), *others))
+    text = render(make_snapshot()).text.plain.decode()
+    assert f"# TYPE {first.name} " not in text
+    assert all(f"# TYPE {metric.name} " in text for metric in others)
+    assert f"Not exposed: {first.name}" in caplog.text

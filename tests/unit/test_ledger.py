@@ -494,3 +494,21 @@ def test_mark_gone_takes_only_what_is_missing_in_the_window(ledger: Ledger) -> N
     assert ledger.mark_gone(NOW + 10, NOW + 30, {run_id(1), run_id(3)}) == 0
     assert PAIR in ledger.touched
     assert ledger.series[SeriesKey(OUTCOMES, PAIR, "failed")].value == 5
+
+
+def test_run_that_never_ends_is_forgotten(ledger: Ledger) -> None:
+    """Deleted while it ran, or dead without a word."""
+    old, young = (
+        KnownRun(run_id(number), PAIR, run_id(number + 9), "RUNNING", NOW - days * DAY, 1, start_counted=True)
+        for number, days in ((1, 29), (2, 1))
+    )
+    ledger.commit(Changes(runs={run.run_id: run for run in (old, young)}), level(ledger), NOW)
+    ledger.prune(NOW + 2 * DAY, runs_kept=28 * DAY, series_ttl=7 * DAY, live=[PAIR])
+    assert ledger.known([old.run_id, young.run_id]).runs.keys() == {young.run_id}
+
+
+def test_refused_ledger_is_let_go_of(open_it: OpenLedger) -> None:
+    open_it().close()
+    with pytest.raises(LedgerError, match="counts the runs of"):
+        open_it(api="http://another.test/api")
+    open_it()
