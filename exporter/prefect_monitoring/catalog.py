@@ -70,6 +70,11 @@ class Filters:
             for kind in ("flows", "deployments", "tags", "pools")
         }
 
+    def allow_flow(self, name: str) -> bool:
+        """Whether runs of this flow can be wanted at all, whatever their tags and pools."""
+        include, exclude = self._rules["flows"]
+        return not _any_matches(exclude, [name]) and (not include or _any_matches(include, [name]))
+
     def allow(self, pair: Pair, tags: Iterable[str], pool: str) -> bool:
         values = {"flows": [pair.flow], "deployments": [pair.deployment], "tags": list(tags), "pools": [pool]}
         for kind, (include, exclude) in self._rules.items():
@@ -117,12 +122,18 @@ class Catalog:
                 born.update(births(self._admit(pair)))
         return born
 
-    def allowed_deployments(self, names: Names) -> list[tuple[Pair, Deployment]]:
-        return [
-            (pair, deployment)
+    def live_deployments(self, names: Names) -> dict[Pair, Deployment]:
+        """The deployments that exist and are not excluded; of two with one name, one is about to be found gone."""
+        return {
+            pair: deployment
             for pair, deployment in names.live_deployments()
             if self._filters.allow(pair, deployment.tags, deployment.work_pool) and pair in self._admitted
-        ]
+        }
+
+    def live_pairs(self, names: Names) -> set[Pair]:
+        """The pairs that exist and are not excluded: those whose gauges are shown, and whose series do not expire."""
+        flows = {Pair(flow.name, "") for flow in names.live_flows()}
+        return self.live_deployments(names).keys() | {pair for pair in flows if self._filters.allow_flow(pair.flow)}
 
     def keep(self, pairs: Collection[Pair]) -> None:
         """Makes room: only `pairs` still have series."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from prefect_monitoring.ledger import inspect_ledger
 from prefect_monitoring.ledger_file import LedgerError, LedgerInUseError, sqlite_path
 from prefect_monitoring.metrics import refuse_unknown
 from prefect_monitoring.prefect_api import PrefectApi
 from prefect_monitoring.prefect_http import ApiError, NoApiUrlError, Traffic, api_address, open_http
-from prefect_monitoring.serve import ledger_of
 from prefect_monitoring.settings import Settings
 
 NOBODY = str(UUID(int=0))
@@ -46,7 +46,6 @@ async def _check_api(settings: Settings) -> list[Finding]:
     async with open_http(Traffic(), settings.max_requests_per_second) as http:
         api = PrefectApi(http)
         reads: dict[str, Callable[[], Awaitable[object]]] = {
-            "server version": api.version,
             "finished flow runs": lambda: api.finished_page(4e9, None, 0),
             "active flow runs": api.active_runs,
             "flow run counts": lambda: api.ended_by_type(0, 1, ("FAILED",)),
@@ -95,7 +94,7 @@ def _check_ledger(settings: Settings) -> Finding:
                 return Finding(ok=True, text=f"ledger: {path} will be made by the first start")
         if not os.access(path, os.W_OK):
             raise LedgerError(f"{path} cannot be written: give the user that runs prefect-monitoring the right to")
-        ledger_of(settings, api_address()).close()
+        inspect_ledger(settings.ledger_url, api_address(), settings.moved_from)
     except NoApiUrlError:
         return Finding(ok=True, text=f"ledger: {path} exists; whose runs it counts is checked once the API is known")
     except LedgerInUseError:

@@ -23,7 +23,6 @@ RETRIES: Final = "prefect_flow_run_retries_total"
 DURATION: Final = "prefect_flow_run_duration_seconds"
 START_DELAY: Final = "prefect_flow_run_start_delay_seconds"
 
-COUNTERS: Final = (OUTCOMES, FAILURES, RETRIES)
 HISTOGRAMS: Final = (DURATION, START_DELAY)
 ZERO_BORN_STATES: Final = ("completed", "failed", "crashed")
 
@@ -150,9 +149,11 @@ def fold(known: Known, sightings: Sequence[Sighting], cause_of: Callable[[str], 
     changes = Changes()
     for sighting in sightings:
         before = changes.runs.get(sighting.run.id) or known.runs.get(sighting.run.id)
-        if before is None or before.state_at < sighting.run.state.at:
+        if before is not None and before.state_id == sighting.run.state.id:
+            continue
+        if before is None or before.state_at <= sighting.run.state.at:
             _fold_run(known, changes, sighting, before, cause_of)
-        elif before.state_id != sighting.run.state.id:
+        else:
             # An old page, or a state that was dated back: not the run's present, but an outcome all the same.
             _count_outcomes(known, changes, sighting.run, _states(sighting), sighting.pair, cause_of)
     return changes
@@ -185,17 +186,17 @@ def _fold_run(
         changes.born.update(births(pair))
         _count_attempts(known, changes, before, after, states)
         after = _count_start(known, changes, run, states, after)
-    if before is None and _is_not_worth_remembering(run, after, known.horizon):
+    if before is None and _is_not_worth_remembering(after, states, known.horizon):
         return
     _move_in_memory(changes, before, after)
     changes.runs[run.id] = after
 
 
-def _is_not_worth_remembering(run: FlowRun, after: KnownRun, horizon: float) -> bool:
+def _is_not_worth_remembering(after: KnownRun, states: tuple[State, ...], horizon: float) -> bool:
     """Nothing has happened to it yet, or it is one of those that the ledger has forgotten already."""
     if after.ended_at is not None:
         return after.ended_at < horizon
-    return run.attempts == 0
+    return after.attempts == 0 and not any(state.is_terminal for state in states)
 
 
 def _states(sighting: Sighting) -> tuple[State, ...]:

@@ -20,7 +20,7 @@ from prefect_monitoring import ledger_schema as schema
 from prefect_monitoring import memory
 from prefect_monitoring.catalog import Names
 from prefect_monitoring.fold import HISTOGRAMS, Changes, Known, KnownRun, SeriesKey
-from prefect_monitoring.ledger_file import LedgerError, connect, explain, sqlite_path, take_lock
+from prefect_monitoring.ledger_file import LedgerError, connect, explain, inspect, sqlite_path, take_lock
 from prefect_monitoring.records import OVERFLOW, Deployment, Flow, Pair
 from prefect_monitoring.series import Bounds, Series, advance
 
@@ -261,6 +261,17 @@ def open_ledger(url: str, api: str, *, bounds: Bounds, lookback: float, now: flo
         ledger.load()
         undo.pop_all()
     return ledger
+
+
+def inspect_ledger(url: str, api: str, moved_from: str = "") -> None:
+    """Raises the LedgerError that `open_ledger` would raise for an existing ledger, and changes nothing."""
+    path = sqlite_path(url)
+    lock = take_lock(path)
+    try:
+        if stored := inspect(path):
+            _check_owner(path, stored["api"], api, moved_from)
+    finally:
+        lock.release()
 
 
 def _check_owner(path: Path, owner: str, api: str, moved_from: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from prefect_monitoring import ledger_schema as schema
+from prefect_monitoring.ledger_rows import read_meta
 
 SCHEMA_VERSION: Final = 1
 BUSY_TIMEOUT_SECONDS: Final = 5
@@ -47,6 +48,33 @@ def sqlite_path(url: str) -> Path:
 
 def connect(path: Path) -> sa.Engine:
     """An engine on an existing or new ledger of our version. LedgerError says what is wrong and how to mend it."""
+    engine = _new_engine(path)
+    try:
+        with engine.begin() as connection:
+            _migrate(connection, _check(connection, path))
+    except BaseException as error:
+        engine.dispose()
+        if isinstance(error, DatabaseError):
+            raise explain(error, path) from error
+        raise
+    return engine
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """What an existing ledger says of itself; it is left as it was. LedgerError where `connect` would raise one."""
+    engine = _new_engine(path)
+    try:
+        with engine.connect() as connection, connection.begin() as transaction:
+            stored = read_meta(connection) if _check(connection, path) else {}
+            transaction.rollback()
+            return stored
+    except DatabaseError as error:
+        raise explain(error, path) from error
+    finally:
+        engine.dispose()
+
+
+def _new_engine(path: Path) -> sa.Engine:
     engine = sa.create_engine(
         URL.create("sqlite", database=str(path)),
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
@@ -54,15 +82,6 @@ def connect(path: Path) -> sa.Engine:
     )
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "begin", _begin_immediate)
-    try:
-        with engine.begin() as connection:
-            _check_integrity(connection, path)
-            _migrate(connection, path)
-    except BaseException as error:
-        engine.dispose()
-        if isinstance(error, DatabaseError):
-            raise explain(error, path) from error
-        raise
     return engine
 
 
@@ -85,13 +104,11 @@ def _begin_immediate(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _check_integrity(connection: sa.Connection, path: Path) -> None:
+def _check(connection: sa.Connection, path: Path) -> int:
+    """The version of an intact ledger, 0 for an empty file. LedgerError for anything else."""
     verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
     if verdict != "ok":
         raise LedgerError(_damaged(path, " ".join(str(verdict).split())))
-
-
-def _migrate(connection: sa.Connection, path: Path) -> None:
     version: int = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
     if version > SCHEMA_VERSION:
         raise LedgerError(
@@ -100,6 +117,10 @@ def _migrate(connection: sa.Connection, path: Path) -> None:
         )
     if version == 0 and sa.inspect(connection).get_table_names():
         raise LedgerError(f"{path} is a SQLite database, but not a ledger: point ledger_url at a file of its own.")
+    return version
+
+
+def _migrate(connection: sa.Connection, version: int) -> None:
     for step in MIGRATIONS[version:]:
         step(connection)
     connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")

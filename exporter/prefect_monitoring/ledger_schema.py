@@ -57,7 +57,7 @@ runs = sa.Table(
     # No longer in the API under this end: deleted, or running again.
     sa.Column("gone", sa.Boolean, nullable=False),
     sa.Index("runs_by_pair", "pair_id", "state_type", "ended_at"),
-    sa.Index("runs_by_end", "ended_at", "state_type"),
+    sa.Index("runs_by_end", "ended_at", "state_type", "gone"),
 )
 counted = sa.Table(
     "counted",

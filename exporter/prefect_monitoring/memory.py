@@ -64,9 +64,8 @@ def _last_outcomes(connection: sa.Connection, numbers: Collection[int]) -> defau
 
 
 def _of(number: int, types: Collection[str]) -> sa.ColumnElement[bool]:
-    """Ended runs of a pair by type. A failure that was deleted is forgiven; a deleted success still happened."""
-    ended = (runs.c.pair_id == number) & runs.c.state_type.in_(types) & runs.c.ended_at.is_not(None)
-    return ended & ~runs.c.gone if types == BAD_TYPES else ended
+    """Ended runs of a pair by type; deleted ones too: Prefect's retention must not look like a recovery."""
+    return (runs.c.pair_id == number) & runs.c.state_type.in_(types) & runs.c.ended_at.is_not(None)
 
 
 def _newest(connection: sa.Connection, number: int, types: Collection[str]) -> sa.Row[Any] | None:

@@ -13,7 +13,7 @@ from typing import Final
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from prefect_monitoring import __version__
-from prefect_monitoring.fold import HOUR
+from prefect_monitoring.fold import HOUR, SeriesKey
 from prefect_monitoring.ledger_file import LedgerError
 from prefect_monitoring.memory import Standing
 from prefect_monitoring.prefect_http import ApiError, Traffic
@@ -113,9 +113,9 @@ class Poller:
             await self._reader.in_ledger(self._refresh, now)
         except LedgerError as fault:
             log.debug("The snapshot is made of what is in memory: %s", fault)
-        snapshot = await self._reader.in_ledger(self._snapshot, now)
+        snapshot, held = await self._reader.in_ledger(self._snapshot, now)
         await asyncio.to_thread(self._publish, snapshot)
-        self._hold.show(self._ledger.held & snapshot.series.keys(), self._clock())
+        self._hold.show(held, self._clock())
 
     async def _read_version(self) -> None:
         try:
@@ -143,14 +143,16 @@ class Poller:
             log.info("Loading the starting level: %d runs, back to %s", self.finished.records, back_to.isoformat())
 
     async def _prune(self) -> None:
-        live = self._ledger.names.live_pairs()
-        keep, ttl = self._settings.lookback, self._settings.series_ttl
         try:
-            await self._reader.in_ledger(self._ledger.prune, self._clock(), runs_kept=keep, series_ttl=ttl, live=live)
+            await self._reader.in_ledger(self._forget)
         except LedgerError as fault:
             log.warning("Nothing was pruned: %s", fault)
-            return
         self._pruned_at = self._clock()
+
+    def _forget(self) -> None:
+        live = self._reader.catalog.live_pairs(self._ledger.names)
+        keep, ttl = self._settings.lookback, self._settings.series_ttl
+        self._ledger.prune(self._clock(), runs_kept=keep, series_ttl=ttl, live=live)
         self._reader.catalog.keep({key.pair for key in self._ledger.series})
 
     def _refresh(self, now: float) -> None:
@@ -168,24 +170,27 @@ class Poller:
         self._ledger.touched -= touched
         self._standings_hour = hour
 
-    def _snapshot(self, now: float) -> Snapshot:
-        live = self._ledger.names.live_pairs()
-        complete = self._ledger.cursor.level_complete
-        stale = STALE_AFTER_INTERVALS * self._settings.poll_interval
-        old_names = STALE_AFTER_INTERVALS * self._settings.inventory_interval
+    def _snapshot(self, now: float) -> tuple[Snapshot, set[SeriesKey]]:
+        """The snapshot, and which of its series it shows at zero because of their birth hold."""
         catalog = self._reader.catalog
-        return Snapshot(
+        live = catalog.live_pairs(self._ledger.names)
+        complete = self._ledger.cursor.level_complete
+        # A reading may take its whole time, and another one beside it too, before either is published.
+        stale = STALE_AFTER_INTERVALS * self._settings.poll_interval + self._settings.source_timeout
+        old_names = STALE_AFTER_INTERVALS * self._settings.inventory_interval + self._settings.source_timeout
+        snapshot = Snapshot(
             taken_at=now,
             bounds=self._ledger.bounds,
             series=shown(self._ledger.series, level_complete=complete),
             standings={pair: one for pair, one in self._standings.items() if pair in live} if complete else {},
             active=self._active if _is_fresh(self.active, now, stale) else None,
-            deployments=tuple(catalog.allowed_deployments(self._ledger.names))
+            deployments=tuple(catalog.live_deployments(self._ledger.names).items())
             if _is_fresh(self.deployments, now, old_names)
             else None,
             about=self._self_report(),
             health=Health(tuple(self._not_ready())),
         )
+        return snapshot, self._ledger.held & snapshot.series.keys()
 
     def _not_ready(self) -> list[str]:
         faults = []

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-from prefect_monitoring.prefect_http import ApiError, PrefectHttp
+from prefect_monitoring.prefect_http import INCOMPLETE, ApiError, PrefectHttp
 from prefect_monitoring.records import TERMINAL_TYPES, Deployment, Flow, FlowRun, State
 
 MAX_PAGE: Final = 200
 MAX_REREADS: Final = 3
 HISTORY_CONCURRENCY: Final = 4
+HISTORY_SECONDS: Final = 5.0  # what is left is read next time: a batch that never ends would never count anything
 HISTORY_FAULTS: Final = 3  # one broken run is left alone; a dead endpoint is not asked for every run
 _TERMINAL: Final = sorted(TERMINAL_TYPES)
 
@@ -60,6 +62,7 @@ class PrefectApi:
 
     async def histories(self, run_ids: Sequence[str]) -> tuple[dict[str, tuple[State, ...]], ApiError | None]:
         """Every state that each run was in, oldest first, and the fault that kept some runs' states from being read."""
+        begun = time.monotonic()
         gate = asyncio.Semaphore(HISTORY_CONCURRENCY)
         found: dict[str, tuple[State, ...]] = {}
         faults: list[ApiError] = []
@@ -67,6 +70,9 @@ class PrefectApi:
         async def read(run_id: str) -> None:
             async with gate:
                 if len(faults) >= HISTORY_FAULTS:
+                    return
+                if time.monotonic() - begun > HISTORY_SECONDS:
+                    faults.append(ApiError("there are more state histories to read than there is time", INCOMPLETE))
                     return
                 try:
                     states = await self._http.request("/flow_run_states/", params={"flow_run_id": run_id})
@@ -107,15 +113,18 @@ class PrefectApi:
         return rows
 
     async def _all(self, endpoint: str, criteria: Mapping[str, object]) -> list[dict[str, Any]]:
-        """Every row, once. Pages overlap by a row: where that row has moved, one came or went: all is read again."""
+        """Every row, once. Pages overlap by a row: where that row has moved, one came or went and all is read again.
+
+        Where rows never stand still, the last reading goes on to the end all the same.
+        """
         found: dict[str, dict[str, Any]] = {}
-        for _ in range(MAX_REREADS):
+        for rereads_left in reversed(range(MAX_REREADS)):
             offset, last = 0, None
             while True:
                 rows, limit = await self._page(endpoint, criteria, offset)
                 shifted = last is not None and (not rows or rows[0]["id"] != last)
                 found.update((row["id"], row) for row in rows)
-                if len(rows) < limit or shifted:
+                if len(rows) < limit or (shifted and rereads_left):
                     break
                 last = rows[-1]["id"] if limit > 1 else None
                 offset += max(len(rows) - 1, 1)

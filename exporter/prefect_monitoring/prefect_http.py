@@ -243,7 +243,7 @@ def _is_csrf_business(response: httpx.Response, body: bytes) -> bool:
 
 
 def _retry_after_seconds(header: str | None) -> float:
-    """Retry-After as seconds or as an HTTP date; a minute at least is assumed where it says nothing useful."""
+    """Retry-After as seconds or as an HTTP date; a short wait without one, a minute where it cannot be read."""
     if header is None:
         return SHORT_WAIT_SECONDS
     try:

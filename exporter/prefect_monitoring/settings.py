@@ -19,6 +19,8 @@ from prefect_monitoring.series import DEFAULT_BOUNDS
 
 ENV_PREFIX: Final = "PREFECT_MONITORING_"
 CONFIG_ENV: Final = ENV_PREFIX + "CONFIG"
+# What Kubernetes puts into the pods beside a Service of our name; no option is called so.
+_SERVICE_LINK: Final = re.compile(ENV_PREFIX + r"(?:SERVICE_(?:HOST|PORT\w*)|PORT(?:_\d+_\w+)?)")
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -174,7 +176,7 @@ def load_settings(flags: Mapping[str, str], environment: Mapping[str, str], conf
     from_environment = {
         name.removeprefix(ENV_PREFIX).lower(): value
         for name, value in environment.items()
-        if name.startswith(ENV_PREFIX) and name != CONFIG_ENV
+        if name.startswith(ENV_PREFIX) and name != CONFIG_ENV and not _SERVICE_LINK.fullmatch(name)
     }
     from_file = _read_yaml(config) if config is not None else {}
     merged = {**from_file, **from_environment, **flags}

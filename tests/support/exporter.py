@@ -55,7 +55,7 @@ def start_exporter(env: Mapping[str, str], directory: Path, *options: str) -> It
     exporter = run_exporter(env, directory, *options)
     try:
         wait_until(
-            lambda: not exporter.process.running or exporter.get("/-/healthy").is_success,
+            lambda: not exporter.process.running or exporter.get("/metrics").is_success,
             START_SECONDS,
             "a serving exporter",
             ignore=(httpx.HTTPError,),

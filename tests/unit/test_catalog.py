@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from prefect_monitoring.catalog import Catalog, Filters, Names, renames, unknown_ids
@@ -101,7 +103,21 @@ def test_births_are_of_deployments_and_of_flows_without_one() -> None:
     catalog = Catalog(Filters(Settings(exclude_pools="process")), 10, ())
     born = catalog.births(NAMES)
     assert born == {*births(Pair("etl", "daily")), *births(Pair("ml", ""))}
-    assert [pair for pair, _ in catalog.allowed_deployments(NAMES)] == [Pair("etl", "daily")]
+    assert list(catalog.live_deployments(NAMES)) == [Pair("etl", "daily")]
+
+
+def test_what_is_excluded_is_not_live() -> None:
+    """Or its last failures would be shown, and page, for ever."""
+    everything = Catalog(Filters(Settings()), 10, NAMES.live_pairs())
+    assert Pair("etl", "daily") in everything.live_pairs(NAMES)
+    excluding = Catalog(Filters(Settings(exclude_flows="etl")), 10, NAMES.live_pairs())
+    assert excluding.live_pairs(NAMES) == {Pair("ml", "")}
+
+
+def test_deployment_made_anew_stands_once_while_the_old_one_is_not_known_to_be_gone() -> None:
+    twice = NAMES.with_deployments({"d9": replace(NAMES.deployments["d1"], id="d9")})
+    live = Catalog(Filters(Settings()), 10, NAMES.live_pairs()).live_deployments(twice)
+    assert live[Pair("etl", "daily")].id == "d9"
 
 
 def test_renames_of_flows_reach_every_pair_of_theirs() -> None:

@@ -267,3 +267,20 @@ def test_any_order_any_duplicates_any_batches_give_the_same_sums(life: tuple[str
     last_type = run.state.type
     assert tallies["good"] == (last_type == "COMPLETED")
     assert tallies["bad"] == (last_type in {"FAILED", "CRASHED"})
+
+
+def test_state_set_in_the_very_instant_of_the_known_one_is_the_present_one() -> None:
+    failed, by_hand = state(2, "FAILED", 130.0), state(3, "COMPLETED", 130.0)
+    known = Known({"r": fold(NOTHING, [Sighting(run_of(failed, ended_at=130.0), PAIR)], cause_of).runs["r"]},
+                  frozenset({("r", "s2")}), 0.0)  # fmt: skip
+    changes = fold(known, [Sighting(run_of(by_hand, ended_at=130.0), PAIR, (failed, by_hand))], cause_of)
+    assert changes.runs["r"].state_id == "s3"
+    assert changes.counted == {("r", "s3")}
+
+
+def test_crash_before_the_start_is_remembered_while_its_retry_waits() -> None:
+    """What is forgotten is counted again."""
+    crashed, waiting = state(1, "CRASHED", 100.0), state(2, "SCHEDULED", 110.0)
+    changes = fold(NOTHING, [Sighting(run_of(waiting, attempts=0), PAIR, (crashed, waiting))], cause_of)
+    assert changes.counted == {("r", "s1")}
+    assert "r" in changes.runs

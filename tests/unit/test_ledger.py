@@ -22,7 +22,7 @@ from prefect_monitoring.fold import (
     Tally,
     births,
 )
-from prefect_monitoring.ledger import Cursor, Ledger
+from prefect_monitoring.ledger import Cursor, Ledger, inspect_ledger
 from prefect_monitoring.ledger_file import SCHEMA_VERSION, LedgerError, LedgerInUseError, sqlite_path
 from prefect_monitoring.records import Deployment, Flow, Pair
 from prefect_monitoring.series import DEFAULT_BOUNDS
@@ -490,7 +490,7 @@ def test_mark_gone_takes_only_what_is_missing_in_the_window(ledger: Ledger) -> N
     assert ledger.mark_gone(NOW + 10, NOW + 30, {run_id(1), run_id(3)}) == 1
     assert ledger.ended_by_type(NOW + 10, NOW + 30) == {"FAILED": 2}
     assert ledger.ended_by_type(0, NOW + 99) == {"FAILED": 4}
-    assert ledger.standings([PAIR], NOW + 60)[PAIR].consecutive_failures == 4
+    assert ledger.standings([PAIR], NOW + 60)[PAIR].consecutive_failures == 5, "deleted, not undone"
     assert ledger.mark_gone(NOW + 10, NOW + 30, {run_id(1), run_id(3)}) == 0
     assert PAIR in ledger.touched
     assert ledger.series[SeriesKey(OUTCOMES, PAIR, "failed")].value == 5
@@ -512,3 +512,16 @@ def test_refused_ledger_is_let_go_of(open_it: OpenLedger) -> None:
     with pytest.raises(LedgerError, match="counts the runs of"):
         open_it(api="http://another.test/api")
     open_it()
+
+
+def test_looking_at_a_ledger_leaves_it_as_it_is(open_it: OpenLedger, tmp_path: Path) -> None:
+    """Not even other buckets, which would start its histograms anew."""
+    ledger = open_it()
+    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.close()
+    before = (tmp_path / "ledger.db").read_bytes()
+    inspect_ledger(f"sqlite:///{tmp_path}/ledger.db", API)
+    with pytest.raises(LedgerError, match="counts the runs of"):
+        inspect_ledger(f"sqlite:///{tmp_path}/ledger.db", "http://another.test/api")
+    assert (tmp_path / "ledger.db").read_bytes() == before
+    assert open_it().series[COMPLETED].value == 1

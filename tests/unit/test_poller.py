@@ -200,7 +200,7 @@ async def test_outage_keeps_what_is_known_and_drops_the_live_state_when_stale(
     snapshot = await process.poll(15)
     assert not snapshot.about.api_up
     assert snapshot.active is not None, "one missed poll is not stale yet"
-    snapshot = await process.poll(31)
+    snapshot = await process.poll(61)
     assert snapshot.active is None
     assert process.outcome() == 1
     assert snapshot.standings[PAIR].consecutive_failures == 1

@@ -202,3 +202,26 @@ async def test_counts_by_type(site: Loopback, api: PrefectApi) -> None:
     assert await api.ended_by_type(0.0, 10.0, counts) == counts
     for one in site.asked:
         assert one.body["flow_runs"]["end_time"]["before_"] == "1970-01-01T00:00:10+00:00"
+
+
+async def test_histories_that_take_too_long_are_left_for_the_next_reading(
+    site: Loopback, api: PrefectApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefect_monitoring.prefect_api.HISTORY_SECONDS", -1.0)
+    found, fault = await api.histories(["a", "b"])
+    assert found == {}
+    assert fault is not None
+    assert "than there is time" in str(fault)
+
+
+async def test_list_that_never_stands_still_is_read_to_its_end_all_the_same(site: Loopback, api: PrefectApi) -> None:
+    arrivals = 0
+
+    def answer(asked: Asked) -> Answer:
+        nonlocal arrivals
+        arrivals += 1
+        rows = [run_row(number) for number in range(1000 + arrivals, 0, -1)]
+        return Answer(body=rows[asked.body["offset"] : asked.body["offset"] + MAX_PAGE])
+
+    site.answer = answer
+    assert len(await api.active_runs()) >= 1000

@@ -492,8 +492,8 @@ async def test_run_that_was_deleted_is_gone_but_stays_counted(
     fake.delete_run(runs[2])
     assert (await recheck(reader, fake.now)).records == 2
     standing = reader.ledger.standings([PAIR], fake.now)[PAIR]
-    assert standing.consecutive_failures == 0, "a deleted failure is forgiven, a deleted success still happened"
-    assert standing.last_failure is None
+    assert standing.consecutive_failures == 1, "Prefect's retention must not look like a recovery"
+    assert standing.last_failure is not None
     assert outcomes(reader.ledger) == {"failed": 3, "completed": 1}
     assert (await recheck(reader, fake.now)).records == 0
 
@@ -527,10 +527,10 @@ async def test_run_that_was_gone_and_is_back_is_no_lasting_difference(
     fake.now += OVERLAP_SECONDS + 60
     back = fake.runs.pop(run)
     await recheck(reader, fake.now)
-    assert reader.ledger.standings([PAIR], fake.now)[PAIR].consecutive_failures == 0
+    assert reader.ledger.ended_by_type(0, fake.now) == {}
     fake.runs[run] = back
     assert (await recheck(reader, fake.now)).records == 1
-    assert reader.ledger.standings([PAIR], fake.now)[PAIR].consecutive_failures == 1
+    assert reader.ledger.ended_by_type(0, fake.now) == {"FAILED": 1}
     assert (await recheck(reader, fake.now)).records == 0, "it is read again and again"
 
 

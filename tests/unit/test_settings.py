@@ -209,3 +209,11 @@ def test_defaults_are_the_promised_ones() -> None:
     assert settings.duration_buckets == DEFAULT_BOUNDS[DURATION]
     assert settings.birth_hold > 60, "a little over a common scrape interval"
     assert settings.lookback == 30 * 86400
+
+
+def test_service_links_of_kubernetes_are_no_options() -> None:
+    """A Service named prefect-monitoring puts these into every pod of its namespace."""
+    links = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_9877_TCP", "PORT_9877_TCP_ADDR")
+    assert load_settings({}, {f"PREFECT_MONITORING_{name}": "tcp://10.0.0.1:9877" for name in links})
+    with pytest.raises(SettingsError, match="PREFECT_MONITORING_POLL"):
+        load_settings({}, {"PREFECT_MONITORING_POLL": "1s"})
