@@ -26,7 +26,8 @@ How to reach Prefect is up to Prefect's own settings, which the exporter reads a
 
 - **Durations** are numbers with units: `30s`, `15m`, `8d`, `1h30m`.
 - **Patterns** are regular expressions that match a whole name. In a flag or a variable they are separated by commas;
-  a pattern that holds a comma goes into the file, as a list.
+  a pattern that holds a comma goes into the file, as a list. `^$` matches the empty name: a run without a deployment,
+  or outside of pools.
 - **Buckets** are ascending numbers of seconds. Other buckets are another histogram: it starts anew.
 
 ```yaml
@@ -64,7 +65,9 @@ What to know before you build on them:
   vanish at once, its counters after `series_ttl`. Pairs beyond `max_pairs` are counted under `(other)`.
 - When the Prefect API does not answer, counters and what the ledger knows stay; gauges of the live state
   (`prefect_flow_runs`, `prefect_flow_run_oldest_state_timestamp_seconds`, `prefect_deployment_info`) vanish once stale.
-- **Windows** move in whole hours, the running one included; `same_weekday` is in UTC.
+- **Windows** move in whole hours, the running one included: `1d` covers the last 23 to 24 hours. `same_weekday` is in
+  UTC.
+- `process_*` (CPU, memory, file descriptors of the exporter) come from prometheus_client and are always there.
 - A **lost ledger** starts a new level: compare counters only since `prefect_exporter_ledger_created_timestamp_seconds`.
 
 """
@@ -96,7 +99,8 @@ def _series_arithmetic() -> str:
     return (
         "## How many series\n\nEverything is per pair of flow and deployment. A pair that has done nothing yet has"
         f" {sum(per_pair.values()) + 4} counter series, all 0:\n\n{''.join(lines)}"
-        "- outcomes for `completed`, `failed`, `crashed`, and retries: 4\n\nFurther states and causes come as they happen."
+        "- outcomes for `completed`, `failed`, `crashed`, and retries: 4\n\nOnce it has run, 6 `prefect_flow_run_window_runs`,"
+        " up to 5 baselines and a handful of other gauges come on top; further states and causes as they happen."
         " `prefect_exporter_series` says what there is; `metrics_off` and wider buckets make it less.\n"
     )
 

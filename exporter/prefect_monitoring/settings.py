@@ -121,7 +121,9 @@ class Settings(BaseModel):
         "", description="The Prefect API address that the ledger knows, once, when that same server has moved."
     )
     lookback: Duration = Field(
-        30 * 86400.0, ge=3600, description="How much history a first start loads as its starting level."
+        30 * 86400.0,
+        ge=3600,
+        description="How much history a first start loads as its starting level, and how long runs are remembered.",
     )
     birth_hold: Duration = Field(
         70.0,
@@ -135,13 +137,11 @@ class Settings(BaseModel):
     )
     include_flows: Patterns = Field((), description="Only flows whose name matches one of these patterns.")
     exclude_flows: Patterns = Field((), description="No flows whose name matches one of these patterns.")
-    include_deployments: Patterns = Field(
-        (), description='Only runs of matching deployments ("" is a run without one).'
-    )
+    include_deployments: Patterns = Field((), description="Only runs of matching deployments (^$: runs without one).")
     exclude_deployments: Patterns = Field((), description="No runs of matching deployments.")
     include_tags: Patterns = Field((), description="Only runs with a matching tag, the deployment's tags included.")
     exclude_tags: Patterns = Field((), description="No runs with a matching tag.")
-    include_pools: Patterns = Field((), description='Only runs in matching work pools ("" is a run outside pools).')
+    include_pools: Patterns = Field((), description="Only runs in matching work pools (^$: runs outside pools).")
     exclude_pools: Patterns = Field((), description="No runs in matching work pools.")
     max_pairs: int = Field(
         2000, gt=0, description="Label cap: (flow, deployment) pairs beyond it are counted together as (other)."
