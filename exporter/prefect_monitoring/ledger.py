@@ -127,7 +127,8 @@ class Ledger:
             rows.write_series(connection, moved, now)
             if cursor is not None:
                 rows.write_meta(connection, cursor=asdict(cursor))
-        self.fault = ""
+        if cursor is not None or moved or changes.runs:  # to write nothing works on a full disk as well
+            self.fault = ""
         self._remember_pairs(created)
         self._remember_series(moved)
         self._count_folded(changes)

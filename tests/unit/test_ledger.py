@@ -525,3 +525,16 @@ def test_looking_at_a_ledger_leaves_it_as_it_is(open_it: OpenLedger, tmp_path: P
         inspect_ledger(f"sqlite:///{tmp_path}/ledger.db", "http://another.test/api")
     assert (tmp_path / "ledger.db").read_bytes() == before
     assert open_it().series[COMPLETED].value == 1
+
+
+def test_commit_that_writes_nothing_does_not_hide_that_others_fail(ledger: Ledger) -> None:
+    with ledger._engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    big = outcome(60)
+    for number in range(2000):
+        big.increments[SeriesKey(OUTCOMES, PAIR, f"{number} " + "x" * 200)] += 1
+    with pytest.raises(LedgerError, match="No room is left"):
+        ledger.commit(big, level(ledger), NOW)
+    ledger.commit(Changes(), None, NOW)
+    assert "No room is left" in ledger.fault
