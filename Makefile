@@ -31,7 +31,7 @@ integration: $(VENV)/.ready
 test: lint
 	bash tests/support/install_prometheus.sh
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 3 --dist loadfile
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 
