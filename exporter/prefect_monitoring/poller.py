@@ -119,8 +119,9 @@ class Poller:
 
     async def _read_version(self) -> None:
         try:
-            self._prefect_version = await self._reader.api.version()
-        except ApiError as error:
+            async with asyncio.timeout(self._settings.source_timeout):
+                self._prefect_version = await self._reader.api.version()
+        except (ApiError, TimeoutError) as error:
             log.debug("The server's version is not known: %s", error)
 
     async def _read_finished(self) -> Reading:
