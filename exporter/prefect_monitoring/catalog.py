@@ -72,17 +72,15 @@ class Filters:
 
     def allow_flow(self, name: str) -> bool:
         """Whether runs of this flow can be wanted at all, whatever their tags and pools."""
-        include, exclude = self._rules["flows"]
-        return not _any_matches(exclude, [name]) and (not include or _any_matches(include, [name]))
+        return self._permits("flows", [name])
 
     def allow(self, pair: Pair, tags: Iterable[str], pool: str) -> bool:
         values = {"flows": [pair.flow], "deployments": [pair.deployment], "tags": list(tags), "pools": [pool]}
-        for kind, (include, exclude) in self._rules.items():
-            if exclude and _any_matches(exclude, values[kind]):
-                return False
-            if include and not _any_matches(include, values[kind]):
-                return False
-        return True
+        return all(self._permits(kind, values[kind]) for kind in self._rules)
+
+    def _permits(self, kind: str, values: Collection[str]) -> bool:
+        include, exclude = self._rules[kind]
+        return not _any_matches(exclude, values) and (not include or _any_matches(include, values))
 
 
 def _compile(patterns: Iterable[str]) -> tuple[re.Pattern[str], ...]:

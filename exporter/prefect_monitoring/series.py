@@ -7,7 +7,7 @@ increase of a series that was born at 1.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -41,6 +41,14 @@ def empty(metric: str, bounds: Bounds, *, released: bool) -> Series:
     return Series(0.0, buckets, released)
 
 
+def observe(histogram: Series, values: Sequence[float], bounds: Sequence[float]) -> Series:
+    """`histogram`, whose buckets end at `bounds` and +Inf, with `values` (seconds) added."""
+    buckets = list(histogram.buckets)
+    for value in values:
+        buckets[bisect_left(bounds, value)] += 1
+    return replace(histogram, value=histogram.value + sum(values), buckets=tuple(buckets))
+
+
 def advance(
     series: Mapping[SeriesKey, Series], changes: Changes, bounds: Bounds, *, released: bool
 ) -> dict[SeriesKey, Series]:
@@ -55,11 +63,7 @@ def advance(
     for key, count in changes.increments.items():
         moved[key] = replace(now(key), value=now(key).value + count)
     for key, values in changes.observations.items():
-        before = now(key)
-        buckets = list(before.buckets)
-        for value in values:
-            buckets[bisect_left(bounds[key.metric], value)] += 1
-        moved[key] = replace(before, value=before.value + sum(values), buckets=tuple(buckets))
+        moved[key] = observe(now(key), values, bounds[key.metric])
     return moved
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from bisect import bisect_left
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from prefect_monitoring.ledger_file import LedgerError
 from prefect_monitoring.prefect_http import INCOMPLETE, ApiError
-from prefect_monitoring.series import Series
+from prefect_monitoring.series import Series, observe
 
 log = logging.getLogger(__name__)
 
@@ -109,17 +108,12 @@ class Source:
             if result.complete:
                 self.complete_to = started
             self.outages.worked(self.name)
-        self._observe(time.monotonic() - begun)
+        self.readings = observe(self.readings, [time.monotonic() - begun], READING_BOUNDS)
         return bool(self.up)
 
     def _failed(self, reason: str, *, answered: bool = False, defect: Exception | None = None) -> None:
         self.up, self.answered, self.error = False, answered, reason
         self.outages.failed(self.name, reason, defect)
-
-    def _observe(self, seconds: float) -> None:
-        buckets = list(self.readings.buckets)
-        buckets[bisect_left(READING_BOUNDS, seconds)] += 1
-        self.readings = Series(self.readings.value + seconds, tuple(buckets), released=True)
 
     def status(self) -> SourceStatus:
         return SourceStatus(
