@@ -26,7 +26,7 @@ class Exporter:
 
     @property
     def text(self) -> str:
-        return self.get("/metrics").text
+        return self.get("/metrics").raise_for_status().text
 
     @property
     def samples(self) -> Samples:
@@ -36,7 +36,8 @@ class Exporter:
         wait_until(lambda: self.get("/-/ready").is_success, seconds, "a ready exporter", ignore=(httpx.HTTPError,))
 
     def wait_serving(self, seconds: float = START_SECONDS) -> None:
-        wait_until(lambda: self.get("/-/healthy").is_success, seconds, "an exporter", ignore=(httpx.HTTPError,))
+        """Until it has numbers to show; it is healthy before that."""
+        wait_until(lambda: self.get("/metrics").is_success, seconds, "a serving exporter", ignore=(httpx.HTTPError,))
 
 
 def run_exporter(
