@@ -7,11 +7,23 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from prefect_monitoring import __version__
-from prefect_monitoring.settings import CONFIG_ENV, Settings, SettingsError, env_name, flag_name, load_settings
+from prefect_monitoring.settings import (
+    CONFIG_ENV,
+    Settings,
+    SettingsError,
+    env_name,
+    flag_name,
+    has_flag,
+    load_settings,
+)
+
+if TYPE_CHECKING:
+    from prefect_monitoring.check import Finding
 
 FAULT: Final = 2
 
@@ -29,9 +41,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    serve = commands.add_parser("serve", help="poll the Prefect API and serve /metrics")
+    # Abbreviated, the flag of a secret's file would be taken for one of the secret itself.
+    serve = commands.add_parser("serve", help="poll the Prefect API and serve /metrics", allow_abbrev=False)
     serve.set_defaults(run=_serve)
-    check = commands.add_parser("check", help="check settings, API and ledger; print every fault at once")
+    check = commands.add_parser(
+        "check", help="check settings, API and ledger; print every fault at once", allow_abbrev=False
+    )
     check.set_defaults(run=_check)
     for command in (serve, check):
         _add_options(command)
@@ -50,9 +65,18 @@ def _add_options(command: argparse.ArgumentParser) -> None:
         "--config", type=Path, metavar="FILE", help=f"YAML file of options (environment: {CONFIG_ENV})"
     )
     for name, field in Settings.model_fields.items():
-        text = (field.description or "").replace("%", "%%")
-        command.add_argument(
-            flag_name(name), dest=name, metavar="VALUE", help=f"{text} (environment: {env_name(name)})"
+        text = f"{field.description} (environment: {env_name(name)})".replace("%", "%%")
+        if has_flag(name):
+            command.add_argument(flag_name(name), dest=name, metavar="VALUE", help=text)
+        else:
+            command.add_argument(flag_name(name), dest=name, nargs="?", action=_RefuseSecret, help=argparse.SUPPRESS)
+
+
+class _RefuseSecret(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
+        parser.error(
+            f"{flag_name(self.dest)}: every user of the machine can read a command line: give the secret as a file"
+            f" ({flag_name(self.dest)}-file) or as {env_name(self.dest)}"
         )
 
 
@@ -71,28 +95,43 @@ def _serve(options: argparse.Namespace) -> int:
     # Prefect takes a second to import: --help and a wrong option need not wait for it.
     from prefect_monitoring.ledger_file import LedgerError
     from prefect_monitoring.logs import set_up_logging
+    from prefect_monitoring.prefect_credentials import credentials_from_files
     from prefect_monitoring.prefect_http import NoApiUrlError
     from prefect_monitoring.serve import ListenError, serve
+    from prefect_monitoring.tls import TlsError
 
     set_up_logging(settings)
     try:
-        asyncio.run(serve(settings))
-    except (SettingsError, NoApiUrlError, LedgerError, ListenError) as fault:
+        with credentials_from_files(os.environ):
+            asyncio.run(serve(settings))
+    except (SettingsError, TlsError, NoApiUrlError, LedgerError, ListenError) as fault:
         return _refuse(str(fault))
     return 0
 
 
 def _check(options: argparse.Namespace) -> int:
-    from prefect_monitoring.check import Finding, check, check_without_settings
+    from prefect_monitoring.check import check, check_without_settings
+    from prefect_monitoring.prefect_credentials import credentials_from_files
 
-    try:
-        findings = asyncio.run(check(_load(options)))
-    except SettingsError as fault:
-        wrong = [Finding(ok=False, text=f"settings: {line}") for line in str(fault).splitlines()]
-        findings = wrong + asyncio.run(check_without_settings())
+    findings: list[Finding] = []
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(credentials_from_files(os.environ))
+        except SettingsError as fault:
+            findings += _faults("Prefect API", fault)
+        try:
+            findings += asyncio.run(check(_load(options)))
+        except SettingsError as fault:
+            findings += _faults("settings", fault) + asyncio.run(check_without_settings())
     for finding in findings:
         sys.stdout.write(f"{'ok   ' if finding.ok else 'FAULT'}  {finding.text}\n")
     return 0 if all(finding.ok for finding in findings) else FAULT
+
+
+def _faults(about: str, fault: SettingsError) -> list[Finding]:
+    from prefect_monitoring.check import Finding
+
+    return [Finding(ok=False, text=f"{about}: {line}") for line in str(fault).splitlines()]
 
 
 def _demo(options: argparse.Namespace) -> int:

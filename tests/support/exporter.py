@@ -1,13 +1,15 @@
 """The exporter as users run it: a process of its own."""
 
+import ssl
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
+from support.certificates import Pair
 from support.exposition import Samples, parse
 from support.ports import free_port
 from support.processes import Process, start, wait_until
@@ -20,9 +22,13 @@ FAST = ("--poll-interval", "1s", "--inventory-interval", "2s", "--ledger-wait", 
 class Exporter:
     url: str
     process: Process
+    credentials: Mapping[str, str] = field(default_factory=dict)  # headers that every request carries
+    trusted: ssl.SSLContext | None = None
 
     def get(self, path: str, **headers: str) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", headers=headers, timeout=10, trust_env=False)
+        verify = self.trusted or True
+        sent = {**self.credentials, **headers}
+        return httpx.get(f"{self.url}{path}", headers=sent, timeout=10, trust_env=False, verify=verify)
 
     @property
     def text(self) -> str:
@@ -41,19 +47,34 @@ class Exporter:
 
 
 def run_exporter(
-    env: Mapping[str, str], directory: Path, *options: str, script: Sequence[str] = ("-m", "prefect_monitoring")
+    env: Mapping[str, str],
+    directory: Path,
+    *options: str,
+    script: Sequence[str] = ("-m", "prefect_monitoring"),
+    pair: Pair | None = None,
+    credentials: Mapping[str, str] | None = None,
 ) -> Exporter:
     """Starts `serve` with a ledger in `directory`; it may end at once, which the caller sees in `process`."""
     port = free_port()
     command = [sys.executable, *script, "serve", "--listen", f"127.0.0.1:{port}", *FAST]
     command += ["--ledger-url", f"sqlite:///{directory / 'ledger.db'}", *options]
-    return Exporter(f"http://127.0.0.1:{port}", start(command, directory / "exporter.log", env=env, cwd=directory))
+    if pair is not None:
+        command += ["--tls-cert", str(pair.cert), "--tls-key", str(pair.key)]
+    process = start(command, directory / "exporter.log", env=env, cwd=directory)
+    trusted = ssl.create_default_context(cafile=pair.cert) if pair is not None else None
+    return Exporter(f"{'https' if pair else 'http'}://127.0.0.1:{port}", process, credentials or {}, trusted)
 
 
 @contextmanager
-def start_exporter(env: Mapping[str, str], directory: Path, *options: str) -> Iterator[Exporter]:
+def start_exporter(
+    env: Mapping[str, str],
+    directory: Path,
+    *options: str,
+    pair: Pair | None = None,
+    credentials: Mapping[str, str] | None = None,
+) -> Iterator[Exporter]:
     """A serving exporter until the block ends; not necessarily ready."""
-    exporter = run_exporter(env, directory, *options)
+    exporter = run_exporter(env, directory, *options, pair=pair, credentials=credentials)
     try:
         wait_until(
             lambda: not exporter.process.running or exporter.get("/metrics").is_success,

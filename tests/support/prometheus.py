@@ -3,9 +3,10 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -72,11 +73,15 @@ def start_prometheus(
     *,
     scrape_interval: str = "1s",
     rule_files: Sequence[Path] = (),
+    scrape_options: Sequence[Mapping[str, Any]] = (),
 ) -> Iterator[Prometheus]:
-    """Scrape these URLs (http://127.0.0.1:9101/metrics) until the block ends; job and instance are the target's."""
+    """Scrape these URLs (http://127.0.0.1:9101/metrics) until the block ends; job and instance are the target's.
+
+    `scrape_options` has what each target's job needs besides, such as {"tls_config": …}.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "prometheus.yml"
-    config.write_text(json.dumps(_config(targets, scrape_interval, rule_files)))  # JSON is YAML
+    config.write_text(json.dumps(_config(targets, scrape_interval, rule_files, scrape_options)))  # JSON is YAML
     port = free_port()
     command = [
         binary("prometheus"),
@@ -105,13 +110,18 @@ def promtool_check_metrics(text: str) -> tuple[bool, str]:
 def binary(name: str) -> str:
     found = shutil.which(name)
     if not found:
-        raise RuntimeError(f"{name} is not on PATH: run `bash tests/support/install_prometheus.sh`")
+        raise RuntimeError(f"{name} is not on PATH: run `bash tests/support/install_servers.sh`")
     return found
 
 
-def _config(targets: Sequence[str], scrape_interval: str, rule_files: Sequence[Path]) -> dict[str, Any]:
+def _config(
+    targets: Sequence[str],
+    scrape_interval: str,
+    rule_files: Sequence[Path],
+    scrape_options: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
     jobs = []
-    for number, target in enumerate(targets):
+    for number, (target, options) in enumerate(zip_longest(targets, scrape_options, fillvalue={})):
         url = urlsplit(target)
         jobs.append(
             {
@@ -119,6 +129,7 @@ def _config(targets: Sequence[str], scrape_interval: str, rule_files: Sequence[P
                 "scheme": url.scheme,
                 "metrics_path": url.path or "/metrics",
                 "static_configs": [{"targets": [url.netloc]}],
+                **options,
             }
         )
     return {

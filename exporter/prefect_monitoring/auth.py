@@ -1,0 +1,76 @@
+"""Who may read the endpoints: those with the user name and password, those with the token, or everybody."""
+
+from __future__ import annotations
+
+import hmac
+from base64 import b64encode
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Final
+
+from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser, SimpleUser
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse, Response
+
+from prefect_monitoring.settings import Settings
+
+# Probes of an orchestrator carry no credentials, and these pages tell nothing of the runs.
+OPEN_PATHS: Final = frozenset({"/-/healthy", "/-/ready"})
+CHALLENGES: Final[Mapping[str, str]] = {
+    "basic": 'Basic realm="prefect-monitoring", charset="UTF-8"',
+    "bearer": 'Bearer realm="prefect-monitoring"',
+}
+IN_CLEAR: Final = (
+    "The credentials for the endpoints travel in clear: set tls_cert, or listen on a loopback address behind a proxy"
+    " that speaks TLS"
+)
+
+
+def guards(settings: Settings) -> list[Middleware]:
+    """What stands before the endpoints: nothing, unless credentials are configured."""
+    accepted = accepted_credentials(settings)
+
+    def refuse(_: HTTPConnection, __: AuthenticationError) -> Response:
+        response = PlainTextResponse("credentials are needed\n", status_code=401)
+        for scheme in accepted:
+            response.headers.append("WWW-Authenticate", CHALLENGES[scheme])
+        return response
+
+    return [Middleware(AuthenticationMiddleware, backend=_Guard(accepted), on_error=refuse)] if accepted else []
+
+
+def accepted_credentials(settings: Settings) -> dict[str, bytes]:
+    """What may follow each scheme in the header Authorization."""
+    password, token = settings.auth_password.get_secret_value(), settings.auth_token.get_secret_value()
+    credentials = {"basic": b64encode(f"{settings.auth_username}:{password}".encode()), "bearer": token.encode()}
+    configured = {"basic": password, "bearer": token}
+    return {scheme: expected for scheme, expected in credentials.items() if configured[scheme]}
+
+
+def travel_in_clear(settings: Settings) -> bool:
+    return bool(accepted_credentials(settings)) and not settings.tls_cert and not _is_loopback(settings.listen)
+
+
+class _Guard(AuthenticationBackend):
+    def __init__(self, accepted: Mapping[str, bytes]) -> None:
+        self._accepted = accepted
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
+        if conn.scope["path"] in OPEN_PATHS:
+            return None
+        scheme, _, given = conn.headers.get("authorization", "").partition(" ")
+        expected = self._accepted.get(scheme.lower())
+        # Compared as they are sent: nothing is decoded, so there is nothing malformed.
+        if expected is None or not hmac.compare_digest(given.strip().encode(), expected):
+            raise AuthenticationError
+        return AuthCredentials(), SimpleUser(scheme)
+
+
+def _is_loopback(listen: str) -> bool:
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,38 @@
+"""Prefect's own credentials from files: containers get them so, and Prefect takes them only as values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, temporary_settings
+
+from prefect_monitoring.secret_files import SecretFileError, read_secret
+from prefect_monitoring.settings import SettingsError
+
+_SETTINGS: Final = {"PREFECT_API_KEY": PREFECT_API_KEY, "PREFECT_API_AUTH_STRING": PREFECT_API_AUTH_STRING}
+
+
+@contextmanager
+def credentials_from_files(environment: Mapping[str, str]) -> Iterator[None]:
+    """Prefect's settings with what `PREFECT_API_KEY_FILE` and `PREFECT_API_AUTH_STRING_FILE` hold.
+
+    Raises SettingsError, which names every one that is wrong.
+    """
+    found, faults = {}, []
+    for name, setting in _SETTINGS.items():
+        file = f"{name}_FILE"
+        if file not in environment:
+            continue
+        if environment.get(name):
+            faults.append(f"{name} and {file}: both are set, and only one can count: unset one of them")
+            continue
+        try:
+            found[setting] = read_secret(environment[file])
+        except SecretFileError as fault:
+            faults.append(f"{file}: {fault}")
+    if faults:
+        raise SettingsError("\n".join(faults))
+    with temporary_settings(found):
+        yield

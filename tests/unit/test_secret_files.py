@@ -1,0 +1,92 @@
+"""Secrets from files: ours and Prefect's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, temporary_settings
+
+from prefect_monitoring.prefect_credentials import credentials_from_files
+from prefect_monitoring.secret_files import SecretFileError, read_secret
+from prefect_monitoring.settings import SettingsError
+
+SECRET = "Sesam-0451"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_text(f"{SECRET}\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "secret"),
+    [
+        (b"abc", "abc"),
+        (b"abc\n", "abc"),
+        (b"abc\r\n", "abc"),
+        (b" a b \n", " a b "),
+        (b"a\nb\n", "a\nb"),
+        ("pässwörd€\n".encode(), "pässwörd€"),
+    ],
+)
+def test_content_is_the_secret(tmp_path: Path, content: bytes, secret: str) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(content)
+    assert read_secret(str(path)) == secret
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "is empty: write the secret into it"),
+        (b"\n\r\n", "is empty: write the secret into it"),
+        (b"Sesam-0451\xff", "is not UTF-8 text"),
+    ],
+)
+def test_content_that_is_no_secret(tmp_path: Path, content: bytes, complaint: str) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(content)
+    with pytest.raises(SecretFileError, match=complaint) as caught:
+        read_secret(str(path))
+    assert str(path) in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path / "missing", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(SecretFileError, match=reason) as caught:
+            read_secret(str(path))
+        assert f"{path} cannot be read" in str(caught.value)
+        assert "give the path" in str(caught.value)
+    with pytest.raises(SecretFileError, match="no file is named"):
+        read_secret("")
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"), [("PREFECT_API_KEY", PREFECT_API_KEY), ("PREFECT_API_AUTH_STRING", PREFECT_API_AUTH_STRING)]
+)
+def test_credentials_of_prefect(file: Path, name: str, setting: object) -> None:
+    with temporary_settings({setting: "of a profile"}):
+        with credentials_from_files({f"{name}_FILE": str(file)}):
+            assert setting.value() == SECRET
+        assert setting.value() == "of a profile"
+        with credentials_from_files({name: "set"}):
+            assert setting.value() == "of a profile", "nothing is done without a file"
+
+
+def test_every_wrong_credential_of_prefect_is_told(file: Path, tmp_path: Path) -> None:
+    environment = {
+        "PREFECT_API_KEY": SECRET,
+        "PREFECT_API_KEY_FILE": str(file),
+        "PREFECT_API_AUTH_STRING_FILE": str(tmp_path / "missing"),
+    }
+    with pytest.raises(SettingsError) as caught, credentials_from_files(environment):
+        pass
+    both, missing = str(caught.value).splitlines()
+    assert both.startswith("PREFECT_API_KEY and PREFECT_API_KEY_FILE: both are set")
+    assert missing.startswith("PREFECT_API_AUTH_STRING_FILE: ")
+    assert "missing cannot be read" in missing
+    assert SECRET not in str(caught.value)
