@@ -1,52 +1,88 @@
 """Closed hours compared with the API's own counts. What differs is read again: a state set by hand moves no end_time.
 
-More in the API than in the ledger was missed, and is counted now. Less was deleted or runs again: noted, never
-counted back.
+More in the API than in the ledger was missed, and is counted now; what cannot be counted even so is told. Less was
+deleted or runs again: noted, never counted back.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
-from typing import Final
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
-from prefect_monitoring.fold import HOUR
-from prefect_monitoring.prefect_api import MAX_PAGE
-from prefect_monitoring.reader import OVERLAP_SECONDS, Reader
-from prefect_monitoring.records import TERMINAL_TYPES
-from prefect_monitoring.sources import Reading
+from prefect_monitoring.changes import HOUR
+from prefect_monitoring.pager import MAX_PAGE
+from prefect_monitoring.reader import Reader
+from prefect_monitoring.walk import OVERLAP_SECONDS, Walk
 
 log = logging.getLogger(__name__)
 
 SMALLEST_SPAN: Final = HOUR
+RECENT_SECONDS: Final = 26 * HOUR
+
+CountByKind = Callable[[float, float, Collection[str]], Awaitable[dict[str, int]]]
 
 
-async def recheck(reader: Reader, read_until: float) -> Reading:
-    """Compares the ends since the horizon up to `read_until` with the ledger; its records are the runs read again.
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an audit came to: runs read again, and runs that the API has but the ledger could not count."""
 
-    Costs one count a state type when nothing differs; a difference is narrowed down by halving. Raises ApiError.
-    """
-    horizon = reader.ledger.cursor.horizon
-    return Reading(await _narrow(reader, horizon, read_until - OVERLAP_SECONDS, TERMINAL_TYPES))
+    read_again: int = 0
+    missing: int = 0
 
-
-async def _narrow(reader: Reader, low: float, high: float, types: Collection[str]) -> int:
-    if high <= low:
-        return 0
-    theirs = await reader.api.ended_by_type(low, high, types)
-    ours = await reader.in_ledger(reader.ledger.ended_by_type, low, high)
-    differing = {kind for kind in types if theirs[kind] != ours.get(kind, 0)}
-    if not differing:
-        return 0
-    to_read = max(sum(theirs.values()), sum(ours.values()))
-    if high - low > SMALLEST_SPAN and to_read > MAX_PAGE:
-        middle = (low + high) / 2
-        return await _narrow(reader, low, middle, differing) + await _narrow(reader, middle, high, differing)
-    return await _read_again(reader, low, high)
+    def __add__(self, other: Verdict) -> Verdict:
+        return Verdict(self.read_again + other.read_again, self.missing + other.missing)
 
 
-async def _read_again(reader: Reader, low: float, high: float) -> int:
-    present = await reader.read_window(low, high)
-    gone = await reader.in_ledger(reader.ledger.mark_gone, low, high, present)
-    log.info("Read %d finished runs again: their counts differed from the API's; %d are gone there", len(present), gone)
-    return len(present)
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Compares one source of finished runs: what the API counts, and how its runs are read again."""
+
+    reader: Reader
+    source: str
+    kinds: frozenset[str]
+    count: CountByKind
+    walk: Walk[Any]
+
+    async def closed_hours(self, low: float, high: float) -> Verdict:
+        """Compares the ends within [low, high], of which the last minutes are left out. Raises ApiError.
+
+        Costs one count a kind when nothing differs; a difference is narrowed down by halving.
+        """
+        low = max(low, self.reader.ledger.cursors[self.source].horizon)
+        return await self._narrow(low, high - OVERLAP_SECONDS, self.kinds)
+
+    async def _narrow(self, low: float, high: float, kinds: Collection[str]) -> Verdict:
+        if high <= low:
+            return Verdict()
+        theirs = await self.count(low, high, kinds)
+        ours = await self._ours(low, high)
+        differing = {kind for kind in kinds if theirs[kind] != ours.get(kind, 0)}
+        if not differing:
+            return Verdict()
+        to_read = max(sum(theirs.values()), sum(ours.values()))
+        if high - low > SMALLEST_SPAN and to_read > MAX_PAGE:
+            middle = (low + high) / 2
+            return await self._narrow(low, middle, differing) + await self._narrow(middle, high, differing)
+        return await self._read_again(low, high)
+
+    async def _read_again(self, low: float, high: float) -> Verdict:
+        present = await self.walk.again(low, high)
+        ids = {run.id for run in present}
+        gone = await self.reader.in_ledger(self.reader.ledger.mark_gone, self.source, low, high, ids)
+        theirs = Counter(run.kind for run in present)
+        ours = await self._ours(low, high)
+        missing = sum(max(count - ours.get(kind, 0), 0) for kind, count in theirs.items())
+        log.info(
+            "Read %d finished %s again: their counts differed from the API's; %d are gone there, %d are missing here",
+            len(present),
+            self.source.replace("_", " "),
+            gone,
+            missing,
+        )
+        return Verdict(len(present), missing)
+
+    async def _ours(self, low: float, high: float) -> Mapping[str, int]:
+        return await self.reader.in_ledger(self.reader.ledger.ended_by_kind, self.source, low, high)

@@ -6,15 +6,13 @@ counted per run (result, duration in the long memory) is the difference to what 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Final
 
+from prefect_monitoring.changes import HOUR, Changes, KnownRun, SeriesKey
 from prefect_monitoring.records import BAD_TYPES, FlowRun, Pair, State
 
-HOUR: Final = 3600
 CLOCK_GRAIN: Final = 0.001
 
 OUTCOMES: Final = "prefect_flow_run_outcomes_total"
@@ -25,49 +23,6 @@ START_DELAY: Final = "prefect_flow_run_start_delay_seconds"
 
 HISTOGRAMS: Final = (DURATION, START_DELAY)
 ZERO_BORN_STATES: Final = ("completed", "failed", "crashed")
-
-
-class Result(StrEnum):
-    """How a run counts in ratios: by its last state. A cancelled run is a person's decision, neither good nor bad."""
-
-    GOOD = "good"
-    BAD = "bad"
-    NEITHER = "neither"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class SeriesKey:
-    """A series that the ledger keeps: metric, pair, and the value of its one further label ("" for none)."""
-
-    metric: str
-    pair: Pair
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class KnownRun:
-    """What the ledger remembers of a run. `pair` is None for a run that the filters exclude."""
-
-    run_id: str
-    pair: Pair | None
-    state_id: str
-    state_type: str
-    state_at: float
-    attempts: int
-    start_counted: bool
-    ended_at: float | None = None
-    duration: float | None = None
-    name: str = ""
-    cause: str = ""
-
-    @property
-    def result(self) -> Result | None:
-        """None while the run is not over, a pending retry included."""
-        if self.ended_at is None:
-            return None
-        if self.state_type == "COMPLETED":
-            return Result.GOOD
-        return Result.BAD if self.state_type in BAD_TYPES else Result.NEITHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,36 +41,6 @@ class Known:
     runs: Mapping[str, KnownRun]
     counted: frozenset[tuple[str, str]]
     horizon: float
-
-
-@dataclass(slots=True)
-class Tally:
-    """Additions to one hour of one pair in the long memory; negative where a run's last state changed."""
-
-    good: int = 0
-    bad: int = 0
-    timed: int = 0
-    seconds: float = 0.0
-
-    def add(self, run: KnownRun, sign: int) -> None:
-        self.good += sign * (run.result is Result.GOOD)
-        self.bad += sign * (run.result is Result.BAD)
-        if run.result is Result.GOOD and run.duration is not None:
-            self.timed += sign
-            self.seconds += sign * run.duration
-
-
-@dataclass(slots=True)
-class Changes:
-    """Everything that one batch changes; the ledger applies it in one transaction."""
-
-    runs: dict[str, KnownRun] = field(default_factory=dict)
-    counted: set[tuple[str, str]] = field(default_factory=set)
-    increments: Counter[SeriesKey] = field(default_factory=Counter)
-    observations: defaultdict[SeriesKey, list[float]] = field(default_factory=lambda: defaultdict(list))
-    tallies: defaultdict[tuple[Pair, int], Tally] = field(default_factory=lambda: defaultdict(Tally))
-    last_outcomes: dict[tuple[Pair, str], float] = field(default_factory=dict)
-    born: set[SeriesKey] = field(default_factory=set)
 
 
 def needs_history(run: FlowRun, known: KnownRun | None) -> bool:
@@ -148,6 +73,7 @@ def fold(known: Known, sightings: Sequence[Sighting], cause_of: Callable[[str], 
     """What `sightings` add to what is `known`. `cause_of` turns a state message into a cause."""
     changes = Changes()
     for sighting in sightings:
+        _note_due(changes, sighting.run)
         before = changes.runs.get(sighting.run.id) or known.runs.get(sighting.run.id)
         if before is not None and before.state_id == sighting.run.state.id:
             continue
@@ -159,37 +85,53 @@ def fold(known: Known, sightings: Sequence[Sighting], cause_of: Callable[[str], 
     return changes
 
 
+def _note_due(changes: Changes, run: FlowRun) -> None:
+    """Notes that the run's schedule expected it; a retry's expected start is its own, not the schedule's."""
+    first = run.attempts <= 1 and not run.rescheduled and run.state.name not in {"AwaitingRetry", "Retrying"}
+    if first and run.auto_scheduled and run.deployment_id and run.expected_at is not None:
+        has_passed = run.expected_at <= run.state.at  # else it was called off before, or begun some seconds early
+        if has_passed:
+            changes.due[run.deployment_id] = max(run.expected_at, changes.due.get(run.deployment_id, 0.0))
+
+
 def _fold_run(
     known: Known, changes: Changes, sighting: Sighting, before: KnownRun | None, cause_of: Callable[[str], str]
 ) -> None:
     run, pair, states = sighting.run, sighting.pair, _states(sighting)
-    after = KnownRun(
+    after = _remembered(sighting, states, before, cause_of)
+    _count_outcomes(known, changes, run, states, pair, cause_of)
+    if pair is not None:
+        if SeriesKey(RETRIES, pair) not in changes.born:
+            changes.born.update(births(pair))
+        _count_attempts(known, changes, before, after, states)
+        if after.start_counted and not (before is not None and before.start_counted):
+            _count_start(known, changes, run, states, pair)
+    if before is None and _is_not_worth_remembering(after, states, known.horizon):
+        return
+    _move_in_memory(changes, before, after)
+    changes.runs[run.id] = after
+
+
+def _remembered(
+    sighting: Sighting, states: tuple[State, ...], before: KnownRun | None, cause_of: Callable[[str], str]
+) -> KnownRun:
+    run, pair, is_over = sighting.run, sighting.pair, sighting.run.state.is_terminal
+    failed = run.state.type in BAD_TYPES
+    started = pair is not None and _first_start(run, states) is not None
+    end = run.ended_at if run.ended_at is not None else run.state.at
+    return KnownRun(
         run_id=run.id,
         pair=pair,
         state_id=run.state.id,
         state_type=run.state.type,
         state_at=run.state.at,
         attempts=max(run.attempts, before.attempts if before else 0),
-        start_counted=before is not None and before.start_counted,
+        start_counted=started or (before is not None and before.start_counted),
+        ended_at=end if is_over else None,
+        duration=_duration(run, states, len(states) - 1) if is_over else None,
+        name=run.name if failed else "",
+        cause=cause_of(run.state.message) if failed else "",
     )
-    if run.state.is_terminal:
-        failed = run.state.type in BAD_TYPES
-        after = replace(
-            after,
-            ended_at=run.ended_at if run.ended_at is not None else run.state.at,
-            duration=_duration(run, states, len(states) - 1),
-            name=run.name if failed else "",
-            cause=cause_of(run.state.message) if failed else "",
-        )
-    _count_outcomes(known, changes, run, states, pair, cause_of)
-    if pair is not None:
-        changes.born.update(births(pair))
-        _count_attempts(known, changes, before, after, states)
-        after = _count_start(known, changes, run, states, after)
-    if before is None and _is_not_worth_remembering(after, states, known.horizon):
-        return
-    _move_in_memory(changes, before, after)
-    changes.runs[run.id] = after
 
 
 def _is_not_worth_remembering(after: KnownRun, states: tuple[State, ...], horizon: float) -> bool:
@@ -241,14 +183,11 @@ def _count_attempts(
         changes.increments[SeriesKey(RETRIES, after.pair)] += retries
 
 
-def _count_start(known: Known, changes: Changes, run: FlowRun, states: tuple[State, ...], after: KnownRun) -> KnownRun:
+def _count_start(known: Known, changes: Changes, run: FlowRun, states: tuple[State, ...], pair: Pair) -> None:
     """Counts the wait for the first start, once a run: a retry's wait is no lateness."""
     started_at = _first_start(run, states)
-    if after.start_counted or after.pair is None or started_at is None:
-        return after
-    if started_at >= known.horizon and run.expected_at is not None:
-        changes.observations[SeriesKey(START_DELAY, after.pair)].append(max(started_at - run.expected_at, 0.0))
-    return replace(after, start_counted=True)
+    if started_at is not None and started_at >= known.horizon and run.expected_at is not None:
+        changes.observations[SeriesKey(START_DELAY, pair)].append(max(started_at - run.expected_at, 0.0))
 
 
 def _first_start(run: FlowRun, states: tuple[State, ...]) -> float | None:

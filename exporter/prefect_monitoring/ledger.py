@@ -7,39 +7,38 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, Final
 
 import sqlalchemy as sa
 from filelock import FileLock
 from sqlalchemy.exc import DatabaseError
 
+from prefect_monitoring import ledger_details as details
 from prefect_monitoring import ledger_rows as rows
 from prefect_monitoring import ledger_schema as schema
 from prefect_monitoring import memory
 from prefect_monitoring.catalog import Names
-from prefect_monitoring.fold import HISTOGRAMS, Changes, Known, KnownRun, SeriesKey
-from prefect_monitoring.ledger_file import LedgerError, connect, explain, inspect, sqlite_path, take_lock
-from prefect_monitoring.records import OVERFLOW, Deployment, Flow, Pair
+from prefect_monitoring.changes import Changes, Due, KnownRun, KnownTaskRun, LastValue, SeriesKey
+from prefect_monitoring.fold import Known
+from prefect_monitoring.ledger_file import explain
+from prefect_monitoring.records import NO_FLOW, OTHER, OVERFLOW, Deployment, Flow, Pair
 from prefect_monitoring.series import Bounds, Series, advance
+from prefect_monitoring.walk import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
+
+_RUNS: Final[Mapping[str, sa.Table]] = {FLOW_RUNS: schema.runs, TASK_RUNS: schema.task_runs}
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
-    """How far finished runs are read. `walk_*` hold a walk through a window, newest end first, that is under way.
+class Keep:
+    """For how many seconds things are kept: finished runs and task runs, counted log lines, series of what is gone."""
 
-    `watermark`: every end up to here is read. `horizon`: states before it are history and never counted.
-    `walk_left`: the earliest end of the runs that this walk could not count; the watermark stays before it.
-    """
-
-    watermark: float
-    horizon: float
-    level_complete: bool = False
-    walk_newest: float | None = None
-    walk_before: float | None = None
-    walk_offset: int = 0
-    walk_left: float | None = None
+    runs: float
+    task_runs: float
+    lines: float
+    dead_series: float
 
 
 class Ledger:
@@ -52,9 +51,11 @@ class Ledger:
         self.path = path
         self.bounds = bounds
         self.created_at = 0.0
-        self.cursor = Cursor(0.0, 0.0)
+        self.cursors: dict[str, Cursor] = {}
         self.names = Names({}, {}, frozenset())
         self.series: dict[SeriesKey, Series] = {}
+        self.values: dict[SeriesKey, LastValue] = {}
+        self.dues: dict[str, Due] = {}
         self.held: set[SeriesKey] = set()
         self.folded: Counter[str] = Counter()
         self.touched: set[Pair] = set()
@@ -63,6 +64,11 @@ class Ledger:
         self._ids: dict[Pair, int] = {}
         self._engine = engine
         self._lock = lock
+
+    @property
+    def cursor(self) -> Cursor:
+        """How far finished flow runs are read."""
+        return self.cursors[FLOW_RUNS]
 
     def close(self) -> None:
         self._engine.dispose()
@@ -95,11 +101,14 @@ class Ledger:
                     counted.add((rows.unpack(row.run_id), rows.unpack(row.state_id)))
         return Known(found, frozenset(counted), self.cursor.horizon)
 
-    def ended_by_type(self, low: float, high: float) -> dict[str, int]:
-        """How many runs the ledger believes to have ended within [low, high], by state type."""
-        query = sa.select(schema.runs.c.state_type, sa.func.count()).where(_present(low, high))
+    def ended_by_kind(self, source: str, low: float, high: float) -> dict[str, int]:
+        """How many runs the ledger believes to have ended within [low, high], by the `kind` of the record."""
+        table = _RUNS[source]
+        kind = table.c.kind if source == TASK_RUNS else table.c.state_type
+        present = table.c.ended_at.between(low, high) & ~table.c.gone
         with self.transaction() as connection:
-            found = connection.execute(query.group_by(schema.runs.c.state_type))
+            query = sa.select(kind, sa.func.count()).where(present)
+            found = connection.execute(query.group_by(kind))
             return {row[0]: row[1] for row in found}
 
     def standings(self, pairs: Collection[Pair], now: float) -> dict[Pair, memory.Standing]:
@@ -107,15 +116,43 @@ class Ledger:
         with self.transaction() as connection:
             return memory.standings(connection, numbers, now)
 
+    def pairs_of(self, run_ids: Collection[str]) -> dict[str, Pair | None]:
+        """The pair of each remembered flow run among `run_ids`; None for one that the filters exclude."""
+        if not run_ids:
+            return {}
+        found = {}
+        columns = (schema.runs.c.run_id, schema.runs.c.pair_id)
+        with self.transaction() as connection:
+            for batch in rows.batches([rows.pack(run_id) for run_id in run_ids]):
+                for row in connection.execute(sa.select(*columns).where(schema.runs.c.run_id.in_(batch))):
+                    found[rows.unpack(row.run_id)] = self._pairs.get(row.pair_id)
+        return found
+
+    def known_task_runs(self, run_ids: Collection[str]) -> dict[str, KnownTaskRun]:
+        if not run_ids:
+            return {}
+        with self.transaction() as connection:
+            return details.known_task_runs(connection, run_ids)
+
+    def counted_lines(self, log_ids: Collection[str]) -> set[str]:
+        if not log_ids:
+            return set()
+        with self.transaction() as connection:
+            return details.counted_lines(connection, log_ids)
+
     @property
     def pairs(self) -> Collection[Pair]:
         return self._ids.keys()
 
-    def commit(self, changes: Changes, cursor: Cursor | None, now: float) -> None:
-        """Applies a batch and, with it, how far it was read. Series of the starting level are released at once."""
+    def commit(self, changes: Changes, cursor: Cursor | None, now: float, source: str = FLOW_RUNS) -> None:
+        """Applies a batch from `source` and, with it, how far it was read.
+
+        Series of a source's starting level are released at once.
+        """
         if cursor is not None:  # made before the page was read; what was pruned since must stay forgotten
-            cursor = replace(cursor, horizon=max(cursor.horizon, self.cursor.horizon))
-        moved = advance(self.series, changes, self.bounds, released=not self.cursor.level_complete)
+            cursor = replace(cursor, horizon=max(cursor.horizon, self.cursors[source].horizon))
+        cursors = {**self.cursors, source: cursor or self.cursors[source]}
+        moved = advance(self.series, changes, self.bounds, released=not self.cursors[source].level_complete)
         pairs = {run.pair for run in changes.runs.values() if run.pair is not None}
         pairs |= {pair for pair, _ in (*changes.tallies, *changes.last_outcomes)}
         with self.transaction() as connection:
@@ -125,20 +162,24 @@ class Ledger:
             rows.write_tallies(connection, changes, ids)
             rows.write_last_outcomes(connection, changes, ids)
             rows.write_series(connection, moved, now)
+            details.write_details(connection, changes)
             if cursor is not None:
-                rows.write_meta(connection, cursor=asdict(cursor))
+                rows.write_meta(connection, cursors=_plain(cursors))
         if cursor is not None or moved or changes.runs:  # to write nothing works on a full disk as well
             self.fault = ""
         self._remember_pairs(created)
         self._remember_series(moved)
+        self._remember_due(changes.due)
         self._count_folded(changes)
-        self.touched |= pairs
-        self.cursor = cursor or self.cursor
+        self.values.update(changes.values)
+        self.touched |= pairs | changes.moved
+        self.cursors = cursors
 
     def store_names(self, names: Names, renamed: Mapping[Pair, Pair], born: Collection[SeriesKey], now: float) -> None:
         """Takes over names, and the series `born` with them; the long memory of `renamed` pairs follows."""
         moved = advance(self.series, Changes(born=set(born)), self.bounds, released=not self.cursor.level_complete)
         if names == self.names and not moved:
+            self.names = names  # equal in what the ledger keeps, newer in what it does not
             return
         with self.transaction() as connection:
             rows.write_objects(connection, names.flows.values(), names.deployments.values(), names.gone)
@@ -154,6 +195,16 @@ class Ledger:
         self._remember_pairs({Pair(row.flow, row.deployment): row.id for row in pairs})
         self.touched |= set(renamed.values())
 
+    def store_next_due(self, expected: Mapping[str, float | None]) -> None:
+        """Takes over when each of these deployments is due next; None: nothing is scheduled."""
+        if not expected:
+            return
+        dues = {one: replace(self.dues.get(one, Due(None, None)), next_at=at) for one, at in expected.items()}
+        columns = [{"deployment_id": one, "last_at": due.last_at, "next_at": due.next_at} for one, due in dues.items()]
+        with self.transaction() as connection:
+            rows.upsert(connection, schema.dues, columns)
+        self.dues.update(dues)
+
     def release(self, keys: Collection[SeriesKey], now: float) -> None:
         """Ends the birth hold of `keys`. Durable before anybody sees it: else a crash would look like a reset."""
         moved = {key: replace(self.series[key], released=True) for key in keys if key in self.held}
@@ -162,37 +213,54 @@ class Ledger:
                 rows.write_series(connection, moved, now)
             self._remember_series(moved)
 
-    def mark_gone(self, low: float, high: float, present: Collection[str]) -> int:
+    def mark_gone(self, source: str, low: float, high: float, present: Collection[str]) -> int:
         """Marks the runs that ended within [low, high] but are not `present` there any more; how many.
 
         One that was marked and is back, as after the restoration of a server's backup, loses the mark.
         """
+        table = _RUNS[source]
         there = {rows.pack(run_id) for run_id in present}
-        ended = sa.select(schema.runs.c.run_id, schema.runs.c.gone).where(schema.runs.c.ended_at.between(low, high))
+        ended = sa.select(table.c.run_id, table.c.gone).where(table.c.ended_at.between(low, high))
         with self.transaction() as connection:
             found = connection.execute(ended).all()
             lost = [row.run_id for row in found if not row.gone and row.run_id not in there]
             back = [row.run_id for row in found if row.gone and row.run_id in there]
             for ids, gone in ((lost, True), (back, False)):
                 for batch in rows.batches(ids):
-                    connection.execute(sa.update(schema.runs).where(schema.runs.c.run_id.in_(batch)).values(gone=gone))
+                    connection.execute(sa.update(table).where(table.c.run_id.in_(batch)).values(gone=gone))
         if lost or back:
             self.touched |= self._ids.keys()
         return len(lost)
 
-    def prune(self, now: float, *, runs_kept: float, series_ttl: float, live: Collection[Pair]) -> None:
+    def prune(self, now: float, *, keep: Keep, live: Collection[Pair]) -> None:
         """Forgets what is no longer needed; never what an end not yet read could still concern."""
-        horizon = max(self.cursor.horizon, min(now, self.cursor.watermark) - runs_kept)
-        cursor = replace(self.cursor, horizon=horizon)
-        dead = {key.pair for key in self.series} - set(live) - {OVERFLOW}
+        kept = {FLOW_RUNS: keep.runs, TASK_RUNS: keep.task_runs, LOG_LINES: keep.task_runs}
+        cursors = {
+            source: replace(cursor, horizon=max(cursor.horizon, min(now, cursor.watermark) - kept[source]))
+            for source, cursor in self.cursors.items()
+        }
+        dead = {key.pair for key in (*self.series, *self.values)} - set(live) - {OVERFLOW, NO_FLOW}
         with self.transaction() as connection:
-            memory.forget(connection, now, horizon)
-            expired = memory.expire_series(connection, dead, now - series_ttl)
-            rows.write_meta(connection, cursor=asdict(cursor))
-        self.cursor = cursor
+            memory.forget(connection, now, cursors[FLOW_RUNS].horizon)
+            details.forget_details(
+                connection,
+                task_horizon=cursors[TASK_RUNS].horizon,
+                lines_before=cursors[LOG_LINES].watermark - keep.lines,
+            )
+            gone = self.names.gone & self.dues.keys()
+            connection.execute(sa.delete(schema.dues).where(schema.dues.c.deployment_id.in_(gone)))
+            expired = memory.expire_series(connection, dead, now - keep.dead_series)
+            old = {key for key, one in self.values.items() if key.pair in dead or one.at < now - memory.HOURLY_KEPT}
+            rows.delete_keys(connection, schema.last_values, old)
+            rows.write_meta(connection, cursors=_plain(cursors))
+        self.cursors = cursors
         self.held -= expired
+        for identifier in gone:
+            del self.dues[identifier]
         for key in expired:
             self.series.pop(key, None)
+        for key in old:
+            self.values.pop(key, None)
 
     def load(self) -> None:
         """Reads names, pairs and series into memory."""
@@ -201,17 +269,15 @@ class Ledger:
             deployments = rows.load_all(connection, schema.deployments)
             self._remember_pairs({Pair(r.flow, r.deployment): r.id for r in rows.load_all(connection, schema.pairs)})
             series = rows.load_all(connection, schema.series)
+            self.values = details.load_values(connection)
+            dues = rows.load_all(connection, schema.dues)
+        self.dues = {row.deployment_id: Due(row.last_at, row.next_at) for row in dues}
         self.names = Names(
             {r.id: Flow(r.id, r.name) for r in flows},
             {r.id: Deployment(r.id, r.name, r.flow_id, r.work_pool, r.work_queue, tuple(r.tags)) for r in deployments},
             frozenset(r.id for r in (*flows, *deployments) if r.gone),
         )
-        self._remember_series(
-            {
-                SeriesKey(r.metric, Pair(r.flow, r.deployment), r.detail): Series(r.value, tuple(r.buckets), r.released)
-                for r in series
-            }
-        )
+        self._remember_series({rows.series_key(r): Series(r.value, tuple(r.buckets), r.released) for r in series})
         self.touched = set(self._ids)
 
     def _remember_series(self, moved: Mapping[SeriesKey, Series]) -> None:
@@ -223,72 +289,23 @@ class Ledger:
         self._ids.update(ids)
         self._pairs.update({number: pair for pair, number in ids.items()})
 
+    def _remember_due(self, passed: Mapping[str, float]) -> None:
+        for identifier, at in passed.items():
+            before = self.dues.get(identifier, Due(None, None))
+            self.dues[identifier] = replace(before, last_at=max(at, before.last_at or 0.0))
+
     def _count_folded(self, changes: Changes) -> None:
         for key, count in changes.increments.items():
-            if key.pair == OVERFLOW:
+            if _is_folded(key):
                 self.folded[key.metric] += int(count)
         for key, seen in changes.observations.items():
-            if key.pair == OVERFLOW:
+            if _is_folded(key):
                 self.folded[key.metric] += len(seen)
 
 
-def _present(low: float, high: float) -> sa.ColumnElement[bool]:
-    return schema.runs.c.ended_at.between(low, high) & ~schema.runs.c.gone
+def _is_folded(key: SeriesKey) -> bool:
+    return key.pair == OVERFLOW or key.task == OTHER
 
 
-def open_ledger(url: str, api: str, *, bounds: Bounds, lookback: float, now: float, moved_from: str = "") -> Ledger:
-    """Opens or creates the ledger of the Prefect API at `api`.
-
-    Raises LedgerError: in use (LedgerInUseError), damaged, read-only, of a newer version, of another API (unless
-    that is `moved_from`).
-    """
-    path = sqlite_path(url)
-    lock = take_lock(path)
-    with ExitStack() as undo:
-        undo.callback(lock.release)
-        engine = connect(path)
-        undo.callback(engine.dispose)
-        ledger = Ledger(path, engine, lock, bounds)
-        with ledger.transaction() as connection:
-            stored = rows.read_meta(connection)
-            if not stored:
-                cursor = asdict(Cursor(watermark=now - lookback, horizon=now - lookback))
-                stored = {"api": api, "created_at": now, "cursor": cursor, "bounds": {}}
-            _check_owner(path, stored["api"], api, moved_from)
-            _drop_rebucketed(connection, stored["bounds"], bounds)
-            rows.write_meta(connection, **{**stored, "api": api, "bounds": _plain(bounds)})
-        ledger.created_at = stored["created_at"]
-        ledger.cursor = Cursor(**stored["cursor"])
-        ledger.load()
-        undo.pop_all()
-    return ledger
-
-
-def inspect_ledger(url: str, api: str, moved_from: str = "") -> None:
-    """Raises the LedgerError that `open_ledger` would raise for an existing ledger, and changes nothing."""
-    path = sqlite_path(url)
-    lock = take_lock(path)
-    try:
-        if stored := inspect(path):
-            _check_owner(path, stored["api"], api, moved_from)
-    finally:
-        lock.release()
-
-
-def _check_owner(path: Path, owner: str, api: str, moved_from: str) -> None:
-    if owner not in (api, moved_from.rstrip("/")):
-        raise LedgerError(
-            f"The ledger {path} counts the runs of {owner}, but Prefect's settings name {api}. Point ledger_url at a"
-            f" file of its own for {api}; if the same server has only moved, start once with --moved-from {owner}"
-        )
-
-
-def _drop_rebucketed(connection: sa.Connection, stored: Mapping[str, list[float]], bounds: Bounds) -> None:
-    """Other bounds are another histogram: what was counted between the old ones cannot be told apart."""
-    for metric in HISTOGRAMS:
-        if stored.get(metric, _plain(bounds)[metric]) != _plain(bounds)[metric]:
-            connection.execute(sa.delete(schema.series).where(schema.series.c.metric == metric))
-
-
-def _plain(bounds: Bounds) -> dict[str, list[float]]:
-    return {metric: [float(limit) for limit in limits] for metric, limits in bounds.items()}
+def _plain(cursors: Mapping[str, Cursor]) -> dict[str, dict[str, Any]]:
+    return {source: asdict(cursor) for source, cursor in cursors.items()}

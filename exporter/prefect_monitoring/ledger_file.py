@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
-from prefect_monitoring import ledger_schema as schema
+from prefect_monitoring.ledger_migrations import SCHEMA_VERSION, migrate
 from prefect_monitoring.ledger_rows import read_meta
 
-SCHEMA_VERSION: Final = 1
 BUSY_TIMEOUT_SECONDS: Final = 5
 
 
@@ -26,10 +25,6 @@ class LedgerError(Exception):
 
 class LedgerInUseError(LedgerError):
     """Another process has the ledger."""
-
-
-# Step N brings a ledger from version N to N + 1.
-MIGRATIONS: Final[tuple[Callable[[sa.Connection], None], ...]] = (schema.tables.create_all,)
 
 
 def sqlite_path(url: str) -> Path:
@@ -51,7 +46,7 @@ def connect(path: Path) -> sa.Engine:
     engine = _new_engine(path)
     try:
         with engine.begin() as connection:
-            _migrate(connection, _check(connection, path))
+            migrate(connection, _check(connection, path))
     except BaseException as error:
         engine.dispose()
         if isinstance(error, DatabaseError):
@@ -79,6 +74,8 @@ def _new_engine(path: Path) -> sa.Engine:
         URL.create("sqlite", database=str(path)),
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
         poolclass=sa.StaticPool,
+        json_serializer=lambda value: orjson.dumps(value).decode(),
+        json_deserializer=orjson.loads,
     )
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "begin", _begin_immediate)
@@ -118,12 +115,6 @@ def _check(connection: sa.Connection, path: Path) -> int:
     if version == 0 and sa.inspect(connection).get_table_names():
         raise LedgerError(f"{path} is a SQLite database, but not a ledger: point ledger_url at a file of its own.")
     return version
-
-
-def _migrate(connection: sa.Connection, version: int) -> None:
-    for step in MIGRATIONS[version:]:
-        step(connection)
-    connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 _PERMISSIONS: Final = (

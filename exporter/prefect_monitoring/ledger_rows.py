@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from prefect_monitoring import ledger_schema as schema
-from prefect_monitoring.fold import HOUR, Changes, KnownRun, SeriesKey, Tally
+from prefect_monitoring.changes import HOUR, Changes, KnownRun, SeriesKey, Tally
 from prefect_monitoring.records import Deployment, Flow, Pair
 from prefect_monitoring.series import Series
 
@@ -39,7 +39,7 @@ def load_all(connection: sa.Connection, table: sa.Table) -> list[Any]:
     return list(connection.execute(sa.select(table)))
 
 
-def _upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
         statement = insert(table)
         others = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
@@ -51,7 +51,7 @@ def read_meta(connection: sa.Connection) -> dict[str, Any]:
 
 
 def write_meta(connection: sa.Connection, **values: object) -> None:
-    _upsert(connection, schema.meta, [{"key": key, "value": json.dumps(value)} for key, value in values.items()])
+    upsert(connection, schema.meta, [{"key": key, "value": json.dumps(value)} for key, value in values.items()])
 
 
 def known_run(row: sa.Row[Any], pair: Pair | None) -> KnownRun:
@@ -71,7 +71,7 @@ def known_run(row: sa.Row[Any], pair: Pair | None) -> KnownRun:
 
 
 def write_runs(connection: sa.Connection, changes: Changes, ids: PairIds) -> None:
-    _upsert(
+    upsert(
         connection,
         schema.runs,
         [
@@ -141,16 +141,37 @@ def write_last_outcomes(connection: sa.Connection, changes: Changes, ids: PairId
     connection.execute(statement.on_conflict_do_update(index_elements=["pair_id", "state"], set_=latest), rows)
 
 
+def key_columns(key: SeriesKey) -> dict[str, str]:
+    """A series' key as the columns that hold it."""
+    return {
+        "metric": key.metric,
+        "flow": key.pair.flow,
+        "deployment": key.pair.deployment,
+        "detail": key.detail,
+        "task": key.task,
+        "labels": json.dumps(key.labels, ensure_ascii=False) if key.labels else "[]",
+    }
+
+
+def series_key(row: sa.Row[Any]) -> SeriesKey:
+    labels = tuple((name, value) for name, value in json.loads(row.labels)) if row.labels != "[]" else ()
+    return SeriesKey(row.metric, Pair(row.flow, row.deployment), row.detail, row.task, labels)
+
+
+def delete_keys(connection: sa.Connection, table: sa.Table, keys: Collection[SeriesKey]) -> None:
+    if keys:
+        matches = [table.c[name] == sa.bindparam(f"a_{name}") for name in key_columns(next(iter(keys)))]
+        rows = [{f"a_{name}": value for name, value in key_columns(key).items()} for key in keys]
+        connection.execute(sa.delete(table).where(*matches), rows)
+
+
 def write_series(connection: sa.Connection, moved: Mapping[SeriesKey, Series], now: float) -> None:
-    _upsert(
+    upsert(
         connection,
         schema.series,
         [
             {
-                "metric": key.metric,
-                "flow": key.pair.flow,
-                "deployment": key.pair.deployment,
-                "detail": key.detail,
+                **key_columns(key),
                 "value": one.value,
                 "buckets": list(one.buckets),
                 "released": one.released,
@@ -171,8 +192,8 @@ def write_objects(
     connection: sa.Connection, flows: Collection[Flow], deployments: Collection[Deployment], gone: Collection[str]
 ) -> None:
     flow_rows = [{"id": flow.id, "name": flow.name, "gone": flow.id in gone} for flow in flows]
-    _upsert(connection, schema.flows, flow_rows)
-    _upsert(
+    upsert(connection, schema.flows, flow_rows)
+    upsert(
         connection,
         schema.deployments,
         [

@@ -67,6 +67,7 @@ counted = sa.Table(
     sqlite_with_rowid=False,
 )
 # A counter has a value; a histogram has its sum as value and its observations by bucket (the last is +Inf).
+# `labels` are the user's own, as JSON.
 series = sa.Table(
     "series",
     tables,
@@ -74,6 +75,8 @@ series = sa.Table(
     sa.Column("flow", sa.Text, primary_key=True),
     sa.Column("deployment", sa.Text, primary_key=True),
     sa.Column("detail", sa.Text, primary_key=True),
+    sa.Column("task", sa.Text, primary_key=True),
+    sa.Column("labels", sa.Text, primary_key=True),
     sa.Column("value", sa.Float, nullable=False),
     sa.Column("buckets", sa.JSON, nullable=False),
     sa.Column("released", sa.Boolean, nullable=False),
@@ -86,6 +89,56 @@ last_outcomes = sa.Table(
     sa.Column("pair_id", sa.Integer, primary_key=True),
     sa.Column("state", sa.Text, primary_key=True),
     sa.Column("at", sa.Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Finished task runs: what is counted, and what shares of a flow run's time its tasks had.
+task_runs = sa.Table(
+    "task_runs",
+    tables,
+    sa.Column("run_id", sa.LargeBinary, primary_key=True),
+    sa.Column("flow_run_id", sa.LargeBinary),
+    sa.Column("task", sa.Text, nullable=False),
+    sa.Column("state_id", sa.LargeBinary, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("state_at", sa.Float, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("started_at", sa.Float),
+    sa.Column("ended_at", sa.Float, nullable=False),
+    sa.Column("run_time", sa.Float, nullable=False),
+    # No longer in the API under this end: deleted.
+    sa.Column("gone", sa.Boolean, nullable=False),
+    sa.Index("task_runs_by_flow_run", "flow_run_id"),
+    sa.Index("task_runs_by_end", "ended_at", "kind", "gone"),
+)
+# Log lines that are counted, as long as they can be read again.
+log_lines = sa.Table(
+    "log_lines",
+    tables,
+    sa.Column("log_id", sa.LargeBinary, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+last_values = sa.Table(
+    "last_values",
+    tables,
+    sa.Column("metric", sa.Text, primary_key=True),
+    sa.Column("flow", sa.Text, primary_key=True),
+    sa.Column("deployment", sa.Text, primary_key=True),
+    sa.Column("detail", sa.Text, primary_key=True),
+    sa.Column("task", sa.Text, primary_key=True),
+    sa.Column("labels", sa.Text, primary_key=True),
+    sa.Column("value", sa.Float, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+# When a deployment's schedule last expected a start, and when it expects the next.
+dues = sa.Table(
+    "dues",
+    tables,
+    sa.Column("deployment_id", sa.Text, primary_key=True),
+    sa.Column("last_at", sa.Float),
+    sa.Column("next_at", sa.Float),
     sqlite_with_rowid=False,
 )
 

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from prefect_monitoring.fold import HOUR, KnownRun, SeriesKey
-from prefect_monitoring.ledger_rows import DAY, batches, known_run
+from prefect_monitoring.changes import HOUR, KnownRun, SeriesKey
+from prefect_monitoring.ledger_rows import DAY, batches, delete_keys, known_run, series_key
 from prefect_monitoring.ledger_schema import counted, daily, hourly, last_outcomes, runs, series
-from prefect_monitoring.records import BAD_TYPES, Pair
+from prefect_monitoring.records import BAD_TYPES, TERMINAL_TYPES, Pair
+from prefect_monitoring.time_shares import time_shares
 
 HOURLY_KEPT: Final = 62 * DAY
 DAILY_KEPT: Final = 400 * DAY
@@ -30,6 +31,7 @@ class Standing:
     last_failure: KnownRun | None = None
     window_runs: Mapping[tuple[str, str], int] = field(default_factory=dict)
     baselines: Mapping[str, float] = field(default_factory=dict)
+    time_shares: Mapping[str, float] = field(default_factory=dict)
 
 
 def standings(connection: sa.Connection, pairs: Mapping[int, Pair], now: float) -> dict[Pair, Standing]:
@@ -51,6 +53,7 @@ def standings(connection: sa.Connection, pairs: Mapping[int, Pair], now: float) 
                 last_failure=known_run(last_bad, pairs[number]) if last_bad is not None else None,
                 window_runs=_window_runs(row),
                 baselines=_baselines(row, weekdays.get(number)),
+                time_shares=time_shares(connection, _last_run(connection, number)),
             )
     return found
 
@@ -71,6 +74,12 @@ def _of(number: int, types: Collection[str]) -> sa.ColumnElement[bool]:
 def _newest(connection: sa.Connection, number: int, types: Collection[str]) -> sa.Row[Any] | None:
     query = sa.select(runs).where(_of(number, types)).order_by(runs.c.ended_at.desc()).limit(1)
     return connection.execute(query).first()
+
+
+def _last_run(connection: sa.Connection, number: int) -> sa.Row[Any] | None:
+    """The newest run that ended, however: a look into the index for each state type."""
+    newest = (_newest(connection, number, (state_type,)) for state_type in TERMINAL_TYPES)
+    return max((run for run in newest if run is not None), key=lambda run: float(run.ended_at), default=None)
 
 
 def _last_duration(connection: sa.Connection, number: int) -> float | None:
@@ -158,21 +167,7 @@ def forget(connection: sa.Connection, now: float, horizon: float) -> None:
 
 def expire_series(connection: sa.Connection, dead: Collection[Pair], before: float) -> set[SeriesKey]:
     """Deletes the series of `dead` pairs that nothing has touched since `before`; which they were."""
-    old = sa.select(series.c.metric, series.c.flow, series.c.deployment, series.c.detail).where(
-        series.c.updated_at < before
-    )
-    expired = {
-        key
-        for metric, flow, deployment, detail in connection.execute(old)
-        if (key := SeriesKey(metric, Pair(flow, deployment), detail)).pair in dead
-    }
-    for key in expired:
-        connection.execute(
-            sa.delete(series).where(
-                series.c.metric == key.metric,
-                series.c.flow == key.pair.flow,
-                series.c.deployment == key.pair.deployment,
-                series.c.detail == key.detail,
-            )
-        )
+    old = connection.execute(sa.select(series).where(series.c.updated_at < before))
+    expired = {key for row in old if (key := series_key(row)).pair in dead}
+    delete_keys(connection, series, expired)
     return expired

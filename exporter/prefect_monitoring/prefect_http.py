@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from json import JSONDecodeError
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
 import orjson
@@ -23,14 +24,26 @@ from aiolimiter import AsyncLimiter
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from prefect_monitoring.prefect_csrf import is_csrf_business, share_csrf_token
+
 # Some of Prefect's reads write (get_scheduled_flow_runs marks deployments ready): they must never stand here.
 ENDPOINTS: Final[Mapping[str, str]] = {
     "/admin/version": "GET",
     "/flow_runs/filter": "POST",
     "/flow_runs/count": "POST",
     "/flow_run_states/": "GET",
+    "/task_runs/filter": "POST",
+    "/task_runs/count": "POST",
+    "/task_run_states/": "GET",
+    "/logs/filter": "POST",
     "/flows/filter": "POST",
     "/deployments/filter": "POST",
+    "/work_pools/filter": "POST",
+    "/work_pools/{name}/workers/filter": "POST",
+    "/work_pools/{name}/queues/filter": "POST",
+    "/work_queues/filter": "POST",
+    "/v2/concurrency_limits/filter": "POST",
+    "/automations/filter": "POST",
 }
 SHORT_WAIT_SECONDS: Final = 5.0
 MAX_TRIES: Final = 3
@@ -111,14 +124,24 @@ class PrefectHttp:
         self._traffic = traffic
         self._paused_until = 0.0
 
-    async def request(self, endpoint: str, *, json: object = None, params: Mapping[str, str] | None = None) -> Any:
-        """The decoded answer. Raises ApiError; ThrottledError when the API wants a pause that is not short."""
+    async def request(
+        self,
+        endpoint: str,
+        *,
+        json: object = None,
+        params: Mapping[str, str] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> Any:
+        """The decoded answer. Raises ApiError; ThrottledError when the API wants a pause that is not short.
+
+        `names` stand where `endpoint` has them in braces; traffic is counted without them.
+        """
         for tries_left in reversed(range(MAX_TRIES)):
             await self._wait_out_pause()
             await self._limiter.acquire()
             await self._wait_out_pause()  # one that began while this request waited for its turn
             try:
-                return await self._send(endpoint, json, params)
+                return await self._send(endpoint, json, params, names or {})
             except ThrottledError:
                 self._traffic.throttled += 1
                 if not tries_left:
@@ -137,10 +160,13 @@ class PrefectHttp:
                 raise ThrottledError("the API asked for a pause (Retry-After) that is not over", "throttled", pause)
             await asyncio.sleep(pause)
 
-    async def _send(self, endpoint: str, json: object, params: Mapping[str, str] | None) -> Any:
+    async def _send(
+        self, endpoint: str, json: object, params: Mapping[str, str] | None, names: Mapping[str, str]
+    ) -> Any:
         code = "error"
+        path = endpoint.format_map({key: _segment(name) for key, name in names.items()})
         try:
-            response = await self._client.request(ENDPOINTS[endpoint], endpoint, json=json, params=params)  # type: ignore[arg-type]
+            response = await self._client.request(ENDPOINTS[endpoint], path, json=json, params=params)  # type: ignore[arg-type]
             code = str(response.status_code)
             if response.status_code >= _BAD_REQUEST:
                 raise ApiError(_explain(response.status_code, endpoint), code)
@@ -180,40 +206,13 @@ async def open_http(traffic: Traffic, max_requests_per_second: float) -> AsyncIt
     # One retry, which the CSRF token's renewal needs; the hook below keeps every other failure away from it.
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
         async with get_client(httpx_settings={"event_hooks": {"response": [_raise_errors]}}) as client:
-            _share_csrf_token(client)
+            share_csrf_token(client)
             yield PrefectHttp(client, limiter, traffic)
 
 
-def _share_csrf_token(client: PrefectClient) -> None:
-    """One CSRF token for requests that run side by side.
-
-    In Prefect's client each of them would fetch one for itself, and the server knows only the last of these: the
-    others were refused at every start and every hour.
-    """
-    http: Any = client._client  # noqa: SLF001 there is no other way to it
-    add_headers = getattr(http, "_add_csrf_headers", None)
-    if add_headers is None:
-        return
-    lock = asyncio.Lock()
-    latest: str | None = None
-    failed_at, fault = 0.0, Exception()
-
-    async def add_shared_headers(request: httpx.Request) -> None:
-        nonlocal latest, failed_at, fault
-        refused, asked_at = request.headers.get("Prefect-Csrf-Token"), time.monotonic()
-        async with lock:
-            if failed_at > asked_at:
-                raise fault  # so that an outage is not waited for once by each, one after the other
-            if refused is not None and refused != latest:
-                http.csrf_token = latest  # another request has renewed it meanwhile
-            try:
-                await add_headers(request=request)
-            except Exception as error:
-                failed_at, fault = time.monotonic(), error
-                raise
-            latest = http.csrf_token
-
-    http._add_csrf_headers = add_shared_headers  # noqa: SLF001 same
+def _segment(name: str) -> str:
+    """A name as one segment of a path, whatever it is made of; `..` would lead elsewhere."""
+    return quote(name, safe="").replace(".", "%2E")
 
 
 async def _raise_errors(response: httpx.Response) -> None:
@@ -225,7 +224,7 @@ async def _raise_errors(response: httpx.Response) -> None:
     if response.status_code < _BAD_REQUEST:
         return
     body = await response.aread()
-    if _is_csrf_business(response, body):
+    if is_csrf_business(response, body):
         return
     code, endpoint = str(response.status_code), response.request.url.path
     retry_after = response.headers.get("Retry-After")
@@ -233,13 +232,6 @@ async def _raise_errors(response: httpx.Response) -> None:
         seconds = _retry_after_seconds(retry_after)
         raise ThrottledError(f"{endpoint} answered {code} and asked for a pause", code, seconds)
     raise ApiError(_explain(response.status_code, endpoint), code, detail=body)
-
-
-def _is_csrf_business(response: httpx.Response, body: bytes) -> bool:
-    """Prefect's client handles these itself: a token to renew, and a server that wants no tokens (422)."""
-    if response.request.url.path.endswith("/csrf-token"):
-        return response.status_code == httpx.codes.UNPROCESSABLE_ENTITY
-    return response.status_code == httpx.codes.FORBIDDEN and b"CSRF" in body
 
 
 def _retry_after_seconds(header: str | None) -> float:

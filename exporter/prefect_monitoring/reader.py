@@ -6,32 +6,22 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from prefect_monitoring.catalog import Catalog, Names, renames, unknown_ids
 from prefect_monitoring.fold import Sighting, fold, needs_history
-from prefect_monitoring.ledger import Cursor, Ledger
-from prefect_monitoring.prefect_api import Page, PrefectApi
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.prefect_api import PrefectApi
 from prefect_monitoring.prefect_http import INCOMPLETE, ApiError
 from prefect_monitoring.records import DELETED, Deployment, Flow, FlowRun, Pair, State
 from prefect_monitoring.sources import Reading
-
-# The server mints a state's timestamp just before it commits the state: a slow commit shows an end late.
-OVERLAP_SECONDS: Final = 300.0
+from prefect_monitoring.walk import FLOW_RUNS, Absorbed, Cursor, CursorAfter, Walk
 
 Answer = TypeVar("Answer")
-CursorAfter = Callable[[Sequence[FlowRun]], Cursor | None]
 
-
-@dataclass(frozen=True, slots=True)
-class Absorbed:
-    """What became of a batch: the pair of each run that could be named, which runs must be read again, and why."""
-
-    pairs: dict[str, Pair | None]
-    left: tuple[FlowRun, ...]
-    reason: str
+# How long a run may wait for its start, and still be found when it ends without one on a server that notes no end then.
+UNSTARTED_SECONDS: Final = 7 * 86400.0
 
 
 class Reader:
@@ -60,40 +50,21 @@ class Reader:
         self._thread.shutdown(wait=True, cancel_futures=True)
         self.ledger.close()
 
+    @property
+    def finished(self) -> Walk[FlowRun]:
+        return Walk(self.api.finished_page, self.absorb, lambda: self.ledger.cursors[FLOW_RUNS], self.clock)
+
     async def walk_finished(self, budget: float) -> Reading:
-        """Reads every end since the watermark, newest first; resumes a walk that was cut short.
-
-        Begins no page after `budget` seconds. Raises ApiError, also when runs had to be left for the next walk.
-        """
-        begun = time.monotonic()
-        count, waiting, reason = 0, 0, ""
-        while time.monotonic() - begun < budget:
-            cursor = self.ledger.cursor
-            after = max(cursor.horizon, cursor.watermark - OVERLAP_SECONDS)
-            page = await self.api.finished_page(after, cursor.walk_before, cursor.walk_offset)
-            absorbed = await self.absorb(page.runs, partial(_advance, cursor, page, self.clock()))
-            count += len(page.runs)
-            waiting, reason = waiting + len(absorbed.left), absorbed.reason or reason
-            if page.complete:
-                break
-        if waiting:
-            raise ApiError(f"{waiting} finished runs wait to be counted: {reason}", INCOMPLETE)
-        return Reading(count, complete=self.ledger.cursor.walk_before is None)
-
-    async def read_window(self, low: float, high: float) -> set[str]:
-        """Reads every end within [low, high] again; the ids of the runs that are there."""
-        present: set[str] = set()
-        before: float | None = high
-        offset = 0
-        while True:
-            page = await self.api.finished_page(low, before, offset)
-            absorbed = await self.absorb(page.runs, lambda _left: None)
-            if absorbed.left:
-                raise ApiError(absorbed.reason, INCOMPLETE)
-            present |= {run.id for run in page.runs}
-            if page.complete:
-                return present
-            before, offset = _next_page(page, before, offset)
+        """Reads every end since the watermark; begins no page after `budget` seconds. Raises ApiError."""
+        since = max(self.ledger.cursor.horizon, self.ledger.cursor.watermark - UNSTARTED_SECONDS)
+        reading = await self.finished.onwards(self.ledger.cursor.after, budget)
+        if not reading.complete:
+            return reading
+        endless = await self.api.runs_without_end(since)
+        absorbed = await self.absorb(endless, lambda _left: None)
+        if absorbed.left:
+            raise ApiError(f"{len(absorbed.left)} finished runs wait to be counted: {absorbed.reason}", INCOMPLETE)
+        return Reading(reading.records + len(endless))
 
     async def read_active(self) -> list[tuple[Pair, FlowRun]]:
         """The runs that need attention or resources now, with their pairs. ApiError when some have no name."""
@@ -104,9 +75,9 @@ class Reader:
         known = [(absorbed.pairs[run.id], run) for run in runs]
         return [(pair, run) for pair, run in known if pair is not None]
 
-    async def absorb(self, runs: Sequence[FlowRun], cursor_after: CursorAfter) -> Absorbed:
+    async def absorb(self, runs: Sequence[FlowRun], cursor_after: CursorAfter) -> Absorbed[FlowRun]:
         """Counts `runs` and stores the cursor that `cursor_after` gives for those that had to be left."""
-        unnamed, reason = await self._name(runs)
+        unnamed, reason = await self.name(runs)
         known = await self.in_ledger(self.ledger.known, [run.id for run in runs])
         wanted = [run.id for run in runs if needs_history(run, known.runs.get(run.id))]
         histories, fault = await self.api.histories(wanted)
@@ -131,7 +102,7 @@ class Reader:
         self.ledger.commit(fold(known, sightings, self._cause_of), cursor, self.clock())
         return pairs
 
-    async def _name(self, runs: Sequence[FlowRun]) -> tuple[set[str], str]:
+    async def name(self, runs: Sequence[FlowRun]) -> tuple[set[str], str]:
         """Learns the names of every flow and deployment of `runs`; the ids that could not be asked for, and why."""
         flow_ids, deployment_ids = unknown_ids(self.ledger.names, runs)
         unnamed: set[str] = set()
@@ -190,26 +161,3 @@ class Reader:
         gone = before.deployments.keys() - deployments.keys()
         await self._learn(lambda names: names.with_deployments(deployments).without(gone))
         return Reading(len(deployments))
-
-
-def _next_page(page: Page, before: float | None, offset: int) -> tuple[float | None, int]:
-    """Where the next page begins: at the last end seen, or further down among runs that all ended at that instant."""
-    last = page.runs[-1].ended_at if page.runs else before
-    return (before, offset + len(page.runs)) if last == before else (last, 0)
-
-
-def _advance(cursor: Cursor, page: Page, now: float, left: Sequence[FlowRun]) -> Cursor:
-    """The cursor after `page`. A walk that is through moves the watermark, but never past a run that was left."""
-    newest = cursor.walk_newest
-    if newest is None and page.runs:
-        newest = page.runs[0].ended_at
-    ends = [run.ended_at for run in left if run.ended_at is not None]
-    earliest = min((*ends, *(() if cursor.walk_left is None else (cursor.walk_left,))), default=None)
-    if not page.complete:
-        before, offset = _next_page(page, cursor.walk_before, cursor.walk_offset)
-        return replace(cursor, walk_newest=newest, walk_before=before, walk_offset=offset, walk_left=earliest)
-    # The exporter's clock bounds it, or one run with an end in the future would hide all that end before it.
-    watermark = max(cursor.watermark, min(newest if newest is not None else cursor.watermark, now))
-    if earliest is not None:
-        watermark = min(watermark, earliest)
-    return Cursor(watermark, cursor.horizon, level_complete=cursor.level_complete or earliest is None)

@@ -5,10 +5,11 @@ Instants are seconds since the epoch, UTC, exact to the microsecond that Prefect
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 TERMINAL_TYPES: Final = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
+ROLLED_BACK: Final = "RolledBack"
 BAD_TYPES: Final = frozenset({"FAILED", "CRASHED"})
 
 # Prefect's own state names (prefect/states.py and the orchestration rules). A name of the user's making is
@@ -80,6 +81,48 @@ class FlowRun:
     started_at: float | None
     ended_at: float | None
     run_time: float | None = None
+    work_queue: str = ""
+    auto_scheduled: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What a finished one is compared by."""
+        return self.state.type
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRun:
+    """A task run as `/task_runs/filter` shows it; never the placeholder of a subflow.
+
+    `task` is the task's name without what the run adds to it. `flow_run_id` is None outside flows. `attempts` counts
+    entries into Running, `run_time` the seconds spent in it. `flow_run_attempt` is the flow run's attempt that made it.
+    """
+
+    id: str
+    task: str
+    flow_run_id: str | None
+    flow_run_attempt: int
+    state: State
+    attempts: int
+    started_at: float | None
+    ended_at: float | None
+    run_time: float
+
+    @property
+    def kind(self) -> str:
+        """What a finished one is compared by: its state type; a roll-back, which moves no end, is a kind of its own."""
+        return ROLLED_BACK if self.state.name == ROLLED_BACK else self.state.type
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A log line of a run; `at` is the clock of the machine that wrote it."""
+
+    id: str
+    at: float
+    message: str
+    flow_run_id: str | None
+    task_run_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +133,79 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
+    """`schedules` is the text of the active ones: it changes when they do, and is "" without any."""
+
     id: str
     name: str
     flow_id: str
     work_pool: str
     work_queue: str
     tags: tuple[str, ...]
+    # What the ledger does not keep: how it stands now, None or "" until it was read.
+    paused: bool | None = field(default=None, compare=False)
+    ready: bool | None = field(default=None, compare=False)
+    schedules: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Pair:
-    """What every series is about: the names of a flow and of one of its deployments ("" for none)."""
+class Pair(NamedTuple):
+    """What every series is about: the names of a flow and of one of its deployments ("" for none).
+
+    A tuple, as are the keys made of it: they are hashed all the time.
+    """
 
     flow: str
     deployment: str
 
 
+NO_FLOW: Final = Pair("", "")
 DELETED: Final = "(deleted)"
 OTHER: Final = "(other)"
 OVERFLOW: Final = Pair(OTHER, OTHER)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkPool:
+    """`ready` is None where the server gives no status, `slots` without a limit, `slots_used` also on older servers."""
+
+    name: str
+    type: str
+    paused: bool
+    ready: bool | None
+    slots: int | None
+    slots_used: int | None
+
+    @property
+    def has_workers(self) -> bool:
+        """Push pools (`ecs:push`), managed ones, and those that are left of Prefect 2's agents have none by design."""
+        return self.type.rpartition(":")[2] not in {"push", "managed", "prefect-agent"}
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """The workers of one pool, and the newest heartbeat among them; None before the first."""
+
+    online: int
+    offline: int
+    last_heartbeat: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkQueue:
+    """`ready` is None where the server gives no status, `slots` without a limit, `last_polled` before any poll."""
+
+    work_pool: str
+    name: str
+    paused: bool
+    ready: bool | None
+    slots: int | None
+    last_polled: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConcurrencyLimit:
+    """An active limit. `deployment_id` is whose own it is, None for one that people made and named."""
+
+    name: str
+    deployment_id: str | None
+    slots: int
+    slots_used: int

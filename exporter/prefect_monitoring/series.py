@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
-from prefect_monitoring.fold import DURATION, HISTOGRAMS, START_DELAY, Changes, SeriesKey
+from prefect_monitoring.changes import Changes, SeriesKey
+from prefect_monitoring.fold import DURATION, START_DELAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Series:
 
 
 Bounds = Mapping[str, tuple[float, ...]]
-"""Upper bounds in seconds per histogram, ascending, without +Inf."""
+"""Upper bounds per histogram, ascending, without +Inf; a summary has none. What is not here is a counter."""
 
 DEFAULT_BOUNDS: Final[Bounds] = {
     DURATION: (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400),
@@ -37,7 +38,7 @@ DEFAULT_BOUNDS: Final[Bounds] = {
 
 
 def empty(metric: str, bounds: Bounds, *, released: bool) -> Series:
-    buckets = (0,) * (len(bounds[metric]) + 1) if metric in HISTOGRAMS else ()
+    buckets = (0,) * (len(bounds[metric]) + 1) if metric in bounds else ()
     return Series(0.0, buckets, released)
 
 
@@ -46,7 +47,7 @@ def observe(histogram: Series, values: Sequence[float], bounds: Sequence[float])
     buckets = list(histogram.buckets)
     for value in values:
         buckets[bisect_left(bounds, value)] += 1
-    return replace(histogram, value=histogram.value + sum(values), buckets=tuple(buckets))
+    return Series(histogram.value + sum(values), tuple(buckets), histogram.released)
 
 
 def advance(
@@ -61,9 +62,11 @@ def advance(
     for key in sorted(changes.born - series.keys()):
         moved[key] = now(key)
     for key, count in changes.increments.items():
-        moved[key] = replace(now(key), value=now(key).value + count)
+        one = now(key)
+        moved[key] = Series(one.value + count, one.buckets, one.released)
     for key, values in changes.observations.items():
-        moved[key] = observe(now(key), values, bounds[key.metric])
+        if key.metric in bounds:  # else it is switched off
+            moved[key] = observe(now(key), values, bounds[key.metric])
     return moved
 
 

@@ -1,0 +1,130 @@
+"""What a batch of records changes, as values: the language between the folds and the ledger."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from prefect_monitoring.records import BAD_TYPES, Pair
+
+HOUR: Final = 3600
+
+
+class Result(StrEnum):
+    """How a run counts in ratios: by its last state. A cancelled run is a person's decision, neither good nor bad."""
+
+    GOOD = "good"
+    BAD = "bad"
+    NEITHER = "neither"
+
+
+class SeriesKey(NamedTuple):
+    """A series that the ledger keeps: metric, pair, the value of its one further label, task, labels of the user's own.
+
+    What a metric does not have is empty.
+    """
+
+    metric: str
+    pair: Pair
+    detail: str = ""
+    task: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRun:
+    """What the ledger remembers of a run. `pair` is None for a run that the filters exclude."""
+
+    run_id: str
+    pair: Pair | None
+    state_id: str
+    state_type: str
+    state_at: float
+    attempts: int
+    start_counted: bool
+    ended_at: float | None = None
+    duration: float | None = None
+    name: str = ""
+    cause: str = ""
+
+    @property
+    def result(self) -> Result | None:
+        """None while the run is not over, a pending retry included."""
+        if self.ended_at is None:
+            return None
+        if self.state_type == "COMPLETED":
+            return Result.GOOD
+        return Result.BAD if self.state_type in BAD_TYPES else Result.NEITHER
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTaskRun:
+    """What the ledger remembers of a finished task run. `flow_run_id` is None outside flows. Times in seconds."""
+
+    run_id: str
+    flow_run_id: str | None
+    task: str
+    state_id: str
+    kind: str
+    state_at: float
+    attempts: int
+    started_at: float | None
+    ended_at: float
+    run_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When a deployment's schedule last expected a start, and when it expects the next; None: not known."""
+
+    last_at: float | None
+    next_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LastValue:
+    """The value that a custom metric had last, and when it was told."""
+
+    value: float
+    at: float
+
+
+@dataclass(slots=True)
+class Tally:
+    """Additions to one hour of one pair in the long memory; negative where a run's last state changed."""
+
+    good: int = 0
+    bad: int = 0
+    timed: int = 0
+    seconds: float = 0.0
+
+    def add(self, run: KnownRun, sign: int) -> None:
+        self.good += sign * (run.result is Result.GOOD)
+        self.bad += sign * (run.result is Result.BAD)
+        if run.result is Result.GOOD and run.duration is not None:
+            self.timed += sign
+            self.seconds += sign * run.duration
+
+
+@dataclass(slots=True)
+class Changes:
+    """Everything that one batch changes; the ledger applies it in one transaction.
+
+    `due`: the latest expected start that has passed, by deployment id. `lines`: log ids that are counted now, and their
+    instants. `moved`: the pairs whose standing may have changed for a reason that the rest does not show.
+    """
+
+    runs: dict[str, KnownRun] = field(default_factory=dict)
+    counted: set[tuple[str, str]] = field(default_factory=set)
+    increments: defaultdict[SeriesKey, float] = field(default_factory=lambda: defaultdict(float))
+    observations: defaultdict[SeriesKey, list[float]] = field(default_factory=lambda: defaultdict(list))
+    tallies: defaultdict[tuple[Pair, int], Tally] = field(default_factory=lambda: defaultdict(Tally))
+    last_outcomes: dict[tuple[Pair, str], float] = field(default_factory=dict)
+    born: set[SeriesKey] = field(default_factory=set)
+    due: dict[str, float] = field(default_factory=dict)
+    task_runs: dict[str, KnownTaskRun] = field(default_factory=dict)
+    lines: dict[str, float] = field(default_factory=dict)
+    values: dict[SeriesKey, LastValue] = field(default_factory=dict)
+    moved: set[Pair] = field(default_factory=set)

@@ -1,0 +1,103 @@
+"""Rows of task runs, counted log lines, last values and due dates, within the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from prefect_monitoring import ledger_schema as schema
+from prefect_monitoring.changes import Changes, KnownTaskRun, LastValue, SeriesKey
+from prefect_monitoring.ledger_rows import batches, key_columns, load_all, pack, series_key, unpack, upsert
+
+
+def known_task_runs(connection: sa.Connection, run_ids: Collection[str]) -> dict[str, KnownTaskRun]:
+    """The remembered task runs among `run_ids`."""
+    table = schema.task_runs
+    found = {}
+    for batch in batches([pack(run_id) for run_id in run_ids]):
+        for row in connection.execute(sa.select(table).where(table.c.run_id.in_(batch))):
+            run = known_task_run(row)
+            found[run.run_id] = run
+    return found
+
+
+def known_task_run(row: sa.Row[Any]) -> KnownTaskRun:
+    return KnownTaskRun(
+        run_id=unpack(row.run_id),
+        flow_run_id=unpack(row.flow_run_id) if row.flow_run_id is not None else None,
+        task=row.task,
+        state_id=unpack(row.state_id),
+        kind=row.kind,
+        state_at=row.state_at,
+        attempts=row.attempts,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        run_time=row.run_time,
+    )
+
+
+def write_details(connection: sa.Connection, changes: Changes) -> None:
+    """Everything of `changes` that this module knows of."""
+    _write_task_runs(connection, changes)
+    upsert(connection, schema.log_lines, [{"log_id": pack(line), "at": at} for line, at in changes.lines.items()])
+    values = [{**key_columns(key), "value": one.value, "at": one.at} for key, one in changes.values.items()]
+    upsert(connection, schema.last_values, values)
+    _write_last_due(connection, changes.due)
+
+
+def _write_task_runs(connection: sa.Connection, changes: Changes) -> None:
+    upsert(
+        connection,
+        schema.task_runs,
+        [
+            {
+                "run_id": pack(run.run_id),
+                "flow_run_id": pack(run.flow_run_id) if run.flow_run_id is not None else None,
+                "task": run.task,
+                "state_id": pack(run.state_id),
+                "kind": run.kind,
+                "state_at": run.state_at,
+                "attempts": run.attempts,
+                "started_at": run.started_at,
+                "ended_at": run.ended_at,
+                "run_time": run.run_time,
+                "gone": False,
+            }
+            for run in changes.task_runs.values()
+        ],
+    )
+
+
+def _write_last_due(connection: sa.Connection, due: Mapping[str, float]) -> None:
+    if due:
+        table = schema.dues
+        statement = insert(table)
+        latest = {"last_at": sa.func.max(sa.func.coalesce(table.c.last_at, 0.0), statement.excluded.last_at)}
+        rows = [{"deployment_id": identifier, "last_at": at} for identifier, at in due.items()]
+        connection.execute(statement.on_conflict_do_update(index_elements=["deployment_id"], set_=latest), rows)
+
+
+def counted_lines(connection: sa.Connection, log_ids: Collection[str]) -> set[str]:
+    """Which of `log_ids` are counted."""
+    found = set()
+    for batch in batches([pack(log_id) for log_id in log_ids]):
+        query = sa.select(schema.log_lines.c.log_id).where(schema.log_lines.c.log_id.in_(batch))
+        found |= {unpack(log_id) for log_id in connection.scalars(query)}
+    return found
+
+
+def load_values(connection: sa.Connection) -> dict[SeriesKey, LastValue]:
+    return {series_key(row): LastValue(row.value, row.at) for row in load_all(connection, schema.last_values)}
+
+
+def forget_details(connection: sa.Connection, *, task_horizon: float, lines_before: float) -> None:
+    """Deletes task runs that ended before `task_horizon`, but not those of each pair's last run, and old lines."""
+    runs, tasks, lines = schema.runs, schema.task_runs, schema.log_lines
+    newest = sa.select(sa.func.max(runs.c.ended_at)).where(runs.c.pair_id.is_not(None)).group_by(runs.c.pair_id)
+    kept = sa.select(runs.c.run_id).where(runs.c.ended_at.in_(newest))
+    old = tasks.c.ended_at < task_horizon
+    connection.execute(sa.delete(tasks).where(old, tasks.c.flow_run_id.is_(None) | tasks.c.flow_run_id.not_in(kept)))
+    connection.execute(sa.delete(lines).where(lines.c.at < lines_before))

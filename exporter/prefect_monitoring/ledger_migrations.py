@@ -1,0 +1,41 @@
+"""How a ledger of an older version becomes one of ours: each step once, in the transaction that opens the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import sqlalchemy as sa
+
+from prefect_monitoring import ledger_schema as schema
+from prefect_monitoring.ledger_rows import read_meta, write_meta
+
+SCHEMA_VERSION: Final = 2
+
+
+def migrate(connection: sa.Connection, version: int) -> None:
+    """Brings a ledger of `version`, 0 for an empty file, to SCHEMA_VERSION."""
+    if version == 0:
+        schema.tables.create_all(connection)
+    else:
+        for step in _STEPS[version - 1 :]:
+            step(connection)
+    connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _tasks_and_sources(connection: sa.Connection) -> None:
+    """1 → 2: series by task and labels of the user's own, a cursor for each source, tables for task runs and lines."""
+    connection.exec_driver_sql("ALTER TABLE series RENAME TO series_of_flow_runs")
+    schema.tables.create_all(connection)
+    connection.exec_driver_sql(
+        "INSERT INTO series (metric, flow, deployment, detail, task, labels, value, buckets, released, updated_at)"
+        " SELECT metric, flow, deployment, detail, '', '[]', value, buckets, released, updated_at"
+        " FROM series_of_flow_runs"
+    )
+    connection.exec_driver_sql("DROP TABLE series_of_flow_runs")
+    write_meta(connection, cursors={"flow_runs": read_meta(connection)["cursor"]})
+    connection.execute(sa.delete(schema.meta).where(schema.meta.c.key == "cursor"))
+
+
+# Step N, counted from 1, brings a ledger from version N to N + 1.
+_STEPS: Final[tuple[Callable[[sa.Connection], None], ...]] = (_tasks_and_sources,)

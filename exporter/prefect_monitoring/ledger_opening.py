@@ -1,0 +1,98 @@
+"""Opening a ledger: whose it is, and what other settings make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from prefect_monitoring import ledger_rows as rows
+from prefect_monitoring import ledger_schema as schema
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger_file import LedgerError, connect, inspect, sqlite_path, take_lock
+from prefect_monitoring.series import Bounds
+from prefect_monitoring.walk import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
+
+
+def open_ledger(
+    url: str,
+    api: str,
+    *,
+    bounds: Bounds,
+    lookback: float,
+    task_lookback: float | None = None,
+    now: float,
+    moved_from: str = "",
+) -> Ledger:
+    """Opens or creates the ledger of the Prefect API at `api`. A source that it does not know begins a lookback ago.
+
+    Raises LedgerError: in use (LedgerInUseError), damaged, read-only, of a newer version, of another API (unless
+    that is `moved_from`).
+    """
+    path = sqlite_path(url)
+    lock = take_lock(path)
+    with ExitStack() as undo:
+        undo.callback(lock.release)
+        engine = connect(path)
+        undo.callback(engine.dispose)
+        ledger = Ledger(path, engine, lock, bounds)
+        with ledger.transaction() as connection:
+            stored = rows.read_meta(connection)
+            if not stored:
+                stored = {"api": api, "created_at": now, "cursors": {}, "bounds": {}}
+            _check_owner(path, stored["api"], api, moved_from)
+            _drop_rebucketed(connection, stored["bounds"], bounds)
+            shorter = min(lookback, lookback if task_lookback is None else task_lookback)
+            cursors = _cursors(stored["cursors"], now - lookback, now - shorter)
+            plain = {source: asdict(cursor) for source, cursor in cursors.items()}
+            # A histogram that is switched off for a while keeps its bounds: it goes on where it stopped.
+            known = {**stored["bounds"], **_plain(bounds)}
+            rows.write_meta(connection, **{**stored, "api": api, "bounds": known, "cursors": plain})
+        ledger.created_at = stored["created_at"]
+        ledger.cursors = cursors
+        ledger.load()
+        undo.pop_all()
+    return ledger
+
+
+def inspect_ledger(url: str, api: str, moved_from: str = "") -> None:
+    """Raises the LedgerError that `open_ledger` would raise for an existing ledger, and changes nothing."""
+    path = sqlite_path(url)
+    lock = take_lock(path)
+    try:
+        if stored := inspect(path):
+            _check_owner(path, stored["api"], api, moved_from)
+    finally:
+        lock.release()
+
+
+def _cursors(stored: Mapping[str, dict[str, Any]], flow_horizon: float, task_horizon: float) -> dict[str, Cursor]:
+    new = {
+        FLOW_RUNS: Cursor(flow_horizon, flow_horizon),
+        TASK_RUNS: Cursor(task_horizon, task_horizon),
+        LOG_LINES: Cursor(task_horizon, task_horizon),
+    }
+    return {**new, **{source: Cursor(**cursor) for source, cursor in stored.items()}}
+
+
+def _check_owner(path: Path, owner: str, api: str, moved_from: str) -> None:
+    if owner not in (api, moved_from.rstrip("/")):
+        raise LedgerError(
+            f"The ledger {path} counts the runs of {owner}, but Prefect's settings name {api}. Point ledger_url at a"
+            f" file of its own for {api}; if the same server has only moved, start once with --moved-from {owner}"
+        )
+
+
+def _drop_rebucketed(connection: sa.Connection, stored: Mapping[str, list[float]], bounds: Bounds) -> None:
+    """Other bounds are another histogram: what was counted between the old ones cannot be told apart."""
+    for metric, limits in _plain(bounds).items():
+        if stored.get(metric, limits) != limits:
+            connection.execute(sa.delete(schema.series).where(schema.series.c.metric == metric))
+
+
+def _plain(bounds: Bounds) -> dict[str, list[float]]:
+    return {metric: [float(limit) for limit in limits] for metric, limits in bounds.items()}

@@ -1,0 +1,120 @@
+"""Lists of the Prefect API, page by page, and the decoding that every list shares."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Generic, TypeVar
+
+from prefect_monitoring.prefect_http import ApiError, PrefectHttp
+
+MAX_PAGE: Final = 200
+MAX_REREADS: Final = 3
+
+Record = TypeVar("Record")
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Record]):
+    """One page of runs, newest end first. `complete`: nothing older is left in the window."""
+
+    runs: tuple[Record, ...]
+    complete: bool
+
+
+class Pager:
+    """Reads lists. The server's page limit is learned once, from its refusal of a larger one."""
+
+    def __init__(self, http: PrefectHttp) -> None:
+        self.http = http
+        self._page_limit = MAX_PAGE
+
+    async def by_id(
+        self, endpoint: str, kind: str, ids: Collection[str] | None, *, sort: str = "NAME_ASC"
+    ) -> list[Row]:
+        """The objects of `ids` that exist, or all there are; `sort` by what no two of them share."""
+        if ids is None:
+            return await self.all(endpoint, {"sort": sort})
+        rows: list[Row] = []
+        wanted = sorted(ids)
+        for start in range(0, len(wanted), MAX_PAGE):
+            batch = wanted[start : start + MAX_PAGE]
+            rows += await self.all(endpoint, {kind: {"id": {"any_": batch}}, "sort": sort})
+        return rows
+
+    async def all(
+        self, endpoint: str, criteria: Mapping[str, object], names: Mapping[str, str] | None = None
+    ) -> list[Row]:
+        """Every row, once; `names` as `PrefectHttp.request` takes them.
+
+        Pages overlap by a row: where that row has moved, one came or went and all is read again. Where rows never stand
+        still, the last reading goes on to the end all the same.
+        """
+        found: dict[str, Row] = {}
+        for rereads_left in reversed(range(MAX_REREADS)):
+            offset, last = 0, None
+            while True:
+                rows, limit = await self.page(endpoint, criteria, offset, names)
+                shifted = last is not None and (not rows or rows[0]["id"] != last)
+                found.update((row["id"], row) for row in rows)
+                if len(rows) < limit or (shifted and rereads_left):
+                    break
+                last = rows[-1]["id"] if limit > 1 else None
+                offset += max(len(rows) - 1, 1)
+            if not shifted:
+                break
+        return list(found.values())
+
+    async def count(self, endpoint: str, criteria: Mapping[str, object]) -> int:
+        answer = await self.http.request(endpoint, json=criteria)
+        if not isinstance(answer, int):
+            raise ApiError(f"{endpoint} answered something that is not a number", "invalid_json")
+        return answer
+
+    async def page(
+        self, endpoint: str, criteria: Mapping[str, object], offset: int, names: Mapping[str, str] | None = None
+    ) -> tuple[list[Row], int]:
+        """Rows and the limit they were asked with. A server that allows smaller pages says so in its 422."""
+        limit = self._page_limit
+        try:
+            rows = await self.http.request(endpoint, json={**criteria, "limit": limit, "offset": offset}, names=names)
+        except ApiError as error:
+            allowed = _allowed_limit(error)
+            if allowed is None or allowed >= limit:
+                raise
+            self._page_limit = allowed
+            return await self.page(endpoint, criteria, offset, names)
+        if not isinstance(rows, list):
+            raise ApiError(f"{endpoint} answered something that is not a list", "invalid_json")
+        if not all(isinstance(row, dict) and "id" in row for row in rows):
+            raise ApiError("the API answered rows of another shape than Prefect's", "invalid_json")
+        return rows, limit
+
+
+def _allowed_limit(error: ApiError) -> int | None:
+    found = re.search(rb"(?:less than or equal to|must be at most|maximum of)\s+(\d+)", error.detail)
+    return max(int(found[1]), 1) if found and error.code == "422" else None
+
+
+def decode(decoder: Callable[[Mapping[str, Any]], Record], rows: Iterable[Mapping[str, Any]]) -> list[Record]:
+    """Records from rows. ApiError for a row that is not what Prefect sends."""
+    try:
+        return [decoder(row) for row in rows]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ApiError(f"the API answered rows of another shape than Prefect's ({what})", "invalid_json") from error
+
+
+def iso(instant: float) -> str:
+    return datetime.fromtimestamp(round(instant * 1e6) / 1e6, UTC).isoformat()
+
+
+def instant(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def maybe_instant(text: str | None) -> float | None:
+    return None if text is None else instant(text)

@@ -1,0 +1,189 @@
+"""How far a source of finished runs is read, and the walk through what is new: newest end first, resumable.
+
+Newest first, because what a run is now is right before what it was; a transaction every few pages, because a crash
+then costs as much, whatever the size of the window.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Generic, Protocol, TypeVar
+
+from prefect_monitoring.pager import Page
+from prefect_monitoring.prefect_http import INCOMPLETE, ApiError
+from prefect_monitoring.records import Pair
+from prefect_monitoring.sources import Reading
+
+# The server mints a state's timestamp just before it commits the state: a slow commit shows an end late. Task runs are
+# written by a recorder that is up to a minute behind when many end at once.
+OVERLAP_SECONDS: Final = 300.0
+
+# Counted in one transaction, once there is more than a page to catch up with.
+BATCH_PAGES: Final = 4
+
+FLOW_RUNS: Final = "flow_runs"
+TASK_RUNS: Final = "task_runs"
+LOG_LINES: Final = "log_lines"
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a source is read. `walk_*` hold a walk through a window, newest end first, that is under way.
+
+    `watermark`: every end up to here is read. `horizon`: states before it are history and never counted.
+    `walk_left`: the earliest end of the runs that this walk could not count; the watermark stays before it.
+    """
+
+    watermark: float
+    horizon: float
+    level_complete: bool = False
+    walk_newest: float | None = None
+    walk_before: float | None = None
+    walk_offset: int = 0
+    walk_left: float | None = None
+
+    @property
+    def after(self) -> float:
+        """Where the window of a walk ends."""
+        return max(self.horizon, self.watermark - OVERLAP_SECONDS)
+
+
+class Finished(Protocol):
+    """A run as far as a walk is concerned."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def ended_at(self) -> float | None: ...
+
+
+Run = TypeVar("Run", bound=Finished)
+Position = tuple[float | None, int]
+"""Where a page begins: before an end, at an offset."""
+CursorAfter = Callable[[Sequence[Finished]], Cursor | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Absorbed(Generic[Run]):
+    """What became of a batch: the pair of each run that could be named, which runs must be read again, and why."""
+
+    pairs: Mapping[str, Pair | None]
+    left: tuple[Run, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Walk(Generic[Run]):
+    """A way to read finished runs.
+
+    `fetch` gives the page of those that ended within [after, before] at an offset, `absorb` counts a batch.
+    """
+
+    fetch: Callable[[float, float | None, int], Awaitable[Page[Run]]]
+    absorb: Callable[[Sequence[Run], CursorAfter], Awaitable[Absorbed[Run]]]
+    cursor: Callable[[], Cursor]
+    clock: Callable[[], float]
+
+    async def onwards(self, after: float, budget: float) -> Reading:
+        """Reads every end since `after`, newest first; resumes a walk that was cut short.
+
+        While pages are counted, the next ones are fetched; none is begun after `budget` seconds. Raises ApiError, also
+        when runs had to be left for the next walk.
+        """
+        until = time.monotonic() + budget
+        count, waiting, reason = 0, 0, ""
+        cursor = self.cursor()
+        upcoming = self._begin(after, (cursor.walk_before, cursor.walk_offset), 1, until)
+        try:
+            while True:
+                pages, position = await upcoming
+                more = not pages[-1].complete and time.monotonic() < until
+                if more:
+                    upcoming = self._begin(after, position, BATCH_PAGES, until)
+                runs = [run for page in pages for run in page.runs]
+                absorbed = await self.absorb(runs, partial(_advance_over, self.cursor(), pages, self.clock()))
+                count += len(runs)
+                waiting, reason = waiting + len(absorbed.left), absorbed.reason or reason
+                if not more:
+                    break
+        finally:
+            upcoming.cancel()
+            with suppress(asyncio.CancelledError, ApiError):
+                await upcoming
+        if waiting:
+            raise ApiError(f"{waiting} finished runs wait to be counted: {reason}", INCOMPLETE)
+        return Reading(count, complete=self.cursor().walk_before is None)
+
+    def _begin(
+        self, after: float, position: Position, most: int, until: float
+    ) -> asyncio.Task[tuple[list[Page[Run]], Position]]:
+        return asyncio.ensure_future(self._fetch(after, position, most, until))
+
+    async def _fetch(
+        self, after: float, position: Position, most: int, until: float
+    ) -> tuple[list[Page[Run]], Position]:
+        """Up to `most` pages, at least one, and where the next begins."""
+        pages: list[Page[Run]] = []
+        while True:
+            try:
+                page = await self.fetch(after, *position)
+            except ApiError:
+                if not pages:
+                    raise
+                return pages, position  # what there is counts; the next request tells the fault
+            pages.append(page)
+            if page.complete:
+                return pages, position
+            position = next_page(page, *position)
+            if len(pages) >= most or time.monotonic() >= until:
+                return pages, position
+
+    async def again(self, low: float, high: float) -> list[Run]:
+        """Reads every end within [low, high] again; the runs that are there. Raises ApiError."""
+        found: dict[str, Run] = {}
+        before: float | None = high
+        offset = 0
+        while True:
+            page = await self.fetch(low, before, offset)
+            absorbed = await self.absorb(page.runs, lambda _left: None)
+            if absorbed.left:
+                raise ApiError(absorbed.reason, INCOMPLETE)
+            found.update((run.id, run) for run in page.runs)
+            if page.complete:
+                return list(found.values())
+            before, offset = next_page(page, before, offset)
+
+
+def next_page(page: Page[Run], before: float | None, offset: int) -> Position:
+    """Where the next page begins: at the last end seen, or further down among runs that all ended at that instant."""
+    last = page.runs[-1].ended_at if page.runs else before
+    return (before, offset + len(page.runs)) if last == before else (last, 0)
+
+
+def _advance_over(cursor: Cursor, pages: Sequence[Page[Run]], now: float, left: Sequence[Finished]) -> Cursor:
+    waiting = {run.id for run in left}
+    for page in pages:
+        cursor = advance(cursor, page, now, [run for run in page.runs if run.id in waiting])
+    return cursor
+
+
+def advance(cursor: Cursor, page: Page[Run], now: float, left: Sequence[Finished]) -> Cursor:
+    """The cursor after `page`. A walk that is through moves the watermark, but never past a run that was left."""
+    newest = cursor.walk_newest
+    if newest is None and page.runs:
+        newest = page.runs[0].ended_at
+    ends = [run.ended_at for run in left if run.ended_at is not None]
+    earliest = min((*ends, *(() if cursor.walk_left is None else (cursor.walk_left,))), default=None)
+    if not page.complete:
+        before, offset = next_page(page, cursor.walk_before, cursor.walk_offset)
+        return replace(cursor, walk_newest=newest, walk_before=before, walk_offset=offset, walk_left=earliest)
+    # The exporter's clock bounds it, or one run with an end in the future would hide all that end before it.
+    watermark = max(cursor.watermark, min(newest if newest is not None else cursor.watermark, now))
+    if earliest is not None:
+        watermark = min(watermark, earliest)
+    return Cursor(watermark, cursor.horizon, level_complete=cursor.level_complete or earliest is None)
