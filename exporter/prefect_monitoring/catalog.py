@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from prefect_monitoring.fold import SeriesKey, births
-from prefect_monitoring.records import DELETED, OVERFLOW, Deployment, Flow, FlowRun, Pair
+from prefect_monitoring.changes import SeriesKey
+from prefect_monitoring.fold import births
+from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, REJECTED
+from prefect_monitoring.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Deployment, Flow, FlowRun, Pair
 from prefect_monitoring.settings import Settings
+from prefect_monitoring.task_fold import TASK_DURATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,9 @@ class Filters:
         """Whether runs of this flow can be wanted at all, whatever their tags and pools."""
         return self._permits("flows", [name])
 
+    def allow_pool(self, name: str) -> bool:
+        return self._permits("pools", [name])
+
     def allow(self, pair: Pair, tags: Iterable[str], pool: str) -> bool:
         values = {"flows": [pair.flow], "deployments": [pair.deployment], "tags": list(tags), "pools": [pool]}
         return all(self._permits(kind, values[kind]) for kind in self._rules)
@@ -91,13 +99,33 @@ def _any_matches(patterns: Iterable[re.Pattern[str]], values: Collection[str]) -
     return any(pattern.fullmatch(value) for pattern in patterns for value in values)
 
 
-class Catalog:
-    """Admits pairs: `admitted` grows up to the cap, later ones are counted together."""
+# Kept by flow, or by nothing: their pair is none that anything else is counted under.
+_OF_NO_PAIR: Final = frozenset({REJECTED, TASK_DURATION})
 
-    def __init__(self, filters: Filters, max_pairs: int, admitted: Iterable[Pair]) -> None:
-        self._filters = filters
-        self._max_pairs = max_pairs
-        self._admitted = set(admitted) - {OVERFLOW}
+
+class Catalog:
+    """Admits pairs, and tasks and custom metrics of pairs: each grows up to its cap, later ones are counted together.
+
+    `admitted`: the keys of the series that there are already.
+    """
+
+    def __init__(self, settings: Settings, admitted: Iterable[SeriesKey]) -> None:
+        self._filters = Filters(settings)
+        self._settings = settings
+        self._admitted: set[Pair] = set()
+        self._tasks: defaultdict[Pair, set[str]] = defaultdict(set)
+        self._custom: defaultdict[Pair, set[SeriesKey]] = defaultdict(set)
+        for key in admitted:
+            self._remember(key)
+
+    def _remember(self, key: SeriesKey) -> None:
+        if key.pair == OVERFLOW or key.metric in _OF_NO_PAIR:
+            return
+        self._admitted.add(key.pair)
+        if key.metric == CUSTOM_OBSERVED:
+            self._custom[key.pair].add(key)
+        elif key.task not in {"", OTHER}:
+            self._tasks[key.pair].add(key.task)
 
     def pair_of(self, names: Names, run: FlowRun) -> Pair | None:
         """The pair a run is counted under; None when the filters exclude it."""
@@ -105,6 +133,31 @@ class Catalog:
         pair = names.pair_of(run.flow_id, run.deployment_id)
         tags = {*run.tags, *(deployment.tags if deployment else ())}
         return self._admit(pair) if self._filters.allow(pair, tags, run.work_pool) else None
+
+    def pair_outside_flows(self) -> Pair | None:
+        """The pair of task runs that no flow made; None when the filters exclude it."""
+        return self._admit(NO_FLOW) if self._filters.allow(NO_FLOW, (), "") else None
+
+    def pair_of_deleted(self) -> Pair | None:
+        """The pair of what belonged to a flow run that is gone; None when the filters exclude it."""
+        gone = Pair(DELETED, "")
+        return self._admit(gone) if self._filters.allow(gone, (), "") else None
+
+    def task_of(self, pair: Pair, task: str) -> str:
+        """The name that a task of `pair` is counted under."""
+        tasks = self._tasks[pair]
+        if pair == OVERFLOW or (task not in tasks and len(tasks) >= self._settings.max_tasks):
+            return OTHER
+        tasks.add(task)
+        return task
+
+    def admits_custom(self, key: SeriesKey) -> bool:
+        """Whether there is room for this series of a custom metric."""
+        series = self._custom[key.pair]
+        if key not in series and (key.pair == OVERFLOW or len(series) >= self._settings.max_custom_metrics):
+            return False
+        series.add(key)
+        return True
 
     def births(self, names: Names) -> set[SeriesKey]:
         """The series that exist because something can run: for each deployment, and for each flow that has none."""
@@ -133,12 +186,16 @@ class Catalog:
         flows = {Pair(flow.name, "") for flow in names.live_flows()}
         return self.live_deployments(names).keys() | {pair for pair in flows if self._filters.allow_flow(pair.flow)}
 
-    def keep(self, pairs: Collection[Pair]) -> None:
-        """Makes room: only `pairs` still have series."""
-        self._admitted &= set(pairs)
+    def keep(self, keys: Iterable[SeriesKey]) -> None:
+        """Makes room: only `keys` are still there."""
+        self._admitted.clear()
+        self._tasks.clear()
+        self._custom.clear()
+        for key in keys:
+            self._remember(key)
 
     def _admit(self, pair: Pair) -> Pair:
-        if pair not in self._admitted and len(self._admitted) >= self._max_pairs:
+        if pair not in self._admitted and len(self._admitted) >= self._settings.max_pairs:
             return OVERFLOW
         self._admitted.add(pair)
         return pair

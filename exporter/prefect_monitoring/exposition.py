@@ -1,11 +1,12 @@
-"""A snapshot as the bytes that a scrape gets: rendered once a poll, only sent by a scrape."""
+"""A snapshot as the bytes that a scrape gets: made once a poll, only sent by a scrape."""
 
 from __future__ import annotations
 
 import gzip
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -14,7 +15,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
 
-from prefect_monitoring.metrics import CATALOGUE
+from prefect_monitoring.metrics.family import Metric
 from prefect_monitoring.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -31,36 +32,43 @@ class Body:
     gzipped: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class Exposition:
-    """The two formats of one snapshot."""
+    """A snapshot in the formats that are asked for; each is made once."""
 
-    text: Body
-    openmetrics: Body
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
 
-    def for_accept(self, accept: str) -> Body:
-        return self.openmetrics if "application/openmetrics-text" in accept else self.text
+    @cached_property
+    def text(self) -> Body:
+        return _body(TEXT, generate_latest(self._registry))
+
+    @cached_property
+    def openmetrics(self) -> Body:
+        return _body(OPENMETRICS, generate_openmetrics(self._registry))  # type: ignore[no-untyped-call] # it has no types
+
+    def body(self, content_type: str) -> Body:
+        return self.openmetrics if content_type == OPENMETRICS else self.text
 
 
-def render(snapshot: Snapshot, off: Iterable[str] = ()) -> Exposition:
-    """The snapshot in both formats, without the families named in `off`."""
+def accepted(accept: str) -> str:
+    """The content type for an Accept header."""
+    return OPENMETRICS if "application/openmetrics-text" in accept else TEXT
+
+
+def render(snapshot: Snapshot, metrics: Sequence[Metric]) -> Exposition:
+    """The `metrics` of a snapshot."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families(tuple(_families(snapshot, frozenset(off)))))
+    registry.register(_Families(tuple(_families(snapshot, metrics))))
     ProcessCollector(registry=registry)
-    return Exposition(
-        _body(TEXT, generate_latest(registry)),
-        _body(OPENMETRICS, generate_openmetrics(registry)),  # type: ignore[no-untyped-call] # prometheus_client types it not
-    )
+    return Exposition(registry)
 
 
 def _body(content_type: str, content: bytes) -> Body:
     return Body(content_type, content, gzip.compress(content, GZIP_LEVEL, mtime=0))
 
 
-def _families(snapshot: Snapshot, off: frozenset[str]) -> Iterator[ExposedFamily]:
-    for metric in CATALOGUE:
-        if metric.name in off:
-            continue
+def _families(snapshot: Snapshot, metrics: Sequence[Metric]) -> Iterator[ExposedFamily]:
+    for metric in metrics:
         try:
             yield metric.family(snapshot)
         except Exception:  # a defect of ours: one family missing is visible, one wrong scrape is not

@@ -8,27 +8,32 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from prefect_monitoring import __version__
-from prefect_monitoring.fold import HOUR, SeriesKey
+from prefect_monitoring.audit import RECENT_SECONDS, Audit
+from prefect_monitoring.changes import HOUR
+from prefect_monitoring.ledger import Keep
 from prefect_monitoring.ledger_file import LedgerError
-from prefect_monitoring.memory import Standing
+from prefect_monitoring.log_reader import LINES_KEPT_SECONDS
+from prefect_monitoring.picture import Live, Picture, Sources, Standings, summarise_tasks
 from prefect_monitoring.prefect_http import ApiError, Traffic
-from prefect_monitoring.reader import Reader
-from prefect_monitoring.recheck import recheck
-from prefect_monitoring.records import Pair
+from prefect_monitoring.readers import Readers
+from prefect_monitoring.records import FlowRun, Pair
 from prefect_monitoring.series import BirthHold
 from prefect_monitoring.settings import Settings
-from prefect_monitoring.snapshot import ActiveRuns, Health, SelfReport, Snapshot, shown, summarise_active
+from prefect_monitoring.snapshot import AuditReport, Snapshot, summarise_active
 from prefect_monitoring.sources import OutageLog, Reading, Source
+from prefect_monitoring.walk import FLOW_RUNS, TASK_RUNS
 
 log = logging.getLogger(__name__)
 
-STALE_AFTER_INTERVALS: Final = 3
 PRUNE_INTERVAL: Final = HOUR
+WHOLE_AUDIT_INTERVAL: Final = HOUR
+DETAILS_PATIENCE: Final = 2.0
+BUDGET_OF_INTERVAL: Final = 0.9
 
 
 class Poller:
@@ -36,29 +41,44 @@ class Poller:
 
     def __init__(
         self,
-        reader: Reader,
+        readers: Readers,
         settings: Settings,
         traffic: Traffic,
         publish: Callable[[Snapshot], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._reader = reader
-        self._ledger = reader.ledger
+        self._readers = readers
+        self._reader = readers.flow_runs
+        self._ledger = readers.flow_runs.ledger
         self._settings = settings
-        self._traffic = traffic
         self._publish = publish
         self._clock = clock
         self._hold = BirthHold(settings.birth_hold)
-        self._active: ActiveRuns | None = None
-        self._standings: dict[Pair, Standing] = {}
-        self._standings_hour = 0
-        self._polled = False
+        self._active_runs: dict[str, tuple[Pair, FlowRun]] = {}
+        self._details: asyncio.Task[None] | None = None
         self._pruned_at = clock()
-        self._prefect_version = ""
+        self._whole_audits: dict[str, tuple[float, int]] = {}
+        self._live = Live()
+        self._standings = Standings()
+        self.sources = self._make_sources()
+        self._picture = Picture(readers, settings, traffic, self.sources, self._live, self._standings)
+
+    def _make_sources(self) -> Sources:
         outages = OutageLog()
-        self.finished, self.active, self.flows, self.deployments, self.rechecked = self.sources = tuple(
-            Source(name, settings.source_timeout, outages, clock)
-            for name in ("finished_flow_runs", "active_flow_runs", "flows", "deployments", "recheck")
+
+        def source(name: str) -> Source:
+            return Source(name, self._settings.source_timeout, outages, self._clock)
+
+        return Sources(
+            finished=source("finished_flow_runs"),
+            active=source("active_flow_runs"),
+            finished_tasks=source("finished_task_runs"),
+            active_tasks=source("active_task_runs"),
+            log_lines=source("log_lines"),
+            flows=source("flows"),
+            deployments=source("deployments"),
+            inventory={name: source(name) for name in self._readers.inventory.sources()},
+            audits={audit.source: source(f"audit_{audit.source}") for audit in self._readers.audits},
         )
 
     def start(self) -> AsyncIOScheduler:
@@ -66,7 +86,9 @@ class Poller:
         scheduler = AsyncIOScheduler(timezone="UTC")
         for job, seconds in (
             (self.poll, self._settings.poll_interval),
+            (self.poll_details, self._settings.poll_interval),
             (self.take_inventory, self._settings.inventory_interval),
+            (self.audit, self._settings.audit_interval),
         ):
             scheduler.add_job(
                 job,
@@ -81,30 +103,58 @@ class Poller:
         scheduler.start()
         return scheduler
 
-    async def take_inventory(self) -> None:
-        """Reads what exists, then compares closed hours with what the API counts there."""
-        if not self._prefect_version:
-            await self._read_version()
-        await asyncio.gather(
-            self.flows.read(self._reader.read_flows), self.deployments.read(self._reader.read_deployments)
-        )
-        if self.deployments.last_success is not None:
-            with suppress(LedgerError):  # which the next commit meets again, and tells
-                await self._reader.bear()
-        read_until = self.finished.complete_to
-        if self._ledger.cursor.level_complete and read_until is not None:
-            await self.rechecked.read(lambda: recheck(self._reader, read_until))
-        if self._clock() - self._pruned_at >= PRUNE_INTERVAL:
-            await self._prune()
-
     async def poll(self) -> None:
-        """Reads finished and active runs side by side, and publishes whatever came of it."""
+        """Reads finished and active flow runs side by side, and publishes whatever came of it."""
         level_was_complete = self._ledger.cursor.level_complete
-        await asyncio.gather(self.finished.read(self._read_finished), self.active.read(self._read_active))
-        self._polled = self._polled or bool(self.finished.up)
+        await asyncio.gather(
+            self.sources.finished.read(self._read_finished), self.sources.active.read(self._read_active)
+        )
+        self._live.polled = self._live.polled or bool(self.sources.finished.up)
+        if self._details is not None:  # mostly done at about the same time; never waited for long
+            await asyncio.wait([self._details], timeout=DETAILS_PATIENCE)
         await self.publish()
         if not level_was_complete:
             self._tell_level()
+
+    async def poll_details(self) -> None:
+        """Reads task runs and log lines; the next publication shows them."""
+        if not self._ledger.cursor.level_complete:
+            return  # their flow runs are on their way, and would be asked for one by one
+        self._details = asyncio.current_task()
+        try:
+            await asyncio.gather(
+                self.sources.finished_tasks.read(self._read_finished_tasks),
+                self.sources.active_tasks.read(self._read_active_tasks),
+            )
+            # Until the level of the task runs is there, lines would ask for their names one by one.
+            if self._ledger.cursors[TASK_RUNS].level_complete or not self.sources.finished_tasks.up:
+                await self.sources.log_lines.read(lambda: self._readers.log_lines.read(self._budget))
+        finally:
+            self._details = None
+
+    async def take_inventory(self) -> None:
+        """Reads what exists."""
+        if not self._live.prefect_version:
+            await self._read_version()
+        readings = self._readers.inventory.sources()
+        await asyncio.gather(
+            self.sources.flows.read(self._reader.read_flows),
+            self.sources.deployments.read(self._reader.read_deployments),
+        )
+        await asyncio.gather(*(source.read(readings[name]) for name, source in self.sources.inventory.items()))
+        if self.sources.deployments.last_success is not None:
+            with suppress(LedgerError):  # which the next commit meets again, and tells
+                await self._reader.bear()
+        if self._clock() - self._pruned_at >= PRUNE_INTERVAL:
+            await self._prune()
+
+    async def audit(self) -> None:
+        """Compares closed hours with what the API counts there."""
+        read_until = {FLOW_RUNS: self.sources.finished.complete_to}
+        for audit in self._readers.audits:
+            until = read_until.get(audit.source, self.sources.finished_tasks.complete_to)
+            if self._ledger.cursors[audit.source].level_complete and until is not None:
+                await self.sources.audits[audit.source].read(partial(self._audit, audit, until))
 
     async def publish(self) -> None:
         """Builds a snapshot of what is known now and hands it over."""
@@ -113,35 +163,58 @@ class Poller:
             await self._reader.in_ledger(self._refresh, now)
         except LedgerError as fault:
             log.debug("The snapshot is made of what is in memory: %s", fault)
-        snapshot, held = await self._reader.in_ledger(self._snapshot, now)
+        snapshot, held = await self._reader.in_ledger(self._picture.take, now)
         await asyncio.to_thread(self._publish, snapshot)
         self._hold.show(held, self._clock())
+
+    @property
+    def _budget(self) -> float:
+        """Seconds after which a reading begins no further page: what is left goes into the next one, at once."""
+        return min(self._settings.source_timeout / 2, BUDGET_OF_INTERVAL * self._settings.poll_interval)
 
     async def _read_version(self) -> None:
         try:
             async with asyncio.timeout(self._settings.source_timeout):
-                self._prefect_version = await self._reader.api.version()
+                self._live.prefect_version = await self._reader.api.version()
         except (ApiError, TimeoutError) as error:
             log.debug("The server's version is not known: %s", error)
 
     async def _read_finished(self) -> Reading:
-        return await self._reader.walk_finished(self._settings.source_timeout / 2)
+        return await self._reader.walk_finished(self._budget)
 
     async def _read_active(self) -> Reading:
         runs = await self._reader.read_active()
-        self._active = summarise_active(runs)
+        self._active_runs = {run.id: (pair, run) for pair, run in runs}
+        self._live.active = summarise_active(runs)
         return Reading(len(runs))
 
+    async def _read_finished_tasks(self) -> Reading:
+        return await self._readers.task_runs.read_finished(self._budget)
+
+    async def _read_active_tasks(self) -> Reading:
+        runs = await self._readers.task_runs.read_active(self._active_runs)
+        self._live.active_tasks = summarise_tasks(runs, self._reader.catalog)
+        return Reading(len(runs))
+
+    async def _audit(self, audit: Audit, until: float) -> Reading:
+        """The last day each time, everything once an hour; what was missing of everything stays told until the next."""
+        now = self._clock()
+        whole_at, still_missing = self._whole_audits.get(audit.source, (0.0, 0))
+        whole = now - whole_at >= WHOLE_AUDIT_INTERVAL
+        verdict = await audit.closed_hours(0.0 if whole else until - RECENT_SECONDS, until)
+        if whole:
+            self._whole_audits[audit.source] = (now, verdict.missing)
+        missing = verdict.missing if whole else max(verdict.missing, still_missing)
+        self._live.audits[audit.source] = AuditReport(missing, now)
+        return Reading(verdict.read_again)
+
     def _tell_level(self) -> None:
-        cursor = self._ledger.cursor
+        cursor, records = self._ledger.cursor, self.sources.finished.records
         if cursor.level_complete:
-            log.info(
-                "The starting level is complete: %d finished runs; from now on every outcome counts",
-                self.finished.records,
-            )
+            log.info("The starting level is complete: %d finished runs; from now on every outcome counts", records)
         elif cursor.walk_before is not None:
             back_to = datetime.fromtimestamp(cursor.walk_before, UTC)
-            log.info("Loading the starting level: %d runs, back to %s", self.finished.records, back_to.isoformat())
+            log.info("Loading the starting level: %d runs, back to %s", records, back_to.isoformat())
 
     async def _prune(self) -> None:
         try:
@@ -152,75 +225,18 @@ class Poller:
 
     def _forget(self) -> None:
         live = self._reader.catalog.live_pairs(self._ledger.names)
-        keep, ttl = self._settings.lookback, self._settings.series_ttl
-        self._ledger.prune(self._clock(), runs_kept=keep, series_ttl=ttl, live=live)
-        self._reader.catalog.keep({key.pair for key in self._ledger.series})
+        keep = Keep(
+            runs=self._settings.lookback,
+            task_runs=min(self._settings.task_lookback, self._settings.lookback),
+            lines=LINES_KEPT_SECONDS,
+            dead_series=self._settings.series_ttl,
+        )
+        self._ledger.prune(self._clock(), keep=keep, live=live)
+        self._reader.catalog.keep(self._ledger.series)
 
     def _refresh(self, now: float) -> None:
-        """Ends birth holds that are due, and renews the standings: of touched pairs, and of all pairs every hour."""
+        """Ends birth holds that are due, and renews how pairs stand."""
         due = self._hold.due(now)
         self._ledger.release(due, now)
         self._hold.forget(due)
-        hour = int(now // HOUR)
-        if hour != self._standings_hour:
-            self._ledger.touched |= set(self._ledger.pairs)
-        touched = set(self._ledger.touched)
-        # A name that was given up by a rename may be taken again, by another flow with another past.
-        kept = {pair: standing for pair, standing in self._standings.items() if pair in self._ledger.pairs}
-        self._standings = kept | self._ledger.standings(touched, now)
-        self._ledger.touched -= touched
-        self._standings_hour = hour
-
-    def _snapshot(self, now: float) -> tuple[Snapshot, set[SeriesKey]]:
-        """The snapshot, and which of its series it shows at zero because of their birth hold."""
-        catalog = self._reader.catalog
-        live = catalog.live_pairs(self._ledger.names)
-        complete = self._ledger.cursor.level_complete
-        # A reading may take its whole time, and another one beside it too, before either is published.
-        stale = STALE_AFTER_INTERVALS * self._settings.poll_interval + self._settings.source_timeout
-        old_names = STALE_AFTER_INTERVALS * self._settings.inventory_interval + self._settings.source_timeout
-        snapshot = Snapshot(
-            taken_at=now,
-            bounds=self._ledger.bounds,
-            series=shown(self._ledger.series, level_complete=complete),
-            standings={pair: one for pair, one in self._standings.items() if pair in live} if complete else {},
-            active=self._active if _is_fresh(self.active, now, stale) else None,
-            deployments=tuple(catalog.live_deployments(self._ledger.names).items())
-            if _is_fresh(self.deployments, now, old_names)
-            else None,
-            about=self._self_report(),
-            health=Health(tuple(self._not_ready())),
-        )
-        return snapshot, self._ledger.held & snapshot.series.keys()
-
-    def _not_ready(self) -> list[str]:
-        faults = []
-        if not self._ledger.cursor.level_complete:
-            faults.append(f"the starting level is being loaded ({self.finished.records} runs so far)")
-        if not self._polled:
-            faults.append(f"no poll has been completed yet ({self.finished.error or 'under way'})")
-        if self._ledger.fault:
-            faults.append(self._ledger.fault)
-        return faults
-
-    def _self_report(self) -> SelfReport:
-        return SelfReport(
-            version=__version__,
-            prefect_version=self._prefect_version,
-            api_up=_any_answered(self.finished, self.active),
-            ledger_created_at=self._ledger.created_at,
-            ledger_bytes=self._ledger.bytes_used(),
-            sources=tuple(source.status() for source in self.sources),
-            requests=dict(self._traffic.requests),
-            throttled=self._traffic.throttled,
-            folded=dict(self._ledger.folded),
-        )
-
-
-def _is_fresh(source: Source, now: float, limit: float) -> bool:
-    return source.last_success is not None and now - source.last_success <= limit
-
-
-def _any_answered(*sources: Source) -> bool | None:
-    asked = [source.answered for source in sources if source.answered is not None]
-    return any(asked) if asked else None
+        self._standings.renew(self._ledger, now)

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
 
-from prefect_monitoring.fold import SeriesKey
+from prefect_monitoring.changes import Due, LastValue, SeriesKey
+from prefect_monitoring.inventory import Inventory
 from prefect_monitoring.memory import Standing
+from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, REJECTED
 from prefect_monitoring.records import OVERFLOW, Deployment, FlowRun, Pair
 from prefect_monitoring.series import Bounds, Series
 from prefect_monitoring.sources import SourceStatus
+from prefect_monitoring.task_fold import TASK_DURATION, TASK_FAILURES, TASK_OUTCOMES, TASK_RETRIES, TASK_SECONDS
+from prefect_monitoring.walk import FLOW_RUNS, LOG_LINES, TASK_RUNS
+
+ShownSeries = Mapping[str, Mapping[SeriesKey, Series]]
+
+# What a metric is counted from, where it is not finished flow runs alone.
+_SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys((TASK_OUTCOMES, TASK_SECONDS, TASK_RETRIES, TASK_DURATION), (TASK_RUNS,)),
+    TASK_FAILURES: (TASK_RUNS, LOG_LINES),
+    **dict.fromkeys((CUSTOM_OBSERVED, REJECTED), (LOG_LINES,)),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveRuns:
-    """Runs neither over nor merely scheduled: counts by (pair, work pool, state), since when by (pair, state)."""
+    """Runs neither over nor merely scheduled: counts by (pair, work pool, state), since when by (pair, state).
+
+    `late_by_queue`: how many are late, by (work pool, work queue).
+    """
 
     counts: Mapping[tuple[Pair, str, str], int]
     oldest: Mapping[tuple[Pair, str], float]
+    late_by_queue: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +44,14 @@ class Health:
     """What `/-/ready` tells: everything that is not yet as it should be, in words."""
 
     not_ready: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """The last audit of a kind of runs: how many the API has that the ledger could not count, and when it was."""
+
+    missing: int
+    done_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,41 +67,49 @@ class SelfReport:
     requests: Mapping[tuple[str, str], int]
     throttled: int
     folded: Mapping[str, int]
+    audits: Mapping[str, AuditReport] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Instants in epoch seconds.
 
-    `series` and `standings` are empty before the starting level is complete; `active` and `deployments` are None when
-    what was last read is too old to pass for the present.
+    `series` (by metric), `values` and `standings` are empty before the starting level of their source is complete;
+    what describes the present is None when what was last read is too old to pass for it.
     """
 
     taken_at: float
     bounds: Bounds
-    series: Mapping[SeriesKey, Series]
+    series: ShownSeries
+    values: Mapping[SeriesKey, LastValue]
     standings: Mapping[Pair, Standing]
     active: ActiveRuns | None
+    active_tasks: Mapping[tuple[Pair, str, str], int] | None
     deployments: tuple[tuple[Pair, Deployment], ...] | None
+    dues: Mapping[str, Due]
+    inventory: Inventory
     about: SelfReport
     health: Health
 
 
-def shown(series: Mapping[SeriesKey, Series], *, level_complete: bool) -> dict[SeriesKey, Series]:
-    """What may be seen of the ledger's series: nothing of an incomplete level, zero during the birth hold."""
-    if not level_complete:
-        return {}
-    return {key: one if one.released else one.zero for key, one in series.items()}
+def shown(series: Mapping[SeriesKey, Series], complete: Collection[str]) -> ShownSeries:
+    """What may be seen of the ledger's series: none whose sources' level is not `complete`, zero in the birth hold."""
+    found: dict[str, dict[SeriesKey, Series]] = {}
+    for key, one in series.items():
+        found.setdefault(key.metric, {})[key] = one if one.released else one.zero
+    return {metric: rows for metric, rows in found.items() if set(_SOURCES.get(metric, (FLOW_RUNS,))) <= set(complete)}
 
 
 def summarise_active(runs: Iterable[tuple[Pair, FlowRun]]) -> ActiveRuns:
     counts: Counter[tuple[Pair, str, str]] = Counter()
+    late: Counter[tuple[str, str]] = Counter()
     oldest: dict[tuple[Pair, str], float] = {}
     for pair, run in runs:
         label = run.state.label
         counts[pair, run.work_pool, label] += 1
+        late[run.work_pool, run.work_queue] += label == "late"
         # A late run has been due since its expected start; the server notices only some time later.
         since = run.expected_at if label == "late" and run.expected_at is not None else run.state.at
         if pair != OVERFLOW:
             oldest[pair, label] = min(since, oldest.get((pair, label), since))
-    return ActiveRuns(counts, oldest)
+    return ActiveRuns(counts, oldest, late)

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final
 
-from prefect_monitoring.metrics import deployments, exporter, flow_runs
+from prefect_monitoring.metrics import custom, deployments, exporter, flow_runs, task_runs, work_pools, workspace
 from prefect_monitoring.metrics.family import Metric
 from prefect_monitoring.settings import SettingsError
 
 SUBJECTS: Final[dict[str, tuple[Metric, ...]]] = {
     "Flow runs": flow_runs.METRICS,
+    "Task runs": task_runs.METRICS,
     "Deployments": deployments.METRICS,
+    "Work pools and queues": work_pools.METRICS,
+    "Limits and automations": workspace.METRICS,
+    "What users add": custom.METRICS,
     "About itself": exporter.METRICS,
 }
 CATALOGUE: Final[tuple[Metric, ...]] = tuple(metric for metrics in SUBJECTS.values() for metric in metrics)
 
 
-def refuse_unknown(names: Iterable[str]) -> None:
-    """Raises SettingsError for names in `metrics_off` that no metric has."""
-    if unknown := sorted(set(names) - {metric.name for metric in CATALOGUE}):
-        raise SettingsError(f"metrics_off: no such metric: {', '.join(unknown)}; docs/metrics.md lists them all")
+def shown_metrics(on: Collection[str], off: Collection[str]) -> tuple[Metric, ...]:
+    """The metrics to expose: those that are so by default and those in `on`, without those in `off`.
+
+    Raises SettingsError for a name that no metric has.
+    """
+    names = {metric.name for metric in CATALOGUE}
+    for option, chosen in (("metrics_on", on), ("metrics_off", off)):
+        if unknown := sorted(set(chosen) - names):
+            raise SettingsError(f"{option}: no such metric: {', '.join(unknown)}; docs/metrics.md lists them all")
+    return tuple(one for one in CATALOGUE if (one.by_default or one.name in on) and one.name not in off)

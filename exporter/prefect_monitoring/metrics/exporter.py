@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from prefect_monitoring.metric_fold import REJECTED
 from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.snapshot import Snapshot
 from prefect_monitoring.sources import READING_BOUNDS, SourceStatus
@@ -38,11 +39,13 @@ def _requests(snapshot: Snapshot) -> Iterator[Row]:
 
 
 def _series(snapshot: Snapshot) -> Iterator[Row]:
-    counts: dict[str, int] = {}
-    for key in snapshot.series:
-        counts[key.metric] = counts.get(key.metric, 0) + 1
-    for metric, count in counts.items():
-        yield (metric,), count
+    for metric, series in snapshot.series.items():
+        yield (metric,), len(series)
+
+
+def _rejected(snapshot: Snapshot) -> Iterator[Row]:
+    for key, series in snapshot.series.get(REJECTED, {}).items():
+        yield (key.detail,), series.value
 
 
 def _build_info(snapshot: Snapshot) -> Iterator[Row]:
@@ -131,15 +134,36 @@ METRICS: Final = (
     Metric(
         "prefect_exporter_series",
         "gauge",
-        "Flow-run counters and histograms that the ledger keeps, by metric: label sets, not buckets.",
+        "Counters and histograms that the ledger keeps, by metric: label sets, not buckets.",
         ("metric",),
         _series,
     ),
     Metric(
         "prefect_exporter_series_folded_total",
         "counter",
-        'Increments counted under flow="(other)", deployment="(other)", because max_pairs was reached.',
+        "Increments counted under (other), because max_pairs or max_tasks was reached.",
         ("metric",),
         lambda snapshot: (((metric,), count) for metric, count in snapshot.about.folded.items()),
+    ),
+    Metric(
+        "prefect_exporter_audit_missing",
+        "gauge",
+        "Finished runs that the API has and the ledger could not count, after reading them again; should be 0.",
+        ("kind",),
+        lambda snapshot: (((kind,), audit.missing) for kind, audit in snapshot.about.audits.items()),
+    ),
+    Metric(
+        "prefect_exporter_audit_last_success_timestamp_seconds",
+        "gauge",
+        "When what was counted was last compared with the API's own counts.",
+        ("kind",),
+        lambda snapshot: (((kind,), audit.done_at) for kind, audit in snapshot.about.audits.items()),
+    ),
+    Metric(
+        REJECTED,
+        "counter",
+        "Parts of METRIC lines that could not be read or had no room (max_custom_metrics), by reason.",
+        ("reason",),
+        _rejected,
     ),
 )

@@ -8,15 +8,15 @@ from itertools import accumulate
 from typing import Literal
 
 from prometheus_client import Metric as ExposedFamily
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, UnknownMetricFamily
 from prometheus_client.utils import floatToGoString
 
 from prefect_monitoring.series import Series
 from prefect_monitoring.snapshot import Snapshot
 
-Kind = Literal["counter", "gauge", "histogram"]
+Kind = Literal["counter", "gauge", "histogram", "unknown"]
 Row = tuple[tuple[str, ...], float | Series]
-"""Label values in the order of the metric's labels, and the value: a Series for a histogram, else a number."""
+"""Label values in the order of the labels, and the value: a Series for a histogram, else a number."""
 
 
 class DuplicateSeriesError(Exception):
@@ -25,27 +25,33 @@ class DuplicateSeriesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
+    """`more_labels` are those that only the snapshot knows. Not `by_default`: shown when `metrics_on` names it."""
+
     name: str
     kind: Kind
     help: str
     labels: tuple[str, ...]
     rows: Callable[[Snapshot], Iterable[Row]]
     bounds: Callable[[Snapshot], tuple[float, ...]] | None = None
+    more_labels: Callable[[Snapshot], tuple[str, ...]] | None = None
+    by_default: bool = True
 
     def family(self, snapshot: Snapshot) -> ExposedFamily:
         """The metric's rows as prometheus_client exposes them. Raises DuplicateSeriesError."""
+        names = (*self.labels, *(self.more_labels(snapshot) if self.more_labels else ()))
         rows: dict[tuple[str, ...], float | Series] = {}
         for labels, value in self.rows(snapshot):
             if labels in rows:
-                raise DuplicateSeriesError(f"{self.name}{dict(zip(self.labels, labels, strict=True))}")
+                raise DuplicateSeriesError(f"{self.name}{dict(zip(names, labels, strict=True))}")
             rows[labels] = value
         if self.kind == "histogram":
             return self._histogram(snapshot, rows)
-        kinds: Mapping[str, type[CounterMetricFamily | GaugeMetricFamily]] = {
+        kinds: Mapping[str, type[CounterMetricFamily | GaugeMetricFamily | UnknownMetricFamily]] = {
             "counter": CounterMetricFamily,
             "gauge": GaugeMetricFamily,
+            "unknown": UnknownMetricFamily,
         }
-        family = kinds[self.kind](self.name, self.help, labels=self.labels)
+        family = kinds[self.kind](self.name, self.help, labels=names)
         for labels, value in rows.items():
             family.add_metric(labels, value)  # type: ignore[arg-type] # only histograms have Series for values
         return family

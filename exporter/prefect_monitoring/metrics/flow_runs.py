@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from prefect_monitoring import fold
 from prefect_monitoring.memory import Standing
 from prefect_monitoring.metrics.family import Metric, Row
+from prefect_monitoring.metrics.rows import PAIR, kept, standing
 from prefect_monitoring.records import Pair
 from prefect_monitoring.snapshot import Snapshot
-
-PAIR: Final = ("flow", "deployment")
-
-
-def _kept(metric: str, *, detailed: bool) -> Callable[[Snapshot], Iterator[Row]]:
-    """Rows of a counter or histogram that the ledger keeps."""
-
-    def rows(snapshot: Snapshot) -> Iterator[Row]:
-        for key, series in snapshot.series.items():
-            if key.metric == metric:
-                labels = (key.pair.flow, key.pair.deployment, *((key.detail,) if detailed else ()))
-                yield labels, series if series.buckets else series.value
-
-    return rows
-
-
-def _standing(values: Callable[[Standing], Iterable[Row]]) -> Callable[[Snapshot], Iterator[Row]]:
-    """Rows that follow from how each live pair stands."""
-
-    def rows(snapshot: Snapshot) -> Iterator[Row]:
-        for pair, standing in snapshot.standings.items():
-            for labels, value in values(standing):
-                yield (pair.flow, pair.deployment, *labels), value
-
-    return rows
 
 
 def _last_duration(standing: Standing) -> Iterator[Row]:
@@ -69,14 +45,14 @@ METRICS: Final = (
         "counter",
         "Terminal states entered by flow runs. A re-run of a finished run that ends again is a new outcome.",
         (*PAIR, "state"),
-        _kept(fold.OUTCOMES, detailed=True),
+        kept(fold.OUTCOMES, "detail"),
     ),
     Metric(
         fold.DURATION,
         "histogram",
         "Seconds that completed flow runs took, from the first Running after the previous terminal state to the end.",
         PAIR,
-        _kept(fold.DURATION, detailed=False),
+        kept(fold.DURATION),
         lambda snapshot: snapshot.bounds[fold.DURATION],
     ),
     Metric(
@@ -84,7 +60,7 @@ METRICS: Final = (
         "histogram",
         "Seconds from a flow run's expected start to its first start; waiting for a retry is not part of it.",
         PAIR,
-        _kept(fold.START_DELAY, detailed=False),
+        kept(fold.START_DELAY),
         lambda snapshot: snapshot.bounds[fold.START_DELAY],
     ),
     Metric(
@@ -92,14 +68,14 @@ METRICS: Final = (
         "counter",
         "Attempts of flow runs beyond their first.",
         PAIR,
-        _kept(fold.RETRIES, detailed=False),
+        kept(fold.RETRIES),
     ),
     Metric(
         fold.FAILURES,
         "counter",
         "Failed, timed-out and crashed outcomes of flow runs, by cause as told from the state's message.",
         (*PAIR, "cause"),
-        _kept(fold.FAILURES, detailed=True),
+        kept(fold.FAILURES, "detail"),
     ),
     Metric(
         "prefect_flow_runs",
@@ -120,41 +96,41 @@ METRICS: Final = (
         "gauge",
         "When a flow run last entered this terminal state.",
         (*PAIR, "state"),
-        _standing(lambda standing: (((state,), at) for state, at in standing.last_outcomes.items())),
+        standing(lambda one: (((state,), at) for state, at in one.last_outcomes.items())),
     ),
     Metric(
         "prefect_flow_run_last_duration_seconds",
         "gauge",
         "Seconds that the last completed flow run took.",
         PAIR,
-        _standing(_last_duration),
+        standing(_last_duration),
     ),
     Metric(
         "prefect_flow_run_consecutive_failures",
         "gauge",
         "Flow runs that failed, timed out or crashed since the last completed one; a pending retry is none.",
         PAIR,
-        _standing(lambda standing: [((), standing.consecutive_failures)]),
+        standing(lambda one: [((), one.consecutive_failures)]),
     ),
     Metric(
         "prefect_flow_run_last_failure_info",
         "gauge",
         "The last failed flow run, for links; gone when a later run completes.",
         (*PAIR, "flow_run_id", "flow_run_name", "cause"),
-        _standing(_last_failure),
+        standing(_last_failure),
     ),
     Metric(
         "prefect_flow_run_duration_baseline_seconds",
         "gauge",
         "Mean seconds of completed flow runs over 1d, 7d, 30d, the 30 days before, the last four same weekdays (UTC).",
         (*PAIR, "window"),
-        _standing(lambda standing: (((window,), mean) for window, mean in standing.baselines.items())),
+        standing(lambda one: (((window,), mean) for window, mean in one.baselines.items())),
     ),
     Metric(
         "prefect_flow_run_window_runs",
         "gauge",
         "Flow runs by last state, good (completed) or bad (failed, timed out, crashed), in whole hours up to now.",
         (*PAIR, "window", "result"),
-        _standing(lambda standing: ((key, runs) for key, runs in standing.window_runs.items())),
+        standing(lambda one: ((key, runs) for key, runs in one.window_runs.items())),
     ),
 )

@@ -1,0 +1,79 @@
+"""Log lines as the Prefect API tells them: only those that say something about metrics or saved failures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from prefect_monitoring.analysis.metric_lines import MARK
+from prefect_monitoring.analysis.retry_lines import FAILURE_PHRASE
+from prefect_monitoring.pager import Pager, Row, decode, instant, iso
+from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.records import LogLine
+
+log = logging.getLogger(__name__)
+
+# Terms are ORed; the server also finds them in logger names and in any case, so that each hit is looked at again.
+_QUERY: Final = f'"{MARK}" "{FAILURE_PHRASE}"'
+_CANNOT_SEARCH: Final = frozenset({"422", "500"})
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Lines, oldest first, out of so many `rows`, of which the last was written at `last`.
+
+    `complete`: nothing newer is left in the window.
+    """
+
+    lines: tuple[LogLine, ...]
+    rows: int
+    last: float | None
+    complete: bool
+
+
+class LogApi:
+    """Reads of log lines. Every method raises ApiError when there is no usable answer.
+
+    `can_search`: whether the server finds text; where it does not, all lines come over and are searched here.
+    """
+
+    def __init__(self, pager: Pager) -> None:
+        self._pager = pager
+        self.can_search = True
+
+    async def page(self, after: float, before: float | None, offset: int) -> LogPage:
+        """Lines written within [after, before], oldest first: the page at `offset`."""
+        written = {"after_": iso(after)} | ({"before_": iso(before)} if before is not None else {})
+        criteria: dict[str, Any] = {"timestamp": written}
+        if self.can_search:
+            try:
+                return await self._page({**criteria, "text": {"query": _QUERY}}, offset)
+            except ApiError as error:
+                if error.code not in _CANNOT_SEARCH:
+                    raise
+                page = await self._page(criteria, offset)  # so that a broken endpoint is not taken for a missing search
+            self.can_search = False
+            log.info("The server cannot search its logs (on SQLite that takes 3.44): all of them are read instead")
+            return page
+        return await self._page(criteria, offset)
+
+    async def _page(self, criteria: Mapping[str, Any], offset: int) -> LogPage:
+        rows, limit = await self._pager.page("/logs/filter", {"logs": criteria, "sort": "TIMESTAMP_ASC"}, offset)
+        hits = [row for row in rows if _is_wanted(row)]
+        last = decode(_written_at, rows[-1:])
+        return LogPage(tuple(decode(_log_line, hits)), len(rows), last[0] if last else None, len(rows) < limit)
+
+
+def _is_wanted(row: Row) -> bool:
+    message = str(row.get("message"))
+    return MARK in message or FAILURE_PHRASE in message
+
+
+def _written_at(row: Row) -> float:
+    return instant(row["timestamp"])
+
+
+def _log_line(row: Row) -> LogLine:
+    return LogLine(row["id"], _written_at(row), row["message"], row["flow_run_id"], row["task_run_id"])

@@ -1,0 +1,166 @@
+"""Reading log lines: forwards, some hours at a time, each line counted once however late its batch comes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from prefect_monitoring.analysis.metric_lines import Reason, parse
+from prefect_monitoring.changes import HOUR
+from prefect_monitoring.log_api import LogApi, LogPage
+from prefect_monitoring.metric_fold import LineSighting, fold_lines
+from prefect_monitoring.prefect_http import INCOMPLETE, ApiError
+from prefect_monitoring.records import DELETED, LogLine, Pair
+from prefect_monitoring.sources import Reading
+from prefect_monitoring.task_reader import TaskReader
+from prefect_monitoring.walk import LOG_LINES
+
+log = logging.getLogger(__name__)
+
+# Without an index on their text, the server looks at every line of a window: it is as wide as is quickly answered.
+WINDOW_SECONDS: Final = HOUR
+MAX_WINDOW_SECONDS: Final = 24 * HOUR
+QUICK_SECONDS: Final = 0.25
+DEEP_EVERY_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """How late lines may be, in seconds; what is read again costs requests.
+
+    `usual`: lines come in batches. `deep`: many at once, or written by a slow clock; looked for once a minute.
+    `patience`: a line comes before its task run, which a busy recorder writes later; so long it waits to be named.
+    """
+
+    usual: float
+    deep: float
+    patience: float
+
+
+SEARCHED: Final = Lateness(60.0, 900.0, 600.0)
+UNSEARCHED: Final = Lateness(30.0, 180.0, 120.0)
+LINES_KEPT_SECONDS: Final = 2 * SEARCHED.deep
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where the next page begins: after an instant, so far down among the lines since. `deep`: it looked far back."""
+
+    after: float
+    offset: int = 0
+    deep: bool = False
+
+
+class LogReader:
+    """Reads lines into the ledger. Every method raises ApiError or LedgerError."""
+
+    def __init__(self, tasks: TaskReader, api: LogApi, cause_of: Callable[[str], str]) -> None:
+        self._tasks = tasks
+        self._reader = tasks.reader
+        self._api = api
+        self._cause_of = cause_of
+        self._deep_at = 0.0
+        self._stopped: _Place | None = None
+        self._window: float = WINDOW_SECONDS
+        self._told: set[tuple[Pair | None, str, Reason]] = set()
+
+    @property
+    def _lateness(self) -> Lateness:
+        return SEARCHED if self._api.can_search else UNSEARCHED
+
+    async def read(self, budget: float) -> Reading:
+        """Counts the lines since the watermark, and late ones before it; begins no page after `budget` seconds.
+
+        What was not finished goes on where it stopped: to look back first, each time, might never come to what is new.
+        """
+        until = time.monotonic() + budget
+        now, cursor = self._reader.clock(), self._reader.ledger.cursors[LOG_LINES]
+        deep = now - self._deep_at >= DEEP_EVERY_SECONDS
+        overlap = (self._lateness.deep if deep else self._lateness.usual) if cursor.level_complete else 0.0
+        place = self._stopped or _Place(max(cursor.horizon, cursor.watermark - overlap), deep=deep)
+        self._stopped = None
+        count, finished = 0, False
+        while not finished and time.monotonic() < until:
+            before = place.after + self._window if place.after + self._window < now else None
+            read, finished = await self._read_page(place, before, now)
+            count += read
+        if not finished:
+            self._stopped = place
+        elif place.deep:
+            self._deep_at = now
+        return Reading(count, complete=finished)
+
+    async def _read_page(self, place: _Place, before: float | None, now: float) -> tuple[int, bool]:
+        """Counts the page at `place` and moves on; how many lines it had, and whether nothing newer is left."""
+        begun = time.monotonic()
+        page = await self._api.page(place.after, before, place.offset)
+        seconds = time.monotonic() - begun
+        await self._absorb(page, before, now)
+        if page.complete and before is None:
+            return len(page.lines), True
+        if page.complete and before is not None:
+            place.after, place.offset = before, 0
+            wider = 2 * self._window if seconds < QUICK_SECONDS else self._window / 2
+            self._window = min(max(wider, WINDOW_SECONDS), MAX_WINDOW_SECONDS)
+        elif page.last is None or page.last == place.after:  # many bear one instant: further down among them
+            place.offset += page.rows
+        else:
+            place.after, place.offset = page.last, 0
+        return len(page.lines), False
+
+    async def _absorb(self, page: LogPage, before: float | None, now: float) -> None:
+        ledger = self._reader.ledger
+        counted = await self._reader.in_ledger(ledger.counted_lines, [line.id for line in page.lines])
+        fresh = [line for line in page.lines if line.id not in counted]
+        sightings, reason = await self._name(fresh, now)
+        if reason:
+            raise ApiError(f"log lines wait to be counted: {reason}", INCOMPLETE)
+        end = now if before is None else before
+        reached = end if page.complete else page.last
+        await self._reader.in_ledger(self._count, sightings, reached, page.complete and before is None)
+        if len(sightings) < len(fresh):
+            log.debug("%d log lines wait for their task runs", len(fresh) - len(sightings))
+
+    async def _name(self, lines: Sequence[LogLine], now: float) -> tuple[list[LineSighting], str]:
+        """The lines that can be counted under a name, and why others could not even be asked about."""
+        owners, reason = await self._tasks.owners({line.flow_run_id for line in lines if line.flow_run_id})
+        if reason:
+            return [], reason
+        tasks = await self._tasks.names({line.task_run_id for line in lines if line.task_run_id})
+        sightings = []
+        for line in lines:
+            task = tasks.get(line.task_run_id) if line.task_run_id else ""
+            if task is None and now - line.at < self._lateness.patience:
+                continue
+            pair = owners[line.flow_run_id] if line.flow_run_id else self._reader.catalog.pair_outside_flows()
+            sightings.append(LineSighting(line, pair, self._task(pair, DELETED if task is None else task)))
+        return sightings, ""
+
+    def _task(self, pair: Pair | None, task: str) -> str:
+        return self._reader.catalog.task_of(pair, task) if pair is not None and task else task
+
+    def _count(self, sightings: Sequence[LineSighting], reached: float | None, complete: bool) -> None:
+        ledger, catalog, now = self._reader.ledger, self._reader.catalog, self._reader.clock()
+        counted = ledger.counted_lines([one.line.id for one in sightings])
+        fresh = [one for one in sightings if one.line.id not in counted]
+        for one in fresh:
+            self._tell_rejected(one)
+        changes = fold_lines(fresh, ledger.values.get, catalog.admits_custom, self._cause_of)
+        cursor = ledger.cursors[LOG_LINES]
+        watermark = max(cursor.watermark, min(reached if reached is not None else cursor.watermark, now))
+        after = replace(cursor, watermark=watermark, level_complete=cursor.level_complete or complete)
+        ledger.commit(changes, after if after != cursor else None, now, LOG_LINES)
+
+    def _tell_rejected(self, sighting: LineSighting) -> None:
+        """Names the flow, the task and the fault, once; the line itself may hold what no log of ours should."""
+        for reason in parse(sighting.line.message).rejected:
+            place = (sighting.pair, sighting.task, reason)
+            if sighting.pair is not None and place not in self._told:
+                self._told.add(place)
+                where = f"flow {sighting.pair.flow!r}" + (f", task {sighting.task!r}" if sighting.task else "")
+                log.warning(
+                    "Part of a METRIC line of %s was rejected: %s; docs/metrics.md says what is read", where, reason
+                )

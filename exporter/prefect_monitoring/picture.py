@@ -1,0 +1,157 @@
+"""Taking the picture: what the ledger and the readers know now, as one immutable snapshot."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from prefect_monitoring import __version__
+from prefect_monitoring.catalog import Catalog
+from prefect_monitoring.changes import HOUR, SeriesKey
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.memory import Standing
+from prefect_monitoring.prefect_http import Traffic
+from prefect_monitoring.readers import Readers
+from prefect_monitoring.records import NO_FLOW, Pair, TaskRun
+from prefect_monitoring.settings import Settings
+from prefect_monitoring.snapshot import ActiveRuns, AuditReport, Health, SelfReport, Snapshot, shown
+from prefect_monitoring.sources import Source
+from prefect_monitoring.walk import FLOW_RUNS, LOG_LINES
+
+STALE_AFTER_INTERVALS: Final = 3
+
+
+@dataclass(slots=True)
+class Live:
+    """What was last read of the present; whether it is still that is for the picture to say."""
+
+    active: ActiveRuns | None = None
+    active_tasks: Mapping[tuple[Pair, str, str], int] | None = None
+    prefect_version: str = ""
+    polled: bool = False
+    audits: dict[str, AuditReport] = field(default_factory=dict)
+
+
+class Standings:
+    """How every pair stands: renewed for those that were touched, and for all of them every hour."""
+
+    def __init__(self) -> None:
+        self.now: dict[Pair, Standing] = {}
+        self._hour = 0
+
+    def renew(self, ledger: Ledger, now: float) -> None:
+        """Raises LedgerError, and is as it was."""
+        hour = int(now // HOUR)
+        if hour != self._hour:
+            ledger.touched |= set(ledger.pairs)
+        touched = set(ledger.touched)
+        # A name that was given up by a rename may be taken again, by another flow with another past.
+        kept = {pair: standing for pair, standing in self.now.items() if pair in ledger.pairs}
+        self.now = kept | ledger.standings(touched, now)
+        ledger.touched -= touched
+        self._hour = hour
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Every source there is, by what it is asked for; `inventory` and `audits` by name."""
+
+    finished: Source
+    active: Source
+    finished_tasks: Source
+    active_tasks: Source
+    log_lines: Source
+    flows: Source
+    deployments: Source
+    inventory: Mapping[str, Source]
+    audits: Mapping[str, Source]
+
+    def __iter__(self) -> Iterator[Source]:
+        yield from (self.finished, self.active, self.finished_tasks, self.active_tasks, self.log_lines)
+        yield from (self.flows, self.deployments, *self.inventory.values(), *self.audits.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Everything that a snapshot is taken of."""
+
+    readers: Readers
+    settings: Settings
+    traffic: Traffic
+    sources: Sources
+    live: Live
+    standings: Standings
+
+    def take(self, now: float) -> tuple[Snapshot, set[SeriesKey]]:
+        """The snapshot, and which of its series it shows at zero because of their birth hold."""
+        ledger, catalog, live = self.readers.flow_runs.ledger, self.readers.flow_runs.catalog, self.live
+        pairs, deployments = catalog.live_pairs(ledger.names), catalog.live_deployments(ledger.names)
+        complete = {source for source, cursor in ledger.cursors.items() if cursor.level_complete}
+        series = shown(ledger.series, complete)
+        standings = self.standings.now if FLOW_RUNS in complete else {}
+        values = ledger.values if LOG_LINES in complete else {}
+        snapshot = Snapshot(
+            taken_at=now,
+            bounds=ledger.bounds,
+            series=series,
+            values={key: one for key, one in values.items() if key.pair in pairs or key.pair == NO_FLOW},
+            standings={pair: one for pair, one in standings.items() if pair in pairs},
+            active=live.active if _is_fresh(self.sources.active, now, self._current_limit) else None,
+            active_tasks=live.active_tasks if _is_fresh(self.sources.active_tasks, now, self._current_limit) else None,
+            deployments=tuple(deployments.items())
+            if _is_fresh(self.sources.deployments, now, self._listing_limit)
+            else None,
+            dues=dict(ledger.dues),
+            inventory=self.readers.inventory.picture(deployments, now, self._listing_limit),
+            about=self._self_report(ledger),
+            health=Health(tuple(self._not_ready(ledger))),
+        )
+        return snapshot, {key for key in ledger.held if key in series.get(key.metric, ())}
+
+    @property
+    def _current_limit(self) -> float:
+        """Seconds; a reading may take its whole time, and another one beside it too, before either is published."""
+        return STALE_AFTER_INTERVALS * self.settings.poll_interval + self.settings.source_timeout
+
+    @property
+    def _listing_limit(self) -> float:
+        return STALE_AFTER_INTERVALS * self.settings.inventory_interval + self.settings.source_timeout
+
+    def _not_ready(self, ledger: Ledger) -> Iterator[str]:
+        finished = self.sources.finished
+        if not ledger.cursor.level_complete:
+            yield f"the starting level is being loaded ({finished.records} runs so far)"
+        if not self.live.polled:
+            yield f"no poll has been completed yet ({finished.error or 'under way'})"
+        if ledger.fault:
+            yield ledger.fault
+
+    def _self_report(self, ledger: Ledger) -> SelfReport:
+        return SelfReport(
+            version=__version__,
+            prefect_version=self.live.prefect_version,
+            api_up=_any_answered(self.sources.finished, self.sources.active),
+            ledger_created_at=ledger.created_at,
+            ledger_bytes=ledger.bytes_used(),
+            sources=tuple(source.status() for source in self.sources),
+            requests=dict(self.traffic.requests),
+            throttled=self.traffic.throttled,
+            folded=dict(ledger.folded),
+            audits=dict(self.live.audits),
+        )
+
+
+def summarise_tasks(runs: Iterable[tuple[Pair, TaskRun]], catalog: Catalog) -> dict[tuple[Pair, str, str], int]:
+    """Task runs under way, by (pair, task, state)."""
+    return Counter((pair, catalog.task_of(pair, run.task), run.state.label) for pair, run in runs)
+
+
+def _is_fresh(source: Source, now: float, limit: float) -> bool:
+    return source.last_success is not None and now - source.last_success <= limit
+
+
+def _any_answered(*sources: Source) -> bool | None:
+    asked = [source.answered for source in sources if source.answered is not None]
+    return any(asked) if asked else None

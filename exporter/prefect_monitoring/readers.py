@@ -1,0 +1,80 @@
+"""The readers of every source, and the ledger they share, as the settings want them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from prefect_monitoring.analysis.failure_causes import CausePattern, cause_of, compile_pattern
+from prefect_monitoring.audit import Audit
+from prefect_monitoring.catalog import Catalog
+from prefect_monitoring.fold import DURATION, START_DELAY
+from prefect_monitoring.inventory import InventoryReader
+from prefect_monitoring.inventory_api import InventoryApi
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger_opening import open_ledger
+from prefect_monitoring.log_api import LogApi
+from prefect_monitoring.log_reader import LogReader
+from prefect_monitoring.metric_fold import CUSTOM_OBSERVED
+from prefect_monitoring.prefect_api import PrefectApi
+from prefect_monitoring.prefect_http import PrefectHttp
+from prefect_monitoring.reader import Reader
+from prefect_monitoring.records import ROLLED_BACK, TERMINAL_TYPES
+from prefect_monitoring.settings import Settings
+from prefect_monitoring.task_api import TaskApi
+from prefect_monitoring.task_fold import TASK_DURATION
+from prefect_monitoring.task_reader import TaskReader
+from prefect_monitoring.walk import FLOW_RUNS, TASK_RUNS
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """One for each subject; all of them work on the ledger of `flow_runs`. `audits` by source."""
+
+    flow_runs: Reader
+    task_runs: TaskReader
+    log_lines: LogReader
+    inventory: InventoryReader
+    audits: tuple[Audit, ...]
+
+
+def make_readers(
+    settings: Settings, ledger: Ledger, http: PrefectHttp, clock: Callable[[], float] = time.time
+) -> Readers:
+    own_causes = [CausePattern(rule.cause, compile_pattern(rule.pattern)) for rule in settings.failure_causes]
+    cause = partial(cause_of, extra=own_causes)
+    api = PrefectApi(http)
+    reader = Reader(api, ledger, Catalog(settings, ledger.series), cause, clock)
+    tasks = TaskReader(reader, TaskApi(api.pager), cause)
+    return Readers(
+        flow_runs=reader,
+        task_runs=tasks,
+        log_lines=LogReader(tasks, LogApi(api.pager), cause),
+        inventory=InventoryReader(reader, InventoryApi(api.pager), settings),
+        audits=(
+            Audit(reader, FLOW_RUNS, TERMINAL_TYPES, api.ended_by_type, reader.finished),
+            Audit(reader, TASK_RUNS, TERMINAL_TYPES | {ROLLED_BACK}, tasks.api.ended_by_kind, tasks.finished),
+        ),
+    )
+
+
+def ledger_of(settings: Settings, address: str) -> Ledger:
+    """The ledger that the settings name, for the API at `address`. Raises LedgerError."""
+    bounds: dict[str, tuple[float, ...]] = {
+        DURATION: settings.duration_buckets,
+        START_DELAY: settings.start_delay_buckets,
+        CUSTOM_OBSERVED: (),
+    }
+    if TASK_DURATION in settings.metrics_on:
+        bounds[TASK_DURATION] = settings.duration_buckets
+    return open_ledger(
+        settings.ledger_url,
+        address,
+        bounds=bounds,
+        lookback=settings.lookback,
+        task_lookback=settings.task_lookback,
+        now=time.time(),
+        moved_from=settings.moved_from,
+    )

@@ -1,0 +1,102 @@
+"""Task runs as the Prefect API tells them. Placeholders of subflows are no task runs and are never asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final
+
+from prefect_monitoring.histories import Histories, read_histories, state_of
+from prefect_monitoring.pager import MAX_PAGE, Page, Pager, Row, decode, iso, maybe_instant
+from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.records import ROLLED_BACK, TERMINAL_TYPES, TaskRun
+
+_ENDPOINT: Final = "/task_runs/filter"
+_NO_PLACEHOLDERS: Final = {"subflow_runs": {"exists_": False}}
+# The filter of task runs knows no "not".
+_UNFINISHED: Final = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
+_KEY_HASH: Final = re.compile(r"-[0-9a-f]{8}$")
+
+
+class TaskApi:
+    """Reads of task runs. Every method raises ApiError when there is no usable answer."""
+
+    def __init__(self, pager: Pager) -> None:
+        self._pager = pager
+
+    async def finished_page(self, after: float, before: float | None, offset: int) -> Page[TaskRun]:
+        """Task runs that ended within [after, before], newest first: the page at `offset` behind `before`."""
+        criteria = {"task_runs": _ended(after, before, TERMINAL_TYPES), "sort": "END_TIME_DESC"}
+        rows, limit = await self._pager.page(_ENDPOINT, criteria, offset)
+        return Page(tuple(decode(_task_run, rows)), len(rows) < limit)
+
+    async def unfinished(self, flow_run_ids: Collection[str]) -> list[TaskRun]:
+        """The task runs of these flow runs that are not over."""
+        return await self._of("flow_run_id", flow_run_ids, _UNFINISHED)
+
+    async def by_id(self, ids: Collection[str]) -> list[TaskRun]:
+        """Those of `ids` that exist."""
+        return await self._of("id", ids)
+
+    async def count(self, low: float, high: float) -> int:
+        """How many task runs ended within [low, high]."""
+        return await self._count(low, high, TERMINAL_TYPES)
+
+    async def ended_by_kind(self, low: float, high: float, kinds: Collection[str]) -> dict[str, int]:
+        """How many task runs ended within [low, high], by `TaskRun.kind`."""
+        counts = {kind: await self._count(low, high, [kind]) for kind in sorted(set(kinds) - {ROLLED_BACK})}
+        if "COMPLETED" in kinds or ROLLED_BACK in kinds:
+            rolled_back = await self._count(low, high, ["COMPLETED"], ROLLED_BACK)
+            both = counts.get("COMPLETED", 0)
+            counts |= {"COMPLETED": both - rolled_back, ROLLED_BACK: rolled_back}
+        return {kind: counts[kind] for kind in kinds}
+
+    async def histories(self, run_ids: Sequence[str]) -> tuple[Histories, ApiError | None]:
+        """Every state that each task run was in, oldest first, and the fault that kept some from being read."""
+        return await read_histories(self._pager.http, "/task_run_states/", "task_run_id", run_ids)
+
+    async def _count(self, low: float, high: float, types: Iterable[str], *names: str) -> int:
+        chosen = _ended(low, high, types)
+        if names:
+            chosen["state"]["name"] = {"any_": names}
+        return await self._pager.count("/task_runs/count", {"task_runs": chosen})
+
+    async def _of(self, column: str, ids: Collection[str], types: Collection[str] = ()) -> list[TaskRun]:
+        found: list[TaskRun] = []
+        wanted = sorted(ids)
+        for start in range(0, len(wanted), MAX_PAGE):
+            chosen: dict[str, Any] = {column: {"any_": wanted[start : start + MAX_PAGE]}, **_NO_PLACEHOLDERS}
+            if types:
+                chosen["state"] = {"type": {"any_": list(types)}}
+            found += decode(_task_run, await self._pager.all(_ENDPOINT, {"task_runs": chosen, "sort": "ID_DESC"}))
+        return found
+
+
+def _ended(low: float, high: float | None, types: Iterable[str]) -> dict[str, Any]:
+    ended = {"after_": iso(low)} | ({"before_": iso(high)} if high is not None else {})
+    return {"end_time": ended, "state": {"type": {"any_": sorted(types)}}, **_NO_PLACEHOLDERS}
+
+
+def _task_run(row: Row) -> TaskRun:
+    return TaskRun(
+        id=row["id"],
+        task=task_name(row["name"], row["task_key"], row["dynamic_key"]),
+        flow_run_id=row["flow_run_id"],
+        flow_run_attempt=row.get("flow_run_run_count") or 0,
+        state=state_of(row["state"]),
+        attempts=row["run_count"],
+        started_at=maybe_instant(row["start_time"]),
+        ended_at=maybe_instant(row["end_time"]),
+        run_time=row.get("total_run_time") or 0.0,
+    )
+
+
+def task_name(run_name: str, task_key: str, dynamic_key: str) -> str:
+    """The task's name: the run's without what Prefect appends, or the function's where the user names the runs.
+
+    A task's key ends in a hash of its code, which changes with every edit.
+    """
+    for suffix in (dynamic_key[:3], dynamic_key):
+        if suffix and run_name.endswith(f"-{suffix}") and len(run_name) > len(suffix) + 1:
+            return run_name.removesuffix(f"-{suffix}")
+    return _KEY_HASH.sub("", task_key) or run_name

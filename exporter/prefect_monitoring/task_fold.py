@@ -1,0 +1,114 @@
+"""What task runs add: outcomes, time, retries and failures by task. Pure, like the fold of flow runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from prefect_monitoring.changes import Changes, KnownTaskRun, SeriesKey
+from prefect_monitoring.records import BAD_TYPES, ROLLED_BACK, Pair, State, TaskRun
+
+TASK_OUTCOMES: Final = "prefect_task_run_outcomes_total"
+TASK_SECONDS: Final = "prefect_task_run_seconds_total"
+TASK_RETRIES: Final = "prefect_task_run_retries_total"
+TASK_FAILURES: Final = "prefect_task_run_failures_total"
+TASK_DURATION: Final = "prefect_task_run_duration_seconds"
+
+ZERO_BORN_STATES: Final = ("completed", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSighting:
+    """A task run as read now, the names it is counted under (no pair: excluded), and its states where needed."""
+
+    run: TaskRun
+    pair: Pair | None
+    task: str
+    history: tuple[State, ...] = ()
+
+
+def needs_task_history(run: TaskRun, known: KnownTaskRun | None) -> bool:
+    """Whether terminal states may hide behind the present one: a roll-back follows a completion, a hand may move it."""
+    if known is not None and known.state_id == run.state.id:
+        return False
+    return known is not None or run.state.name == ROLLED_BACK or run.state.at != run.ended_at
+
+
+def task_births(pair: Pair, task: str) -> Iterable[SeriesKey]:
+    """The series that exist from the moment a task is known."""
+    yield from (SeriesKey(TASK_OUTCOMES, pair, state, task) for state in ZERO_BORN_STATES)
+    yield from (SeriesKey(metric, pair, task=task) for metric in (TASK_SECONDS, TASK_RETRIES))
+
+
+def fold_tasks(
+    known: Mapping[str, KnownTaskRun],
+    horizon: float,
+    sightings: Sequence[TaskSighting],
+    cause_of: Callable[[str], str],
+) -> Changes:
+    """What `sightings` add to the `known` task runs. States entered before `horizon` are history, not news."""
+    changes = Changes()
+    for sighting in sightings:
+        run = sighting.run
+        before = changes.task_runs.get(run.id) or known.get(run.id)
+        if run.ended_at is None or (before is None and run.ended_at < horizon):
+            continue
+        if before is not None and (before.state_id == run.state.id or before.state_at > run.state.at):
+            continue
+        changes.task_runs[run.id] = _remembered(run, run.ended_at)
+        if sighting.pair is not None:
+            _count(changes, sighting, sighting.pair, before, horizon, cause_of)
+    return changes
+
+
+def _remembered(run: TaskRun, ended_at: float) -> KnownTaskRun:
+    return KnownTaskRun(
+        run_id=run.id,
+        flow_run_id=run.flow_run_id,
+        task=run.task,
+        state_id=run.state.id,
+        kind=run.kind,
+        state_at=run.state.at,
+        attempts=run.attempts,
+        started_at=run.started_at,
+        ended_at=ended_at,
+        run_time=run.run_time,
+    )
+
+
+def _count(
+    changes: Changes,
+    sighting: TaskSighting,
+    pair: Pair,
+    before: KnownTaskRun | None,
+    horizon: float,
+    cause_of: Callable[[str], str],
+) -> None:
+    run, task = sighting.run, sighting.task
+    if SeriesKey(TASK_SECONDS, pair, task=task) not in changes.born:
+        changes.born.update(task_births(pair, task))
+    changes.moved.add(pair)
+    for state in _new_outcomes(sighting, before, horizon):
+        changes.increments[SeriesKey(TASK_OUTCOMES, pair, state.label, task)] += 1
+        if state.type in BAD_TYPES:
+            changes.increments[SeriesKey(TASK_FAILURES, pair, cause_of(state.message), task)] += 1
+        if state.label == "completed":
+            changes.observations[SeriesKey(TASK_DURATION, Pair(pair.flow, ""), task=task)].append(run.run_time)
+    retries = max(run.attempts - 1, 0) - max(before.attempts - 1 if before is not None else 0, 0)
+    seconds = run.run_time - (before.run_time if before is not None else 0.0)
+    for metric, more in ((TASK_RETRIES, retries), (TASK_SECONDS, seconds)):
+        if more > 0:
+            changes.increments[SeriesKey(metric, pair, task=task)] += more
+
+
+def _new_outcomes(sighting: TaskSighting, before: KnownTaskRun | None, horizon: float) -> list[State]:
+    """The terminal states entered since the ledger last saw the run, up to its present one."""
+    present = sighting.run.state
+    past = [state for state in sighting.history if state.at <= present.at and state.id != present.id]
+    since = before.state_at if before is not None else horizon
+    return [
+        state
+        for state in (*past, present)
+        if state.is_terminal and (state.at > since if before is not None else state.at >= since)
+    ]

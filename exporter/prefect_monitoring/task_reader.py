@@ -1,0 +1,106 @@
+"""Reading task runs: which flow run they belong to, what counting them takes, and which are under way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from prefect_monitoring.reader import Reader
+from prefect_monitoring.records import FlowRun, Pair, State, TaskRun
+from prefect_monitoring.sources import Reading
+from prefect_monitoring.task_api import TaskApi
+from prefect_monitoring.task_fold import TaskSighting, fold_tasks, needs_task_history
+from prefect_monitoring.walk import TASK_RUNS, Absorbed, Cursor, CursorAfter, Walk
+
+
+class TaskReader:
+    """Reads task runs into the ledger. Every method raises ApiError or LedgerError."""
+
+    def __init__(self, reader: Reader, api: TaskApi, cause_of: Callable[[str], str]) -> None:
+        self.reader = reader
+        self.api = api
+        self._cause_of = cause_of
+
+    @property
+    def finished(self) -> Walk[TaskRun]:
+        ledger = self.reader.ledger
+        return Walk(self.api.finished_page, self._absorb, lambda: ledger.cursors[TASK_RUNS], self.reader.clock)
+
+    async def read_finished(self, budget: float) -> Reading:
+        """Reads every end since the watermark, and the time before it again where the API counts more or less there.
+
+        Begins no page after `budget` seconds.
+        """
+        cursor = self.reader.ledger.cursors[TASK_RUNS]
+        settled = cursor.level_complete and cursor.walk_before is None
+        after = cursor.watermark if settled and not await self._came_late(cursor) else cursor.after
+        return await self.finished.onwards(after, budget)
+
+    async def _came_late(self, cursor: Cursor) -> bool:
+        ledger = self.reader.ledger
+        theirs = await self.api.count(cursor.after, cursor.watermark)
+        ours = await self.reader.in_ledger(ledger.ended_by_kind, TASK_RUNS, cursor.after, cursor.watermark)
+        return theirs != sum(ours.values())
+
+    async def read_active(self, flow_runs: Mapping[str, tuple[Pair, FlowRun]]) -> list[tuple[Pair, TaskRun]]:
+        """The task runs under way in `flow_runs`, by id, without those that an earlier attempt left behind dead."""
+        alive = {run_id for run_id, (_, run) in flow_runs.items() if run.state.type in {"RUNNING", "CANCELLING"}}
+        under_way = []
+        for run in await self.api.unfinished(alive):
+            pair, flow_run = flow_runs[run.flow_run_id or ""]
+            if run.flow_run_attempt in range(1, flow_run.attempts):
+                continue
+            under_way.append((pair, run))
+        return under_way
+
+    async def owners(self, flow_run_ids: Collection[str]) -> tuple[dict[str, Pair | None], str]:
+        """The pair of each flow run, None for an excluded one; and why some could not be named, if so."""
+        found = await self.reader.in_ledger(self.reader.ledger.pairs_of, list(flow_run_ids))
+        if unknown := set(flow_run_ids) - found.keys():
+            runs = await self.reader.api.flow_runs(unknown)
+            unnamed, reason = await self.reader.name(runs)
+            if unnamed:
+                return found, reason
+            found |= {run.id: self.reader.catalog.pair_of(self.reader.ledger.names, run) for run in runs}
+            gone = self.reader.catalog.pair_of_deleted()
+            found |= dict.fromkeys(unknown - found.keys(), gone)
+        return found, ""
+
+    async def names(self, task_run_ids: Collection[str]) -> dict[str, str]:
+        """The task of each of these task runs that the ledger or the API knows."""
+        known = await self.reader.in_ledger(self.reader.ledger.known_task_runs, list(task_run_ids))
+        found = {run_id: run.task for run_id, run in known.items()}
+        if unknown := set(task_run_ids) - found.keys():
+            found |= {run.id: run.task for run in await self.api.by_id(unknown)}
+        return found
+
+    async def _absorb(self, runs: Sequence[TaskRun], cursor_after: CursorAfter) -> Absorbed[TaskRun]:
+        """Counts `runs` and stores the cursor that `cursor_after` gives for those that had to be left."""
+        owners, reason = await self.owners({run.flow_run_id for run in runs if run.flow_run_id is not None})
+        known = await self.reader.in_ledger(self.reader.ledger.known_task_runs, [run.id for run in runs])
+        wanted = [run.id for run in runs if needs_task_history(run, known.get(run.id))]
+        histories, fault = await self.api.histories(wanted)
+        unread = set(wanted) - histories.keys()
+        left = tuple(
+            run for run in runs if run.id in unread or (run.flow_run_id is not None and run.flow_run_id not in owners)
+        )
+        skipped = {run.id for run in left}
+        ready = [run for run in runs if run.id not in skipped]
+        await self.reader.in_ledger(self._count, ready, owners, histories, cursor_after(left))
+        return Absorbed({}, left, reason or str(fault or ""))
+
+    def _count(
+        self,
+        runs: Sequence[TaskRun],
+        owners: Mapping[str, Pair | None],
+        histories: Mapping[str, tuple[State, ...]],
+        cursor: Cursor | None,
+    ) -> None:
+        ledger, catalog = self.reader.ledger, self.reader.catalog
+        known = ledger.known_task_runs([run.id for run in runs])
+        sightings = []
+        for run in runs:
+            pair = owners[run.flow_run_id] if run.flow_run_id is not None else catalog.pair_outside_flows()
+            task = catalog.task_of(pair, run.task) if pair is not None else run.task
+            sightings.append(TaskSighting(run, pair, task, histories.get(run.id, ())))
+        changes = fold_tasks(known, ledger.cursors[TASK_RUNS].horizon, sightings, self._cause_of)
+        ledger.commit(changes, cursor, self.reader.clock(), TASK_RUNS)
