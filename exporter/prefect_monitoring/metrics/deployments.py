@@ -1,12 +1,17 @@
-"""Deployments: what exists and where it runs."""
+"""Deployments: what exists, where it runs, whether it can, and when it is due."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
+from prefect_monitoring import dues
+from prefect_monitoring.changes import Due
 from prefect_monitoring.metrics.family import Metric, Row
+from prefect_monitoring.records import Deployment
 from prefect_monitoring.snapshot import Snapshot
+
+PAIR: Final = ("flow", "deployment")
 
 
 def _info(snapshot: Snapshot) -> Iterator[Row]:
@@ -14,12 +19,72 @@ def _info(snapshot: Snapshot) -> Iterator[Row]:
         yield (pair.flow, pair.deployment, deployment.work_pool, deployment.work_queue), 1.0
 
 
+def _tags(snapshot: Snapshot) -> Iterator[Row]:
+    for pair, deployment in snapshot.deployments or ():
+        for tag in snapshot.inventory.tags.get(deployment.id, ()):
+            yield (pair.flow, pair.deployment, tag), 1.0
+
+
+def _known(value: Callable[[Deployment], bool | None]) -> Callable[[Snapshot], Iterator[Row]]:
+    def rows(snapshot: Snapshot) -> Iterator[Row]:
+        for pair, deployment in snapshot.deployments or ():
+            if (known := value(deployment)) is not None:
+                yield (pair.flow, pair.deployment), float(known)
+
+    return rows
+
+
+def _due(at: Callable[[Due], float | None]) -> Callable[[Snapshot], Iterator[Row]]:
+    def rows(snapshot: Snapshot) -> Iterator[Row]:
+        for pair, deployment in snapshot.deployments or ():
+            due = dues.settled(snapshot.dues.get(deployment.id, dues.UNKNOWN), deployment, snapshot.taken_at)
+            if (instant := at(due)) is not None:
+                yield (pair.flow, pair.deployment), instant
+
+    return rows
+
+
 METRICS: Final = (
     Metric(
         "prefect_deployment_info",
         "gauge",
         "A deployment that exists, with its work pool and queue.",
-        ("flow", "deployment", "work_pool", "work_queue"),
+        (*PAIR, "work_pool", "work_queue"),
         _info,
+    ),
+    Metric(
+        "prefect_deployment_tag_info",
+        "gauge",
+        "A tag of a deployment, of those that deployment_tags allows; at most max_tags of each deployment.",
+        (*PAIR, "tag"),
+        _tags,
+    ),
+    Metric(
+        "prefect_deployment_paused",
+        "gauge",
+        "1 when the deployment is paused: its schedules start nothing.",
+        PAIR,
+        _known(lambda deployment: deployment.paused),
+    ),
+    Metric(
+        "prefect_deployment_ready",
+        "gauge",
+        "1 when something that can run the deployment has lately asked Prefect for work.",
+        PAIR,
+        _known(lambda deployment: deployment.ready),
+    ),
+    Metric(
+        "prefect_deployment_next_due_timestamp_seconds",
+        "gauge",
+        "When the deployment's schedules next expect a start; absent without any, when paused, or not yet scheduled.",
+        PAIR,
+        _due(lambda due: due.next_at),
+    ),
+    Metric(
+        "prefect_deployment_last_due_timestamp_seconds",
+        "gauge",
+        "The latest start that the deployment's schedules expected and whose time has come.",
+        PAIR,
+        _due(lambda due: due.last_at),
     ),
 )

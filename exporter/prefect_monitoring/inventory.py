@@ -1,0 +1,165 @@
+"""What there is beside runs: pools, workers, queues, limits, automations, the deployments' tags and due starts.
+
+Each part is kept with the instant it was read at; none waits for another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from prefect_monitoring import dues
+from prefect_monitoring.catalog import Filters
+from prefect_monitoring.changes import Changes
+from prefect_monitoring.dues import Asked, Plan
+from prefect_monitoring.inventory_api import InventoryApi
+from prefect_monitoring.prefect_http import INCOMPLETE, ApiError
+from prefect_monitoring.reader import Reader
+from prefect_monitoring.records import ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
+from prefect_monitoring.settings import Settings
+from prefect_monitoring.sources import Reading
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """A part is None when it was never read, or so long ago that it cannot pass for the present.
+
+    `workers` are by pool, without the pools that have none by design and those whose workers could not be read.
+    `limits` are by the name to show, `tags` by deployment id and only those that are to be shown.
+    """
+
+    pools: Sequence[WorkPool] | None = None
+    workers: Mapping[str, Workers] = field(default_factory=dict)
+    queues: Sequence[WorkQueue] | None = None
+    limits: Mapping[str, ConcurrencyLimit] | None = None
+    automations: Mapping[bool, int] | None = None
+    tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[Value]):
+    """What was read, and when."""
+
+    value: Value
+    at: float
+
+
+class InventoryReader:
+    """Holds what was last read of each part; `dues` go into the ledger."""
+
+    def __init__(self, reader: Reader, api: InventoryApi, settings: Settings) -> None:
+        self.pools: Part[Sequence[WorkPool]] | None = None
+        self.workers: Mapping[str, Part[Workers]] = {}
+        self.queues: Part[Sequence[WorkQueue]] | None = None
+        self.limits: Part[Sequence[ConcurrencyLimit]] | None = None
+        self.automations: Part[Mapping[bool, int]] | None = None
+        self._reader = reader
+        self._api = api
+        self._filters = Filters(settings)
+        self._tag_patterns = [re.compile(pattern, re.DOTALL) for pattern in settings.deployment_tags]
+        self._max_tags = settings.max_tags
+        self._asked: Mapping[str, Asked] = {}
+
+    def sources(self) -> Mapping[str, Callable[[], Awaitable[Reading]]]:
+        """Each source's reading. They may run side by side; `dues` are best read when the deployments have been."""
+        return {
+            "work_pools": self.read_work_pools,
+            "work_queues": self.read_work_queues,
+            "concurrency_limits": self.read_concurrency_limits,
+            "automations": self.read_automations,
+            "dues": self.read_dues,
+        }
+
+    def picture(self, live: Mapping[Pair, Deployment], now: float, limit: float) -> Inventory:
+        """What was read within the last `limit` seconds, about the deployments that are alive."""
+        since = now - limit
+        limits = _since(since, self.limits)
+        return Inventory(
+            pools=_since(since, self.pools),
+            workers={name: part.value for name, part in self.workers.items() if part.at >= since},
+            queues=_since(since, self.queues),
+            limits=None if limits is None else named_limits(limits, live.items()),
+            automations=_since(since, self.automations),
+            tags={one.id: shown_tags(one.tags, self._tag_patterns, self._max_tags) for one in live.values()},
+        )
+
+    async def read_work_pools(self) -> Reading:
+        """Reads pools, then the workers of each that has any. ApiError when some could not be read; the rest counts."""
+        pools = [pool for pool in await self._api.work_pools() if self._filters.allow_pool(pool.name)]
+        self.pools = Part(tuple(pools), self._reader.clock())
+        staffed = [pool.name for pool in pools if pool.has_workers]
+        found, fault = await self._api.workers_of(staffed)
+        read_at = self._reader.clock()
+        kept = {name: part for name, part in self.workers.items() if name in staffed}
+        self.workers = kept | {name: Part(workers, read_at) for name, workers in found.items()}
+        if fault:
+            raise ApiError(f"{len(staffed) - len(found)} work pools' workers cannot be read: {fault}", INCOMPLETE)
+        return Reading(len(pools) + sum(workers.online + workers.offline for workers in found.values()))
+
+    async def read_work_queues(self) -> Reading:
+        queues = [one for one in await self._api.work_queues() if self._filters.allow_pool(one.work_pool)]
+        self.queues = Part(tuple(queues), self._reader.clock())
+        return Reading(len(queues))
+
+    async def read_concurrency_limits(self) -> Reading:
+        limits = await self._api.concurrency_limits()
+        self.limits = Part(tuple(limits), self._reader.clock())
+        return Reading(len(limits))
+
+    async def read_automations(self) -> Reading:
+        automations = await self._api.automations()
+        self.automations = Part(automations, self._reader.clock())
+        return Reading(sum(automations.values()))
+
+    async def read_dues(self) -> Reading:
+        """Asks when deployments are due next, where that is not known; what was due meanwhile is remembered."""
+        now = self._reader.clock()
+        live = {one.id: one for one in self._wanted_deployments()}
+        plan = dues.plan(live.values(), self._reader.ledger.dues, self._asked, now)
+        await self._reader.in_ledger(self._store, plan.off, {}, {})
+        starts = await self._api.next_starts(plan.ask, now) if plan.ask else {}
+        await self._reader.in_ledger(self._store, plan.ask, starts, plan.passed)
+        self._asked = _asked_after(self._asked, live, plan, now)
+        return Reading(len(starts))
+
+    def _wanted_deployments(self) -> Iterator[Deployment]:
+        for pair, one in self._reader.ledger.names.live_deployments():
+            if self._filters.allow(pair, one.tags, one.work_pool):
+                yield one
+
+    def _store(self, deployment_ids: Sequence[str], starts: Mapping[str, float], passed: Mapping[str, float]) -> None:
+        """In this order: were the process killed in between, the next start would still be there to have passed."""
+        ledger = self._reader.ledger
+        if passed:
+            ledger.commit(Changes(due=dict(passed)), None, self._reader.clock())
+        before = {one: ledger.dues.get(one, dues.UNKNOWN).next_at for one in deployment_ids}
+        ledger.store_next_due({one: starts.get(one) for one, at in before.items() if starts.get(one) != at})
+
+
+def _since(earliest: float, part: Part[Value] | None) -> Value | None:
+    return part.value if part is not None and part.at >= earliest else None
+
+
+def _asked_after(
+    asked: Mapping[str, Asked], live: Mapping[str, Deployment], plan: Plan, now: float
+) -> Mapping[str, Asked]:
+    kept = {one: before for one, before in asked.items() if one in live}
+    return kept | {one: Asked(live[one].schedules, now) for one in plan.ask}
+
+
+def named_limits(
+    limits: Iterable[ConcurrencyLimit], deployments: Iterable[tuple[Pair, Deployment]]
+) -> dict[str, ConcurrencyLimit]:
+    """Limits by name: a deployment's own limit has the deployment's, and is left out where that is gone."""
+    names = {deployment.id: f"{pair.flow}/{pair.deployment}" for pair, deployment in deployments}
+    own = {names[one.deployment_id]: one for one in limits if one.deployment_id in names}
+    return own | {one.name: one for one in limits if one.deployment_id is None}
+
+
+def shown_tags(tags: Iterable[str], patterns: Iterable[re.Pattern[str]], most: int) -> tuple[str, ...]:
+    """The first `most` of the tags that match one of the patterns as a whole, in the order of the alphabet."""
+    return tuple(sorted({tag for tag in tags if any(pattern.fullmatch(tag) for pattern in patterns)})[:most])

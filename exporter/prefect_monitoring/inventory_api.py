@@ -1,0 +1,142 @@
+"""What there is beside runs: work pools, workers, queues, limits, automations, and what is scheduled next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from prefect_monitoring.pager import MAX_PAGE, Pager, Row, decode, instant, iso, maybe_instant
+from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.records import ConcurrencyLimit, Workers, WorkPool, WorkQueue
+
+WORKER_CONCURRENCY: Final = 4
+WORKER_FAULTS: Final = 3  # one broken pool is left alone; a dead endpoint is not asked for every pool
+_OF_DEPLOYMENT: Final = "deployment:"
+_BY_SCHEDULE: Final = "auto-scheduled"  # the tag that the scheduler gives its runs
+
+
+class InventoryApi:
+    """Reads of the Prefect API, as records. Every method raises ApiError when there is no usable answer."""
+
+    def __init__(self, pager: Pager) -> None:
+        self._pager = pager
+
+    async def work_pools(self) -> list[WorkPool]:
+        return decode(_work_pool, await self._pager.all("/work_pools/filter", {}))
+
+    async def workers(self, pool: str) -> Workers:
+        rows = await self._pager.all("/work_pools/{name}/workers/filter", {}, {"name": pool})
+        seen = decode(_heartbeat, rows)
+        online = sum(is_online for is_online, _ in seen)
+        return Workers(online, len(seen) - online, max((at for _, at in seen if at is not None), default=None))
+
+    async def workers_of(self, pools: Sequence[str]) -> tuple[dict[str, Workers], ApiError | None]:
+        """The workers of each pool that could be read, and the fault that kept others from being read."""
+        gate = asyncio.Semaphore(WORKER_CONCURRENCY)
+        found: dict[str, Workers] = {}
+        faults: list[ApiError] = []
+
+        async def read(pool: str) -> None:
+            async with gate:
+                if len(faults) >= WORKER_FAULTS and not found:
+                    return
+                try:
+                    found[pool] = await self.workers(pool)
+                except ApiError as fault:
+                    faults.append(fault)
+
+        await asyncio.gather(*map(read, pools))
+        return found, faults[0] if faults else None
+
+    async def work_queues(self) -> list[WorkQueue]:
+        rows, limit = await self._pager.page("/work_queues/filter", {}, 0)
+        if len(rows) >= limit:
+            # Sorted by names that every pool has: what lies beyond a page may come in another order each time.
+            names = sorted(pool.name for pool in await self.work_pools())
+            rows = [row for name in names for row in await self._queues_of(name)]
+        return decode(_work_queue, rows)
+
+    async def _queues_of(self, pool: str) -> list[Row]:
+        return await self._pager.all("/work_pools/{name}/queues/filter", {}, {"name": pool})
+
+    async def concurrency_limits(self) -> list[ConcurrencyLimit]:
+        """The active ones."""
+        rows = await self._pager.all("/v2/concurrency_limits/filter", {})
+        return decode(_concurrency_limit, [row for row in rows if row.get("active", True)])
+
+    async def automations(self) -> dict[bool, int]:
+        """How many automations are enabled, and how many are not."""
+        rows = await self._pager.all("/automations/filter", {"sort": "CREATED_DESC"})
+        enabled = sum(decode(lambda row: bool(row["enabled"]), rows))
+        return {True: enabled, False: len(rows) - enabled}
+
+    async def next_starts(self, deployment_ids: Collection[str], now: float) -> dict[str, float]:
+        """When the schedules of these deployments next start a run; without those for which nothing is scheduled.
+
+        Deployments that were found are not asked for again: some have sixty runs scheduled, and one is of interest.
+        """
+        found: dict[str, float] = {}
+        wanted = sorted(deployment_ids)
+        for begin in range(0, len(wanted), MAX_PAGE):
+            pending = set(wanted[begin : begin + MAX_PAGE])
+            while pending:
+                rows, limit = await self._pager.page("/flow_runs/filter", _scheduled(pending, now), 0)
+                for deployment_id, at in decode(_start, rows):
+                    found.setdefault(deployment_id, at)
+                if len(rows) < limit or pending.isdisjoint(found):
+                    break
+                pending -= found.keys()
+        return found
+
+
+def _scheduled(deployment_ids: Collection[str], now: float) -> Mapping[str, object]:
+    runs = {
+        "deployment_id": {"any_": sorted(deployment_ids)},
+        "state": {"type": {"any_": ["SCHEDULED"]}, "name": {"any_": ["Scheduled"]}},
+        "expected_start_time": {"after_": iso(now)},
+        "tags": {"all_": [_BY_SCHEDULE]},
+    }
+    return {"flow_runs": runs, "sort": "NEXT_SCHEDULED_START_TIME_ASC"}
+
+
+def _start(row: Row) -> tuple[str, float]:
+    return row["deployment_id"], instant(row["expected_start_time"])
+
+
+def _work_pool(row: Row) -> WorkPool:
+    return WorkPool(
+        name=row["name"],
+        type=row["type"],
+        paused=bool(row.get("is_paused")),
+        ready=_is_ready(row),
+        slots=row.get("concurrency_limit"),
+        slots_used=row.get("active_slots"),
+    )
+
+
+def _work_queue(row: Row) -> WorkQueue:
+    return WorkQueue(
+        work_pool=row.get("work_pool_name") or "",
+        name=row["name"],
+        paused=bool(row.get("is_paused")),
+        ready=_is_ready(row),
+        slots=row.get("concurrency_limit"),
+        last_polled=maybe_instant(row.get("last_polled")),
+    )
+
+
+def _is_ready(row: Row) -> bool | None:
+    status = row.get("status")
+    return None if status is None else status == "READY"
+
+
+def _heartbeat(row: Row) -> tuple[bool, float | None]:
+    """Whether a worker is online, and when it was last heard of."""
+    return row["status"] == "ONLINE", maybe_instant(row.get("last_heartbeat_time"))
+
+
+def _concurrency_limit(row: Row) -> ConcurrencyLimit:
+    kind, mark, deployment_id = row["name"].partition(_OF_DEPLOYMENT)
+    own = deployment_id if mark and not kind else None
+    return ConcurrencyLimit(row["name"], own, row["limit"], row["active_slots"])
