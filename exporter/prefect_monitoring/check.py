@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from prefect_monitoring.ledger import inspect_ledger
+from prefect_monitoring.auth import IN_CLEAR, accepted_credentials, travel_in_clear
+from prefect_monitoring.inventory_api import InventoryApi
 from prefect_monitoring.ledger_file import LedgerError, LedgerInUseError, sqlite_path
-from prefect_monitoring.metrics import refuse_unknown
+from prefect_monitoring.ledger_opening import inspect_ledger
+from prefect_monitoring.log_api import LogApi
+from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.prefect_api import PrefectApi
 from prefect_monitoring.prefect_http import ApiError, NoApiUrlError, Traffic, api_address, open_http
 from prefect_monitoring.settings import Settings
+from prefect_monitoring.task_api import TaskApi
+from prefect_monitoring.tls import TlsError, check_pair
 
 NOBODY = str(UUID(int=0))
 
@@ -28,14 +33,30 @@ class Finding:
 
 async def check(settings: Settings) -> list[Finding]:
     """One finding for each thing that was looked at."""
-    refuse_unknown(settings.metrics_off)
+    shown_metrics(settings.metrics_on, settings.metrics_off)
     valid = Finding(ok=True, text="settings: valid")
-    return [valid, *await _check_api(settings), await asyncio.to_thread(_check_ledger, settings)]
+    ledger = await asyncio.to_thread(_check_ledger, settings)
+    return [valid, *_check_endpoints(settings), *await _check_api(settings), ledger]
 
 
 async def check_without_settings() -> list[Finding]:
     """What can be looked at while the settings are wrong."""
     return await _check_api(Settings())
+
+
+def _check_endpoints(settings: Settings) -> list[Finding]:
+    """Nothing to say of those that everybody may read over plain http."""
+    try:
+        check_pair(settings)
+    except TlsError as fault:
+        return [Finding(ok=False, text=f"endpoints: {fault}")]
+    schemes = " or ".join(accepted_credentials(settings))
+    if not schemes and not settings.tls_cert:
+        return []
+    scheme = "https" if settings.tls_cert else "http"
+    readers = f"{schemes} credentials are asked for" if schemes else "everybody may read them"
+    advice = f". {IN_CLEAR}" if travel_in_clear(settings) else ""
+    return [Finding(ok=True, text=f"endpoints: {scheme}, {readers}{advice}")]
 
 
 async def _check_api(settings: Settings) -> list[Finding]:
@@ -44,15 +65,7 @@ async def _check_api(settings: Settings) -> list[Finding]:
     except NoApiUrlError as fault:
         return [Finding(ok=False, text=f"Prefect API: {fault}")]
     async with open_http(Traffic(), settings.max_requests_per_second) as http:
-        api = PrefectApi(http)
-        reads: dict[str, Callable[[], Awaitable[object]]] = {
-            "finished flow runs": lambda: api.finished_page(4e9, None, 0),
-            "active flow runs": api.active_runs,
-            "flow run counts": lambda: api.ended_by_type(0, 1, ("FAILED",)),
-            "flow run states": lambda: _state_history(api),
-            "flows": lambda: api.flows((NOBODY,)),
-            "deployments": lambda: api.deployments((NOBODY,)),
-        }
+        reads = _reads(PrefectApi(http))
         # Side by side: an API that does not answer is waited for once.
         told = await asyncio.gather(*(_fault(read, settings.source_timeout) for read in reads.values()))
     faults: dict[str, list[str]] = {}
@@ -65,6 +78,27 @@ async def _check_api(settings: Settings) -> list[Finding]:
         Finding(ok=False, text=f"Prefect API: {address}: cannot read {', '.join(what)}: {reason}")
         for reason, what in faults.items()
     ]
+
+
+def _reads(api: PrefectApi) -> dict[str, Callable[[], Awaitable[object]]]:
+    """A small reading of everything that is read."""
+    tasks, inventory = TaskApi(api.pager), InventoryApi(api.pager)
+    return {
+        "finished flow runs": lambda: api.finished_page(4e9, None, 0),
+        "active flow runs": api.active_runs,
+        "flow run counts": lambda: api.ended_by_type(0, 1, ("FAILED",)),
+        "flow run states": lambda: _state_history(api),
+        "flows": lambda: api.flows((NOBODY,)),
+        "deployments": lambda: api.deployments((NOBODY,)),
+        "task runs": lambda: tasks.finished_page(4e9, None, 0),
+        "task run counts": lambda: tasks.count(0, 1),
+        "log lines": lambda: LogApi(api.pager).page(4e9, None, 0),
+        "work pools": inventory.work_pools,
+        "work queues": inventory.work_queues,
+        "concurrency limits": inventory.concurrency_limits,
+        "automations": inventory.automations,
+        "scheduled runs": lambda: inventory.next_starts((NOBODY,), 4e9),
+    }
 
 
 async def _fault(read: Callable[[], Awaitable[object]], timeout: float) -> str:  # noqa: ASYNC109 it is told

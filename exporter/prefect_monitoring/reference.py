@@ -10,8 +10,9 @@ from pydantic.fields import FieldInfo
 
 from prefect_monitoring.fold import HISTOGRAMS
 from prefect_monitoring.metrics import SUBJECTS
+from prefect_monitoring.option_types import Duration, format_duration
 from prefect_monitoring.series import DEFAULT_BOUNDS
-from prefect_monitoring.settings import CONFIG_ENV, Duration, Settings, env_name, flag_name, format_duration
+from prefect_monitoring.settings import CONFIG_ENV, Settings, env_name, flag_name, has_flag
 
 _CONFIGURATION: Final = """# Configuration
 
@@ -22,13 +23,16 @@ Every option can be given as a flag, as an environment variable and as a key of 
 
 How to reach Prefect is up to Prefect's own settings, which the exporter reads as Prefect does: `PREFECT_API_URL`
 (needed), `PREFECT_API_KEY`, `PREFECT_API_AUTH_STRING`, `PREFECT_API_SSL_CERT_FILE`, `PREFECT_API_TLS_INSECURE_SKIP_VERIFY`,
-`PREFECT_CLIENT_CUSTOM_HEADERS`, `PREFECT_API_REQUEST_TIMEOUT`, and profiles (`PREFECT_PROFILE`).
+`PREFECT_CLIENT_CUSTOM_HEADERS`, `PREFECT_API_REQUEST_TIMEOUT`, and profiles (`PREFECT_PROFILE`). The key and the auth
+string may also stand in files, which `PREFECT_API_KEY_FILE` and `PREFECT_API_AUTH_STRING_FILE` name.
 
 - **Durations** are numbers with units: `30s`, `15m`, `8d`, `1h30m`.
 - **Patterns** are regular expressions that match a whole name. In a flag or a variable they are separated by commas;
   a pattern that holds a comma goes into the file, as a list. `^$` matches the empty name: a run without a deployment,
   or outside of pools.
 - **Buckets** are ascending numbers of seconds. Other buckets are another histogram: it starts anew.
+- **Secrets** have no flag, because every user of a machine can read its command lines. Each can stand in a file that
+  `…_file` names, without the newline at its end. A secret that is given twice, or is empty, is an error.
 
 ```yaml
 # prefect-monitoring.yml
@@ -107,7 +111,8 @@ def _series_arithmetic() -> str:
 
 def _option_row(name: str, field: FieldInfo) -> str:
     text = (field.description or "").replace("|", "\\|")
-    return f"| `{name}` | `{flag_name(name)}` | `{env_name(name)}` | {_default(field)} | {text} |"
+    flag = f"`{flag_name(name)}`" if has_flag(name) else ""
+    return f"| `{name}` | {flag} | `{env_name(name)}` | {_default(field)} | {text} |"
 
 
 def _default(field: FieldInfo) -> str:
@@ -117,8 +122,9 @@ def _default(field: FieldInfo) -> str:
     if any(metadata in Duration.__metadata__ for metadata in field.metadata):  # type: ignore[attr-defined]
         value = format_duration(value)
     if isinstance(value, tuple):
-        value = ", ".join(f"{item:g}" for item in value)
-    return f"`{value}`" if value != "" else ""
+        value = ", ".join(item if isinstance(item, str) else f"{item:g}" for item in value)
+    text = str(value).replace("|", "\\|")
+    return f"`{text}`" if text else ""
 
 
 PAGES: Final = {"configuration.md": configuration_page, "metrics.md": metrics_page}

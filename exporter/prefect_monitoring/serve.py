@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
+import ssl
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Final
 
 import uvicorn
 
-from prefect_monitoring.analysis.failure_causes import CausePattern, cause_of, compile_pattern
-from prefect_monitoring.catalog import Catalog, Filters
-from prefect_monitoring.fold import DURATION, START_DELAY
-from prefect_monitoring.ledger import Ledger, open_ledger
+from prefect_monitoring import tls
+from prefect_monitoring.auth import IN_CLEAR, travel_in_clear
+from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_file import LedgerInUseError
-from prefect_monitoring.metrics import refuse_unknown
+from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.poller import Poller
-from prefect_monitoring.prefect_api import PrefectApi
 from prefect_monitoring.prefect_http import Traffic, api_address, open_http
-from prefect_monitoring.reader import Reader
+from prefect_monitoring.readers import ledger_of, make_readers
 from prefect_monitoring.server import Published, make_app
 from prefect_monitoring.settings import Settings
 
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS: Final = 2
 LOCK_POLL_SECONDS: Final = 0.5
+SWITCH_SECONDS: Final = 0.0005
+GC_THRESHOLDS: Final = (50_000, 20, 100)
 
 
 class ListenError(Exception):
@@ -40,38 +42,47 @@ class ListenError(Exception):
 async def serve(settings: Settings) -> None:
     """Polls and serves until SIGTERM or SIGINT.
 
-    Raises SettingsError, NoApiUrlError, LedgerError or ListenError before anything is polled.
+    Raises SettingsError, TlsError, NoApiUrlError, LedgerError or ListenError before anything is polled.
     """
-    refuse_unknown(settings.metrics_off)
+    shown_metrics(settings.metrics_on, settings.metrics_off)
+    _favour_scrapes()
     address = api_address()
+    tls.check_pair(settings)
     listener = bind(settings.listen)
     published = Published(settings)
-    config = uvicorn.Config(
-        make_app(published, settings),
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    server = _Server(config)
+    server = _make_server(settings, published)
     # Answering begins before the ledger is there: probes and scrapes are told to wait, and signals are heard.
     answering = asyncio.create_task(server.serve(sockets=[listener]))
+    renewing = asyncio.create_task(tls.keep_current(server.config.ssl, settings))
     try:
         ledger = await _open_when_free(settings, address, server)
         if ledger is not None:
-            log.info("Watching %s, serving %s/metrics", address, _url(listener))
+            log.info("Watching %s, serving %s/metrics", address, _url(listener, settings))
+            if travel_in_clear(settings):
+                log.warning(IN_CLEAR)
             await _watch(settings, ledger, published, answering)
     finally:
         server.should_exit = True
+        renewing.cancel()
         await answering
     log.info("Stopped; the ledger is closed")
+
+
+def _favour_scrapes() -> None:
+    """A scrape shall not wait for a poll: not for its turn among busy threads, not for a collection of all objects.
+
+    A poll makes some 100,000 short-lived objects beside the ledger's long-lived ones, and hardly a cycle.
+    """
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 async def _watch(settings: Settings, ledger: Ledger, published: Published, until: asyncio.Task[None]) -> None:
     traffic = Traffic()
     async with open_http(traffic, settings.max_requests_per_second) as http:
-        reader = make_reader(settings, ledger, PrefectApi(http))
-        poller = Poller(reader, settings, traffic, published.publish)
+        readers = make_readers(settings, ledger, http)
+        poller = Poller(readers, settings, traffic, published.publish)
         try:
             # What the ledger knows is served at once: a restart is no gap and no reset.
             await poller.publish()
@@ -81,7 +92,7 @@ async def _watch(settings: Settings, ledger: Ledger, published: Published, until
             logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
             scheduler.shutdown(wait=False)
         finally:
-            await asyncio.to_thread(reader.close)
+            await asyncio.to_thread(readers.flow_runs.close)
 
 
 async def _open_when_free(settings: Settings, address: str, server: uvicorn.Server) -> Ledger | None:
@@ -98,24 +109,6 @@ async def _open_when_free(settings: Settings, address: str, server: uvicorn.Serv
     return None
 
 
-def ledger_of(settings: Settings, address: str) -> Ledger:
-    """The ledger that the settings name, for the API at `address`. Raises LedgerError."""
-    return open_ledger(
-        settings.ledger_url,
-        address,
-        bounds={DURATION: settings.duration_buckets, START_DELAY: settings.start_delay_buckets},
-        lookback=settings.lookback,
-        now=time.time(),
-        moved_from=settings.moved_from,
-    )
-
-
-def make_reader(settings: Settings, ledger: Ledger, api: PrefectApi) -> Reader:
-    own_causes = [CausePattern(rule.cause, compile_pattern(rule.pattern)) for rule in settings.failure_causes]
-    catalog = Catalog(Filters(settings), settings.max_pairs, {key.pair for key in ledger.series})
-    return Reader(api, ledger, catalog, partial(cause_of, extra=own_causes))
-
-
 def bind(listen: str) -> socket.socket:
     """A listening socket on HOST:PORT. Raises ListenError."""
     host, _, port = listen.rpartition(":")
@@ -129,6 +122,22 @@ def bind(listen: str) -> socket.socket:
         ) from error
 
 
+def _make_server(settings: Settings, published: Published) -> uvicorn.Server:
+    config = uvicorn.Config(
+        make_app(published, settings),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        ssl_certfile=settings.tls_cert or None,
+        ssl_keyfile=settings.tls_key or None,
+    )
+    config.load()
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    return _Server(config)
+
+
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -139,6 +148,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, settings: Settings) -> str:
+    scheme = "https" if settings.tls_cert else "http"
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from html import escape
@@ -12,7 +13,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from prefect_monitoring.exposition import Exposition, render
+from prefect_monitoring.auth import guards
+from prefect_monitoring.exposition import Body, Exposition, accepted, render
+from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.settings import Settings
 from prefect_monitoring.snapshot import Snapshot
 from prefect_monitoring.sources import SourceStatus
@@ -25,11 +28,24 @@ class Published:
     """The latest snapshot and its bytes; replaced as a whole, so that a scrape never sees half of one."""
 
     def __init__(self, settings: Settings) -> None:
-        self._off = settings.metrics_off
+        self._metrics = shown_metrics(settings.metrics_on, settings.metrics_off)
+        self._asked: set[str] = set()
         self.latest: tuple[Snapshot, Exposition] | None = None
 
     def publish(self, snapshot: Snapshot) -> None:
-        self.latest = snapshot, render(snapshot, self._off)
+        exposition = render(snapshot, self._metrics)
+        # What a scraper asked for once it will ask for again: it shall not wait for it.
+        for content_type in tuple(self._asked):
+            exposition.body(content_type)
+        self.latest = snapshot, exposition
+
+    async def body(self, exposition: Exposition, accept: str) -> Body:
+        content_type = accepted(accept)
+        if content_type in self._asked:
+            return exposition.body(content_type)
+        made = await asyncio.to_thread(exposition.body, content_type)
+        self._asked.add(content_type)
+        return made
 
 
 def make_app(published: Published, settings: Settings, clock: Callable[[], float] = time.time) -> Starlette:
@@ -38,7 +54,7 @@ def make_app(published: Published, settings: Settings, clock: Callable[[], float
     async def metrics(request: Request) -> Response:
         if published.latest is None:
             return PlainTextResponse("starting\n", status_code=503)
-        body = published.latest[1].for_accept(request.headers.get("accept", ""))
+        body = await published.body(published.latest[1], request.headers.get("accept", ""))
         headers = {"Content-Type": body.content_type, "Vary": "Accept, Accept-Encoding"}
         if _accepts_gzip(request.headers.get("accept-encoding", "")):
             return Response(body.gzipped, headers={**headers, "Content-Encoding": "gzip"})
@@ -64,7 +80,8 @@ def make_app(published: Published, settings: Settings, clock: Callable[[], float
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
             Route("/", landing),
-        ]
+        ],
+        middleware=guards(settings),
     )
 
 
@@ -108,7 +125,7 @@ def _landing(snapshot: Snapshot | None) -> str:
     ready = "".join(f'<br><span class="bad">Not ready: {escape(fault)}</span>' for fault in snapshot.health.not_ready)
     status = (
         f"Version {escape(about.version)}. The Prefect API {api}. {len(snapshot.standings)} flow and deployment pairs,"
-        f" {len(snapshot.series)} kept series.{ready}"
+        f" {sum(map(len, snapshot.series.values()))} kept series.{ready}"
     )
     return _PAGE.format(status=status, rows="".join(_row(source, snapshot.taken_at) for source in about.sources))
 

@@ -5,91 +5,40 @@ How to reach Prefect is not here: address, key, TLS and proxies are Prefect's ow
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from prefect_monitoring.fold import DURATION, START_DELAY
+from prefect_monitoring.option_types import (
+    Address,
+    Buckets,
+    CauseRules,
+    Duration,
+    FileName,
+    Names,
+    Patterns,
+    Secret,
+    Token,
+    UserName,
+)
+from prefect_monitoring.secret_files import SecretFileError, read_secret
 from prefect_monitoring.series import DEFAULT_BOUNDS
 
 ENV_PREFIX: Final = "PREFECT_MONITORING_"
 CONFIG_ENV: Final = ENV_PREFIX + "CONFIG"
 # What Kubernetes puts into the pods beside a Service of our name; no option is called so.
 _SERVICE_LINK: Final = re.compile(ENV_PREFIX + r"(?:SERVICE_(?:HOST|PORT\w*)|PORT(?:_\d+_\w+)?)")
-_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+# One is of no use, and would leave the endpoints open, without the other.
+_NEEDS: Final = {"auth_username": "auth_password", "auth_password": "auth_username", "tls_key": "tls_cert"}
 
 
 class SettingsError(Exception):
     """One or more options are wrong; the message has a line for each."""
-
-
-def parse_duration(value: object) -> float:
-    """Seconds from `30s`, `15m`, `8d` or `1h30m`; ValueError for anything else, a bare number included."""
-    text = str(value).strip()
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhdw])", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is not a duration: write a number with a unit, such as 30s, 15m or 8d")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
-
-
-def format_duration(seconds: float) -> str:
-    for unit in ("d", "h", "m", "s"):
-        if seconds % _UNITS[unit] == 0 and seconds >= _UNITS[unit]:
-            return f"{int(seconds // _UNITS[unit])}{unit}"
-    return f"{seconds:g}s"
-
-
-def _parse_yaml(value: object) -> object:
-    try:
-        return yaml.safe_load(value) if isinstance(value, str) else value
-    except yaml.YAMLError as error:
-        raise ValueError(f"not YAML: {' '.join(str(error).split())}") from None
-
-
-def _split(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"{text!r} is not a regular expression: {error}") from None
-    return text
-
-
-def _address(text: str) -> str:
-    host, separator, port = text.rpartition(":")
-    if not separator or not host or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 the largest port
-        raise ValueError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:9877 or [::1]:9877")
-    return text
-
-
-def _ascending(bounds: tuple[float, ...]) -> tuple[float, ...]:
-    if not bounds or list(bounds) != sorted(set(bounds)) or bounds[0] <= 0 or not all(map(math.isfinite, bounds)):
-        raise ValueError("bucket bounds are positive numbers, ascending, each once; +Inf is added")
-    return bounds
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration)]
-Address = Annotated[str, AfterValidator(_address)]
-Pattern = Annotated[str, AfterValidator(_pattern)]
-Patterns = Annotated[tuple[Pattern, ...], BeforeValidator(_split)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Buckets = Annotated[tuple[float, ...], BeforeValidator(_split), AfterValidator(_ascending)]
-
-
-class CauseRule(BaseModel):
-    """A failure cause of the user's own: `cause` when `pattern` (a regular expression) is found in a state message."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    cause: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-    pattern: Pattern
 
 
 def _default_ledger() -> str:
@@ -97,12 +46,26 @@ def _default_ledger() -> str:
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     listen: Address = Field("127.0.0.1:9877", description="Address to serve on, HOST:PORT.")
+    tls_cert: FileName = Field(
+        "", description="PEM file with the certificate chain to serve https with, the server's own certificate first."
+    )
+    tls_key: FileName = Field("", description="PEM file with its private key, unless tls_cert holds that too.")
+    auth_username: UserName = Field("", description="User name to ask readers for (basic auth), with auth_password.")
+    auth_password: Secret = Field(
+        SecretStr(""), description="Password to ask readers for (basic auth), with auth_username."
+    )
+    auth_password_file: FileName = Field("", description="File that holds auth_password. The password has no flag.")
+    auth_token: Token = Field(SecretStr(""), description="Token to ask readers for (bearer auth).")
+    auth_token_file: FileName = Field("", description="File that holds auth_token. The token has no flag.")
     poll_interval: Duration = Field(15.0, gt=0, description="How often finished and active flow runs are read.")
     inventory_interval: Duration = Field(
-        60.0, gt=0, description="How often flows and deployments are read, and closed hours compared with the API."
+        60.0, gt=0, description="How often flows, deployments, work pools, queues and limits are read."
+    )
+    audit_interval: Duration = Field(
+        120.0, gt=0, description="How often what was counted in closed hours is compared with the API's own counts."
     )
     source_timeout: Duration = Field(
         30.0, gt=0, description="How long one reading of a source may take before it counts as failed."
@@ -125,6 +88,11 @@ class Settings(BaseModel):
         ge=3600,
         description="How much history a first start loads as its starting level, and how long runs are remembered.",
     )
+    task_lookback: Duration = Field(
+        7 * 86400.0,
+        ge=3600,
+        description="The same for task runs and log lines; not more than `lookback`.",
+    )
     birth_hold: Duration = Field(
         70.0,
         ge=0,
@@ -146,14 +114,33 @@ class Settings(BaseModel):
     max_pairs: int = Field(
         2000, gt=0, description="Label cap: (flow, deployment) pairs beyond it are counted together as (other)."
     )
+    max_tasks: int = Field(
+        100,
+        gt=0,
+        description="Label cap: tasks of one (flow, deployment) pair beyond it are counted together as (other).",
+    )
+    max_custom_metrics: int = Field(
+        100,
+        gt=0,
+        description="Label cap: series of METRIC lines of one (flow, deployment) pair; lines beyond are rejected.",
+    )
+    max_tags: int = Field(10, gt=0, description="Label cap: tags of one deployment beyond it are not shown.")
+    deployment_tags: Patterns = Field(
+        (
+            *("critical", "standard", "low", "team:.+", "domain:.+", "env:.+"),
+            *("hourly", "daily", "weekly", "monthly", "dbt"),
+        ),
+        description="Tags of deployments that are shown as labels: those that match one of these patterns.",
+    )
     duration_buckets: Buckets = Field(
         DEFAULT_BOUNDS[DURATION], description="Upper bounds of the duration histogram, seconds."
     )
     start_delay_buckets: Buckets = Field(
         DEFAULT_BOUNDS[START_DELAY], description="Upper bounds of the start delay histogram, seconds."
     )
+    metrics_on: Names = Field((), description="Metric families to expose that are not so by default, by name.")
     metrics_off: Names = Field((), description="Metric families not to expose, by name.")
-    failure_causes: Annotated[tuple[CauseRule, ...], BeforeValidator(_parse_yaml)] = Field(
+    failure_causes: CauseRules = Field(
         (), description="Failure causes of your own, tried before the built-in ones: a list of {cause, pattern}."
     )
     log_format: Literal["text", "json"] = Field("text", description="Log lines for people or for machines.")
@@ -168,6 +155,11 @@ def flag_name(option: str) -> str:
     return "--" + option.replace("_", "-")
 
 
+def has_flag(option: str) -> bool:
+    """Not a secret: on a command line, every user of the machine can read it."""
+    return Settings.model_fields[option].annotation is not SecretStr
+
+
 def load_settings(flags: Mapping[str, str], environment: Mapping[str, str], config: Path | None = None) -> Settings:
     """The settings from flags, environment and the YAML file `config`; a flag beats the environment beats the file.
 
@@ -179,12 +171,45 @@ def load_settings(flags: Mapping[str, str], environment: Mapping[str, str], conf
         if name.startswith(ENV_PREFIX) and name != CONFIG_ENV and not _SERVICE_LINK.fullmatch(name)
     }
     from_file = _read_yaml(config) if config is not None else {}
-    merged = {**from_file, **from_environment, **flags}
+    given = {**from_file, **from_environment, **flags}
+    places = {
+        **{option: f"{config}: {option}" for option in from_file},
+        **{option: env_name(option) for option in from_environment},
+        **{option: flag_name(option) for option in flags},
+    }
+    mentioned = {option.removesuffix("_file") for option in given}
+    faults = _take_secret_files(given, places)
+    faults += [
+        f"{places.get(option) or places[f'{option}_file']}: is of no use without {needed}: give both, or neither"
+        for option, needed in _NEEDS.items()
+        if option in mentioned and needed not in mentioned
+    ]
     try:
-        return Settings.model_validate(merged)
+        settings = Settings.model_validate(given)
     except ValidationError as error:
-        lines = [_fault(dict(fault), flags, from_environment, config) for fault in error.errors(include_url=False)]
-        raise SettingsError("\n".join(lines)) from None
+        wrong = [_fault(dict(fault), places) for fault in error.errors(include_url=False, include_input=False)]
+        raise SettingsError("\n".join(wrong + faults)) from None
+    if faults:
+        raise SettingsError("\n".join(faults))
+    return settings
+
+
+def _take_secret_files(given: dict[str, Any], places: dict[str, str]) -> list[str]:
+    """Gives the secrets of which a file is named the values they have there; what is wrong with those files."""
+    faults = []
+    for secret in (option for option in Settings.model_fields if not has_flag(option)):
+        file = f"{secret}_file"
+        if not isinstance(given.get(file), str) or not given[file]:
+            continue
+        if secret in given:
+            faults.append(f"{places[secret]} and {places[file]}: both give {secret}: leave one of them out")
+            continue
+        places[secret] = places[file]
+        try:
+            given[secret] = read_secret(given[file])
+        except SecretFileError as fault:
+            faults.append(f"{places[file]}: {fault}")
+    return faults
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -192,8 +217,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not YAML: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        # Not the parser's own words: they quote the file, and it may hold secrets.
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        raise SettingsError(
+            f"{path} is not YAML{where}: write `key: value` lines in UTF-8, and text with special characters in quotes"
+        ) from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -201,16 +231,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def _fault(
-    fault: Mapping[str, Any], flags: Mapping[str, str], environment: Mapping[str, str], config: Path | None
-) -> str:
-    option = str(fault["loc"][0])
-    if option in flags:
-        where = flag_name(option)
-    elif option in environment:
-        where = env_name(option)
-    else:
-        where = f"{config}: {option}"
+def _fault(fault: Mapping[str, Any], places: Mapping[str, str]) -> str:
+    where = places[str(fault["loc"][0])]
     if fault["type"] == "extra_forbidden":
         return f"{where}: there is no such option; docs/configuration.md lists them all"
     deeper = ".".join(str(part) for part in fault["loc"][1:])
