@@ -6,12 +6,13 @@ import re
 
 import pytest
 
-from prefect_monitoring.metrics import CATALOGUE
+from prefect_monitoring.metrics import CATALOGUE, shown_metrics
 from prefect_monitoring.metrics.family import Metric
+from prefect_monitoring.settings import SettingsError
 
 PAIR = ("flow", "deployment")
 
-# The design's "Flow runs" table, literally.
+# The design's tables, literally.
 FLOW_RUNS = {
     "prefect_flow_run_outcomes_total": ("counter", (*PAIR, "state")),
     "prefect_flow_run_duration_seconds": ("histogram", PAIR),
@@ -27,7 +28,48 @@ FLOW_RUNS = {
     "prefect_flow_run_duration_baseline_seconds": ("gauge", (*PAIR, "window")),
     "prefect_flow_run_window_runs": ("gauge", (*PAIR, "window", "result")),
 }
-# "About itself", as far as this version reads what they tell of.
+TASK = (*PAIR, "task")
+TASK_RUNS = {
+    "prefect_task_run_outcomes_total": ("counter", (*TASK, "state")),
+    "prefect_task_run_seconds_total": ("counter", TASK),
+    "prefect_task_run_retries_total": ("counter", TASK),
+    "prefect_task_run_failures_total": ("counter", (*TASK, "cause")),
+    "prefect_task_run_time_share_ratio": ("gauge", TASK),
+    "prefect_task_runs": ("gauge", (*TASK, "state")),
+    "prefect_task_run_duration_seconds": ("histogram", ("flow", "task")),
+}
+POOL = ("work_pool",)
+QUEUE = ("work_pool", "work_queue")
+LIMIT = ("limit",)
+INVENTORY = {
+    "prefect_deployment_info": ("gauge", (*PAIR, "work_pool", "work_queue")),
+    "prefect_deployment_tag_info": ("gauge", (*PAIR, "tag")),
+    "prefect_deployment_paused": ("gauge", PAIR),
+    "prefect_deployment_ready": ("gauge", PAIR),
+    "prefect_deployment_next_due_timestamp_seconds": ("gauge", PAIR),
+    "prefect_deployment_last_due_timestamp_seconds": ("gauge", PAIR),
+    "prefect_work_pool_info": ("gauge", (*POOL, "type")),
+    "prefect_work_pool_ready": ("gauge", POOL),
+    "prefect_work_pool_paused": ("gauge", POOL),
+    "prefect_work_pool_slots": ("gauge", POOL),
+    "prefect_work_pool_slots_used": ("gauge", POOL),
+    "prefect_work_pool_workers": ("gauge", (*POOL, "state")),
+    "prefect_work_pool_last_heartbeat_timestamp_seconds": ("gauge", POOL),
+    "prefect_work_queue_ready": ("gauge", QUEUE),
+    "prefect_work_queue_paused": ("gauge", QUEUE),
+    "prefect_work_queue_late_runs": ("gauge", QUEUE),
+    "prefect_work_queue_last_polled_timestamp_seconds": ("gauge", QUEUE),
+    "prefect_work_queue_slots": ("gauge", QUEUE),
+    "prefect_concurrency_limit_slots": ("gauge", LIMIT),
+    "prefect_concurrency_limit_slots_used": ("gauge", LIMIT),
+    "prefect_automations": ("gauge", ("enabled",)),
+}
+# The labels that a METRIC line declares come on top.
+CUSTOM = {
+    "prefect_custom_metric_value": ("gauge", (*TASK, "metric")),
+    "prefect_custom_metric_observed_sum": ("unknown", (*TASK, "metric")),
+    "prefect_custom_metric_observed_count": ("unknown", (*TASK, "metric")),
+}
 ABOUT_ITSELF = {
     "prefect_up": ("gauge", ()),
     "prefect_exporter_build_info": ("gauge", ("version", "prefect_version", "python_version")),
@@ -42,8 +84,12 @@ ABOUT_ITSELF = {
     "prefect_exporter_records_total": ("counter", ("source",)),
     "prefect_exporter_series": ("gauge", ("metric",)),
     "prefect_exporter_series_folded_total": ("counter", ("metric",)),
+    "prefect_exporter_audit_missing": ("gauge", ("kind",)),
+    "prefect_exporter_audit_last_success_timestamp_seconds": ("gauge", ("kind",)),
+    "prefect_exporter_metric_lines_rejected_total": ("counter", ("reason",)),
 }
-EXPECTED = {**FLOW_RUNS, **ABOUT_ITSELF}
+EXPECTED = {**FLOW_RUNS, **TASK_RUNS, **INVENTORY, **CUSTOM, **ABOUT_ITSELF}
+NOT_BY_DEFAULT = {"prefect_task_run_duration_seconds"}
 
 # What is counted rather than measured has no unit in its name.
 UNITLESS = {
@@ -53,6 +99,23 @@ UNITLESS = {
     "prefect_flow_run_window_runs",
     "prefect_exporter_source_up",
     "prefect_exporter_series",
+    "prefect_exporter_audit_missing",
+    "prefect_task_runs",
+    "prefect_deployment_paused",
+    "prefect_deployment_ready",
+    "prefect_work_pool_ready",
+    "prefect_work_pool_paused",
+    "prefect_work_pool_slots",
+    "prefect_work_pool_slots_used",
+    "prefect_work_pool_workers",
+    "prefect_work_queue_ready",
+    "prefect_work_queue_paused",
+    "prefect_work_queue_late_runs",
+    "prefect_work_queue_slots",
+    "prefect_concurrency_limit_slots",
+    "prefect_concurrency_limit_slots_used",
+    "prefect_automations",
+    "prefect_custom_metric_value",
 }
 UNITS = ("_seconds", "_bytes", "_ratio", "_info")
 # PrefectHQ/prometheus-prefect-exporter, which a team may run beside this one while it migrates.
@@ -70,11 +133,38 @@ def test_metric_is_as_designed(name: str) -> None:
     assert found.get(name) == EXPECTED[name]
 
 
+def test_nothing_is_exposed_beside_the_design() -> None:
+    assert {metric.name for metric in CATALOGUE} == EXPECTED.keys()
+
+
+def test_what_is_exposed_by_default() -> None:
+    assert {metric.name for metric in CATALOGUE if not metric.by_default} == NOT_BY_DEFAULT
+
+
+def test_labels_of_the_users_own_go_to_custom_metrics_alone() -> None:
+    assert {metric.name for metric in CATALOGUE if metric.more_labels} == CUSTOM.keys()
+
+
+@pytest.mark.parametrize("option", ["metrics_on", "metrics_off"])
+def test_metric_that_there_is_not_is_refused_by_name(option: str) -> None:
+    chosen = {"on": (), "off": (), option.removeprefix("metrics_"): ("prefect_up", "prefect_dwon")}
+    with pytest.raises(SettingsError, match=f"{option}: no such metric: prefect_dwon;"):
+        shown_metrics(**chosen)
+
+
+def test_metrics_are_chosen_by_name() -> None:
+    opt_in, usual = "prefect_task_run_duration_seconds", "prefect_up"
+    assert {metric.name for metric in shown_metrics((), ())} == EXPECTED.keys() - NOT_BY_DEFAULT
+    assert {metric.name for metric in shown_metrics((opt_in,), (usual,))} == EXPECTED.keys() - {usual}
+    assert opt_in not in {metric.name for metric in shown_metrics((opt_in,), (opt_in,))}, "off is the last word"
+
+
 @each
 def test_name(metric: Metric) -> None:
     assert re.fullmatch(r"prefect_[a-z][a-z0-9_]*[a-z0-9]", metric.name)
     assert "__" not in metric.name
-    assert not metric.name.endswith(("_count", "_sum", "_bucket", "_created")), "the histograms' own suffixes"
+    reserved = ("_bucket", "_created") if metric.kind == "unknown" else ("_count", "_sum", "_bucket", "_created")
+    assert not metric.name.endswith(reserved), "suffixes of histograms and summaries"
     assert not INCUMBENT.fullmatch(metric.name)
     assert not metric.name.startswith("prefect_worker_channel_"), "the server's own"
 

@@ -1,4 +1,4 @@
-"""What the unit tests share: a ledger in a file of its own, and a reader of the model of the server."""
+"""What the unit tests share: a ledger in a file of its own, and readers of the model of the server."""
 
 from __future__ import annotations
 
@@ -8,15 +8,25 @@ from pathlib import Path
 import pytest
 
 from prefect_monitoring.analysis.failure_causes import cause_of
-from prefect_monitoring.catalog import Catalog, Filters
-from prefect_monitoring.ledger import Ledger, open_ledger
+from prefect_monitoring.audit import Audit
+from prefect_monitoring.catalog import Catalog
+from prefect_monitoring.inventory import InventoryReader
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger_opening import open_ledger
+from prefect_monitoring.log_reader import LogReader
+from prefect_monitoring.metric_fold import CUSTOM_OBSERVED
 from prefect_monitoring.reader import Reader
+from prefect_monitoring.readers import Readers
+from prefect_monitoring.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.series import DEFAULT_BOUNDS
 from prefect_monitoring.settings import Settings
+from prefect_monitoring.task_reader import TaskReader
+from prefect_monitoring.walk import FLOW_RUNS, TASK_RUNS
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
 
 API = "http://prefect.test/api"
 DAY = 86400.0
+BOUNDS = {**DEFAULT_BOUNDS, CUSTOM_OBSERVED: ()}
 
 OpenLedger = Callable[..., Ledger]
 
@@ -30,7 +40,7 @@ def open_it(tmp_path: Path) -> Iterator[OpenLedger]:
         arguments = {
             "url": f"sqlite:///{tmp_path}/ledger.db",
             "api": API,
-            "bounds": DEFAULT_BOUNDS,
+            "bounds": BOUNDS,
             "lookback": 30 * DAY,
             "now": MONDAY_NOON,
             **changes,
@@ -54,25 +64,50 @@ def fake() -> FakePrefect:
     return FakePrefect()
 
 
+def readers_of(fake: FakePrefect, ledger: Ledger, settings: Settings) -> Readers:
+    """Readers of the model of the server, otherwise put together as `make_readers` does it."""
+    reader = Reader(fake, ledger, Catalog(settings, ledger.series), cause_of, fake.clock)  # type: ignore[arg-type]
+    tasks = TaskReader(reader, fake.tasks, cause_of)  # type: ignore[arg-type]
+    return Readers(
+        flow_runs=reader,
+        task_runs=tasks,
+        log_lines=LogReader(tasks, fake.logs, cause_of),  # type: ignore[arg-type]
+        inventory=InventoryReader(reader, fake.inventory, settings),  # type: ignore[arg-type]
+        audits=(
+            Audit(reader, FLOW_RUNS, TERMINAL_TYPES, fake.ended_by_type, reader.finished),
+            Audit(reader, TASK_RUNS, TERMINAL_TYPES | {ROLLED_BACK}, fake.tasks.ended_by_kind, tasks.finished),
+        ),
+    )
+
+
+MakeReaders = Callable[..., Readers]
 MakeReader = Callable[..., Reader]
 
 
 @pytest.fixture
-def make_reader(fake: FakePrefect, ledger: Ledger) -> Iterator[MakeReader]:
-    """A reader of `fake` into `ledger`, with the filters and the cap of the settings given."""
-    made: list[Reader] = []
+def make_readers(fake: FakePrefect, ledger: Ledger) -> Iterator[MakeReaders]:
+    """Readers of `fake` into `ledger`, or another one, with the settings given."""
+    made: list[Readers] = []
 
-    def make(**options: object) -> Reader:
-        chosen = Settings(**options)  # type: ignore[arg-type]
-        catalog = Catalog(Filters(chosen), chosen.max_pairs, {key.pair for key in ledger.series})
-        made.append(Reader(fake, ledger, catalog, cause_of, fake.clock))  # type: ignore[arg-type]
+    def make(into: Ledger = ledger, **options: object) -> Readers:
+        made.append(readers_of(fake, into, Settings(**options)))  # type: ignore[arg-type]
         return made[-1]
 
     yield make
-    for reader in made:
-        reader.close()
+    for readers in made:
+        readers.flow_runs.close()
 
 
 @pytest.fixture
-def reader(make_reader: MakeReader) -> Reader:
-    return make_reader()
+def make_reader(make_readers: MakeReaders) -> MakeReader:
+    return lambda **options: make_readers(**options).flow_runs
+
+
+@pytest.fixture
+def readers(make_readers: MakeReaders) -> Readers:
+    return make_readers()
+
+
+@pytest.fixture
+def reader(readers: Readers) -> Reader:
+    return readers.flow_runs

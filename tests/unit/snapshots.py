@@ -2,38 +2,113 @@
 
 from __future__ import annotations
 
-from prefect_monitoring.fold import DURATION, FAILURES, OUTCOMES, RETRIES, START_DELAY, KnownRun, SeriesKey
+from prefect_monitoring.changes import Due, KnownRun, LastValue, SeriesKey
+from prefect_monitoring.fold import DURATION, FAILURES, OUTCOMES, RETRIES, START_DELAY
+from prefect_monitoring.inventory import Inventory
 from prefect_monitoring.memory import Standing
-from prefect_monitoring.records import Deployment, Pair
+from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED
+from prefect_monitoring.records import (
+    NO_FLOW,
+    ConcurrencyLimit,
+    Deployment,
+    Pair,
+    Workers,
+    WorkPool,
+    WorkQueue,
+)
 from prefect_monitoring.series import Series
-from prefect_monitoring.snapshot import ActiveRuns, Health, SelfReport, Snapshot
+from prefect_monitoring.snapshot import ActiveRuns, AuditReport, Health, SelfReport, Snapshot
 from prefect_monitoring.sources import READING_BOUNDS, SourceStatus
+from prefect_monitoring.task_fold import TASK_DURATION, TASK_FAILURES, TASK_OUTCOMES, TASK_RETRIES, TASK_SECONDS
 
 PAIR = Pair("etl", "daily")
+ODD = Pair('we"ird\\\nflow', "")
 NOW = 1772452800.0
+ROWS = SeriesKey(CUSTOM_OBSERVED, PAIR, "rows", "load", (("table", "orders"),))
+TEMPERATURE = SeriesKey(CUSTOM_OBSERVED, PAIR, "temperature", "", (("room", "a"), ("sensor", "2")))
 
 
 def counter(value: float) -> Series:
     return Series(value, (), released=True)
 
 
-def make_snapshot() -> Snapshot:
+def by_metric(series: dict[SeriesKey, Series]) -> dict[str, dict[SeriesKey, Series]]:
+    found: dict[str, dict[SeriesKey, Series]] = {}
+    for key, one in series.items():
+        found.setdefault(key.metric, {})[key] = one
+    return found
+
+
+def _series() -> dict[SeriesKey, Series]:
+    return {
+        SeriesKey(OUTCOMES, PAIR, "completed"): counter(12.0),
+        SeriesKey(OUTCOMES, PAIR, "failed"): counter(1.0),
+        SeriesKey(OUTCOMES, ODD, "completed"): counter(0.0),
+        SeriesKey(FAILURES, PAIR, "auth"): counter(1.0),
+        SeriesKey(RETRIES, PAIR): counter(2.0),
+        SeriesKey(DURATION, PAIR): Series(20.5, (4, 7, 1), released=True),
+        SeriesKey(START_DELAY, PAIR): Series(33.0, (13, 0), released=True),
+        SeriesKey(TASK_OUTCOMES, PAIR, "completed", "load"): counter(24.0),
+        SeriesKey(TASK_OUTCOMES, PAIR, "failed", "load"): counter(0.0),
+        SeriesKey(TASK_OUTCOMES, NO_FLOW, "cached", "warm_up"): counter(3.0),
+        SeriesKey(TASK_SECONDS, PAIR, task="load"): counter(61.25),
+        SeriesKey(TASK_RETRIES, PAIR, task="load"): counter(5.0),
+        SeriesKey(TASK_FAILURES, PAIR, "rate_limit", "load"): counter(5.0),
+        SeriesKey(TASK_DURATION, Pair("etl", ""), task="load"): Series(61.25, (20, 3, 1), released=True),
+        ROWS: Series(4200.0, (3,), released=True),
+        TEMPERATURE: Series(43.5, (2,), released=True),
+        SeriesKey(REJECTED, NO_FLOW, "malformed"): counter(1.0),
+        SeriesKey(REJECTED, NO_FLOW, "too_many"): counter(0.0),
+    }
+
+
+def _inventory() -> Inventory:
+    return Inventory(
+        pools=(WorkPool("k8s", "kubernetes", paused=False, ready=True, slots=4, slots_used=1),),
+        workers={"k8s": Workers(2, 1, NOW - 10)},
+        queues=(WorkQueue("k8s", "default", paused=False, ready=True, slots=2, last_polled=NOW - 5),),
+        limits={"database": ConcurrencyLimit("database", None, 5, 2)},
+        automations={True: 2, False: 1},
+        tags={"d": ("critical",)},
+    )
+
+
+def _about() -> SelfReport:
     readings = [0] * (len(READING_BOUNDS) + 1)
     readings[0], readings[-1] = 3, 1
+    nothing = Series(0.0, (0,) * len(readings), released=True)
+    return SelfReport(
+        version="9.9.9",
+        prefect_version="3.8.8",
+        api_up=True,
+        ledger_created_at=NOW - 86400,
+        ledger_bytes=4096,
+        sources=(
+            SourceStatus("flows", True, NOW - 5, NOW - 6, Series(99.25, tuple(readings), released=True), 40, ""),
+            SourceStatus("audit_flow_runs", None, None, None, nothing, 0, "not read yet"),
+        ),
+        requests={("/flows/filter", "200"): 4},
+        throttled=0,
+        folded={OUTCOMES: 3},
+        audits={"flow_runs": AuditReport(0, NOW - 90), "task_runs": AuditReport(2, NOW - 100)},
+    )
+
+
+def make_snapshot() -> Snapshot:
     failure = KnownRun(
         "0e1c", PAIR, "5", "FAILED", NOW - 60, 1, start_counted=True, ended_at=NOW - 60, name="able-lynx", cause="auth"
     )
+    deployment = Deployment(
+        "d", "daily", "f", "k8s", "default", ("critical", "mine"), paused=False, ready=True, schedules="[1]"
+    )
     return Snapshot(
         taken_at=NOW,
-        bounds={DURATION: (1.0, 2.5), START_DELAY: (60.0,)},
-        series={
-            SeriesKey(OUTCOMES, PAIR, "completed"): counter(12.0),
-            SeriesKey(OUTCOMES, PAIR, "failed"): counter(1.0),
-            SeriesKey(OUTCOMES, Pair('we"ird\\\nflow', ""), "completed"): counter(0.0),
-            SeriesKey(FAILURES, PAIR, "auth"): counter(1.0),
-            SeriesKey(RETRIES, PAIR): counter(2.0),
-            SeriesKey(DURATION, PAIR): Series(20.5, (4, 7, 1), released=True),
-            SeriesKey(START_DELAY, PAIR): Series(33.0, (13, 0), released=True),
+        bounds={DURATION: (1.0, 2.5), START_DELAY: (60.0,), TASK_DURATION: (1.0, 10.0), CUSTOM_OBSERVED: ()},
+        series=by_metric(_series()),
+        values={
+            SeriesKey(CUSTOM_VALUE, PAIR, ROWS.detail, ROWS.task, ROWS.labels): LastValue(1500.0, NOW - 60),
+            SeriesKey(CUSTOM_VALUE, PAIR, TEMPERATURE.detail, "", TEMPERATURE.labels): LastValue(21.25, NOW - 70),
+            SeriesKey(CUSTOM_VALUE, NO_FLOW, "plain", "warm_up"): LastValue(7.0, NOW - 80),
         },
         standings={
             PAIR: Standing(
@@ -43,25 +118,18 @@ def make_snapshot() -> Snapshot:
                 last_failure=failure,
                 window_runs={("1d", "good"): 12, ("1d", "bad"): 1},
                 baselines={"7d": 1.75},
+                time_shares={"load": 0.75},
             )
         },
-        active=ActiveRuns({(PAIR, "k8s", "running"): 2}, {(PAIR, "running"): NOW - 30}),
-        deployments=((PAIR, Deployment("d", "daily", "f", "k8s", "default", ())),),
-        about=SelfReport(
-            version="9.9.9",
-            prefect_version="3.8.8",
-            api_up=True,
-            ledger_created_at=NOW - 86400,
-            ledger_bytes=4096,
-            sources=(
-                SourceStatus("flows", True, NOW - 5, NOW - 6, Series(99.25, tuple(readings), released=True), 40, ""),
-                SourceStatus(
-                    "recheck", None, None, None, Series(0.0, (0,) * len(readings), released=True), 0, "not read yet"
-                ),
-            ),
-            requests={("/flows/filter", "200"): 4},
-            throttled=0,
-            folded={OUTCOMES: 3},
+        active=ActiveRuns(
+            {(PAIR, "k8s", "running"): 2, (PAIR, "k8s", "late"): 1},
+            {(PAIR, "running"): NOW - 30, (PAIR, "late"): NOW - 300},
+            {("k8s", "default"): 1},
         ),
+        active_tasks={(PAIR, "load", "running"): 3},
+        deployments=((PAIR, deployment),),
+        dues={"d": Due(NOW - 3600, NOW + 3600)},
+        inventory=_inventory(),
+        about=_about(),
         health=Health(()),
     )

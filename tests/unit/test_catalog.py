@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from prefect_monitoring.catalog import Catalog, Filters, Names, renames, unknown_ids
-from prefect_monitoring.fold import births
-from prefect_monitoring.records import DELETED, OVERFLOW, Deployment, Flow, FlowRun, Pair, State
+from prefect_monitoring.catalog import Catalog, Names, renames, unknown_ids
+from prefect_monitoring.changes import SeriesKey
+from prefect_monitoring.fold import OUTCOMES, births
+from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, REJECTED
+from prefect_monitoring.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Deployment, Flow, FlowRun, Pair, State
 from prefect_monitoring.settings import Settings
+from prefect_monitoring.task_fold import TASK_DURATION, TASK_OUTCOMES
 
 NAMES = Names(
     {"f1": Flow("f1", "etl"), "f2": Flow("f2", "ml")},
@@ -26,8 +29,13 @@ def run(flow: str = "f1", deployment: str | None = "d1", tags: tuple[str, ...] =
     return FlowRun("r", "run", flow, deployment, pool, tags, state, 1, False, 0.0, 1.0, None)
 
 
-def pair_under(settings: Settings, one: FlowRun, admitted: tuple[Pair, ...] = ()) -> Pair | None:
-    return Catalog(Filters(settings), settings.max_pairs, admitted).pair_of(NAMES, one)
+def catalog_of(*admitted: Pair, **options: object) -> Catalog:
+    """A catalogue under these settings, after a restart with series of the pairs `admitted`."""
+    return Catalog(Settings(**options), [SeriesKey(OUTCOMES, pair, "completed") for pair in admitted])  # type: ignore[arg-type]
+
+
+def pair_under(settings: Settings, one: FlowRun) -> Pair | None:
+    return Catalog(settings, ()).pair_of(NAMES, one)
 
 
 @pytest.mark.parametrize(
@@ -91,16 +99,16 @@ def test_gone_names_are_still_names_but_not_alive() -> None:
 
 
 def test_cap_admits_the_known_first_and_folds_the_rest() -> None:
-    catalog = Catalog(Filters(Settings()), 2, [Pair("old", "one"), OVERFLOW])
+    catalog = catalog_of(Pair("old", "one"), OVERFLOW, max_pairs=2)
     assert catalog.pair_of(NAMES, run()) == Pair("etl", "daily")
     assert catalog.pair_of(NAMES, run(deployment="d2")) == OVERFLOW
     assert catalog.pair_of(NAMES, run()) == Pair("etl", "daily"), "who is in stays in"
-    catalog.keep({Pair("etl", "daily")})
+    catalog.keep([SeriesKey(OUTCOMES, Pair("etl", "daily"), "failed")])
     assert catalog.pair_of(NAMES, run(deployment="d2")) == Pair("etl", "adhoc")
 
 
 def test_births_are_of_deployments_and_of_flows_without_one() -> None:
-    catalog = Catalog(Filters(Settings(exclude_pools="process")), 10, ())
+    catalog = catalog_of(exclude_pools="process")
     born = catalog.births(NAMES)
     assert born == {*births(Pair("etl", "daily")), *births(Pair("ml", ""))}
     assert list(catalog.live_deployments(NAMES)) == [Pair("etl", "daily")]
@@ -108,15 +116,15 @@ def test_births_are_of_deployments_and_of_flows_without_one() -> None:
 
 def test_what_is_excluded_is_not_live() -> None:
     """Or its last failures would be shown, and page, for ever."""
-    everything = Catalog(Filters(Settings()), 10, NAMES.live_pairs())
+    everything = catalog_of(*NAMES.live_pairs())
     assert Pair("etl", "daily") in everything.live_pairs(NAMES)
-    excluding = Catalog(Filters(Settings(exclude_flows="etl")), 10, NAMES.live_pairs())
+    excluding = catalog_of(*NAMES.live_pairs(), exclude_flows="etl")
     assert excluding.live_pairs(NAMES) == {Pair("ml", "")}
 
 
 def test_deployment_made_anew_stands_once_while_the_old_one_is_not_known_to_be_gone() -> None:
     twice = NAMES.with_deployments({"d9": replace(NAMES.deployments["d1"], id="d9")})
-    live = Catalog(Filters(Settings()), 10, NAMES.live_pairs()).live_deployments(twice)
+    live = catalog_of(*NAMES.live_pairs()).live_deployments(twice)
     assert live[Pair("etl", "daily")].id == "d9"
 
 
@@ -134,3 +142,105 @@ def test_renames_of_flows_reach_every_pair_of_theirs() -> None:
 def test_ids_without_a_name() -> None:
     runs = [run(), run("f8", "d8"), run("f9", None)]
     assert unknown_ids(NAMES, runs) == ({"f8", "f9"}, {"d8"})
+
+
+# Tasks and custom metrics
+
+
+DAILY = Pair("etl", "daily")
+
+
+def custom(metric: str, pair: Pair = DAILY, task: str = "", **labels: str) -> SeriesKey:
+    return SeriesKey(CUSTOM_OBSERVED, pair, metric, task, tuple(sorted(labels.items())))
+
+
+def test_tasks_of_a_pair_up_to_its_cap_and_the_rest_together() -> None:
+    catalog = catalog_of(max_tasks=2)
+    daily, adhoc = Pair("etl", "daily"), Pair("etl", "adhoc")
+    assert [catalog.task_of(daily, task) for task in ("a", "b", "c", "a")] == ["a", "b", OTHER, "a"]
+    assert catalog.task_of(adhoc, "c") == "c", "each pair has a cap of its own"
+    assert catalog.task_of(OVERFLOW, "a") == OTHER
+
+
+def test_tasks_that_are_there_are_admitted_first() -> None:
+    keys = [SeriesKey(TASK_OUTCOMES, Pair("etl", "daily"), "completed", task) for task in ("old", OTHER)]
+    catalog = Catalog(Settings(max_tasks=2), keys)  # type: ignore[arg-type]
+    assert [catalog.task_of(Pair("etl", "daily"), task) for task in ("new", "newer", "old")] == ["new", OTHER, "old"]
+
+
+def test_custom_metrics_of_a_pair_up_to_its_cap() -> None:
+    catalog = catalog_of(max_custom_metrics=3)
+    admitted = [custom("rows"), custom("rows", task="load"), custom("rows", table="orders")]
+    assert all(catalog.admits_custom(key) for key in admitted)
+    assert not catalog.admits_custom(custom("bytes"))
+    assert all(catalog.admits_custom(key) for key in admitted), "who is in stays in"
+    assert catalog.admits_custom(custom("bytes", Pair("etl", "adhoc")))
+    assert not catalog.admits_custom(custom("bytes", OVERFLOW)), "nobody could tell whose it is"
+
+
+def test_custom_metrics_that_are_there_are_admitted_first() -> None:
+    catalog = Catalog(Settings(max_custom_metrics=1), [custom("rows")])
+    assert catalog.admits_custom(custom("rows"))
+    assert not catalog.admits_custom(custom("bytes"))
+
+
+def test_custom_metric_takes_no_room_from_tasks() -> None:
+    catalog = Catalog(Settings(max_tasks=1), [custom("rows", task=task) for task in ("a", "b")])
+    assert catalog.task_of(Pair("etl", "daily"), "load") == "load"
+
+
+def test_what_is_no_longer_there_makes_room() -> None:
+    catalog = catalog_of(max_pairs=1, max_tasks=1, max_custom_metrics=1)
+    daily = Pair("etl", "daily")
+    assert catalog.pair_of(NAMES, run()) == daily
+    assert catalog.task_of(daily, "a") == "a"
+    assert catalog.admits_custom(custom("rows"))
+    catalog.keep([custom("bytes")])
+    assert catalog.pair_of(NAMES, run()) == daily
+    assert catalog.task_of(daily, "b") == "b"
+    assert not catalog.admits_custom(custom("rows"))
+    catalog.keep(())
+    assert catalog.pair_of(NAMES, run(deployment="d2")) == Pair("etl", "adhoc")
+    assert catalog.admits_custom(custom("rows"))
+
+
+def test_series_that_belong_to_no_flow_take_no_room_from_flows() -> None:
+    """The counter of rejected lines has no flow for a label."""
+    catalog = Catalog(Settings(max_pairs=1), [SeriesKey(REJECTED, NO_FLOW, "malformed")])
+    assert catalog.pair_of(NAMES, run()) == Pair("etl", "daily")
+
+
+def test_histogram_of_tasks_takes_no_room_from_flows() -> None:
+    """It is kept by flow, without a deployment: no pair that anything else is counted under."""
+    keys = [
+        SeriesKey(TASK_OUTCOMES, Pair("etl", "daily"), "completed", "load"),
+        SeriesKey(TASK_DURATION, Pair("etl", ""), task="load"),
+    ]
+    catalog = Catalog(Settings(max_pairs=2), keys)
+    assert catalog.pair_of(NAMES, run(deployment="d2")) == Pair("etl", "adhoc")
+
+
+@pytest.mark.parametrize(
+    ("options", "outside", "deleted"),
+    [
+        ({}, NO_FLOW, Pair(DELETED, "")),
+        ({"include_flows": "etl"}, None, None),
+        ({"exclude_flows": r"\(deleted\)"}, NO_FLOW, None),
+        ({"exclude_flows": "^$"}, None, Pair(DELETED, "")),
+        ({"exclude_flows": "etl"}, NO_FLOW, Pair(DELETED, "")),
+        ({"include_pools": "k8s"}, None, None),
+        ({"include_deployments": "daily"}, None, None),
+    ],
+)
+def test_what_has_no_flow_any_more_is_filtered_too(
+    options: dict[str, str], outside: Pair | None, deleted: Pair | None
+) -> None:
+    catalog = catalog_of(**options)
+    assert catalog.pair_outside_flows() == outside
+    assert catalog.pair_of_deleted() == deleted
+
+
+def test_what_has_no_flow_counts_under_the_cap() -> None:
+    catalog = catalog_of(max_pairs=1)
+    assert catalog.pair_outside_flows() == NO_FLOW
+    assert catalog.pair_of_deleted() == OVERFLOW

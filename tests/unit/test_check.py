@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
 from prefect_monitoring.check import check
 from prefect_monitoring.cli import FAULT, main
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.settings import CONFIG_ENV, ENV_PREFIX, Settings
+from support.certificates import make_pair
 from unit.conftest import OpenLedger
 from unit.loopback import Answer, Asked, Loopback, loopback
 
@@ -120,3 +121,112 @@ def test_serve_without_an_address_is_refused(tmp_path: Path, capsys: pytest.Capt
         assert main(["serve", "--ledger-url", f"sqlite:///{tmp_path}/ledger.db", "--listen", "127.0.0.1:0"]) == FAULT
     assert "PREFECT_API_URL" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+# --- the endpoints and their secrets --------------------------------------------------------------------------------
+
+SECRET = "Sesam-0451"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, []),
+        ({"auth_token": SECRET}, ["http, bearer credentials are asked for"]),
+        (
+            {"auth_token": SECRET, "auth_username": "ops", "auth_password": SECRET},
+            ["http, basic or bearer credentials are asked for"],
+        ),
+        ({"tls": True}, ["https, everybody may read them"]),
+        ({"tls": True, "auth_token": SECRET, "listen": "0.0.0.0:1"}, ["https, bearer credentials are asked for"]),
+        (
+            {"auth_token": SECRET, "listen": "0.0.0.0:1"},
+            ["http, bearer credentials are asked for. The credentials for the endpoints travel in clear: set tls_cert"],
+        ),
+    ],
+)
+async def test_endpoints(site: Loopback, tmp_path: Path, options: dict[str, object], told: list[str]) -> None:
+    if options.get("tls"):
+        pair = make_pair(tmp_path)
+        options = {**options, "tls_cert": str(pair.cert), "tls_key": str(pair.key)}
+    given = {name: value for name, value in options.items() if name != "tls"}
+    findings = await check(Settings(ledger_url=f"sqlite:///{tmp_path}/ledger.db", **given))
+    assert all(finding.ok for finding in findings)
+    assert site.asked
+    texts = [finding.text for finding in findings if finding.text.startswith("endpoints: ")]
+    assert len(texts) == len(told)
+    for text, expected in zip(texts, told, strict=True):
+        assert text.startswith(f"endpoints: {expected}")
+        assert ("in clear" in text) == ("in clear" in expected)
+
+
+async def test_bad_certificate_is_one_of_the_faults(site: Loopback, tmp_path: Path) -> None:
+    site.answer = lambda _: Answer(401, {"detail": "no"})
+    settings = Settings(ledger_url=f"sqlite:///{tmp_path}/ledger.db", tls_cert=str(tmp_path / "missing.crt"))
+    bad = [finding.text for finding in await check(settings) if not finding.ok]
+    assert len(bad) == 2
+    assert "endpoints: tls_cert: " in bad[0]
+    assert "missing.crt cannot be read" in bad[0]
+
+
+@pytest.mark.usefixtures("no_api")
+def test_credentials_of_prefect_are_one_of_the_faults(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_KEY_FILE", "/nowhere/key")
+    assert main(["check", "--poll-interval", "soon"]) == FAULT
+    told = capsys.readouterr().out.splitlines()
+    assert [line[:5] for line in told] == ["FAULT"] * 3
+    assert "PREFECT_API_KEY_FILE: /nowhere/key cannot be read" in told[0]
+    assert main(["serve"]) == FAULT
+    assert "PREFECT_API_KEY_FILE: /nowhere/key cannot be read" in capsys.readouterr().err
+
+
+def test_credentials_of_prefect_from_a_file_are_sent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "key").write_text(f"{SECRET}\n")
+    monkeypatch.setenv("PREFECT_API_KEY_FILE", str(tmp_path / "key"))
+    seen = []
+
+    async def look(settings: Settings) -> list[object]:
+        seen.append(PREFECT_API_KEY.value())
+        return []
+
+    monkeypatch.setattr("prefect_monitoring.check.check", look)
+    assert main(["check"]) == 0
+    assert seen == [SECRET]
+    assert SECRET not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+@pytest.mark.parametrize(
+    "given",
+    [["--auth-token", SECRET], [f"--auth-token={SECRET}"], ["--auth-password", SECRET], ["--auth-password"]],
+    ids=" ".join,
+)
+def test_secret_on_the_command_line_is_refused(
+    capsys: pytest.CaptureFixture[str], command: str, given: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, *given])
+    assert caught.value.code == FAULT
+    told = capsys.readouterr().err
+    flag = given[0].partition("=")[0]
+    assert f"{flag}: every user of the machine can read a command line" in told
+    assert f"{flag}-file" in told
+    assert SECRET not in told
+
+
+def test_help_names_the_files_of_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    told = capsys.readouterr().out
+    assert "--auth-token-file" in told
+    assert "--auth-token " not in told
+
+
+@pytest.mark.parametrize("cut", ["--auth-pass", "--auth-tok"])
+def test_flags_of_secrets_cannot_be_abbreviated(cut: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", cut, "x"])

@@ -12,11 +12,17 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from prefect_monitoring.exposition import OPENMETRICS, TEXT, render
-from prefect_monitoring.fold import OUTCOMES, SeriesKey
-from prefect_monitoring.metrics import CATALOGUE
+from prefect_monitoring.changes import LastValue, SeriesKey
+from prefect_monitoring.exposition import OPENMETRICS, TEXT, accepted, render
+from prefect_monitoring.fold import DURATION, OUTCOMES, RETRIES, START_DELAY
+from prefect_monitoring.inventory import Inventory
+from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, CUSTOM_VALUE
+from prefect_monitoring.metrics import CATALOGUE, shown_metrics
 from prefect_monitoring.records import Pair
-from unit.snapshots import counter, make_snapshot
+from prefect_monitoring.series import Series
+from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.task_fold import TASK_DURATION
+from unit.snapshots import NOW, PAIR, counter, make_snapshot
 
 GOLDEN = Path(__file__).with_name("golden_exposition.txt")
 
@@ -29,7 +35,7 @@ def without_process(text: str) -> str:
 
 
 def test_every_line_of_a_small_snapshot() -> None:
-    text = without_process(render(make_snapshot()).text.plain.decode())
+    text = without_process(render(make_snapshot(), CATALOGUE).text.plain.decode())
     expected = GOLDEN.read_text(encoding="utf-8").replace("PYTHON_VERSION", platform.python_version())
     assert text == expected
 
@@ -45,7 +51,7 @@ def samples(families: object) -> dict[tuple[str, tuple[tuple[str, str], ...]], f
 
 
 def test_both_formats_say_the_same_to_real_parsers() -> None:
-    exposition = render(make_snapshot())
+    exposition = render(make_snapshot(), CATALOGUE)
     openmetrics = samples(parse_openmetrics(exposition.openmetrics.plain.decode()))
     text = samples(parse_text(exposition.text.plain.decode()))
     ours = {key: value for key, value in text.items() if not key[0].startswith("process_")}
@@ -60,11 +66,11 @@ def test_both_formats_say_the_same_to_real_parsers() -> None:
 
 
 def test_process_metrics_are_there() -> None:
-    assert b"process_resident_memory_bytes" in render(make_snapshot()).text.plain
+    assert b"process_resident_memory_bytes" in render(make_snapshot(), CATALOGUE).text.plain
 
 
 def test_gzipped_is_the_same() -> None:
-    exposition = render(make_snapshot())
+    exposition = render(make_snapshot(), CATALOGUE)
     for body in (exposition.text, exposition.openmetrics):
         assert gzip.decompress(body.gzipped) == body.plain
 
@@ -89,11 +95,12 @@ def test_gzipped_is_the_same() -> None:
     ],
 )
 def test_format_is_what_the_scraper_accepts(accept: str, content_type: str) -> None:
-    assert render(make_snapshot()).for_accept(accept).content_type == content_type
+    assert render(make_snapshot(), CATALOGUE).body(accepted(accept)).content_type == content_type
 
 
 def test_metrics_that_are_off_are_not_exposed() -> None:
-    text = render(make_snapshot(), ("prefect_flow_run_duration_seconds", OUTCOMES)).text.plain.decode()
+    metrics = shown_metrics((), ("prefect_flow_run_duration_seconds", OUTCOMES))
+    text = render(make_snapshot(), metrics).text.plain.decode()
     starts = {line.removeprefix("# TYPE ").partition("{")[0].partition(" ")[0] for line in text.splitlines()}
     assert not {name for name in starts if name.startswith(("prefect_flow_run_duration_seconds", OUTCOMES))}
     assert "prefect_flow_run_start_delay_seconds_bucket" in starts
@@ -101,40 +108,127 @@ def test_metrics_that_are_off_are_not_exposed() -> None:
 
 def test_two_series_with_the_same_labels_cost_one_family_alone(caplog: pytest.LogCaptureFixture) -> None:
     snapshot = make_snapshot()
-    assert snapshot.deployments is not None
-    twice = replace(snapshot, deployments=snapshot.deployments * 2)
+    twice = {**snapshot.series[RETRIES], SeriesKey(RETRIES, PAIR, "no label shows this"): counter(1.0)}
     with caplog.at_level(logging.ERROR):
-        text = render(twice).text.plain.decode()
-    assert "prefect_deployment_info" not in text
-    everything_else = {metric.name for metric in CATALOGUE} - {"prefect_deployment_info"}
+        text = render(replace(snapshot, series={**snapshot.series, RETRIES: twice}), CATALOGUE).text.plain.decode()
+    assert f"# TYPE {RETRIES} " not in text
+    everything_else = {metric.name for metric in CATALOGUE} - {RETRIES}
     assert all(f"# TYPE {name} " in text for name in everything_else)
-    assert ["prefect_deployment_info" in record.message for record in caplog.records] == [True]
+    assert [RETRIES in record.message for record in caplog.records] == [True]
 
 
 def test_nothing_of_the_ledger_before_the_level_and_nothing_stale() -> None:
-    snapshot = replace(make_snapshot(), series={}, standings={}, active=None, deployments=None)
-    text = render(snapshot).text.plain.decode()
-    values = [line for line in text.splitlines() if line.startswith(("prefect_flow", "prefect_deployment"))]
-    assert values == []
+    snapshot = replace(
+        make_snapshot(),
+        series={},
+        values={},
+        standings={},
+        active=None,
+        active_tasks=None,
+        deployments=None,
+        inventory=Inventory(),
+    )
+    text = render(snapshot, CATALOGUE).text.plain.decode()
+    exposed = {line.partition("{")[0].partition(" ")[0] for line in text.splitlines() if line.startswith("prefect_")}
+    assert {name for name in exposed if not name.startswith("prefect_exporter_")} == {"prefect_up"}
     assert "\nprefect_up 1.0\n" in text
 
 
 @pytest.mark.parametrize("name", ["", "ünïcödé 🚀", "a\\nb", "\u2028", "{}", '"', "\x00"])
 def test_hostile_names_survive_both_formats(name: str) -> None:
-    snapshot = replace(make_snapshot(), series={SeriesKey(OUTCOMES, Pair(name, name), "completed"): counter(7.0)})
-    exposition = render(snapshot)
+    outcomes = {SeriesKey(OUTCOMES, Pair(name, name), "completed"): counter(7.0)}
+    snapshot = replace(make_snapshot(), series={OUTCOMES: outcomes})
+    exposition = render(snapshot, CATALOGUE)
     key = (OUTCOMES, (("deployment", name), ("flow", name), ("state", "completed")))
     assert samples(parse_text(exposition.text.plain.decode()))[key] == 7
     assert samples(parse_openmetrics(exposition.openmetrics.plain.decode()))[key] == 7
 
 
-def test_defect_in_one_family_hides_no_other(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_defect_in_one_family_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
     def broken(_: object) -> object:
         raise ZeroDivisionError
 
     first, *others = CATALOGUE
-    monkeypatch.setattr("prefect_monitoring.exposition.CATALOGUE", (replace(first, rows=broken), *others))
-    text = render(make_snapshot()).text.plain.decode()
+    text = render(make_snapshot(), (replace(first, rows=broken), *others)).text.plain.decode()
     assert f"# TYPE {first.name} " not in text
     assert all(f"# TYPE {metric.name} " in text for metric in others)
     assert f"Not exposed: {first.name}" in caplog.text
+
+
+# Metrics of the users' own
+
+
+def custom(metric: str, value: float, **labels: str) -> Snapshot:
+    """Last value, sum and count of one more custom metric."""
+    snapshot = make_snapshot()
+    own = tuple(sorted(labels.items()))
+    observed = {SeriesKey(CUSTOM_OBSERVED, PAIR, metric, "", own): Series(value, (1,), released=True)}
+    return replace(
+        snapshot,
+        series={**snapshot.series, CUSTOM_OBSERVED: {**snapshot.series[CUSTOM_OBSERVED], **observed}},
+        values={**snapshot.values, SeriesKey(CUSTOM_VALUE, PAIR, metric, "", own): LastValue(value, NOW)},
+    )
+
+
+def sample_of(snapshot: Snapshot, name: str, **labels: str) -> float:
+    wanted = {"flow": "etl", "deployment": "daily", "task": "", **labels}
+    exposition = render(snapshot, CATALOGUE)
+    both = (
+        samples(parse_text(exposition.text.plain.decode())),
+        samples(parse_openmetrics(exposition.openmetrics.plain.decode())),
+    )
+    values = {
+        value
+        for found in both
+        for (one, told), value in found.items()
+        if one == name and {label: text for label, text in told if text} == {k: v for k, v in wanted.items() if v}
+    }
+    assert len(values) == 1
+    return values.pop()
+
+
+def test_own_labels_are_those_of_all_lines_together() -> None:
+    snapshot = custom("bytes", 9.0, customer="acme", table="orders")
+    labels = {"metric": "bytes", "customer": "acme", "table": "orders"}
+    assert sample_of(snapshot, "prefect_custom_metric_value", **labels) == 9
+    assert sample_of(snapshot, "prefect_custom_metric_observed_sum", **labels) == 9
+    assert sample_of(snapshot, "prefect_custom_metric_observed_count", **labels) == 1
+    others = {"metric": "temperature", "room": "a", "sensor": "2"}
+    assert sample_of(snapshot, "prefect_custom_metric_value", **others) == 21.25
+
+
+def test_without_lines_there_are_no_labels_of_their_own() -> None:
+    snapshot = replace(make_snapshot(), values={}, series={})
+    for metric in CATALOGUE:
+        if metric.more_labels is not None:
+            assert metric.more_labels(snapshot) == ()
+            assert metric.family(snapshot).samples == []
+
+
+@pytest.mark.parametrize("text", ["ünïcödé 🚀", "a\\nb", "\u2028", "{}", '"', "a\nb", "\\"])
+def test_hostile_label_values_of_users_survive_both_formats(text: str) -> None:
+    assert sample_of(custom("rows", 3.0, table=text), "prefect_custom_metric_value", metric="rows", table=text) == 3
+
+
+def test_numbers_below_zero_can_be_read_in_both_formats() -> None:
+    """OpenMetrics has no negative sums: its reference parser refuses the whole scrape."""
+    assert sample_of(custom("degrees", -3.5), "prefect_custom_metric_value", metric="degrees") == -3.5
+
+
+# What is shown on request
+
+
+def test_histogram_of_tasks_is_shown_on_request_alone() -> None:
+    for names, is_shown in (((), False), ((TASK_DURATION,), True)):
+        text = render(make_snapshot(), shown_metrics(names, ())).text.plain.decode()
+        assert (f"# TYPE {TASK_DURATION} " in text) == is_shown
+        assert (f"{TASK_DURATION}_bucket" in text) == is_shown
+
+
+def test_histogram_of_tasks_before_its_first_task() -> None:
+    """Also where the ledger was opened without its bounds."""
+    snapshot = make_snapshot()
+    bare = replace(snapshot, series={}, bounds={DURATION: (1.0,), START_DELAY: (1.0,)})
+    text = render(bare, shown_metrics((TASK_DURATION,), ())).text.plain.decode()
+    assert f"# TYPE {TASK_DURATION} histogram\n" in text
+    assert f"{TASK_DURATION}_bucket" not in text

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_monitoring.analysis.failure_causes import cause_of
+from prefect_monitoring.changes import Changes, KnownRun, Result, SeriesKey
 from prefect_monitoring.fold import (
     DURATION,
     FAILURES,
@@ -17,11 +18,7 @@ from prefect_monitoring.fold import (
     RETRIES,
     START_DELAY,
     ZERO_BORN_STATES,
-    Changes,
     Known,
-    KnownRun,
-    Result,
-    SeriesKey,
     Sighting,
     births,
     fold,

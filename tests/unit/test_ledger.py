@@ -6,32 +6,28 @@ import random
 import sqlite3
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from prefect_monitoring.catalog import Names
-from prefect_monitoring.fold import (
-    DURATION,
-    OUTCOMES,
-    RETRIES,
-    START_DELAY,
-    Changes,
-    KnownRun,
-    SeriesKey,
-    Tally,
-    births,
-)
-from prefect_monitoring.ledger import Cursor, Ledger, inspect_ledger
-from prefect_monitoring.ledger_file import SCHEMA_VERSION, LedgerError, LedgerInUseError, sqlite_path
+from prefect_monitoring.changes import Changes, KnownRun, SeriesKey, Tally
+from prefect_monitoring.fold import DURATION, OUTCOMES, RETRIES, START_DELAY, births
+from prefect_monitoring.ledger import Keep, Ledger
+from prefect_monitoring.ledger_file import LedgerError, LedgerInUseError, sqlite_path
+from prefect_monitoring.ledger_migrations import SCHEMA_VERSION
+from prefect_monitoring.ledger_opening import inspect_ledger
 from prefect_monitoring.records import Deployment, Flow, Pair
 from prefect_monitoring.series import DEFAULT_BOUNDS
+from prefect_monitoring.walk import FLOW_RUNS, Cursor
 from unit.conftest import API, DAY, OpenLedger
 from unit.fake_prefect import MONDAY_NOON
 
 PAIR = Pair("etl", "daily")
 COMPLETED = SeriesKey(OUTCOMES, PAIR, "completed")
 NOW = MONDAY_NOON
+KEEP = Keep(runs=30 * DAY, task_runs=7 * DAY, lines=1800, dead_series=7 * DAY)
 
 
 def run_id(number: int) -> str:
@@ -65,7 +61,8 @@ def level(ledger: Ledger, watermark: float = NOW) -> Cursor:
 
 
 def memory_of(ledger: Ledger) -> tuple[object, ...]:
-    return dict(ledger.series), set(ledger.held), ledger.cursor, ledger.names, set(ledger.pairs), dict(ledger.folded)
+    kept = (dict(ledger.series), dict(ledger.values), dict(ledger.cursors), dict(ledger.dues))
+    return *kept, set(ledger.held), ledger.names, set(ledger.pairs), dict(ledger.folded)
 
 
 # Coming back
@@ -262,8 +259,8 @@ def every_change(ledger: Ledger) -> list[object]:
         lambda: ledger.commit(outcome(50), level(ledger, NOW + 1), NOW),
         lambda: ledger.release(set(ledger.held), NOW),
         lambda: ledger.store_names(Names({"f": Flow("f", "x")}, {}, frozenset()), {}, set(births(Pair("x", ""))), NOW),
-        lambda: ledger.prune(NOW + 40 * DAY, runs_kept=DAY, series_ttl=DAY, live=()),
-        lambda: ledger.mark_gone(0, NOW + 1, ()),
+        lambda: ledger.prune(NOW + 40 * DAY, keep=KEEP, live=()),
+        lambda: ledger.mark_gone(FLOW_RUNS, 0, NOW + 1, ()),
     ]
 
 
@@ -372,7 +369,7 @@ def test_other_buckets_start_that_histogram_anew_and_no_other(open_it: OpenLedge
 
 
 def prune(ledger: Ledger, now: float, *, live: tuple[Pair, ...] = (PAIR,)) -> None:
-    ledger.prune(now, runs_kept=30 * DAY, series_ttl=7 * DAY, live=live)
+    ledger.prune(now, keep=KEEP, live=live)
 
 
 def test_prune_keeps_the_newest_good_run_and_the_failures_after_it(open_it: OpenLedger) -> None:
@@ -486,12 +483,12 @@ def test_run_of_a_renamed_pair_goes_on_under_the_new_name(ledger: Ledger) -> Non
 def test_mark_gone_takes_only_what_is_missing_in_the_window(ledger: Ledger) -> None:
     for number in range(5):
         ledger.commit(outcome(number, NOW + number * 10, state_type="FAILED"), level(ledger), NOW)
-    assert ledger.ended_by_type(NOW + 10, NOW + 30) == {"FAILED": 3}
-    assert ledger.mark_gone(NOW + 10, NOW + 30, {run_id(1), run_id(3)}) == 1
-    assert ledger.ended_by_type(NOW + 10, NOW + 30) == {"FAILED": 2}
-    assert ledger.ended_by_type(0, NOW + 99) == {"FAILED": 4}
+    assert ledger.ended_by_kind(FLOW_RUNS, NOW + 10, NOW + 30) == {"FAILED": 3}
+    assert ledger.mark_gone(FLOW_RUNS, NOW + 10, NOW + 30, {run_id(1), run_id(3)}) == 1
+    assert ledger.ended_by_kind(FLOW_RUNS, NOW + 10, NOW + 30) == {"FAILED": 2}
+    assert ledger.ended_by_kind(FLOW_RUNS, 0, NOW + 99) == {"FAILED": 4}
     assert ledger.standings([PAIR], NOW + 60)[PAIR].consecutive_failures == 5, "deleted, not undone"
-    assert ledger.mark_gone(NOW + 10, NOW + 30, {run_id(1), run_id(3)}) == 0
+    assert ledger.mark_gone(FLOW_RUNS, NOW + 10, NOW + 30, {run_id(1), run_id(3)}) == 0
     assert PAIR in ledger.touched
     assert ledger.series[SeriesKey(OUTCOMES, PAIR, "failed")].value == 5
 
@@ -503,7 +500,7 @@ def test_run_that_never_ends_is_forgotten(ledger: Ledger) -> None:
         for number, days in ((1, 29), (2, 1))
     )
     ledger.commit(Changes(runs={run.run_id: run for run in (old, young)}), level(ledger), NOW)
-    ledger.prune(NOW + 2 * DAY, runs_kept=28 * DAY, series_ttl=7 * DAY, live=[PAIR])
+    ledger.prune(NOW + 2 * DAY, keep=replace(KEEP, runs=28 * DAY), live=[PAIR])
     assert ledger.known([old.run_id, young.run_id]).runs.keys() == {young.run_id}
 
 

@@ -21,22 +21,23 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 
+from prefect_monitoring import audit as audit_module
 from prefect_monitoring import ledger_schema as schema
-from prefect_monitoring import recheck as recheck_module
-from prefect_monitoring.analysis.failure_causes import cause_of
-from prefect_monitoring.catalog import Catalog, Filters
-from prefect_monitoring.fold import DURATION, FAILURES, OUTCOMES, RETRIES, START_DELAY, SeriesKey
-from prefect_monitoring.ledger import Ledger, open_ledger
+from prefect_monitoring.changes import SeriesKey
+from prefect_monitoring.fold import DURATION, FAILURES, OUTCOMES, RETRIES, START_DELAY
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger_opening import open_ledger
 from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_http import ApiError, Traffic
-from prefect_monitoring.reader import Reader
+from prefect_monitoring.readers import Readers
 from prefect_monitoring.records import Pair
-from prefect_monitoring.series import DEFAULT_BOUNDS, Series
+from prefect_monitoring.series import Series
 from prefect_monitoring.settings import Settings
 from prefect_monitoring.snapshot import Snapshot
-from unit.fake_prefect import FakePrefect, ServerRun, Truth
+from unit.conftest import API, BOUNDS, readers_of
+from unit.fake_prefect import FakePrefect, ServerRun
+from unit.truth import Truth
 
-API = "http://prefect.test/api"
 HOUR, DAY = 3600, 86400
 SETTINGS = Settings(birth_hold="70s", ledger_url="sqlite:////nowhere/ledger.db")
 
@@ -69,7 +70,7 @@ class World:
     fake: FakePrefect
     ledger: Ledger = field(init=False)
     poller: Poller = field(init=False)
-    reader: Reader = field(init=False)
+    readers: Readers = field(init=False)
     snapshots: list[Snapshot] = field(default_factory=list)
     upcoming: list[tuple[int, Callable[[], None]]] = field(default_factory=list)
 
@@ -78,17 +79,14 @@ class World:
         self.fake.before_request = self._before_request
 
     def begin(self) -> None:
-        self.ledger = open_ledger(
-            f"sqlite:///{self.path}", API, bounds=DEFAULT_BOUNDS, lookback=30 * DAY, now=self.fake.now
-        )
+        self.ledger = open_ledger(f"sqlite:///{self.path}", API, bounds=BOUNDS, lookback=30 * DAY, now=self.fake.now)
         # Durability against power cuts is not what is tested here, and it costs most of the time.
         pragma(self.ledger, "synchronous=OFF")
-        catalog = Catalog(Filters(SETTINGS), SETTINGS.max_pairs, {key.pair for key in self.ledger.series})
-        self.reader = Reader(self.fake, self.ledger, catalog, cause_of, self.fake.clock)  # type: ignore[arg-type]
-        self.poller = Poller(self.reader, SETTINGS, Traffic(), self.snapshots.append, self.fake.clock)
+        self.readers = readers_of(self.fake, self.ledger, SETTINGS)
+        self.poller = Poller(self.readers, SETTINGS, Traffic(), self.snapshots.append, self.fake.clock)
 
     def end(self) -> None:
-        self.reader.close()
+        self.readers.flow_runs.close()
 
     async def restart(self) -> None:
         self.end()
@@ -104,20 +102,27 @@ class World:
     async def poll(self) -> None:
         await self.poller.poll()
 
+    async def inventory(self) -> None:
+        await self.poller.take_inventory()
+        await self.poller.audit()
+
+    async def read_everything(self) -> None:
+        await self.poll()
+        await self.inventory()
+
     async def sync(self) -> None:
-        """Reads everything there is: the recheck trails what is read, so the clock moves on first."""
+        """Reads everything there is: the audit trails what is read, so the clock moves on first."""
         self.upcoming.clear()
         self.fake.broken.clear()
         for _ in range(2):
-            # A newer end moves the watermark on: what was set by hand before is the recheck's to find.
+            # A newer end moves the watermark on: what was set by hand before is the audit's to find.
             self.fake.now += 400
             newest = self.fake.schedule(next(iter(self.fake.flow_names)))
             self.fake.start(newest)
             self.fake.finish(newest)
             self.fake.now += 400
-            await self.poller.poll()
-            await self.poller.take_inventory()
-        await self.poller.poll()
+            await self.read_everything()
+        await self.poll()
 
     def leave_on_disk(self, disk: Path) -> None:
         """What kill -9 leaves: the files as they are now, whatever this process still rolls back in its own."""
@@ -157,8 +162,7 @@ class World:
 
         self.die_at(kind, die)
         with contextlib.suppress(SimulatedCrash):
-            await self.poller.poll()
-            await self.poller.take_inventory()
+            await self.read_everything()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -299,7 +303,7 @@ async def take(world: World, users: Users, kind: str, argument: object) -> None:
         world.upcoming = [(after, lambda what=what: users.act(*what)) for after, what in argument]
         await world.poll()
     elif kind == "inventory":
-        await world.poller.take_inventory()
+        await world.inventory()
     elif kind == "restart":
         await world.restart()
     elif kind == "crash of ours":
@@ -361,11 +365,15 @@ def check_long_memory(world: World, truth: Truth) -> None:
         assert (one.last_failure is not None) == (one.consecutive_failures > 0)
 
 
+def all_series(snapshot: Snapshot) -> dict[SeriesKey, Series]:
+    return {key: one for rows in snapshot.series.values() for key, one in rows.items()}
+
+
 def check_shown(snapshots: list[Snapshot]) -> None:
     """Nothing before the level is complete; then each series starts at 0, never goes back, never goes away."""
     last: dict[SeriesKey, Series] | None = None
     for snapshot in snapshots:
-        now = dict(snapshot.series)
+        now = all_series(snapshot)
         if last is None:
             last = now or None
             continue
@@ -391,8 +399,7 @@ def play(page_limit: int, story: list[tuple[str, object]]) -> None:
             world.fake.now += 100
             await world.poll()
             check_shown(world.snapshots)
-            final = world.snapshots[-1].series
-            assert final == world.ledger.series, "every birth hold is over"
+            assert all_series(world.snapshots[-1]) == world.ledger.series, "every birth hold is over"
         finally:
             world.end()
 
@@ -424,8 +431,8 @@ def play(page_limit: int, story: list[tuple[str, object]]) -> None:
 )
 def test_whatever_happens_everything_is_counted_once(page_limit: int, story: list[tuple[str, object]]) -> None:
     note(f"pages of {page_limit}")
-    recheck_module.MAX_PAGE, before = 2, recheck_module.MAX_PAGE  # type: ignore[misc] # so that a difference is halved
+    audit_module.MAX_PAGE, before = 2, audit_module.MAX_PAGE  # type: ignore[misc] # so that a difference is halved
     try:
         play(page_limit, story)
     finally:
-        recheck_module.MAX_PAGE = before  # type: ignore[misc]
+        audit_module.MAX_PAGE = before  # type: ignore[misc]

@@ -9,7 +9,7 @@ import pytest
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.records import Pair
 from unit.conftest import DAY
-from unit.test_ledger import level, outcome, run_id
+from unit.test_ledger import KEEP, level, outcome, run_id
 
 PAIR = Pair("etl", "daily")
 HOUR = 3600.0
@@ -109,7 +109,7 @@ def test_long_memory_outlives_the_runs(ledger: Ledger, count) -> None:
     count(NOW - 45 * DAY, seconds=100.0)
     count(NOW - 44 * DAY, "FAILED")
     count(NOW - 1 * DAY, seconds=50.0)
-    ledger.prune(NOW, runs_kept=30 * DAY, series_ttl=7 * DAY, live=[PAIR])
+    ledger.prune(NOW, keep=KEEP, live=[PAIR])
     assert ledger.known([run_id(0), run_id(1)]).runs == {}
     assert standing(ledger).baselines["30d_before"] == pytest.approx(100.0)
 
@@ -117,7 +117,7 @@ def test_long_memory_outlives_the_runs(ledger: Ledger, count) -> None:
 def test_tallies_are_forgotten_after_their_time(ledger: Ledger, count) -> None:
     for days in (61, 63, 399, 401):
         count(NOW - days * DAY)
-    ledger.prune(NOW, runs_kept=30 * DAY, series_ttl=7 * DAY, live=[PAIR])
+    ledger.prune(NOW, keep=KEEP, live=[PAIR])
     with ledger.transaction() as connection:
         rows = {
             table: {row[0] for row in connection.exec_driver_sql(f"SELECT start FROM {table}")}

@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from prefect_monitoring.fold import OUTCOMES, SeriesKey
+from prefect_monitoring.changes import SeriesKey
+from prefect_monitoring.fold import OUTCOMES
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_http import ApiError, Traffic
-from prefect_monitoring.reader import Reader
+from prefect_monitoring.readers import Readers
 from prefect_monitoring.records import Pair
+from prefect_monitoring.series import Series
 from prefect_monitoring.settings import Settings
 from prefect_monitoring.snapshot import Snapshot
-from unit.conftest import DAY, MakeReader, OpenLedger
+from unit.conftest import DAY, MakeReaders, OpenLedger
 from unit.fake_prefect import FakePrefect
 
 PAIR = Pair("etl", "daily")
@@ -29,16 +31,16 @@ class Process:
     """One process of the exporter, up to what it publishes."""
 
     fake: FakePrefect
-    reader: Reader
+    readers: Readers
     settings: Settings
     published: list[Snapshot] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.poller = Poller(self.reader, self.settings, Traffic(), self.published.append, self.fake.clock)
+        self.poller = Poller(self.readers, self.settings, Traffic(), self.published.append, self.fake.clock)
 
     @property
     def ledger(self) -> Ledger:
-        return self.reader.ledger
+        return self.readers.flow_runs.ledger
 
     @property
     def last(self) -> Snapshot:
@@ -49,11 +51,16 @@ class Process:
         await self.poller.poll()
         return self.last
 
+    @property
+    def series(self) -> dict[SeriesKey, Series]:
+        return {key: one for rows in self.last.series.values() for key, one in rows.items()}
+
     async def inventory(self) -> None:
         await self.poller.take_inventory()
+        await self.poller.audit()
 
     def outcome(self) -> float | None:
-        one = self.last.series.get(FAILED)
+        one = self.series.get(FAILED)
         return one.value if one is not None else None
 
 
@@ -64,8 +71,8 @@ def place(fake: FakePrefect) -> tuple[str, str]:
 
 
 @pytest.fixture
-def process(fake: FakePrefect, make_reader: MakeReader) -> Process:
-    return Process(fake, make_reader(), Settings(birth_hold="70s"))
+def process(fake: FakePrefect, make_readers: MakeReaders) -> Process:
+    return Process(fake, make_readers(), Settings(birth_hold="70s"))
 
 
 def fail_one(fake: FakePrefect, place: tuple[str, str]) -> str:
@@ -102,7 +109,7 @@ async def test_starting_level_is_exposed_at_once_and_whole(
     def fail_at_the_second(endpoint: str) -> None:
         nonlocal pages
         pages += endpoint == "finished_page"
-        if pages == 2:
+        if endpoint == "finished_page" and pages == 2:
             raise DOWN
 
     fake.before_request = fail_at_the_second
@@ -120,19 +127,16 @@ async def test_starting_level_is_exposed_at_once_and_whole(
 
 
 async def test_restart_during_the_hold_starts_it_again(
-    fake: FakePrefect, process: Process, place: tuple[str, str], open_it: OpenLedger, make_reader: MakeReader
+    fake: FakePrefect, process: Process, place: tuple[str, str], open_it: OpenLedger, make_readers: MakeReaders
 ) -> None:
     await process.poll()
     await process.inventory()
     fail_one(fake, place)
     for _ in range(4):
         await process.poll(15)
-    process.reader.close()
+    process.readers.flow_runs.close()
     fake.now += 1000
-    ledger = open_it()
-    second_reader = make_reader()
-    second_reader.ledger = ledger
-    second = Process(fake, second_reader, process.settings)
+    second = Process(fake, make_readers(open_it()), process.settings)
     await second.poller.publish()
     values = [second.outcome()]
     for _ in range(6):
@@ -161,9 +165,9 @@ async def test_release_that_cannot_be_stored_is_not_shown(
 
 
 async def test_without_a_hold_the_zero_is_still_shown_once(
-    fake: FakePrefect, make_reader: MakeReader, place: tuple[str, str]
+    fake: FakePrefect, make_readers: MakeReaders, place: tuple[str, str]
 ) -> None:
-    process = Process(fake, make_reader(), Settings(birth_hold="0s"))
+    process = Process(fake, make_readers(), Settings(birth_hold="0s"))
     await process.poll()
     fail_one(fake, place)
     await process.poll()
@@ -177,10 +181,8 @@ async def test_what_can_run_is_born_before_it_runs(fake: FakePrefect, process: P
     await process.poll()
     await process.inventory()
     await process.poller.publish()
-    assert {key.pair for key in process.last.series} == {PAIR, Pair("lone", "")}, (
-        "a flow with deployments has none more"
-    )
-    assert all(one.value == 0 for one in process.last.series.values())
+    assert {key.pair for key in process.series} == {PAIR, Pair("lone", "")}, "a flow with deployments has none more"
+    assert all(one.value == 0 for one in process.series.values())
     assert lone
 
 
@@ -279,8 +281,8 @@ async def test_deleted_deployment_loses_its_gauges_at_once_and_its_counters_late
     assert process.outcome() is None
 
 
-async def test_dead_pairs_make_room_under_the_cap(fake: FakePrefect, make_reader: MakeReader) -> None:
-    process = Process(fake, make_reader(max_pairs=1), Settings(max_pairs=1))
+async def test_dead_pairs_make_room_under_the_cap(fake: FakePrefect, make_readers: MakeReaders) -> None:
+    process = Process(fake, make_readers(max_pairs=1), Settings(max_pairs=1))
     old = fake.add_flow("old")
     await process.poll()
     await process.inventory()
@@ -291,7 +293,7 @@ async def test_dead_pairs_make_room_under_the_cap(fake: FakePrefect, make_reader
     fake.add_flow("new")
     await process.inventory()
     await process.poll()
-    assert {key.pair for key in process.last.series} == {Pair("new", "")}
+    assert {key.pair for key in process.series} == {Pair("new", "")}
 
 
 async def test_prune_runs_once_an_hour(fake: FakePrefect, process: Process) -> None:

@@ -9,7 +9,9 @@ from uuid import UUID
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from prefect_monitoring.prefect_api import HISTORY_FAULTS, MAX_PAGE, PrefectApi
+from prefect_monitoring.histories import HISTORY_FAULTS
+from prefect_monitoring.pager import MAX_PAGE
+from prefect_monitoring.prefect_api import PrefectApi
 from prefect_monitoring.prefect_http import ApiError, Traffic, open_http
 from prefect_monitoring.records import State
 from unit.loopback import Answer, Asked, Loopback, loopback
@@ -207,7 +209,7 @@ async def test_counts_by_type(site: Loopback, api: PrefectApi) -> None:
 async def test_histories_that_take_too_long_are_left_for_the_next_reading(
     site: Loopback, api: PrefectApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_monitoring.prefect_api.HISTORY_SECONDS", -1.0)
+    monkeypatch.setattr("prefect_monitoring.histories.HISTORY_SECONDS", -1.0)
     found, fault = await api.histories(["a", "b"])
     assert found == {}
     assert fault is not None
@@ -225,3 +227,25 @@ async def test_list_that_never_stands_still_is_read_to_its_end_all_the_same(site
 
     site.answer = answer
     assert len(await api.active_runs()) >= 1000
+
+
+async def test_runs_are_asked_for_by_id_in_batches_and_in_whatever_state(site: Loopback, api: PrefectApi) -> None:
+    def answer(asked: Asked) -> Answer:
+        wanted = asked.body["flow_runs"]["id"]["any_"][asked.body["offset"] :][: asked.body["limit"]]
+        return Answer(body=[run_row(UUID(one).int) for one in wanted])
+
+    site.answer = answer
+    ids = [str(UUID(int=number)) for number in range(1, 431)]
+    assert {run.id for run in await api.flow_runs(ids)} == set(ids)
+    assert all(len(one.body["flow_runs"]["id"]["any_"]) <= MAX_PAGE for one in site.asked)
+    assert all("state" not in one.body["flow_runs"] for one in site.asked)
+    before = len(site.asked)
+    assert await api.flow_runs(()) == []
+    assert len(site.asked) == before
+
+
+@pytest.mark.parametrize("answer", [None, "many", [], {"count": 1}])
+async def test_count_that_is_no_number_is_a_fault(site: Loopback, api: PrefectApi, answer: object) -> None:
+    site.answer = lambda _: Answer(body=answer)
+    with pytest.raises(ApiError):
+        await api.ended_by_type(0.0, 10.0, ["FAILED"])

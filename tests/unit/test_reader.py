@@ -6,16 +6,19 @@ import pytest
 import sqlalchemy as sa
 
 from prefect_monitoring import ledger_schema as schema
-from prefect_monitoring.fold import OUTCOMES, RETRIES, START_DELAY, SeriesKey
-from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.audit import Audit, Verdict
+from prefect_monitoring.changes import SeriesKey
+from prefect_monitoring.fold import OUTCOMES, RETRIES, START_DELAY
+from prefect_monitoring.ledger import Keep, Ledger
 from prefect_monitoring.prefect_http import ApiError
-from prefect_monitoring.reader import OVERLAP_SECONDS, Reader
-from prefect_monitoring.recheck import recheck
-from prefect_monitoring.records import DELETED, Pair
+from prefect_monitoring.reader import Reader
+from prefect_monitoring.records import DELETED, TERMINAL_TYPES, Pair
+from prefect_monitoring.walk import FLOW_RUNS, OVERLAP_SECONDS
 from unit.conftest import DAY, MakeReader, OpenLedger
 from unit.fake_prefect import MICROSECOND, MONDAY_NOON, FakePrefect
 
 PAIR = Pair("etl", "daily")
+KEEP = Keep(runs=30 * DAY, task_runs=7 * DAY, lines=1800, dead_series=7 * DAY)
 
 
 def outcomes(ledger: Ledger, pair: Pair = PAIR) -> dict[str, int]:
@@ -39,6 +42,12 @@ def place(fake: FakePrefect) -> tuple[str, str]:
 async def read(reader: Reader) -> None:
     await reader.walk_finished(60)
     await reader.read_active()
+
+
+async def audit(reader: Reader, fake: FakePrefect) -> Verdict:
+    return await Audit(reader, FLOW_RUNS, TERMINAL_TYPES, fake.ended_by_type, reader.finished).closed_hours(
+        0.0, fake.now
+    )
 
 
 # Where outcomes hide
@@ -76,7 +85,7 @@ async def test_crash_before_start_is_not_lost_however_its_retry_ends(
     assert outcomes(reader.ledger) == expected
 
 
-async def test_failure_completed_by_hand_is_found_by_the_recheck(
+async def test_failure_completed_by_hand_is_found_by_the_audit(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
     run = fake.schedule(*place)
@@ -92,18 +101,17 @@ async def test_failure_completed_by_hand_is_found_by_the_recheck(
     fake.now += OVERLAP_SECONDS + 1
     await read(reader)
     assert outcomes(reader.ledger) == {"failed": 1, "cancelled": 1}, "its end time is old: no walk sees it"
-    again = await recheck(reader, fake.now)
-    assert again.records == 2
+    assert await audit(reader, fake) == Verdict(read_again=2)
     assert outcomes(reader.ledger) == {"failed": 1, "cancelled": 1, "completed": 1}
     standing = reader.ledger.standings([PAIR], fake.now)[PAIR]
     assert standing.consecutive_failures == 0
     assert standing.window_runs["1d", "good"] == 1
     assert standing.window_runs["1d", "bad"] == 0
-    assert (await recheck(reader, fake.now)).records == 0, "nothing differs any more"
+    assert await audit(reader, fake) == Verdict(), "nothing differs any more"
 
 
 async def test_late_arrival_behind_the_watermark(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> None:
-    """A commit that took minutes: the end lies before what was read, within the overlap or only in the recheck's."""
+    """A commit that took minutes: the end lies before what was read, within the overlap or only in the audit's."""
     late, later = fake.schedule(*place), fake.schedule(*place)
     for run in (late, later):
         fake.start(run)
@@ -127,7 +135,7 @@ async def test_late_arrival_behind_the_watermark(fake: FakePrefect, reader: Read
     fake.now += 3600
     await read(reader)
     assert outcomes(reader.ledger) == {"completed": 3}
-    await recheck(reader, fake.now)
+    await audit(reader, fake)
     assert outcomes(reader.ledger) == {"completed": 4}
 
 
@@ -173,6 +181,25 @@ async def test_every_page_is_read_once_more_at_most(
     assert reader.ledger.cursor.walk_before is None
 
 
+async def test_end_before_the_start_that_the_server_does_not_note(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
+    """Servers before 3.6 leave the end of such a run empty: no window of ends has it."""
+    fake.notes_every_end = False
+    old = fake.schedule(*place)
+    fake.set_state(old, "CRASHED")
+    fake.now += DAY
+    await read(reader)
+    new = fake.schedule(*place)
+    fake.set_state(new, "CANCELLED")
+    fake.finish(run := fake.schedule(*place), 1)
+    fake.now += 1
+    await read(reader)
+    await read(reader)
+    assert outcomes(reader.ledger) == {"crashed": 1, "cancelled": 1, "completed": 1}, run
+    assert reader.ledger.known([new]).runs[new].ended_at == fake.runs[new].state.at
+
+
 async def test_walk_cut_short_goes_on_where_it_stopped_in_the_next_process(
     fake: FakePrefect, reader: Reader, place: tuple[str, str], make_reader: MakeReader
 ) -> None:
@@ -183,18 +210,19 @@ async def test_walk_cut_short_goes_on_where_it_stopped_in_the_next_process(
         fake.finish(run, 1)
     pages = 0
 
-    def fail_at_the_third(endpoint: str) -> None:
+    def fail_from_the_third_on(endpoint: str) -> None:
         nonlocal pages
         pages += endpoint == "finished_page"
-        if pages == 3:
+        if pages >= 3:
             raise ApiError("the server failed", "500")
 
-    fake.before_request = fail_at_the_third
+    fake.before_request = fail_from_the_third_on
     with pytest.raises(ApiError, match="the server failed"):
         await reader.walk_finished(60)
     assert not reader.ledger.cursor.level_complete
     resumed_at = reader.ledger.cursor.walk_before
     assert resumed_at is not None
+    fake.before_request = lambda _endpoint: None
     asked: list[float | None] = []
     original = fake.finished_page
 
@@ -209,11 +237,23 @@ async def test_walk_cut_short_goes_on_where_it_stopped_in_the_next_process(
     assert reader.ledger.cursor.level_complete
 
 
-async def test_walk_begins_no_page_without_a_budget(fake: FakePrefect, reader: Reader) -> None:
-    reading = await reader.walk_finished(0)
-    assert reading.records == 0
-    assert fake.requests["finished_page"] == 0
-    assert not reader.ledger.cursor.level_complete
+async def test_walk_begins_no_further_page_without_a_budget(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
+    fake.page_limit = 2
+    for _ in range(4):
+        run = fake.schedule(*place)
+        fake.start(run)
+        fake.finish(run, 1)
+    for readings in (1, 2):
+        reading = await reader.walk_finished(0)
+        assert (reading.records, reading.complete) == (2, False)
+        assert fake.requests["finished_page"] == readings
+        assert outcomes(reader.ledger) == {"completed": readings + 1}, "pages meet at a run that both hold"
+        assert not reader.ledger.cursor.level_complete
+    await reader.walk_finished(60)
+    assert outcomes(reader.ledger) == {"completed": 4}
+    assert reader.ledger.cursor.level_complete
 
 
 async def test_run_that_ends_in_the_future_hides_none_that_end_before(
@@ -351,7 +391,7 @@ async def test_excluded_runs_are_not_counted_but_known(fake: FakePrefect, make_r
     assert outcomes(reader.ledger, Pair("etl", "")) == {"completed": 1}
     assert {key.pair for key in reader.ledger.series} == {Pair("etl", "")}
     fake.now += 3600
-    assert (await recheck(reader, fake.now)).records == 0, "what is excluded is no difference"
+    assert await audit(reader, fake) == Verdict(), "what is excluded is no difference"
 
 
 async def test_pairs_beyond_the_cap_are_counted_together(fake: FakePrefect, make_reader: MakeReader) -> None:
@@ -389,7 +429,7 @@ async def test_what_ended_before_the_lookback_is_history(
 
 async def prune(reader: Reader, now: float) -> None:
     live = reader.ledger.names.live_pairs()
-    await reader.in_ledger(reader.ledger.prune, now, runs_kept=30 * DAY, series_ttl=7 * DAY, live=live)
+    await reader.in_ledger(reader.ledger.prune, now, keep=KEEP, live=live)
 
 
 async def month_old_world(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> list[str]:
@@ -440,19 +480,17 @@ async def test_prune_in_the_middle_of_a_page_does_not_bring_the_old_horizon_back
     def prune_now(endpoint: str) -> None:
         if endpoint == "finished_page":
             fake.before_request = lambda _: None
-            reader._thread.submit(
-                reader.ledger.prune, fake.now, runs_kept=30 * DAY, series_ttl=7 * DAY, live=[PAIR]
-            ).result()
+            reader._thread.submit(reader.ledger.prune, fake.now, keep=KEEP, live=[PAIR]).result()
 
     fake.before_request = prune_now
     await reader.walk_finished(60)
     horizon = reader.ledger.cursor.horizon
-    await recheck(reader, fake.now)
+    await audit(reader, fake)
     assert outcomes(reader.ledger) == {"failed": 5, "completed": 6}, "what was pruned must not be counted again"
     assert horizon > MONDAY_NOON, "the prune's horizon stays"
 
 
-async def test_prune_in_the_middle_of_a_recheck_counts_nothing_again(
+async def test_prune_in_the_middle_of_an_audit_counts_nothing_again(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
     await month_old_world(fake, reader, place)
@@ -463,17 +501,15 @@ async def test_prune_in_the_middle_of_a_recheck_counts_nothing_again(
         nonlocal pages
         pages += endpoint == "finished_page"
         if endpoint == "finished_page" and pages == 1:
-            reader._thread.submit(
-                reader.ledger.prune, fake.now, runs_kept=30 * DAY, series_ttl=7 * DAY, live=[PAIR]
-            ).result()
+            reader._thread.submit(reader.ledger.prune, fake.now, keep=KEEP, live=[PAIR]).result()
 
     fake.before_request = prune_now
-    await recheck(reader, fake.now)
+    await audit(reader, fake)
     assert pages
     assert outcomes(reader.ledger) == {"failed": 5, "completed": 6}
 
 
-# The recheck
+# The audit
 
 
 async def test_run_that_was_deleted_is_gone_but_stays_counted(
@@ -490,18 +526,18 @@ async def test_run_that_was_deleted_is_gone_but_stays_counted(
     assert reader.ledger.standings([PAIR], fake.now)[PAIR].consecutive_failures == 1
     fake.delete_run(runs[3])
     fake.delete_run(runs[2])
-    assert (await recheck(reader, fake.now)).records == 2
+    assert await audit(reader, fake) == Verdict(read_again=2)
     standing = reader.ledger.standings([PAIR], fake.now)[PAIR]
     assert standing.consecutive_failures == 1, "Prefect's retention must not look like a recovery"
     assert standing.last_failure is not None
     assert outcomes(reader.ledger) == {"failed": 3, "completed": 1}
-    assert (await recheck(reader, fake.now)).records == 0
+    assert await audit(reader, fake) == Verdict()
 
 
-async def test_recheck_narrows_a_difference_down(
+async def test_audit_narrows_a_difference_down(
     fake: FakePrefect, reader: Reader, place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_monitoring.recheck.MAX_PAGE", 4)
+    monkeypatch.setattr("prefect_monitoring.audit.MAX_PAGE", 4)
     runs = []
     for _ in range(32):
         run = fake.schedule(*place)
@@ -511,27 +547,27 @@ async def test_recheck_narrows_a_difference_down(
         fake.now += 2 * 3600
     await read(reader)
     fake.set_state(runs[10], "COMPLETED")
-    reading = await recheck(reader, fake.now)
-    assert 1 <= reading.records <= 8, "not all 32 are read again"
+    verdict = await audit(reader, fake)
+    assert 1 <= verdict.read_again <= 8, "not all 32 are read again"
     assert outcomes(reader.ledger) == {"failed": 32, "completed": 1}
 
 
 async def test_run_that_was_gone_and_is_back_is_no_lasting_difference(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
-    """A server restored from a backup, or a late run that a walk counts while the recheck marks what is gone."""
+    """A server restored from a backup, or a late run that a walk counts while the audit marks what is gone."""
     run = fake.schedule(*place)
     fake.start(run)
     fake.finish(run, 5, "FAILED")
     await read(reader)
     fake.now += OVERLAP_SECONDS + 60
     back = fake.runs.pop(run)
-    await recheck(reader, fake.now)
-    assert reader.ledger.ended_by_type(0, fake.now) == {}
+    await audit(reader, fake)
+    assert reader.ledger.ended_by_kind(FLOW_RUNS, 0, fake.now) == {}
     fake.runs[run] = back
-    assert (await recheck(reader, fake.now)).records == 1
-    assert reader.ledger.ended_by_type(0, fake.now) == {"FAILED": 1}
-    assert (await recheck(reader, fake.now)).records == 0, "it is read again and again"
+    assert await audit(reader, fake) == Verdict(read_again=1)
+    assert reader.ledger.ended_by_kind(FLOW_RUNS, 0, fake.now) == {"FAILED": 1}
+    assert await audit(reader, fake) == Verdict(), "it is read again and again"
 
 
 async def test_microseconds_survive_the_ledger(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> None:

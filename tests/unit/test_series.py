@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from prefect_monitoring.fold import DURATION, OUTCOMES, START_DELAY, Changes, SeriesKey, births
+from prefect_monitoring.changes import Changes, SeriesKey
+from prefect_monitoring.fold import DURATION, OUTCOMES, START_DELAY, births
+from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, REJECTED
 from prefect_monitoring.records import Pair
 from prefect_monitoring.series import DEFAULT_BOUNDS, BirthHold, Series, advance, empty
 from prefect_monitoring.snapshot import shown
+from prefect_monitoring.task_fold import TASK_DURATION, TASK_FAILURES, TASK_OUTCOMES
+from prefect_monitoring.walk import FLOW_RUNS, LOG_LINES, TASK_RUNS
 
 PAIR = Pair("etl", "daily")
 COMPLETED = SeriesKey(OUTCOMES, PAIR, "completed")
@@ -54,8 +58,17 @@ def test_default_bounds_reach_from_a_second_to_a_day() -> None:
 
 def test_shown_is_nothing_zero_or_the_value() -> None:
     series = {COMPLETED: Series(3.0, (), released=False), TIMES: Series(4.0, (1, 0, 0), released=True)}
-    assert shown(series, level_complete=False) == {}
-    assert shown(series, level_complete=True) == {COMPLETED: Series(0.0), TIMES: series[TIMES]}
+    assert shown(series, ()) == {}
+    assert shown(series, {FLOW_RUNS}) == {OUTCOMES: {COMPLETED: Series(0.0)}, DURATION: {TIMES: series[TIMES]}}
+
+
+def test_shown_is_what_every_source_of_has_its_level_complete() -> None:
+    kinds = (OUTCOMES, TASK_OUTCOMES, TASK_DURATION, TASK_FAILURES, CUSTOM_OBSERVED, REJECTED)
+    series = {SeriesKey(metric, PAIR): Series(1.0, (), released=True) for metric in kinds}
+    assert shown(series, {FLOW_RUNS}).keys() == {OUTCOMES}
+    assert shown(series, {FLOW_RUNS, TASK_RUNS}).keys() == {OUTCOMES, TASK_OUTCOMES, TASK_DURATION}
+    assert shown(series, {LOG_LINES}).keys() == {CUSTOM_OBSERVED, REJECTED}
+    assert shown(series, {FLOW_RUNS, TASK_RUNS, LOG_LINES}).keys() == set(kinds)
 
 
 def test_hold_begins_when_the_zero_is_shown() -> None:

@@ -5,19 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr, ValidationError
 
 from prefect_monitoring.fold import DURATION
+from prefect_monitoring.option_types import format_duration, parse_duration
 from prefect_monitoring.series import DEFAULT_BOUNDS
-from prefect_monitoring.settings import (
-    CONFIG_ENV,
-    Settings,
-    SettingsError,
-    env_name,
-    flag_name,
-    format_duration,
-    load_settings,
-    parse_duration,
-)
+from prefect_monitoring.settings import CONFIG_ENV, Settings, SettingsError, env_name, flag_name, load_settings
 
 
 @pytest.fixture
@@ -73,6 +66,11 @@ def test_every_option_has_its_flag_its_variable_and_a_help_that_is_a_sentence(op
 
 VALUES = {
     "listen": ("[::1]:80", "[::1]:80"),
+    "tls_cert": ("server.crt", "server.crt"),
+    "tls_key": ("server.key", "server.key"),
+    "auth_username": ("ops", "ops"),
+    "auth_password": ("p:ä s", SecretStr("p:ä s")),
+    "auth_token": ("t0ken", SecretStr("t0ken")),
     "poll_interval": ("20s", 20),
     "inventory_interval": ("2m", 120),
     "source_timeout": ("9s", 9),
@@ -83,9 +81,16 @@ VALUES = {
     "lookback": ("1d", 86400),
     "birth_hold": ("0s", 0),
     "series_ttl": ("1h", 3600),
+    "audit_interval": ("5m", 300.0),
+    "task_lookback": ("2d", 172800.0),
+    "max_tasks": ("7", 7),
+    "max_custom_metrics": ("7", 7),
+    "max_tags": ("7", 7),
     "max_pairs": ("5", 5),
     "duration_buckets": ("1, 2,3.5", (1, 2, 3.5)),
     "start_delay_buckets": ("7", (7,)),
+    "metrics_on": ("prefect_task_run_duration_seconds", ("prefect_task_run_duration_seconds",)),
+    "deployment_tags": ("a,b", ("a", "b")),
     "metrics_off": ("a,b", ("a", "b")),
     "failure_causes": ("[{cause: vendor, pattern: acme}]", None),
     "log_format": ("json", "json"),
@@ -93,10 +98,23 @@ VALUES = {
 }
 
 
+GOES_WITH = {
+    "tls_key": {"tls_cert": "server.crt"},
+    "auth_username": {"auth_password": "x"},
+    "auth_password": {"auth_username": "ops"},
+    "auth_password_file": {"auth_username": "ops"},
+}
+
+
 @pytest.mark.parametrize("option", Settings.model_fields)
-def test_every_option_can_be_given_as_text(option: str) -> None:
+def test_every_option_can_be_given_as_text(option: str, tmp_path: Path) -> None:
     text, expected = VALUES.get(option, ("a.*,b", ("a.*", "b")))
-    for settings in (load_settings({option: text}, {}), load_settings({}, {env_name(option): text})):
+    if option.endswith("_file"):
+        text = expected = str(tmp_path / "secret")
+        (tmp_path / "secret").write_text("s3cret\n")
+    more = GOES_WITH.get(option, {})
+    as_variables = {env_name(name): value for name, value in {option: text, **more}.items()}
+    for settings in (load_settings({option: text, **more}, {}), load_settings({}, as_variables)):
         value = getattr(settings, option)
         if option == "failure_causes":
             assert [(rule.cause, rule.pattern) for rule in value] == [("vendor", "acme")]
@@ -167,6 +185,8 @@ def test_fault_of_an_option_given_twice_is_where_it_counts(config: Path) -> None
         ("listen", "localhost"),
         ("listen", "localhost:99999"),
         ("listen", ":80"),
+        ("tls_cert", ""),
+        ("auth_token_file", ""),
         ("include_flows", "a,("),
         ("include_tags", "*"),
         ("log_level", "loud"),
@@ -190,12 +210,18 @@ def test_what_is_refused(option: str, text: str) -> None:
         (b"a: [", "is not YAML"),
         (b"\xff\xfe\x00", "is not YAML"),
         (b"just text", "must hold options"),
+        (b"listen: x\nauth_token: @Sesam-0451", r"is not YAML \(line 2\)"),
+        (b"auth_token: !Sesam-0451", r"is not YAML \(line 1\)"),
+        (b"auth_token: *Sesam-0451", r"is not YAML \(line 1\)"),
+        (b'auth_token: "Sesam-0451', r"is not YAML \(line 1\)"),
+        (b"auth_token: 2024-99-99", "is not YAML"),
     ],
 )
 def test_file_that_holds_no_options(config: Path, content: bytes, complaint: str) -> None:
     config.write_bytes(content)
-    with pytest.raises(SettingsError, match=complaint):
+    with pytest.raises(SettingsError, match=complaint) as caught:
         load_settings({}, {}, config)
+    assert "Sesam" not in str(caught.value)
 
 
 def test_file_that_is_not_there(config: Path) -> None:
@@ -217,3 +243,99 @@ def test_service_links_of_kubernetes_are_no_options() -> None:
     assert load_settings({}, {f"PREFECT_MONITORING_{name}": "tcp://10.0.0.1:9877" for name in links})
     with pytest.raises(SettingsError, match="PREFECT_MONITORING_POLL"):
         load_settings({}, {"PREFECT_MONITORING_POLL": "1s"})
+
+
+# --- secrets, and options that go together --------------------------------------------------------------------------
+
+SECRET = "Sesam-0451"
+TOKEN_FILE, PASSWORD_FILE = env_name("auth_token_file"), env_name("auth_password_file")
+
+
+def told(config: Path | None = None, flags: dict[str, str] | None = None, **environment: str) -> list[str]:
+    """What is told of these settings, without the secret in it."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings(flags or {}, {env_name(name): value for name, value in environment.items()}, config)
+    assert SECRET not in str(caught.value)
+    assert SECRET not in repr(caught.value.__cause__)
+    return str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize("kind", ["token", "password"])
+def test_secret_from_a_file(tmp_path: Path, config: Path, kind: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text(f"{SECRET}\n")
+    config.write_text(f"auth_{kind}_file: {file}\n" + ("auth_username: ops\n" if kind == "password" else ""))
+    name = {"auth_username": "ops"} if kind == "password" else {}
+    variables = {env_name(option): value for option, value in name.items()}
+    for settings in (
+        load_settings({f"auth_{kind}_file": str(file), **name}, {}),
+        load_settings({}, {env_name(f"auth_{kind}_file"): str(file), **variables}),
+        load_settings({}, {}, config),
+    ):
+        assert getattr(settings, f"auth_{kind}").get_secret_value() == SECRET
+        assert SECRET not in repr(settings) + settings.model_dump_json()
+
+
+def test_secret_given_twice(tmp_path: Path, config: Path) -> None:
+    config.write_text(f"auth_token: {SECRET}\nauth_password: {SECRET}\nauth_username: ops\n")
+    flags = {"auth_password_file": str(tmp_path / "password")}
+    assert told(config, flags, auth_token_file=str(tmp_path / "token")) == [
+        f"{config}: auth_password and --auth-password-file: both give auth_password: leave one of them out",
+        f"{config}: auth_token and {TOKEN_FILE}: both give auth_token: leave one of them out",
+    ]
+
+
+def test_secret_files_that_are_no_good_are_told_with_their_place(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "words").write_text(f"{SECRET} {SECRET}")
+    first, second = told(
+        auth_username="ops", auth_password_file=str(tmp_path / "missing"), auth_token_file=str(tmp_path / "empty")
+    )
+    assert first.startswith(f"{PASSWORD_FILE}: {tmp_path / 'missing'} cannot be read (No such file or directory)")
+    assert second == f"{TOKEN_FILE}: {tmp_path / 'empty'} is empty: write the secret into it"
+    (line,) = told(auth_token_file=str(tmp_path / "words"))
+    assert line.startswith(f"{TOKEN_FILE}: a bearer token is one line of ASCII characters without spaces")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"auth_username": "ops"}, "AUTH_USERNAME: is of no use without auth_password: give both, or neither"),
+        ({"auth_password": SECRET}, "AUTH_PASSWORD: is of no use without auth_username: give both, or neither"),
+        ({"auth_password_file": __file__}, "AUTH_PASSWORD_FILE: is of no use without auth_username"),
+        ({"tls_key": "server.key"}, "TLS_KEY: is of no use without tls_cert"),
+        ({"auth_username": "o:ps", "auth_password": SECRET}, "AUTH_USERNAME: a user name of basic auth cannot hold"),
+        ({"auth_username": "", "auth_password": SECRET}, "AUTH_USERNAME: is empty"),
+        ({"auth_username": "ops", "auth_password": ""}, "AUTH_PASSWORD: is empty: give a value, or leave it out"),
+        ({"auth_token": ""}, "AUTH_TOKEN: is empty"),
+        ({"auth_token": f"{SECRET} "}, "AUTH_TOKEN: a bearer token is one line"),
+        ({"auth_token": f"{SECRET}\n"}, "AUTH_TOKEN: a bearer token is one line"),
+        ({"auth_token": f"{SECRET}é"}, "AUTH_TOKEN: a bearer token is one line"),
+        ({"auth_tokn": SECRET}, "AUTH_TOKN: there is no such option"),
+    ],
+)
+def test_what_would_leave_the_endpoints_open_is_refused(options: dict[str, str], complaint: str) -> None:
+    (line,) = told(**options)
+    assert line.startswith(f"PREFECT_MONITORING_{complaint}")
+
+
+@pytest.mark.parametrize("text", ["", "0451", "[Sesam-0451]", "{a: Sesam-0451}", "true", "null"])
+def test_secret_in_the_file_is_text(config: Path, text: str) -> None:
+    """An empty one would be no protection, and nobody knows what 0451 is to YAML."""
+    config.write_text(f"auth_token: {text}\n")
+    (line,) = told(config)
+    assert line.startswith(f"{config}: auth_token: ")
+
+
+def test_rules_come_with_all_other_faults() -> None:
+    assert len(told(auth_username="ops", tls_key="x", poll_interval="soon", auth_token=f"{SECRET} ")) == 4
+
+
+def test_basic_and_bearer_go_together() -> None:
+    assert load_settings({}, {env_name(name): "x" for name in ("auth_username", "auth_password", "auth_token")})
+
+
+def test_settings_made_in_code_tell_no_secret_either() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(auth_token=SecretStr(f"{SECRET} "))
+    assert SECRET not in str(caught.value)

@@ -1,0 +1,275 @@
+"""What the model of the server holds about task runs and log lines, and what `TaskApi` and `LogApi` answer.
+
+A task run's states are made by its own process and written by a recorder that may be far behind; log lines come in
+batches. So both happen at one time and can be seen at a later one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from prefect_monitoring.analysis.metric_lines import MARK
+from prefect_monitoring.analysis.retry_lines import FAILURE_PHRASE
+from prefect_monitoring.log_api import LogPage
+from prefect_monitoring.pager import Page
+from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.records import LogLine, State, TaskRun
+
+TICK = 1e-6
+TYPES = {
+    "Pending": "PENDING",
+    "Running": "RUNNING",
+    "AwaitingRetry": "SCHEDULED",
+    "Retrying": "RUNNING",
+    "Completed": "COMPLETED",
+    "Cached": "COMPLETED",
+    "RolledBack": "COMPLETED",
+    "Failed": "FAILED",
+    "TimedOut": "FAILED",
+    "Crashed": "CRASHED",
+    "Cancelled": "CANCELLED",
+}
+
+
+class Server(Protocol):
+    now: float
+    page_limit: int
+
+    @property
+    def runs(self) -> Mapping[str, object]: ...
+    def new_id(self) -> str: ...
+    async def request(self, endpoint: str) -> None: ...
+
+
+@dataclass
+class ServerTaskRun:
+    """`recorded`: when each of `states` can be seen. `saved`: what the attempts that were retried failed with."""
+
+    id: str
+    task: str
+    flow_run_id: str | None
+    flow_run_attempt: int
+    is_placeholder: bool = False
+    states: list[State] = field(default_factory=list)
+    recorded: list[float] = field(default_factory=list)
+    saved: list[str] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        return self.states[-1].is_terminal
+
+    @property
+    def run_time(self) -> float:
+        return _run_time(self.states)
+
+    @property
+    def attempts(self) -> int:
+        return sum(state.type == "RUNNING" for state in self.states)
+
+    def seen(self, now: float) -> list[State]:
+        return self.states[: bisect_right(self.recorded, now)]
+
+    def record(self, now: float) -> TaskRun | None:
+        """The run as it can be seen; the end is that of the first terminal state, whatever comes after."""
+        states = self.seen(now)
+        if not states:
+            return None
+        running = [state.at for state in states if state.type == "RUNNING"]
+        ends = [state.at for state in states if state.is_terminal]
+        return TaskRun(
+            id=self.id,
+            task=self.task,
+            flow_run_id=self.flow_run_id,
+            flow_run_attempt=self.flow_run_attempt,
+            state=states[-1],
+            attempts=len(running),
+            started_at=running[0] if running else None,
+            ended_at=ends[0] if ends and running else None,
+            run_time=_run_time(states),
+        )
+
+
+def _run_time(states: Sequence[State]) -> float:
+    return sum(after.at - state.at for state, after in itertools.pairwise(states) if state.type == "RUNNING")
+
+
+class FakeTasks:
+    """`lag`: how far the recorder is behind from now on."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.lag = 0.0
+        self.runs: dict[str, ServerTaskRun] = {}
+
+    # What flows do
+
+    def begin(self, task: str, flow_run_id: str | None, *, attempt: int = 1, is_placeholder: bool = False) -> str:
+        run = ServerTaskRun(self.server.new_id(), task, flow_run_id, attempt, is_placeholder)
+        self.runs[run.id] = run
+        self.enter(run.id, "Pending")
+        self.enter(run.id, "Running")
+        return run.id
+
+    def enter(self, run_id: str, name: str, message: str = "", state_type: str = "") -> None:
+        run = self.runs[run_id]
+        if run.states and self.server.now <= run.states[-1].at:
+            self.server.now = run.states[-1].at + TICK
+        state = State(self.server.new_id(), state_type or TYPES[name], name, self.server.now, message)
+        run.states.append(state)
+        run.recorded.append(max(self.server.now + self.lag, *run.recorded, 0.0))
+
+    def finish(self, run_id: str, after: float = 0.0, name: str = "Completed", message: str = "") -> None:
+        self.server.now += after
+        self.enter(run_id, name, message)
+
+    def run(self, task: str, flow_run_id: str | None, seconds: float = 1.0, name: str = "Completed") -> str:
+        run_id = self.begin(task, flow_run_id)
+        self.finish(run_id, seconds, name)
+        return run_id
+
+    def fail_and_retry(self, run_id: str, logs: FakeLogs, what: str = "ValueError('boom')", delay: float = 0.0) -> None:
+        """What the failed attempt failed with is told by a log line alone."""
+        run = self.runs[run_id]
+        when = f"{delay:g} second(s) from now" if delay else "immediately"
+        attempt = len(run.saved) + 1
+        line = f"{FAILURE_PHRASE} exception: {what} - Retry {attempt}/{attempt + 1} will start {when}"
+        logs.write(line, run.flow_run_id, run_id)
+        run.saved.append(what)
+        if delay:
+            self.enter(run_id, "AwaitingRetry")
+            self.server.now += delay
+        self.enter(run_id, "Retrying")
+
+    def roll_back(self, run_id: str) -> None:
+        self.enter(run_id, "RolledBack", "Task rolled back as part of transaction")
+
+    # What TaskApi answers
+
+    def _seen(self) -> list[TaskRun]:
+        """A flow run that is deleted takes its task runs along."""
+        there = [run for run in self.runs.values() if run.flow_run_id is None or run.flow_run_id in self.server.runs]
+        records = (run.record(self.server.now) for run in there if not run.is_placeholder)
+        return [record for record in records if record is not None]
+
+    def _ended(self, low: float, high: float | None) -> list[TaskRun]:
+        return [
+            run
+            for run in self._seen()
+            if run.state.is_terminal
+            and run.ended_at is not None
+            and low <= run.ended_at
+            and (high is None or run.ended_at <= high)
+        ]
+
+    async def finished_page(self, after: float, before: float | None, offset: int) -> Page[TaskRun]:
+        await self.server.request("task_page")
+        newest_first = sorted(self._ended(after, before), key=lambda run: run.ended_at or 0.0, reverse=True)
+        rows = newest_first[offset : offset + self.server.page_limit]
+        return Page(tuple(rows), len(rows) < self.server.page_limit)
+
+    async def unfinished(self, flow_run_ids: Collection[str]) -> list[TaskRun]:
+        await self.server.request("tasks_unfinished")
+        return [run for run in self._seen() if run.flow_run_id in flow_run_ids and not run.state.is_terminal]
+
+    async def by_id(self, ids: Collection[str]) -> list[TaskRun]:
+        await self.server.request("tasks_by_id")
+        return [run for run in self._seen() if run.id in ids]
+
+    async def count(self, low: float, high: float) -> int:
+        await self.server.request("task_count")
+        return len(self._ended(low, high))
+
+    async def ended_by_kind(self, low: float, high: float, kinds: Collection[str]) -> dict[str, int]:
+        await self.server.request("tasks_by_kind")
+        counts = Counter(run.kind for run in self._ended(low, high))
+        return {kind: counts[kind] for kind in kinds}
+
+    async def histories(self, run_ids: Sequence[str]) -> tuple[dict[str, tuple[State, ...]], ApiError | None]:
+        found: dict[str, tuple[State, ...]] = {}
+        fault: ApiError | None = None
+        for run_id in run_ids:
+            try:
+                await self.server.request("task_histories")
+                found[run_id] = tuple(self.runs[run_id].seen(self.server.now))
+            except ApiError as error:
+                fault = fault or error
+        return found, fault
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a METRIC line tells, for the truth."""
+
+    name: str
+    value: float
+    labels: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class ServerLine:
+    line: LogLine
+    arrives_at: float
+    told: Told | None
+
+
+class FakeLogs:
+    """`delay`: how late lines come from now on. `can_search`: what `LogApi` finds out about the server."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.delay = 0.0
+        self.can_search = True
+        self.lines: list[ServerLine] = []
+
+    # What flows do
+
+    def write(
+        self,
+        message: str,
+        flow_run_id: str | None = None,
+        task_run_id: str | None = None,
+        *,
+        at: float | None = None,
+        told: Told | None = None,
+    ) -> str:
+        written = self.server.now if at is None else at
+        line = LogLine(self.server.new_id(), written, message, flow_run_id, task_run_id)
+        self.lines.append(ServerLine(line, self.server.now + self.delay, told))
+        return line.id
+
+    def emit(
+        self,
+        name: str,
+        value: float,
+        flow_run_id: str | None = None,
+        task_run_id: str | None = None,
+        *,
+        at: float | None = None,
+        **labels: str,
+    ) -> str:
+        """A METRIC line."""
+        inside = ",".join(f'{label}="{text}"' for label, text in labels.items())
+        message = f"{MARK} {name}{'{' + inside + '}' if inside else ''}={value!r}"
+        told = Told(name, value, tuple(sorted(labels.items())))
+        return self.write(message, flow_run_id, task_run_id, at=at, told=told)
+
+    # What LogApi answers
+
+    async def page(self, after: float, before: float | None, offset: int) -> LogPage:
+        await self.server.request("log_page")
+        here = [one.line for one in self.lines if one.arrives_at <= self.server.now]
+        inside = [line for line in here if after <= line.at and (before is None or line.at <= before)]
+        found = [line for line in inside if not self.can_search or _is_wanted(line)]
+        rows = sorted(found, key=lambda line: (line.at, line.id))[offset : offset + self.server.page_limit]
+        last = rows[-1].at if rows else None
+        hits = tuple(line for line in rows if _is_wanted(line))
+        return LogPage(hits, len(rows), last, len(rows) < self.server.page_limit)
+
+
+def _is_wanted(line: LogLine) -> bool:
+    return MARK in line.message or FAILURE_PHRASE in line.message

@@ -1,0 +1,300 @@
+"""Closed hours against the API's own counts: what is missing is counted or told, what is gone is noted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from prefect_monitoring.audit import RECENT_SECONDS, Audit, Verdict
+from prefect_monitoring.changes import SeriesKey
+from prefect_monitoring.fold import OUTCOMES
+from prefect_monitoring.poller import WHOLE_AUDIT_INTERVAL, Poller
+from prefect_monitoring.prefect_http import ApiError, Traffic
+from prefect_monitoring.readers import Readers
+from prefect_monitoring.records import Pair
+from prefect_monitoring.settings import Settings
+from prefect_monitoring.snapshot import AuditReport, Snapshot
+from prefect_monitoring.task_fold import TASK_OUTCOMES
+from prefect_monitoring.walk import FLOW_RUNS, OVERLAP_SECONDS, TASK_RUNS
+from unit.conftest import DAY
+from unit.fake_prefect import FakePrefect
+
+PAIR = Pair("etl", "daily")
+COMPLETED = SeriesKey(OUTCOMES, PAIR, "completed")
+LOADED = SeriesKey(TASK_OUTCOMES, PAIR, "completed", "load")
+HOUR = 3600
+
+
+@pytest.fixture
+def place(fake: FakePrefect) -> tuple[str, str]:
+    flow = fake.add_flow("etl")
+    return flow, fake.add_deployment("daily", flow)
+
+
+def run_one(fake: FakePrefect, place: tuple[str, str]) -> str:
+    """A flow run with one task run."""
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.tasks.run("load", run)
+    fake.finish(run, 1)
+    return run
+
+
+async def read(readers: Readers) -> None:
+    await readers.flow_runs.walk_finished(60)
+    await readers.task_runs.read_finished(60)
+
+
+def audits(readers: Readers) -> dict[str, Audit]:
+    return {audit.source: audit for audit in readers.audits}
+
+
+async def test_nothing_differs(fake: FakePrefect, readers: Readers, place: tuple[str, str]) -> None:
+    run_one(fake, place)
+    await read(readers)
+    fake.now += HOUR
+    for source, pages in ((FLOW_RUNS, "finished_page"), (TASK_RUNS, "task_page")):
+        asked = fake.requests[pages]
+        assert await audits(readers)[source].closed_hours(0.0, fake.now) == Verdict()
+        assert fake.requests[pages] == asked, "what does not differ is not read again"
+
+
+async def test_last_minutes_are_left_to_the_walk(fake: FakePrefect, readers: Readers, place: tuple[str, str]) -> None:
+    await read(readers)
+    run_one(fake, place)
+    fake.now += OVERLAP_SECONDS - 60
+    assert await audits(readers)[FLOW_RUNS].closed_hours(0.0, fake.now) == Verdict()
+    assert COMPLETED not in readers.flow_runs.ledger.series
+    fake.now += 120
+    assert await audits(readers)[FLOW_RUNS].closed_hours(0.0, fake.now) == Verdict(read_again=1)
+    assert readers.flow_runs.ledger.series[COMPLETED].value == 1
+
+
+async def test_late_task_runs_are_counted_and_deleted_ones_noted(
+    fake: FakePrefect, readers: Readers, place: tuple[str, str]
+) -> None:
+    gone, run = run_one(fake, place), run_one(fake, place)
+    fake.tasks.lag = 2 * HOUR
+    fake.tasks.run("load", run)
+    fake.tasks.lag = 0.0
+    await read(readers)
+    ledger = readers.flow_runs.ledger
+    assert ledger.series[LOADED].value == 2
+    fake.delete_run(gone)
+    fake.now += HOUR
+    run_one(fake, place)
+    await read(readers)
+    audit = audits(readers)[TASK_RUNS]
+    assert await audit.closed_hours(0.0, fake.now) == Verdict(read_again=1)
+    fake.now += 2 * HOUR
+    await read(readers)
+    assert ledger.series[LOADED].value == 3, "hours late: behind what a walk looks at"
+    assert await audit.closed_hours(0.0, fake.now) == Verdict(read_again=3)
+    assert ledger.series[LOADED].value == 4, "and what is gone is not counted back"
+    assert ledger.ended_by_kind(TASK_RUNS, 0, fake.now) == {"COMPLETED": 3}
+    assert await audit.closed_hours(0.0, fake.now) == Verdict()
+
+
+async def test_deletion_and_late_arrival_at_once_are_both_found(
+    fake: FakePrefect, readers: Readers, place: tuple[str, str]
+) -> None:
+    """Of different kinds: of one kind they would leave every count as it was."""
+    gone = run_one(fake, place)
+    late = run_one(fake, place)
+    hidden = fake.runs.pop(late)
+    await read(readers)
+    fake.now += HOUR
+    fake.runs[late] = hidden
+    fake.set_state(late, "CANCELLED")
+    fake.delete_run(gone)
+    verdict = await audits(readers)[FLOW_RUNS].closed_hours(0.0, fake.now)
+    assert verdict == Verdict(read_again=1)
+    assert readers.flow_runs.ledger.ended_by_kind(FLOW_RUNS, 0, fake.now) == {"CANCELLED": 1}
+
+
+async def test_what_cannot_be_counted_even_so_is_told(
+    fake: FakePrefect, readers: Readers, place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await read(readers)
+    run_one(fake, place)
+    fake.now += HOUR
+
+    async def count_nothing(runs: object, _cursor_after: object):
+        return type("Absorbed", (), {"left": (), "reason": "", "pairs": {}})()
+
+    audit = audits(readers)[FLOW_RUNS]
+    broken = Audit(
+        audit.reader,
+        audit.source,
+        audit.kinds,
+        audit.count,
+        type(audit.walk)(audit.walk.fetch, count_nothing, audit.walk.cursor, audit.walk.clock),
+    )
+    assert await broken.closed_hours(0.0, fake.now) == Verdict(read_again=1, missing=1)
+    assert await audit.closed_hours(0.0, fake.now) == Verdict(read_again=1)
+
+
+async def test_verdicts_of_halves_add_up(
+    fake: FakePrefect, readers: Readers, place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefect_monitoring.audit.MAX_PAGE", 2)
+    await read(readers)
+    for _ in range(8):
+        run_one(fake, place)
+        fake.now += 2 * HOUR
+    for audit in readers.audits:
+        assert (await audit.closed_hours(0.0, fake.now)).missing == 0
+        assert await audit.closed_hours(0.0, fake.now) == Verdict()
+    assert readers.flow_runs.ledger.series[COMPLETED].value == 8
+    assert readers.flow_runs.ledger.series[LOADED].value == 8
+
+
+async def test_run_whose_names_cannot_be_read_is_no_verdict(
+    fake: FakePrefect, readers: Readers, place: tuple[str, str]
+) -> None:
+    await read(readers)
+    run_one(fake, place)
+    fake.now += HOUR
+    fake.broken["flows"] = ApiError("the server failed", "500")
+    for audit in readers.audits:
+        with pytest.raises(ApiError, match="the server failed"):
+            await audit.closed_hours(0.0, fake.now)
+
+
+async def test_ends_before_the_horizon_are_left_alone(
+    fake: FakePrefect, readers: Readers, place: tuple[str, str]
+) -> None:
+    now = fake.now
+    fake.now = now - 40 * DAY
+    run_one(fake, place)
+    fake.now = now
+    await read(readers)
+    for audit in readers.audits:
+        assert await audit.closed_hours(0.0, fake.now) == Verdict()
+
+
+# As the poller does it
+
+
+@pytest.fixture
+def poller(fake: FakePrefect, readers: Readers, published: list[Snapshot]) -> Poller:
+    return Poller(readers, Settings(birth_hold="0s"), Traffic(), published.append, fake.clock)
+
+
+@pytest.fixture
+def published() -> list[Snapshot]:
+    return []
+
+
+@pytest.fixture
+def asked(fake: FakePrefect, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, float]]:
+    """Each audit's window, as seconds before now."""
+    seen: list[tuple[str, float, float]] = []
+    original = Audit.closed_hours
+
+    async def note(audit: Audit, low: float, high: float) -> Verdict:
+        seen.append((audit.source, fake.now - low, fake.now - high))
+        return await original(audit, low, high)
+
+    monkeypatch.setattr(Audit, "closed_hours", note)
+    return seen
+
+
+async def poll(poller: Poller) -> None:
+    await poller.poll()
+    await poller.poll_details()
+
+
+async def test_no_audit_before_the_level_is_complete(
+    fake: FakePrefect, poller: Poller, asked: list[tuple[str, float, float]]
+) -> None:
+    await poller.audit()
+    assert asked == []
+    assert [source.up for source in poller.sources.audits.values()] == [None, None]
+    await poller.poll()
+    await poller.audit()
+    assert [source for source, _, _ in asked] == [FLOW_RUNS], "task runs are not read yet"
+    await poller.poll_details()
+    await poller.audit()
+    assert {source for source, _, _ in asked} == {FLOW_RUNS, TASK_RUNS}
+
+
+async def test_everything_once_an_hour_and_the_last_day_else(
+    fake: FakePrefect, poller: Poller, asked: list[tuple[str, float, float]]
+) -> None:
+    await poll(poller)
+    await poller.audit()
+    assert [(source, before) for source, before, _ in asked] == [(FLOW_RUNS, fake.now), (TASK_RUNS, fake.now)]
+    for minutes in (2, 30, 59.9):
+        asked.clear()
+        fake.now += minutes * 60 - (fake.now - poller._whole_audits[FLOW_RUNS][0])
+        await poll(poller)
+        await poller.audit()
+        assert asked == [(FLOW_RUNS, RECENT_SECONDS, 0.0), (TASK_RUNS, RECENT_SECONDS, 0.0)]
+    asked.clear()
+    fake.now += WHOLE_AUDIT_INTERVAL
+    await poll(poller)
+    await poller.audit()
+    assert [before for _, before, _ in asked] == [fake.now] * 2
+
+
+async def test_nothing_that_was_not_read_yet_is_missing(
+    fake: FakePrefect, poller: Poller, asked: list[tuple[str, float, float]]
+) -> None:
+    await poll(poller)
+    fake.broken["finished_page"] = ApiError("the server failed", "500")
+    fake.now += HOUR
+    await poll(poller)
+    await poller.audit()
+    assert {source: until for source, _, until in asked} == {FLOW_RUNS: HOUR, TASK_RUNS: 0.0}
+
+
+def verdicts(monkeypatch: pytest.MonkeyPatch) -> Callable[[Verdict], None]:
+    now = Verdict()
+
+    async def answer(_audit: Audit, _low: float, _high: float) -> Verdict:
+        return now
+
+    def change(verdict: Verdict) -> None:
+        nonlocal now
+        now = verdict
+
+    monkeypatch.setattr(Audit, "closed_hours", answer)
+    return change
+
+
+async def test_what_is_missing_is_told_until_an_audit_of_everything_finds_it(
+    fake: FakePrefect, poller: Poller, published: list[Snapshot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = verdicts(monkeypatch)
+    told = []
+    await poll(poller)
+    story = [(0, Verdict(5, 3)), (120, Verdict()), (120, Verdict(1, 4)), (120, Verdict()), (HOUR, Verdict(5, 0))]
+    for seconds, verdict in story:
+        fake.now += seconds
+        answer(verdict)
+        await poll(poller)
+        await poller.audit()
+        await poller.publish()
+        told.append(published[-1].about.audits[FLOW_RUNS].missing)
+        assert published[-1].about.audits[TASK_RUNS] == AuditReport(told[-1], fake.now)
+    assert told == [3, 3, 4, 3, 0]
+    assert poller.sources.audits[FLOW_RUNS].records == 11
+
+
+async def test_audit_that_failed_leaves_the_last_verdict_and_its_age(
+    fake: FakePrefect, poller: Poller, published: list[Snapshot]
+) -> None:
+    await poll(poller)
+    await poller.audit()
+    done_at = fake.now
+    fake.broken["ended_by_type"] = ApiError("the server failed", "500")
+    fake.now += 120
+    await poll(poller)
+    await poller.audit()
+    await poller.publish()
+    assert published[-1].about.audits[FLOW_RUNS] == AuditReport(0, done_at)
+    assert published[-1].about.audits[TASK_RUNS] == AuditReport(0, fake.now)
+    status = {source.name: source for source in published[-1].about.sources}
+    assert status["audit_flow_runs"].error == "the server failed"

@@ -1,0 +1,403 @@
+"""What is read beside runs: kept part by part, shown only while it is fresh, and what becomes of due starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import pytest
+
+from prefect_monitoring.changes import Due
+from prefect_monitoring.inventory import Inventory, InventoryReader, named_limits
+from prefect_monitoring.metrics import deployments, work_pools, workspace
+from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.reader import Reader
+from prefect_monitoring.records import ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
+from prefect_monitoring.settings import Settings
+from prefect_monitoring.snapshot import ActiveRuns, Snapshot
+from prefect_monitoring.sources import OutageLog, Source
+from unit.conftest import MakeReader
+from unit.fake_inventory import FakeInventory
+from unit.fake_prefect import MONDAY_NOON, FakePrefect
+from unit.snapshots import make_snapshot
+
+FRESH = 210.0
+POOL = WorkPool("k8s", "kubernetes", paused=False, ready=True, slots=4, slots_used=1)
+PUSH = WorkPool("cloud", "ecs:push", paused=True, ready=False, slots=None, slots_used=None)
+QUEUE = WorkQueue("k8s", "urgent", paused=True, ready=False, slots=2, last_polled=MONDAY_NOON - 5)
+IDLE_QUEUE = WorkQueue("k8s", "default", paused=False, ready=None, slots=None, last_polled=None)
+LIMIT = ConcurrencyLimit("database", None, 5, 2)
+PAIR = Pair("etl", "daily")
+DEPLOYMENT = Deployment("d", "daily", "f", "k8s", "urgent", (), paused=False, ready=True, schedules="hourly")
+DOWN = ApiError("the API answered 500", "500")
+
+
+@dataclass
+class Process:
+    """An exporter's process as far as the inventory goes; `read` is one pass of each source."""
+
+    fake: FakePrefect
+    api: FakeInventory
+    reader: Reader
+    settings: Settings
+
+    def __post_init__(self) -> None:
+        self.inventory = InventoryReader(self.reader, self.api, self.settings)  # type: ignore[arg-type]
+        self.sources = {name: Source(name, 5, OutageLog(), self.fake.clock) for name in self.inventory.sources()}
+
+    async def read(self) -> dict[str, bool]:
+        await self.reader.read_flows()
+        await self.reader.read_deployments()
+        readings = self.inventory.sources()
+        worked = {name: await source.read(readings[name]) for name, source in self.sources.items()}
+        await self.reader.bear()
+        return worked
+
+    @property
+    def live(self) -> Mapping[Pair, Deployment]:
+        return self.reader.catalog.live_deployments(self.reader.ledger.names)
+
+    @property
+    def picture(self) -> Inventory:
+        return self.inventory.picture(self.live, self.fake.now, FRESH)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return replace(
+            make_snapshot(),
+            taken_at=self.fake.now,
+            deployments=tuple(self.live.items()),
+            dues=dict(self.reader.ledger.dues),
+            inventory=self.picture,
+        )
+
+    def due(self) -> tuple[float | None, float | None]:
+        """The last and the next due start that the metrics show of PAIR."""
+        shown = rows(self.snapshot)
+        last, following = (shown[f"prefect_deployment_{when}_due_timestamp_seconds"] for when in ("last", "next"))
+        return last.get(("etl", "daily")), following.get(("etl", "daily"))
+
+
+def rows(snapshot: Snapshot) -> dict[str, dict[tuple[str, ...], object]]:
+    metrics = (*deployments.METRICS, *work_pools.METRICS, *workspace.METRICS)
+    return {metric.name: dict(metric.rows(snapshot)) for metric in metrics}
+
+
+@pytest.fixture
+def api() -> FakeInventory:
+    return FakeInventory(
+        pools=[POOL, PUSH],
+        workers={"k8s": Workers(1, 2, MONDAY_NOON - 3)},
+        queues=[QUEUE, IDLE_QUEUE],
+        limits=[LIMIT],
+        enabled={True: 3, False: 1},
+    )
+
+
+@pytest.fixture
+def process(fake: FakePrefect, api: FakeInventory, make_reader: MakeReader) -> Process:
+    return Process(fake, api, make_reader(), Settings())
+
+
+# What is shown
+
+
+async def test_every_metric_has_its_value(process: Process, fake: FakePrefect, api: FakeInventory) -> None:
+    deployment = add(fake, DEPLOYMENT, tags=("team:a", "unlisted", "critical"))
+    api.starts = {deployment: [MONDAY_NOON + 3600]}
+    api.limits.append(ConcurrencyLimit(f"deployment:{deployment}", deployment, 1, 1))
+    assert all((await process.read()).values())
+    active = ActiveRuns({}, {}, {("k8s", "urgent"): 2})
+    assert rows(replace(process.snapshot, active=active)) == {
+        "prefect_deployment_info": {("etl", "daily", "k8s", "urgent"): 1.0},
+        "prefect_deployment_tag_info": {("etl", "daily", "critical"): 1.0, ("etl", "daily", "team:a"): 1.0},
+        "prefect_deployment_paused": {("etl", "daily"): 0.0},
+        "prefect_deployment_ready": {("etl", "daily"): 1.0},
+        "prefect_deployment_next_due_timestamp_seconds": {("etl", "daily"): MONDAY_NOON + 3600},
+        "prefect_deployment_last_due_timestamp_seconds": {},
+        "prefect_work_pool_info": {("k8s", "kubernetes"): 1.0, ("cloud", "ecs:push"): 1.0},
+        "prefect_work_pool_ready": {("k8s",): 1.0, ("cloud",): 0.0},
+        "prefect_work_pool_paused": {("k8s",): 0.0, ("cloud",): 1.0},
+        "prefect_work_pool_slots": {("k8s",): 4.0},
+        "prefect_work_pool_slots_used": {("k8s",): 1.0},
+        "prefect_work_pool_workers": {("k8s", "online"): 1, ("k8s", "offline"): 2},
+        "prefect_work_pool_last_heartbeat_timestamp_seconds": {("k8s",): MONDAY_NOON - 3},
+        "prefect_work_queue_ready": {("k8s", "urgent"): 0.0},
+        "prefect_work_queue_paused": {("k8s", "urgent"): 1.0, ("k8s", "default"): 0.0},
+        "prefect_work_queue_late_runs": {("k8s", "urgent"): 2.0, ("k8s", "default"): 0.0},
+        "prefect_work_queue_last_polled_timestamp_seconds": {("k8s", "urgent"): MONDAY_NOON - 5},
+        "prefect_work_queue_slots": {("k8s", "urgent"): 2.0},
+        "prefect_concurrency_limit_slots": {("database",): 5, ("etl/daily",): 1},
+        "prefect_concurrency_limit_slots_used": {("database",): 2, ("etl/daily",): 1},
+        "prefect_automations": {("true",): 3, ("false",): 1},
+    }
+    late = rows(replace(process.snapshot, active=None))["prefect_work_queue_late_runs"]
+    assert late == {}, "nobody knows how many are late when active runs cannot be read"
+
+
+def test_what_was_never_read_has_no_rows(process: Process) -> None:
+    snapshot = replace(process.snapshot, deployments=None)
+    assert {name for name, found in rows(snapshot).items() if found} == set()
+
+
+async def test_pool_without_a_worker_so_far_has_both_states_at_zero(process: Process, api: FakeInventory) -> None:
+    api.workers.clear()
+    await process.read()
+    shown = rows(process.snapshot)
+    assert shown["prefect_work_pool_workers"] == {("k8s", "online"): 0, ("k8s", "offline"): 0}
+    assert shown["prefect_work_pool_last_heartbeat_timestamp_seconds"] == {}
+
+
+# Outages
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "source", "part"),
+    [
+        ("work_pools", "work_pools", "pools"),
+        ("work_queues", "work_queues", "queues"),
+        ("concurrency_limits", "concurrency_limits", "limits"),
+        ("automations", "automations", "automations"),
+    ],
+)
+async def test_dead_endpoint_hides_nothing_else(
+    process: Process, fake: FakePrefect, api: FakeInventory, endpoint: str, source: str, part: str
+) -> None:
+    await process.read()
+    before = process.picture
+    api.broken = {endpoint: DOWN}
+    fake.now += 60
+    assert await process.read() == {name: name != source for name in process.sources}
+    assert process.picture == before, "what was read a minute ago passes for the present"
+    fake.now += FRESH
+    await process.read()
+    after = process.picture
+    assert getattr(after, part) is None
+    assert {name for name in ("pools", "queues", "limits", "automations") if getattr(after, name) is None} == {part}
+    api.broken = {}
+    assert all((await process.read()).values())
+    assert process.picture == before
+
+
+async def test_pool_whose_workers_cannot_be_read_keeps_its_other_metrics(
+    process: Process, fake: FakePrefect, api: FakeInventory
+) -> None:
+    other = replace(POOL, name="other")
+    api.pools = [POOL, other]
+    api.broken = {"other": DOWN}
+    for _ in range(10):
+        fake.now += 60
+        assert not (await process.read())["work_pools"]
+    assert process.sources["work_pools"].answered, "the API did answer"
+    assert "1 work pools' workers cannot be read" in process.sources["work_pools"].error
+    picture = process.picture
+    assert picture.pools == (POOL, other)
+    assert picture.workers.keys() == {"k8s"}
+
+
+async def test_workers_that_were_read_lately_stay_for_a_while(
+    process: Process, fake: FakePrefect, api: FakeInventory
+) -> None:
+    await process.read()
+    api.broken = {"k8s": DOWN}
+    fake.now += 60
+    await process.read()
+    assert process.picture.workers == {"k8s": Workers(1, 2, MONDAY_NOON - 3)}
+    fake.now += FRESH
+    await process.read()
+    assert process.picture.workers == {}
+    assert process.picture.pools is not None
+
+
+async def test_pool_that_is_deleted_takes_its_workers_along(process: Process, api: FakeInventory) -> None:
+    await process.read()
+    api.pools = [PUSH]
+    await process.read()
+    assert process.picture.workers == {}
+
+
+# Filters, names, tags
+
+
+async def test_filters_hold_for_pools_and_queues(
+    fake: FakePrefect, api: FakeInventory, make_reader: MakeReader
+) -> None:
+    options = {"include_pools": "k8s.*", "exclude_pools": "k8s-old"}
+    process = Process(fake, api, make_reader(**options), Settings(**options))  # type: ignore[arg-type]
+    api.pools.append(replace(POOL, name="k8s-old"))
+    api.queues.append(replace(QUEUE, work_pool="cloud"))
+    await process.read()
+    picture = process.picture
+    assert picture.pools == (POOL,)
+    assert picture.queues == (QUEUE, IDLE_QUEUE)
+    assert picture.workers.keys() == {"k8s"}
+
+
+def test_limit_of_a_deployment_bears_its_name_while_it_lives() -> None:
+    own = ConcurrencyLimit("deployment:d", "d", 1, 0)
+    of_gone = ConcurrencyLimit("deployment:gone", "gone", 1, 0)
+    assert named_limits([own, of_gone, LIMIT], [(PAIR, DEPLOYMENT)]) == {"etl/daily": own, "database": LIMIT}
+    assert named_limits([own], []) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "tags", "expected"),
+    [
+        (
+            {},
+            ("team:a", "env:prod", "daily", "critical", "daily-ish", "x"),
+            ("critical", "daily", "env:prod", "team:a"),
+        ),
+        ({}, ("daily", "daily"), ("daily",)),
+        ({"deployment_tags": "x.*"}, ("daily", "x1", "x2"), ("x1", "x2")),
+        ({"deployment_tags": ()}, ("daily",), ()),
+        ({"max_tags": 2}, ("team:c", "team:b", "team:a"), ("team:a", "team:b")),
+    ],
+)
+async def test_tags_are_allowed_and_capped(
+    fake: FakePrefect,
+    api: FakeInventory,
+    make_reader: MakeReader,
+    options: dict[str, object],
+    tags: tuple[str, ...],
+    expected: tuple[str, ...],
+) -> None:
+    process = Process(fake, api, make_reader(**options), Settings(**options))  # type: ignore[arg-type]
+    deployment = add(fake, DEPLOYMENT, tags=tags)
+    await process.read()
+    assert process.picture.tags == {deployment: expected}
+
+
+# Due starts
+
+
+def add(fake: FakePrefect, like: Deployment, **changes: object) -> str:
+    """A deployment `daily` of the flow `etl`, as `like` stands otherwise."""
+    flow = fake.add_flow("etl")
+    identifier = fake.add_deployment("daily", flow)
+    fake.deployment_names[identifier] = replace(like, id=identifier, flow_id=flow, **changes)  # type: ignore[arg-type]
+    return identifier
+
+
+def change(fake: FakePrefect, identifier: str, **changes: object) -> None:
+    one = fake.deployment_names[identifier]
+    fake.deployment_names[identifier] = replace(one, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def scheduled(fake: FakePrefect, api: FakeInventory) -> str:
+    identifier = add(fake, DEPLOYMENT)
+    api.starts[identifier] = [MONDAY_NOON + 1000, MONDAY_NOON + 2000, MONDAY_NOON + 9000]
+    return identifier
+
+
+async def test_start_is_next_and_then_last(
+    process: Process, fake: FakePrefect, api: FakeInventory, scheduled: str
+) -> None:
+    await process.read()
+    assert process.due() == (None, MONDAY_NOON + 1000)
+    fake.now = MONDAY_NOON + 1001
+    assert process.due() == (MONDAY_NOON + 1000, None), "time alone makes it the last one"
+    await process.read()
+    assert process.due() == (MONDAY_NOON + 1000, MONDAY_NOON + 2000)
+    assert process.reader.ledger.dues == {scheduled: Due(MONDAY_NOON + 1000, MONDAY_NOON + 2000)}
+    assert api.asked == [[scheduled], [scheduled]]
+
+
+async def test_pass_in_which_nothing_changed_asks_nothing(
+    process: Process, fake: FakePrefect, api: FakeInventory, scheduled: str
+) -> None:
+    await process.read()
+    for _ in range(10):
+        fake.now += 60
+        await process.read()
+    assert len(api.asked) == 1
+
+
+async def test_start_passes_also_while_the_exporter_is_off(
+    process: Process, fake: FakePrefect, api: FakeInventory, scheduled: str
+) -> None:
+    await process.read()
+    fake.now = MONDAY_NOON + 1500
+    later = Process(fake, api, process.reader, process.settings)
+    assert later.due() == (MONDAY_NOON + 1000, None)
+    await later.read()
+    assert later.due() == (MONDAY_NOON + 1000, MONDAY_NOON + 2000)
+
+
+async def test_outage_hides_no_start_that_has_passed(
+    process: Process, fake: FakePrefect, api: FakeInventory, scheduled: str
+) -> None:
+    await process.read()
+    api.broken = {"next_starts": DOWN}
+    fake.now = MONDAY_NOON + 1001
+    assert not (await process.read())["dues"]
+    assert process.due() == (MONDAY_NOON + 1000, None)
+    api.broken = {}
+    fake.now = MONDAY_NOON + 3000
+    await process.read()
+    assert process.due() == (MONDAY_NOON + 1000, MONDAY_NOON + 9000), "what was due in between, its runs tell"
+
+
+async def test_paused_deployment_is_not_due_and_never_was(
+    process: Process, fake: FakePrefect, api: FakeInventory, scheduled: str
+) -> None:
+    await process.read()
+    change(fake, scheduled, paused=True)
+    api.broken = {"next_starts": DOWN}
+    await process.read()
+    assert process.due() == (None, None)
+    api.broken = {}
+    fake.now = MONDAY_NOON + 1500
+    await process.read()
+    assert process.due() == (None, None), "the start was called off before its time came"
+    change(fake, scheduled, paused=False)
+    await process.read()
+    assert process.due() == (None, MONDAY_NOON + 2000)
+
+
+async def test_other_schedules_are_asked_about_at_once(
+    process: Process, fake: FakePrefect, api: FakeInventory, scheduled: str
+) -> None:
+    await process.read()
+    change(fake, scheduled, schedules="nightly")
+    api.starts[scheduled] = [MONDAY_NOON + 7000]
+    await process.read()
+    assert process.due() == (None, MONDAY_NOON + 7000)
+    change(fake, scheduled, schedules="")
+    api.starts[scheduled] = []
+    await process.read()
+    assert process.due() == (None, None)
+
+
+async def test_start_that_a_person_cancelled_is_found_out_within_the_hour(
+    process: Process, fake: FakePrefect, api: FakeInventory, scheduled: str
+) -> None:
+    api.starts[scheduled] = [MONDAY_NOON + 7200]
+    await process.read()
+    api.starts[scheduled] = [MONDAY_NOON + 9000]
+    fake.now += 3600
+    await process.read()
+    assert process.due() == (None, MONDAY_NOON + 9000)
+
+
+async def test_newly_scheduled_is_asked_for_until_the_scheduler_has_been_there(
+    process: Process, fake: FakePrefect, api: FakeInventory
+) -> None:
+    identifier = add(fake, DEPLOYMENT)
+    await process.read()
+    assert process.due() == (None, None)
+    api.starts[identifier] = [MONDAY_NOON + 500]
+    await process.read()
+    assert process.due() == (None, MONDAY_NOON + 500)
+    await process.read()
+    assert len(api.asked) == 2
+
+
+async def test_excluded_deployments_are_not_asked_about(
+    fake: FakePrefect, api: FakeInventory, make_reader: MakeReader, scheduled: str
+) -> None:
+    options = {"exclude_deployments": "daily"}
+    process = Process(fake, api, make_reader(**options), Settings(**options))  # type: ignore[arg-type]
+    await process.read()
+    assert api.asked == []

@@ -1,0 +1,148 @@
+"""Task runs, counted lines and last values in the ledger: there after a restart, forgotten when nobody needs them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+
+from prefect_monitoring.changes import Changes, KnownTaskRun, LastValue, SeriesKey
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED
+from prefect_monitoring.records import NO_FLOW, Pair
+from prefect_monitoring.series import DEFAULT_BOUNDS
+from prefect_monitoring.task_fold import TASK_DURATION, TASK_SECONDS
+from prefect_monitoring.walk import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
+from unit.conftest import DAY, OpenLedger
+from unit.test_ledger import KEEP, NOW, level, memory_of, outcome, run_id
+
+PAIR = Pair("etl", "daily")
+ROWS = SeriesKey(CUSTOM_VALUE, PAIR, "rows", "load", (("table", 'o"r\\ders'),))
+
+
+def details_of(number: int, pair: Pair = PAIR, at: float = NOW) -> Changes:
+    """What the folds make of one task run and one METRIC line."""
+    run = KnownTaskRun(run_id(number), run_id(1), "load", run_id(number + 1), "COMPLETED", at, 2, at - 9, at, 5.0)
+    return Changes(
+        task_runs={run.run_id: run},
+        lines={run_id(number + 2): at},
+        values={ROWS._replace(pair=pair): LastValue(float(number), at)},
+        increments=defaultdict(float, {SeriesKey(TASK_SECONDS, pair, task="load"): 5.0}),
+        observations=defaultdict(list, {ROWS._replace(metric=CUSTOM_OBSERVED, pair=pair): [float(number)]}),
+    )
+
+
+def test_details_are_there_after_a_restart(open_it: OpenLedger) -> None:
+    first = open_it()
+    first.commit(details_of(10), level_of(first, LOG_LINES), NOW, LOG_LINES)
+    outside = replace(next(iter(details_of(20).task_runs.values())), flow_run_id=None, started_at=None)
+    first.commit(Changes(task_runs={outside.run_id: outside}), level_of(first, TASK_RUNS), NOW, TASK_RUNS)
+    before = memory_of(first)
+    first.close()
+    second = open_it(now=NOW + 99)
+    assert memory_of(second) == before
+    assert second.values == {ROWS: LastValue(10.0, NOW)}
+    known = second.known_task_runs([run_id(10), run_id(20), run_id(30)])
+    assert known == {**details_of(10).task_runs, run_id(20): outside}
+    assert second.counted_lines([run_id(12), run_id(13)]) == {run_id(12)}
+    assert second.ended_by_kind(TASK_RUNS, 0, NOW) == {"COMPLETED": 2}
+    assert second.ended_by_kind(FLOW_RUNS, 0, NOW) == {}
+
+
+def level_of(ledger: Ledger, source: str, watermark: float = NOW) -> Cursor:
+    return Cursor(watermark, ledger.cursors[source].horizon, level_complete=True)
+
+
+def test_each_source_has_a_level_of_its_own(ledger: Ledger) -> None:
+    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(details_of(10), None, NOW, TASK_RUNS)
+    assert ledger.held == set(), "the level of task runs is being loaded"
+    ledger.commit(Changes(), level_of(ledger, TASK_RUNS), NOW, TASK_RUNS)
+    ledger.commit(details_of(20, Pair("new", "")), None, NOW, TASK_RUNS)
+    assert {key.pair for key in ledger.held} == {Pair("new", "")}
+    assert not ledger.cursors[LOG_LINES].level_complete
+
+
+def test_what_is_switched_off_is_not_kept(open_it: OpenLedger) -> None:
+    ledger = open_it(bounds=DEFAULT_BOUNDS)
+    ledger.commit(details_of(10), None, NOW, TASK_RUNS)
+    assert {key.metric for key in ledger.series} == {TASK_SECONDS}
+    ledger.close()
+    again = open_it()
+    again.commit(details_of(20), None, NOW, TASK_RUNS)
+    assert {key.metric for key in again.series} == {TASK_SECONDS, CUSTOM_OBSERVED}
+
+
+def test_histogram_that_was_switched_off_for_a_while_goes_on_where_it_stopped(open_it: OpenLedger) -> None:
+    with_tasks = {**DEFAULT_BOUNDS, TASK_DURATION: (1.0, 10.0)}
+    key = SeriesKey(TASK_DURATION, Pair("etl", ""), task="load")
+    changes = Changes(observations=defaultdict(list, {key: [5.0]}))
+    for bounds, count in ((with_tasks, 1), (DEFAULT_BOUNDS, 1), (with_tasks, 2)):
+        ledger = open_it(bounds=bounds)
+        ledger.commit(changes, level_of(ledger, TASK_RUNS), NOW, TASK_RUNS)
+        assert ledger.series[key].buckets == (0, count, 0)
+        ledger.close()
+    other = open_it(bounds={**DEFAULT_BOUNDS, TASK_DURATION: (60.0,)})
+    assert key not in other.series
+
+
+def test_prune_forgets_task_runs_and_lines_that_are_behind_what_is_read(ledger: Ledger) -> None:
+    old = NOW - 5 * DAY
+    for number, at in ((100, old), (200, NOW)):
+        ledger.commit(details_of(number, at=at), level_of(ledger, LOG_LINES), NOW, LOG_LINES)
+    ledger.commit(Changes(), level_of(ledger, TASK_RUNS), NOW, TASK_RUNS)
+    ledger.prune(NOW, keep=replace(KEEP, task_runs=3 * DAY), live=[PAIR])
+    assert ledger.known_task_runs([run_id(100), run_id(200)]).keys() == {run_id(200)}
+    assert ledger.counted_lines([run_id(102), run_id(202)]) == {run_id(202)}
+    assert ledger.cursors[TASK_RUNS].horizon == NOW - 3 * DAY
+    assert ledger.cursors[LOG_LINES].horizon == NOW - 3 * DAY
+    assert ledger.series[SeriesKey(TASK_SECONDS, PAIR, task="load")].value == 10
+
+
+def test_prune_keeps_what_could_still_be_read_again(ledger: Ledger) -> None:
+    """After a long outage the sources are far behind: what they have counted there must stay known."""
+    behind = NOW - 6 * DAY
+    for source in (TASK_RUNS, LOG_LINES):
+        ledger.commit(details_of(100, at=behind), level_of(ledger, source, behind), NOW, source)
+    ledger.prune(NOW, keep=replace(KEEP, task_runs=3 * DAY), live=[PAIR])
+    assert ledger.known_task_runs([run_id(100)])
+    assert ledger.counted_lines([run_id(102)])
+
+
+def test_last_values_of_the_dead_go_and_others_stay(ledger: Ledger) -> None:
+    gone = Pair("gone", "")
+    for pair in (PAIR, gone):
+        ledger.commit(details_of(10, pair), level_of(ledger, LOG_LINES), NOW, LOG_LINES)
+    ledger.prune(NOW, keep=KEEP, live=[PAIR])
+    assert ledger.values.keys() == {ROWS}
+    ledger.prune(NOW + 70 * DAY, keep=KEEP, live=[PAIR])
+    assert ledger.values == {}, "nobody has told it for two months"
+
+
+def test_what_has_no_flow_is_not_dead(ledger: Ledger) -> None:
+    """Task runs outside flows, and the exporter's own counters: no flow's end is theirs."""
+    own = SeriesKey(REJECTED, NO_FLOW, "malformed")
+    changes = details_of(10, NO_FLOW)
+    changes.increments[own] += 3
+    ledger.commit(changes, level_of(ledger, LOG_LINES), NOW, LOG_LINES)
+    ledger.prune(NOW + 60, keep=KEEP, live=[PAIR])
+    assert ROWS._replace(pair=NO_FLOW) in ledger.values
+    ledger.prune(NOW + 8 * DAY, keep=KEEP, live=[PAIR])
+    assert own in ledger.series, "a counter that comes back at zero looks like a reset"
+    assert SeriesKey(TASK_SECONDS, NO_FLOW, task="load") in ledger.series
+
+
+def test_mark_gone_of_one_source_leaves_the_others(ledger: Ledger) -> None:
+    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(details_of(10), None, NOW, TASK_RUNS)
+    assert ledger.mark_gone(TASK_RUNS, 0, NOW, ()) == 1
+    assert ledger.ended_by_kind(TASK_RUNS, 0, NOW) == {}
+    assert ledger.ended_by_kind(FLOW_RUNS, 0, NOW) == {"COMPLETED": 1}
+    assert ledger.known_task_runs([run_id(10)]).keys() == {run_id(10)}, "it stays known: it must not be counted again"
+
+
+def test_pairs_of_known_runs(ledger: Ledger) -> None:
+    ledger.commit(outcome(1), level(ledger), NOW)
+    excluded = replace(next(iter(outcome(2).runs.values())), pair=None)
+    ledger.commit(Changes(runs={excluded.run_id: excluded}), None, NOW)
+    found = ledger.pairs_of([run_id(number) for number in (1, 2, 3)])
+    assert found == {run_id(1): PAIR, run_id(2): None}

@@ -1,0 +1,166 @@
+"""Log lines: what is asked for, what is done without a text search, and how JSON becomes records."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from prefect_monitoring.log_api import LogApi, LogPage
+from prefect_monitoring.pager import MAX_PAGE, Pager
+from prefect_monitoring.prefect_http import ApiError, Traffic, open_http
+from prefect_monitoring.records import LogLine
+from unit.loopback import Answer, Asked, Loopback, loopback
+
+NOON = 1772452800.0
+METRIC = "METRIC: rows=1"
+SAVED = "Task run failed with exception: ValueError('x') - Retry 1/2 will start immediately"
+
+
+def row(number: int = 1, message: object = METRIC, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": f"{number}",
+        "timestamp": f"2026-03-02T12:00:{number % 60:02}.500000Z",
+        "message": message,
+        "flow_run_id": "r",
+        "task_run_id": None,
+        "name": "prefect.flow_runs",
+        "level": 20,
+        **changes,
+    }
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Loopback]:
+    async with loopback() as one:
+        yield one
+
+
+@pytest.fixture
+async def api(site: Loopback) -> AsyncIterator[LogApi]:
+    with temporary_settings({PREFECT_API_URL: site.url}):
+        async with open_http(Traffic(), 1000) as http:
+            yield LogApi(Pager(http))
+
+
+def with_text(asked: Asked) -> bool:
+    return "text" in asked.body["logs"]
+
+
+async def test_line_is_decoded_and_asked_for_by_its_words(site: Loopback, api: LogApi) -> None:
+    site.answer = lambda _: Answer(body=[row(1), row(2, SAVED, flow_run_id=None, task_run_id="t")])
+    page = await api.page(NOON, NOON + 60, 400)
+    assert page == LogPage(
+        (LogLine("1", NOON + 1.5, METRIC, "r", None), LogLine("2", NOON + 2.5, SAVED, None, "t")),
+        rows=2,
+        last=NOON + 2.5,
+        complete=True,
+    )
+    asked = site.asked[-1]
+    assert asked.path == "/api/logs/filter"
+    assert (asked.body["sort"], asked.body["offset"], asked.body["limit"]) == ("TIMESTAMP_ASC", 400, MAX_PAGE)
+    assert asked.body["logs"]["timestamp"] == {
+        "after_": "2026-03-02T12:00:00+00:00",
+        "before_": "2026-03-02T12:01:00+00:00",
+    }
+    assert asked.body["logs"]["text"] == {"query": '"METRIC:" "Task run failed with"'}, "phrases, in quotes"
+    await api.page(NOON, None, 0)
+    assert "before_" not in site.asked[-1].body["logs"]["timestamp"]
+
+
+async def test_hits_are_looked_at_again_and_the_page_still_ends_where_it_ends(site: Loopback, api: LogApi) -> None:
+    """The server searches in any case and in logger names; what it found beside counts as read."""
+    others = [row(2, "metric: rows=1"), row(3, "nothing", name="METRIC: x"), row(4, None), row(5, "task run failed")]
+    site.answer = lambda _: Answer(body=[row(1), *others])
+    page = await api.page(NOON, None, 0)
+    assert [line.id for line in page.lines] == ["1"]
+    assert (page.rows, page.last, page.complete) == (5, NOON + 5.5, True)
+
+
+async def test_empty_and_full_pages(site: Loopback, api: LogApi) -> None:
+    site.answer = lambda _: Answer(body=[])
+    assert await api.page(NOON, None, 0) == LogPage((), 0, None, complete=True)
+    site.answer = lambda _: Answer(body=[row(number, "nothing") for number in range(MAX_PAGE)])
+    page = await api.page(NOON, None, 0)
+    assert (page.lines, page.rows, page.complete) == ((), MAX_PAGE, False)
+
+
+# A server that cannot search
+
+
+def cannot_search(status: int) -> Callable[[Asked], Answer]:
+    def answer(asked: Asked) -> Answer:
+        return (
+            Answer(status, {"detail": "text: Extra inputs are not permitted"})
+            if with_text(asked)
+            else Answer(body=[row(1), row(2, "nothing")])
+        )
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [422, 500])
+async def test_server_without_a_search_is_read_whole(site: Loopback, api: LogApi, status: int) -> None:
+    site.answer = cannot_search(status)
+    page = await api.page(NOON, None, 0)
+    assert ([line.id for line in page.lines], page.rows) == (["1"], 2)
+    assert not api.can_search
+    asked = len(site.asked)
+    await api.page(NOON, None, 0)
+    assert [with_text(one) for one in site.asked[asked:]] == [False], "it is not tried again"
+
+
+@pytest.mark.parametrize("status", [422, 500])
+async def test_broken_endpoint_is_not_taken_for_a_missing_search(site: Loopback, api: LogApi, status: int) -> None:
+    site.answer = lambda _: Answer(status, {"detail": "no"})
+    with pytest.raises(ApiError) as caught:
+        await api.page(NOON, None, 0)
+    assert caught.value.code == str(status)
+    assert api.can_search
+    site.answer = lambda _: Answer(body=[row(1)])
+    assert len((await api.page(NOON, None, 0)).lines) == 1
+    assert with_text(site.asked[-1])
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_refusal_is_no_missing_search(site: Loopback, api: LogApi, status: int) -> None:
+    site.answer = lambda _: Answer(status, {"detail": "no"})
+    with pytest.raises(ApiError):
+        await api.page(NOON, None, 0)
+    assert api.can_search
+    assert all(with_text(one) for one in site.asked)
+
+
+async def test_server_that_allows_smaller_pages_can_search_all_the_same(site: Loopback, api: LogApi) -> None:
+    def answer(asked: Asked) -> Answer:
+        if asked.body["limit"] > 50:
+            return Answer(422, {"detail": "Invalid limit: must be less than or equal to 50."})
+        return Answer(body=[row(number) for number in range(50)])
+
+    site.answer = answer
+    page = await api.page(NOON, None, 0)
+    assert (page.rows, page.complete) == (50, False)
+    assert api.can_search
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{}],
+        [None],
+        ["x"],
+        {"detail": "?"},
+        None,
+        [row(timestamp=None)],
+        [row(timestamp="yesterday")],
+        [{key: value for key, value in row().items() if key != "task_run_id"}],
+        [{key: value for key, value in row(1, "nothing").items() if key != "timestamp"}],
+    ],
+)
+async def test_rows_of_another_shape_are_a_fault_not_a_crash(site: Loopback, api: LogApi, rows: object) -> None:
+    site.answer = lambda _: Answer(body=rows)
+    with pytest.raises(ApiError) as caught:
+        await api.page(NOON, None, 0)
+    assert caught.value.code == "invalid_json"

@@ -1,0 +1,216 @@
+"""What of task runs and log lines is published when: births, levels, outages, and what waits for what."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from prefect_monitoring.changes import SeriesKey
+from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED
+from prefect_monitoring.poller import DETAILS_PATIENCE
+from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.records import Pair
+from prefect_monitoring.settings import Settings
+from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.task_fold import TASK_FAILURES, TASK_OUTCOMES, TASK_SECONDS
+from unit.conftest import DAY, MakeReaders
+from unit.fake_prefect import FakePrefect
+from unit.test_poller import Process
+
+PAIR = Pair("etl", "daily")
+LOADED = SeriesKey(TASK_OUTCOMES, PAIR, "completed", "load")
+DOWN = ApiError("the API answered 503", "503")
+OF_TASKS = {TASK_OUTCOMES, TASK_SECONDS, TASK_FAILURES}
+
+
+@pytest.fixture
+def place(fake: FakePrefect) -> tuple[str, str]:
+    flow = fake.add_flow("etl")
+    return flow, fake.add_deployment("daily", flow)
+
+
+@pytest.fixture
+def flow_run(fake: FakePrefect, place: tuple[str, str]) -> str:
+    run = fake.schedule(*place)
+    fake.start(run)
+    return run
+
+
+class Details(Process):
+    async def poll(self, after: float = 15.0) -> Snapshot:
+        """Both jobs, and what they found published."""
+        await super().poll(after)
+        await self.poller.poll_details()
+        await self.poller.publish()
+        return self.last
+
+    def loaded(self) -> float | None:
+        one = self.series.get(LOADED)
+        return one.value if one is not None else None
+
+
+@pytest.fixture
+def process(fake: FakePrefect, make_readers: MakeReaders) -> Details:
+    return Details(fake, make_readers(), Settings(birth_hold="70s"))
+
+
+# Births and levels
+
+
+async def test_first_task_run_ever_is_seen_as_an_increase_from_zero(
+    fake: FakePrefect, process: Details, flow_run: str
+) -> None:
+    await process.poll()
+    fake.tasks.run("load", flow_run)
+    values = []
+    for _ in range(7):
+        await process.poll()
+        values.append(process.loaded())
+    assert values == [0, 0, 0, 0, 0, 1, 1], "zero for one hold of 70 s, then the increment"
+
+
+async def test_details_wait_for_the_level_of_flow_runs(fake: FakePrefect, process: Details, flow_run: str) -> None:
+    fake.tasks.run("load", flow_run)
+    fake.broken["finished_page"] = DOWN
+    await process.poll()
+    assert {fake.requests[name] for name in ("task_page", "log_page", "tasks_unfinished")} == {0}
+    fake.broken.clear()
+    await process.poll()
+    assert process.loaded() == 1
+
+
+async def test_each_level_is_shown_when_it_is_whole(fake: FakePrefect, process: Details, flow_run: str) -> None:
+    run = fake.tasks.begin("load", flow_run)
+    fake.tasks.fail_and_retry(run, fake.logs)
+    fake.tasks.finish(run, 1.0)
+    fake.logs.emit("rows", 5, flow_run)
+    fake.broken["log_page"] = DOWN
+    await process.poll()
+    assert process.loaded() == 1
+    assert TASK_FAILURES not in process.last.series, "those that a retry saved are not known yet"
+    assert process.last.values == {}
+    assert CUSTOM_OBSERVED not in process.last.series
+    fake.broken = {"task_page": DOWN, "task_count": DOWN}
+    await process.poll()
+    saved = process.last.series[TASK_FAILURES]
+    assert {key.task: one.value for key, one in saved.items()} == {"load": 1}
+    assert [one.value for one in process.last.series[CUSTOM_OBSERVED].values()] == [5]
+    assert {one.value for one in process.last.series[REJECTED].values()} == {0}
+    assert process.last.values[SeriesKey(CUSTOM_VALUE, PAIR, "rows")].value == 5
+    assert process.loaded() == 1, "an outage of their source takes no counter away"
+
+
+async def test_nothing_of_tasks_before_their_level(fake: FakePrefect, process: Details, flow_run: str) -> None:
+    fake.page_limit = 1
+    for _ in range(3):
+        fake.tasks.run("load", flow_run)
+    pages = 0
+
+    def fail_at_the_second(endpoint: str) -> None:
+        nonlocal pages
+        pages += endpoint == "task_page"
+        if endpoint == "task_page" and pages == 2:
+            raise DOWN
+
+    fake.before_request = fail_at_the_second
+    await process.poll()
+    assert process.ledger.series[LOADED].value == 1
+    assert not OF_TASKS & process.last.series.keys()
+    await process.poll()
+    assert process.loaded() == 3
+
+
+# What is under way
+
+
+async def test_task_runs_under_way_go_when_they_are_stale(fake: FakePrefect, process: Details, flow_run: str) -> None:
+    for _ in range(2):
+        fake.tasks.begin("load", flow_run)
+    fake.tasks.begin("extract", flow_run)
+    snapshot = await process.poll()
+    expected = {(PAIR, "load", "running"): 2, (PAIR, "extract", "running"): 1}
+    assert snapshot.active_tasks == expected
+    fake.broken["tasks_unfinished"] = DOWN
+    assert (await process.poll(15)).active_tasks == expected, "one missed poll is not stale yet"
+    assert (await process.poll(61)).active_tasks is None
+    fake.broken.clear()
+    assert (await process.poll()).active_tasks == expected
+
+
+async def test_source_of_details_that_fails_harms_no_other(fake: FakePrefect, process: Details, flow_run: str) -> None:
+    fake.tasks.run("load", flow_run)
+    fake.logs.emit("rows", 5, flow_run)
+    fake.broken = {"task_page": DOWN}
+    snapshot = await process.poll()
+    status = {source.name: source.up for source in snapshot.about.sources}
+    assert status["finished_task_runs"] is False
+    assert status["active_task_runs"] is True
+    assert status["log_lines"] is True
+    assert status["finished_flow_runs"] is True
+    assert snapshot.about.api_up
+    assert snapshot.health.not_ready == (), "details are no condition of readiness"
+
+
+async def test_poll_waits_a_moment_for_details_and_not_for_long(
+    fake: FakePrefect, process: Details, flow_run: str
+) -> None:
+    await process.poll()
+    fake.tasks.run("load", flow_run)
+    gate = asyncio.Event()
+    original = fake.tasks.finished_page
+
+    async def slow(*arguments: object) -> object:
+        await gate.wait()
+        return await original(*arguments)  # type: ignore[arg-type]
+
+    fake.tasks.finished_page = slow  # type: ignore[method-assign,assignment]
+    details = asyncio.create_task(process.poller.poll_details())
+    await asyncio.sleep(0)
+    begun = time.monotonic()
+    await process.poller.poll()
+    assert DETAILS_PATIENCE - 0.1 <= time.monotonic() - begun < DETAILS_PATIENCE + 2
+    assert process.loaded() is None
+    gate.set()
+    begun = time.monotonic()
+    await process.poller.poll()
+    assert time.monotonic() - begun < 1
+    assert process.loaded() == 0, "done at the same time, and shown at once"
+    await details
+
+
+# Standings, and what is gone
+
+
+async def test_shares_follow_task_runs_that_come_late(fake: FakePrefect, process: Details, flow_run: str) -> None:
+    fake.now += 1
+    fake.tasks.lag = 100.0
+    fake.tasks.run("load", flow_run, 5.0)
+    fake.finish(flow_run, 4.0)
+    snapshot = await process.poll()
+    assert snapshot.standings[PAIR].time_shares == {}
+    await process.poll(120)
+    await process.poll()
+    assert process.last.standings[PAIR].time_shares["load"] == pytest.approx(0.5, abs=0.01)
+
+
+async def test_deleted_deployment_loses_its_last_values_at_once(
+    fake: FakePrefect, process: Details, place: tuple[str, str], flow_run: str
+) -> None:
+    fake.logs.emit("rows", 5, flow_run)
+    fake.logs.emit("rows", 7)
+    await process.inventory()
+    await process.poll()
+    assert {key.pair for key in process.last.values} == {PAIR, Pair("", "")}
+    fake.delete_deployment(place[1])
+    await process.inventory()
+    await process.poll()
+    assert {key.pair for key in process.last.values} == {Pair("", "")}
+    assert PAIR in {key.pair for key in process.last.series[CUSTOM_OBSERVED]}
+    fake.now += 8 * DAY
+    await process.inventory()
+    await process.poll()
+    assert CUSTOM_OBSERVED not in process.last.series or PAIR not in {
+        key.pair for key in process.last.series[CUSTOM_OBSERVED]
+    }

@@ -1,0 +1,232 @@
+"""Task runs: what is asked for, and how JSON becomes records."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from prefect_monitoring.pager import MAX_PAGE, Pager
+from prefect_monitoring.prefect_http import ApiError, Traffic, open_http
+from prefect_monitoring.records import TERMINAL_TYPES, State, TaskRun
+from prefect_monitoring.task_api import TaskApi, task_name
+from unit.loopback import Answer, Asked, Loopback, loopback
+
+NO_PLACEHOLDERS = {"exists_": False}
+
+
+def row(number: int = 1, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": str(UUID(int=number)),
+        "name": "load-0a1",
+        "task_key": "load-1a2b3c4d",
+        "dynamic_key": "0a1b2c3d-0000-4000-8000-000000000000",
+        "flow_run_id": "r",
+        "flow_run_run_count": 2,
+        "run_count": 3,
+        "total_run_time": 12.5,
+        "start_time": "2026-03-02T12:00:01.000001Z",
+        "end_time": "2026-03-02T12:01:00Z",
+        "state": {
+            "id": "s",
+            "type": "COMPLETED",
+            "name": "Cached",
+            "timestamp": "2026-03-02T12:01:00Z",
+            "message": None,
+        },
+        **changes,
+    }
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Loopback]:
+    async with loopback() as one:
+        yield one
+
+
+@pytest.fixture
+async def api(site: Loopback) -> AsyncIterator[TaskApi]:
+    with temporary_settings({PREFECT_API_URL: site.url}):
+        async with open_http(Traffic(), 1000) as http:
+            yield TaskApi(Pager(http))
+
+
+# Names
+
+HEX = "0a1b2c3d-0000-4000-8000-000000000000"
+
+
+@pytest.mark.parametrize(
+    ("run_name", "task_key", "dynamic_key", "task"),
+    [
+        ("load-0a1", "load-1a2b3c4d", HEX, "load"),
+        ("load orders-0a1", "load_orders-1a2b3c4d", HEX, "load orders"),  # @task(name="load orders")
+        ("load-0", "load-1a2b3c4d", "0", "load"),  # numbered, as mapped runs of older clients are
+        ("load-12", "load-1a2b3c4d", "12", "load"),
+        ("load-1234", "load-1a2b3c4d", "1234", "load"),
+        ("orders of Monday", "load-1a2b3c4d", HEX, "load"),  # task_run_name
+        ("orders-0a1-0a1", "load-1a2b3c4d", HEX, "orders-0a1"),
+        ("a b-0a2", "flows.etl.load-1a2b3c4d", HEX, "flows.etl.load"),
+        ("anything", "load-4d", HEX, "load-4d"),  # no hash: keys of older clients have none
+        ("anything", "load", HEX, "load"),
+        ("anything", "", HEX, "anything"),
+        ("anything", "-1a2b3c4d", HEX, "anything"),
+        ("-0a1", "load-1a2b3c4d", HEX, "load"),  # nothing would be left
+        ("load", "load-1a2b3c4d", "", "load"),
+        ("load-", "other-1a2b3c4d", "", "other"),
+    ],
+)
+def test_task_is_the_functions_name_or_the_decorators(
+    run_name: str, task_key: str, dynamic_key: str, task: str
+) -> None:
+    assert task_name(run_name, task_key, dynamic_key) == task
+
+
+def test_edit_of_the_code_is_no_other_task() -> None:
+    assert task_name("mine", "load-1a2b3c4d", HEX) == task_name("mine", "load-99999999", HEX)
+
+
+# Rows
+
+
+async def test_task_run_is_decoded(site: Loopback, api: TaskApi) -> None:
+    site.answer = lambda _: Answer(body=[row()])
+    (run,) = (await api.finished_page(0.0, 1772452800.000001, 400)).runs
+    state = State("s", "COMPLETED", "Cached", 1772452860.0, "")
+    assert run == TaskRun(row()["id"], "load", "r", 2, state, 3, 1772452801.000001, 1772452860.0, 12.5)
+    assert run.kind == "COMPLETED"
+    asked = site.asked[-1]
+    assert asked.path == "/api/task_runs/filter"
+    assert (asked.body["sort"], asked.body["offset"]) == ("END_TIME_DESC", 400)
+    assert asked.body["task_runs"] == {
+        "end_time": {"after_": "1970-01-01T00:00:00+00:00", "before_": "2026-03-02T12:00:00.000001+00:00"},
+        "state": {"type": {"any_": sorted(TERMINAL_TYPES)}},
+        "subflow_runs": NO_PLACEHOLDERS,
+    }
+
+
+async def test_what_older_servers_leave_out(site: Loopback, api: TaskApi) -> None:
+    bare = row(flow_run_id=None, start_time=None, end_time=None)
+    del bare["flow_run_run_count"], bare["total_run_time"]
+    site.answer = lambda _: Answer(body=[bare])
+    (run,) = (await api.finished_page(0.0, None, 0)).runs
+    assert (run.flow_run_id, run.flow_run_attempt, run.started_at, run.ended_at, run.run_time) == (
+        None,
+        0,
+        None,
+        None,
+        0.0,
+    )
+    assert "before_" not in site.asked[-1].body["task_runs"]["end_time"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{}],
+        [None],
+        ["x"],
+        {"detail": "?"},
+        None,
+        [row(state=None)],
+        [row(end_time="yesterday")],
+        [row(task_key=None, name="mine")],
+        [row(name=None)],
+        [{key: value for key, value in row().items() if key != "flow_run_id"}],
+    ],
+)
+async def test_rows_of_another_shape_are_a_fault_not_a_crash(site: Loopback, api: TaskApi, rows: object) -> None:
+    site.answer = lambda _: Answer(body=rows)
+    with pytest.raises(ApiError) as caught:
+        await api.finished_page(0.0, None, 0)
+    assert caught.value.code == "invalid_json"
+
+
+async def test_page_is_complete_when_it_is_not_full(site: Loopback, api: TaskApi) -> None:
+    rows = [row(number) for number in range(MAX_PAGE)]
+    site.answer = lambda _: Answer(body=rows)
+    assert not (await api.finished_page(0.0, None, 0)).complete
+    del rows[0]
+    assert (await api.finished_page(0.0, None, 0)).complete
+
+
+# What else is asked
+
+
+async def test_unfinished_task_runs_of_flow_runs(site: Loopback, api: TaskApi) -> None:
+    site.answer = lambda _: Answer(body=[row()])
+    assert len(await api.unfinished({"r", "q"})) == 1
+    chosen = site.asked[-1].body["task_runs"]
+    assert chosen["flow_run_id"] == {"any_": ["q", "r"]}
+    assert chosen["subflow_runs"] == NO_PLACEHOLDERS
+    assert not set(chosen["state"]["type"]["any_"]) & TERMINAL_TYPES
+    assert {"PENDING", "RUNNING", "SCHEDULED"} <= set(chosen["state"]["type"]["any_"])
+
+
+async def test_nothing_is_asked_about_nothing(site: Loopback, api: TaskApi) -> None:
+    assert await api.unfinished(()) == []
+    assert await api.by_id(()) == []
+    assert await api.histories([]) == ({}, None)
+    assert site.asked == []
+
+
+async def test_many_ids_are_asked_for_in_batches(site: Loopback, api: TaskApi) -> None:
+    def answer(asked: Asked) -> Answer:
+        wanted = asked.body["task_runs"]["id"]["any_"][asked.body["offset"] :][: asked.body["limit"]]
+        return Answer(body=[row(UUID(one).int) for one in wanted])
+
+    site.answer = answer
+    ids = [str(UUID(int=number)) for number in range(1, 431)]
+    assert {run.id for run in await api.by_id(ids)} == set(ids)
+    assert all(len(one.body["task_runs"]["id"]["any_"]) <= MAX_PAGE for one in site.asked)
+    assert all("state" not in one.body["task_runs"] for one in site.asked), "whatever state they are in"
+
+
+def chosen_state(asked: Asked) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    state = asked.body["task_runs"]["state"]
+    return tuple(state["type"]["any_"]), tuple(state.get("name", {}).get("any_", ()))
+
+
+async def test_count_of_all_that_ended(site: Loopback, api: TaskApi) -> None:
+    site.answer = lambda _: Answer(body=7)
+    assert await api.count(0.0, 10.0) == 7
+    asked = site.asked[-1]
+    assert asked.path == "/api/task_runs/count"
+    assert asked.body["task_runs"]["subflow_runs"] == NO_PLACEHOLDERS
+    assert chosen_state(asked) == (tuple(sorted(TERMINAL_TYPES)), ())
+    assert asked.body["task_runs"]["end_time"] == {
+        "after_": "1970-01-01T00:00:00+00:00",
+        "before_": "1970-01-01T00:00:10+00:00",
+    }
+
+
+async def test_counts_tell_roll_backs_from_completions(site: Loopback, api: TaskApi) -> None:
+    counts = {(("COMPLETED",), ()): 9, (("COMPLETED",), ("RolledBack",)): 2, (("FAILED",), ()): 3}
+    site.answer = lambda asked: Answer(body=counts[chosen_state(asked)])
+    everything = {"COMPLETED", "FAILED", "RolledBack"}
+    assert await api.ended_by_kind(0.0, 10.0, everything) == {"COMPLETED": 7, "FAILED": 3, "RolledBack": 2}
+    assert await api.ended_by_kind(0.0, 10.0, {"COMPLETED"}) == {"COMPLETED": 7}
+    assert await api.ended_by_kind(0.0, 10.0, {"RolledBack"}) == {"RolledBack": 2}
+    assert await api.ended_by_kind(0.0, 10.0, {"FAILED"}) == {"FAILED": 3}
+
+
+@pytest.mark.parametrize("answer", [None, "many", [], {"count": 1}])
+async def test_count_that_is_no_number_is_a_fault(site: Loopback, api: TaskApi, answer: object) -> None:
+    site.answer = lambda _: Answer(body=answer)
+    with pytest.raises(ApiError):
+        await api.count(0.0, 10.0)
+
+
+async def test_histories_are_those_of_task_runs(site: Loopback, api: TaskApi) -> None:
+    states = [
+        {"id": "2", "type": "COMPLETED", "name": "RolledBack", "timestamp": "2026-03-02T12:00:02Z", "message": None},
+        {"id": "1", "type": "COMPLETED", "name": "Completed", "timestamp": "2026-03-02T12:00:01Z"},
+    ]
+    site.answer = lambda _: Answer(body=states)
+    found, fault = await api.histories(["t"])
+    assert fault is None
+    assert [one.label for one in found["t"]] == ["completed", "rolled_back"]
+    assert site.asked[-1].path == "/api/task_run_states/?task_run_id=t"

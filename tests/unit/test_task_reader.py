@@ -1,0 +1,333 @@
+"""Reading task runs: whose they are, what a busy recorder writes late, and which are under way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from prefect_monitoring.changes import SeriesKey
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.readers import Readers
+from prefect_monitoring.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Pair
+from prefect_monitoring.task_fold import TASK_FAILURES, TASK_OUTCOMES, TASK_RETRIES, TASK_SECONDS
+from prefect_monitoring.walk import OVERLAP_SECONDS, TASK_RUNS
+from unit.conftest import DAY, MakeReaders, OpenLedger
+from unit.fake_prefect import MONDAY_NOON, FakePrefect
+
+PAIR = Pair("etl", "daily")
+DOWN = ApiError("the server failed", "500")
+
+
+def outcomes(ledger: Ledger, pair: Pair = PAIR) -> dict[tuple[str, str], int]:
+    return {
+        (key.task, key.detail): int(one.value)
+        for key, one in ledger.series.items()
+        if key.metric == TASK_OUTCOMES and key.pair == pair and one.value
+    }
+
+
+@pytest.fixture
+def place(fake: FakePrefect) -> tuple[str, str]:
+    flow = fake.add_flow("etl")
+    return flow, fake.add_deployment("daily", flow)
+
+
+@pytest.fixture
+def flow_run(fake: FakePrefect, place: tuple[str, str]) -> str:
+    run = fake.schedule(*place)
+    fake.start(run)
+    return run
+
+
+async def read(readers: Readers) -> None:
+    await readers.flow_runs.walk_finished(60)
+    await readers.flow_runs.read_active()
+    await readers.task_runs.read_finished(60)
+
+
+async def test_task_runs_are_counted_under_their_flow_runs_names(
+    fake: FakePrefect, readers: Readers, flow_run: str
+) -> None:
+    fake.tasks.run("extract", flow_run, 2.0)
+    fake.tasks.run("extract", flow_run, 3.0, "Cached")
+    fake.tasks.run("load", flow_run, 4.0, "Failed")
+    await read(readers)
+    ledger = readers.flow_runs.ledger
+    assert outcomes(ledger) == {("extract", "completed"): 1, ("extract", "cached"): 1, ("load", "failed"): 1}
+    assert ledger.series[SeriesKey(TASK_SECONDS, PAIR, task="extract")].value == pytest.approx(5.0)
+    assert ledger.series[SeriesKey(TASK_OUTCOMES, PAIR, "failed", "extract")].value == 0, "it is born at zero"
+    assert ledger.series[SeriesKey(TASK_FAILURES, PAIR, "other", "load")].value == 1
+    assert PAIR in ledger.touched
+
+
+async def test_flow_run_that_nobody_has_seen_is_asked_for_once(fake: FakePrefect, readers: Readers) -> None:
+    """Of a flow run that is only scheduled again, or began since the last poll, the ledger may know nothing."""
+    for name in ("a", "b"):
+        run = fake.schedule(fake.add_flow(name))
+        fake.start(run)
+        fake.tasks.run("load", run)
+    await readers.task_runs.read_finished(60)
+    assert fake.requests["flow_runs"] == 1
+    assert outcomes(readers.flow_runs.ledger, Pair("a", "")) == {("load", "completed"): 1}
+    assert outcomes(readers.flow_runs.ledger, Pair("b", "")) == {("load", "completed"): 1}
+
+
+async def test_flow_run_that_is_gone_is_nobodys(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+    fake.tasks.run("load", flow_run)
+    page = await fake.tasks.finished_page(0.0, None, 0)
+
+    async def before_the_deletion(*_: object) -> object:
+        return page
+
+    fake.tasks.finished_page = before_the_deletion  # type: ignore[method-assign,assignment]
+    fake.delete_run(flow_run)
+    await readers.task_runs.read_finished(60)
+    assert outcomes(readers.flow_runs.ledger, Pair(DELETED, "")) == {("load", "completed"): 1}
+
+
+async def test_task_runs_outside_flows_have_no_flow(fake: FakePrefect, readers: Readers) -> None:
+    fake.tasks.run("warm_up", None)
+    await read(readers)
+    assert outcomes(readers.flow_runs.ledger, NO_FLOW) == {("warm_up", "completed"): 1}
+
+
+async def test_placeholders_of_subflows_are_no_task_runs(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+    placeholder = fake.tasks.begin("child flow", flow_run, is_placeholder=True)
+    fake.tasks.finish(placeholder, 1.0)
+    await read(readers)
+    assert outcomes(readers.flow_runs.ledger) == {}
+
+
+async def test_excluded_task_runs_are_known_and_not_counted(
+    fake: FakePrefect, make_readers: MakeReaders, flow_run: str
+) -> None:
+    readers = make_readers(exclude_flows="e.*")
+    fake.tasks.run("load", flow_run)
+    await read(readers)
+    ledger = readers.flow_runs.ledger
+    assert {key for key in ledger.series if key.task} == set()
+    assert sum(ledger.ended_by_kind(TASK_RUNS, 0, fake.now).values()) == 1
+
+
+async def test_caps_hold_for_tasks_and_for_their_pairs(
+    fake: FakePrefect, make_readers: MakeReaders, place: tuple[str, str]
+) -> None:
+    readers = make_readers(max_pairs=1, max_tasks=2)
+    other = (fake.add_flow("ml"),)
+    for where in (place, other):
+        run = fake.schedule(*where)
+        fake.start(run)
+        for task in ("a", "b", "c", "d"):
+            fake.tasks.run(task, run)
+        fake.finish(run)
+        await read(readers)
+    ledger = readers.flow_runs.ledger
+    # Newest first: d and c come before b and a.
+    assert outcomes(ledger) == {("d", "completed"): 1, ("c", "completed"): 1, (OTHER, "completed"): 2}
+    assert outcomes(ledger, OVERFLOW) == {(OTHER, "completed"): 4}
+
+
+async def test_tasks_that_were_folded_away_are_told(
+    fake: FakePrefect, make_readers: MakeReaders, flow_run: str
+) -> None:
+    """Not only those of pairs beyond `max_pairs`: those beyond `max_tasks` too, as the metric's help says."""
+    readers = make_readers(max_tasks=1)
+    for task in ("a", "b", "c"):
+        fake.tasks.run(task, flow_run)
+    await read(readers)
+    assert readers.flow_runs.ledger.folded[TASK_OUTCOMES] == 2
+
+
+# Retries
+
+
+async def test_attempts_of_a_task_run_are_retries(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+    run = fake.tasks.begin("load", flow_run)
+    fake.now += 2
+    fake.tasks.fail_and_retry(run, fake.logs)
+    fake.now += 2
+    fake.tasks.fail_and_retry(run, fake.logs, delay=30.0)
+    await read(readers)
+    assert outcomes(readers.flow_runs.ledger) == {}, "it is not over"
+    fake.tasks.finish(run, 2.0)
+    await read(readers)
+    ledger = readers.flow_runs.ledger
+    assert ledger.series[SeriesKey(TASK_RETRIES, PAIR, task="load")].value == 2
+    assert ledger.series[SeriesKey(TASK_SECONDS, PAIR, task="load")].value == pytest.approx(6.0, abs=1e-3)
+    assert fake.requests["task_histories"] == 0, "what hides in no history is not asked for"
+
+
+async def test_roll_back_is_found_at_once_or_by_the_audit(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+    """It moves no end: once the completion is counted, no walk sees it."""
+    at_once, later = fake.tasks.run("a", flow_run), fake.tasks.run("b", flow_run)
+    fake.tasks.roll_back(at_once)
+    await read(readers)
+    ledger = readers.flow_runs.ledger
+    assert outcomes(ledger) == {("a", "completed"): 1, ("a", "rolled_back"): 1, ("b", "completed"): 1}
+    fake.tasks.roll_back(later)
+    fake.now += OVERLAP_SECONDS + 1
+    fake.tasks.run("c", flow_run)
+    await read(readers)
+    await readers.audits[1].closed_hours(0.0, fake.now)
+    assert outcomes(ledger)["b", "rolled_back"] == 1
+
+
+# What comes late
+
+
+async def test_nothing_is_read_twice_while_nothing_comes_late(
+    fake: FakePrefect, readers: Readers, flow_run: str
+) -> None:
+    for _ in range(3):
+        fake.tasks.run("load", flow_run)
+    await read(readers)
+    fake.now += 15
+    fake.tasks.run("load", flow_run)
+    reading = await readers.task_runs.read_finished(60)
+    assert reading.records == 2, "the newest end of before, and the new one"
+    assert outcomes(readers.flow_runs.ledger) == {("load", "completed"): 4}
+
+
+@pytest.mark.parametrize("page_limit", [1, 2, 3, 200])
+async def test_recorder_that_is_a_minute_behind_loses_nothing(
+    fake: FakePrefect, readers: Readers, flow_run: str, page_limit: int
+) -> None:
+    fake.page_limit = page_limit
+    await read(readers)
+    for lag in (60.0, 0.0, 45.0, 20.0):
+        fake.tasks.lag = lag
+        fake.tasks.run("load", flow_run)
+    fake.tasks.lag = 0.0
+    counts = []
+    for _ in range(6):
+        fake.now += 15
+        await read(readers)
+        counts.append(outcomes(readers.flow_runs.ledger)["load", "completed"])
+    assert counts[0] < 4
+    assert counts[-1] == 4
+
+
+async def test_deletion_does_not_make_every_reading_a_deep_one_for_ever(
+    fake: FakePrefect, readers: Readers, place: tuple[str, str]
+) -> None:
+    runs = []
+    for _ in range(2):
+        runs.append(fake.schedule(*place))
+        fake.start(runs[-1])
+        fake.tasks.run("load", runs[-1])
+    await read(readers)
+    fake.delete_run(runs[0])
+    fake.now += 2 * OVERLAP_SECONDS
+    fake.tasks.run("load", runs[1])
+    await read(readers)
+    await readers.audits[1].closed_hours(0.0, fake.now)
+    fake.now += 15
+    assert (await readers.task_runs.read_finished(60)).records == 1
+    assert outcomes(readers.flow_runs.ledger) == {("load", "completed"): 3}
+
+
+async def test_restart_in_the_middle_of_the_level_goes_on_there(
+    fake: FakePrefect, readers: Readers, flow_run: str, make_readers: MakeReaders, open_it: OpenLedger
+) -> None:
+    fake.page_limit = 2
+    for _ in range(6):
+        fake.tasks.run("load", flow_run)
+    await readers.task_runs.read_finished(0)
+    ledger = readers.flow_runs.ledger
+    assert not ledger.cursors[TASK_RUNS].level_complete
+    readers.flow_runs.close()
+    second = make_readers(open_it())
+    assert second.flow_runs.ledger.cursors[TASK_RUNS].walk_before is not None
+    await second.task_runs.read_finished(60)
+    assert outcomes(second.flow_runs.ledger) == {("load", "completed"): 6}
+    assert second.flow_runs.ledger.cursors[TASK_RUNS].level_complete
+
+
+async def test_lookback_of_tasks_is_their_own(
+    fake: FakePrefect, open_it: OpenLedger, make_readers: MakeReaders, flow_run: str, tmp_path: Path
+) -> None:
+    fake.now = MONDAY_NOON - 3 * DAY
+    fake.tasks.run("load", flow_run)
+    fake.now = MONDAY_NOON
+    fake.tasks.run("load", flow_run)
+    readers = make_readers(open_it(url=f"sqlite:///{tmp_path}/other.db", task_lookback=2 * DAY))
+    await read(readers)
+    assert outcomes(readers.flow_runs.ledger) == {("load", "completed"): 1}
+
+
+# Faults on the way
+
+
+async def test_task_run_whose_flow_run_cannot_be_named_is_waited_for(
+    fake: FakePrefect, readers: Readers, flow_run: str
+) -> None:
+    fake.tasks.run("load", flow_run)
+    fake.tasks.run("warm_up", None)
+    fake.broken["flows"] = DOWN
+    with pytest.raises(ApiError, match="1 finished runs wait to be counted: the server failed"):
+        await readers.task_runs.read_finished(60)
+    assert outcomes(readers.flow_runs.ledger, NO_FLOW) == {("warm_up", "completed"): 1}
+    assert not readers.flow_runs.ledger.cursors[TASK_RUNS].level_complete
+    fake.broken.clear()
+    await readers.task_runs.read_finished(60)
+    assert outcomes(readers.flow_runs.ledger) == {("load", "completed"): 1}
+
+
+async def test_history_that_cannot_be_read_is_waited_for(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+    fake.tasks.roll_back(fake.tasks.run("load", flow_run))
+    fake.broken["task_histories"] = DOWN
+    with pytest.raises(ApiError, match="1 finished runs wait"):
+        await readers.task_runs.read_finished(60)
+    assert outcomes(readers.flow_runs.ledger) == {}
+    fake.broken.clear()
+    await readers.task_runs.read_finished(60)
+    assert outcomes(readers.flow_runs.ledger) == {("load", "completed"): 1, ("load", "rolled_back"): 1}
+
+
+# Under way
+
+
+async def test_active_task_runs_are_those_of_runs_that_are_alive(
+    fake: FakePrefect, readers: Readers, place: tuple[str, str]
+) -> None:
+    alive, pending, over = fake.schedule(*place), fake.schedule(*place), fake.schedule(*place)
+    fake.start(alive)
+    fake.set_state(pending, "PENDING")
+    fake.start(over)
+    for run in (alive, pending, over):
+        fake.tasks.begin("load", run)
+    fake.tasks.run("load", alive)
+    fake.finish(over, 1, "CRASHED")
+    active = {run.id: (pair, run) for pair, run in await readers.flow_runs.read_active()}
+    found = await readers.task_runs.read_active(active)
+    assert [(pair, run.flow_run_id, run.state.label) for pair, run in found] == [(PAIR, alive, "running")]
+
+
+async def test_task_runs_that_an_earlier_attempt_left_behind_are_dead(
+    fake: FakePrefect, readers: Readers, flow_run: str
+) -> None:
+    fake.tasks.begin("load", flow_run, attempt=1)
+    fake.finish(flow_run, 1, "CRASHED")
+    fake.retry(flow_run)
+    fake.start(flow_run)
+    second = fake.tasks.begin("load", flow_run, attempt=2)
+    active = {run.id: (pair, run) for pair, run in await readers.flow_runs.read_active()}
+    assert [run.id for _, run in await readers.task_runs.read_active(active)] == [second]
+
+
+async def test_nothing_is_asked_about_no_run(fake: FakePrefect, readers: Readers) -> None:
+    assert await readers.task_runs.read_active({}) == []
+
+
+async def test_names_of_task_runs_come_from_the_ledger_first(
+    fake: FakePrefect, readers: Readers, flow_run: str
+) -> None:
+    known, running = fake.tasks.run("extract", flow_run), fake.tasks.begin("load", flow_run)
+    await read(readers)
+    assert await readers.task_runs.names({known}) == {known: "extract"}
+    assert fake.requests["tasks_by_id"] == 0
+    nobody = fake.new_id()
+    assert await readers.task_runs.names({known, running, nobody}) == {known: "extract", running: "load"}
+    assert fake.requests["tasks_by_id"] == 1

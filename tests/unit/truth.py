@@ -1,0 +1,144 @@
+"""What the ledger must hold once it has read everything that the model of the server has."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from prefect_monitoring.analysis.failure_causes import cause_of
+from prefect_monitoring.records import BAD_TYPES, NO_FLOW, Pair
+from unit.fake_details import ServerTaskRun, Told
+from unit.fake_prefect import FakePrefect, ServerRun
+
+CustomKey = tuple[Pair, str, str, tuple[tuple[str, str], ...]]
+"""Pair, task, name and labels of a custom metric."""
+
+
+@dataclass
+class Truth:
+    """`flows` and `deployments` are names by id: they outlive what was deleted."""
+
+    fake: FakePrefect
+    flows: dict[str, str]
+    deployments: dict[str, str]
+
+    def pair(self, run: ServerRun) -> Pair:
+        return Pair(self.flows[run.flow_id], self.deployments[run.deployment_id] if run.deployment_id else "")
+
+    def all_runs(self) -> list[ServerRun]:
+        return [*self.fake.runs.values(), *self.fake.deleted.values()]
+
+    def outcomes(self) -> Counter[tuple[Pair, str]]:
+        return Counter((self.pair(run), state.label) for run in self.all_runs() for state in run.terminal_states)
+
+    def failures(self) -> Counter[tuple[Pair, str]]:
+        return Counter(
+            (self.pair(run), cause_of(state.message))
+            for run in self.all_runs()
+            for state in run.terminal_states
+            if state.type in BAD_TYPES
+        )
+
+    def retries(self) -> Counter[Pair]:
+        found: Counter[Pair] = Counter()
+        for run in self.all_runs():
+            found[self.pair(run)] += max(run.run_count - 1, 0)
+        return +found
+
+    def start_delays(self) -> dict[Pair, list[float]]:
+        found: defaultdict[Pair, list[float]] = defaultdict(list)
+        for run in self.all_runs():
+            if run.run_count and run.first_running is not None:
+                found[self.pair(run)].append(max(run.first_running - run.expected, 0.0))
+        return found
+
+    def durations(self) -> dict[Pair, list[float]]:
+        found: defaultdict[Pair, list[float]] = defaultdict(list)
+        for run in self.all_runs():
+            found[self.pair(run)] += [seconds for _, seconds in run.completed_durations() if seconds is not None]
+        return {pair: seconds for pair, seconds in found.items() if seconds}
+
+    def tallies(self, grain: int) -> dict[tuple[Pair, int], tuple[int, int]]:
+        """(good, bad) runs by their last state, per pair and hour or day of their end."""
+        found: defaultdict[tuple[Pair, int], list[int]] = defaultdict(lambda: [0, 0])
+        for run in self.all_runs():
+            if run.over and run.end is not None and run.state.type != "CANCELLED":
+                found[self.pair(run), int(run.end // grain) * grain][run.state.type != "COMPLETED"] += 1
+        return {key: (good, bad) for key, (good, bad) in found.items()}
+
+    def consecutive_failures(self) -> Counter[Pair]:
+        """Deleted runs are still what happened."""
+        found: Counter[Pair] = Counter()
+        for pair in {self.pair(run) for run in self.all_runs()}:
+            mine = [run for run in self.all_runs() if self.pair(run) == pair and run.over]
+            last_good = max((run.end or 0.0 for run in mine if run.state.type == "COMPLETED"), default=0.0)
+            found[pair] = sum(run.state.type in BAD_TYPES and (run.end or 0.0) > last_good for run in mine)
+        return +found
+
+
+@dataclass
+class DetailTruth:
+    """What the ledger must hold of task runs and log lines; task names are never capped here."""
+
+    flow_runs: Truth
+
+    @property
+    def _task_runs(self) -> list[ServerTaskRun]:
+        return [run for run in self.flow_runs.fake.tasks.runs.values() if not run.is_placeholder]
+
+    def _pair(self, flow_run_id: str | None) -> Pair:
+        runs = {run.id: run for run in self.flow_runs.all_runs()}
+        return NO_FLOW if flow_run_id is None else self.flow_runs.pair(runs[flow_run_id])
+
+    def outcomes(self) -> Counter[tuple[Pair, str, str]]:
+        """By pair, task and state."""
+        return Counter(
+            (self._pair(run.flow_run_id), run.task, state.label)
+            for run in self._task_runs
+            for state in run.states
+            if state.is_terminal
+        )
+
+    def failures(self) -> Counter[tuple[Pair, str, str]]:
+        """By pair, task and cause: attempts that failed for good, and those that a retry saved, of whatever run."""
+        found: Counter[tuple[Pair, str, str]] = Counter()
+        for run in self._task_runs:
+            bad = [state.message for state in run.states if state.type in BAD_TYPES]
+            found.update((self._pair(run.flow_run_id), run.task, cause_of(message)) for message in (*bad, *run.saved))
+        return found
+
+    def retries(self) -> Counter[tuple[Pair, str]]:
+        found: Counter[tuple[Pair, str]] = Counter()
+        for run in self._task_runs:
+            if run.over:
+                found[self._pair(run.flow_run_id), run.task] += run.attempts - 1
+        return +found
+
+    def seconds(self) -> dict[tuple[Pair, str], float]:
+        found: defaultdict[tuple[Pair, str], float] = defaultdict(float)
+        for run in self._task_runs:
+            if run.over:
+                found[self._pair(run.flow_run_id), run.task] += run.run_time
+        return dict(found)
+
+    def observed(self) -> dict[CustomKey, tuple[int, float]]:
+        """Count and sum of each custom metric."""
+        found: defaultdict[CustomKey, list[float]] = defaultdict(list)
+        for key, told, _ in self._told():
+            found[key].append(told.value)
+        return {key: (len(values), sum(values)) for key, values in found.items()}
+
+    def last_values(self) -> dict[CustomKey, set[float]]:
+        """What a metric's last value may be: of several that were told at one instant, any."""
+        found: defaultdict[CustomKey, list[tuple[float, float]]] = defaultdict(list)
+        for key, told, at in self._told():
+            found[key].append((at, told.value))
+        return {key: {value for at, value in many if at == max(many)[0]} for key, many in found.items()}
+
+    def _told(self) -> Iterator[tuple[CustomKey, Told, float]]:
+        fake = self.flow_runs.fake
+        for one in fake.logs.lines:
+            if (told := one.told) is not None:
+                task = fake.tasks.runs[one.line.task_run_id].task if one.line.task_run_id else ""
+                yield (self._pair(one.line.flow_run_id), task, told.name, told.labels), told, one.line.at
