@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_monitoring import prefect_api
+from prefect_monitoring import pager
 from support.bulk import bulk_finished_runs, rename_flow_in_database
 from support.exposition import matching, total, value
 from support.prefect_server import PrefectServer, start_server
@@ -148,7 +148,7 @@ async def test_set_by_hand_at_once_and_an_hour_later(
 async def test_same_end_time_across_page_boundaries(
     server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefect_api, "MAX_PAGE", 3)
+    monkeypatch.setattr(pager, "MAX_PAGE", 3)
     flow = seeder.flow(f"{unique}burst")
     now = datetime.now(UTC)
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:

@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,14 +12,30 @@ import httpx
 import pytest
 
 from support import exposition
-from support.bulk import bulk_finished_runs, rename_flow_in_database
+from support.bulk import bulk_finished_runs, bulk_logs, bulk_task_runs, rename_flow_in_database
 from support.ports import free_port
+from support.postgres import start_postgres
 from support.prefect_server import PrefectServer, env_for, start_server
 from support.processes import start, wait_until, wait_until_async
 from support.prometheus import promtool_check_metrics, start_prometheus
 from support.proxy import FaultProxy, Seen
 from support.seeder import NotAcceptedError, Seeder
 from support.truth import truth
+
+REAL_FLOW = """
+import sys
+from prefect import flow, task
+
+@task
+def plain():
+    pass
+
+@flow(name=sys.argv[1])
+def parent():
+    plain()
+
+parent()
+"""
 
 
 def names(seeder: Seeder, run_id: str) -> list[str]:
@@ -211,6 +228,104 @@ def test_a_flow_is_renamed_in_the_database(server: PrefectServer, seeder: Seeder
     flow = seeder.flow(f"{unique}old")
     rename_flow_in_database(server, flow, f"{unique}new")
     assert seeder.call("GET", f"/flows/{flow}")["name"] == f"{unique}new"
+
+
+@pytest.fixture(scope="module")
+def on_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    directory = tmp_path_factory.mktemp("postgres")
+    with start_postgres(directory) as postgres:
+        url = postgres.create("prefect")
+        with start_server(directory, database_url=url) as running:
+            yield running
+
+
+@pytest.fixture(params=["server", "on_postgres"])
+def either(request: pytest.FixtureRequest) -> PrefectServer:
+    """The same test on SQLite and on PostgreSQL."""
+    running: PrefectServer = request.getfixturevalue(request.param)
+    return running
+
+
+def test_bulk_flow_runs_come_back_from_either_database(either: PrefectServer, unique: str) -> None:
+    end = datetime.now(UTC)
+    with Seeder(either.url) as api:
+        flow = api.flow(f"{unique}flow")
+        [made] = bulk_finished_runs(either, flow, [end], state="TimedOut", message="slow", tags=["a"])
+        row = api.read(made)
+        assert (row["state_type"], row["state_name"], row["state"]["message"]) == ("FAILED", "TimedOut", "slow")
+        assert (row["tags"], row["run_count"], row["total_run_time"]) == (["a"], 1, 1)
+        assert datetime.fromisoformat(row["end_time"]) == end
+        assert names(api, made) == ["Pending", "Running", "TimedOut"]
+        rename_flow_in_database(either, flow, f"{unique}new")
+        assert api.call("GET", f"/flows/{flow}")["name"] == f"{unique}new"
+
+
+def test_bulk_task_runs_come_back_from_either_database(either: PrefectServer, unique: str) -> None:
+    end = datetime.now(UTC)
+    with Seeder(either.url) as api:
+        parents = bulk_finished_runs(either, api.flow(f"{unique}flow"), [end] * 300)
+        mine = {"task_runs": {"flow_run_id": {"any_": parents[:1]}}}
+        bulk_task_runs(either, "load", [(parent, end) for parent in parents])
+        bulk_task_runs(either, "load", [(parents[0], end)], state="Cached")
+        slow = timedelta(seconds=6)
+        [failed] = bulk_task_runs(
+            either, "send", [(parents[0], end)], state="Failed", duration=slow, attempts=3, message="no", tags=["a"]
+        )
+
+        criteria = {"flow_runs": {"id": {"any_": parents}}, "task_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
+        assert api.call("POST", "/task_runs/count", criteria) == 301
+        rows = api.call("POST", "/task_runs/filter", {**mine, "sort": "NAME_DESC"})
+        assert [row["state_name"] for row in rows][:1] == ["Failed"]
+        assert sorted(row["state_name"] for row in rows) == ["Cached", "Completed", "Failed"]
+        of_load = [row for row in rows if row["task_key"].startswith("load-")]
+        assert {row["name"] for row in of_load} == {f"load-{row['dynamic_key'][:3]}" for row in of_load}
+        assert len({row["task_key"] for row in of_load}) == 1
+
+        row = api.call("GET", f"/task_runs/{failed}")
+        assert (row["run_count"], row["flow_run_run_count"], row["total_run_time"], row["tags"]) == (3, 1, 6, ["a"])
+        assert datetime.fromisoformat(row["end_time"]) == end
+        assert end - datetime.fromisoformat(row["start_time"]) > slow
+        states = api.call("GET", f"/task_run_states/?task_run_id={failed}")
+        again = ["AwaitingRetry", "Retrying"]
+        assert [state["name"] for state in states] == ["Pending", "Running", *again, *again, "Failed"]
+        assert states[-1]["message"] == row["state"]["message"] == "no"
+
+
+def test_bulk_logs_come_back_from_either_database(either: PrefectServer, unique: str) -> None:
+    at = datetime.now(UTC) - timedelta(hours=1)
+    with Seeder(either.url) as api:
+        [parent] = bulk_finished_runs(either, api.flow(f"{unique}flow"), [at])
+        [task] = bulk_task_runs(either, "load", [(parent, at)])
+        lines = [(at + timedelta(milliseconds=number), f"METRIC: rows={number}") for number in range(50)]
+        bulk_logs(either, lines, flow_run_id=parent, task_run_id=task)
+        bulk_logs(either, [(at, "on its own")], flow_run_id=parent, level=40, logger="prefect.flow_runs")
+
+        here = {"flow_run_id": {"any_": [parent]}}
+        found = api.call("POST", "/logs/filter", {"logs": {**here, "level": {"le_": 20}}, "limit": 200})
+        assert sorted(row["message"] for row in found) == sorted(message for _, message in lines)
+        assert {(row["task_run_id"], row["level"], row["name"]) for row in found} == {(task, 20, "prefect.task_runs")}
+        [other] = api.call("POST", "/logs/filter", {"logs": {**here, "level": {"ge_": 40}}})
+        assert (other["message"], other["task_run_id"]) == ("on its own", None)
+        assert datetime.fromisoformat(other["timestamp"]) == at
+
+
+def test_bulk_task_runs_look_like_real_ones(server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path) -> None:
+    script = tmp_path / "flow.py"
+    script.write_text(REAL_FLOW)
+    real = start([sys.executable, script, unique], tmp_path / "log", env=env_for(server))
+    assert real.popen.wait(60) == 0, real.output()
+    ended = {"flows": {"name": {"any_": [unique]}}, "task_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
+    [lived] = wait_until(lambda: seeder.call("POST", "/task_runs/filter", ended), 30, "a task run that was recorded")
+
+    [made] = bulk_task_runs(server, "plain", [(lived["flow_run_id"], datetime.now(UTC))])
+
+    row = seeder.call("GET", f"/task_runs/{made}")
+    varying = {"id", "name", "created", "updated", "state", "state_id", "start_time", "end_time", "expected_start_time"}
+    varying |= {"total_run_time", "estimated_run_time", "estimated_start_time_delta", "task_key", "dynamic_key"}
+    assert {key: row[key] for key in row.keys() - varying} == {key: lived[key] for key in lived.keys() - varying}
+    assert row["name"].startswith("plain-")
+    assert len(row["name"]) == len(lived["name"])
+    assert len(row["task_key"]) == len(lived["task_key"])
 
 
 # --- other servers -------------------------------------------------------------------------------------------------

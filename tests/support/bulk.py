@@ -1,28 +1,37 @@
-"""Straight into the server's SQLite database: what the API offers no way to do, or not quickly."""
+"""Runs and log lines by the thousand, which the API offers no way to make quickly; and what it cannot do at all.
 
+They are written straight into the server's database. No events are made.
+"""
+
+import hashlib
 import json
-import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+import random
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID, uuid4
 
+from support.database import Row, insert, update
 from support.prefect_server import PrefectServer
 from support.seeder import type_of
 
-_POLICY = json.dumps({"max_retries": 0, "retry_delay_seconds": 0.0, "pause_keys": [], "resuming": False})
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FLOW_RUN_POLICY = json.dumps({"max_retries": 0, "retry_delay_seconds": 0.0, "pause_keys": [], "resuming": False})
+_TASK_RUN_POLICY = json.dumps({"max_retries": 0, "retry_delay_seconds": 0.0, "retries": 0, "retry_delay": 0})
+_TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+_BEFORE_START = timedelta(milliseconds=20)
+_BEFORE_RETRY = timedelta(milliseconds=100)
 
-_INSERT_RUN = """
-    insert into flow_run (id, created, updated, name, state_type, state_name, state_id, state_timestamp, run_count,
-        expected_start_time, start_time, end_time, total_run_time, empirical_policy, tags, flow_id, deployment_id,
-        labels)
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-_INSERT_STATE = """
-    insert into flow_run_state (id, created, updated, type, name, timestamp, message, state_details, flow_run_id)
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
+Batch = defaultdict[str, list[Row]]  # rows by table, for database.insert
+
+
+class Entered(NamedTuple):
+    """A state that a run was in: Prefect's name for it, since when, and its message."""
+
+    name: str
+    at: datetime
+    message: str | None = None
 
 
 def bulk_finished_runs(
@@ -39,71 +48,177 @@ def bulk_finished_runs(
 ) -> list[str]:
     """One finished run for each end time, with its Pending, Running and terminal states; returns the run ids.
 
-    In one transaction, some 9,000 runs a second. `started=False`: they ended without ever running. No events are made.
+    In one transaction, some 9,000 runs a second. `started=False`: they ended without ever running.
     """
-    runs, states, ids = [], [], []
-    labels = {"prefect.flow.id": flow_id} | ({"prefect.deployment.id": deployment_id} if deployment_id else {})
+    batch: Batch = defaultdict(list)
+    ids = []
     for end in end_times:
-        run_id, state_id = str(uuid4()), str(uuid4())
-        start = end - duration
-        expected = start - timedelta(milliseconds=20)
-        history: list[tuple[str, str, str, datetime, str | None]] = [
-            (str(uuid4()), "PENDING", "Pending", expected, None)
-        ]
-        if started:
-            history.append((str(uuid4()), "RUNNING", "Running", start, None))
-        history.append((state_id, type_of(state), state, end, message))
-        states += [
-            (id_, _text(at), _text(at), type_, name, _text(at), text, json.dumps({"flow_run_id": run_id}), run_id)
-            for id_, type_, name, at, text in history
-        ]
-        runs.append(
-            (
-                run_id,
-                _text(expected),
-                _text(end),
-                f"bulk-{run_id[:8]}",
-                type_of(state),
-                state,
-                state_id,
-                _text(end),
-                int(started),
-                _text(expected),
-                _text(start if started else end),  # Prefect fills the start of what ended before it began
-                _text(end),
-                _text(_EPOCH + (duration if started else timedelta())),  # how SQLAlchemy keeps an interval in SQLite
-                _POLICY,
-                json.dumps(list(tags)),
-                flow_id,
-                deployment_id,
-                json.dumps(labels),
-            )
-        )
+        running = [Entered("Running", end - duration)] if started else []
+        history = [Entered("Pending", end - duration - _BEFORE_START), *running, Entered(state, end, message)]
+        ids.append(add_flow_run(batch, flow_id, history, deployment_id=deployment_id, tags=tags))
+    insert(server, batch)
+    return ids
+
+
+def bulk_task_runs(
+    server: PrefectServer,
+    task: str,
+    runs: Iterable[tuple[str | None, datetime]],
+    *,
+    state: str = "Completed",
+    duration: timedelta = timedelta(seconds=1),
+    attempts: int = 1,
+    flow_run_attempt: int = 1,
+    message: str | None = None,
+    tags: Sequence[str] = (),
+) -> list[str]:
+    """One finished run of `task` for each (flow run id or None, end time), with its states; returns the task run ids.
+
+    `duration` is the time in Running, of all `attempts` together; `flow_run_attempt` is the flow run's that it was in.
+    """
+    batch: Batch = defaultdict(list)
+    ids = []
+    for flow_run_id, end in runs:
+        history = task_history(end, state, duration=duration, attempts=attempts, message=message)
+        run_id = add_task_run(batch, task, flow_run_id, history, flow_run_attempt=flow_run_attempt, tags=tags)
         ids.append(run_id)
-    with _transaction(server) as database:
-        database.executemany(_INSERT_RUN, runs)
-        database.executemany(_INSERT_STATE, states)
+    insert(server, batch)
+    return ids
+
+
+def bulk_logs(
+    server: PrefectServer,
+    lines: Iterable[tuple[datetime, str]],
+    *,
+    flow_run_id: str | None = None,
+    task_run_id: str | None = None,
+    level: int = 20,
+    logger: str = "prefect.task_runs",
+) -> list[str]:
+    """One log line for each (time, message); returns their ids."""
+    batch: Batch = defaultdict(list)
+    about = {"flow_run_id": flow_run_id, "task_run_id": task_run_id}
+    ids = [add_log(batch, at, message, **about, level=level, logger=logger) for at, message in lines]
+    insert(server, batch)
     return ids
 
 
 def rename_flow_in_database(server: PrefectServer, flow_id: str, name: str) -> None:
     """The API cannot rename a flow (PATCH takes tags only)."""
-    with _transaction(server) as database:
-        database.execute("update flow set name = ? where id = ?", (name, flow_id))
+    update(server, "flow", flow_id, "name", name)
 
 
 def rename_deployment_in_database(server: PrefectServer, deployment_id: str, name: str) -> None:
-    with _transaction(server) as database:
-        database.execute("update deployment set name = ? where id = ?", (name, deployment_id))
+    update(server, "deployment", deployment_id, "name", name)
 
 
-@contextmanager
-def _transaction(server: PrefectServer) -> Iterator[sqlite3.Connection]:
-    with closing(sqlite3.connect(server.database, timeout=30)) as database, database:
-        database.execute("begin immediate")
-        yield database
+# --- rows, for those who write batches of their own -----------------------------------------------------------------
 
 
-def _text(moment: datetime) -> str:
-    """As SQLAlchemy writes it into SQLite: UTC without saying so, always with microseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+def add_flow_run(
+    batch: Batch,
+    flow_id: str,
+    history: Sequence[Entered],
+    *,
+    deployment_id: str | None = None,
+    work_queue_id: str | None = None,
+    tags: Sequence[str] = (),
+) -> str:
+    """A flow run that went through `history` (oldest first, no two at the same instant); returns its id."""
+    run_id = str(uuid4())
+    labels = {"prefect.flow.id": flow_id} | ({"prefect.deployment.id": deployment_id} if deployment_id else {})
+    last = _add_states(batch, "flow_run", run_id, history)
+    row = {"id": run_id, "name": f"bulk-{run_id[:8]}", **_timing(history), **last}
+    row |= {"flow_id": flow_id, "deployment_id": deployment_id, "work_queue_id": work_queue_id}
+    row |= {"empirical_policy": _FLOW_RUN_POLICY, "tags": json.dumps(list(tags)), "labels": json.dumps(labels)}
+    batch["flow_run"].append(row)
+    return run_id
+
+
+def add_task_run(
+    batch: Batch,
+    task: str,
+    flow_run_id: str | None,
+    history: Sequence[Entered],
+    *,
+    flow_run_attempt: int = 1,
+    tags: Sequence[str] = (),
+) -> str:
+    """A run of `task`, named and keyed as Prefect does it; returns its id."""
+    run_id, dynamic_key = _ordered_id(), str(uuid4())
+    last = _add_states(batch, "task_run", run_id, history)
+    row = {"id": run_id, "name": f"{task}-{dynamic_key[:3]}", **_timing(history), **last}
+    row |= {"task_key": f"{task}-{hashlib.sha256(task.encode()).hexdigest()[:8]}", "dynamic_key": dynamic_key}
+    row |= {"flow_run_id": flow_run_id, "flow_run_run_count": flow_run_attempt}
+    row |= {"empirical_policy": _TASK_RUN_POLICY, "tags": json.dumps(list(tags)), "labels": "{}", "task_inputs": "{}"}
+    batch["task_run"].append(row)
+    return run_id
+
+
+def add_log(
+    batch: Batch,
+    at: datetime,
+    message: str,
+    *,
+    flow_run_id: str | None = None,
+    task_run_id: str | None = None,
+    level: int = 20,
+    logger: str = "prefect.task_runs",
+) -> str:
+    row = {"id": _ordered_id(), "created": at, "updated": at, "name": logger, "level": level, "timestamp": at}
+    batch["log"].append(row | {"flow_run_id": flow_run_id, "task_run_id": task_run_id, "message": message})
+    return str(row["id"])
+
+
+def task_history(
+    end: datetime,
+    state: str = "Completed",
+    *,
+    duration: timedelta = timedelta(seconds=1),
+    attempts: int = 1,
+    message: str | None = None,
+) -> list[Entered]:
+    """Pending, Running and the terminal state at `end`; with AwaitingRetry and Retrying between `attempts` of a task.
+
+    AwaitingRetry has no message of the failure before it, as in Prefect.
+    """
+    attempt = duration / attempts
+    start = end - duration - (attempts - 1) * _BEFORE_RETRY
+    history = [Entered("Pending", start - _BEFORE_START, ""), Entered("Running", start, "")]
+    for number in range(1, attempts):
+        failed = start + number * attempt + (number - 1) * _BEFORE_RETRY
+        history += [Entered("AwaitingRetry", failed, ""), Entered("Retrying", failed + _BEFORE_RETRY, "")]
+    return [*history, Entered(state, end, message or "")]
+
+
+def _timing(history: Sequence[Entered]) -> Row:
+    """What Prefect derives from the states that a run went through."""
+    first, last = history[0], history[-1]
+    running = [number for number, entered in enumerate(history) if type_of(entered.name) == "RUNNING"]
+    end = last.at if type_of(last.name) in _TERMINAL else None
+    spent = (history[number + 1].at - history[number].at for number in running if number + 1 < len(history))
+    return {
+        "created": first.at,
+        "updated": last.at,
+        "expected_start_time": first.at,
+        "start_time": history[running[0]].at if running else end,  # Prefect fills it for what ended before it began
+        "end_time": end,
+        "total_run_time": sum(spent, timedelta()),
+        "run_count": len(running),
+    }
+
+
+def _add_states(batch: Batch, kind: str, run_id: str, history: Sequence[Entered]) -> Row:
+    """The states' rows; returns the columns by which the run says which one it is in."""
+    details = json.dumps({f"{kind}_id": run_id})
+    for name, at, message in history:
+        row = {"id": _ordered_id(), "created": at, "updated": at, "type": type_of(name), "name": name, "timestamp": at}
+        row |= {"message": message, "state_details": details, f"{kind}_id": run_id}
+        batch[f"{kind}_state"].append(row)
+    return {"state_id": row["id"], "state_type": row["type"], "state_name": name, "state_timestamp": at}
+
+
+def _ordered_id() -> str:
+    """A version 7 UUID, which Prefect gives to most rows: in order of time, a large index is filled fast."""
+    milliseconds, noise = time.time_ns() // 1_000_000, random.getrandbits(74)
+    return str(UUID(int=milliseconds << 80 | 7 << 76 | (noise >> 62) << 64 | 2 << 62 | noise & (1 << 62) - 1))

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from prefect_monitoring import ledger_rows, prefect_api
+from prefect_monitoring import ledger_rows, pager
 from prefect_monitoring.cli import main
 from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.pager import Page
 from prefect_monitoring.poller import Poller
-from prefect_monitoring.prefect_api import Page, PrefectApi
+from prefect_monitoring.prefect_api import PrefectApi
 from prefect_monitoring.prefect_http import PrefectHttp
 
 SMALL_PAGE = 3
@@ -29,9 +30,9 @@ def before_first_request() -> None:
 
 def between_pages(pages: int = 1) -> None:
     whole = PrefectApi.finished_page
-    seen: list[Page] = []
+    seen: list[Page[Any]] = []
 
-    async def finished_page(api: PrefectApi, *args: Any) -> Page:
+    async def finished_page(api: PrefectApi, *args: Any) -> Page[Any]:
         if len(seen) == pages:
             die()
         seen.append(await whole(api, *args))
@@ -43,7 +44,7 @@ def between_pages(pages: int = 1) -> None:
 def after_last_page() -> None:
     whole = PrefectApi.finished_page
 
-    async def finished_page(api: PrefectApi, *args: Any) -> Page:
+    async def finished_page(api: PrefectApi, *args: Any) -> Page[Any]:
         page = await whole(api, *args)
         return die() if page.complete else page
 
@@ -90,6 +91,6 @@ POINTS: dict[str, Callable[[], None]] = {
 }
 
 if __name__ == "__main__":
-    prefect_api.MAX_PAGE = SMALL_PAGE  # type: ignore[misc]
+    pager.MAX_PAGE = SMALL_PAGE  # type: ignore[misc]
     POINTS[sys.argv[1]]()
     sys.exit(main(sys.argv[2:]))

@@ -24,7 +24,7 @@ _DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "1",
-    "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "1",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "PT1S",  # Prefect 3.4 takes no bare number here
     "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
     "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
     "PREFECT_SERVER_DATABASE_TIMEOUT": "30",
@@ -38,6 +38,7 @@ class PrefectServer:
     home: Path
     process: Process
     auth: str | None = None  # "user:password" where the server asks for it
+    database_url: str | None = None  # None: SQLite, the file `database`
 
     @property
     def database(self) -> Path:
@@ -46,27 +47,33 @@ class PrefectServer:
 
 @contextmanager
 def start_server(
-    directory: Path, *, port: int | None = None, env: Mapping[str, str] | None = None
+    directory: Path,
+    *,
+    port: int | None = None,
+    env: Mapping[str, str] | None = None,
+    database_url: str | None = None,
 ) -> Iterator[PrefectServer]:
     """Run a server on loopback until the block ends.
 
     `env` overrides its settings: PREFECT_SERVER_API_DEFAULT_LIMIT=50 for a lower page limit,
     PREFECT_SERVER_API_AUTH_STRING=user:password for basic auth. A directory that was used before keeps its database.
+    `database_url` (postgresql+asyncpg://…) is where it keeps its data instead of in SQLite.
     """
     port = port or free_port()
     home = directory / "prefect"
     home.mkdir(parents=True, exist_ok=True)
-    new = not (home / "prefect.db").exists()
+    new = database_url is None and not (home / "prefect.db").exists()
     if new:
         _copy(_template(), home)
     settings = {**_DEFAULTS, **(env or {})}
+    if database_url:
+        settings["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database_url
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     process = start(
         command, directory / "server.log", env=_clean_environment() | {"PREFECT_HOME": str(home)} | settings, cwd=home
     )
-    server = PrefectServer(
-        f"http://127.0.0.1:{port}/api", home, process, settings.get("PREFECT_SERVER_API_AUTH_STRING") or None
-    )
+    auth = settings.get("PREFECT_SERVER_API_AUTH_STRING") or None
+    server = PrefectServer(f"http://127.0.0.1:{port}/api", home, process, auth, database_url)
     try:
         wait_until(lambda: _healthy(server), START_SECONDS, "a Prefect server that answers", ignore=(httpx.HTTPError,))
         if new:

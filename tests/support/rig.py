@@ -10,10 +10,9 @@ from typing import Any
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from prefect_monitoring.poller import Poller
-from prefect_monitoring.prefect_api import PrefectApi
 from prefect_monitoring.prefect_http import Traffic, api_address, open_http
 from prefect_monitoring.reader import Reader
-from prefect_monitoring.serve import ledger_of, make_reader
+from prefect_monitoring.readers import ledger_of, make_readers
 from prefect_monitoring.server import Published
 from prefect_monitoring.settings import load_settings
 from prefect_monitoring.snapshot import Snapshot
@@ -21,7 +20,7 @@ from support.exposition import Samples, outcomes, parse
 
 
 class Rig:
-    """An exporter whose `poll` and `inventory` the test calls. `restart` closes it and opens the ledger again."""
+    """An exporter whose `poll`, `details` and `inventory` the test calls. `restart` closes it and opens the ledger again."""
 
     reader: Reader
     poller: Poller
@@ -44,11 +43,10 @@ class Rig:
         settings = load_settings({"ledger_url": f"sqlite:///{self.ledger}", **self.options}, {})
         self.traffic, self.published = Traffic(), Published(settings)
         http = await self._open.enter_async_context(open_http(self.traffic, settings.max_requests_per_second))
-        self.reader = make_reader(settings, ledger_of(settings, api_address()), PrefectApi(http))
-        self.reader.clock = lambda: self.clock()
+        readers = make_readers(settings, ledger_of(settings, api_address()), http, lambda: self.clock())
+        self.reader = readers.flow_runs
         self._open.callback(self.reader.close)
-        publish = self.published.publish
-        self.poller = Poller(self.reader, settings, self.traffic, publish, lambda: self.clock())
+        self.poller = Poller(readers, settings, self.traffic, self.published.publish, lambda: self.clock())
         await self.poller.publish()
 
     async def stop(self) -> None:
@@ -64,8 +62,17 @@ class Rig:
         for _ in range(times):
             await self.poller.poll()
 
+    async def details(self, times: int = 1) -> None:
+        """Task runs and log lines as well."""
+        for _ in range(times):
+            await self.poller.poll()
+            await self.poller.poll_details()
+            await self.poller.publish()
+
     async def inventory(self) -> None:
+        """What is read less often: what exists, and the audit."""
         await self.poller.take_inventory()
+        await self.poller.audit()
         await self.poller.publish()
 
     @property

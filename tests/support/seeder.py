@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -20,6 +21,8 @@ _TYPES = {
     "Retrying": "RUNNING",
     "Suspended": "PAUSED",
     "Cached": "COMPLETED",
+    "RolledBack": "COMPLETED",
+    "Skipped": "COMPLETED",
     "TimedOut": "FAILED",
 }
 _WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -79,6 +82,7 @@ class Seeder:
         name: str,
         *,
         work_pool: str | None = None,
+        work_queue: str | None = None,
         tags: Sequence[str] = (),
         concurrency_limit: int | None = None,
         cron: str | None = None,
@@ -95,9 +99,11 @@ class Seeder:
             "flow_id": flow_id,
             "name": name,
             "work_pool_name": work_pool,
+            "work_queue_name": work_queue,
             "tags": list(tags),
             "concurrency_limit": concurrency_limit,
             "schedules": schedules,
+            "enforce_parameter_schema": False,  # there is none; 3.4 would refuse to make runs
             "paused": paused,
         }
         return str(self.call("POST", "/deployments/", body)["id"])
@@ -106,9 +112,46 @@ class Seeder:
         body = {"name": name, "type": type, "concurrency_limit": concurrency_limit}
         return str(self.call("POST", "/work_pools/", body)["id"])
 
-    def heartbeat(self, work_pool: str, worker: str) -> None:
-        """A worker says that it is there."""
-        self.call("POST", f"/work_pools/{work_pool}/workers/heartbeat", {"name": worker})
+    def work_queue(self, work_pool: str, name: str, *, concurrency_limit: int | None = None) -> str:
+        body = {"name": name, "concurrency_limit": concurrency_limit}
+        return str(self.call("POST", f"/work_pools/{quote(work_pool, safe='')}/queues", body)["id"])
+
+    def pause(self, *, work_pool: str = "", work_queue: str = "", deployment_id: str = "", paused: bool = True) -> None:
+        """Pauses the deployment, the queue of the pool, or the pool."""
+        if deployment_id:
+            self.call("PATCH", f"/deployments/{deployment_id}", {"paused": paused})
+            return
+        queue = f"/queues/{quote(work_queue, safe='')}" if work_queue else ""
+        self.call("PATCH", f"/work_pools/{quote(work_pool, safe='')}{queue}", {"is_paused": paused})
+
+    def heartbeat(self, work_pool: str, worker: str, *, every: int | None = None) -> None:
+        """A worker says that it is there, and in how many seconds it will again: three times as late, it is offline."""
+        body = {"name": worker, "heartbeat_interval_seconds": every}
+        self.call("POST", f"/work_pools/{quote(work_pool, safe='')}/workers/heartbeat", body)
+
+    def ask_for_work(self, work_pool: str) -> None:
+        """What a worker does all the time: it marks the pool's queues, and the deployments in them, as ready."""
+        self.call("POST", f"/work_pools/{quote(work_pool, safe='')}/get_scheduled_flow_runs", {})
+
+    def concurrency_limit(self, name: str, slots: int, *, active: bool = True) -> str:
+        body = {"name": name, "limit": slots, "active": active}
+        return str(self.call("POST", "/v2/concurrency_limits/", body)["id"])
+
+    def take_slots(self, limit: str, slots: int) -> None:
+        """Takes slots of the limit of that name, for good."""
+        self.call("POST", "/v2/concurrency_limits/increment", {"names": [limit], "slots": slots, "mode": "concurrency"})
+
+    def automation(self, name: str, *, enabled: bool = True) -> str:
+        """One that waits for an event that never comes, and does nothing."""
+        trigger = {"type": "event", "posture": "Reactive", "expect": ["never"], "threshold": 1, "within": 0}
+        body = {"name": name, "enabled": enabled, "trigger": trigger, "actions": [{"type": "do-nothing"}]}
+        return str(self.call("POST", "/automations/", body)["id"])
+
+    def scheduled_starts(self, deployment_id: str) -> list[float]:
+        """When the deployment's Scheduled runs are expected to start, the next first; epoch seconds."""
+        criteria = {"deployment_id": {"any_": [deployment_id]}, "state": {"name": {"any_": ["Scheduled"]}}}
+        rows = self.call("POST", "/flow_runs/filter", {"flow_runs": criteria})
+        return sorted(datetime.fromisoformat(row["expected_start_time"]).timestamp() for row in rows)
 
     def delete_flow(self, flow_id: str) -> None:
         """Takes its deployments and all of its runs along."""
@@ -229,6 +272,31 @@ class Seeder:
     def mark(self, run_id: str, type: str, message: str = "State changed in the UI") -> dict[str, Any]:  # noqa: A002
         """Set the state of a run by hand; both dashboards force it."""
         return self.set_state(run_id, type, message=message, force=True)
+
+    def task_run(
+        self,
+        flow_run_id: str | None,
+        task: str,
+        *,
+        state: str = "Completed",
+        task_run_id: str | None = None,
+    ) -> str:
+        """A task run in the given state, entered now, of the flow run's present attempt."""
+        key, dynamic_key = f"{task}-0123abcd", str(uuid4())
+        body = {
+            "id": task_run_id or str(uuid4()),
+            "flow_run_id": flow_run_id,
+            "name": f"{task}-{dynamic_key[:3]}",
+            "task_key": key,
+            "dynamic_key": dynamic_key,
+            "state": _state("PENDING", "Pending"),
+        }
+        run_id = str(self.call("POST", "/task_runs/", body)["id"])
+        if state != "Pending":
+            for name in ("Running", state) if state != "Running" else ("Running",):
+                proposal = {"state": _state(type_of(name), name), "force": False}
+                self.call("POST", f"/task_runs/{run_id}/set_state", proposal)
+        return run_id
 
     def delete_run(self, run_id: str) -> None:
         self.call("DELETE", f"/flow_runs/{run_id}")

@@ -34,13 +34,13 @@ def truth(
     A deployment that is gone is "(deleted)", unless `deployments` (id → name) still knows it.
     """
     with Seeder(api_url, auth=auth) as api:
-        flows = {row["id"]: row["name"] for row in _all(api, "/flows/filter", {"sort": "NAME_ASC"})}
+        flows = {row["id"]: row["name"] for row in all_rows(api, "/flows/filter", {"sort": "NAME_ASC"})}
         known = dict(deployments or {})
-        known |= {row["id"]: row["name"] for row in _all(api, "/deployments/filter", {"sort": "NAME_ASC"})}
+        known |= {row["id"]: row["name"] for row in all_rows(api, "/deployments/filter", {"sort": "NAME_ASC"})}
         wanted: dict[str, Any] = {"flows": {"name": {"like_": flow_prefix}}} if flow_prefix else {}
         runs = [
             run
-            for run in _all(api, "/flow_runs/filter", {"sort": "ID_DESC", **wanted})
+            for run in all_rows(api, "/flow_runs/filter", {"sort": "ID_DESC", **wanted})
             if flows[run["flow_id"]].startswith(flow_prefix)
         ]
         outcomes: Counter[Outcome] = Counter()
@@ -57,7 +57,7 @@ def state_label(state: Mapping[str, str]) -> str:
     return _NAMES.get(state["name"], state["type"].lower())
 
 
-def _all(api: Seeder, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def all_rows(api: Seeder, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Every row, whatever the server's page limit: none is asked for, so it gives as many as it allows."""
     offset = 0
     while page := api.call("POST", path, {**body, "offset": offset}):
