@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := .venv-oldest
 
-.PHONY: install demo test lint unit integration docs lock clean
+.PHONY: install demo test lint unit integration test-oldest bench docs lock clean
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
@@ -29,11 +30,29 @@ integration: $(VENV)/.ready
 	$(BIN)/pytest tests/integration
 
 test: lint
-	bash tests/support/install_prometheus.sh
+	bash tests/support/install_servers.sh
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 2 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
+
+# The lock, except for the oldest supported Prefect and for what it cannot have as new as that.
+$(OLDEST)/.ready: requirements.lock pyproject.toml tests/support/oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	sed -En 's/^([a-z0-9-]+).*/^\1==/p' tests/support/oldest.txt >$(OLDEST)/others
+	grep -E '^[a-z]' requirements.lock | grep -vf $(OLDEST)/others >$(OLDEST)/constraints.txt
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check -c $(OLDEST)/constraints.txt -r tests/support/oldest.txt --editable '.[dev,demo]'
+	touch $@
+
+# Tests against the oldest Prefect, client and server; `make test-oldest ARGS=tests/integration/test_process.py`.
+test-oldest: $(OLDEST)/.ready
+	bash tests/support/install_servers.sh
+	$(OLDEST)/bin/pytest $(or $(ARGS),tests/integration)
+
+# ARGS="--postgres --size 1k" and so on; `make bench ARGS=--help` tells them.
+bench: $(VENV)/.ready
+	bash tests/support/install_servers.sh
+	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/.ready
 	$(BIN)/python -m prefect_monitoring.reference docs
@@ -42,4 +61,4 @@ lock: $(VENV)/.ready
 	$(BIN)/pip-compile --quiet --strip-extras --all-extras --upgrade --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""What the exporter costs, measured against real servers: `make bench`."""

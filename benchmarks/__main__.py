@@ -1,0 +1,111 @@
+"""`make bench`: measures, prints, writes JSON; exits with 1 when a count is above its aim."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import prefect
+
+from benchmarks.level import measure_level
+from benchmarks.measures import Measure, markdown, same_for_all
+from benchmarks.requests import AUDIT, INVENTORY, POLL, measure_requests
+from benchmarks.scrapes import measure_busy, measure_idle_scrapes
+from benchmarks.seed import ACTIVE, seed_runs, seed_team
+from benchmarks.subject import Subject
+from support.postgres import start_postgres
+from support.prefect_server import PrefectServer, start_server
+
+SIZES: Final = {"1k": 1_000, "10k": 10_000, "100k": 100_000}
+RESULTS: Final = Path(__file__).with_name("results")
+
+
+def main() -> int:
+    options = _options()
+    results: dict[str, list[Measure]] = {}
+    for size in options.size or SIZES:
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as name, _server(options, Path(name)) as server:
+            results[size] = _measure(server, Path(name), size, options)
+    overall = [same_for_all(name, results) for name in (POLL, INVENTORY, AUDIT)] if len(results) > 1 else []
+    _tell(markdown(results), *(f"{measure.name}: {measure.judged}" for measure in overall))
+    _write(results, overall, postgres=options.postgres)
+    missed = [measure for measures in (*results.values(), overall) for measure in measures if measure.missed]
+    return int(any(measure.binding for measure in missed))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--size", action="append", choices=SIZES, help="may be repeated; all by default")
+    parser.add_argument("--postgres", action="store_true", help="the Prefect server on PostgreSQL instead of SQLite")
+    parser.add_argument("--rounds", type=int, default=3, help="loadings of the level, each beside a download")
+    parser.add_argument("--scrapes", type=int, default=500)
+    parser.add_argument("--polls", type=int, default=1000, help="polls over which memory is watched")
+    return parser.parse_args()
+
+
+@contextmanager
+def _server(options: argparse.Namespace, directory: Path) -> Iterator[PrefectServer]:
+    if not options.postgres:
+        with start_server(directory) as server:
+            yield server
+        return
+    with start_postgres(directory) as postgres, start_server(directory, database_url=postgres.create("prefect")) as one:
+        yield one
+
+
+def _measure(server: PrefectServer, directory: Path, size: str, options: argparse.Namespace) -> list[Measure]:
+    runs = SIZES[size]
+    begun = time.monotonic()
+    seed_runs(server, seed_team(server), runs)
+    _tell(f"{size}: seeded {runs:,} flow runs in {time.monotonic() - begun:.0f} s")
+    subject = Subject(server, directory, ACTIVE)
+    parts: list[Callable[[], list[Measure]]] = [
+        lambda: measure_level(subject, options.rounds),
+        lambda: asyncio.run(measure_requests(subject)),
+        lambda: measure_busy(subject, options.scrapes, options.polls),
+        lambda: measure_idle_scrapes(subject, options.scrapes),
+    ]
+    measures: list[Measure] = []
+    for part in parts:
+        found = part()
+        measures += found
+        _tell(*(f"{size}: {one.name}: {one.judged} {one.unit}" for one in found))
+    return measures
+
+
+def _write(results: dict[str, list[Measure]], overall: list[Measure], *, postgres: bool) -> None:
+    now = datetime.now(UTC)
+    about = {
+        "at": now.isoformat(timespec="seconds"),
+        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "prefect": prefect.__version__,
+        "database": "PostgreSQL" if postgres else "SQLite",
+    }
+    RESULTS.mkdir(exist_ok=True)
+    file = RESULTS / f"{now:%Y-%m-%dT%H%M%S}.json"
+    sizes = {size: [asdict(measure) for measure in measures] for size, measures in results.items()}
+    file.write_text(json.dumps({**about, "sizes": sizes, "overall": [asdict(one) for one in overall]}, indent=1))
+    _tell(*(f"{key}: {value}" for key, value in about.items()), f"written to {file}")
+
+
+def _tell(*lines: str) -> None:
+    for line in lines:
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
