@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 
-.PHONY: install demo test lint unit integration test-oldest bench docs lock clean
+.PHONY: install demo test lint unit integration test-long test-oldest bench docs lock clean
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
@@ -32,9 +32,16 @@ integration: $(VENV)/.ready
 test: lint
 	bash tests/support/install_servers.sh
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile
+	rm -rf .metrics_seen
+	METRICS_SEEN=$(CURDIR)/.metrics_seen $(BIN)/coverage run -m pytest -n 2 --dist loadfile
+	METRICS_SEEN=$(CURDIR)/.metrics_seen $(BIN)/python tests/support/metrics_seen.py
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
+
+# What takes minutes.
+test-long: $(VENV)/.ready
+	bash tests/support/install_servers.sh
+	$(BIN)/pytest tests/long
 
 # The lock, except for the oldest supported Prefect and for what it cannot have as new as that.
 $(OLDEST)/.ready: requirements.lock pyproject.toml tests/support/oldest.txt
@@ -61,4 +68,4 @@ lock: $(VENV)/.ready
 	$(BIN)/pip-compile --quiet --strip-extras --all-extras --upgrade --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) $(OLDEST) .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) .coverage* .metrics_seen .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -35,8 +35,11 @@ async def read_histories(
                 faults.append(ApiError("there are more state histories to read than there is time", INCOMPLETE))
                 return
             try:
-                states = await http.request(endpoint, params={parameter: run_id})
+                async with asyncio.timeout(HISTORY_SECONDS):
+                    states = await http.request(endpoint, params={parameter: run_id})
                 found[run_id] = tuple(sorted(decode(state_of, states), key=lambda state: state.at))
+            except TimeoutError:  # else one run would take the whole batch's time
+                faults.append(ApiError(f"{endpoint} did not answer in time", "timeout"))
             except ApiError as fault:
                 faults.append(fault)
 

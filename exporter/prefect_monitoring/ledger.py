@@ -5,7 +5,7 @@ A ledger belongs to one Prefect API and to one process at a time. What it holds 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -57,7 +57,7 @@ class Ledger:
         self.values: dict[SeriesKey, LastValue] = {}
         self.dues: dict[str, Due] = {}
         self.held: set[SeriesKey] = set()
-        self.folded: Counter[str] = Counter()
+        self.folded: defaultdict[str, float] = defaultdict(float)
         self.touched: set[Pair] = set()
         self.fault = ""
         self._pairs: dict[int, Pair] = {}
@@ -297,7 +297,7 @@ class Ledger:
     def _count_folded(self, changes: Changes) -> None:
         for key, count in changes.increments.items():
             if _is_folded(key):
-                self.folded[key.metric] += int(count)
+                self.folded[key.metric] += count
         for key, seen in changes.observations.items():
             if _is_folded(key):
                 self.folded[key.metric] += len(seen)

@@ -67,12 +67,45 @@ What to know before you build on them:
   `deployment!=""`; to leave out a flow altogether, use `exclude_flows`.
 - Runs of a deployment whose name is gone are counted under `deployment="(deleted)"`. Gauges of a deleted or renamed flow
   vanish at once, its counters after `series_ttl`. Pairs beyond `max_pairs` are counted under `(other)`.
-- When the Prefect API does not answer, counters and what the ledger knows stay; gauges of the live state
-  (`prefect_flow_runs`, `prefect_flow_run_oldest_state_timestamp_seconds`, `prefect_deployment_info`) vanish once stale.
+- When the Prefect API does not answer, counters and what the ledger knows stay; gauges of the live state (runs and task
+  runs under way, deployments, pools, queues, limits, automations) vanish once stale, each by its own endpoint.
+- A **task** is the name of the `@task`, without what each run adds to it, however often its code is edited; where
+  `task_run_name` names the runs, it is the function's name. Mapped task runs are runs of one task, a subflow's placeholder
+  is none. Tasks outside flows have `flow=""`. Tasks of one pair beyond `max_tasks` are counted under `(other)`.
+- Prefect writes task runs late, up to a minute after their end when many end at once, and log lines some seconds late;
+  they are counted when they come. What task runs and lines of the last 7 days (`task_lookback`) hold is the starting level.
+- `prefect_flow_run_failures_total` counts failed outcomes, `prefect_task_run_failures_total` failed attempts: those that a
+  retry saved too, as long as the task run's log reaches Prefect.
+- `prefect_task_run_time_share_ratio` is about the pair's last finished run. A task run that was retried counts as its
+  running time before its end. Shares of tasks that run side by side add up to more than 1.
 - **Windows** move in whole hours, the running one included: `1d` covers the last 23 to 24 hours. `same_weekday` is in
   UTC.
 - `process_*` (CPU, memory, file descriptors of the exporter) come from prometheus_client and are always there.
 - A **lost ledger** starts a new level: compare counters only since `prefect_exporter_ledger_created_timestamp_seconds`.
+
+"""
+
+
+_METRIC_LINES: Final = """## METRIC lines
+
+What a flow or a task logs behind the word `METRIC:` becomes `prefect_custom_metric_value` (the last value) and
+`prefect_custom_metric_observed_sum` and `_count`:
+
+```python
+logger = get_run_logger()
+logger.info("METRIC: rows_extracted=%d", rows)
+logger.info("Loaded. METRIC: rows_loaded{table=\\"orders\\"}=%d rows_rejected=%d", loaded, rejected)
+```
+
+- Pairs `name=value` are separated by spaces, commas or semicolons. Values are integers or floats, with sign, exponent or
+  underscores. Names are letters, digits and underscores. Up to five labels stand in braces, as Prometheus writes them;
+  `flow`, `deployment`, `task`, `metric` and the labels that Prometheus sets itself cannot be given.
+- A part that cannot be read costs no other part of its line. It is counted in
+  `prefect_exporter_metric_lines_rejected_total`, and the exporter's log names the flow and the reason, once.
+- A pair has room for `max_custom_metrics` series of them; what is beyond is rejected, what is there goes on.
+- Log lines at the level that Prefect sends to its API (`PREFECT_LOGGING_TO_API_MIN_LEVEL`, INFO unless changed) can be read.
+- The server searches its logs itself. One on SQLite before 3.44 cannot: then every line comes over and is searched here,
+  which costs requests in proportion to what your flows log, and lines more than three minutes late are missed.
 
 """
 
@@ -91,7 +124,7 @@ def metrics_page() -> str:
             for one in metrics
         ]
         parts.append("\n")
-    parts.append(_series_arithmetic())
+    parts += [_METRIC_LINES, _series_arithmetic()]
     return "".join(parts)
 
 

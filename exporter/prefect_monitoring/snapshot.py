@@ -66,7 +66,7 @@ class SelfReport:
     sources: tuple[SourceStatus, ...]
     requests: Mapping[tuple[str, str], int]
     throttled: int
-    folded: Mapping[str, int]
+    folded: Mapping[str, float]
     audits: Mapping[str, AuditReport] = field(default_factory=dict)
 
 

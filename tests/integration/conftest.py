@@ -5,9 +5,14 @@ from uuid import uuid4
 
 import pytest
 
+from support import metrics_seen
 from support.prefect_server import PrefectServer, start_server
 from support.proxy import FaultProxy
 from support.seeder import Seeder
+
+
+def pytest_sessionfinish() -> None:
+    metrics_seen.write()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from prefect_monitoring import histories
 from support.bulk import bulk_finished_runs, bulk_logs, bulk_task_runs
 from support.exposition import Samples, matching, outcomes, total, value
 from support.prefect_server import PrefectServer
@@ -101,8 +102,16 @@ def counted(samples: Samples, prefix: str) -> tuple[float, float, float]:
 
 @pytest.mark.parametrize(("endpoint", "kind"), CASES)
 async def test_one_endpoint_hides_nothing_else(
-    proxy: FaultProxy, server: PrefectServer, seeder: Seeder, team: Team, tmp_path: Path, endpoint: str, kind: str
+    proxy: FaultProxy,
+    server: PrefectServer,
+    seeder: Seeder,
+    team: Team,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    endpoint: str,
+    kind: str,
 ) -> None:
+    monkeypatch.setattr(histories, "HISTORY_SECONDS", 0.3)
     sources, gauge = DOWN_WITH[endpoint]
     async with rig(proxy.url, tmp_path, include_flows=f"{team.prefix}.*") as exporter:
         await exporter.inventory()

@@ -2,6 +2,7 @@
 
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,12 +12,25 @@ from support import killed_exporter
 from support.bulk import bulk_finished_runs
 from support.exporter import run_exporter
 from support.exposition import outcomes, value
-from support.prefect_server import PrefectServer, env_for
+from support.prefect_server import PrefectServer, env_for, start_server
 from support.rig import Rig, rig
 from support.seeder import Seeder
 from support.truth import truth
 
 SCRIPT = Path(killed_exporter.__file__)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """Its own: on pages of three runs, what other tests leave on the shared one takes minutes."""
+    with start_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def seeder(server: PrefectServer) -> Iterator[Seeder]:
+    with Seeder(server.url) as client:
+        yield client
 
 
 def seed(server: PrefectServer, seeder: Seeder, unique: str) -> None:

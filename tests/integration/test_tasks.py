@@ -7,6 +7,8 @@ from uuid import uuid4
 
 import pytest
 
+from prefect_monitoring import task_reader
+from prefect_monitoring.changes import Changes
 from support.bulk import bulk_finished_runs, bulk_logs, bulk_task_runs
 from support.exposition import Samples, matching, total, value
 from support.prefect_server import PrefectServer
@@ -147,7 +149,8 @@ async def test_a_seeded_server(
     bulk_task_runs(server, "extract", [(run, end) for end in ends])
     bulk_task_runs(server, "load", [(run, now - timedelta(seconds=41))], state="Failed", message="deadlock detected")
     bulk_task_runs(server, "load", [(run, now - timedelta(seconds=45))], attempts=3, duration=timedelta(seconds=30))
-    async with rig(server.url, tmp_path, include_flows=f"{unique}.*", birth_hold="1h") as exporter:
+    options = {"birth_hold": "1h", "metrics_on": "prefect_task_run_duration_seconds"}
+    async with rig(server.url, tmp_path, include_flows=f"{unique}.*", **options) as exporter:
         await exporter.inventory()
         await exporter.details(2)
         samples = exporter.samples
@@ -158,6 +161,31 @@ async def test_a_seeded_server(
         assert value(samples, SECONDS, flow=flow, deployment="", task="load") == pytest.approx(31)
         share = value(samples, "prefect_task_run_time_share_ratio", flow=flow, deployment="", task="load")
         assert share == pytest.approx(31 / 60, abs=0.01), "30 s, and 1 s that lies beside them"
+        assert value(samples, "prefect_task_run_duration_seconds_count", flow=flow, task="extract") == 450
+        assert value(samples, "prefect_task_run_duration_seconds_sum", flow=flow, task="load") == pytest.approx(30)
+
+
+async def test_what_cannot_be_counted_is_told(
+    server: PrefectServer,
+    unique: str,
+    finished_run: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A defect of the exporter's own, for one: the audit finds what the ledger should have and has not."""
+    _, run = finished_run
+    async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
+        await exporter.inventory()
+        await exporter.details()
+        bulk_task_runs(server, "extract", [(run, datetime.now(UTC) - timedelta(hours=1))] * 3)
+        with monkeypatch.context() as broken:
+            broken.setattr(task_reader, "fold_tasks", lambda *_: Changes())
+            await exporter.inventory()
+        assert value(exporter.samples, "prefect_exporter_audit_missing", kind="task_runs") == 3
+        assert value(exporter.samples, "prefect_exporter_source_up", source="audit_task_runs") == 1
+        exporter.clock = lambda: datetime.now(UTC).timestamp() + 3601  # everything, once an hour
+        await exporter.inventory()
+        assert value(exporter.samples, "prefect_exporter_audit_missing", kind="task_runs") == 0
 
 
 async def test_what_the_recorder_writes_late_is_counted(

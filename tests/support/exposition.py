@@ -4,6 +4,8 @@ from collections import Counter
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from support import metrics_seen
+
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -16,6 +18,7 @@ def parse(text: str) -> Samples:
             if key in samples:
                 raise ValueError(f"exposed twice: {sample.name}{sample.labels}")
             samples[key] = float(sample.value)
+    metrics_seen.note(samples)
     return samples
 
 

@@ -20,7 +20,7 @@ from support.exposition import Samples, outcomes, parse
 
 
 class Rig:
-    """An exporter whose `poll`, `details` and `inventory` the test calls. `restart` closes it and opens the ledger again."""
+    """An exporter whose `poll`, `details` and `inventory` the test calls; `restart` opens its ledger again."""
 
     reader: Reader
     poller: Poller

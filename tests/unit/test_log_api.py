@@ -112,6 +112,18 @@ async def test_server_without_a_search_is_read_whole(site: Loopback, api: LogApi
     assert [with_text(one) for one in site.asked[asked:]] == [False], "it is not tried again"
 
 
+async def test_search_that_failed_once_is_tried_again_later(
+    site: Loopback, api: LogApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefect_monitoring.log_api.SEARCH_AGAIN_SECONDS", 0.0)
+    site.answer = cannot_search(500)
+    await api.page(NOON, None, 0)
+    site.answer = lambda _: Answer(body=[row(1)])
+    await api.page(NOON, None, 0)
+    assert with_text(site.asked[-1])
+    assert api.can_search
+
+
 @pytest.mark.parametrize("status", [422, 500])
 async def test_broken_endpoint_is_not_taken_for_a_missing_search(site: Loopback, api: LogApi, status: int) -> None:
     site.answer = lambda _: Answer(status, {"detail": "no"})

@@ -1,0 +1,53 @@
+"""Thousands of task runs at once: the recorder is a minute behind, and everything is counted once all the same."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from support.exposition import Samples, total, value
+from support.prefect_server import start_server
+from support.rig import rig
+from support.running_flows import run_flows
+from support.seeder import Seeder
+from support.truth_of_tasks import task_runs
+
+BURST = Path(__file__).with_name("burst_flow.py")
+TASKS = 2000
+PATIENCE_SECONDS = 400
+
+
+def counted(samples: Samples) -> tuple[float, float]:
+    """Completed task runs, and METRIC lines of theirs."""
+    tasks = total(samples, "prefect_task_run_outcomes_total", task="load", state="completed")
+    return tasks, total(samples, "prefect_custom_metric_observed_count", task="load", metric="rows")
+
+
+@pytest.mark.timeout(2 * PATIENCE_SECONDS)
+async def test_a_burst_of_task_runs(tmp_path: Path) -> None:
+    with start_server(tmp_path) as server, Seeder(server.url) as seeder:
+        async with rig(server.url, tmp_path) as exporter:
+            await exporter.inventory()
+            running = asyncio.create_task(asyncio.to_thread(run_flows, server, BURST, str(TASKS), tmp_path))
+            seen = (0.0, 0.0)
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while counted(exporter.samples) != (TASKS, TASKS) and time.monotonic() < deadline:
+                await exporter.details()
+                now = counted(exporter.samples)
+                assert now >= seen, "counters never go back"
+                assert max(now) <= TASKS, "counted twice"
+                seen = now
+                await asyncio.sleep(1)
+            await running
+            assert sum(map(len, task_runs(seeder, "burst").values())) == TASKS
+            assert counted(exporter.samples) == (TASKS, TASKS)
+            assert total(exporter.samples, "prefect_custom_metric_observed_sum", metric="rows") == 3 * TASKS
+            exporter.clock = lambda: time.time() + 600  # so that all of it lies in closed hours
+            await exporter.details(2)
+            await exporter.inventory()
+            assert counted(exporter.samples) == (TASKS, TASKS)
+            assert value(exporter.samples, "prefect_exporter_audit_missing", kind="task_runs") == 0
+            await exporter.restart()
+            await exporter.details(2)
+            assert counted(exporter.samples) == (TASKS, TASKS)
