@@ -6,6 +6,13 @@ import sqlalchemy as sa
 
 tables = sa.MetaData()
 
+
+def _series_key() -> list[sa.Column[str]]:
+    """What tells one series from another; `labels` are the user's own, as JSON."""
+    names = ("metric", "flow", "deployment", "detail", "task", "labels")
+    return [sa.Column(name, sa.Text, primary_key=True) for name in names]
+
+
 meta = sa.Table(
     "meta",
     tables,
@@ -67,16 +74,10 @@ counted = sa.Table(
     sqlite_with_rowid=False,
 )
 # A counter has a value; a histogram has its sum as value and its observations by bucket (the last is +Inf).
-# `labels` are the user's own, as JSON.
 series = sa.Table(
     "series",
     tables,
-    sa.Column("metric", sa.Text, primary_key=True),
-    sa.Column("flow", sa.Text, primary_key=True),
-    sa.Column("deployment", sa.Text, primary_key=True),
-    sa.Column("detail", sa.Text, primary_key=True),
-    sa.Column("task", sa.Text, primary_key=True),
-    sa.Column("labels", sa.Text, primary_key=True),
+    *_series_key(),
     sa.Column("value", sa.Float, nullable=False),
     sa.Column("buckets", sa.JSON, nullable=False),
     sa.Column("released", sa.Boolean, nullable=False),
@@ -122,12 +123,7 @@ log_lines = sa.Table(
 last_values = sa.Table(
     "last_values",
     tables,
-    sa.Column("metric", sa.Text, primary_key=True),
-    sa.Column("flow", sa.Text, primary_key=True),
-    sa.Column("deployment", sa.Text, primary_key=True),
-    sa.Column("detail", sa.Text, primary_key=True),
-    sa.Column("task", sa.Text, primary_key=True),
-    sa.Column("labels", sa.Text, primary_key=True),
+    *_series_key(),
     sa.Column("value", sa.Float, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
     sqlite_with_rowid=False,
