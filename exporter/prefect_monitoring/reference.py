@@ -94,7 +94,7 @@ What a flow or a task logs behind the word `METRIC:` becomes `prefect_custom_met
 ```python
 logger = get_run_logger()
 logger.info("METRIC: rows_extracted=%d", rows)
-logger.info("Loaded. METRIC: rows_loaded{table=\\"orders\\"}=%d rows_rejected=%d", loaded, rejected)
+logger.info('Loaded. METRIC: rows_loaded{table="orders"}=%d rows_rejected=%d', loaded, rejected)
 ```
 
 - Pairs `name=value` are separated by spaces, commas or semicolons. Values are integers or floats, with sign, exponent or
