@@ -118,8 +118,9 @@ class LogReader:
         sightings, reason = await self._name(fresh, now)
         if reason:
             raise ApiError(f"log lines wait to be counted: {reason}", INCOMPLETE)
-        end = now if before is None else before
-        reached = end if page.complete else page.last
+        # In silence it stays behind the present: our clock may be ahead of those that write the lines.
+        end = now - WINDOW_SECONDS if before is None else before
+        reached = max(end, page.last or end) if page.complete else page.last
         await self._reader.in_ledger(self._count, sightings, reached, page.complete and before is None)
         if len(sightings) < len(fresh):
             log.debug("%d log lines wait for their task runs", len(fresh) - len(sightings))

@@ -432,3 +432,16 @@ async def test_windows_narrow_down_to_an_hour_while_the_server_is_slow(
     monkeypatch.setattr("prefect_monitoring.log_reader.QUICK_SECONDS", -1.0)
     await read(readers)
     assert {before - after for after, before in asked if before is not None} == {WINDOW_SECONDS}
+
+
+async def test_clock_of_ours_that_is_fast_misses_no_line(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+    """Lines are found by the clocks that wrote them, also after a silence."""
+    readers.flow_runs.clock = lambda: fake.now + 1800
+    await read(readers)
+    fake.now += 600
+    await read(readers)
+    for _ in range(3):
+        fake.now += 20
+        fake.logs.emit("rows", 1, flow_run)
+        await read(readers)
+    assert observed(readers.flow_runs.ledger) == (3, 3)
