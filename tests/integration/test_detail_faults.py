@@ -121,7 +121,7 @@ async def test_one_endpoint_hides_nothing_else(
         assert counted(samples, team.prefix) == (2, 1, 1)
 
         FAULTS[kind](proxy, endpoint)
-        impatient(exporter, 1.0)
+        impatient(exporter, 2.0 if kind == "hangs" else 20)  # a busy machine must not make more faults of one
         team.work(server, seeder)
         samples = await read_all(exporter)
         assert down(samples) == sources

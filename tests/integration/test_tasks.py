@@ -165,6 +165,22 @@ async def test_a_seeded_server(
         assert value(samples, "prefect_task_run_duration_seconds_sum", flow=flow, task="load") == pytest.approx(30)
 
 
+async def test_tasks_beyond_the_cap_are_counted_together(
+    server: PrefectServer, unique: str, finished_run: tuple[str, str], tmp_path: Path
+) -> None:
+    flow, run = finished_run
+    now = datetime.now(UTC)
+    async with rig(server.url, tmp_path, include_flows=f"{unique}.*", max_tasks=1) as exporter:
+        await exporter.inventory()
+        await exporter.details()
+        for number in range(3):
+            bulk_task_runs(server, f"step{number}", [(run, now - timedelta(seconds=number))])
+            await exporter.details()
+        samples = exporter.samples
+        assert value(samples, OUTCOMES, flow=flow, deployment="", task="(other)", state="completed") == 2
+        assert value(samples, "prefect_exporter_series_folded_total", metric=OUTCOMES) == 2
+
+
 async def test_what_cannot_be_counted_is_told(
     server: PrefectServer,
     unique: str,
