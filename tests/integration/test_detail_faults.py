@@ -111,7 +111,6 @@ async def test_one_endpoint_hides_nothing_else(
     endpoint: str,
     kind: str,
 ) -> None:
-    monkeypatch.setattr(histories, "HISTORY_SECONDS", 0.3)
     sources, gauge = DOWN_WITH[endpoint]
     async with rig(proxy.url, tmp_path, include_flows=f"{team.prefix}.*") as exporter:
         await exporter.inventory()
@@ -121,7 +120,9 @@ async def test_one_endpoint_hides_nothing_else(
         assert counted(samples, team.prefix) == (2, 1, 1)
 
         FAULTS[kind](proxy, endpoint)
-        impatient(exporter, 2.0 if kind == "hangs" else 20)  # a busy machine must not make more faults of one
+        if kind == "hangs":  # elsewhere a busy machine must not make more faults of one
+            impatient(exporter, 3.0)
+            monkeypatch.setattr(histories, "HISTORY_SECONDS", 0.5 if "states" in endpoint else 2.0)
         team.work(server, seeder)
         samples = await read_all(exporter)
         assert down(samples) == sources
@@ -139,6 +140,7 @@ async def test_one_endpoint_hides_nothing_else(
             exporter.clock = time.time
 
         proxy.clear()
+        monkeypatch.undo()
         impatient(exporter, 20)
         samples = await read_all(exporter)
         assert down(samples) == set()

@@ -41,7 +41,7 @@ class Seeder:
         """`auth` is "user:password" for a server that asks for it."""
         user, _, password = (auth or "").partition(":")
         self.client = httpx.Client(
-            base_url=api_url, timeout=30, auth=httpx.BasicAuth(user, password) if auth else None, trust_env=False
+            base_url=api_url, timeout=100, auth=httpx.BasicAuth(user, password) if auth else None, trust_env=False
         )
 
     def __enter__(self) -> Self:
