@@ -155,6 +155,7 @@ class Ledger:
         moved = advance(self.series, changes, self.bounds, released=not self.cursors[source].level_complete)
         pairs = {run.pair for run in changes.runs.values() if run.pair is not None}
         pairs |= {pair for pair, _ in (*changes.tallies, *changes.last_outcomes)}
+        dues = self._passed(changes.due)
         with self.transaction() as connection:
             created = rows.new_pairs(connection, pairs - self._ids.keys())
             ids = {**self._ids, **created}
@@ -163,13 +164,14 @@ class Ledger:
             rows.write_last_outcomes(connection, changes, ids)
             rows.write_series(connection, moved, now)
             details.write_details(connection, changes)
+            details.write_dues(connection, dues)
             if cursor is not None:
                 rows.write_meta(connection, cursors=_plain(cursors))
         if cursor is not None or moved or changes.runs:  # to write nothing works on a full disk as well
             self.fault = ""
         self._remember_pairs(created)
         self._remember_series(moved)
-        self._remember_due(changes.due)
+        self.dues.update(dues)
         self._count_folded(changes)
         self.values.update(changes.values)
         self.touched |= pairs | changes.moved
@@ -200,9 +202,8 @@ class Ledger:
         if not expected:
             return
         dues = {one: replace(self.dues.get(one, Due(None, None)), next_at=at) for one, at in expected.items()}
-        columns = [{"deployment_id": one, "last_at": due.last_at, "next_at": due.next_at} for one, due in dues.items()]
         with self.transaction() as connection:
-            rows.upsert(connection, schema.dues, columns)
+            details.write_dues(connection, dues)
         self.dues.update(dues)
 
     def release(self, keys: Collection[SeriesKey], now: float) -> None:
@@ -289,10 +290,12 @@ class Ledger:
         self._ids.update(ids)
         self._pairs.update({number: pair for pair, number in ids.items()})
 
-    def _remember_due(self, passed: Mapping[str, float]) -> None:
-        for identifier, at in passed.items():
-            before = self.dues.get(identifier, Due(None, None))
-            self.dues[identifier] = replace(before, last_at=max(at, before.last_at or 0.0))
+    def _passed(self, passed: Mapping[str, float]) -> dict[str, Due]:
+        """The dues that move because a start that was expected then has passed."""
+        before = {one: self.dues.get(one, Due(None, None)) for one in passed}
+        return {
+            one: replace(before[one], last_at=at) for one, at in passed.items() if at > (before[one].last_at or 0.0)
+        }
 
     def _count_folded(self, changes: Changes) -> None:
         for key, count in changes.increments.items():

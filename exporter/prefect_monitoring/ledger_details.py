@@ -6,10 +6,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from prefect_monitoring import ledger_schema as schema
-from prefect_monitoring.changes import Changes, KnownTaskRun, LastValue, SeriesKey
+from prefect_monitoring.changes import Changes, Due, KnownTaskRun, LastValue, SeriesKey
 from prefect_monitoring.ledger_rows import batches, key_columns, load_all, pack, series_key, unpack, upsert
 
 
@@ -45,7 +44,6 @@ def write_details(connection: sa.Connection, changes: Changes) -> None:
     upsert(connection, schema.log_lines, [{"log_id": pack(line), "at": at} for line, at in changes.lines.items()])
     values = [{**key_columns(key), "value": one.value, "at": one.at} for key, one in changes.values.items()]
     upsert(connection, schema.last_values, values)
-    _write_last_due(connection, changes.due)
 
 
 def _write_task_runs(connection: sa.Connection, changes: Changes) -> None:
@@ -71,13 +69,9 @@ def _write_task_runs(connection: sa.Connection, changes: Changes) -> None:
     )
 
 
-def _write_last_due(connection: sa.Connection, due: Mapping[str, float]) -> None:
-    if due:
-        table = schema.dues
-        statement = insert(table)
-        latest = {"last_at": sa.func.max(sa.func.coalesce(table.c.last_at, 0.0), statement.excluded.last_at)}
-        rows = [{"deployment_id": identifier, "last_at": at} for identifier, at in due.items()]
-        connection.execute(statement.on_conflict_do_update(index_elements=["deployment_id"], set_=latest), rows)
+def write_dues(connection: sa.Connection, dues: Mapping[str, Due]) -> None:
+    rows = [{"deployment_id": one, "last_at": due.last_at, "next_at": due.next_at} for one, due in dues.items()]
+    upsert(connection, schema.dues, rows)
 
 
 def counted_lines(connection: sa.Connection, log_ids: Collection[str]) -> set[str]:
