@@ -38,11 +38,17 @@ class Pager:
         """The objects of `ids` that exist, or all there are; `sort` by what no two of them share."""
         if ids is None:
             return await self.all(endpoint, {"sort": sort})
+        return await self.among(endpoint, kind, "id", ids, sort=sort)
+
+    async def among(
+        self, endpoint: str, kind: str, column: str, values: Collection[str], *, sort: str, **others: object
+    ) -> list[Row]:
+        """The objects whose `column` is among `values`, a page's worth of these at a time; `others` filter as well."""
         rows: list[Row] = []
-        wanted = sorted(ids)
+        wanted = sorted(values)
         for start in range(0, len(wanted), MAX_PAGE):
-            batch = wanted[start : start + MAX_PAGE]
-            rows += await self.all(endpoint, {kind: {"id": {"any_": batch}}, "sort": sort})
+            chosen = {column: {"any_": wanted[start : start + MAX_PAGE]}, **others}
+            rows += await self.all(endpoint, {kind: chosen, "sort": sort})
         return rows
 
     async def all(
@@ -106,6 +112,12 @@ def decode(decoder: Callable[[Mapping[str, Any]], Record], rows: Iterable[Mappin
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"{type(error).__name__}: {error}"
         raise ApiError(f"the API answered rows of another shape than Prefect's ({what})", "invalid_json") from error
+
+
+def ended(low: float, high: float | None, types: Iterable[str]) -> dict[str, Any]:
+    """The filter for runs in these state types that ended within [low, high]."""
+    window = {"after_": iso(low)} | ({"before_": iso(high)} if high is not None else {})
+    return {"end_time": window, "state": {"type": {"any_": sorted(types)}}}
 
 
 def iso(instant: float) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 import orjson
 
 from prefect_monitoring.histories import Histories, read_histories, state_of
-from prefect_monitoring.pager import MAX_PAGE, Page, Pager, Row, decode, iso, maybe_instant
+from prefect_monitoring.pager import Page, Pager, Row, decode, ended, iso, maybe_instant
 from prefect_monitoring.prefect_http import ApiError, PrefectHttp
 from prefect_monitoring.records import TERMINAL_TYPES, Deployment, Flow, FlowRun
 
@@ -27,9 +27,8 @@ class PrefectApi:
 
     async def finished_page(self, after: float, before: float | None, offset: int) -> Page[FlowRun]:
         """Runs that ended within [after, before], newest first: the page at `offset` behind `before`."""
-        ended = {"after_": iso(after)} | ({"before_": iso(before)} if before is not None else {})
-        # Without the state filter, a run that left its terminal state but kept an end_time would be a finished one.
-        criteria = {"flow_runs": {"end_time": ended, "state": {"type": {"any_": _TERMINAL}}}, "sort": "END_TIME_DESC"}
+        # By state as well: a run that left its terminal state but kept an end_time would be a finished one.
+        criteria = {"flow_runs": ended(after, before, _TERMINAL), "sort": "END_TIME_DESC"}
         rows, limit = await self.pager.page("/flow_runs/filter", criteria, offset)
         return Page(tuple(decode(_flow_run, rows)), len(rows) < limit)
 
@@ -62,22 +61,16 @@ class PrefectApi:
 
     async def ended_by_type(self, low: float, high: float, types: Collection[str]) -> dict[str, int]:
         """How many runs ended within [low, high], by state type."""
-        ended = {"after_": iso(low), "before_": iso(high)}
         counts: dict[str, int] = {}
         # One after the other: side by side, those that a first failure leaves behind would go on unseen.
         for state_type in sorted(types):
-            criteria = {"flow_runs": {"end_time": ended, "state": {"type": {"any_": [state_type]}}}}
+            criteria = {"flow_runs": ended(low, high, [state_type])}
             counts[state_type] = await self.pager.count("/flow_runs/count", criteria)
         return counts
 
     async def flow_runs(self, ids: Collection[str]) -> list[FlowRun]:
         """Those of `ids` that exist, in whatever state."""
-        found: list[FlowRun] = []
-        wanted = sorted(ids)
-        for start in range(0, len(wanted), MAX_PAGE):
-            chosen = {"flow_runs": {"id": {"any_": wanted[start : start + MAX_PAGE]}}, "sort": "ID_DESC"}
-            found += decode(_flow_run, await self.pager.all("/flow_runs/filter", chosen))
-        return found
+        return decode(_flow_run, await self.pager.by_id("/flow_runs/filter", "flow_runs", ids, sort="ID_DESC"))
 
     async def flows(self, ids: Collection[str] | None = None) -> dict[str, Flow]:
         """All flows, or those of `ids` that exist, by id."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from prefect_monitoring.histories import Histories, read_histories, state_of
-from prefect_monitoring.pager import MAX_PAGE, Page, Pager, Row, decode, iso, maybe_instant
+from prefect_monitoring.pager import Page, Pager, Row, decode, ended, maybe_instant
 from prefect_monitoring.prefect_http import ApiError
 from prefect_monitoring.records import ROLLED_BACK, TERMINAL_TYPES, TaskRun
 
@@ -32,11 +32,16 @@ class TaskApi:
 
     async def unfinished(self, flow_run_ids: Collection[str]) -> list[TaskRun]:
         """The task runs of these flow runs that are not over."""
-        return await self._of("flow_run_id", flow_run_ids, _UNFINISHED)
+        others = {"state": {"type": {"any_": _UNFINISHED}}, **_NO_PLACEHOLDERS}
+        return await self._among("flow_run_id", flow_run_ids, **others)
 
     async def by_id(self, ids: Collection[str]) -> list[TaskRun]:
         """Those of `ids` that exist."""
-        return await self._of("id", ids)
+        return await self._among("id", ids, **_NO_PLACEHOLDERS)
+
+    async def _among(self, column: str, values: Collection[str], **others: object) -> list[TaskRun]:
+        rows = await self._pager.among(_ENDPOINT, "task_runs", column, values, sort="ID_DESC", **others)
+        return decode(_task_run, rows)
 
     async def count(self, low: float, high: float) -> int:
         """How many task runs ended within [low, high]."""
@@ -61,20 +66,9 @@ class TaskApi:
             chosen["state"]["name"] = {"any_": names}
         return await self._pager.count("/task_runs/count", {"task_runs": chosen})
 
-    async def _of(self, column: str, ids: Collection[str], types: Collection[str] = ()) -> list[TaskRun]:
-        found: list[TaskRun] = []
-        wanted = sorted(ids)
-        for start in range(0, len(wanted), MAX_PAGE):
-            chosen: dict[str, Any] = {column: {"any_": wanted[start : start + MAX_PAGE]}, **_NO_PLACEHOLDERS}
-            if types:
-                chosen["state"] = {"type": {"any_": list(types)}}
-            found += decode(_task_run, await self._pager.all(_ENDPOINT, {"task_runs": chosen, "sort": "ID_DESC"}))
-        return found
-
 
 def _ended(low: float, high: float | None, types: Iterable[str]) -> dict[str, Any]:
-    ended = {"after_": iso(low)} | ({"before_": iso(high)} if high is not None else {})
-    return {"end_time": ended, "state": {"type": {"any_": sorted(types)}}, **_NO_PLACEHOLDERS}
+    return {**ended(low, high, types), **_NO_PLACEHOLDERS}
 
 
 def _task_run(row: Row) -> TaskRun:

@@ -8,10 +8,9 @@ from typing import Final
 from prefect_monitoring import dues
 from prefect_monitoring.changes import Due
 from prefect_monitoring.metrics.family import Metric, Row
+from prefect_monitoring.metrics.rows import PAIR
 from prefect_monitoring.records import Deployment
 from prefect_monitoring.snapshot import Snapshot
-
-PAIR: Final = ("flow", "deployment")
 
 
 def _info(snapshot: Snapshot) -> Iterator[Row]:
