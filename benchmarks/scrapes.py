@@ -22,6 +22,8 @@ HEADERS: Final = {
     "Accept": "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
     "Accept-Encoding": "gzip",
 }
+MAX_MEDIAN_MS: Final = 10
+MAX_P99_MS: Final = 30
 WARM_POLLS: Final = 100
 MAX_GROWTH: Final = 5
 BACK_TO_BACK: Final = ("--poll-interval", "50ms", "--inventory-interval", "10s")
@@ -63,8 +65,8 @@ def measure_idle_scrapes(subject: Subject, count: int) -> list[Measure]:
         Measure("scrape: series", series),
         Measure("scrape: size", len(text) / 2**20, "MiB"),
         Measure("scrape: size, gzip", len(scrapes.body) / 2**20, "MiB"),
-        Measure("scrape: idle, median", scrapes.median, "ms"),
-        Measure("scrape: idle, p99", scrapes.p99, "ms"),
+        Measure("scrape: idle, median", scrapes.median, "ms", at_most=MAX_MEDIAN_MS),
+        Measure("scrape: idle, p99", scrapes.p99, "ms", at_most=MAX_P99_MS),
         Measure("scrape: requests to Prefect", caused, at_most=0, binding=True),
     ]
 
@@ -79,8 +81,8 @@ def measure_busy(subject: Subject, scrapes_count: int, polls: int) -> list[Measu
         _wait_polls(running, polls)
         last, seconds, cpu = running.rss(), time.monotonic() - begun, running.cpu() - cpu
     return [
-        Measure("scrape: polls back to back, median", scrapes.median, "ms"),
-        Measure("scrape: polls back to back, p99", scrapes.p99, "ms"),
+        Measure("scrape: polls back to back, median", scrapes.median, "ms", at_most=MAX_MEDIAN_MS),
+        Measure("scrape: polls back to back, p99", scrapes.p99, "ms", at_most=MAX_P99_MS),
         Measure("idle poll: seconds, back to back", seconds / (polls - WARM_POLLS), "s"),
         Measure("idle poll: CPU, inventory every 10 s included", cpu / (polls - WARM_POLLS), "s"),
         Measure(f"memory (RSS) after {WARM_POLLS} polls", warm, "MiB"),
