@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_monitoring.analysis.failure_causes import cause_of
 from prefect_monitoring.audit import Audit
@@ -15,6 +16,7 @@ from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_opening import open_ledger
 from prefect_monitoring.log_reader import LogReader
 from prefect_monitoring.metric_fold import CUSTOM_OBSERVED
+from prefect_monitoring.prefect_http import PrefectHttp, Traffic, open_http
 from prefect_monitoring.reader import Reader
 from prefect_monitoring.readers import Readers
 from prefect_monitoring.records import ROLLED_BACK, TERMINAL_TYPES
@@ -23,6 +25,7 @@ from prefect_monitoring.settings import Settings
 from prefect_monitoring.task_reader import TaskReader
 from prefect_monitoring.walk import FLOW_RUNS, TASK_RUNS
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
+from unit.loopback import Loopback, loopback
 
 API = "http://prefect.test/api"
 DAY = 86400.0
@@ -111,3 +114,35 @@ def readers(make_readers: MakeReaders) -> Readers:
 @pytest.fixture
 def reader(readers: Readers) -> Reader:
     return readers.flow_runs
+
+
+@pytest.fixture
+def place(fake: FakePrefect) -> tuple[str, str]:
+    flow = fake.add_flow("etl")
+    return flow, fake.add_deployment("daily", flow)
+
+
+@pytest.fixture
+def flow_run(fake: FakePrefect, place: tuple[str, str]) -> str:
+    run = fake.schedule(*place)
+    fake.start(run)
+    return run
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Loopback]:
+    async with loopback() as one:
+        yield one
+
+
+@pytest.fixture
+def traffic() -> Traffic:
+    return Traffic()
+
+
+@pytest.fixture
+async def http(site: Loopback, traffic: Traffic) -> AsyncIterator[PrefectHttp]:
+    """Requests to `site`, as many as there may be."""
+    with temporary_settings({PREFECT_API_URL: site.url}):
+        async with open_http(traffic, 1000) as one:
+            yield one

@@ -26,12 +26,6 @@ LOADED = SeriesKey(TASK_OUTCOMES, PAIR, "completed", "load")
 HOUR = 3600
 
 
-@pytest.fixture
-def place(fake: FakePrefect) -> tuple[str, str]:
-    flow = fake.add_flow("etl")
-    return flow, fake.add_deployment("daily", flow)
-
-
 def run_one(fake: FakePrefect, place: tuple[str, str]) -> str:
     """A flow run with one task run."""
     run = fake.schedule(*place)

@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_monitoring import inventory_api
 from prefect_monitoring.inventory_api import InventoryApi
 from prefect_monitoring.pager import MAX_PAGE, Pager
-from prefect_monitoring.prefect_http import ENDPOINTS, ApiError, Traffic, open_http
+from prefect_monitoring.prefect_http import ENDPOINTS, ApiError, PrefectHttp, Traffic
 from prefect_monitoring.records import ConcurrencyLimit, Workers, WorkPool, WorkQueue
-from unit.loopback import Answer, Asked, Loopback, loopback
+from unit.loopback import Answer, Asked, Loopback
 
 NOON = 1772452800.0
 
 
 @pytest.fixture
-async def site() -> AsyncIterator[Loopback]:
-    async with loopback() as one:
-        yield one
-
-
-@pytest.fixture
-def traffic() -> Traffic:
-    return Traffic()
-
-
-@pytest.fixture
-async def api(site: Loopback, traffic: Traffic) -> AsyncIterator[InventoryApi]:
-    with temporary_settings({PREFECT_API_URL: site.url}):
-        async with open_http(traffic, 1000) as http:
-            yield InventoryApi(Pager(http))
+def api(http: PrefectHttp) -> InventoryApi:
+    return InventoryApi(Pager(http))
 
 
 def identified(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_monitoring.log_api import LogApi, LogPage
 from prefect_monitoring.pager import MAX_PAGE, Pager
-from prefect_monitoring.prefect_http import ApiError, Traffic, open_http
+from prefect_monitoring.prefect_http import ApiError, PrefectHttp
 from prefect_monitoring.records import LogLine
-from unit.loopback import Answer, Asked, Loopback, loopback
+from unit.loopback import Answer, Asked, Loopback
 
 NOON = 1772452800.0
 METRIC = "METRIC: rows=1"
@@ -33,16 +32,8 @@ def row(number: int = 1, message: object = METRIC, **changes: Any) -> dict[str, 
 
 
 @pytest.fixture
-async def site() -> AsyncIterator[Loopback]:
-    async with loopback() as one:
-        yield one
-
-
-@pytest.fixture
-async def api(site: Loopback) -> AsyncIterator[LogApi]:
-    with temporary_settings({PREFECT_API_URL: site.url}):
-        async with open_http(Traffic(), 1000) as http:
-            yield LogApi(Pager(http))
+def api(http: PrefectHttp) -> LogApi:
+    return LogApi(Pager(http))
 
 
 def with_text(asked: Asked) -> bool:

@@ -31,19 +31,6 @@ PAIR = Pair("etl", "daily")
 DOWN = ApiError("the server failed", "500")
 
 
-@pytest.fixture
-def place(fake: FakePrefect) -> tuple[str, str]:
-    flow = fake.add_flow("etl")
-    return flow, fake.add_deployment("daily", flow)
-
-
-@pytest.fixture
-def flow_run(fake: FakePrefect, place: tuple[str, str]) -> str:
-    run = fake.schedule(*place)
-    fake.start(run)
-    return run
-
-
 async def read(readers: Readers) -> None:
     await readers.log_lines.read(60)
 

@@ -65,12 +65,6 @@ class Process:
 
 
 @pytest.fixture
-def place(fake: FakePrefect) -> tuple[str, str]:
-    flow = fake.add_flow("etl")
-    return flow, fake.add_deployment("daily", flow)
-
-
-@pytest.fixture
 def process(fake: FakePrefect, make_readers: MakeReaders) -> Process:
     return Process(fake, make_readers(), Settings(birth_hold="70s"))
 

@@ -25,19 +25,6 @@ DOWN = ApiError("the API answered 503", "503")
 OF_TASKS = {TASK_OUTCOMES, TASK_SECONDS, TASK_FAILURES}
 
 
-@pytest.fixture
-def place(fake: FakePrefect) -> tuple[str, str]:
-    flow = fake.add_flow("etl")
-    return flow, fake.add_deployment("daily", flow)
-
-
-@pytest.fixture
-def flow_run(fake: FakePrefect, place: tuple[str, str]) -> str:
-    run = fake.schedule(*place)
-    fake.start(run)
-    return run
-
-
 class Details(Process):
     async def poll(self, after: float = 15.0) -> Snapshot:
         """Both jobs, and what they found published."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_monitoring.histories import HISTORY_FAULTS
 from prefect_monitoring.pager import MAX_PAGE
 from prefect_monitoring.prefect_api import PrefectApi
-from prefect_monitoring.prefect_http import ApiError, Traffic, open_http
+from prefect_monitoring.prefect_http import ApiError, PrefectHttp
 from prefect_monitoring.records import State
-from unit.loopback import Answer, Asked, Loopback, loopback
+from unit.loopback import Answer, Asked, Loopback
 
 
 def run_row(number: int = 1, **changes: Any) -> dict[str, Any]:
@@ -43,16 +41,8 @@ def run_row(number: int = 1, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def site() -> AsyncIterator[Loopback]:
-    async with loopback() as one:
-        yield one
-
-
-@pytest.fixture
-async def api(site: Loopback) -> AsyncIterator[PrefectApi]:
-    with temporary_settings({PREFECT_API_URL: site.url}):
-        async with open_http(Traffic(), 1000) as http:
-            yield PrefectApi(http)
+def api(http: PrefectHttp) -> PrefectApi:
+    return PrefectApi(http)
 
 
 async def test_flow_run_is_decoded(site: Loopback, api: PrefectApi) -> None:

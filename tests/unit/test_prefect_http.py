@@ -24,20 +24,9 @@ from prefect_monitoring.prefect_http import (
     api_address,
     open_http,
 )
-from unit.loopback import Answer, Asked, Loopback, loopback
+from unit.loopback import Answer, Asked, Loopback
 
 FLOWS = "/flows/filter"
-
-
-@pytest.fixture
-async def site() -> AsyncIterator[Loopback]:
-    async with loopback() as one:
-        yield one
-
-
-@pytest.fixture
-def traffic() -> Traffic:
-    return Traffic()
 
 
 @pytest.fixture

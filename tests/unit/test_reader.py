@@ -33,12 +33,6 @@ def value(ledger: Ledger, metric: str) -> float:
     return ledger.series[SeriesKey(metric, PAIR)].value
 
 
-@pytest.fixture
-def place(fake: FakePrefect) -> tuple[str, str]:
-    flow = fake.add_flow("etl")
-    return flow, fake.add_deployment("daily", flow)
-
-
 async def read(reader: Reader) -> None:
     await reader.walk_finished(60)
     await reader.read_active()

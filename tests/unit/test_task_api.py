@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_monitoring.pager import MAX_PAGE, Pager
-from prefect_monitoring.prefect_http import ApiError, Traffic, open_http
+from prefect_monitoring.prefect_http import ApiError, PrefectHttp
 from prefect_monitoring.records import TERMINAL_TYPES, State, TaskRun
 from prefect_monitoring.task_api import TaskApi, task_name
-from unit.loopback import Answer, Asked, Loopback, loopback
+from unit.loopback import Answer, Asked, Loopback
 
 NO_PLACEHOLDERS = {"exists_": False}
 
@@ -42,16 +40,8 @@ def row(number: int = 1, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def site() -> AsyncIterator[Loopback]:
-    async with loopback() as one:
-        yield one
-
-
-@pytest.fixture
-async def api(site: Loopback) -> AsyncIterator[TaskApi]:
-    with temporary_settings({PREFECT_API_URL: site.url}):
-        async with open_http(Traffic(), 1000) as http:
-            yield TaskApi(Pager(http))
+def api(http: PrefectHttp) -> TaskApi:
+    return TaskApi(Pager(http))
 
 
 # Names

@@ -28,19 +28,6 @@ def outcomes(ledger: Ledger, pair: Pair = PAIR) -> dict[tuple[str, str], int]:
     }
 
 
-@pytest.fixture
-def place(fake: FakePrefect) -> tuple[str, str]:
-    flow = fake.add_flow("etl")
-    return flow, fake.add_deployment("daily", flow)
-
-
-@pytest.fixture
-def flow_run(fake: FakePrefect, place: tuple[str, str]) -> str:
-    run = fake.schedule(*place)
-    fake.start(run)
-    return run
-
-
 async def read(readers: Readers) -> None:
     await readers.flow_runs.walk_finished(60)
     await readers.flow_runs.read_active()
