@@ -30,6 +30,10 @@ class Names:
         absent = DELETED if deployment_id else ""
         return Pair(flow.name if flow else DELETED, deployment.name if deployment else absent)
 
+    def pair_of_deployment(self, deployment_id: str) -> Pair:
+        deployment = self.deployments.get(deployment_id)
+        return self.pair_of(deployment.flow_id if deployment else "", deployment_id)
+
     def live_deployments(self) -> Iterator[tuple[Pair, Deployment]]:
         for deployment in self.deployments.values():
             known = deployment.flow_id in self.flows and deployment.flow_id not in self.gone

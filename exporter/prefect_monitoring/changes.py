@@ -77,10 +77,16 @@ class KnownTaskRun:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """When a deployment's schedule last expected a start, and when it expects the next; None: not known."""
+    """When a deployment's schedules last expected a start, and when they expect the next; None: not known.
 
-    last_at: float | None
-    next_at: float | None
+    `unmet_at` is the earliest expected start that passed after the last completed run, as of the last start that
+    passed; `paused_at` is when it was found paused.
+    """
+
+    last_at: float | None = None
+    next_at: float | None = None
+    unmet_at: float | None = None
+    paused_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 from prefect_monitoring.auth import IN_CLEAR, accepted_credentials, travel_in_clear
+from prefect_monitoring.catalog import Names
 from prefect_monitoring.inventory_api import InventoryApi
 from prefect_monitoring.ledger_file import LedgerError, LedgerInUseError, sqlite_path
 from prefect_monitoring.ledger_opening import inspect_ledger
 from prefect_monitoring.log_api import LogApi
 from prefect_monitoring.metrics import shown_metrics
+from prefect_monitoring.policy.pipelines import PipelinesError, PipelinesFile, parse_pipelines, read_pipelines
+from prefect_monitoring.policy.policies import Policies
+from prefect_monitoring.policy.review import idle_entries, unmeasurable
 from prefect_monitoring.prefect_api import PrefectApi
 from prefect_monitoring.prefect_http import ApiError, NoApiUrlError, Traffic, api_address, open_http
 from prefect_monitoring.settings import Settings
@@ -27,8 +32,11 @@ NOBODY = str(UUID(int=0))
 
 @dataclass(frozen=True, slots=True)
 class Finding:
+    """`advice`: it works, and may still not be what was meant."""
+
     ok: bool
     text: str
+    advice: bool = False
 
 
 async def check(settings: Settings) -> list[Finding]:
@@ -36,7 +44,8 @@ async def check(settings: Settings) -> list[Finding]:
     shown_metrics(settings.metrics_on, settings.metrics_off)
     valid = Finding(ok=True, text="settings: valid")
     ledger = await asyncio.to_thread(_check_ledger, settings)
-    return [valid, *_check_endpoints(settings), *await _check_api(settings), ledger]
+    found = [valid, *_check_endpoints(settings), *await _check_api(settings), ledger]
+    return found + (await _check_pipelines(settings) if settings.pipelines else [])
 
 
 async def check_without_settings() -> list[Finding]:
@@ -78,6 +87,34 @@ async def _check_api(settings: Settings) -> list[Finding]:
         Finding(ok=False, text=f"Prefect API: {address}: cannot read {', '.join(what)}: {reason}")
         for reason, what in faults.items()
     ]
+
+
+async def _check_pipelines(settings: Settings) -> list[Finding]:
+    path = Path(settings.pipelines)
+    try:
+        file = parse_pipelines(read_pipelines(path), str(path))
+    except PipelinesError as fault:
+        return [Finding(ok=False, text=f"pipelines: {line}") for line in str(fault).splitlines()]
+    valid = Finding(ok=True, text=f"pipelines: {path} is valid, with {len(file.pipelines)} entries")
+    try:
+        async with open_http(Traffic(), settings.max_requests_per_second) as http:
+            advice = await _review(file, PrefectApi(http), time.time())
+    except (ApiError, NoApiUrlError):  # which is told already
+        advice = []
+    return [valid, *(Finding(ok=True, text=f"pipelines: {text}", advice=True) for text in advice)]
+
+
+async def _review(file: PipelinesFile, api: PrefectApi, now: float) -> list[str]:
+    """What the file may not mean, in view of what exists and how often it ran."""
+    names = Names({}, {}, frozenset()).with_flows(await api.flows()).with_deployments(await api.deployments())
+    policies = Policies(file)
+    declared = {
+        pair: (deployment.id, policy.window)
+        for pair, deployment in names.live_deployments()
+        if policies.entry_for(pair) and (policy := policies.of(pair, ()))
+    }
+    runs = {pair: await api.judged_runs(one, now - window, now) for pair, (one, window) in declared.items()}
+    return [*idle_entries(file, names.live_pairs()), *unmeasurable(file, runs)]
 
 
 def _reads(api: PrefectApi) -> dict[str, Callable[[], Awaitable[object]]]:

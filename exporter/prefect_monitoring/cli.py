@@ -124,7 +124,8 @@ def _check(options: argparse.Namespace) -> int:
         except SettingsError as fault:
             findings += _faults("settings", fault) + asyncio.run(check_without_settings())
     for finding in findings:
-        sys.stdout.write(f"{'ok   ' if finding.ok else 'FAULT'}  {finding.text}\n")
+        mark = "note " if finding.advice else "ok   " if finding.ok else "FAULT"
+        sys.stdout.write(f"{mark}  {finding.text}\n")
     return 0 if all(finding.ok for finding in findings) else FAULT
 
 

@@ -16,7 +16,7 @@ from typing import Final
 import filelock
 import httpx
 
-from prefect_monitoring import demo_prefect, demo_processes
+from prefect_monitoring import demo_monitoring, demo_prefect, demo_processes
 from prefect_monitoring.demo_processes import Child, DemoError, Launcher
 from prefect_monitoring.demo_schedule import EXAMPLES, LEAD_SECONDS, PERIOD_SECONDS, WORKER_POOL
 
@@ -24,6 +24,13 @@ _HOST: Final = "127.0.0.1"
 _SERVER_TIMEOUT: Final = 90
 _EXPORTER_TIMEOUT: Final = 60
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+_INSTALL_HINT: Final = "on Debian: apt-get install prometheus prometheus-alertmanager"
+_MONITORING: Final = """Alerts      http://{at.inbox}                what Slack and PagerDuty would have got; the first after a minute or two
+Alertmanager http://{at.alertmanager}
+Prometheus  http://{at.prometheus}/alerts
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,7 @@ def _run(options: DemoOptions, directory: Path, stop_requested: threading.Event)
         _start_prefect(demo, port)
         listen = _start_exporter(demo, options.listen)
         _start_worker(demo)
-        _say(_addresses(demo, listen))
+        _say(_addresses(demo, listen) + _start_monitoring(demo, listen))
         while not stop_requested.wait(0.5):
             demo.check()
     except _Stopped:
@@ -134,6 +141,7 @@ def _start_exporter(demo: _Demo, wanted: str) -> str:
     listen = demo_processes.join_address(host, _choose_port("The exporter", host, wanted_port))
     command = ["-m", "prefect_monitoring", "serve", "--listen", listen, "--poll-interval", "5s"]
     command += ["--ledger-url", f"sqlite:///{demo.directory / 'ledger.db'}"]
+    command += ["--pipelines", str(flows_directory().with_name("pipelines.yml"))]
     # A ledger belongs to one API address; another port is the same server, moved.
     remembered = demo.directory / "api-address"
     if remembered.exists():
@@ -154,6 +162,17 @@ def _start_worker(demo: _Demo) -> None:
     # The next start settles what was running.
     worker = demo_processes.start(demo.launcher, "worker", command, cwd=flows_directory(), grace_seconds=0)
     demo.children.append(worker)
+
+
+def _start_monitoring(demo: _Demo, exporter: str) -> str:
+    """Starts Prometheus and Alertmanager where they are installed; what to tell about them."""
+    if missing := {"prometheus", "alertmanager"} - demo_monitoring.find_binaries().keys():
+        return f"Without alerts: {' and '.join(sorted(missing))} not found on PATH ({_INSTALL_HINT}).\n"
+    at, children = demo_monitoring.start_monitoring(
+        demo.launcher, demo.directory, exporter, lambda what, port: _choose_port(what, _HOST, port)
+    )
+    demo.children.extend(children)
+    return _MONITORING.format(at=at)
 
 
 def _choose_port(what: str, host: str, wanted: int) -> int:
@@ -182,6 +201,7 @@ Logs        {demo.launcher.logs}
   curl -s {exporter}/metrics | grep '^prefect_flow_run_outcomes_total{{.*dbt-daily-pipeline'
 
 Ctrl-C stops everything; the next start in {demo.directory} goes on from there.
+
 """
 
 

@@ -97,13 +97,19 @@ def usable_port(host: str, wanted: int) -> int:
 
 
 def start(
-    launcher: Launcher, name: str, arguments: Sequence[str], *, cwd: Path | None = None, grace_seconds: float = 8
+    launcher: Launcher,
+    name: str,
+    arguments: Sequence[str],
+    *,
+    program: str = sys.executable,
+    cwd: Path | None = None,
+    grace_seconds: float = 8,
 ) -> Child:
-    """Run this Python with `arguments`, as the leader of a process group of its own, its output in a log file."""
+    """Run `program` (this Python) with `arguments`, in a process group of its own, its output in a log file."""
     log = launcher.logs / f"{name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 what runs is decided here and in the modules next to this one
-            [sys.executable, *arguments],
+            [program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from prefect_monitoring.changes import Due
-from prefect_monitoring.records import Deployment
+from prefect_monitoring.records import Deployment, Pair
 
 ASK_AGAIN_SECONDS: Final = 3600.0  # a start that a person called off does not change the schedules
-UNKNOWN: Final = Due(None, None)
+UNKNOWN: Final = Due()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,27 +23,57 @@ class Asked:
 
 @dataclass(slots=True)
 class Plan:
-    """Deployment ids: `ask` when they start next, `passed` is what was due meanwhile, `off` are due no more."""
+    """Deployment ids: `ask` when they start next, `passed` is what was due meanwhile, `off` are due no more.
+
+    `pauses`: since when those are paused that were not, and None for those that no longer are.
+    """
 
     ask: list[str] = field(default_factory=list)
     passed: dict[str, float] = field(default_factory=dict)
     off: list[str] = field(default_factory=list)
+    pauses: dict[str, float | None] = field(default_factory=dict)
 
 
 def is_scheduled(deployment: Deployment) -> bool:
     return not deployment.paused and bool(deployment.schedules)
 
 
-def settled(due: Due, deployment: Deployment, now: float) -> Due:
-    """What is due once `now` is here: a next start that has passed is the last one.
+def passed(due: Due, at: float, completed_at: float | None) -> Due:
+    """`due` once the start that was expected at `at` has passed; `completed_at`: when a run last completed."""
+    return replace(due, last_at=at, unmet_at=unmet(due, completed_at) or at)
+
+
+def unmet(due: Due, completed_at: float | None) -> float | None:
+    """The earliest expected start that has passed without a completed run since."""
+    is_met = due.unmet_at is None or (completed_at is not None and completed_at >= due.unmet_at)
+    return None if is_met else due.unmet_at
+
+
+def settled(due: Due, deployment: Deployment, now: float, completed_at: float | None) -> Due:
+    """What is due once `now` is here: a next start that has passed is the last one, and unmet unless a run completed.
 
     What is paused or lost its schedules is not due: the start that it was waiting for never came.
     """
     if not is_scheduled(deployment):
-        return replace(due, next_at=None)
-    if due.next_at is None or due.next_at > now:
-        return due
-    return Due(max(due.next_at, due.last_at or due.next_at), None)
+        due = replace(due, next_at=None)
+    elif due.next_at is not None and due.next_at <= now:
+        is_newer = due.last_at is None or due.next_at > due.last_at
+        due = replace(passed(due, due.next_at, completed_at) if is_newer else due, next_at=None)
+    return replace(due, unmet_at=unmet(due, completed_at))
+
+
+def settled_all(
+    known: Mapping[str, Due], deployments: Mapping[Pair, Deployment], now: float, completed: Mapping[Pair, float] | None
+) -> dict[Pair, Due]:
+    """What is due of every deployment; `completed`: when a run of a pair last completed.
+
+    While that is None, not known yet, nothing is unmet: it would page for what was met long ago.
+    """
+    found = {
+        pair: settled(known.get(one.id, UNKNOWN), one, now, (completed or {}).get(pair))
+        for pair, one in deployments.items()
+    }
+    return found if completed is not None else {pair: replace(due, unmet_at=None) for pair, due in found.items()}
 
 
 def plan(deployments: Iterable[Deployment], dues: Mapping[str, Due], asked: Mapping[str, Asked], now: float) -> Plan:
@@ -53,6 +83,8 @@ def plan(deployments: Iterable[Deployment], dues: Mapping[str, Due], asked: Mapp
         due = dues.get(one.id, UNKNOWN)
         if one.paused is None:
             continue
+        if one.paused != (due.paused_at is not None):
+            result.pauses[one.id] = now if one.paused else None
         if not is_scheduled(one):
             if due.next_at is not None:
                 result.off.append(one.id)

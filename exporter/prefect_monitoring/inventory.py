@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from prefect_monitoring import dues
@@ -120,9 +120,9 @@ class InventoryReader:
         now = self._reader.clock()
         live = {one.id: one for one in self._wanted_deployments()}
         plan = dues.plan(live.values(), self._reader.ledger.dues, self._asked, now)
-        await self._reader.in_ledger(self._store, plan.off, {}, {})
+        await self._reader.in_ledger(self._store_pauses, plan)
         starts = await self._api.next_starts(plan.ask, now) if plan.ask else {}
-        await self._reader.in_ledger(self._store, plan.ask, starts, plan.passed)
+        await self._reader.in_ledger(self._store_starts, plan, starts)
         self._asked = _asked_after(self._asked, live, plan, now)
         return Reading(len(starts))
 
@@ -131,13 +131,22 @@ class InventoryReader:
             if self._filters.allow(pair, one.tags, one.work_pool):
                 yield one
 
-    def _store(self, deployment_ids: Sequence[str], starts: Mapping[str, float], passed: Mapping[str, float]) -> None:
+    def _store_pauses(self, plan: Plan) -> None:
+        known = self._reader.ledger.dues
+        off = {one: replace(known.get(one, dues.UNKNOWN), next_at=None) for one in plan.off}
+        pauses = {
+            one: replace(off.get(one) or known.get(one, dues.UNKNOWN), paused_at=at) for one, at in plan.pauses.items()
+        }
+        self._reader.ledger.store_dues(off | pauses)
+
+    def _store_starts(self, plan: Plan, starts: Mapping[str, float]) -> None:
         """In this order: were the process killed in between, the next start would still be there to have passed."""
         ledger = self._reader.ledger
-        if passed:
-            ledger.commit(Changes(due=dict(passed)), None, self._reader.clock())
-        before = {one: ledger.dues.get(one, dues.UNKNOWN).next_at for one in deployment_ids}
-        ledger.store_next_due({one: starts.get(one) for one, at in before.items() if starts.get(one) != at})
+        if plan.passed:
+            ledger.commit(Changes(due=plan.passed), None, self._reader.clock())
+        before = {one: ledger.dues.get(one, dues.UNKNOWN) for one in plan.ask}
+        after = {one: replace(due, next_at=starts.get(one)) for one, due in before.items()}
+        ledger.store_dues({one: due for one, due in after.items() if due != before[one]})
 
 
 def _since(earliest: float, part: Part[Value] | None) -> Value | None:

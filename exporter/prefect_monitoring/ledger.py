@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from filelock import FileLock
 from sqlalchemy.exc import DatabaseError
 
+from prefect_monitoring import dues, memory
 from prefect_monitoring import ledger_details as details
 from prefect_monitoring import ledger_rows as rows
 from prefect_monitoring import ledger_schema as schema
-from prefect_monitoring import memory
 from prefect_monitoring.catalog import Names
 from prefect_monitoring.changes import Changes, Due, KnownRun, KnownTaskRun, LastValue, SeriesKey
 from prefect_monitoring.fold import Known
@@ -56,6 +56,7 @@ class Ledger:
         self.series: dict[SeriesKey, Series] = {}
         self.values: dict[SeriesKey, LastValue] = {}
         self.dues: dict[str, Due] = {}
+        self.pipelines: str | None = None
         self.held: set[SeriesKey] = set()
         self.folded: defaultdict[str, float] = defaultdict(float)
         self.touched: set[Pair] = set()
@@ -111,10 +112,13 @@ class Ledger:
             found = connection.execute(query.group_by(kind))
             return {row[0]: row[1] for row in found}
 
-    def standings(self, pairs: Collection[Pair], now: float) -> dict[Pair, memory.Standing]:
+    def standings(
+        self, pairs: Collection[Pair], now: float, slo_windows: Mapping[Pair, float] | None = None
+    ) -> dict[Pair, memory.Standing]:
+        """How `pairs` stand; `slo_windows` are the lengths of their SLOs' windows, in seconds."""
         numbers = {self._ids[pair]: pair for pair in pairs if pair in self._ids}
         with self.transaction() as connection:
-            return memory.standings(connection, numbers, now)
+            return memory.standings(connection, numbers, now, slo_windows or {})
 
     def pairs_of(self, run_ids: Collection[str]) -> dict[str, Pair | None]:
         """The pair of each remembered flow run among `run_ids`; None for one that the filters exclude."""
@@ -155,8 +159,8 @@ class Ledger:
         moved = advance(self.series, changes, self.bounds, released=not self.cursors[source].level_complete)
         pairs = {run.pair for run in changes.runs.values() if run.pair is not None}
         pairs |= {pair for pair, _ in (*changes.tallies, *changes.last_outcomes)}
-        dues = self._passed(changes.due)
         with self.transaction() as connection:
+            moved_dues = self._passed(connection, changes.due)
             created = rows.new_pairs(connection, pairs - self._ids.keys())
             ids = {**self._ids, **created}
             rows.write_runs(connection, changes, ids)
@@ -164,14 +168,14 @@ class Ledger:
             rows.write_last_outcomes(connection, changes, ids)
             rows.write_series(connection, moved, now)
             details.write_details(connection, changes)
-            details.write_dues(connection, dues)
+            details.write_dues(connection, moved_dues)
             if cursor is not None:
                 rows.write_meta(connection, cursors=_plain(cursors))
         if cursor is not None or moved or changes.runs:  # to write nothing works on a full disk as well
             self.fault = ""
         self._remember_pairs(created)
         self._remember_series(moved)
-        self.dues.update(dues)
+        self.dues.update(moved_dues)
         self._count_folded(changes)
         self.values.update(changes.values)
         self.touched |= pairs | changes.moved
@@ -197,14 +201,18 @@ class Ledger:
         self._remember_pairs({Pair(row.flow, row.deployment): row.id for row in pairs})
         self.touched |= set(renamed.values())
 
-    def store_next_due(self, expected: Mapping[str, float | None]) -> None:
-        """Takes over when each of these deployments is due next; None: nothing is scheduled."""
-        if not expected:
-            return
-        dues = {one: replace(self.dues.get(one, Due(None, None)), next_at=at) for one, at in expected.items()}
+    def store_dues(self, dues: Mapping[str, Due]) -> None:
+        """Takes over what is known of these deployments' schedules."""
+        if dues:
+            with self.transaction() as connection:
+                details.write_dues(connection, dues)
+            self.dues.update(dues)
+
+    def store_pipelines(self, text: str) -> None:
+        """Keeps the last good pipelines file."""
         with self.transaction() as connection:
-            details.write_dues(connection, dues)
-        self.dues.update(dues)
+            rows.write_meta(connection, pipelines=text)
+        self.pipelines = text
 
     def release(self, keys: Collection[SeriesKey], now: float) -> None:
         """Ends the birth hold of `keys`. Durable before anybody sees it: else a crash would look like a reset."""
@@ -271,8 +279,8 @@ class Ledger:
             self._remember_pairs({Pair(r.flow, r.deployment): r.id for r in rows.load_all(connection, schema.pairs)})
             series = rows.load_all(connection, schema.series)
             self.values = details.load_values(connection)
-            dues = rows.load_all(connection, schema.dues)
-        self.dues = {row.deployment_id: Due(row.last_at, row.next_at) for row in dues}
+            self.dues = details.load_dues(connection)
+            self.pipelines = rows.read_meta(connection).get("pipelines")
         self.names = Names(
             {r.id: Flow(r.id, r.name) for r in flows},
             {r.id: Deployment(r.id, r.name, r.flow_id, r.work_pool, r.work_queue, tuple(r.tags)) for r in deployments},
@@ -290,12 +298,13 @@ class Ledger:
         self._ids.update(ids)
         self._pairs.update({number: pair for pair, number in ids.items()})
 
-    def _passed(self, passed: Mapping[str, float]) -> dict[str, Due]:
+    def _passed(self, connection: sa.Connection, passed: Mapping[str, float]) -> dict[str, Due]:
         """The dues that move because a start that was expected then has passed."""
-        before = {one: self.dues.get(one, Due(None, None)) for one in passed}
-        return {
-            one: replace(before[one], last_at=at) for one, at in passed.items() if at > (before[one].last_at or 0.0)
-        }
+        before = {one: self.dues.get(one, Due()) for one in passed}
+        moving = {one: at for one, at in passed.items() if at > (before[one].last_at or 0.0)}
+        numbers = {one: self._ids.get(self.names.pair_of_deployment(one), 0) for one in moving}
+        completed = details.last_completions(connection, numbers.values())
+        return {one: dues.passed(before[one], at, completed.get(numbers[one])) for one, at in moving.items()}
 
     def _count_folded(self, changes: Changes) -> None:
         for key, count in changes.increments.items():

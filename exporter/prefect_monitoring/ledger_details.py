@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -70,8 +71,24 @@ def _write_task_runs(connection: sa.Connection, changes: Changes) -> None:
 
 
 def write_dues(connection: sa.Connection, dues: Mapping[str, Due]) -> None:
-    rows = [{"deployment_id": one, "last_at": due.last_at, "next_at": due.next_at} for one, due in dues.items()]
-    upsert(connection, schema.dues, rows)
+    upsert(connection, schema.dues, [{"deployment_id": one, **asdict(due)} for one, due in dues.items()])
+
+
+def load_dues(connection: sa.Connection) -> dict[str, Due]:
+    return {
+        row.deployment_id: Due(row.last_at, row.next_at, row.unmet_at, row.paused_at)
+        for row in load_all(connection, schema.dues)
+    }
+
+
+def last_completions(connection: sa.Connection, pair_ids: Collection[int]) -> dict[int, float]:
+    """When a run of each of these pairs last completed."""
+    table = schema.last_outcomes
+    found: dict[int, float] = {}
+    for batch in batches(sorted(set(pair_ids))):
+        query = sa.select(table.c.pair_id, table.c.at).where(table.c.pair_id.in_(batch), table.c.state == "completed")
+        found.update((row.pair_id, row.at) for row in connection.execute(query))
+    return found
 
 
 def counted_lines(connection: sa.Connection, log_ids: Collection[str]) -> set[str]:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from prefect_monitoring import ledger_schema as schema
 from prefect_monitoring.ledger_rows import read_meta, write_meta
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 
 def migrate(connection: sa.Connection, version: int) -> None:
@@ -37,5 +37,13 @@ def _tasks_and_sources(connection: sa.Connection) -> None:
     connection.execute(sa.delete(schema.meta).where(schema.meta.c.key == "cursor"))
 
 
+def _unmet_and_paused(connection: sa.Connection) -> None:
+    """2 → 3: since when a due start is unmet, and a deployment paused."""
+    known = {column["name"] for column in sa.inspect(connection).get_columns("dues")}
+    for name in ("unmet_at", "paused_at"):
+        if name not in known:  # the step before makes the table as it is today
+            connection.exec_driver_sql(f"ALTER TABLE dues ADD COLUMN {name} FLOAT")
+
+
 # Step N, counted from 1, brings a ledger from version N to N + 1.
-_STEPS: Final[tuple[Callable[[sa.Connection], None], ...]] = (_tasks_and_sources,)
+_STEPS: Final[tuple[Callable[[sa.Connection], None], ...]] = (_tasks_and_sources, _unmet_and_paused)

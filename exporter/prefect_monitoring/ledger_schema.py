@@ -128,13 +128,15 @@ last_values = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
     sqlite_with_rowid=False,
 )
-# When a deployment's schedule last expected a start, and when it expects the next.
+# When a deployment's schedules last expected a start and expect the next, which is unmet, and since when it pauses.
 dues = sa.Table(
     "dues",
     tables,
     sa.Column("deployment_id", sa.Text, primary_key=True),
     sa.Column("last_at", sa.Float),
     sa.Column("next_at", sa.Float),
+    sa.Column("unmet_at", sa.Float),
+    sa.Column("paused_at", sa.Float),
     sqlite_with_rowid=False,
 )
 

@@ -18,40 +18,55 @@ from prefect_monitoring.time_shares import time_shares
 HOURLY_KEPT: Final = 62 * DAY
 DAILY_KEPT: Final = 400 * DAY
 WINDOWS: Final[Mapping[str, int]] = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
+SLO_WINDOW: Final = "slo"
 SAME_WEEKDAY_WEEKS: Final = 4
+RECENT_FAILURES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a pair stands now. Instants in epoch seconds, durations in seconds, windows by name."""
+    """How a pair stands now. Instants in epoch seconds, durations in seconds, windows by name.
+
+    `failing_since`: the end of the first failed run since the last completed one. `recent_failures`: the ends of the
+    newest failed runs of the last day, newest first.
+    """
 
     last_outcomes: Mapping[str, float] = field(default_factory=dict)
     last_duration: float | None = None
     consecutive_failures: int = 0
+    failing_since: float | None = None
+    recent_failures: tuple[float, ...] = ()
     last_failure: KnownRun | None = None
     window_runs: Mapping[tuple[str, str], int] = field(default_factory=dict)
     baselines: Mapping[str, float] = field(default_factory=dict)
     time_shares: Mapping[str, float] = field(default_factory=dict)
 
 
-def standings(connection: sa.Connection, pairs: Mapping[int, Pair], now: float) -> dict[Pair, Standing]:
-    """The standing at `now` of each of `pairs`, by its number in the ledger."""
+def standings(
+    connection: sa.Connection, pairs: Mapping[int, Pair], now: float, slo_windows: Mapping[Pair, float]
+) -> dict[Pair, Standing]:
+    """The standing at `now` of each of `pairs`, by its number in the ledger; `slo_windows` in seconds."""
     found: dict[Pair, Standing] = {}
     for batch in batches(sorted(pairs)):
         outcomes = _last_outcomes(connection, batch)
         windows = _windows(connection, batch, now)
         weekdays = _same_weekday(connection, batch, now)
+        slo = _slo_windows(
+            connection, {one: slo_windows[pairs[one]] for one in batch if pairs[one] in slo_windows}, now
+        )
         for number in batch:
             row = windows.get(number)
             last_good = _newest(connection, number, ("COMPLETED",))
-            failures = _failures_since(connection, number, last_good.ended_at if last_good is not None else 0.0)
+            failures, since = _failures_since(connection, number, last_good.ended_at if last_good is not None else 0.0)
             last_bad = _newest(connection, number, BAD_TYPES) if failures else None
             found[pairs[number]] = Standing(
                 last_outcomes=outcomes[number],
                 last_duration=_last_duration(connection, number),
                 consecutive_failures=failures,
+                failing_since=since,
+                recent_failures=_recent_failures(connection, number, now - DAY),
                 last_failure=known_run(last_bad, pairs[number]) if last_bad is not None else None,
-                window_runs=_window_runs(row),
+                window_runs=_window_runs(row) | slo.get(number, {}),
                 baselines=_baselines(row, weekdays.get(number)),
                 time_shares=time_shares(connection, _last_run(connection, number)),
             )
@@ -90,9 +105,18 @@ def _last_duration(connection: sa.Connection, number: int) -> float | None:
     return duration
 
 
-def _failures_since(connection: sa.Connection, number: int, since: float) -> int:
-    query = sa.select(sa.func.count()).select_from(runs).where(_of(number, BAD_TYPES), runs.c.ended_at > since)
-    return int(connection.scalar(query) or 0)
+def _failures_since(connection: sa.Connection, number: int, since: float) -> tuple[int, float | None]:
+    """How many runs failed after `since`, and when the first of them ended."""
+    query = sa.select(sa.func.count(), sa.func.min(runs.c.ended_at)).where(
+        _of(number, BAD_TYPES), runs.c.ended_at > since
+    )
+    failures, first = connection.execute(query).one()
+    return failures, first
+
+
+def _recent_failures(connection: sa.Connection, number: int, since: float) -> tuple[float, ...]:
+    failed = sa.select(runs.c.ended_at).where(_of(number, BAD_TYPES), runs.c.ended_at > since)
+    return tuple(connection.scalars(failed.order_by(runs.c.ended_at.desc()).limit(RECENT_FAILURES)))
 
 
 def _spans(now: float) -> dict[str, tuple[int, int]]:
@@ -119,6 +143,27 @@ def _windows(connection: sa.Connection, numbers: Collection[int], now: float) ->
         .group_by(hourly.c.pair_id)
     )
     return {row["pair_id"]: dict(row) for row in connection.execute(query).mappings()}
+
+
+def _slo_windows(
+    connection: sa.Connection, lengths: Mapping[int, float], now: float
+) -> dict[int, dict[tuple[str, str], int]]:
+    """Runs by result over each pair's own window (`lengths`, seconds): whole hours, or whole days beyond 60 of them."""
+    found: dict[int, dict[tuple[str, str], int]] = {
+        number: {(SLO_WINDOW, "good"): 0, (SLO_WINDOW, "bad"): 0} for number in lengths
+    }
+    for length in set(lengths.values()):
+        numbers = [number for number, one in lengths.items() if one == length]
+        table, grain = (hourly, HOUR) if length <= HOURLY_KEPT - 2 * DAY else (daily, DAY)
+        end = int(now // grain + 1) * grain
+        query = (
+            sa.select(table.c.pair_id, sa.func.total(table.c.good), sa.func.total(table.c.bad))
+            .where(table.c.pair_id.in_(numbers), table.c.start >= end - length)
+            .group_by(table.c.pair_id)
+        )
+        for number, good, bad in connection.execute(query):
+            found[number] = {(SLO_WINDOW, "good"): int(good), (SLO_WINDOW, "bad"): int(bad)}
+    return found
 
 
 def _same_weekday(connection: sa.Connection, numbers: Collection[int], now: float) -> dict[int, tuple[float, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
@@ -54,6 +55,15 @@ def _address(text: str) -> str:
     return text
 
 
+def _web_address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("an address that goes into messages cannot hold a user name or a password")
+    if text and (parts.scheme not in {"http", "https"} or not parts.hostname):
+        raise ValueError(f"{text!r} is not an address to open in a browser, such as https://prefect.example.com")
+    return text.rstrip("/")
+
+
 def _ascending(bounds: tuple[float, ...]) -> tuple[float, ...]:
     if not bounds or list(bounds) != sorted(set(bounds)) or bounds[0] <= 0 or not all(map(math.isfinite, bounds)):
         raise ValueError("bucket bounds are positive numbers, ascending, each once; +Inf is added")
@@ -84,6 +94,7 @@ def _token(secret: SecretStr) -> SecretStr:
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
+WebAddress = Annotated[str, AfterValidator(_web_address)]
 Address = Annotated[str, AfterValidator(_address)]
 FileName = Annotated[str, AfterValidator(_filled)]
 UserName = Annotated[str, AfterValidator(_user_name)]

@@ -7,16 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from prefect_monitoring import __version__
+from prefect_monitoring import __version__, dues
 from prefect_monitoring.catalog import Catalog
 from prefect_monitoring.changes import HOUR, SeriesKey
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.memory import Standing
+from prefect_monitoring.policy.book import PolicyBook
 from prefect_monitoring.prefect_http import Traffic
 from prefect_monitoring.readers import Readers
 from prefect_monitoring.records import NO_FLOW, Pair, TaskRun
 from prefect_monitoring.settings import Settings
-from prefect_monitoring.snapshot import ActiveRuns, AuditReport, Health, SelfReport, Snapshot, shown
+from prefect_monitoring.snapshot import ActiveRuns, AuditReport, Health, Links, SelfReport, Snapshot, shown
 from prefect_monitoring.sources import Source
 from prefect_monitoring.walk import FLOW_RUNS, LOG_LINES
 
@@ -35,22 +36,25 @@ class Live:
 
 
 class Standings:
-    """How every pair stands: renewed for those that were touched, and for all of them every hour."""
+    """How every pair stands: renewed where it was touched or has a new SLO window, and for all of them every hour."""
 
     def __init__(self) -> None:
         self.now: dict[Pair, Standing] = {}
         self._hour = 0
+        self._slo_windows: Mapping[Pair, float] = {}
 
-    def renew(self, ledger: Ledger, now: float) -> None:
+    def renew(self, ledger: Ledger, now: float, slo_windows: Mapping[Pair, float]) -> None:
         """Raises LedgerError, and is as it was."""
         hour = int(now // HOUR)
         if hour != self._hour:
             ledger.touched |= set(ledger.pairs)
-        touched = set(ledger.touched)
+        changed = dict(self._slo_windows.items() ^ slo_windows.items()).keys()
+        touched = ledger.touched | changed
         # A name that was given up by a rename may be taken again, by another flow with another past.
         kept = {pair: standing for pair, standing in self.now.items() if pair in ledger.pairs}
-        self.now = kept | ledger.standings(touched, now)
+        self.now = kept | ledger.standings(touched, now, slo_windows)
         ledger.touched -= touched
+        self._slo_windows = slo_windows
         self._hour = hour
 
 
@@ -83,6 +87,8 @@ class Picture:
     sources: Sources
     live: Live
     standings: Standings
+    policies: PolicyBook
+    links: Links
 
     def take(self, now: float) -> tuple[Snapshot, set[SeriesKey]]:
         """The snapshot, and which of its series it shows at zero because of their birth hold."""
@@ -91,6 +97,10 @@ class Picture:
         complete = {source for source, cursor in ledger.cursors.items() if cursor.level_complete}
         series = shown(ledger.series, complete)
         standings = self.standings.now if FLOW_RUNS in complete else {}
+        completed = {
+            pair: one.last_outcomes["completed"] for pair, one in standings.items() if "completed" in one.last_outcomes
+        }
+        read_lately = _is_fresh(self.sources.deployments, now, self._listing_limit)
         values = ledger.values if LOG_LINES in complete else {}
         snapshot = Snapshot(
             taken_at=now,
@@ -100,10 +110,9 @@ class Picture:
             standings={pair: one for pair, one in standings.items() if pair in pairs},
             active=live.active if _is_fresh(self.sources.active, now, self._current_limit) else None,
             active_tasks=live.active_tasks if _is_fresh(self.sources.active_tasks, now, self._current_limit) else None,
-            deployments=tuple(deployments.items())
-            if _is_fresh(self.sources.deployments, now, self._listing_limit)
-            else None,
-            dues=dict(ledger.dues),
+            deployments=tuple(deployments.items()) if read_lately else None,
+            dues=dues.settled_all(ledger.dues, deployments, now, completed if FLOW_RUNS in complete else None),
+            policies=self.policies.now,
             inventory=self.readers.inventory.picture(deployments, now, self._listing_limit),
             about=self._self_report(ledger),
             health=Health(tuple(self._not_ready(ledger))),
@@ -140,6 +149,8 @@ class Picture:
             throttled=self.traffic.throttled,
             folded=dict(ledger.folded),
             audits=dict(self.live.audits),
+            links=self.links,
+            pipelines_file=self.policies.status,
         )
 
 

@@ -17,8 +17,10 @@ from prefect_monitoring.audit import RECENT_SECONDS, Audit
 from prefect_monitoring.changes import HOUR
 from prefect_monitoring.ledger import Keep
 from prefect_monitoring.ledger_file import LedgerError
+from prefect_monitoring.links import find_links
 from prefect_monitoring.log_reader import LINES_KEPT_SECONDS
 from prefect_monitoring.picture import Live, Picture, Sources, Standings, summarise_tasks
+from prefect_monitoring.policy.book import PolicyBook
 from prefect_monitoring.prefect_http import ApiError, Traffic
 from prefect_monitoring.readers import Readers
 from prefect_monitoring.records import FlowRun, Pair
@@ -61,7 +63,19 @@ class Poller:
         self._live = Live()
         self._standings = Standings()
         self.sources = self._make_sources()
-        self._picture = Picture(readers, settings, traffic, self.sources, self._live, self._standings)
+        self._policies = PolicyBook(settings, self._ledger, clock())
+        self._picture = Picture(
+            *(
+                readers,
+                settings,
+                traffic,
+                self.sources,
+                self._live,
+                self._standings,
+                self._policies,
+                find_links(settings),
+            )
+        )
 
     def _make_sources(self) -> Sources:
         outages = OutageLog()
@@ -185,7 +199,7 @@ class Poller:
     async def _read_active(self) -> Reading:
         runs = await self._reader.read_active()
         self._active_runs = {run.id: (pair, run) for pair, run in runs}
-        self._live.active = summarise_active(runs)
+        self._live.active = summarise_active(runs, await self._reader.orphans(run for _, run in runs))
         return Reading(len(runs))
 
     async def _read_finished_tasks(self) -> Reading:
@@ -235,8 +249,11 @@ class Poller:
         self._reader.catalog.keep(self._ledger.series)
 
     def _refresh(self, now: float) -> None:
-        """Ends birth holds that are due, and renews how pairs stand."""
+        """Ends birth holds that are due, and renews what is declared about pairs and how they stand."""
         due = self._hold.due(now)
         self._ledger.release(due, now)
         self._hold.forget(due)
-        self._standings.renew(self._ledger, now)
+        catalog, names = self._reader.catalog, self._ledger.names
+        self._policies.renew(catalog.live_deployments(names), catalog.live_pairs(names), now)
+        windows = {pair: policy.window for pair, policy in self._policies.now.items()}
+        self._standings.renew(self._ledger, now, windows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import orjson
@@ -10,9 +10,13 @@ import orjson
 from prefect_monitoring.histories import Histories, read_histories, state_of
 from prefect_monitoring.pager import Page, Pager, Row, decode, ended, iso, maybe_instant
 from prefect_monitoring.prefect_http import ApiError, PrefectHttp
-from prefect_monitoring.records import TERMINAL_TYPES, Deployment, Flow, FlowRun
+from prefect_monitoring.records import BAD_TYPES, TERMINAL_TYPES, Deployment, Flow, FlowRun
 
 _TERMINAL: Final = sorted(TERMINAL_TYPES)
+_ACTIVE: Final = {
+    "operator": "and_",
+    "state": {"operator": "and_", "type": {"not_any_": _TERMINAL}, "name": {"not_any_": ["Scheduled"]}},
+}
 
 
 class PrefectApi:
@@ -46,14 +50,15 @@ class PrefectApi:
 
     async def active_runs(self) -> list[FlowRun]:
         """Every run that needs attention or resources now: neither over nor merely scheduled for later."""
-        criteria = {
-            "flow_runs": {
-                "operator": "and_",
-                "state": {"operator": "and_", "type": {"not_any_": _TERMINAL}, "name": {"not_any_": ["Scheduled"]}},
-            },
-            "sort": "ID_DESC",
-        }
+        criteria = {"flow_runs": _ACTIVE, "sort": "ID_DESC"}
         return decode(_flow_run, await self.pager.all("/flow_runs/filter", criteria))
+
+    async def active_children(self, parent_ids: Iterable[str]) -> set[str]:
+        """The ids of the active subflow runs of these flow runs."""
+        rows = await self.pager.among(
+            "/flow_runs/filter", "flow_runs", "parent_flow_run_id", set(parent_ids), sort="ID_DESC", **_ACTIVE
+        )
+        return {row["id"] for row in rows}
 
     async def histories(self, run_ids: Sequence[str]) -> tuple[Histories, ApiError | None]:
         """Every state that each run was in, oldest first, and the fault that kept some runs' states from being read."""
@@ -67,6 +72,11 @@ class PrefectApi:
             criteria = {"flow_runs": ended(low, high, [state_type])}
             counts[state_type] = await self.pager.count("/flow_runs/count", criteria)
         return counts
+
+    async def judged_runs(self, deployment_id: str, low: float, high: float) -> int:
+        """How many runs of a deployment ended within [low, high] as good or bad."""
+        runs = {"deployment_id": {"any_": [deployment_id]}, **ended(low, high, ["COMPLETED", *BAD_TYPES])}
+        return await self.pager.count("/flow_runs/count", {"flow_runs": runs})
 
     async def flow_runs(self, ids: Collection[str]) -> list[FlowRun]:
         """Those of `ids` that exist, in whatever state."""
@@ -99,6 +109,7 @@ def _flow_run(row: Row) -> FlowRun:
         ended_at=maybe_instant(row["end_time"]),
         run_time=row.get("total_run_time"),
         auto_scheduled=bool(row.get("auto_scheduled")),
+        is_subflow=row.get("parent_task_run_id") is not None,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -74,6 +74,12 @@ class Reader:
             raise ApiError(f"{len(unnamed)} active runs cannot be named: {absorbed.reason}", INCOMPLETE)
         known = [(absorbed.pairs[run.id], run) for run in runs]
         return [(pair, run) for pair, run in known if pair is not None]
+
+    async def orphans(self, active: Iterable[FlowRun]) -> set[str]:
+        """The ids of those active subflow runs whose parent run is not active any more."""
+        active = list(active)
+        subflows = {run.id for run in active if run.is_subflow}
+        return subflows - await self.api.active_children(run.id for run in active) if subflows else set()
 
     async def absorb(self, runs: Sequence[FlowRun], cursor_after: CursorAfter) -> Absorbed[FlowRun]:
         """Counts `runs` and stores the cursor that `cursor_after` gives for those that had to be left."""

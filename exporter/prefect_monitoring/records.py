@@ -65,7 +65,7 @@ class FlowRun:
 
     `started_at` is the first start ever, also after a re-run. `attempts` counts entries into Running.
     `rescheduled` is true when the run was set back to Scheduled after a terminal state. `run_time` is the seconds
-    that it was Running in all.
+    that it was Running in all. `is_subflow`: a task run of another flow run made it.
     """
 
     id: str
@@ -83,6 +83,7 @@ class FlowRun:
     run_time: float | None = None
     work_queue: str = ""
     auto_scheduled: bool = False
+    is_subflow: bool = False
 
     @property
     def kind(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,7 @@ from pydantic.fields import FieldInfo
 from prefect_monitoring.fold import HISTOGRAMS
 from prefect_monitoring.metrics import SUBJECTS
 from prefect_monitoring.option_types import Duration, format_duration
+from prefect_monitoring.policy.pipelines import PipelinesFile
 from prefect_monitoring.series import DEFAULT_BOUNDS
 from prefect_monitoring.settings import CONFIG_ENV, Settings, env_name, flag_name, has_flag
 
@@ -160,7 +162,17 @@ def _default(field: FieldInfo) -> str:
     return f"`{text}`" if text else ""
 
 
-PAGES: Final = {"configuration.md": configuration_page, "metrics.md": metrics_page}
+def pipelines_schema() -> str:
+    """For editors: completion and checks while a pipelines file is written."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **PipelinesFile.model_json_schema()}
+    return json.dumps(schema, indent=2) + "\n"
+
+
+PAGES: Final = {
+    "configuration.md": configuration_page,
+    "metrics.md": metrics_page,
+    "pipelines.schema.json": pipelines_schema,
+}
 
 
 def main() -> None:

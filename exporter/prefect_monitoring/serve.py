@@ -82,8 +82,8 @@ async def _watch(settings: Settings, ledger: Ledger, published: Published, until
     traffic = Traffic()
     async with open_http(traffic, settings.max_requests_per_second) as http:
         readers = make_readers(settings, ledger, http)
-        poller = Poller(readers, settings, traffic, published.publish)
         try:
+            poller = Poller(readers, settings, traffic, published.publish)
             # What the ledger knows is served at once: a restart is no gap and no reset.
             await poller.publish()
             scheduler = poller.start()

@@ -25,6 +25,7 @@ from prefect_monitoring.option_types import (
     Secret,
     Token,
     UserName,
+    WebAddress,
 )
 from prefect_monitoring.secret_files import SecretFileError, read_secret
 from prefect_monitoring.series import DEFAULT_BOUNDS
@@ -143,6 +144,15 @@ class Settings(BaseModel):
     failure_causes: CauseRules = Field(
         (), description="Failure causes of your own, tried before the built-in ones: a list of {cause, pattern}."
     )
+    pipelines: FileName = Field(
+        "", description="YAML file that declares pipelines: criticality, team, objectives (docs/pipelines.md)."
+    )
+    prefect_ui_url: WebAddress = Field(
+        "",
+        description="Where people open Prefect, for links in messages. Default: PREFECT_UI_URL, else from the API's.",
+    )
+    grafana_url: WebAddress = Field("", description="Where people open Grafana, for links in messages.")
+    runbook_url: WebAddress = Field("", description="Where people read docs/runbooks/, for links in messages.")
     log_format: Literal["text", "json"] = Field("text", description="Log lines for people or for machines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level to log.")
 

@@ -11,6 +11,7 @@ from prefect_monitoring.changes import Due, LastValue, SeriesKey
 from prefect_monitoring.inventory import Inventory
 from prefect_monitoring.memory import Standing
 from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, REJECTED
+from prefect_monitoring.policy.policies import Policy
 from prefect_monitoring.records import OVERFLOW, Deployment, FlowRun, Pair
 from prefect_monitoring.series import Bounds, Series
 from prefect_monitoring.sources import SourceStatus
@@ -31,12 +32,13 @@ _SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
 class ActiveRuns:
     """Runs neither over nor merely scheduled: counts by (pair, work pool, state), since when by (pair, state).
 
-    `late_by_queue`: how many are late, by (work pool, work queue).
+    `late_by_queue`: how many are late, by (work pool, work queue). `orphans`: subflow runs whose parent run is over.
     """
 
     counts: Mapping[tuple[Pair, str, str], int]
     oldest: Mapping[tuple[Pair, str], float]
     late_by_queue: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    orphans: Mapping[Pair, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,28 @@ class AuditReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Links:
+    """Where people open Prefect, Grafana and the runbooks, without a slash at the end; "" where that is not known."""
+
+    prefect_url: str = ""
+    grafana_url: str = ""
+    runbook_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """Whether the pipelines file is valid as it stands, and when it was last read so (None: not since the start)."""
+
+    valid: bool
+    last_success: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class SelfReport:
-    """The exporter about itself: the ledger, the sources, the traffic. `api_up` is None before the first poll."""
+    """The exporter about itself: the ledger, the sources, the traffic. `api_up` is None before the first poll.
+
+    `pipelines_file` is None when there is none.
+    """
 
     version: str
     prefect_version: str
@@ -68,6 +90,8 @@ class SelfReport:
     throttled: int
     folded: Mapping[str, float]
     audits: Mapping[str, AuditReport] = field(default_factory=dict)
+    links: Links = field(default_factory=Links)
+    pipelines_file: FileStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +110,8 @@ class Snapshot:
     active: ActiveRuns | None
     active_tasks: Mapping[tuple[Pair, str, str], int] | None
     deployments: tuple[tuple[Pair, Deployment], ...] | None
-    dues: Mapping[str, Due]
+    dues: Mapping[Pair, Due]
+    policies: Mapping[Pair, Policy]
     inventory: Inventory
     about: SelfReport
     health: Health
@@ -100,16 +125,19 @@ def shown(series: Mapping[SeriesKey, Series], complete: Collection[str]) -> Show
     return {metric: rows for metric, rows in found.items() if set(_SOURCES.get(metric, (FLOW_RUNS,))) <= set(complete)}
 
 
-def summarise_active(runs: Iterable[tuple[Pair, FlowRun]]) -> ActiveRuns:
+def summarise_active(runs: Iterable[tuple[Pair, FlowRun]], orphans: Collection[str] = ()) -> ActiveRuns:
+    """`orphans`: the ids of those whose parent run is over."""
     counts: Counter[tuple[Pair, str, str]] = Counter()
     late: Counter[tuple[str, str]] = Counter()
     oldest: dict[tuple[Pair, str], float] = {}
+    left_over: Counter[Pair] = Counter()
     for pair, run in runs:
         label = run.state.label
         counts[pair, run.work_pool, label] += 1
         late[run.work_pool, run.work_queue] += label == "late"
+        left_over[pair] += run.id in orphans
         # A late run has been due since its expected start; the server notices only some time later.
         since = run.expected_at if label == "late" and run.expected_at is not None else run.state.at
         if pair != OVERFLOW:
             oldest[pair, label] = min(since, oldest.get((pair, label), since))
-    return ActiveRuns(counts, oldest, late)
+    return ActiveRuns(counts, oldest, late, +left_over)

@@ -25,6 +25,9 @@ FLOW_RUNS = {
     "prefect_flow_run_last_duration_seconds": ("gauge", PAIR),
     "prefect_flow_run_consecutive_failures": ("gauge", PAIR),
     "prefect_flow_run_last_failure_info": ("gauge", (*PAIR, "flow_run_id", "flow_run_name", "cause")),
+    "prefect_flow_run_orphans": ("gauge", PAIR),
+    "prefect_flow_run_failing_since_timestamp_seconds": ("gauge", PAIR),
+    "prefect_flow_run_failure_timestamp_seconds": ("gauge", (*PAIR, "nth")),
     "prefect_flow_run_duration_baseline_seconds": ("gauge", (*PAIR, "window")),
     "prefect_flow_run_window_runs": ("gauge", (*PAIR, "window", "result")),
 }
@@ -48,6 +51,8 @@ INVENTORY = {
     "prefect_deployment_ready": ("gauge", PAIR),
     "prefect_deployment_next_due_timestamp_seconds": ("gauge", PAIR),
     "prefect_deployment_last_due_timestamp_seconds": ("gauge", PAIR),
+    "prefect_deployment_unmet_due_timestamp_seconds": ("gauge", PAIR),
+    "prefect_deployment_paused_since_timestamp_seconds": ("gauge", PAIR),
     "prefect_work_pool_info": ("gauge", (*POOL, "type")),
     "prefect_work_pool_ready": ("gauge", POOL),
     "prefect_work_pool_paused": ("gauge", POOL),
@@ -67,8 +72,21 @@ INVENTORY = {
 # The labels that a METRIC line declares come on top.
 CUSTOM = {
     "prefect_custom_metric_value": ("gauge", (*TASK, "metric")),
+    "prefect_custom_metric_last_observed_timestamp_seconds": ("gauge", (*TASK, "metric")),
     "prefect_custom_metric_observed_sum": ("unknown", (*TASK, "metric")),
     "prefect_custom_metric_observed_count": ("unknown", (*TASK, "metric")),
+}
+# The labels that the pipelines file and tags declare come on top of prefect_pipeline_info's.
+POLICY = {
+    "prefect_pipeline_info": ("gauge", (*PAIR, "criticality", "team", "tags")),
+    "prefect_slo_objective_ratio": ("gauge", PAIR),
+    "prefect_slo_window_seconds": ("gauge", PAIR),
+    "prefect_slo_max_duration_seconds": ("gauge", PAIR),
+    "prefect_slo_max_staleness_seconds": ("gauge", PAIR),
+    "prefect_slo_grace_seconds": ("gauge", PAIR),
+    "prefect_slo_max_pause_seconds": ("gauge", PAIR),
+    "prefect_slo_metric_max": ("gauge", (*PAIR, "metric")),
+    "prefect_slo_metric_min": ("gauge", (*PAIR, "metric")),
 }
 ABOUT_ITSELF = {
     "prefect_up": ("gauge", ()),
@@ -87,8 +105,11 @@ ABOUT_ITSELF = {
     "prefect_exporter_audit_missing": ("gauge", ("kind",)),
     "prefect_exporter_audit_last_success_timestamp_seconds": ("gauge", ("kind",)),
     "prefect_exporter_metric_lines_rejected_total": ("counter", ("reason",)),
+    "prefect_exporter_links_info": ("gauge", ("prefect_url", "grafana_url", "runbook_url")),
+    "prefect_exporter_pipelines_file_valid": ("gauge", ()),
+    "prefect_exporter_pipelines_file_last_success_timestamp_seconds": ("gauge", ()),
 }
-EXPECTED = {**FLOW_RUNS, **TASK_RUNS, **INVENTORY, **CUSTOM, **ABOUT_ITSELF}
+EXPECTED = {**FLOW_RUNS, **TASK_RUNS, **INVENTORY, **CUSTOM, **POLICY, **ABOUT_ITSELF}
 NOT_BY_DEFAULT = {"prefect_task_run_duration_seconds"}
 
 # What is counted rather than measured has no unit in its name.
@@ -116,6 +137,11 @@ UNITLESS = {
     "prefect_concurrency_limit_slots_used",
     "prefect_automations",
     "prefect_custom_metric_value",
+    "prefect_flow_run_orphans",
+    "prefect_exporter_pipelines_file_valid",
+    # Of the unit of the metric that they limit.
+    "prefect_slo_metric_max",
+    "prefect_slo_metric_min",
 }
 UNITS = ("_seconds", "_bytes", "_ratio", "_info")
 # PrefectHQ/prometheus-prefect-exporter, which a team may run beside this one while it migrates.
@@ -141,8 +167,8 @@ def test_what_is_exposed_by_default() -> None:
     assert {metric.name for metric in CATALOGUE if not metric.by_default} == NOT_BY_DEFAULT
 
 
-def test_labels_of_the_users_own_go_to_custom_metrics_alone() -> None:
-    assert {metric.name for metric in CATALOGUE if metric.more_labels} == CUSTOM.keys()
+def test_labels_of_the_users_own_go_to_custom_metrics_and_declarations_alone() -> None:
+    assert {metric.name for metric in CATALOGUE if metric.more_labels} == CUSTOM.keys() | {"prefect_pipeline_info"}
 
 
 @pytest.mark.parametrize("option", ["metrics_on", "metrics_off"])

@@ -79,9 +79,17 @@ def start_prometheus(
 
     `scrape_options` has what each target's job needs besides, such as {"tls_config": …}.
     """
+    config = json.dumps(_config(targets, scrape_interval, rule_files, scrape_options))  # JSON is YAML
+    with run_prometheus(directory, config) as prometheus:
+        yield prometheus
+
+
+@contextmanager
+def run_prometheus(directory: Path, configuration: str) -> Iterator[Prometheus]:
+    """A Prometheus with this configuration, until the block ends."""
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "prometheus.yml"
-    config.write_text(json.dumps(_config(targets, scrape_interval, rule_files, scrape_options)))  # JSON is YAML
+    config.write_text(configuration)
     port = free_port()
     command = [
         binary("prometheus"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -51,6 +51,7 @@ class ServerRun:
     start: float | None = None
     end: float | None = None
     run_time: float = 0.0
+    parent: str | None = None
 
     @property
     def state(self) -> State:
@@ -94,6 +95,7 @@ class ServerRun:
             started_at=self.start,
             ended_at=self.end,
             run_time=self.run_time,
+            is_subflow=self.parent is not None,
         )
 
 
@@ -272,6 +274,11 @@ class FakePrefect:
     async def active_runs(self) -> list[FlowRun]:
         await self.request("active_runs")
         return [run.record() for run in self.runs.values() if not run.over and run.state.name != "Scheduled"]
+
+    async def active_children(self, parent_ids: Iterable[str]) -> set[str]:
+        await self.request("active_children")
+        parents = set(parent_ids)
+        return {run.id for run in self.runs.values() if run.parent in parents and not run.over}
 
     async def histories(self, run_ids: Sequence[str]) -> tuple[dict[str, tuple[State, ...]], ApiError | None]:
         found: dict[str, tuple[State, ...]] = {}

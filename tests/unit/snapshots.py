@@ -7,6 +7,8 @@ from prefect_monitoring.fold import DURATION, FAILURES, OUTCOMES, RETRIES, START
 from prefect_monitoring.inventory import Inventory
 from prefect_monitoring.memory import Standing
 from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED
+from prefect_monitoring.policy.pipelines import Limits
+from prefect_monitoring.policy.policies import Policy
 from prefect_monitoring.records import (
     NO_FLOW,
     ConcurrencyLimit,
@@ -17,7 +19,7 @@ from prefect_monitoring.records import (
     WorkQueue,
 )
 from prefect_monitoring.series import Series
-from prefect_monitoring.snapshot import ActiveRuns, AuditReport, Health, SelfReport, Snapshot
+from prefect_monitoring.snapshot import ActiveRuns, AuditReport, FileStatus, Health, Links, SelfReport, Snapshot
 from prefect_monitoring.sources import READING_BOUNDS, SourceStatus
 from prefect_monitoring.task_fold import TASK_DURATION, TASK_FAILURES, TASK_OUTCOMES, TASK_RETRIES, TASK_SECONDS
 
@@ -91,6 +93,8 @@ def _about() -> SelfReport:
         throttled=0,
         folded={OUTCOMES: 3},
         audits={"flow_runs": AuditReport(0, NOW - 90), "task_runs": AuditReport(2, NOW - 100)},
+        links=Links("http://prefect", "", "https://docs/runbooks"),
+        pipelines_file=FileStatus(valid=True, last_success=NOW - 10),
     )
 
 
@@ -115,8 +119,10 @@ def make_snapshot() -> Snapshot:
                 last_outcomes={"completed": NOW - 3600, "failed": NOW - 60},
                 last_duration=1.5,
                 consecutive_failures=1,
+                failing_since=NOW - 60,
+                recent_failures=(NOW - 60, NOW - 7200),
                 last_failure=failure,
-                window_runs={("1d", "good"): 12, ("1d", "bad"): 1},
+                window_runs={("1d", "good"): 12, ("1d", "bad"): 1, ("slo", "bad"): 2},
                 baselines={"7d": 1.75},
                 time_shares={"load": 0.75},
             )
@@ -125,10 +131,19 @@ def make_snapshot() -> Snapshot:
             {(PAIR, "k8s", "running"): 2, (PAIR, "k8s", "late"): 1},
             {(PAIR, "running"): NOW - 30, (PAIR, "late"): NOW - 300},
             {("k8s", "default"): 1},
+            {ODD: 1},
         ),
         active_tasks={(PAIR, "load", "running"): 3},
         deployments=((PAIR, deployment),),
-        dues={"d": Due(NOW - 3600, NOW + 3600)},
+        dues={PAIR: Due(NOW - 3600, NOW + 3600, NOW - 7200, NOW - 9000)},
+        policies={
+            PAIR: Policy(
+                *("critical", "data", ("daily", "dbt"), {"domain": "finance"}),
+                *(0.995, 7 * 86400.0, 600.0, 1800.0, 93600.0, 259200.0),
+                {"rows": Limits(min=1, max=1e6)},
+            ),
+            ODD: Policy(),
+        },
         inventory=_inventory(),
         about=_about(),
         health=Health(()),

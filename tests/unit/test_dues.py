@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_monitoring.changes import Due
-from prefect_monitoring.dues import ASK_AGAIN_SECONDS, UNKNOWN, Asked, Plan, plan, settled
-from prefect_monitoring.records import Deployment
+from prefect_monitoring.dues import ASK_AGAIN_SECONDS, UNKNOWN, Asked, Plan, passed, plan, settled, settled_all
+from prefect_monitoring.records import Deployment, Pair
 
 NOW = 1772452800.0
 HOURLY = '[{"cron":"0 * * * *"}]'
@@ -33,9 +33,11 @@ CASES = {
     "other schedules": (ONE, Due(None, AHEAD), Asked(DAILY, NOW - 60), Plan(ask=["d"])),
     "other schedules, passed": (ONE, Due(None, PAST), Asked(DAILY, NOW - 60), Plan(ask=["d"])),
     "asked long ago": (ONE, Due(None, AHEAD), Asked(HOURLY, NOW - ASK_AGAIN_SECONDS), Plan(ask=["d"])),
-    "paused": (PAUSED, Due(PAST, AHEAD), JUST, Plan(off=["d"])),
-    "paused, passed": (PAUSED, Due(None, PAST), JUST, Plan(off=["d"])),
-    "paused for long": (PAUSED, Due(PAST, None), JUST, Plan()),
+    "paused": (PAUSED, Due(PAST, AHEAD), JUST, Plan(off=["d"], pauses={"d": NOW})),
+    "paused, passed": (PAUSED, Due(None, PAST), JUST, Plan(off=["d"], pauses={"d": NOW})),
+    "paused for long": (PAUSED, Due(PAST, None, paused_at=PAST), JUST, Plan()),
+    "no longer paused": (ONE, Due(None, AHEAD, paused_at=PAST), JUST, Plan(pauses={"d": None})),
+    "paused, not read since the start": (UNREAD, Due(None, None, paused_at=PAST), None, Plan()),
     "without schedules": (BARE, UNKNOWN, None, Plan()),
     "schedules taken away": (BARE, Due(None, AHEAD), JUST, Plan(off=["d"])),
     "not read since the start": (UNREAD, Due(None, PAST), None, Plan()),
@@ -60,19 +62,19 @@ def test_others_are_no_business_of_a_deployments() -> None:
     [
         (UNKNOWN, UNKNOWN),
         (Due(PAST, AHEAD), Due(PAST, AHEAD)),
-        (Due(None, PAST), Due(PAST, None)),
-        (Due(PAST - 60, PAST), Due(PAST, None)),
+        (Due(None, PAST), Due(PAST, None, PAST)),
+        (Due(PAST - 60, PAST), Due(PAST, None, PAST)),
         (Due(PAST, PAST - 60), Due(PAST, None)),
     ],
 )
 def test_start_that_has_passed_is_the_last_one(due: Due, expected: Due) -> None:
-    assert settled(due, ONE, NOW) == expected
+    assert settled(due, ONE, NOW, None) == expected
 
 
 @pytest.mark.parametrize("deployment", [PAUSED, BARE])
 def test_start_that_was_called_off_never_was_due(deployment: Deployment) -> None:
-    assert settled(Due(None, PAST), deployment, NOW) == UNKNOWN
-    assert settled(Due(PAST, AHEAD), deployment, NOW) == Due(PAST, None)
+    assert settled(Due(None, PAST), deployment, NOW, None) == UNKNOWN
+    assert settled(Due(PAST, AHEAD), deployment, NOW, None) == Due(PAST, None)
 
 
 @given(
@@ -88,15 +90,55 @@ def test_what_is_shown_is_what_the_schedules_said(periods: list[int], steps: lis
     for after, restarted in steps:
         now += after
         asked = {} if restarted else asked
-        before = {one.id: settled(dues.get(one.id, UNKNOWN), one, now) for one in deployments}
+        before = {one.id: settled(dues.get(one.id, UNKNOWN), one, now, None) for one in deployments}
         todo = plan(deployments, dues, asked, now)
         for one in todo.ask:
             last = max(todo.passed.get(one, 0.0), dues.get(one, UNKNOWN).last_at or 0.0) or None
             dues[one] = Due(last, (now // int(one) + 1) * int(one))
             asked[one] = Asked(HOURLY, now)
         for one in deployments:
-            shown = settled(dues[one.id], one, now)
+            shown = settled(dues[one.id], one, now, None)
             assert shown.last_at == before[one.id].last_at, "storing it changes nothing"
             assert shown.next_at == (now // int(one.id) + 1) * int(one.id)
             assert shown.last_at is None or (shown.last_at <= now and shown.last_at % int(one.id) == 0)
         assert plan(deployments, dues, asked, now) == Plan(), "an idle pass asks nothing"
+
+
+@pytest.mark.parametrize(
+    ("due", "completed_at", "unmet_at"),
+    [
+        (Due(None, None), None, NOW),
+        (Due(PAST, None, PAST), None, PAST),
+        (Due(PAST, None, PAST), PAST - 1, PAST),
+        (Due(PAST, None, PAST), PAST, NOW),
+        (Due(PAST, None, None), PAST + 1, NOW),
+    ],
+)
+def test_the_earliest_start_since_the_last_success_is_the_unmet_one(
+    due: Due, completed_at: float | None, unmet_at: float
+) -> None:
+    assert passed(due, NOW, completed_at) == Due(NOW, None, unmet_at)
+
+
+def test_a_success_meets_all_that_was_due_before_it() -> None:
+    due = Due(PAST, AHEAD, PAST - 600)
+
+    assert settled(due, ONE, NOW, PAST - 601).unmet_at == PAST - 600
+    assert settled(due, ONE, NOW, PAST - 600).unmet_at is None
+
+
+def test_a_schedule_of_every_five_minutes_does_not_hide_how_long_it_fails() -> None:
+    due, failing_since = UNKNOWN, NOW
+    for start in range(12):
+        due = passed(due, NOW + 300 * start, NOW - 30)
+
+    assert (due.last_at, due.unmet_at) == (NOW + 300 * 11, failing_since)
+
+
+def test_until_it_is_known_what_completed_nothing_is_unmet() -> None:
+    pair, known = Pair("etl", "daily"), {"d": Due(PAST, AHEAD, PAST)}
+
+    assert settled_all(known, {pair: ONE}, NOW, None) == {pair: Due(PAST, AHEAD)}
+    assert settled_all(known, {pair: ONE}, NOW, {}) == {pair: Due(PAST, AHEAD, PAST)}
+    assert settled_all(known, {pair: ONE}, NOW, {pair: NOW}) == {pair: Due(PAST, AHEAD)}
+    assert settled_all({}, {pair: ONE}, NOW, {}) == {pair: UNKNOWN}

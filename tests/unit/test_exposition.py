@@ -126,6 +126,8 @@ def test_nothing_of_the_ledger_before_the_level_and_nothing_stale() -> None:
         active=None,
         active_tasks=None,
         deployments=None,
+        dues={},
+        policies={},
         inventory=Inventory(),
     )
     text = render(snapshot, CATALOGUE).text.plain.decode()
@@ -198,7 +200,7 @@ def test_own_labels_are_those_of_all_lines_together() -> None:
 
 
 def test_without_lines_there_are_no_labels_of_their_own() -> None:
-    snapshot = replace(make_snapshot(), values={}, series={})
+    snapshot = replace(make_snapshot(), values={}, series={}, policies={})
     for metric in CATALOGUE:
         if metric.more_labels is not None:
             assert metric.more_labels(snapshot) == ()

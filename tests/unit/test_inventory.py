@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from prefect_monitoring.changes import Due
+from prefect_monitoring.dues import settled_all
 from prefect_monitoring.inventory import Inventory, InventoryReader, named_limits
 from prefect_monitoring.metrics import deployments, work_pools, workspace
 from prefect_monitoring.prefect_http import ApiError
@@ -67,7 +68,7 @@ class Process:
             make_snapshot(),
             taken_at=self.fake.now,
             deployments=tuple(self.live.items()),
-            dues=dict(self.reader.ledger.dues),
+            dues=settled_all(self.reader.ledger.dues, self.live, self.fake.now, {}),
             inventory=self.picture,
         )
 
@@ -115,6 +116,8 @@ async def test_every_metric_has_its_value(process: Process, fake: FakePrefect, a
         "prefect_deployment_ready": {("etl", "daily"): 1.0},
         "prefect_deployment_next_due_timestamp_seconds": {("etl", "daily"): MONDAY_NOON + 3600},
         "prefect_deployment_last_due_timestamp_seconds": {},
+        "prefect_deployment_unmet_due_timestamp_seconds": {},
+        "prefect_deployment_paused_since_timestamp_seconds": {},
         "prefect_work_pool_info": {("k8s", "kubernetes"): 1.0, ("cloud", "ecs:push"): 1.0},
         "prefect_work_pool_ready": {("k8s",): 1.0, ("cloud",): 0.0},
         "prefect_work_pool_paused": {("k8s",): 0.0, ("cloud",): 1.0},
@@ -300,8 +303,33 @@ async def test_start_is_next_and_then_last(
     assert process.due() == (MONDAY_NOON + 1000, None), "time alone makes it the last one"
     await process.read()
     assert process.due() == (MONDAY_NOON + 1000, MONDAY_NOON + 2000)
-    assert process.reader.ledger.dues == {scheduled: Due(MONDAY_NOON + 1000, MONDAY_NOON + 2000)}
+    stored = {scheduled: Due(MONDAY_NOON + 1000, MONDAY_NOON + 2000, MONDAY_NOON + 1000)}
+    assert process.reader.ledger.dues == stored, "unmet: no run completed"
     assert api.asked == [[scheduled], [scheduled]]
+
+
+async def test_pause_is_dated_when_it_is_first_seen_and_outlives_a_restart(
+    process: Process, fake: FakePrefect, scheduled: str
+) -> None:
+    def since() -> float | None:
+        shown = rows(process.snapshot)["prefect_deployment_paused_since_timestamp_seconds"]
+        return shown.get(("etl", "daily"))  # type: ignore[return-value] # a number, of a gauge
+
+    await process.read()
+    assert since() is None
+    change(fake, scheduled, paused=True)
+    fake.now += 60
+    await process.read()
+    fake.now += 60
+    await process.read()
+    assert since() == MONDAY_NOON + 60
+
+    again = Process(fake, process.api, process.reader, process.settings)
+    await again.read()
+    assert since() == MONDAY_NOON + 60
+    change(fake, scheduled, paused=False)
+    await again.read()
+    assert since() is None
 
 
 async def test_pass_in_which_nothing_changed_asks_nothing(

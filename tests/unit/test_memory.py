@@ -151,3 +151,57 @@ def test_consecutive_failures_count_runs_after_the_last_success(ledger: Ledger, 
     assert one.consecutive_failures == 2
     assert one.last_failure is not None
     assert one.last_failure.ended_at == at("2026-03-02 11:00")
+
+
+# What paging is built upon
+
+
+def test_failing_since_is_the_first_failure_after_the_last_success(ledger: Ledger, count) -> None:
+    count("2026-03-02 05:00")
+    assert (standing(ledger).failing_since, standing(ledger).recent_failures) == (None, ())
+    count("2026-03-02 06:00", "FAILED")
+    count("2026-03-02 07:00")
+    assert (standing(ledger).failing_since, standing(ledger).recent_failures) == (None, (at("2026-03-02 06:00"),))
+
+    count("2026-03-02 08:00", "CRASHED")
+    count("2026-03-02 09:00", "FAILED")
+    count("2026-03-02 10:00", "CANCELLED")
+    count("2026-03-02 11:00", "FAILED")
+    assert standing(ledger).failing_since == at("2026-03-02 08:00")
+    assert standing(ledger).recent_failures == tuple(at(f"2026-03-02 {hour}:00") for hour in ("11", "09", "08"))
+    assert standing(ledger, NOW + 22 * HOUR).recent_failures == (at("2026-03-02 11:00"),), "a day later they are old"
+
+
+@pytest.mark.parametrize(
+    ("window", "good", "bad"),
+    [
+        (HOUR, 1, 0),  # the running hour
+        (2 * HOUR, 1, 1),
+        (7 * DAY, 1, 2),
+        (60 * DAY, 2, 2),
+        (90 * DAY, 2, 3),  # beyond what is kept by the hour: whole days
+    ],
+)
+def test_the_window_of_an_objective_is_its_own(ledger: Ledger, count, window: float, good: int, bad: int) -> None:
+    for when, state_type in (
+        ("2026-03-02 12:10", "COMPLETED"),
+        ("2026-03-02 11:10", "FAILED"),
+        ("2026-02-24 00:00", "FAILED"),
+        ("2026-01-02 00:00", "COMPLETED"),
+        ("2025-12-03 00:00", "CRASHED"),
+        ("2025-12-02 23:59", "CRASHED"),
+    ):
+        count(when, state_type)
+
+    shown = ledger.standings([PAIR], NOW, {PAIR: window})[PAIR].window_runs
+    assert (shown["slo", "good"], shown["slo", "bad"]) == (good, bad)
+
+
+def test_pairs_with_windows_of_different_lengths_do_not_mix(ledger: Ledger) -> None:
+    other = Pair("etl", "hourly")
+    for number, (pair, state_type) in enumerate([(PAIR, "FAILED"), (other, "COMPLETED"), (other, "FAILED")]):
+        ledger.commit(outcome(number, NOW - 3 * HOUR, pair, state_type, 1.0), level(ledger), NOW)
+
+    shown = ledger.standings([PAIR, other], NOW, {PAIR: DAY, other: HOUR})
+    assert [shown[pair].window_runs["slo", "bad"] for pair in (PAIR, other)] == [1, 0]
+    assert ("slo", "bad") not in ledger.standings([PAIR], NOW, {})[PAIR].window_runs

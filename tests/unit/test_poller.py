@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -343,3 +344,61 @@ async def test_starting_level_is_told_when_it_is_complete(
     await process.poll()
     assert [line for line in told(logging.INFO) if "starting level is complete: 1 finished runs" in line]
     assert len([line for line in told(logging.INFO) if "starting level" in line]) == 1
+
+
+# Subflows
+
+
+async def test_subflow_run_whose_parent_is_over_is_counted_as_an_orphan(
+    fake: FakePrefect, process: Process, place: tuple[str, str]
+) -> None:
+    parent, child = fake.schedule(*place), fake.schedule(place[0])
+    fake.runs[child].parent = parent
+    for run in (parent, child):
+        fake.start(run)
+    assert (await process.poll()).active.orphans == {}
+
+    fake.finish(parent, 1, "CRASHED", "gone")
+    assert (await process.poll()).active.orphans == {Pair("etl", ""): 1}
+    fake.finish(child, 1)
+    assert (await process.poll()).active.orphans == {}
+
+
+async def test_without_subflows_nobody_asks_for_parents(
+    fake: FakePrefect, process: Process, place: tuple[str, str]
+) -> None:
+    fake.start(fake.schedule(*place))
+    await process.poll()
+    assert fake.requests["active_children"] == 0
+
+
+# Declarations
+
+
+async def test_declarations_hold_through_an_outage_and_objectives_have_windows_of_their_own(
+    fake: FakePrefect, make_readers: MakeReaders, place: tuple[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "pipelines.yml"
+    file.write_text("pipelines: [{flow: etl, criticality: critical, slo: {window: 2h}}]")
+    process = Process(fake, make_readers(), Settings(pipelines=str(file)))
+    fail_one(fake, place)
+    fake.now += 7200
+    fail_one(fake, place)
+    await process.poll()
+    await process.inventory()
+    await process.poll()
+    assert process.last.standings[PAIR].window_runs["slo", "bad"] == 1
+    assert process.last.standings[PAIR].window_runs["1d", "bad"] == 2
+
+    def broken(_endpoint: str) -> None:
+        raise DOWN
+
+    fake.before_request = broken
+    snapshot = await process.poll(after=3600)
+    assert snapshot.deployments is None
+    assert snapshot.policies[PAIR].criticality == "critical"
+
+    file.write_text("pipelines: [{flow: etl, slo: {window: 1d}}]")
+    changed = await process.poll()
+    assert changed.policies[PAIR].criticality == "standard"
+    assert changed.standings[PAIR].window_runs["slo", "bad"] == 2

@@ -157,6 +157,16 @@ async def test_active_runs_are_neither_over_nor_merely_scheduled(site: Loopback,
     assert state["name"]["not_any_"] == ["Scheduled"]
 
 
+async def test_active_children_are_asked_for_by_their_parents(site: Loopback, api: PrefectApi) -> None:
+    site.answer = listing([run_row(7)])
+    found = await api.active_children(["parent-2", "parent-1"])
+    asked = site.asked[-1].body["flow_runs"]
+    assert asked["parent_flow_run_id"] == {"any_": ["parent-1", "parent-2"]}
+    assert asked["state"]["name"]["not_any_"] == ["Scheduled"]
+    assert asked["operator"] == "and_"
+    assert found == {run_row(7)["id"]}
+
+
 # Histories and counts
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from prefect_monitoring.metrics import custom, deployments, exporter, flow_runs, task_runs, work_pools, workspace
+from prefect_monitoring.metrics import (
+    custom,
+    deployments,
+    exporter,
+    flow_runs,
+    policy,
+    task_runs,
+    work_pools,
+    workspace,
+)
 from prefect_monitoring.metrics.family import Metric
 from prefect_monitoring.settings import SettingsError
 
@@ -16,6 +25,7 @@ SUBJECTS: Final[dict[str, tuple[Metric, ...]]] = {
     "Work pools and queues": work_pools.METRICS,
     "Limits and automations": workspace.METRICS,
     "What users add": custom.METRICS,
+    "Policy": policy.METRICS,
     "About itself": exporter.METRICS,
 }
 CATALOGUE: Final[tuple[Metric, ...]] = tuple(metric for metrics in SUBJECTS.values() for metric in metrics)

@@ -31,6 +31,10 @@ def _values(snapshot: Snapshot) -> dict[SeriesKey, float]:
     return {key: one.value for key, one in snapshot.values.items()}
 
 
+def _instants(snapshot: Snapshot) -> dict[SeriesKey, float]:
+    return {key: one.at for key, one in snapshot.values.items()}
+
+
 def _sums(snapshot: Snapshot) -> dict[SeriesKey, float]:
     return {key: one.value for key, one in snapshot.series.get(CUSTOM_OBSERVED, {}).items()}
 
@@ -53,6 +57,14 @@ METRICS: Final = (
         LABELS,
         lambda snapshot: _rows(_values(snapshot)),
         more_labels=_labels_of(_values),
+    ),
+    Metric(
+        "prefect_custom_metric_last_observed_timestamp_seconds",
+        "gauge",
+        "When a METRIC log line last gave a value.",
+        LABELS,
+        lambda snapshot: _rows(_instants(snapshot)),
+        more_labels=_labels_of(_instants),
     ),
     # A summary in all but its type, which allows no sum below zero: OpenMetrics would refuse the whole scrape.
     Metric(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from prefect_monitoring import dues
 from prefect_monitoring.changes import Due
 from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.metrics.rows import PAIR
@@ -34,9 +33,10 @@ def _known(value: Callable[[Deployment], bool | None]) -> Callable[[Snapshot], I
 
 
 def _due(at: Callable[[Due], float | None]) -> Callable[[Snapshot], Iterator[Row]]:
+    """From the ledger: what is due does not depend on whether Prefect answers."""
+
     def rows(snapshot: Snapshot) -> Iterator[Row]:
-        for pair, deployment in snapshot.deployments or ():
-            due = dues.settled(snapshot.dues.get(deployment.id, dues.UNKNOWN), deployment, snapshot.taken_at)
+        for pair, due in snapshot.dues.items():
             if (instant := at(due)) is not None:
                 yield (pair.flow, pair.deployment), instant
 
@@ -85,5 +85,19 @@ METRICS: Final = (
         "The latest start that the deployment's schedules expected and whose time has come.",
         PAIR,
         _due(lambda due: due.last_at),
+    ),
+    Metric(
+        "prefect_deployment_unmet_due_timestamp_seconds",
+        "gauge",
+        "The earliest expected start that has passed without a completed run since; absent while there is none.",
+        PAIR,
+        _due(lambda due: due.unmet_at),
+    ),
+    Metric(
+        "prefect_deployment_paused_since_timestamp_seconds",
+        "gauge",
+        "When the deployment was found paused; absent while it is not.",
+        PAIR,
+        _due(lambda due: due.paused_at),
     ),
 )

@@ -8,7 +8,7 @@ from typing import Final
 
 from prefect_monitoring.metric_fold import REJECTED
 from prefect_monitoring.metrics.family import Metric, Row
-from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.snapshot import FileStatus, Snapshot
 from prefect_monitoring.sources import READING_BOUNDS, SourceStatus
 
 
@@ -50,6 +50,20 @@ def _rejected(snapshot: Snapshot) -> Iterator[Row]:
 
 def _build_info(snapshot: Snapshot) -> Iterator[Row]:
     yield (snapshot.about.version, snapshot.about.prefect_version, platform.python_version()), 1.0
+
+
+def _links(snapshot: Snapshot) -> Iterator[Row]:
+    links = snapshot.about.links
+    yield (links.prefect_url, links.grafana_url, links.runbook_url), 1.0
+
+
+def _pipelines_file(value: Callable[[FileStatus], float | None]) -> Callable[[Snapshot], Iterator[Row]]:
+    def rows(snapshot: Snapshot) -> Iterator[Row]:
+        status = snapshot.about.pipelines_file
+        if status is not None and (number := value(status)) is not None:
+            yield (), number
+
+    return rows
 
 
 METRICS: Final = (
@@ -165,5 +179,26 @@ METRICS: Final = (
         "Parts of METRIC lines that could not be read or had no room (max_custom_metrics), by reason.",
         ("reason",),
         _rejected,
+    ),
+    Metric(
+        "prefect_exporter_links_info",
+        "gauge",
+        "Where people open Prefect, Grafana and the runbooks, for the links in messages; empty where not known.",
+        ("prefect_url", "grafana_url", "runbook_url"),
+        _links,
+    ),
+    Metric(
+        "prefect_exporter_pipelines_file_valid",
+        "gauge",
+        "1 when the pipelines file is valid. At 0, the last good one holds; the exporter's log says what is wrong.",
+        (),
+        _pipelines_file(lambda status: float(status.valid)),
+    ),
+    Metric(
+        "prefect_exporter_pipelines_file_last_success_timestamp_seconds",
+        "gauge",
+        "When the pipelines file was last read and found valid.",
+        (),
+        _pipelines_file(lambda status: status.last_success),
     ),
 )

@@ -35,6 +35,12 @@ def _oldest(snapshot: Snapshot) -> Iterator[Row]:
             yield (*_names(pair), state), since
 
 
+def _orphans(snapshot: Snapshot) -> Iterator[Row]:
+    if snapshot.active is not None:
+        for pair, count in snapshot.active.orphans.items():
+            yield _names(pair), count
+
+
 def _names(pair: Pair) -> tuple[str, str]:
     return pair.flow, pair.deployment
 
@@ -92,6 +98,13 @@ METRICS: Final = (
         _oldest,
     ),
     Metric(
+        "prefect_flow_run_orphans",
+        "gauge",
+        "Subflow runs under way whose parent run is over.",
+        PAIR,
+        _orphans,
+    ),
+    Metric(
         "prefect_flow_run_last_outcome_timestamp_seconds",
         "gauge",
         "When a flow run last entered this terminal state.",
@@ -120,6 +133,20 @@ METRICS: Final = (
         standing(_last_failure),
     ),
     Metric(
+        "prefect_flow_run_failing_since_timestamp_seconds",
+        "gauge",
+        "When the first flow run since the last completed one failed; absent while the last one completed.",
+        PAIR,
+        standing(lambda one: [((), one.failing_since)] if one.failing_since is not None else []),
+    ),
+    Metric(
+        "prefect_flow_run_failure_timestamp_seconds",
+        "gauge",
+        "When the nth newest failed flow run of the last day ended, for rules such as three failures within an hour.",
+        (*PAIR, "nth"),
+        standing(lambda one: (((str(nth),), at) for nth, at in enumerate(one.recent_failures, 1))),
+    ),
+    Metric(
         "prefect_flow_run_duration_baseline_seconds",
         "gauge",
         "Mean seconds of completed flow runs over 1d, 7d, 30d, the 30 days before, the last four same weekdays (UTC).",
@@ -129,7 +156,7 @@ METRICS: Final = (
     Metric(
         "prefect_flow_run_window_runs",
         "gauge",
-        "Flow runs by last state, good (completed) or bad (failed, timed out, crashed), in whole hours up to now.",
+        "Flow runs by last state, good (completed) or bad (failed, timed out, crashed), over 1d, 7d, 30d or the SLO's.",
         (*PAIR, "window", "result"),
         standing(lambda one: ((key, runs) for key, runs in one.window_runs.items())),
     ),

@@ -1,0 +1,110 @@
+"""What is declared about pipelines, so that rules are generic: whose they are, what they promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from prefect_monitoring.metrics.family import Metric, Row
+from prefect_monitoring.metrics.rows import PAIR
+from prefect_monitoring.policy.pipelines import Limits
+from prefect_monitoring.policy.policies import Policy
+from prefect_monitoring.snapshot import Snapshot
+
+
+def _own_labels(snapshot: Snapshot) -> tuple[str, ...]:
+    return tuple(sorted({name for policy in snapshot.policies.values() for name in policy.labels}))
+
+
+def _info(snapshot: Snapshot) -> Iterator[Row]:
+    names = _own_labels(snapshot)
+    for pair, policy in snapshot.policies.items():
+        own = (policy.labels.get(name, "") for name in names)
+        yield (pair.flow, pair.deployment, policy.criticality, policy.team, ",".join(policy.tags), *own), 1.0
+
+
+def _declared(value: Callable[[Policy], float | None]) -> Callable[[Snapshot], Iterator[Row]]:
+    def rows(snapshot: Snapshot) -> Iterator[Row]:
+        for pair, policy in snapshot.policies.items():
+            if (declared := value(policy)) is not None:
+                yield (pair.flow, pair.deployment), declared
+
+    return rows
+
+
+def _limit(value: Callable[[Limits], float | None]) -> Callable[[Snapshot], Iterator[Row]]:
+    def rows(snapshot: Snapshot) -> Iterator[Row]:
+        for pair, policy in snapshot.policies.items():
+            for metric, limits in policy.limits.items():
+                if (limit := value(limits)) is not None:
+                    yield (pair.flow, pair.deployment, metric), limit
+
+    return rows
+
+
+METRICS: Final = (
+    Metric(
+        "prefect_pipeline_info",
+        "gauge",
+        "Criticality, team, bare tags and own labels of a pipeline; runs without a deployment only where declared.",
+        (*PAIR, "criticality", "team", "tags"),
+        _info,
+        more_labels=_own_labels,
+    ),
+    Metric(
+        "prefect_slo_objective_ratio",
+        "gauge",
+        "Share of runs over the SLO's window that is to complete.",
+        PAIR,
+        _declared(lambda policy: policy.objective),
+    ),
+    Metric(
+        "prefect_slo_window_seconds",
+        "gauge",
+        "Length of the SLO's window, which prefect_flow_run_window_runs shows as window `slo`.",
+        PAIR,
+        _declared(lambda policy: policy.window),
+    ),
+    Metric(
+        "prefect_slo_max_duration_seconds",
+        "gauge",
+        "How long a run may take, where that is declared.",
+        PAIR,
+        _declared(lambda policy: policy.max_duration),
+    ),
+    Metric(
+        "prefect_slo_max_staleness_seconds",
+        "gauge",
+        "How old the last success may be, where that is declared; elsewhere, one has to follow each scheduled start.",
+        PAIR,
+        _declared(lambda policy: policy.max_staleness),
+    ),
+    Metric(
+        "prefect_slo_grace_seconds",
+        "gauge",
+        "How much later than a scheduled start, and than a run usually takes, a success may be.",
+        PAIR,
+        _declared(lambda policy: policy.grace),
+    ),
+    Metric(
+        "prefect_slo_max_pause_seconds",
+        "gauge",
+        "How long the deployment may stay paused, where that is declared.",
+        PAIR,
+        _declared(lambda policy: policy.max_pause),
+    ),
+    Metric(
+        "prefect_slo_metric_max",
+        "gauge",
+        "The greatest value of a custom metric that is all right, where that is declared.",
+        (*PAIR, "metric"),
+        _limit(lambda limits: limits.max),
+    ),
+    Metric(
+        "prefect_slo_metric_min",
+        "gauge",
+        "The least value of a custom metric that is all right, where that is declared.",
+        (*PAIR, "metric"),
+        _limit(lambda limits: limits.min),
+    ),
+)

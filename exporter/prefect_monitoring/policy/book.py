@@ -1,0 +1,77 @@
+"""The policies that hold now. The pipelines file is read at each poll; while it is broken, the last good one holds."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from prefect_monitoring.inventory import shown_tags
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.policy.pipelines import PipelinesError, PipelinesFile, parse_pipelines, read_pipelines
+from prefect_monitoring.policy.policies import Policies, Policy
+from prefect_monitoring.records import Deployment, Pair
+from prefect_monitoring.settings import Settings, SettingsError
+from prefect_monitoring.snapshot import FileStatus
+
+log = logging.getLogger(__name__)
+
+
+class PolicyBook:
+    """The last good pipelines file, kept in the ledger too: a restart beside a broken one goes on with it.
+
+    `now` is what was last found, by pair; `status` is None without a file.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger, now: float) -> None:
+        """Raises SettingsError when the file is broken and none was ever good."""
+        self.now: Mapping[Pair, Policy] = {}
+        self.status: FileStatus | None = None
+        self._path = Path(settings.pipelines) if settings.pipelines else None
+        self._patterns = [re.compile(pattern, re.DOTALL) for pattern in settings.deployment_tags]
+        self._max_tags = settings.max_tags
+        self._ledger = ledger
+        self._policies = Policies(PipelinesFile())
+        self._good: str | None = None
+        self._fault = ""
+        if self._path is not None:
+            self._restore()
+            self._read(self._path, now)
+            if self._fault and self._good is None:
+                raise SettingsError(self._fault)
+
+    def renew(self, live: Mapping[Pair, Deployment], pairs: Iterable[Pair], now: float) -> None:
+        """Reads the file again, and finds what holds for `pairs`. Raises LedgerError when the file cannot be kept."""
+        if self._path is not None:
+            self._read(self._path, now)
+        found = ((pair, self._policies.of(pair, self._tags(live.get(pair)))) for pair in pairs)
+        self.now = {pair: policy for pair, policy in found if policy is not None}
+        if self._good is not None and self._good != self._ledger.pipelines:
+            self._ledger.store_pipelines(self._good)
+
+    def _tags(self, deployment: Deployment | None) -> tuple[str, ...]:
+        return shown_tags(deployment.tags, self._patterns, self._max_tags) if deployment else ()
+
+    def _restore(self) -> None:
+        if self._ledger.pipelines is not None:
+            with suppress(PipelinesError):  # of another version, with other keys
+                self._policies = Policies(parse_pipelines(self._ledger.pipelines, "ledger"))
+                self._good = self._ledger.pipelines
+
+    def _read(self, path: Path, now: float) -> None:
+        """Makes the file's declarations hold, when it is valid; tells once what is wrong with it."""
+        try:
+            text = read_pipelines(path)
+            if text != self._good:
+                self._policies = Policies(parse_pipelines(text, str(path)))
+                log.info("The declarations of %s hold from now on", path)
+        except PipelinesError as fault:
+            if self._good is not None and str(fault) != self._fault:
+                log.warning("The last good pipelines file stays in force:\n%s", fault)
+            self._fault = str(fault)
+            self.status = FileStatus(valid=False, last_success=self.status.last_success if self.status else None)
+        else:
+            self._good, self._fault = text, ""
+            self.status = FileStatus(valid=True, last_success=now)

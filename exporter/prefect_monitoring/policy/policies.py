@@ -1,0 +1,116 @@
+"""What holds for each pair: its entry in the pipelines file, else its tags, else the defaults. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from prefect_monitoring.policy.pipelines import (
+    CRITICALITIES,
+    RESERVED_LABELS,
+    Limits,
+    Pipeline,
+    PipelinesFile,
+)
+from prefect_monitoring.records import Pair
+
+DEFAULT_OBJECTIVE: Final = 0.99
+DEFAULT_WINDOW: Final = 30 * 86400.0
+DEFAULT_GRACE: Final = 1800.0
+_LABEL_TAG: Final = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*):(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is declared about a pair. Times in seconds, `objective` a ratio; None: nothing is promised.
+
+    `tags` are the bare ones, without criticality; `labels` are those of the file and the tags `key:value`.
+    """
+
+    criticality: str = "standard"
+    team: str = ""
+    tags: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    objective: float = DEFAULT_OBJECTIVE
+    window: float = DEFAULT_WINDOW
+    grace: float = DEFAULT_GRACE
+    max_duration: float | None = None
+    max_staleness: float | None = None
+    max_pause: float | None = None
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+
+
+class Policies:
+    """The declarations of one pipelines file, asked pair by pair; answers are remembered."""
+
+    def __init__(self, file: PipelinesFile) -> None:
+        self._file = file
+        self._entries = [
+            (re.compile(entry.flow, re.DOTALL), re.compile(entry.deployment, re.DOTALL), entry)
+            for entry in file.pipelines
+        ]
+        self._known: dict[tuple[Pair, tuple[str, ...]], Policy | None] = {}
+
+    def of(self, pair: Pair, tags: tuple[str, ...]) -> Policy | None:
+        """What holds for a pair whose deployment has `tags`, those that may be shown.
+
+        None for runs without a deployment that no entry names: they are subflows, or nobody declared them.
+        """
+        key = (pair, tags)
+        if key not in self._known:
+            entry = self.entry_for(pair)
+            self._known[key] = _merge(self._file, entry, tags) if pair.deployment or entry else None
+        return self._known[key]
+
+    def entry_for(self, pair: Pair) -> Pipeline | None:
+        """The first entry that matches."""
+        return next((self._entries[number][2] for number in self.entries_for(pair)), None)
+
+    def entries_for(self, pair: Pair) -> Iterable[int]:
+        """The numbers of all entries that match, the one that counts first."""
+        for number, (flow, deployment, _) in enumerate(self._entries):
+            if flow.fullmatch(pair.flow) and deployment.fullmatch(pair.deployment):
+                yield number
+
+
+def _merge(file: PipelinesFile, entry: Pipeline | None, tags: Collection[str]) -> Policy:
+    declared = entry or Pipeline(flow="")
+    tagged, bare = _read_tags(tags)
+    slo = file.defaults.slo.model_dump(exclude_none=True) | declared.slo.model_dump(exclude_none=True)
+    team = declared.team or tagged.pop("team", None) or file.defaults.team or ""
+    criticality = declared.criticality or tagged.pop("criticality", None) or file.defaults.criticality or "standard"
+    return Policy(
+        criticality=criticality,
+        team=team,
+        tags=bare,
+        labels={**file.defaults.labels, **_labels(tagged), **declared.labels},
+        objective=slo.get("min_success_ratio", DEFAULT_OBJECTIVE),
+        window=slo.get("window", DEFAULT_WINDOW),
+        grace=slo.get("grace", DEFAULT_GRACE),
+        max_duration=slo.get("max_duration"),
+        max_staleness=slo.get("max_staleness"),
+        max_pause=declared.max_pause or file.defaults.max_pause,
+        limits=declared.metrics,
+    )
+
+
+def _read_tags(tags: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What tags say by key (the highest criticality, the first team), and those that are bare words."""
+    said: dict[str, str] = {}
+    bare = []
+    for tag in sorted(tags):
+        if tag not in CRITICALITIES and (found := _LABEL_TAG.fullmatch(tag)):
+            said.setdefault(found[1], found[2])
+        elif tag not in CRITICALITIES:
+            bare.append(tag)
+    if ranked := [criticality for criticality in CRITICALITIES if criticality in tags]:
+        said["criticality"] = ranked[0]
+    elif said.get("criticality") not in CRITICALITIES:
+        said.pop("criticality", None)
+    return said, tuple(bare)
+
+
+def _labels(tagged: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in tagged.items() if key not in RESERVED_LABELS and not key.startswith("__")}

@@ -1,0 +1,282 @@
+"""From a run's end to the message: Prefect, worker, exporter, Prometheus and Alertmanager as shipped, for one bad night.
+
+Slack and PagerDuty are the stand-in of the demo, over HTTP. Intervals, rules, routes and templates are the shipped ones.
+"""
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefect_monitoring.demo_monitoring import local_prometheus_config, prometheus_directory
+from support.alertmanager import Inbox, start_alertmanager, start_inbox
+from support.exporter import Exporter, run_exporter
+from support.ports import free_port
+from support.prefect_server import PrefectServer, env_for, start_server
+from support.processes import Process, start, wait_until
+from support.prometheus import Prometheus, run_prometheus
+from support.seeder import Seeder
+
+FLOWS = Path(__file__).with_name("pipelines_at_work.py")
+CRITICAL = [f"nightly-load-{number}" for number in range(1, 6)]
+PIPELINES = """
+pipelines:
+  - {flow: nightly-load, criticality: critical, team: analytics}
+  - {flow: flaky-api, criticality: critical}
+  - {flow: long-export, slo: {max_duration: 20s}}
+"""
+WITHIN = 120.0  # seconds; what is really taken is printed
+AIM = 60.0
+
+
+@dataclass
+class Night:
+    """Everything that runs, and what was noted on the way."""
+
+    directory: Path
+    port: int
+    server: PrefectServer
+    seeder: Seeder
+    exporter: Exporter
+    prometheus: Prometheus
+    inbox: Inbox
+    workers: dict[str, Process] = field(default_factory=dict)
+    flows: dict[str, str] = field(default_factory=dict)
+    deployments: dict[str, str] = field(default_factory=dict)
+    ends: dict[str, float] = field(default_factory=dict)
+    failed_runs: dict[str, str] = field(default_factory=dict)
+
+    def worker(self, pool: str) -> None:
+        env = env_for(self.server) | {
+            "E2E_HEALED": str(self.directory / "healed"),
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_WORKER_HEARTBEAT_SECONDS": "3",
+        }
+        command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", pool]
+        self.workers[pool] = start(command, self.directory / f"worker-{pool}.log", env=env, cwd=self.directory)
+
+    def deploy(self, flow: str, name: str, pool: str) -> None:
+        flow_id = self.flows.setdefault(flow, self.seeder.flow(flow))
+        body = {
+            "flow_id": flow_id,
+            "name": name,
+            "work_pool_name": pool,
+            "path": str(FLOWS.parent),
+            "entrypoint": f"{FLOWS.name}:{flow.replace('-', '_')}",
+            "job_variables": {
+                "working_dir": str(FLOWS.parent),
+                "command": f"{sys.executable} -m prefect.engine",
+                "env": {"E2E_HEALED": str(self.directory / "healed")},
+            },
+            "parameter_openapi_schema": {"type": "object", "properties": {}},
+        }
+        self.deployments[name] = str(self.seeder.call("POST", "/deployments/", body)["id"])
+
+    def run(self, flow: str, name: str, at: datetime | None = None) -> str:
+        return self.seeder.run(
+            self.flows[flow], deployment_id=self.deployments[name], state="Scheduled", at=at or datetime.now(UTC)
+        )
+
+    def end_of(self, run: str, timeout: float = 90) -> float:
+        """When it entered its terminal state."""
+        read = wait_until(
+            lambda: (found := self.seeder.read(run))["end_time"] and found["state_type"] != "RUNNING" and found,
+            timeout,
+            f"the end of {run}",
+            every=0.5,
+        )
+        return datetime.fromisoformat(read["state"]["timestamp"]).timestamp()
+
+    def told(self, kind: str, *words: str, status: str = "") -> list[dict[str, Any]]:
+        """Messages that hold all of the words."""
+        return [
+            one
+            for one in self.inbox.messages(kind)
+            if (not status or one["status"] == status) and all(word in json.dumps(one["body"]) for word in words)
+        ]
+
+    def wait_told(self, kind: str, *words: str, status: str = "firing", timeout: float = WITHIN) -> dict[str, Any]:
+        found = wait_until(
+            lambda: self.told(kind, *words, status=status), timeout, f"{kind}: {words} {status}", every=0.5
+        )
+        return dict(found[0])
+
+    def counts(self) -> dict[str, int]:
+        return {kind: len(self.inbox.messages(kind)) for kind in ("slack", "pagerduty")}
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
+    directory = tmp_path_factory.mktemp("night")
+    (directory / "pipelines.yml").write_text(PIPELINES)
+    port = free_port()
+    with ExitStack() as stack:
+        server = stack.enter_context(start_server(directory, port=port))
+        seeder = stack.enter_context(Seeder(server.url))
+        inbox = stack.enter_context(start_inbox(directory))
+        alertmanager = stack.enter_context(start_alertmanager(directory / "alertmanager", inbox))
+        exporter = start_shipped_exporter(server, directory)
+        target = exporter.url.removeprefix("http://")
+        shipped = (prometheus_directory() / "prometheus.yml").read_text()
+        config = local_prometheus_config(
+            shipped, target, alertmanager.url.removeprefix("http://"), workspace="production"
+        )
+        prometheus = stack.enter_context(run_prometheus(directory / "prometheus", config))
+        one = Night(directory, port, server, seeder, exporter, prometheus, inbox)
+        stack.callback(lambda: [worker.kill() for worker in one.workers.values()])
+        stack.callback(lambda: one.exporter.process.stop())
+        yield one
+
+
+def start_shipped_exporter(server: PrefectServer, directory: Path, url: str = "") -> Exporter:
+    """With the shipped intervals; on the address that it had before a restart."""
+    options = ["--poll-interval", "15s", "--inventory-interval", "60s", "--ledger-wait", "30s"]
+    if url:
+        options += ["--listen", url.removeprefix("http://")]
+    exporter = run_exporter(env_for(server), directory, *options, "--pipelines", str(directory / "pipelines.yml"))
+    exporter.url = url or exporter.url
+    exporter.wait_ready()
+    return exporter
+
+
+@pytest.mark.timeout(1500)
+def test_a_bad_night(night: Night, capsys: pytest.CaptureFixture[str]) -> None:
+    steps: list[Callable[[Night], None]] = [
+        everything_is_up,
+        what_fails_for_good_is_told_once,
+        what_heals_itself_is_not_told,
+        the_third_failure_within_the_hour_is_told,
+        what_runs_too_long_and_what_starts_late_is_told,
+        a_restart_of_the_exporter_changes_nothing,
+        a_killed_worker_is_told,
+        an_outage_is_one_page_and_no_recovery,
+        recovery_is_told,
+    ]
+    for step in steps:
+        begun = time.monotonic()
+        step(night)
+        with capsys.disabled():
+            print(f"\n{step.__name__}: {time.monotonic() - begun:.0f} s", end="")
+    with capsys.disabled():
+        print(f"\n{report(night)}")
+
+
+def everything_is_up(night: Night) -> None:
+    for pool in ("main", "doomed"):
+        night.seeder.work_pool(pool)
+        night.worker(pool)
+    for name in CRITICAL:
+        night.deploy("nightly-load", name, "main")
+    night.deploy("flaky-api", "flaky", "main")
+    night.deploy("hourly-sync", "sync", "main")
+    night.deploy("long-export", "export", "main")
+    night.deploy("hourly-sync", "late", "doomed")
+    night.seeder.pause(work_pool="doomed", work_queue="default")
+    night.prometheus.wait_for("count(prefect_pipeline_info)", lambda found: list(found.values()) == [9], timeout=150)
+    night.prometheus.wait_for("prefect_work_pool_workers{state='online'} == 1", lambda found: len(found) == 2, 150)
+    wait_until(lambda: night.inbox.messages("heartbeat"), 90, "the watchdog's heartbeat")
+    assert night.counts() == {"slack": 0, "pagerduty": 0}
+
+
+def what_fails_for_good_is_told_once(night: Night) -> None:
+    runs = {}
+    for name in CRITICAL:  # one after the other, so that they end at any time between two polls
+        runs[name] = night.run("nightly-load", name)
+        night.ends[name] = night.end_of(runs[name])
+    night.failed_runs = runs
+    for name in CRITICAL:
+        for kind in ("slack", "pagerduty"):
+            message = night.wait_told(kind, name)
+            body = json.dumps(message["body"])
+            assert f"/runs/flow-run/{runs[name]}" in body, "the link to the run"
+            assert "nightly-load" in body
+    assert len(night.told("pagerduty", status="firing")) == len(CRITICAL)
+
+
+def what_heals_itself_is_not_told(night: Night) -> None:
+    run = night.run("flaky-api", "flaky")
+    night.end_of(run)
+    read = night.seeder.read(run)
+    assert (read["state_type"], read["run_count"]) == ("COMPLETED", 2)
+    time.sleep(45)
+    assert not night.told("slack", "flaky-api")
+    assert not night.told("pagerduty", "flaky-api")
+
+
+def the_third_failure_within_the_hour_is_told(night: Night) -> None:
+    night.end_of(night.run("hourly-sync", "sync"))
+    first = night.wait_told("slack", "hourly-sync/sync")
+    for _ in range(2):
+        night.end_of(night.run("hourly-sync", "sync"))
+    again = night.wait_told("slack", "hourly-sync/sync", "again and again", timeout=400)
+    assert again["received_at"] > first["received_at"]
+    assert not night.told("pagerduty", "hourly-sync"), "a standard pipeline can wait until morning"
+
+
+def what_runs_too_long_and_what_starts_late_is_told(night: Night) -> None:
+    night.run("hourly-sync", "late", at=datetime.now(UTC) - timedelta(minutes=10))
+    night.run("long-export", "export")
+    night.wait_told("slack", "long-export", "running for too long", timeout=150)
+    night.wait_told("slack", "hourly-sync/late", "late", timeout=150)
+
+
+def a_restart_of_the_exporter_changes_nothing(night: Night) -> None:
+    before = night.counts()
+    night.exporter.process.kill()
+    time.sleep(20)  # a scrape or two are missed
+    night.exporter = start_shipped_exporter(night.server, night.directory, night.exporter.url)
+    time.sleep(75)  # a whole group_interval of critical alerts
+    assert night.counts() == before
+
+
+def a_killed_worker_is_told(night: Night) -> None:
+    night.workers["doomed"].kill()
+    night.wait_told("slack", "doomed", "no worker online", timeout=400)
+
+
+def an_outage_is_one_page_and_no_recovery(night: Night) -> None:
+    before = {kind: len(night.inbox.messages(kind)) for kind in ("slack", "pagerduty")}
+    night.server.process.kill()
+    for kind in ("slack", "pagerduty"):
+        night.wait_told(kind, "does not answer", timeout=180)
+    time.sleep(60)
+    since = {kind: night.inbox.messages(kind)[count:] for kind, count in before.items()}
+    assert {kind: len(messages) for kind, messages in since.items()} == {"slack": 1, "pagerduty": 1}, since
+
+
+def recovery_is_told(night: Night) -> None:
+    with start_server(night.directory, port=night.port):
+        for kind in ("slack", "pagerduty"):
+            night.wait_told(kind, "does not answer", status="resolved", timeout=180)
+        (night.directory / "healed").touch()
+        for name in CRITICAL:
+            night.end_of(night.run("nightly-load", name), timeout=180)
+        for name in CRITICAL:
+            for kind in ("slack", "pagerduty"):
+                night.wait_told(kind, name, status="resolved", timeout=180)
+        for name in CRITICAL:  # in the whole night: one page, one recovery
+            told = [one["status"] for one in night.told("pagerduty", name)]
+            assert told == ["firing", "resolved"], name
+            told = [one["status"] for one in night.told("slack", name)]
+            assert told == ["firing", "resolved"], name
+
+
+def report(night: Night) -> str:
+    delays = {
+        kind: [night.told(kind, name)[0]["received_at"] - night.ends[name] for name in CRITICAL]
+        for kind in ("slack", "pagerduty")
+    }
+    lines = [
+        f"end of a critical run → {kind}: median {statistics.median(seconds):.0f} s, worst {max(seconds):.0f} s"
+        f" (aim {AIM:.0f} s)"
+        for kind, seconds in delays.items()
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,181 @@
+"""What is declared about pipelines, and what paging is built upon, over a real server."""
+
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from prefect_monitoring.check import check
+from prefect_monitoring.settings import Settings
+from support.exposition import matching, value
+from support.prefect_server import PrefectServer
+from support.rig import Rig, rig
+from support.seeder import Seeder
+
+LIMITED = """
+defaults: {team: data}
+pipelines:
+  - flow: .*critical
+    criticality: critical
+    team: analytics
+    labels: {domain: finance}
+    slo: {max_duration: 30m, min_success_ratio: 99.5%, window: 7d, max_staleness: 26h, grace: 10m}
+    metrics: {rows_extracted: {min: 1, max: 1000000}}
+    max_pause: 3d
+"""
+OBJECTIVES = {
+    "prefect_slo_objective_ratio": 0.995,
+    "prefect_slo_window_seconds": 7 * 86400,
+    "prefect_slo_max_duration_seconds": 1800,
+    "prefect_slo_max_staleness_seconds": 26 * 3600,
+    "prefect_slo_grace_seconds": 600,
+    "prefect_slo_max_pause_seconds": 3 * 86400,
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "pipelines.yml"
+    path.write_text(LIMITED)
+    return path
+
+
+@pytest.fixture
+async def exporter(server: PrefectServer, unique: str, tmp_path: Path, file: Path) -> AsyncIterator[Rig]:
+    options = {"pipelines": str(file), "grafana_url": "https://grafana.example.com/"}
+    async with rig(server.url, tmp_path, include_flows=f"{unique}.*", **options) as running:
+        yield running
+
+
+async def test_declarations_and_tags_become_metrics(
+    server: PrefectServer, seeder: Seeder, unique: str, exporter: Rig, file: Path
+) -> None:
+    critical, tagged = f"{unique}critical", f"{unique}tagged"
+    seeder.deployment(seeder.flow(critical), "prod", tags=["low", "team:other", "env:eu"])
+    seeder.deployment(seeder.flow(tagged), "prod", tags=["low", "daily", "unlisted"])
+    await exporter.inventory()
+    await exporter.poll()
+
+    shown = exporter.samples
+    of = {"flow": critical, "deployment": "prod"}
+    own = {"domain": "finance", "env": "eu", "tags": ""}
+    assert value(shown, "prefect_pipeline_info", **of, criticality="critical", team="analytics", **own) == 1
+    bare = {"domain": "", "env": "", "tags": "daily"}
+    info = {"criticality": "low", "team": "data", **bare}
+    assert value(shown, "prefect_pipeline_info", flow=tagged, deployment="prod", **info) == 1
+    assert len(matching(shown, "prefect_pipeline_info")) == 2, "nobody declared runs without a deployment"
+    assert {name: value(shown, name, **of) for name in OBJECTIVES} == OBJECTIVES
+    assert value(shown, "prefect_slo_metric_max", **of, metric="rows_extracted") == 1e6
+    assert value(shown, "prefect_slo_metric_min", **of, metric="rows_extracted") == 1
+    assert value(shown, "prefect_exporter_pipelines_file_valid") == 1
+    links = matching(shown, "prefect_exporter_links_info")
+    found = {"prefect_url": server.url.removesuffix("/api"), "grafana_url": "https://grafana.example.com"}
+    assert [dict(labels) for labels in links] == [{**found, "runbook_url": ""}]
+
+    file.write_text(LIMITED.replace("criticality", "critical"))
+    await exporter.poll()
+    shown = exporter.samples
+    assert value(shown, "prefect_exporter_pipelines_file_valid") == 0
+    last = value(shown, "prefect_exporter_pipelines_file_last_success_timestamp_seconds")
+    assert last == pytest.approx(time.time(), abs=60)
+    assert value(shown, "prefect_slo_max_duration_seconds", **of) == 1800, "the last good file stays in force"
+
+
+async def test_what_fails_is_dated_by_its_first_failure(seeder: Seeder, unique: str, exporter: Rig) -> None:
+    flow = seeder.flow(f"{unique}critical")
+    deployment = seeder.deployment(flow, "prod")
+    of = {"flow": f"{unique}critical", "deployment": "prod"}
+    ends = []
+    seeder.completed(seeder.run(flow, deployment_id=deployment))
+    for _ in range(3):
+        run = seeder.run(flow, deployment_id=deployment)
+        ends.append(datetime.fromisoformat(seeder.failed(run)["timestamp"]).timestamp())
+    await exporter.inventory()
+    await exporter.poll()
+
+    shown = exporter.samples
+    assert value(shown, "prefect_flow_run_failing_since_timestamp_seconds", **of) == pytest.approx(ends[0], abs=1)
+    dated = [value(shown, "prefect_flow_run_failure_timestamp_seconds", **of, nth=nth) for nth in "123"]
+    assert dated == pytest.approx(ends[::-1], abs=1)
+    judged = [value(shown, "prefect_flow_run_window_runs", **of, window="slo", result=one) for one in ("good", "bad")]
+    assert judged == [1, 3]
+
+    seeder.completed(seeder.run(flow, deployment_id=deployment))
+    await exporter.poll()
+    assert value(exporter.samples, "prefect_flow_run_failing_since_timestamp_seconds", **of) is None
+
+
+async def test_start_stays_unmet_until_a_run_completes(seeder: Seeder, unique: str, exporter: Rig) -> None:
+    flow = seeder.flow(f"{unique}etl")
+    deployment = seeder.deployment(flow, "frequent", interval=2)
+    of = {"flow": f"{unique}etl", "deployment": "frequent"}
+    unmet, last = (f"prefect_deployment_{which}_due_timestamp_seconds" for which in ("unmet", "last"))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        await exporter.inventory()
+        await exporter.poll()
+        shown = exporter.samples
+        first, newest = value(shown, unmet, **of), value(shown, last, **of)
+        if first and newest and newest >= first + 4:
+            break
+        time.sleep(0.5)  # noqa: ASYNC251 nothing else runs in this loop
+    assert first is not None
+    assert newest is not None
+    assert newest >= first + 4, "starts pass, and the first of them stays the unmet one"
+
+    seeder.completed(seeder.run(flow, deployment_id=deployment))
+    await exporter.poll()
+    later = value(exporter.samples, unmet, **of)
+    assert later is None or later > newest
+
+
+async def test_pause_is_dated(seeder: Seeder, unique: str, exporter: Rig) -> None:
+    seeder.deployment(seeder.flow(f"{unique}etl"), "shut", paused=True)
+    await exporter.inventory()
+    await exporter.inventory()
+
+    since = value(
+        exporter.samples, "prefect_deployment_paused_since_timestamp_seconds", flow=f"{unique}etl", deployment="shut"
+    )
+    assert since == pytest.approx(time.time(), abs=60)
+
+
+async def test_subflow_whose_parent_is_over_is_an_orphan(seeder: Seeder, unique: str, exporter: Rig) -> None:
+    parent = seeder.run(seeder.flow(f"{unique}parent"))
+    seeder.running(parent)
+    child = seeder.run(seeder.flow(f"{unique}child"), parent=parent)
+    seeder.running(child)
+    of = {"flow": f"{unique}child", "deployment": ""}
+    await exporter.poll()
+    assert value(exporter.samples, "prefect_flow_run_orphans", **of) is None
+
+    seeder.crashed(parent)
+    await exporter.poll()
+    assert value(exporter.samples, "prefect_flow_run_orphans", **of) == 1
+    seeder.cancelled(child)
+    await exporter.poll()
+    assert value(exporter.samples, "prefect_flow_run_orphans", **of) is None
+
+
+async def test_check_tells_what_a_valid_file_may_not_mean(
+    server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path, exporter: Rig
+) -> None:
+    flow = seeder.flow(f"{unique}critical")
+    deployment = seeder.deployment(flow, "prod")
+    seeder.completed(seeder.run(flow, deployment_id=deployment))
+    seeder.run(flow, deployment_id=deployment, state="Scheduled", at=datetime.now(UTC) + timedelta(hours=1))
+    file = tmp_path / "reviewed.yml"
+    file.write_text(f"pipelines: [{{flow: {unique}.*}}, {{flow: {unique}critical}}, {{flow: {unique}gone}}]")
+
+    findings = await check(Settings(pipelines=str(file), ledger_url=f"sqlite:///{tmp_path}/other.db"))
+    advice = [finding.text for finding in findings if finding.advice]
+    assert all(finding.ok for finding in findings)
+    assert [f"{unique}critical) never counts" in text for text in advice] == [True, False, False]
+    assert f"{unique}gone) matches nothing" in advice[1]
+    assert f"{unique}critical/prod: 0.99 of 1 runs in 30d allows 0.01 failures" in advice[2]
+
+    file.write_text("pipelines: [{}]")
+    faults = [finding.text for finding in await check(Settings(pipelines=str(file))) if not finding.ok]
+    assert [f"pipelines: {file}:1: pipelines[0].flow: Field required" in text for text in faults] == [True]

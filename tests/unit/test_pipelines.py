@@ -1,0 +1,139 @@
+"""The pipelines file: what it may say, and that every fault comes with its line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from prefect_monitoring.policy.pipelines import PipelinesError, PipelinesFile, parse_pipelines, read_pipelines
+
+ROOT = Path(__file__).parents[2]
+
+
+def _faults(text: str) -> list[str]:
+    with pytest.raises(PipelinesError) as caught:
+        parse_pipelines(text, "p.yml")
+    return str(caught.value).splitlines()
+
+
+def test_everything_that_can_be_said_is_read() -> None:
+    file = parse_pipelines(
+        """
+defaults: {team: data, slo: {grace: 1h}}
+pipelines:
+  - flow: etl-.*
+    deployment: prod
+    criticality: critical
+    team: analytics
+    labels: {domain: finance}
+    slo: {max_duration: 1h30m, min_success_ratio: 99.5%, window: 7d, max_staleness: 26h, grace: 5m}
+    metrics: {rows: {min: 1, max: 1_000_000}, lag: {max: 2.5}}
+    max_pause: 3d
+""",
+        "p.yml",
+    )
+
+    entry = file.pipelines[0]
+    assert (file.defaults.team, file.defaults.slo.grace) == ("data", 3600)
+    assert (entry.flow, entry.deployment, entry.criticality, entry.team) == ("etl-.*", "prod", "critical", "analytics")
+    assert entry.slo.model_dump() == {
+        "max_duration": 5400,
+        "min_success_ratio": 0.995,
+        "window": 7 * 86400,
+        "max_staleness": 26 * 3600,
+        "grace": 300,
+    }
+    assert {name: (one.min, one.max) for name, one in entry.metrics.items()} == {"rows": (1, 1e6), "lag": (None, 2.5)}
+    assert (entry.labels, entry.max_pause) == ({"domain": "finance"}, 3 * 86400)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "pipelines: []", "{}"])
+def test_an_empty_file_declares_nothing(text: str) -> None:
+    assert parse_pipelines(text, "p.yml") == PipelinesFile()
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("pipelines:\n  - flow: a\n    criticallity: low", "p.yml:3: pipelines[0].criticallity: there is no such key;"),
+        ("pipelines:\n  - flow: a\n    criticallity: low", "did you mean `criticality`?"),
+        ("pipelines:\n  - flow: a\n    criticality: urgent", "p.yml:3: pipelines[0].criticality: Input should be"),
+        ("pipelines:\n  - flow: a\n  - team: b", "p.yml:3: pipelines[1].flow: Field required"),
+        ("pipelines:\n  - flow: 'a('", "p.yml:2: pipelines[0].flow: 'a(' is not a regular expression"),
+        ("pipelines:\n- flow: a\n  slo:\n    window: 30", "p.yml:4: pipelines[0].slo.window: '30' is not a duration"),
+        ("pipelines:\n- flow: a\n  slo: {window: 500d}", "p.yml:3: pipelines[0].slo.window: Input should be less"),
+        ("pipelines:\n- flow: a\n  slo: {min_success_ratio: 99}", "99 is not a success ratio: write 0.99 or 99%"),
+        ("pipelines:\n- flow: a\n  slo: {min_success_ratio: 0}", "0 is not a success ratio"),
+        ("pipelines:\n- flow: a\n  slo: {max_duration: 0s}", "p.yml:3: pipelines[0].slo.max_duration: Input should be"),
+        ("pipelines:\n- flow: a\n  metrics: {rows: {}}", "p.yml:3: pipelines[0].metrics.rows: give min, max or both"),
+        ("pipelines:\n- flow: a\n  metrics: {rows: {min: 2, max: 1}}", "min (2) is above max (1)"),
+        ("pipelines:\n- flow: a\n  metrics: {rows: {min: .nan}}", "metrics.rows.min: Input should be a finite number"),
+        ("pipelines:\n- flow: a\n  metrics: {rows: {min: true}}", "metrics.rows.min: Input should be a valid number"),
+        ("pipelines:\n- flow: a\n  labels: {team: b}", "p.yml:3: pipelines[0].labels.team: 'team' has a meaning"),
+        ("pipelines:\n- flow: a\n  labels: {a-b: c}", "'a-b' is not a label name"),
+        ("pipelines:\n- flow: a\n  labels: {a: ''}", "pipelines[0].labels.a: String should have at least 1"),
+        ("pipelines:\n  flow: a", "p.yml:1: pipelines: must be a list: begin each entry with `- flow: …`"),
+        ("pipelines:\n- a", "p.yml:2: pipelines[0]: must hold keys"),
+        ("- flow: a", "p.yml:1: must hold keys, as `key: value` lines"),
+        ("pipelines:\n- flow: a\n  team: b\n  team: c", "p.yml:4: `team` is given twice, first in line 3"),
+        ("pipelines: [\n", "p.yml:2: is not YAML"),
+        ("pipelines:\n\t- flow: a", "p.yml:2: is not YAML"),
+        ("a: &x [*x]", "p.yml:1: "),
+        ("!!python/object:os.system {}", "p.yml:1: is not YAML"),
+    ],
+)
+def test_a_fault_is_told_with_its_line(text: str, fault: str) -> None:
+    assert any(fault in line for line in _faults(text)), _faults(text)
+
+
+def test_every_fault_is_told_at_once_in_the_order_of_the_lines() -> None:
+    faults = _faults("pipelines:\n- flow: a\n  team: 1\n- flow: b\n  slo: {grace: x, window: y}\ndefault: {}\n")
+
+    assert [fault.split(":")[1] for fault in faults] == ["3", "5", "5", "6"]
+
+
+def test_a_fault_in_what_an_alias_stands_for_has_the_line_where_it_is_written() -> None:
+    faults = _faults("defaults: {slo: &slo {grace: soon}}\npipelines:\n- flow: a\n  slo: *slo\n")
+
+    assert [fault.split(":")[1] for fault in faults] == ["1", "1"]
+
+
+def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
+    binary = tmp_path / "latin.yml"
+    binary.write_bytes(b"team: \xe4")
+
+    for path, reason in ((tmp_path / "none.yml", "No such file"), (tmp_path, "directory"), (binary, "is not UTF-8")):
+        with pytest.raises(PipelinesError, match=reason):
+            read_pipelines(path)
+
+
+def test_the_example_of_the_demo_is_valid() -> None:
+    path = ROOT / "examples" / "pipelines.yml"
+
+    assert parse_pipelines(read_pipelines(path), str(path)).pipelines
+
+
+def test_the_examples_in_the_docs_are_valid_and_every_key_is_explained() -> None:
+    page = (ROOT / "docs" / "pipelines.md").read_text()
+    block = page.split("```yaml\n")[1].split("```")[0]
+
+    assert parse_pipelines(block, "docs").pipelines
+    schema = json.loads((ROOT / "docs" / "pipelines.schema.json").read_text())
+    keys = {key for name in ("Pipeline", "Objectives") for key in schema["$defs"][name]["properties"]}
+    explained = {
+        cell.strip(" `").removeprefix("slo.")
+        for cell in (line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    }
+    assert keys - {"slo"} == explained
+
+
+def test_the_schema_describes_what_people_write() -> None:
+    schema = json.loads((ROOT / "docs" / "pipelines.schema.json").read_text())
+
+    assert schema["additionalProperties"] is False
+    window = schema["$defs"]["Objectives"]["properties"]["window"]
+    assert {"type": "string"}.items() <= window["anyOf"][0].items()
+    assert yaml.safe_load("30d") == "30d"

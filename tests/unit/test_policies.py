@@ -1,0 +1,121 @@
+"""What holds for a pair: entry, then tags, then defaults."""
+
+from __future__ import annotations
+
+import pytest
+
+from prefect_monitoring.policy.pipelines import parse_pipelines
+from prefect_monitoring.policy.policies import Policies, Policy
+from prefect_monitoring.policy.review import idle_entries, unmeasurable
+from prefect_monitoring.records import Pair
+
+PROD = Pair("etl", "prod")
+
+
+def _policies(text: str = "") -> Policies:
+    return Policies(parse_pipelines(text, "p.yml"))
+
+
+def _of(text: str, *tags: str, pair: Pair = PROD) -> Policy:
+    policy = _policies(text).of(pair, tags)
+    assert policy is not None
+    return policy
+
+
+def test_what_nobody_declares_has_the_defaults() -> None:
+    assert _of("") == Policy("standard", "", (), {}, 0.99, 30 * 86400, 1800)
+
+
+def test_the_first_entry_that_matches_counts_alone() -> None:
+    text = "pipelines:\n- {flow: e.., team: first}\n- {flow: etl, team: second, criticality: critical}"
+
+    assert (_of(text).team, _of(text).criticality) == ("first", "standard")
+
+
+@pytest.mark.parametrize(
+    ("flow", "deployment", "pair", "matches"),
+    [
+        ("etl", ".+", Pair("etl", "prod"), True),
+        ("et", ".+", Pair("etl", "prod"), False),
+        ("etl", "pr", Pair("etl", "prod"), False),
+        ("etl", "prod|test", Pair("etl", "test"), True),
+        (".*", ".+", Pair("two\nlines", "x"), True),
+        ("etl", "''", Pair("etl", ""), True),
+        ("etl", "''", Pair("etl", "prod"), False),
+        ("etl", ".*", Pair("etl", ""), True),
+    ],
+)
+def test_a_pattern_matches_whole_names(flow: str, deployment: str, pair: Pair, matches: bool) -> None:
+    policies = _policies(f"pipelines: [{{flow: '{flow}', deployment: {deployment}, team: t}}]")
+
+    policy = policies.of(pair, ())
+    assert (policy is not None and policy.team == "t") is matches
+
+
+def test_runs_without_a_deployment_are_declared_only_by_name() -> None:
+    assert _policies("pipelines: [{flow: etl}]").of(Pair("etl", ""), ()) is None
+    assert _policies("pipelines: [{flow: etl, deployment: ''}]").of(Pair("etl", ""), ()) is not None
+
+
+def test_an_entry_beats_tags_and_tags_beat_defaults() -> None:
+    text = "defaults: {criticality: low, team: d, labels: {domain: d, region: d}}\n"
+    entry = "pipelines: [{flow: etl, criticality: standard, team: e, labels: {domain: e}}]"
+    tags = ("critical", "team:t", "domain:t", "env:t")
+
+    bare = _of(text)
+    tagged = _of(text, *tags)
+    declared = _of(text + entry, *tags)
+    assert (bare.criticality, bare.team, bare.labels) == ("low", "d", {"domain": "d", "region": "d"})
+    assert (tagged.criticality, tagged.team) == ("critical", "t")
+    assert tagged.labels == {"domain": "t", "region": "d", "env": "t"}
+    assert (declared.criticality, declared.team) == ("standard", "e")
+    assert declared.labels == {"domain": "e", "region": "d", "env": "t"}
+
+
+def test_objectives_are_taken_one_by_one() -> None:
+    policy = _of(
+        "defaults: {slo: {window: 7d, grace: 1h}, max_pause: 2d}\n"
+        "pipelines: [{flow: etl, slo: {grace: 1m, max_duration: 1h}}]"
+    )
+
+    assert (policy.window, policy.grace, policy.max_duration, policy.objective) == (7 * 86400, 60, 3600, 0.99)
+    assert (policy.max_pause, policy.max_staleness) == (2 * 86400, None)
+
+
+@pytest.mark.parametrize(
+    ("tags", "criticality", "team", "bare", "labels"),
+    [
+        (("low", "critical"), "critical", "", (), {}),
+        (("criticality:low",), "low", "", (), {}),
+        (("criticality:huge",), "standard", "", (), {}),
+        (("team:b", "team:a"), "standard", "a", (), {}),
+        (("team:", "daily", "dbt"), "standard", "", ("daily", "dbt", "team:"), {}),
+        (("workspace:x", "severity:critical", "__a:b"), "standard", "", (), {}),
+        (("url:http://x/y",), "standard", "", (), {"url": "http://x/y"}),
+    ],
+)
+def test_tags_say_the_same(
+    tags: tuple[str, ...], criticality: str, team: str, bare: tuple[str, ...], labels: dict[str, str]
+) -> None:
+    policy = _of("", *tags)
+
+    assert (policy.criticality, policy.team, policy.tags, policy.labels) == (criticality, team, bare, labels)
+
+
+def test_entries_that_count_for_nothing_are_noted() -> None:
+    file = parse_pipelines("pipelines: [{flow: e.*}, {flow: etl}, {flow: gone}]", "p.yml")
+
+    advice = list(idle_entries(file, {PROD, Pair("etl", ""), Pair("extra", "x")}))
+    assert [one.split(" (")[0] for one in advice] == ["entry 2", "entry 3"]
+    assert "never counts" in advice[0]
+    assert "matches nothing that exists" in advice[1]
+
+
+def test_an_objective_that_allows_no_failure_is_noted() -> None:
+    file = parse_pipelines("pipelines: [{flow: etl, slo: {min_success_ratio: 99%}}]", "p.yml")
+
+    advice = list(unmeasurable(file, {PROD: 30, Pair("etl", "hourly"): 720}))
+    assert advice == [
+        "etl/prod: 0.99 of 30 runs in 30d allows 0.3 failures: a first failure is above it, and PrefectBudgetSpent"
+        " tells of the second; a longer window or a lower ratio can be measured"
+    ]

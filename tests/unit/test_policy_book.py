@@ -1,0 +1,139 @@
+"""The pipelines file while the exporter runs: changes hold at once, a broken file changes nothing."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger_opening import open_ledger
+from prefect_monitoring.policy.book import PolicyBook
+from prefect_monitoring.records import Deployment, Pair
+from prefect_monitoring.settings import Settings, SettingsError
+
+NOW = 1_000_000.0
+PAIR = Pair("etl", "prod")
+LIVE = {PAIR: Deployment("d", "prod", "f", "pool", "", ("team:tagged", "secret-tag"))}
+GOOD = "pipelines: [{flow: etl, team: filed}]"
+BROKEN = "pipelines: [{flow: etl, teem: filed}]"
+
+
+class Place:
+    """A pipelines file beside a ledger."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file = directory / "pipelines.yml"
+        self.url = f"sqlite:///{directory / 'ledger.db'}"
+        self.ledger = self._open()
+
+    def _open(self) -> Ledger:
+        return open_ledger(self.url, "http://api", bounds={}, lookback=1e6, now=NOW)
+
+    def restart(self) -> None:
+        self.ledger.close()
+        self.ledger = self._open()
+
+    def book(self) -> PolicyBook:
+        return PolicyBook(Settings(pipelines=str(self.file)), self.ledger, NOW)
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def _team(book: PolicyBook, now: float = NOW) -> str:
+    book.renew(LIVE, [PAIR, Pair("etl", "")], now)
+    return book.now[PAIR].team
+
+
+def test_without_a_file_tags_count_and_nothing_is_said_of_a_file(beside: Place) -> None:
+    book = PolicyBook(Settings(), beside.ledger, NOW)
+
+    assert _team(book) == "tagged"
+    assert book.now[PAIR].tags == ()
+    assert book.now.keys() == {PAIR}
+    assert book.status is None
+
+
+def test_a_change_holds_at_the_next_poll(beside: Place) -> None:
+    beside.file.write_text(GOOD)
+    book = beside.book()
+    assert _team(book) == "filed"
+
+    beside.file.write_text(GOOD.replace("filed", "moved"))
+    assert _team(book, NOW + 15) == "moved"
+    assert book.status is not None
+    assert (book.status.valid, book.status.last_success) == (True, NOW + 15)
+
+
+@pytest.mark.parametrize("fault", ["broken", "gone"])
+def test_a_broken_file_keeps_the_last_good_one_and_is_told_once(
+    beside: Place, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    beside.file.write_text(GOOD)
+    book = beside.book()
+    if fault == "broken":
+        beside.file.write_text(BROKEN)
+    else:
+        beside.file.unlink()
+
+    with caplog.at_level(logging.WARNING):
+        teams = [_team(book, NOW + 15 * poll) for poll in (1, 2, 3)]
+    assert teams == ["filed"] * 3
+    assert book.status is not None
+    assert (book.status.valid, book.status.last_success) == (False, NOW)
+    assert len(caplog.records) == 1
+    assert str(beside.file) in caplog.text
+
+
+def test_a_mended_file_is_valid_again_even_when_it_is_the_old_one(beside: Place) -> None:
+    beside.file.write_text(GOOD)
+    book = beside.book()
+    beside.file.write_text(BROKEN)
+    _team(book)
+    beside.file.write_text(GOOD)
+
+    assert _team(book, NOW + 30) == "filed"
+    assert book.status is not None
+    assert book.status.valid
+
+
+def test_a_restart_beside_a_broken_file_goes_on_with_the_last_good_one(beside: Place) -> None:
+    beside.file.write_text(GOOD)
+    _team(beside.book())
+    beside.file.write_text(BROKEN)
+    beside.restart()
+    book = beside.book()
+
+    assert _team(book) == "filed"
+    assert book.status is not None
+    assert (book.status.valid, book.status.last_success) == (False, None)
+
+
+@pytest.mark.parametrize("content", [BROKEN, None])
+def test_a_first_start_beside_a_broken_file_is_refused(beside: Place, content: str | None) -> None:
+    if content:
+        beside.file.write_text(content)
+
+    with pytest.raises(SettingsError, match=r"teem|cannot be read"):
+        beside.book()
+
+
+def test_a_last_good_file_that_this_version_cannot_read_is_none(beside: Place) -> None:
+    beside.ledger.store_pipelines("of: another version")
+    beside.file.write_text(BROKEN)
+
+    with pytest.raises(SettingsError, match="teem"):
+        beside.book()
+
+
+def test_an_empty_file_is_good_and_remembered_as_such(beside: Place) -> None:
+    beside.file.write_text("")
+    assert _team(beside.book()) == "tagged"
+    beside.file.write_text(BROKEN)
+    beside.restart()
+
+    assert _team(beside.book()) == "tagged"
