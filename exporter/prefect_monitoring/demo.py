@@ -24,13 +24,10 @@ _HOST: Final = "127.0.0.1"
 _SERVER_TIMEOUT: Final = 90
 _EXPORTER_TIMEOUT: Final = 60
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
 _INSTALL_HINT: Final = "on Debian: apt-get install prometheus prometheus-alertmanager"
-_MONITORING: Final = """Alerts      http://{at.inbox}                what Slack and PagerDuty would have got; the first after a minute or two
-Alertmanager http://{at.alertmanager}
-Prometheus  http://{at.prometheus}/alerts
-"""
+_MONITORING: Final = """Prometheus  http://{at.prometheus}/alerts
+Alerts      http://{at.alertmanager}
+Messages    http://{at.inbox}  (what Slack and PagerDuty would have got, after a minute or two)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +98,7 @@ def _run(options: DemoOptions, directory: Path, stop_requested: threading.Event)
         _start_prefect(demo, port)
         listen = _start_exporter(demo, options.listen)
         _start_worker(demo)
-        _say(_addresses(demo, listen) + _start_monitoring(demo, listen))
+        _say(_addresses(demo, listen, _start_monitoring(demo, listen)))
         while not stop_requested.wait(0.5):
             demo.check()
     except _Stopped:
@@ -167,7 +164,7 @@ def _start_worker(demo: _Demo) -> None:
 def _start_monitoring(demo: _Demo, exporter: str) -> str:
     """Starts Prometheus and Alertmanager where they are installed; what to tell about them."""
     if missing := {"prometheus", "alertmanager"} - demo_monitoring.find_binaries().keys():
-        return f"Without alerts: {' and '.join(sorted(missing))} not found on PATH ({_INSTALL_HINT}).\n"
+        return f"Messages    none: {' and '.join(sorted(missing))} not found on PATH ({_INSTALL_HINT})"
     at, children = demo_monitoring.start_monitoring(
         demo.launcher, demo.directory, exporter, lambda what, port: _choose_port(what, _HOST, port)
     )
@@ -188,12 +185,13 @@ def _url(listen: str) -> str:
     return f"http://{demo_processes.join_address(reachable, port)}"
 
 
-def _addresses(demo: _Demo, listen: str) -> str:
+def _addresses(demo: _Demo, listen: str, monitoring: str) -> str:
     exporter = _url(listen)
     return f"""
 Prefect     {demo.api.removesuffix("/api")}
 Exporter    {exporter}
 Metrics     {exporter}/metrics
+{monitoring}
 Logs        {demo.launcher.logs}
 
 {len(EXAMPLES)} deployments. The first run starts in {LEAD_SECONDS} s, the others within {PERIOD_SECONDS} s of it:
@@ -201,7 +199,6 @@ Logs        {demo.launcher.logs}
   curl -s {exporter}/metrics | grep '^prefect_flow_run_outcomes_total{{.*dbt-daily-pipeline'
 
 Ctrl-C stops everything; the next start in {demo.directory} goes on from there.
-
 """
 
 

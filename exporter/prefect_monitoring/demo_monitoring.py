@@ -56,7 +56,7 @@ def local_prometheus_config(shipped: str, exporter: str, alertmanager: str, *, w
 def start_monitoring(
     launcher: Launcher, directory: Path, exporter: str, choose_port: Callable[[str, int], int]
 ) -> tuple[Addresses, list[Child]]:
-    """Starts inbox, Alertmanager and Prometheus; both of the latter have to be installed. Their data are thrown away."""
+    """Starts inbox, Alertmanager and Prometheus, which have to be installed; what they knew is thrown away."""
     binaries = find_binaries()
     host = "127.0.0.1"
     at = Addresses(

@@ -1,6 +1,6 @@
-"""From a run's end to the message: Prefect, worker, exporter, Prometheus and Alertmanager as shipped, for one bad night.
+"""From a run's end to the message, for one bad night: Prefect, worker, exporter, Prometheus, Alertmanager.
 
-Slack and PagerDuty are the stand-in of the demo, over HTTP. Intervals, rules, routes and templates are the shipped ones.
+Intervals, rules, routes and templates are the shipped ones; Slack and PagerDuty are the demo's stand-in, over HTTP.
 """
 
 import json
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.alertmanager import Inbox, start_alertmanager, start_inbox
 
 from prefect_monitoring.demo_monitoring import local_prometheus_config, prometheus_directory
-from support.alertmanager import Inbox, start_alertmanager, start_inbox
 from support.exporter import Exporter, run_exporter
 from support.ports import free_port
 from support.prefect_server import PrefectServer, env_for, start_server
@@ -164,9 +164,9 @@ def test_a_bad_night(night: Night, capsys: pytest.CaptureFixture[str]) -> None:
         begun = time.monotonic()
         step(night)
         with capsys.disabled():
-            print(f"\n{step.__name__}: {time.monotonic() - begun:.0f} s", end="")
+            sys.stdout.write(f"\n{step.__name__}: {time.monotonic() - begun:.0f} s")
     with capsys.disabled():
-        print(f"\n{report(night)}")
+        sys.stdout.write(f"\n{report(night)}\n")
 
 
 def everything_is_up(night: Night) -> None:
