@@ -41,7 +41,7 @@ test: lint
 # What takes minutes.
 test-long: $(VENV)/.ready
 	bash tests/support/install_servers.sh
-	$(BIN)/pytest tests/long
+	$(BIN)/pytest -n 2 --dist loadfile tests/e2e tests/long tests/months
 
 # The lock, except for the oldest supported Prefect and for what it cannot have as new as that.
 $(OLDEST)/.ready: requirements.lock pyproject.toml tests/support/oldest.txt
