@@ -72,7 +72,7 @@ class Audit:
         present = await self.walk.again(low, high)
         ids = {run.id for run in present}
         gone = await self.reader.in_ledger(self.reader.ledger.mark_gone, self.source, low, high, ids)
-        theirs = Counter(run.kind for run in present)
+        theirs = Counter(run.kind for run in present if run.kind in self.kinds)
         ours = await self._ours(low, high)
         missing = sum(max(count - ours.get(kind, 0), 0) for kind, count in theirs.items())
         log.info(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
 from prefect_monitoring.prefect_http import ApiError, PrefectHttp
+from prefect_monitoring.records import TERMINAL_TYPES
 
 MAX_PAGE: Final = 200
 MAX_REREADS: Final = 3
@@ -114,10 +115,27 @@ def decode(decoder: Callable[[Mapping[str, Any]], Record], rows: Iterable[Mappin
         raise ApiError(f"the API answered rows of another shape than Prefect's ({what})", "invalid_json") from error
 
 
-def ended(low: float, high: float | None, types: Iterable[str]) -> dict[str, Any]:
-    """The filter for runs in these state types that ended within [low, high]."""
+def ended(low: float, high: float | None, types: Iterable[str] = ()) -> dict[str, Any]:
+    """The filter for runs that ended within [low, high], in one of these state types if any are given.
+
+    Without is much faster: SQLite prefers its index of states, and sorts all that ever ended for each page.
+    """
     window = {"after_": iso(low)} | ({"before_": iso(high)} if high is not None else {})
-    return {"end_time": window, "state": {"type": {"any_": sorted(types)}}}
+    chosen = sorted(types)
+    return {"end_time": window} | ({"state": {"type": {"any_": chosen}}} if chosen else {})
+
+
+async def count_by_type(count: Callable[[Sequence[str]], Awaitable[int]], types: Collection[str]) -> dict[str, int]:
+    """How many there are of each of `types`, by `count`, which counts all when it is given none.
+
+    Of all terminal types, completed runs are what the others leave: to count so many by state takes SQLite long.
+    """
+    counted = set(types) - {"COMPLETED"} if set(types) >= TERMINAL_TYPES else set(types)
+    # One after the other: side by side, those that a first failure leaves behind would go on unseen.
+    counts = {one: await count([one]) for one in sorted(counted)}
+    if len(counted) < len(set(types)):
+        counts["COMPLETED"] = await count(()) - sum(counts.values())
+    return counts
 
 
 def iso(instant: float) -> str:

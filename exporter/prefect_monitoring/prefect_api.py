@@ -8,7 +8,7 @@ from typing import Final
 import orjson
 
 from prefect_monitoring.histories import Histories, read_histories, state_of
-from prefect_monitoring.pager import Page, Pager, Row, decode, ended, iso, maybe_instant
+from prefect_monitoring.pager import Page, Pager, Row, count_by_type, decode, ended, iso, maybe_instant
 from prefect_monitoring.prefect_http import ApiError, PrefectHttp
 from prefect_monitoring.records import BAD_TYPES, TERMINAL_TYPES, Deployment, Flow, FlowRun
 
@@ -31,8 +31,7 @@ class PrefectApi:
 
     async def finished_page(self, after: float, before: float | None, offset: int) -> Page[FlowRun]:
         """Runs that ended within [after, before], newest first: the page at `offset` behind `before`."""
-        # By state as well: a run that left its terminal state but kept an end_time would be a finished one.
-        criteria = {"flow_runs": ended(after, before, _TERMINAL), "sort": "END_TIME_DESC"}
+        criteria = {"flow_runs": ended(after, before), "sort": "END_TIME_DESC"}
         rows, limit = await self.pager.page("/flow_runs/filter", criteria, offset)
         return Page(tuple(decode(_flow_run, rows)), len(rows) < limit)
 
@@ -66,12 +65,11 @@ class PrefectApi:
 
     async def ended_by_type(self, low: float, high: float, types: Collection[str]) -> dict[str, int]:
         """How many runs ended within [low, high], by state type."""
-        counts: dict[str, int] = {}
-        # One after the other: side by side, those that a first failure leaves behind would go on unseen.
-        for state_type in sorted(types):
-            criteria = {"flow_runs": ended(low, high, [state_type])}
-            counts[state_type] = await self.pager.count("/flow_runs/count", criteria)
-        return counts
+
+        async def count(chosen: Sequence[str]) -> int:
+            return await self.pager.count("/flow_runs/count", {"flow_runs": ended(low, high, chosen)})
+
+        return await count_by_type(count, types)
 
     async def judged_runs(self, deployment_id: str, low: float, high: float) -> int:
         """How many runs of a deployment ended within [low, high] as good or bad."""

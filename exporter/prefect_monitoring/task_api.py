@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from prefect_monitoring.histories import Histories, read_histories, state_of
-from prefect_monitoring.pager import Page, Pager, Row, decode, ended, maybe_instant
+from prefect_monitoring.pager import Page, Pager, Row, count_by_type, decode, ended, maybe_instant
 from prefect_monitoring.prefect_http import ApiError
-from prefect_monitoring.records import ROLLED_BACK, TERMINAL_TYPES, TaskRun
+from prefect_monitoring.records import ROLLED_BACK, TaskRun
 
 _ENDPOINT: Final = "/task_runs/filter"
 _NO_PLACEHOLDERS: Final = {"subflow_runs": {"exists_": False}}
@@ -26,7 +27,7 @@ class TaskApi:
 
     async def finished_page(self, after: float, before: float | None, offset: int) -> Page[TaskRun]:
         """Task runs that ended within [after, before], newest first: the page at `offset` behind `before`."""
-        criteria = {"task_runs": _ended(after, before, TERMINAL_TYPES), "sort": "END_TIME_DESC"}
+        criteria = {"task_runs": _ended(after, before), "sort": "END_TIME_DESC"}
         rows, limit = await self._pager.page(_ENDPOINT, criteria, offset)
         return Page(tuple(decode(_task_run, rows)), len(rows) < limit)
 
@@ -45,11 +46,11 @@ class TaskApi:
 
     async def count(self, low: float, high: float) -> int:
         """How many task runs ended within [low, high]."""
-        return await self._count(low, high, TERMINAL_TYPES)
+        return await self._count(low, high)
 
     async def ended_by_kind(self, low: float, high: float, kinds: Collection[str]) -> dict[str, int]:
         """How many task runs ended within [low, high], by `TaskRun.kind`."""
-        counts = {kind: await self._count(low, high, [kind]) for kind in sorted(set(kinds) - {ROLLED_BACK})}
+        counts = await count_by_type(partial(self._count, low, high), set(kinds) - {ROLLED_BACK})
         if "COMPLETED" in kinds or ROLLED_BACK in kinds:
             rolled_back = await self._count(low, high, ["COMPLETED"], ROLLED_BACK)
             both = counts.get("COMPLETED", 0)
@@ -60,14 +61,14 @@ class TaskApi:
         """Every state that each task run was in, oldest first, and the fault that kept some from being read."""
         return await read_histories(self._pager.http, "/task_run_states/", "task_run_id", run_ids)
 
-    async def _count(self, low: float, high: float, types: Iterable[str], *names: str) -> int:
+    async def _count(self, low: float, high: float, types: Iterable[str] = (), *names: str) -> int:
         chosen = _ended(low, high, types)
         if names:
             chosen["state"]["name"] = {"any_": names}
         return await self._pager.count("/task_runs/count", {"task_runs": chosen})
 
 
-def _ended(low: float, high: float | None, types: Iterable[str]) -> dict[str, Any]:
+def _ended(low: float, high: float | None, types: Iterable[str] = ()) -> dict[str, Any]:
     return {**ended(low, high, types), **_NO_PLACEHOLDERS}
 
 

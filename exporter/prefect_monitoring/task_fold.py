@@ -52,7 +52,7 @@ def fold_tasks(
     for sighting in sightings:
         run = sighting.run
         before = changes.task_runs.get(run.id) or known.get(run.id)
-        if run.ended_at is None or (before is None and run.ended_at < horizon):
+        if run.ended_at is None or not run.state.is_terminal or (before is None and run.ended_at < horizon):
             continue
         if before is not None and (before.state_id == run.state.id or before.state_at > run.state.at):
             continue

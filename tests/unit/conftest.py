@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -26,6 +27,10 @@ from prefect_monitoring.task_reader import TaskReader
 from prefect_monitoring.walk import FLOW_RUNS, TASK_RUNS
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
 from unit.loopback import Loopback, loopback
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("ours", deadline=None)
+hypothesis.settings.load_profile("ours")
 
 API = "http://prefect.test/api"
 DAY = 86400.0

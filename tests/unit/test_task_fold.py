@@ -259,3 +259,7 @@ def test_any_order_of_sightings_comes_to_the_truth(
     assert totals[SeriesKey(TASK_SECONDS, PAIR, task=LOAD)] == pytest.approx(sum(run.run_time for run in truth))
     bad = sum(one.type in {"FAILED", "CRASHED"} for run in truth for one in run.states)
     assert totals[SeriesKey(TASK_FAILURES, PAIR, "rate_limit", LOAD)] == bad
+
+
+def test_task_run_that_runs_again_but_kept_its_end_is_not_over() -> None:
+    assert fold(sight(run_of(state(5, "Running", 115.0), ended_at=110.0))).task_runs == {}
