@@ -28,6 +28,11 @@ _SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+# A late run has been due since its expected start, which the server notices some time later; one that waits for a slot
+# gets a new state with each try.
+_DUE_SINCE_EXPECTED: Final = frozenset({"late", "awaiting_concurrency_slot"})
+
+
 @dataclass(frozen=True, slots=True)
 class ActiveRuns:
     """Runs neither over nor merely scheduled: counts by (pair, work pool, state), since when by (pair, state).
@@ -136,8 +141,7 @@ def summarise_active(runs: Iterable[tuple[Pair, FlowRun]], orphans: Collection[s
         counts[pair, run.work_pool, label] += 1
         late[run.work_pool, run.work_queue] += label == "late"
         left_over[pair] += run.id in orphans
-        # A late run has been due since its expected start; the server notices only some time later.
-        since = run.expected_at if label == "late" and run.expected_at is not None else run.state.at
+        since = run.expected_at if label in _DUE_SINCE_EXPECTED and run.expected_at is not None else run.state.at
         if pair != OVERFLOW:
             oldest[pair, label] = min(since, oldest.get((pair, label), since))
     return ActiveRuns(counts, oldest, late, +left_over)

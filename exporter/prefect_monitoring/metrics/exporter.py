@@ -43,6 +43,12 @@ def _series(snapshot: Snapshot) -> Iterator[Row]:
         yield (metric,), len(series)
 
 
+def _folded(snapshot: Snapshot) -> Iterator[Row]:
+    """From zero on, or increase() would miss the first."""
+    for metric in sorted(snapshot.series.keys() | snapshot.about.folded.keys()):
+        yield (metric,), snapshot.about.folded.get(metric, 0.0)
+
+
 def _rejected(snapshot: Snapshot) -> Iterator[Row]:
     for key, series in snapshot.series.get(REJECTED, {}).items():
         yield (key.detail,), series.value
@@ -157,7 +163,7 @@ METRICS: Final = (
         "counter",
         "Increments counted under (other), because max_pairs or max_tasks was reached.",
         ("metric",),
-        lambda snapshot: (((metric,), count) for metric, count in snapshot.about.folded.items()),
+        _folded,
     ),
     Metric(
         "prefect_exporter_audit_missing",
