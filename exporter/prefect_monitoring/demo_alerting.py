@@ -1,0 +1,64 @@
+"""The shipped Alertmanager configuration, pointed at the stand-in for Slack and PagerDuty.
+
+Routes, groups, timings, inhibition and templates stay what they are: only addresses and the places of files change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+SHIPPED_SECRETS: Final = "/etc/alertmanager/secrets/"
+_KEY_LENGTH: Final = 32  # of PagerDuty's integration keys
+
+
+def alertmanager_directory() -> Path:
+    """`alertmanager.yml` and its templates: beside this file in a wheel, in alertmanager/ in a checkout."""
+    packaged = Path(__file__).parent / "alertmanager"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "alertmanager"
+
+
+def local_config(shipped: str, inbox_url: str, secrets: Path, *, directory: Path | None = None) -> str:
+    """The text of `alertmanager.yml` with the stand-in's addresses, and its secret files in `secrets`.
+
+    `directory` is where the shipped file lies (its templates are relative to it).
+    """
+    config = yaml.safe_load(shipped)
+    base = (directory or alertmanager_directory()).resolve()
+    inbox = inbox_url.rstrip("/")
+    config["global"]["pagerduty_url"] = f"{inbox}/pagerduty/v2/enqueue"
+    config["templates"] = [str(base / pattern) for pattern in config["templates"]]
+    for _, options in _integrations(config):
+        for option in ("api_url_file", "routing_key_file"):
+            if option in options:
+                options[option] = str(secrets.resolve() / _secret_name(options[option]))
+        if "url" in options:
+            options["url"] = f"{inbox}/heartbeat"
+    return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+def write_local_secrets(shipped: str, inbox_url: str, secrets: Path) -> None:
+    """The secret files that `local_config` names: a webhook for each Slack channel, a made-up key for each service."""
+    secrets.mkdir(parents=True, exist_ok=True)
+    for kind, options in _integrations(yaml.safe_load(shipped)):
+        if kind == "slack_configs":
+            url = f"{inbox_url.rstrip('/')}/slack/{options['channel'].lstrip('#')}"
+            (secrets / _secret_name(options["api_url_file"])).write_text(f"{url}\n")
+        elif kind == "pagerduty_configs":
+            name = _secret_name(options["routing_key_file"])
+            (secrets / name).write_text(f"{name[:_KEY_LENGTH].ljust(_KEY_LENGTH, '-')}\n")
+
+
+def _integrations(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for receiver in config["receivers"]:
+        for kind, integrations in receiver.items():
+            if kind != "name":
+                yield from ((kind, options) for options in integrations)
+
+
+def _secret_name(path: str) -> str:
+    """The secret's file name; one that `local_config` has put elsewhere keeps it."""
+    return path.removeprefix(SHIPPED_SECRETS).rpartition("/")[2]

@@ -1,0 +1,290 @@
+"""alertmanager.yml: who gets what, when it is quiet, and which alert hides which."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from prefect_monitoring.demo_alerting import local_config, write_local_secrets
+from support.alertmanager import SHIPPED, Alertmanager, amtool, impatient, start_alertmanager, start_inbox
+from support.processes import wait_until
+
+CONFIG: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())
+MINUTES_A_DAY = 24 * 60
+ALL_DAY = {"start_time": "00:00", "end_time": "24:00"}
+
+
+def test_shipped_config_is_valid() -> None:
+    code, output = amtool("check-config", str(SHIPPED))
+    assert code == 0, output
+    assert "FAILED" not in output
+    assert len(list((SHIPPED.parent / "templates").glob("*.tmpl"))) == 3
+    assert CONFIG["templates"] == ["templates/*.tmpl"], "Alertmanager resolves it against the config file"
+
+
+def test_secrets_are_only_in_files() -> None:
+    text = SHIPPED.read_text()
+    files = re.findall(r"_file: (\S+)", text)
+    assert len(files) == 4
+    assert all(name.startswith("/etc/alertmanager/secrets/") for name in files), "they are not relative to this file"
+    documented = set(re.findall(r"^#   (/etc/alertmanager/secrets/\S+)", text, re.MULTILINE))
+    assert documented == set(files)
+    assert not re.search(r"\b(api_url|routing_key|service_key):", text)
+
+
+def told(*labels: str) -> list[str]:
+    code, output = amtool("config", "routes", "test", f"--config.file={SHIPPED}", *labels)
+    assert code == 0, output
+    return output.strip().split(",")
+
+
+SEVERITIES = ("critical", "warning", "info", "none", "page", "")
+CRITICALITIES = ("critical", "standard", "low", "")
+TEAMS = ("", "example-team", "somebody else")
+
+
+def expected(severity: str, team: str) -> list[str]:
+    if severity == "none":
+        return ["dead-mans-switch"]
+    if severity == "info":
+        return ["slack-digest"]
+    own = "slack-example-team" if team == "example-team" and severity in {"critical", "warning"} else ""
+    slack = own or "slack-data-alerts"
+    return ["pagerduty", slack] if severity == "critical" else [slack]
+
+
+@pytest.mark.parametrize(("severity", "criticality", "team"), list(product(SEVERITIES, CRITICALITIES, TEAMS)))
+def test_receivers(severity: str, criticality: str, team: str) -> None:
+    labels = {"alertname": "PrefectRunFailed", "severity": severity, "criticality": criticality, "team": team}
+    assert told(*(f'{name}="{value}"' for name, value in labels.items() if value)) == expected(severity, team)
+
+
+@pytest.mark.parametrize("team", TEAMS)
+def test_escalation(team: str) -> None:
+    assert told("escalated=yes", "severity=critical", f'team="{team}"') == ["escalation"]
+    assert "pagerduty" not in told("escalated=yes", "severity=warning", "criticality=low"), "what is low never pages"
+    receiver = next(one for one in CONFIG["receivers"] if one["name"] == "escalation")
+    assert set(receiver) == {"name", "pagerduty_configs", "slack_configs"}
+
+
+def routes(route: dict[str, Any] = CONFIG["route"], **inherited: Any) -> Iterator[dict[str, Any]]:
+    """Each route with what it inherits; whether it is muted is not inherited."""
+    own = {**inherited, **route}
+    yield own
+    timings = {name: own[name] for name in ("group_by", "group_wait", "group_interval", "repeat_interval")}
+    for child in route.get("routes", []):
+        yield from routes(child, **timings)
+
+
+def test_critical_is_told_in_seconds_and_the_digest_is_not() -> None:
+    waits = {matcher: [] for matcher in ('severity="critical"', 'severity="info"')}
+    for route in routes():
+        for matcher in set(route.get("matchers", [])) & set(waits):
+            waits[matcher].append((route["group_wait"], route["group_interval"]))
+    assert set(waits['severity="critical"']) == {("5s", "1m")}
+    assert waits['severity="info"'] == [("15m", "6h")]
+
+
+def test_groups() -> None:
+    groups = {(route["receiver"], tuple(route["group_by"])) for route in routes()}
+    incident = ("workspace", "flow", "deployment")
+    for receiver in ("pagerduty", "escalation", "slack-data-alerts", "slack-example-team"):
+        assert {group for name, group in groups if name == receiver} == {incident}
+    assert ("slack-digest", ("workspace", "team")) in groups
+
+
+def test_low_is_muted_whichever_channel_it_goes_to() -> None:
+    def muted(route: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+        yield route["receiver"], route.get("mute_time_intervals") == ["outside-working-hours"]
+        for child in route.get("routes", []):
+            yield from muted(child)
+
+    low = next(one for one in CONFIG["route"]["routes"] if 'criticality="low"' in one.get("matchers", []))
+    assert dict(muted(low)) == {"slack-data-alerts": True, "slack-example-team": True}
+    others = [one for one in CONFIG["route"]["routes"] if one is not low and one["receiver"] != "slack-digest"]
+    assert not any(is_muted for route in others for _, is_muted in muted(route))
+
+
+def minute(text: str) -> int:
+    hours, _, minutes = text.partition(":")
+    return int(hours) * 60 + int(minutes)
+
+
+@pytest.mark.parametrize("weekday", ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"])
+def test_working_hours(weekday: str) -> None:
+    (interval,) = CONFIG["time_intervals"]
+    open_minutes = [
+        at
+        for at in range(MINUTES_A_DAY)
+        if not any(
+            weekday in one.get("weekdays", [weekday])
+            and any(minute(t["start_time"]) <= at < minute(t["end_time"]) for t in one.get("times", [ALL_DAY]))
+            for one in interval["time_intervals"]
+        )
+    ]
+    weekend = weekday in {"saturday", "sunday"}
+    assert open_minutes == ([] if weekend else list(range(8 * 60, 18 * 60)))
+
+
+def test_the_local_copy_differs_only_in_addresses_and_places(tmp_path: Path) -> None:
+    shipped = SHIPPED.read_text()
+    text = local_config(shipped, "http://127.0.0.1:9099/", tmp_path / "secrets")
+    write_local_secrets(shipped, "http://127.0.0.1:9099/", tmp_path / "secrets")
+    (tmp_path / "alertmanager.yml").write_text(text)
+    code, output = amtool("check-config", str(tmp_path / "alertmanager.yml"))
+    assert code == 0, output
+    changed = dict(differences(CONFIG, yaml.safe_load(text)))
+    assert changed.pop("global.pagerduty_url") == "http://127.0.0.1:9099/pagerduty/v2/enqueue"
+    assert changed.pop("templates.0") == str(SHIPPED.parent / "templates" / "*.tmpl")
+    secrets = [name for name in changed if name.endswith("_file")]
+    contents = {Path(changed.pop(name)).read_text() for name in secrets}
+    assert contents == {
+        "http://127.0.0.1:9099/slack/data-alerts\n",
+        "http://127.0.0.1:9099/slack/example-team\n",
+        "pagerduty-key-------------------\n",
+        "pagerduty-escalation-key--------\n",
+    }
+    assert list(changed.values()) == ["http://127.0.0.1:9099/heartbeat"]
+
+
+def differences(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        for key in one:
+            yield from differences(one[key], other[key], f"{path}.{key}".lstrip("."))
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for number, pair in enumerate(zip(one, other, strict=True)):
+            yield from differences(*pair, f"{path}.{number}")
+    elif one != other:
+        yield path, other
+
+
+# --- with a running Alertmanager -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
+    directory = tmp_path_factory.mktemp("inhibition")
+    with start_inbox(directory) as inbox, start_alertmanager(directory, inbox, impatient) as running:
+        yield running
+
+
+def alert(name: str, severity: str = "critical", **labels: str) -> dict[str, str]:
+    return {"alertname": name, "severity": severity, **labels}
+
+
+ORDERS = {"flow": "orders", "deployment": "nightly"}
+POOL = {"work_pool": "kube"}
+FAILED = alert("PrefectRunFailed", **ORDERS)
+OVERDUE = alert("PrefectNotSucceeded", **ORDERS)
+STILL = alert("PrefectStillFailing", escalated="yes", **ORDERS)
+REPEATED = alert("PrefectRepeatedFailure", **ORDERS)
+NO_WORKERS = alert("PrefectPoolWithoutWorkers", "warning", **POOL)
+LATE = alert("PrefectStartLate", "warning", **ORDERS, **POOL)
+API_DOWN, EXPORTER_DOWN = alert("PrefectApiDown"), alert("PrefectExporterDown")
+WATCHDOG = alert("PrefectWatchdog", "none")
+
+HIDDEN = [
+    (API_DOWN, FAILED),
+    (API_DOWN, alert("PrefectStillFailing", escalated="yes", **ORDERS)),
+    (API_DOWN, alert("PrefectNumbersOld", "warning", source="logs")),
+    (API_DOWN, NO_WORKERS),
+    (EXPORTER_DOWN, OVERDUE),
+    (EXPORTER_DOWN, alert("PrefectPipelinesFileBroken", "warning")),
+    (OVERDUE, FAILED),
+    (OVERDUE, alert("PrefectRunCrashed", **ORDERS)),
+    (REPEATED, FAILED),
+    (STILL, FAILED),
+    (STILL, REPEATED),
+    (STILL, alert("PrefectRepeatedFailure", "warning", **ORDERS)),  # of a standard pipeline, which now pages
+    (alert("PrefectZombieRun", "warning", **ORDERS), alert("PrefectRunTooLong", "warning", **ORDERS)),
+    (NO_WORKERS, LATE),
+    (NO_WORKERS, alert("PrefectQueueNotPolled", "warning", work_queue="default", **POOL)),
+    (NO_WORKERS, alert("PrefectLimitFull", "warning", **POOL)),
+]
+TOLD = [
+    (API_DOWN, EXPORTER_DOWN),
+    (EXPORTER_DOWN, API_DOWN),
+    (API_DOWN, WATCHDOG),
+    (EXPORTER_DOWN, WATCHDOG),
+    (API_DOWN, alert("DiskFull")),
+    (OVERDUE, alert("PrefectRunFailed", flow="orders", deployment="hourly")),
+    (OVERDUE, alert("PrefectRunFailed", flow="orders")),
+    (OVERDUE, REPEATED),
+    (FAILED, OVERDUE),
+    # of a low pipeline: overdue is info, repeated failure a warning
+    (alert("PrefectNotSucceeded", "info", **ORDERS), alert("PrefectRunFailed", "warning", **ORDERS)),
+    (alert("PrefectZombieRun", "warning", **ORDERS), alert("PrefectRunTooLong", "critical", **ORDERS)),
+    (NO_WORKERS, alert("PrefectStartLate", "warning", **ORDERS, work_pool="other")),
+    (NO_WORKERS, alert("PrefectStartLate", "warning", **ORDERS)),
+    (NO_WORKERS, alert("PrefectLimitFull", "warning", limit="database")),
+    (NO_WORKERS, FAILED),
+]
+
+
+def hiders(alertmanager: Alertmanager, source: dict[str, str], target: dict[str, str]) -> list[str]:
+    alertmanager.post(source, target, annotations={"summary": "…"})
+    name, workspace = target["alertname"], target.get("workspace", "")
+
+    def there() -> list[dict[str, Any]]:
+        return alertmanager.alerts(f"alertname={name}", f'workspace="{workspace}"')
+
+    (found,) = wait_until(there, 5, name)
+    return list(found["status"]["inhibitedBy"])
+
+
+def numbered(pairs: list[tuple[dict[str, str], dict[str, str]]]) -> list[Any]:
+    names = [f"{source['alertname']}-{target['alertname']}" for source, target in pairs]
+    return [pytest.param(number, *pair, id=f"{number}-{names[number]}") for number, pair in enumerate(pairs)]
+
+
+@pytest.mark.parametrize(("number", "source", "target"), numbered(HIDDEN))
+def test_hides(alertmanager: Alertmanager, number: int, source: dict[str, str], target: dict[str, str]) -> None:
+    here, elsewhere = {"workspace": f"hidden-{number}"}, {"workspace": f"elsewhere-{number}"}
+    assert len(hiders(alertmanager, source | here, target | here)) == 1
+    assert hiders(alertmanager, source | here, target | elsewhere) == [], "two workspaces never mix"
+
+
+@pytest.mark.parametrize(("number", "source", "target"), numbered(TOLD))
+def test_does_not_hide(alertmanager: Alertmanager, number: int, source: dict[str, str], target: dict[str, str]) -> None:
+    here = {"workspace": f"told-{number}"}
+    assert hiders(alertmanager, source | here, target | here) == []
+
+
+def test_without_workspace_labels_the_api_still_hides_the_rest(tmp_path: Path) -> None:
+    with start_inbox(tmp_path) as inbox, start_alertmanager(tmp_path, inbox, impatient) as alertmanager:
+        labelled = {**API_DOWN, "workspace": "production"}
+        assert hiders(alertmanager, labelled, FAILED) == [], "what has no workspace is not everybody's"
+        assert len(hiders(alertmanager, API_DOWN, FAILED)) == 1
+        assert hiders(alertmanager, API_DOWN, WATCHDOG) == []
+
+
+@pytest.mark.parametrize(("times", "flows"), [([ALL_DAY], {"told"}), ([], {"told", "low", "low of a team", "slower"})])
+def test_outside_working_hours_only_what_cannot_wait(tmp_path: Path, times: list[Any], flows: set[str]) -> None:
+    def at_this_hour(config: dict[str, Any]) -> None:
+        impatient(config, muted=True)
+        config["time_intervals"][0]["time_intervals"] = [{"times": times}] if times else [{"years": ["1970"]}]
+
+    low = {"criticality": "low", "severity": "warning", "alertname": "PrefectRepeatedFailure"}
+    with start_inbox(tmp_path) as inbox, start_alertmanager(tmp_path, inbox, at_this_hour) as alertmanager:
+        alertmanager.post(
+            {**low, "flow": "low"},
+            {**low, "flow": "low of a team", "team": "example-team"},
+            {"alertname": "PrefectGettingSlower", "severity": "info", "criticality": "standard", "flow": "slower"},
+        )
+        time.sleep(1.5)  # three times their group_wait
+        alertmanager.post({**low, "criticality": "standard", "flow": "told"})
+        messages = inbox.wait_for(len(flows))
+        assert {flow_of(message) for message in messages} == flows
+
+
+def flow_of(message: dict[str, Any]) -> str:
+    found = re.search(r"\*Flow\*  `([^`]+)`", message["body"]["attachments"][0]["text"])
+    assert found, message
+    return found[1]

@@ -1,0 +1,162 @@
+"""A real Alertmanager with the shipped configuration, and the stand-in for Slack and PagerDuty that it sends to."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from prefect_monitoring.demo_alerting import alertmanager_directory, local_config, write_local_secrets
+from support.ports import free_port
+from support.processes import Process, start, wait_until
+from support.prometheus import binary
+
+SHIPPED = alertmanager_directory() / "alertmanager.yml"
+START_SECONDS = 30.0
+
+Change = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class Inbox:
+    url: str
+    process: Process
+
+    def messages(self, kind: str = "") -> list[dict[str, Any]]:
+        """What has come, oldest first; of one kind (slack, pagerduty, heartbeat), or of all but the heartbeats."""
+        every = httpx.get(f"{self.url}/messages", timeout=10, trust_env=False).json()
+        return [one for one in every if (one["kind"] == kind if kind else one["kind"] != "heartbeat")]
+
+    def wait_for(self, count: int, kind: str = "", timeout: float = 20) -> list[dict[str, Any]]:
+        """At least so many messages."""
+        what = f"{count} messages {kind}"
+        return wait_until(lambda: len(got := self.messages(kind)) >= count and got, timeout, what, every=0.1) or []
+
+
+@dataclass
+class Alertmanager:
+    url: str
+    process: Process
+    inbox: Inbox
+
+    def post(
+        self,
+        *alerts: Mapping[str, str],
+        annotations: Mapping[str, str] | None = None,
+        started: timedelta = timedelta(0),
+        ended: bool = False,
+    ) -> None:
+        """Send alerts as Prometheus would; `ended` resolves them.
+
+        One that started longer ago than its group waits is told at once, without those that come with it.
+        """
+        now = datetime.now(UTC)
+        body = [
+            {
+                "labels": {name: value for name, value in labels.items() if value},
+                "annotations": dict(annotations or {}),
+                "startsAt": (now - started).isoformat(),
+                "endsAt": (now if ended else now + timedelta(minutes=5)).isoformat(),
+            }
+            for labels in alerts
+        ]
+        answer = httpx.post(f"{self.url}/api/v2/alerts", json=body, timeout=10, trust_env=False)
+        assert answer.status_code == 200, answer.text
+
+    def alerts(self, *filters: str) -> list[dict[str, Any]]:
+        """All alerts that match, with their state (active, or suppressed by whom)."""
+        params = [("filter", one) for one in filters]
+        answer = httpx.get(f"{self.url}/api/v2/alerts", params=params, timeout=10, trust_env=False)
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = answer.json()
+        return found
+
+
+@contextmanager
+def start_inbox(directory: Path) -> Iterator[Inbox]:
+    port = free_port()
+    command = [sys.executable, "-m", "prefect_monitoring.demo_inbox", "--listen", f"127.0.0.1:{port}"]
+    inbox = Inbox(f"http://127.0.0.1:{port}", start(command, directory / "inbox.log"))
+    try:
+        _wait(inbox.process, f"{inbox.url}/messages")
+        yield inbox
+    finally:
+        inbox.process.stop()
+
+
+@contextmanager
+def start_alertmanager(directory: Path, inbox: Inbox, change: Change | None = None) -> Iterator[Alertmanager]:
+    """The shipped configuration, with what `change` does to it."""
+    config = directory / "alertmanager.yml"
+    config.write_text(local_configuration(inbox.url, directory / "secrets", change))
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        binary(
+            "prometheus-alertmanager" if shutil.which("prometheus-alertmanager") else "alertmanager"
+        ),  # Debian's name
+        f"--config.file={config}",
+        f"--storage.path={directory / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        f"--web.external-url={url}",
+        "--cluster.listen-address=",
+        "--log.level=info",
+    ]
+    alertmanager = Alertmanager(url, start(command, directory / "alertmanager.log"), inbox)
+    try:
+        _wait(alertmanager.process, f"{url}/-/ready")
+        yield alertmanager
+    finally:
+        alertmanager.process.stop()
+
+
+def local_configuration(inbox_url: str, secrets: Path, change: Change | None = None) -> str:
+    shipped = SHIPPED.read_text()
+    write_local_secrets(shipped, inbox_url, secrets)
+    text = local_config(shipped, inbox_url, secrets)
+    if change is None:
+        return text
+    config = yaml.safe_load(text)
+    change(config)
+    return str(yaml.safe_dump(config))
+
+
+def impatient(config: dict[str, Any], *, muted: bool = False) -> None:
+    """Nothing waits longer than a test: only timings change, and no hour of the day is muted unless asked for."""
+    for route in _routes(config["route"]):
+        for timing in ("group_wait", "group_interval"):
+            if timing in route:
+                route[timing] = "500ms"
+        if route["receiver"] == "dead-mans-switch":
+            route["repeat_interval"] = "400ms"
+        if not muted:
+            route.pop("mute_time_intervals", None)
+
+
+def _routes(route: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield route
+    for child in route.get("routes", []):
+        yield from _routes(child)
+
+
+def _wait(process: Process, url: str) -> None:
+    def answers() -> bool:
+        if not process.running:
+            raise RuntimeError(f"it did not start:\n{process.output()[-4000:]}")
+        return httpx.get(url, timeout=2, trust_env=False).is_success
+
+    wait_until(answers, START_SECONDS, url, ignore=(httpx.HTTPError,))
+
+
+def amtool(*arguments: str) -> tuple[int, str]:
+    done = subprocess.run([binary("amtool"), *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout
