@@ -1,0 +1,159 @@
+"""The shipped Prometheus rules: promtool's own tests, and what every rule and every alert owes its reader."""
+
+import copy
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from prefect_monitoring.metrics import CATALOGUE
+
+ROOT = Path(__file__).parents[2]
+RULE_FILES = sorted((ROOT / "prometheus/rules").glob("*.yml"))
+TEST_FILES = sorted((ROOT / "prometheus/tests").glob("*.yml"))
+RUNBOOKS = ROOT / "docs/runbooks"
+
+
+@cache
+def _load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+RULES: list[dict[str, Any]] = [
+    rule for path in RULE_FILES for group in _load(path)["groups"] for rule in group["rules"]
+]
+ALERTS = [rule for rule in RULES if "alert" in rule]
+RECORDS = [rule for rule in RULES if "record" in rule]
+ALERT_NAMES = sorted({rule["alert"] for rule in ALERTS})
+
+
+def _name(rule: dict[str, Any]) -> str:
+    return str(rule.get("alert") or rule["record"])
+
+
+def _without_strings(expression: str) -> str:
+    return re.sub(r'"(?:[^"\\]|\\.)*"', '""', expression)
+
+
+def _metrics_named() -> set[str]:
+    """In expressions and in annotations: there, a wrong name would leave a gap that nobody sees."""
+    texts = [_without_strings(rule["expr"]) for rule in RULES]
+    texts += [text for rule in ALERTS for text in rule["annotations"].values()]
+    named = {name for text in texts for name in re.findall(r"(?<![\w$.])(?:[a-z_]+:)?prefect_\w+(?::\w+)?", text)}
+    return named - {"prefect_url"}  # a label
+
+
+def _promtool(*arguments: str | Path) -> None:
+    done = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+each_alert = pytest.mark.parametrize("rule", ALERTS, ids=_name)
+each_rule = pytest.mark.parametrize("rule", RULES, ids=_name)
+each_alert_name = pytest.mark.parametrize("name", ALERT_NAMES)
+
+
+@pytest.mark.parametrize("path", RULE_FILES, ids=lambda path: path.name)
+def test_rules_are_valid(path: Path) -> None:
+    _promtool("check", "rules", "--lint=all", "--lint-fatal", path)
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.name)
+def test_rules_do_what_they_should(path: Path) -> None:
+    _promtool("test", "rules", path)
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.name)
+def test_two_replicas_change_nothing(path: Path, tmp_path: Path) -> None:
+    """The same tests, every series twice: once as each of two replicas has it."""
+    suite = copy.deepcopy(_load(path))
+    suite["rule_files"] = [str((path.parent / name).resolve()) for name in suite["rule_files"]]
+    for test in suite["tests"]:
+        test["input_series"] = [
+            {**one, "series": one["series"].removesuffix("}") + f',replica="{replica}"}}'}
+            for one in test["input_series"]
+            for replica in "12"
+        ]
+    doubled = tmp_path / path.name
+    doubled.write_text(yaml.safe_dump(suite, allow_unicode=True), encoding="utf-8")
+    _promtool("test", "rules", doubled)
+
+
+@each_alert_name
+def test_alert_is_seen_to_fire_and_to_be_silent(name: str) -> None:
+    expected = [
+        one["exp_alerts"]
+        for path in TEST_FILES
+        for test in _load(path)["tests"]
+        for one in test.get("alert_rule_test", ())
+        if one["alertname"] == name
+    ]
+    assert any(expected), "no test in which it fires, with labels and annotations"
+    assert [] in expected or name == "PrefectWatchdog", "no test in which it is silent"
+
+
+@each_alert_name
+def test_alert_has_its_runbook(name: str) -> None:
+    assert (RUNBOOKS / f"{name}.md").read_text(encoding="utf-8").startswith(f"# {name}\n")
+    assert f"[{name}]({name}.md)" in (RUNBOOKS / "README.md").read_text(encoding="utf-8")
+
+
+def test_runbook_has_its_alert() -> None:
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} == {"README", *ALERT_NAMES}
+
+
+def test_links_of_runbooks_lead_somewhere() -> None:
+    for page in RUNBOOKS.glob("*.md"):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_metrics_of_runbooks_exist() -> None:
+    known = {metric.name for metric in CATALOGUE}
+    for page in RUNBOOKS.glob("*.md"):
+        named = re.findall(r"(?<![\w:])prefect_\w+", page.read_text(encoding="utf-8"))
+        assert not set(named) - known, page.name
+
+
+@each_alert
+def test_alert_tells_what_it_should(rule: dict[str, Any]) -> None:
+    annotations = rule["annotations"]
+    assert all(annotations.get(one) for one in ("summary", "description", "runbook_url"))
+    assert annotations["runbook_url"].endswith(f"/{rule['alert']}.md")
+    severities = set(re.sub(r"{{.*?}}", " ", rule["labels"]["severity"]).split())
+    assert severities
+    assert severities <= {"critical", "warning", "info", "none"}
+
+
+@each_alert
+def test_labels_of_an_alert_do_not_change_with_its_value(rule: dict[str, Any]) -> None:
+    assert not re.search(r"\$value|query|flow_run_id|url", " ".join(rule["labels"].values()))
+
+
+@pytest.mark.parametrize("rule", RECORDS, ids=_name)
+def test_record_is_named_level_metric_operation(rule: dict[str, Any]) -> None:
+    assert re.fullmatch(r"[a-z_]+:prefect_[a-z0-9_]+:[a-z0-9_]+", rule["record"])
+
+
+@each_rule
+def test_rule_names_nobody(rule: dict[str, Any]) -> None:
+    expression = _without_strings(rule["expr"])
+    named = r"\b(?:job|instance|pod|namespace|cluster|workspace|flow|deployment|team|task|metric|work_pool|work_queue)"
+    assert not re.search(rf"{named}\s*[=!]", expression)
+    assert not re.search(r"\b(?:job|instance|pod|namespace|cluster)\b", expression), "merged by `max by (workspace, …)`"
+
+
+@each_rule
+def test_rule_looks_back_no_further_than_a_day(rule: dict[str, Any]) -> None:
+    assert set(re.findall(r"\[(\w+)\]", rule["expr"])) <= {"5m", "15m", "1h", "1d"}
+
+
+@pytest.mark.parametrize("name", sorted(_metrics_named()))
+def test_metric_in_a_rule_exists(name: str) -> None:
+    known = {metric.name for metric in CATALOGUE} | {rule["record"] for rule in RECORDS}
+    known |= {f"{metric.name}_bucket" for metric in CATALOGUE if metric.kind == "histogram"}
+    assert name in known
