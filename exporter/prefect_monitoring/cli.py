@@ -136,7 +136,7 @@ def _faults(about: str, fault: SettingsError) -> list[Finding]:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from prefect_monitoring.demo import DemoOptions, run_demo
+    from prefect_monitoring.demo.run import DemoOptions, run_demo
 
     return run_demo(DemoOptions(options.directory, options.prefect_port, options.listen))
 

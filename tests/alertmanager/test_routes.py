@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from prefect_monitoring.demo_alerting import local_config, write_local_secrets
+from prefect_monitoring.demo.alerting import local_config, write_local_secrets
 from support.alertmanager import SHIPPED, Alertmanager, amtool, impatient, start_alertmanager, start_inbox
 from support.processes import wait_until
 
@@ -134,9 +134,9 @@ def test_working_hours(weekday: str) -> None:
 
 
 def test_the_local_copy_differs_only_in_addresses_and_places(tmp_path: Path) -> None:
-    shipped = SHIPPED.read_text()
-    text = local_config(shipped, "http://127.0.0.1:9099/", tmp_path / "secrets")
-    write_local_secrets(shipped, "http://127.0.0.1:9099/", tmp_path / "secrets")
+    original = SHIPPED.read_text()
+    text = local_config(original, "http://127.0.0.1:9099/", tmp_path / "secrets")
+    write_local_secrets(original, "http://127.0.0.1:9099/", tmp_path / "secrets")
     (tmp_path / "alertmanager.yml").write_text(text)
     code, output = amtool("check-config", str(tmp_path / "alertmanager.yml"))
     assert code == 0, output

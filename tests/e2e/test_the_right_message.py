@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from prefect_monitoring.demo_monitoring import local_prometheus_config, prometheus_directory
+from prefect_monitoring.demo.monitoring import local_prometheus_config
+from prefect_monitoring.demo.shipped import shipped
 from support.alertmanager import Inbox, start_alertmanager, start_inbox
 from support.exporter import Exporter, run_exporter
 from support.ports import free_port
@@ -126,10 +127,8 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
         alertmanager = stack.enter_context(start_alertmanager(directory / "alertmanager", inbox))
         exporter = start_shipped_exporter(server, directory)
         target = exporter.url.removeprefix("http://")
-        shipped = (prometheus_directory() / "prometheus.yml").read_text()
-        config = local_prometheus_config(
-            shipped, target, alertmanager.url.removeprefix("http://"), workspace="production"
-        )
+        text = shipped("prometheus/prometheus.yml").read_text()
+        config = local_prometheus_config(text, target, alertmanager.url.removeprefix("http://"), workspace="production")
         prometheus = stack.enter_context(run_prometheus(directory / "prometheus", config))
         one = Night(directory, port, server, seeder, exporter, prometheus, inbox)
         stack.callback(lambda: [worker.kill() for worker in one.workers.values()])

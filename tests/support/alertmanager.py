@@ -15,12 +15,13 @@ from typing import Any
 import httpx
 import yaml
 
-from prefect_monitoring.demo_alerting import alertmanager_directory, local_config, write_local_secrets
+from prefect_monitoring.demo.alerting import local_config, write_local_secrets
+from prefect_monitoring.demo.shipped import shipped
 from support.ports import free_port
 from support.processes import Process, start, wait_until
 from support.prometheus import binary
 
-SHIPPED = alertmanager_directory() / "alertmanager.yml"
+SHIPPED = shipped("alertmanager/alertmanager.yml")
 START_SECONDS = 30.0
 
 Change = Callable[[dict[str, Any]], None]
@@ -84,7 +85,7 @@ class Alertmanager:
 @contextmanager
 def start_inbox(directory: Path) -> Iterator[Inbox]:
     port = free_port()
-    command = [sys.executable, "-m", "prefect_monitoring.demo_inbox", "--listen", f"127.0.0.1:{port}"]
+    command = [sys.executable, "-m", "prefect_monitoring.demo.inbox", "--listen", f"127.0.0.1:{port}"]
     inbox = Inbox(f"http://127.0.0.1:{port}", start(command, directory / "inbox.log"))
     try:
         _wait(inbox.process, f"{inbox.url}/messages")
@@ -120,9 +121,9 @@ def start_alertmanager(directory: Path, inbox: Inbox, change: Change | None = No
 
 
 def local_configuration(inbox_url: str, secrets: Path, change: Change | None = None) -> str:
-    shipped = SHIPPED.read_text()
-    write_local_secrets(shipped, inbox_url, secrets)
-    text = local_config(shipped, inbox_url, secrets)
+    text = SHIPPED.read_text()
+    write_local_secrets(text, inbox_url, secrets)
+    text = local_config(text, inbox_url, secrets)
     if change is None:
         return text
     config = yaml.safe_load(text)

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 from prefect import Flow
 
-from prefect_monitoring.demo import flows_directory
-from prefect_monitoring.demo_prefect import deployment
-from prefect_monitoring.demo_processes import (
+from prefect_monitoring.demo.prefect_server import deployment
+from prefect_monitoring.demo.processes import (
     Child,
     DemoError,
     Launcher,
@@ -27,10 +26,12 @@ from prefect_monitoring.demo_processes import (
     stop,
     usable_port,
 )
-from prefect_monitoring.demo_schedule import EXAMPLES, LEAD_SECONDS, PERIOD_SECONDS, SLOT_SECONDS, Example, starts
+from prefect_monitoring.demo.schedule import EXAMPLES, LEAD_SECONDS, PERIOD_SECONDS, SLOT_SECONDS, Example, starts
+from prefect_monitoring.demo.shipped import shipped
 from support.ports import free_port
 from support.processes import wait_until
 
+FLOWS = shipped("examples/flows")
 by_flow = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.flow)
 
 
@@ -64,7 +65,7 @@ def test_a_deployment_due_in_every_second_period_is_not_due_in_the_first_and_sec
 @by_flow
 def test_the_entrypoint_is_the_flow_of_that_name(example: Example) -> None:
     file, function = example.entrypoint.split(":")
-    spec = importlib.util.spec_from_file_location(function, flows_directory() / file)
+    spec = importlib.util.spec_from_file_location(function, FLOWS / file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -76,14 +77,12 @@ def test_the_entrypoint_is_the_flow_of_that_name(example: Example) -> None:
 
 def test_every_example_flow_is_deployed() -> None:
     deployed = {example.entrypoint.split(":")[0] for example in EXAMPLES}
-    assert deployed == {file.name for file in flows_directory().glob("*.py")}
+    assert deployed == {file.name for file in FLOWS.glob("*.py")}
 
 
 def test_what_a_flow_starts_is_a_deployment_without_a_schedule() -> None:
     started = {
-        name
-        for file in flows_directory().glob("*.py")
-        for name in re.findall(r'run_deployment\(\s*"(.+?)"', file.read_text())
+        name for file in FLOWS.glob("*.py") for name in re.findall(r'run_deployment\(\s*"(.+?)"', file.read_text())
     }
     assert started == {f"{example.flow}/{example.name}" for example in EXAMPLES if not example.every}
 

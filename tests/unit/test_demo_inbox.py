@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from prefect_monitoring.demo_inbox import KEPT, KEPT_HEARTBEATS, make_inbox_app
+from prefect_monitoring.demo.inbox import KEPT, KEPT_HEARTBEATS, make_inbox_app
 
 NOW = 1_795_406_400.0  # 2026-11-23 04:00:00 UTC
 KEY = "pagerduty-key".ljust(32, "-")

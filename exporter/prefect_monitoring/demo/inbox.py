@@ -20,8 +20,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from prefect_monitoring.demo_inbox_page import Message, inbox_page
-from prefect_monitoring.demo_processes import split_address
+from prefect_monitoring.demo.inbox_page import Message, inbox_page
+from prefect_monitoring.demo.processes import split_address
 
 KEPT: Final = 500  # messages
 KEPT_HEARTBEATS: Final = 20  # one a minute would push out everything else
@@ -154,7 +154,7 @@ def make_inbox_app(clock: Callable[[], float] = time.time) -> Starlette:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="prefect_monitoring.demo_inbox", description=__doc__)
+    parser = argparse.ArgumentParser(prog="prefect_monitoring.demo.inbox", description=__doc__)
     parser.add_argument("--listen", default="127.0.0.1:9099", metavar="HOST:PORT")
     host, port = split_address(parser.parse_args(arguments).listen)
     uvicorn.run(make_inbox_app(), host=host, port=port, log_level="warning")

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import httpx
 
-from prefect_monitoring.demo_processes import DemoError
-from prefect_monitoring.demo_schedule import EXAMPLES, Example
+from prefect_monitoring.demo.processes import DemoError
+from prefect_monitoring.demo.schedule import EXAMPLES, Example
 
 _PAGE: Final = 200
 _TRIES: Final = 40

@@ -16,9 +16,10 @@ from typing import Final
 import filelock
 import httpx
 
-from prefect_monitoring import demo_monitoring, demo_prefect, demo_processes
-from prefect_monitoring.demo_processes import Child, DemoError, Launcher
-from prefect_monitoring.demo_schedule import EXAMPLES, LEAD_SECONDS, PERIOD_SECONDS, WORKER_POOL
+from prefect_monitoring.demo import monitoring, prefect_server, processes
+from prefect_monitoring.demo.processes import Child, DemoError, Launcher
+from prefect_monitoring.demo.schedule import EXAMPLES, LEAD_SECONDS, PERIOD_SECONDS, WORKER_POOL
+from prefect_monitoring.demo.shipped import shipped
 
 _HOST: Final = "127.0.0.1"
 _SERVER_TIMEOUT: Final = 90
@@ -61,7 +62,7 @@ class _Demo:
         """Raise when there is a reason not to go on."""
         if self.stop_requested.is_set():
             raise _Stopped
-        demo_processes.check_alive(self.children)
+        processes.check_alive(self.children)
 
 
 def run_demo(options: DemoOptions) -> int:
@@ -78,21 +79,15 @@ def run_demo(options: DemoOptions) -> int:
     return 1
 
 
-def flows_directory() -> Path:
-    """The example flows: beside this file in a wheel, in examples/ in a checkout."""
-    packaged = Path(__file__).parent / "example_flows"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "examples" / "flows"
-
-
 def _run(options: DemoOptions, directory: Path, stop_requested: threading.Event) -> int:
-    demo_processes.split_address(options.listen)  # a wrong one is said now, not after a minute
+    processes.split_address(options.listen)  # a wrong one is said now, not after a minute
     port = _choose_port("Prefect", _HOST, options.prefect_port)
     api = f"http://{_HOST}:{port}/api"
     # A directory of our own as the working directory: no prefect.toml or .env of the user's lies there.
     home, logs = directory / "prefect-home", directory / "logs"
     for folder in (home, logs):
         folder.mkdir(exist_ok=True)
-    launcher = Launcher(demo_processes.clean_environment(os.environ, home, api), home, logs)
+    launcher = Launcher(processes.clean_environment(os.environ, home, api), home, logs)
     demo = _Demo(directory, api, launcher, stop_requested)
     try:
         _start_prefect(demo, port)
@@ -107,47 +102,47 @@ def _run(options: DemoOptions, directory: Path, stop_requested: threading.Event)
         _say("Stopping …")
         # The last one first, so that nobody loses what it still talks to.
         for child in reversed(demo.children):
-            demo_processes.stop(child)
+            processes.stop(child)
     return 0
 
 
 def _start_prefect(demo: _Demo, port: int) -> None:
     _say("Starting Prefect; the first start in a directory takes longest …")
-    with demo_prefect.connect(demo.api, demo.check) as client:
+    with prefect_server.connect(demo.api, demo.check) as client:
         if (demo.launcher.cwd / "prefect.db").exists():
             # Its services would at once mark as late whatever fell due meanwhile, and keep SQLite locked with it.
             without_services = _start_server(demo, client, port, "--no-services")
-            demo_prefect.clear_leftovers(client, due_before=datetime.now(UTC) + timedelta(minutes=1))
+            prefect_server.clear_leftovers(client, due_before=datetime.now(UTC) + timedelta(minutes=1))
             demo.children.remove(without_services)
-            demo_processes.stop(without_services)
+            processes.stop(without_services)
         _start_server(demo, client, port)
-        demo_prefect.deploy(client, flows_directory(), datetime.now(UTC) + timedelta(seconds=LEAD_SECONDS))
+        prefect_server.deploy(client, shipped("examples/flows"), datetime.now(UTC) + timedelta(seconds=LEAD_SECONDS))
 
 
 def _start_server(demo: _Demo, client: httpx.Client, port: int, *options: str) -> Child:
     command = ("-m", "prefect", "server", "start", "--host", _HOST, "--port", str(port), *options)
-    server = demo_processes.start(demo.launcher, "prefect-server", command)
+    server = processes.start(demo.launcher, "prefect-server", command)
     demo.children.append(server)
-    if not demo_prefect.wait_until_up(client, "/health", seconds=_SERVER_TIMEOUT):
-        raise DemoError(f"Prefect did not come up in {_SERVER_TIMEOUT} s.\n{demo_processes.log_end(server)}")
+    if not prefect_server.wait_until_up(client, "/health", seconds=_SERVER_TIMEOUT):
+        raise DemoError(f"Prefect did not come up in {_SERVER_TIMEOUT} s.\n{processes.log_end(server)}")
     return server
 
 
 def _start_exporter(demo: _Demo, wanted: str) -> str:
-    host, wanted_port = demo_processes.split_address(wanted)
-    listen = demo_processes.join_address(host, _choose_port("The exporter", host, wanted_port))
+    host, wanted_port = processes.split_address(wanted)
+    listen = processes.join_address(host, _choose_port("The exporter", host, wanted_port))
     command = ["-m", "prefect_monitoring", "serve", "--listen", listen, "--poll-interval", "5s"]
     command += ["--ledger-url", f"sqlite:///{demo.directory / 'ledger.db'}"]
-    command += ["--pipelines", str(flows_directory().with_name("pipelines.yml"))]
+    command += ["--pipelines", str(shipped("examples/pipelines.yml"))]
     # A ledger belongs to one API address; another port is the same server, moved.
     remembered = demo.directory / "api-address"
     if remembered.exists():
         command += ["--moved-from", remembered.read_text().strip()]
-    exporter = demo_processes.start(demo.launcher, "exporter", command)
+    exporter = processes.start(demo.launcher, "exporter", command)
     demo.children.append(exporter)
-    with demo_prefect.connect(_url(listen), demo.check) as client:
-        if not demo_prefect.wait_until_up(client, "/metrics", seconds=_EXPORTER_TIMEOUT):
-            end = demo_processes.log_end(exporter)
+    with prefect_server.connect(_url(listen), demo.check) as client:
+        if not prefect_server.wait_until_up(client, "/metrics", seconds=_EXPORTER_TIMEOUT):
+            end = processes.log_end(exporter)
             raise DemoError(f"The exporter did not come up in {_EXPORTER_TIMEOUT} s.\n{end}")
     remembered.write_text(f"{demo.api}\n")
     return listen
@@ -157,15 +152,15 @@ def _start_worker(demo: _Demo) -> None:
     command = ("-m", "prefect", "worker", "start", "--type", "process", "--pool", WORKER_POOL, "--name", "demo-worker")
     # No grace: a run that is asked to end reports a crash, and stopping the demo is not a failure of its pipelines.
     # The next start settles what was running.
-    worker = demo_processes.start(demo.launcher, "worker", command, cwd=flows_directory(), grace_seconds=0)
+    worker = processes.start(demo.launcher, "worker", command, cwd=shipped("examples/flows"), grace_seconds=0)
     demo.children.append(worker)
 
 
 def _start_monitoring(demo: _Demo, exporter: str) -> str:
     """Starts Prometheus and Alertmanager where they are installed; what to tell about them."""
-    if missing := {"prometheus", "alertmanager"} - demo_monitoring.find_binaries().keys():
+    if missing := {"prometheus", "alertmanager"} - monitoring.find_binaries().keys():
         return f"Messages    none: {' and '.join(sorted(missing))} not found on PATH ({_INSTALL_HINT})"
-    at, children = demo_monitoring.start_monitoring(
+    at, children = monitoring.start_monitoring(
         demo.launcher, demo.directory, exporter, lambda what, port: _choose_port(what, _HOST, port)
     )
     demo.children.extend(children)
@@ -173,16 +168,16 @@ def _start_monitoring(demo: _Demo, exporter: str) -> str:
 
 
 def _choose_port(what: str, host: str, wanted: int) -> int:
-    port = demo_processes.usable_port(host, wanted)
+    port = processes.usable_port(host, wanted)
     if wanted not in (0, port):
         _say(f"Port {wanted} is taken: {what} uses {port}.")
     return port
 
 
 def _url(listen: str) -> str:
-    host, port = demo_processes.split_address(listen)
+    host, port = processes.split_address(listen)
     reachable = {"0.0.0.0": _HOST, "::": "::1"}.get(host, host)  # noqa: S104 compared, not bound
-    return f"http://{demo_processes.join_address(reachable, port)}"
+    return f"http://{processes.join_address(reachable, port)}"
 
 
 def _addresses(demo: _Demo, listen: str, monitoring: str) -> str:

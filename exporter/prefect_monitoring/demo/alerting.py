@@ -11,23 +11,16 @@ from typing import Any, Final
 
 import yaml
 
+from prefect_monitoring.demo.shipped import shipped
+
 SHIPPED_SECRETS: Final = "/etc/alertmanager/secrets/"
 _KEY_LENGTH: Final = 32  # of PagerDuty's integration keys
 
 
-def alertmanager_directory() -> Path:
-    """`alertmanager.yml` and its templates: beside this file in a wheel, in alertmanager/ in a checkout."""
-    packaged = Path(__file__).parent / "alertmanager"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "alertmanager"
-
-
-def local_config(shipped: str, inbox_url: str, secrets: Path, *, directory: Path | None = None) -> str:
-    """The text of `alertmanager.yml` with the stand-in's addresses, and its secret files in `secrets`.
-
-    `directory` is where the shipped file lies (its templates are relative to it).
-    """
-    config = yaml.safe_load(shipped)
-    base = (directory or alertmanager_directory()).resolve()
+def local_config(text: str, inbox_url: str, secrets: Path) -> str:
+    """`text`, the shipped `alertmanager.yml`, with the stand-in's addresses, and its secret files in `secrets`."""
+    config = yaml.safe_load(text)
+    base = shipped("alertmanager").resolve()
     inbox = inbox_url.rstrip("/")
     config["global"]["pagerduty_url"] = f"{inbox}/pagerduty/v2/enqueue"
     config["templates"] = [str(base / pattern) for pattern in config["templates"]]
@@ -40,10 +33,10 @@ def local_config(shipped: str, inbox_url: str, secrets: Path, *, directory: Path
     return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
-def write_local_secrets(shipped: str, inbox_url: str, secrets: Path) -> None:
+def write_local_secrets(text: str, inbox_url: str, secrets: Path) -> None:
     """The secret files that `local_config` names: a webhook for each Slack channel, a made-up key for each service."""
     secrets.mkdir(parents=True, exist_ok=True)
-    for kind, options in _integrations(yaml.safe_load(shipped)):
+    for kind, options in _integrations(yaml.safe_load(text)):
         if kind == "slack_configs":
             url = f"{inbox_url.rstrip('/')}/slack/{options['channel'].lstrip('#')}"
             (secrets / _secret_name(options["api_url_file"])).write_text(f"{url}\n")

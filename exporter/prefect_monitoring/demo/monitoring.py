@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import yaml
 
-from prefect_monitoring.demo_alerting import alertmanager_directory, local_config, write_local_secrets
-from prefect_monitoring.demo_processes import Child, Launcher, join_address, start
+from prefect_monitoring.demo.alerting import local_config, write_local_secrets
+from prefect_monitoring.demo.processes import Child, Launcher, join_address, start
+from prefect_monitoring.demo.shipped import shipped
 
 WORKSPACE: Final = "demo"
 _BINARIES: Final = {"prometheus": ("prometheus",), "alertmanager": ("prometheus-alertmanager", "alertmanager")}
@@ -38,16 +39,10 @@ def find_binaries() -> dict[str, str]:
     return {name: path for name, path in found.items() if path}
 
 
-def prometheus_directory() -> Path:
-    """`prometheus.yml` and its rules: beside this file in a wheel, in prometheus/ in a checkout."""
-    packaged = Path(__file__).parent / "prometheus"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "prometheus"
-
-
-def local_prometheus_config(shipped: str, exporter: str, alertmanager: str, *, workspace: str) -> str:
-    """The text of `prometheus.yml` with local addresses (HOST:PORT); intervals and rules stay what they are."""
-    config: dict[str, Any] = yaml.safe_load(shipped)
-    config["rule_files"] = [str(prometheus_directory() / pattern) for pattern in config["rule_files"]]
+def local_prometheus_config(text: str, exporter: str, alertmanager: str, *, workspace: str) -> str:
+    """`text`, the shipped `prometheus.yml`, with local addresses (HOST:PORT); intervals and rules stay the same."""
+    config: dict[str, Any] = yaml.safe_load(text)
+    config["rule_files"] = [str(shipped("prometheus") / pattern) for pattern in config["rule_files"]]
     config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [alertmanager]}]
     config["scrape_configs"][0]["static_configs"] = [{"targets": [exporter], "labels": {"workspace": workspace}}]
     return str(yaml.safe_dump(config, sort_keys=False))
@@ -68,14 +63,14 @@ def start_monitoring(
     shutil.rmtree(home, ignore_errors=True)
     secrets = home / "secrets"
     secrets.mkdir(parents=True)
-    shipped = (alertmanager_directory() / "alertmanager.yml").read_text(encoding="utf-8")
-    write_local_secrets(shipped, f"http://{at.inbox}", secrets)
+    text = shipped("alertmanager/alertmanager.yml").read_text(encoding="utf-8")
+    write_local_secrets(text, f"http://{at.inbox}", secrets)
     routes, scrapes = home / "alertmanager.yml", home / "prometheus.yml"
-    routes.write_text(local_config(shipped, f"http://{at.inbox}", secrets), encoding="utf-8")
-    shipped = (prometheus_directory() / "prometheus.yml").read_text(encoding="utf-8")
-    scrapes.write_text(local_prometheus_config(shipped, exporter, at.alertmanager, workspace=WORKSPACE), "utf-8")
+    routes.write_text(local_config(text, f"http://{at.inbox}", secrets), encoding="utf-8")
+    text = shipped("prometheus/prometheus.yml").read_text(encoding="utf-8")
+    scrapes.write_text(local_prometheus_config(text, exporter, at.alertmanager, workspace=WORKSPACE), "utf-8")
     return at, [
-        start(launcher, "inbox", ["-m", "prefect_monitoring.demo_inbox", "--listen", at.inbox]),
+        start(launcher, "inbox", ["-m", "prefect_monitoring.demo.inbox", "--listen", at.inbox]),
         start(
             launcher,
             "alertmanager",
