@@ -94,6 +94,12 @@ def stop(demo: RunningDemo, number: signal.Signals) -> None:
     assert "Traceback" not in demo.output.read_text()
 
 
+def messages(demo: RunningDemo) -> set[str]:
+    """Of which kinds something came out of Alertmanager: so Prometheus scrapes, and evaluates the rules."""
+    answer = httpx.get(f"{demo.address('Messages')}/messages", timeout=10, trust_env=False)
+    return {message["kind"] for message in answer.json()}
+
+
 def test_the_demo_is_counted_ends_without_a_trace_and_goes_on(tmp_path: Path) -> None:
     directory = tmp_path / "a demo"
     with running_demo(directory, tmp_path / "first") as demo:
@@ -103,6 +109,7 @@ def test_the_demo_is_counted_ends_without_a_trace_and_goes_on(tmp_path: Path) ->
         wait_until(lambda: states(demo, "lightdash-refresh"), 10, "the refresh that dbt starts", every=0.5)
         wait_until(lambda: outcomes(demo, "legacy-ftp-import", "failed") == 1, 20, "a counted failure", every=0.5)
         wait_until(lambda: outcomes(demo, "dbt-daily-pipeline", "completed") == 1, 20, "a counted dbt run", every=0.5)
+        wait_until(lambda: "heartbeat" in messages(demo), 60, "the watchdog's heartbeat", every=0.5)
         # The server, the exporter, the worker, and a flow run in the middle of its work.
         wait_until(lambda: len(demo.descendants()) > 3, 40, "a flow run's process")
         stop(demo, signal.SIGINT)

@@ -28,7 +28,9 @@ _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _INSTALL_HINT: Final = "on Debian: apt-get install prometheus prometheus-alertmanager"
 _MONITORING: Final = """Prometheus  http://{at.prometheus}/alerts
 Alerts      http://{at.alertmanager}
-Messages    http://{at.inbox}  (what Slack and PagerDuty would have got, after a minute or two)"""
+Messages    http://{at.inbox}
+
+Messages shows what Slack and PagerDuty would have got; the first come after a minute or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +188,8 @@ def _addresses(demo: _Demo, listen: str, monitoring: str) -> str:
 Prefect     {demo.api.removesuffix("/api")}
 Exporter    {exporter}
 Metrics     {exporter}/metrics
-{monitoring}
 Logs        {demo.launcher.logs}
+{monitoring}
 
 {len(EXAMPLES)} deployments. The first run starts in {LEAD_SECONDS} s, the others within {PERIOD_SECONDS} s of it:
 
