@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from filelock import FileLock
 from sqlalchemy.exc import DatabaseError
 
-from prefect_monitoring import dues, memory
 from prefect_monitoring import ledger_details as details
 from prefect_monitoring import ledger_rows as rows
 from prefect_monitoring import ledger_schema as schema
+from prefect_monitoring import memory
 from prefect_monitoring.catalog import Names
 from prefect_monitoring.changes import Changes, Due, KnownRun, KnownTaskRun, LastValue, SeriesKey
 from prefect_monitoring.fold import Known
@@ -160,7 +160,8 @@ class Ledger:
         pairs = {run.pair for run in changes.runs.values() if run.pair is not None}
         pairs |= {pair for pair, _ in (*changes.tallies, *changes.last_outcomes)}
         with self.transaction() as connection:
-            moved_dues = self._passed(connection, changes.due)
+            numbers = {one: self._ids.get(self.names.pair_of_deployment(one), 0) for one in changes.due}
+            moved_dues = details.passed_dues(connection, self.dues, changes.due, numbers)
             created = rows.new_pairs(connection, pairs - self._ids.keys())
             ids = {**self._ids, **created}
             rows.write_runs(connection, changes, ids)
@@ -297,14 +298,6 @@ class Ledger:
     def _remember_pairs(self, ids: Mapping[Pair, int]) -> None:
         self._ids.update(ids)
         self._pairs.update({number: pair for pair, number in ids.items()})
-
-    def _passed(self, connection: sa.Connection, passed: Mapping[str, float]) -> dict[str, Due]:
-        """The dues that move because a start that was expected then has passed."""
-        before = {one: self.dues.get(one, Due()) for one in passed}
-        moving = {one: at for one, at in passed.items() if at > (before[one].last_at or 0.0)}
-        numbers = {one: self._ids.get(self.names.pair_of_deployment(one), 0) for one in moving}
-        completed = details.last_completions(connection, numbers.values())
-        return {one: dues.passed(before[one], at, completed.get(numbers[one])) for one, at in moving.items()}
 
     def _count_folded(self, changes: Changes) -> None:
         for key, count in changes.increments.items():

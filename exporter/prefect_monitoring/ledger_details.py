@@ -10,6 +10,8 @@ import sqlalchemy as sa
 
 from prefect_monitoring import ledger_schema as schema
 from prefect_monitoring.changes import Changes, Due, KnownTaskRun, LastValue, SeriesKey
+from prefect_monitoring.dues import UNKNOWN
+from prefect_monitoring.dues import passed as after_passing
 from prefect_monitoring.ledger_rows import batches, key_columns, load_all, pack, series_key, unpack, upsert
 
 
@@ -81,11 +83,21 @@ def load_dues(connection: sa.Connection) -> dict[str, Due]:
     }
 
 
-def last_completions(connection: sa.Connection, pair_ids: Collection[int]) -> dict[int, float]:
+def passed_dues(
+    connection: sa.Connection, known: Mapping[str, Due], passed: Mapping[str, float], pair_ids: Mapping[str, int]
+) -> dict[str, Due]:
+    """The dues that move because a start that was expected then has passed; all by deployment id."""
+    before = {one: known.get(one, UNKNOWN) for one in passed}
+    moving = {one: at for one, at in passed.items() if at > (before[one].last_at or 0.0)}
+    completed = _last_completions(connection, {pair_ids[one] for one in moving})
+    return {one: after_passing(before[one], at, completed.get(pair_ids[one])) for one, at in moving.items()}
+
+
+def _last_completions(connection: sa.Connection, pair_ids: Collection[int]) -> dict[int, float]:
     """When a run of each of these pairs last completed."""
     table = schema.last_outcomes
     found: dict[int, float] = {}
-    for batch in batches(sorted(set(pair_ids))):
+    for batch in batches(sorted(pair_ids)):
         query = sa.select(table.c.pair_id, table.c.at).where(table.c.pair_id.in_(batch), table.c.state == "completed")
         found.update((row.pair_id, row.at) for row in connection.execute(query))
     return found

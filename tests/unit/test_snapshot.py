@@ -1,0 +1,45 @@
+"""What is under way now, summed up."""
+
+from __future__ import annotations
+
+import pytest
+
+from prefect_monitoring.records import OVERFLOW, FlowRun, Pair, State
+from prefect_monitoring.snapshot import summarise_active
+
+NOW = 1772452800.0
+PAIR = Pair("etl", "daily")
+
+
+def run(number: int, name: str, *, at: float, expected_at: float | None = None, queue: str = "default") -> FlowRun:
+    state = State(f"s{number}", name.upper(), name, at, "")
+    times = {"expected_at": expected_at, "started_at": None, "ended_at": None}
+    return FlowRun(str(number), "a-run", "f", "d", "k8s", (), state, 0, rescheduled=False, work_queue=queue, **times)
+
+
+@pytest.mark.parametrize("name", ["Late", "AwaitingConcurrencySlot"])
+def test_what_waits_to_start_has_waited_since_it_was_expected(name: str) -> None:
+    """Late is noticed some time later; a run that waits for a slot enters a new state with each try."""
+    active = summarise_active([(PAIR, run(1, name, at=NOW, expected_at=NOW - 5000))])
+    assert list(active.oldest.values()) == [NOW - 5000]
+
+
+def test_the_oldest_run_of_a_state_counts_and_every_run_is_counted() -> None:
+    runs = [run(1, "Running", at=NOW - 60), run(2, "Running", at=NOW - 600), run(3, "Pending", at=NOW - 5)]
+    active = summarise_active([(PAIR, one) for one in runs])
+    assert active.oldest == {(PAIR, "running"): NOW - 600, (PAIR, "pending"): NOW - 5}
+    assert active.counts == {(PAIR, "k8s", "running"): 2, (PAIR, "k8s", "pending"): 1}
+
+
+def test_late_runs_are_counted_by_queue_and_orphans_by_pair() -> None:
+    runs = [run(1, "Late", at=NOW, queue="urgent"), run(2, "Running", at=NOW), run(3, "Running", at=NOW)]
+    active = summarise_active([(PAIR, one) for one in runs], orphans={"3"})
+    assert active.late_by_queue["k8s", "urgent"] == 1
+    assert active.late_by_queue["k8s", "default"] == 0
+    assert active.orphans == {PAIR: 1}
+
+
+def test_what_has_no_room_has_no_age() -> None:
+    active = summarise_active([(OVERFLOW, run(1, "Running", at=NOW))])
+    assert active.oldest == {}
+    assert active.counts == {(OVERFLOW, "k8s", "running"): 1}
