@@ -270,4 +270,7 @@ def report(night: Night) -> str:
         f" (aim {AIM:.0f} s)"
         for kind, seconds in delays.items()
     ]
+    slower = 2 * (60 - 15)
+    worst = max(max(seconds) for seconds in delays.values())
+    lines.append(f"with 1-minute scrapes and evaluations, expect up to {worst + slower:.0f} s")
     return "\n".join(lines)

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from prefect_monitoring import ledger_schema as schema
-from prefect_monitoring.changes import SeriesKey
+from prefect_monitoring.changes import Due, SeriesKey
 from prefect_monitoring.fold import DURATION, FAILURES, OUTCOMES
 from prefect_monitoring.ledger_migrations import SCHEMA_VERSION
 from prefect_monitoring.ledger_opening import inspect_ledger
@@ -175,3 +175,21 @@ def test_crash_anywhere_in_the_middle_leaves_the_old_ledger(file: Path, open_it:
     with closing(sqlite3.connect(file)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     assert tables == set(schema.tables.tables)
+
+
+def test_what_was_due_is_kept_when_pauses_and_unmet_starts_come(tmp_path: Path, open_it: OpenLedger) -> None:
+    """A ledger of version 2: `dues` has no columns for them yet."""
+    open_it().close()
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        connection.execute("ALTER TABLE dues DROP COLUMN unmet_at")
+        connection.execute("ALTER TABLE dues DROP COLUMN paused_at")
+        connection.execute("INSERT INTO dues VALUES ('d', 1.5, 2.5)")
+        connection.execute("PRAGMA user_version = 2")
+        connection.commit()
+
+    ledger = open_it()
+    assert ledger.dues == {"d": Due(1.5, 2.5)}
+    ledger.store_dues({"d": Due(1.5, 2.5, 1.5, 0.5)})
+    ledger.close()
+    assert open_it().dues == {"d": Due(1.5, 2.5, 1.5, 0.5)}
+    assert version_of(tmp_path / "ledger.db") == SCHEMA_VERSION
