@@ -45,6 +45,7 @@ class Audit:
     kinds: frozenset[str]
     count: CountByKind
     walk: Walk[Any]
+    is_possible: Callable[[], bool] = lambda: True
 
     async def closed_hours(self, low: float, high: float) -> Verdict:
         """Compares the ends within [low, high], of which the last minutes are left out. Raises ApiError.

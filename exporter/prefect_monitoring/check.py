@@ -128,7 +128,7 @@ def _reads(api: PrefectApi) -> dict[str, Callable[[], Awaitable[object]]]:
         "flows": lambda: api.flows((NOBODY,)),
         "deployments": lambda: api.deployments((NOBODY,)),
         "task runs": lambda: tasks.finished_page(4e9, None, 0),
-        "task run counts": lambda: tasks.count(0, 1),
+        "task run counts": lambda: _task_run_counts(tasks),
         "log lines": lambda: LogApi(api.pager).page(4e9, None, 0),
         "work pools": inventory.work_pools,
         "work queues": inventory.work_queues,
@@ -147,6 +147,12 @@ async def _fault(read: Callable[[], Awaitable[object]], timeout: float) -> str: 
     except TimeoutError:
         return f"no answer within {timeout:g} s"
     return ""
+
+
+async def _task_run_counts(tasks: TaskApi) -> None:
+    await tasks.finished_page(4e9, None, 0)  # tells whether the server can count by ends
+    if tasks.filters_ends:
+        await tasks.count(0, 1)
 
 
 async def _state_history(api: PrefectApi) -> None:

@@ -167,7 +167,8 @@ class Poller:
         read_until = {FLOW_RUNS: self.sources.finished.complete_to}
         for audit in self._readers.audits:
             until = read_until.get(audit.source, self.sources.finished_tasks.complete_to)
-            if self._ledger.cursors[audit.source].level_complete and until is not None:
+            ready = self._ledger.cursors[audit.source].level_complete and audit.is_possible()
+            if ready and until is not None:
                 await self.sources.audits[audit.source].read(partial(self._audit, audit, until))
 
     async def publish(self) -> None:
@@ -215,7 +216,12 @@ class Poller:
         now = self._clock()
         whole_at, still_missing = self._whole_audits.get(audit.source, (0.0, 0))
         whole = now - whole_at >= WHOLE_AUDIT_INTERVAL
-        verdict = await audit.closed_hours(0.0 if whole else until - RECENT_SECONDS, until)
+        try:
+            verdict = await audit.closed_hours(0.0 if whole else until - RECENT_SECONDS, until)
+        except ApiError:
+            if audit.is_possible():
+                raise
+            return Reading(0)
         if whole:
             self._whole_audits[audit.source] = (now, verdict.missing)
         missing = verdict.missing if whole else max(verdict.missing, still_missing)

@@ -55,7 +55,10 @@ def make_readers(
         inventory=InventoryReader(reader, InventoryApi(api.pager), settings),
         audits=(
             Audit(reader, FLOW_RUNS, TERMINAL_TYPES, api.ended_by_type, reader.finished),
-            Audit(reader, TASK_RUNS, TERMINAL_TYPES | {ROLLED_BACK}, tasks.api.ended_by_kind, tasks.finished),
+            Audit(
+                *(reader, TASK_RUNS, TERMINAL_TYPES | {ROLLED_BACK}, tasks.api.ended_by_kind, tasks.finished),
+                is_possible=lambda: tasks.api.filters_ends,
+            ),
         ),
     )
 

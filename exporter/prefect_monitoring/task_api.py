@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -11,25 +13,57 @@ from prefect_monitoring.histories import Histories, read_histories, state_of
 from prefect_monitoring.pager import Page, Pager, Row, count_by_type, decode, ended, maybe_instant
 from prefect_monitoring.prefect_http import ApiError
 from prefect_monitoring.records import ROLLED_BACK, TaskRun
+from prefect_monitoring.task_pages import page_by_start
+
+log = logging.getLogger(__name__)
 
 _ENDPOINT: Final = "/task_runs/filter"
 _NO_PLACEHOLDERS: Final = {"subflow_runs": {"exists_": False}}
 # The filter of task runs knows no "not".
 _UNFINISHED: Final = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
+FILTER_AGAIN_SECONDS: Final = 3600.0  # the server may be a newer one by then
 _KEY_HASH: Final = re.compile(r"-[0-9a-f]{8}$")
 
 
 class TaskApi:
-    """Reads of task runs. Every method raises ApiError when there is no usable answer."""
+    """Reads of task runs. Every method raises ApiError when there is no usable answer.
+
+    `filters_ends`: whether the server chooses task runs by their end; only then can it count them so.
+    """
 
     def __init__(self, pager: Pager) -> None:
         self._pager = pager
+        self._filters_from = 0.0
+
+    @property
+    def filters_ends(self) -> bool:
+        return time.monotonic() >= self._filters_from
 
     async def finished_page(self, after: float, before: float | None, offset: int) -> Page[TaskRun]:
         """Task runs that ended within [after, before], newest first: the page at `offset` behind `before`."""
-        criteria = {"task_runs": _ended(after, before), "sort": "END_TIME_DESC"}
-        rows, limit = await self._pager.page(_ENDPOINT, criteria, offset)
-        return Page(tuple(decode(_task_run, rows)), len(rows) < limit)
+        if self.filters_ends:
+            try:
+                criteria = {"task_runs": _ended(after, before), "sort": "END_TIME_DESC"}
+                rows, limit = await self._pager.page(_ENDPOINT, criteria, offset)
+                return Page(tuple(decode(_task_run, rows)), len(rows) < limit)
+            except ApiError as error:
+                if error.code != "422":
+                    raise
+                page = await self._page_by_start(after, before, offset)  # a broken endpoint is no older server
+            self._is_older()
+            return page
+        return await self._page_by_start(after, before, offset)
+
+    def _is_older(self) -> None:
+        first, self._filters_from = not self._filters_from, time.monotonic() + FILTER_AGAIN_SECONDS
+        log.log(
+            logging.INFO if first else logging.DEBUG,
+            "The server cannot choose task runs by their end (Prefect 3.6.22 can): the last five minutes are read again"
+            " with each poll, and task runs are not audited",
+        )
+
+    async def _page_by_start(self, after: float, before: float | None, offset: int) -> Page[TaskRun]:
+        return await page_by_start(self._pager, partial(decode, _task_run), _NO_PLACEHOLDERS, after, before, offset)
 
     async def unfinished(self, flow_run_ids: Collection[str]) -> list[TaskRun]:
         """The task runs of these flow runs that are not over."""
@@ -65,7 +99,12 @@ class TaskApi:
         chosen = _ended(low, high, types)
         if names:
             chosen["state"]["name"] = {"any_": names}
-        return await self._pager.count("/task_runs/count", {"task_runs": chosen})
+        try:
+            return await self._pager.count("/task_runs/count", {"task_runs": chosen})
+        except ApiError as error:
+            if error.code == "422":
+                self._is_older()
+            raise
 
 
 def _ended(low: float, high: float | None, types: Iterable[str] = ()) -> dict[str, Any]:

@@ -91,6 +91,9 @@ def env_for(server: PrefectServer, *, url: str | None = None) -> dict[str, str]:
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": url or server.url,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # Prefect 3.4 keeps cached results in the user's home otherwise: a second run of the tests would find them.
+        "PREFECT_LOCAL_STORAGE_PATH": str(home / "storage"),
+        "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home / "storage"),
     }
     if server.auth:
         env["PREFECT_API_AUTH_STRING"] = server.auth

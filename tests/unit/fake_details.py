@@ -99,11 +99,12 @@ def _run_time(states: Sequence[State]) -> float:
 
 
 class FakeTasks:
-    """`lag`: how far the recorder is behind from now on."""
+    """`lag`: how far the recorder is behind from now on. `filters_ends`: false of servers before 3.6.22."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.lag = 0.0
+        self.filters_ends = True
         self.runs: dict[str, ServerTaskRun] = {}
 
     # What flows do

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +13,7 @@ from prefect_monitoring.pager import MAX_PAGE, Pager
 from prefect_monitoring.prefect_http import ApiError, PrefectHttp
 from prefect_monitoring.records import TERMINAL_TYPES, State, TaskRun
 from prefect_monitoring.task_api import TaskApi, task_name
+from prefect_monitoring.walk import next_page
 from unit.loopback import Answer, Asked, Loopback
 
 NO_PLACEHOLDERS = {"exists_": False}
@@ -227,3 +230,71 @@ async def test_histories_are_those_of_task_runs(site: Loopback, api: TaskApi) ->
     assert fault is None
     assert [one.label for one in found["t"]] == ["completed", "rolled_back"]
     assert site.asked[-1].path == "/api/task_run_states/?task_run_id=t"
+
+
+# Servers before 3.6.22
+
+
+def older_server(runs: list[tuple[float, float | None]], limit: int) -> Callable[[Asked], Answer]:
+    """Runs by start and end; it refuses to filter by ends, and to count so."""
+
+    def answer(asked: Asked) -> Answer:
+        chosen = asked.body["task_runs"]
+        if "end_time" in chosen:
+            return Answer(
+                422, body={"exception_detail": [{"loc": ["end_time"], "msg": "Extra inputs are not permitted"}]}
+            )
+        latest = datetime.fromisoformat(chosen.get("start_time", {}).get("before_", "2100-01-01T00:00:00+00:00"))
+        begun = [(start, end) for start, end in runs if start <= latest.timestamp()]
+        newest_first = sorted(begun, key=lambda run: float("inf") if run[1] is None else run[1], reverse=True)
+        page = newest_first[asked.body["offset"] :][: min(asked.body["limit"], limit)]
+        return Answer(body=[row(id=identifier(run), start_time=at(run[0]), end_time=at(run[1])) for run in page])
+
+    return answer
+
+
+def identifier(run: tuple[float, float | None]) -> str:
+    return f"{run[0]}-{run[1]}"
+
+
+def at(instant: float | None) -> str | None:
+    return None if instant is None else datetime.fromtimestamp(instant, UTC).isoformat()
+
+
+async def all_pages(api: TaskApi, after: float) -> list[str]:
+    """As a walk reads them."""
+    found: list[str] = []
+    position: tuple[float | None, int] = (None, 0)
+    for _ in range(100):
+        page = await api.finished_page(after, *position)
+        found += [run.id for run in page.runs]
+        if page.complete:
+            return found
+        position = next_page(page, *position)
+    raise AssertionError("it never ends")
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 200])
+async def test_older_servers_are_walked_through_by_starts(site: Loopback, api: TaskApi, limit: int) -> None:
+    """Runs that overlap, that end at one instant, that go on, and that ended before."""
+    runs: list[tuple[float, float | None]] = [(10, 90), (20, 40), (30, 70), (31, 70), (32, 70), (35, None), (50, 60)]
+    runs += [(1, 5), (2, 80), (71, 95), (5, 20), (6, 20)]
+    wanted = {identifier(run) for run in runs if run[1] is not None and run[1] >= 20}
+    site.answer = older_server(runs, limit)
+    api._pager._page_limit = limit
+    assert set(await all_pages(api, 20.0)) == wanted
+    assert not api.filters_ends
+
+
+async def test_older_servers_are_not_asked_for_ends_again_for_an_hour(site: Loopback, api: TaskApi) -> None:
+    site.answer = older_server([(1, 5)], 200)
+    await api.finished_page(0.0, None, 0)
+    await api.finished_page(0.0, None, 0)
+    assert ["end_time" in asked.body["task_runs"] for asked in site.asked] == [True, False, False]
+
+
+async def test_broken_endpoint_is_no_older_server(site: Loopback, api: TaskApi) -> None:
+    site.answer = lambda _: Answer(422, body={})
+    with pytest.raises(ApiError):
+        await api.finished_page(0.0, None, 0)
+    assert api.filters_ends
