@@ -28,6 +28,7 @@ from support.proxy import FaultProxy
 from support.rig import Rig, rig
 from support.seeder import Seeder
 from support.truth import truth
+from support.versions import COUNTS_TASK_RUNS_BY_END
 
 UP = "prefect_exporter_source_up"
 REQUESTS = "prefect_exporter_api_requests_total"
@@ -643,7 +644,9 @@ async def test_reading_never_writes(
         assert asked == READS
         # A server whose SQLite cannot search says so with a 500.
         others = [seen for seen in proxy.requests if seen.path not in ("/csrf-token", "/logs/filter")]
-        assert all(seen.status == 200 for seen in others)
+        # An older server refuses to choose or count task runs by their end; then they are read in another way.
+        refused = set() if COUNTS_TASK_RUNS_BY_END else {"/task_runs/filter", "/task_runs/count"}
+        assert {seen.path for seen in others if seen.status != 200} <= refused
 
 
 # --- no secret leaves ----------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from support.proxy import FaultProxy
 from support.rig import Rig, rig
 from support.seeder import Seeder
 from support.truth import truth
+from support.versions import COUNTS_TASK_RUNS_BY_END
 
 UP = "prefect_exporter_source_up"
 OBSERVED = "prefect_custom_metric_observed_count"
@@ -30,7 +31,7 @@ FAULTS: dict[str, Callable[[FaultProxy, str], object]] = {
 # Which sources an endpoint takes down, and a gauge of theirs that must go when it is too old to pass for the present.
 DOWN_WITH: dict[str, tuple[set[str], str]] = {
     "/task_runs/filter": ({"finished_task_runs", "active_task_runs", "log_lines"}, "prefect_task_runs"),
-    "/task_runs/count": ({"finished_task_runs", "audit_task_runs"}, ""),
+    **({"/task_runs/count": ({"finished_task_runs", "audit_task_runs"}, "")} if COUNTS_TASK_RUNS_BY_END else {}),
     "/task_run_states/": ({"finished_task_runs"}, ""),
     "/logs/filter": ({"log_lines"}, ""),
     "/work_pools/filter": ({"work_pools"}, "prefect_work_pool_ready"),
