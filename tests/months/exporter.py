@@ -1,0 +1,117 @@
+"""The exporter's own code over the model of the server: a process that starts, is scraped, and ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from months.server import MonthServer
+from months.watch import Watch
+from prefect_monitoring.exposition import render
+from prefect_monitoring.ledger_opening import open_ledger
+from prefect_monitoring.metrics import CATALOGUE
+from prefect_monitoring.metrics.family import Metric
+from prefect_monitoring.poller import Poller
+from prefect_monitoring.prefect_http import Traffic
+from prefect_monitoring.settings import Settings
+from prefect_monitoring.snapshot import Snapshot
+from unit.conftest import API, BOUNDS, readers_of
+
+
+def metrics_named(names: Collection[str]) -> tuple[Metric, ...]:
+    """The metrics of the catalogue that have these names; a counter or a gauge has one."""
+    return tuple(one for one in CATALOGUE if one.name in names)
+
+
+class OneThread(asyncio.SelectorEventLoop):
+    """A loop that does a thread's work at once: nothing here waits for anything but itself."""
+
+    def run_in_executor(self, _executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        done = self.create_future()
+        try:
+            done.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 it is raised where the result is awaited
+            done.set_exception(error)
+        return done
+
+
+class Page:
+    """The text of a scrape. A family whose samples are those of the scrape before is not rendered again."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+        self._known: dict[str, tuple[list[Any], list[str]]] = {}
+
+    def lines(self, snapshot: Snapshot) -> list[str]:
+        found: list[str] = []
+        for metric in self._metrics:
+            samples = metric.family(snapshot).samples
+            known = self._known.get(metric.name)
+            if known is None or known[0] != samples:
+                text = render(snapshot, (metric,)).text.plain.decode()
+                known = samples, [line for line in text.splitlines() if line.startswith(metric.name)]
+                self._known[metric.name] = known
+            found += known[1]
+        return found
+
+
+@dataclass
+class Exporter:
+    """One exporter, with the ledger that outlives its processes."""
+
+    server: MonthServer
+    ledger: Path
+    settings: Settings
+    metrics: Sequence[Metric]
+    published: list[Snapshot] = field(default_factory=list)
+    poller: Poller | None = None
+
+    def start(self) -> None:
+        self.page = Page(self.metrics)
+        ledger = open_ledger(
+            f"sqlite:///{self.ledger}",
+            API,
+            bounds=BOUNDS,
+            lookback=self.settings.lookback,
+            task_lookback=self.settings.task_lookback,
+            now=self.server.now,
+        )
+        self._readers = readers_of(self.server, ledger, self.settings)
+        self.poller = Poller(self._readers, self.settings, Traffic(), self.published.append, self.server.clock)
+
+    def stop(self) -> None:
+        if self.poller is not None:
+            self._readers.flow_runs.close()
+            self.poller = None
+
+    async def first_scrape(self) -> list[str]:
+        """A process publishes what its ledger knows before it asks Prefect anything."""
+        self._seen, self._polled_at, self._read_at = -1, 0.0, 0.0
+        return await self._published(self._poller().publish())
+
+    async def scrape(self, watch: Watch) -> list[str]:
+        """What a scrape gets: of this moment, unless nothing has happened since the last poll."""
+        poller, now = self._poller(), self.server.now
+        if self.server.changes == self._seen and now - self._polled_at < watch.idle:
+            return self._lines
+        if now - self._read_at >= watch.others:
+            await poller.take_inventory()
+            await poller.poll_details()
+            await poller.audit()
+            self._read_at = now
+        self._seen, self._polled_at = self.server.changes, now
+        return await self._published(poller.poll())
+
+    def _poller(self) -> Poller:
+        assert self.poller is not None
+        return self.poller
+
+    async def _published(self, publication: Awaitable[None]) -> list[str]:
+        await publication
+        snapshot = self.published[-1]
+        self.published.clear()
+        self._lines = self.page.lines(snapshot)
+        return self._lines

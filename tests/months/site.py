@@ -1,0 +1,94 @@
+"""A workspace over a month: the world goes on, exporters come and go, and Prometheus scrapes them at every step."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from months.exporter import Exporter, OneThread, metrics_named
+from months.series import Storage
+from months.troubles import Trouble, Troubles
+from months.watch import Watch
+from months.world import Pipeline, Spell, World
+from prefect_monitoring.settings import Settings
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of the exporter, `instance` to Prometheus, from its first scrape at `begin` to its last before `end`.
+
+    Processes with one `ledger` follow one another: a restart, or the roll of a pod.
+    """
+
+    instance: str
+    ledger: str
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Site:
+    """All that is to be known of a workspace to live through its month. Instants in epoch seconds.
+
+    `slots` of work pools, `own_limits` of flows' deployments; `options` of the exporter.
+    """
+
+    workspace: str
+    pipelines: Sequence[Pipeline]
+    declared: str
+    processes: Sequence[Process]
+    spells: Sequence[Spell] = ()
+    troubles: Sequence[Trouble] = ()
+    pools: dict[str, str] = field(default_factory=lambda: {"main": "process"})
+    slots: dict[str, int] = field(default_factory=dict)
+    own_limits: dict[str, int] = field(default_factory=dict)
+    options: dict[str, object] = field(default_factory=dict)
+
+
+def live_through(site: Site, watch: Watch, metrics: frozenset[str], folder: Path) -> list[tuple[str, str]]:
+    """The series that Prometheus has of a site in the end, in promtool's notation. `folder` is for ledgers."""
+    logging.getLogger("prefect_monitoring").setLevel(logging.ERROR)
+    with asyncio.Runner(loop_factory=OneThread) as runner:
+        return runner.run(_live_through(site, watch, metrics, folder))
+
+
+async def _live_through(site: Site, watch: Watch, metrics: frozenset[str], folder: Path) -> list[tuple[str, str]]:
+    folder = folder / site.workspace
+    folder.mkdir(parents=True)
+    file = folder / "pipelines.yml"
+    file.write_text(site.declared)
+    world = World(site.pipelines, site.spells, site.pools, site.own_limits)
+    world.server.inventory.slots = site.slots
+    Troubles(world, file, site.troubles)
+    settings = Settings.model_validate({"birth_hold": watch.birth_hold, "pipelines": str(file), **site.options})
+    shown = metrics_named(metrics)
+    storage = Storage(watch.begin)
+    lives = [(one, Exporter(world.server, folder / f"{one.ledger}.db", settings, shown)) for one in site.processes]
+    for step in range(watch.steps + 1):
+        world.server.run_until(watch.at(step))
+        for process, exporter in lives:
+            await _scrape(site.workspace, process, exporter, storage, watch, step)
+    for _, exporter in lives:
+        exporter.stop()
+    return list(storage.input_series())
+
+
+async def _scrape(
+    workspace: str, process: Process, exporter: Exporter, storage: Storage, watch: Watch, step: int
+) -> None:
+    """Scrapes a process while it lives; after its end, Prometheus notes once that it is gone."""
+    target = {"workspace": workspace, "job": "prefect-monitoring", "instance": process.instance}
+    now = watch.at(step)
+    if process.begin <= now < process.end:
+        if exporter.poller is None:
+            exporter.start()
+            storage.scraped(step, target, await exporter.first_scrape())
+        else:
+            storage.scraped(step, target, await exporter.scrape(watch))
+        if now + watch.step >= process.end:
+            exporter.stop()
+    elif now - watch.step < process.end <= now:
+        storage.failed(step, target)

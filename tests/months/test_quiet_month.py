@@ -1,0 +1,35 @@
+"""The quiet month: of all that looks like trouble, only the outage of the API is told."""
+
+from dataclasses import replace
+
+import pytest
+
+from months.expected import Expected, differences
+from months.quiet import MONTH, OUTAGE, OUTAGE_SECONDS, PRODUCTION, SITES
+from months.schedules import HOUR, MINUTE
+from months.site import Process
+from months.watch import Watch
+from months.world import FOREVER
+
+EXPECTED = (
+    # A minute without an answer, until the first one.
+    Expected("PrefectApiDown", "critical", OUTAGE + MINUTE, OUTAGE + OUTAGE_SECONDS, {"workspace": "production"}),
+)
+
+
+@pytest.mark.timeout(900)
+def test_only_the_outage_is_told() -> None:
+    assert differences(SITES, MONTH, EXPECTED) == ""
+
+
+@pytest.mark.timeout(900)
+def test_only_the_outage_is_told_at_the_shipped_intervals() -> None:
+    """The hours around it, with all that a step of minutes steps over: two restarts and the roll of a pod as well."""
+    watch = Watch(OUTAGE - 2 * HOUR, OUTAGE + 3 * HOUR, step=15, idle=0, others=60, slack=45)
+    processes = (
+        Process("10.0.0.1:9877", "a", watch.begin, OUTAGE - HOUR),
+        Process("10.0.0.1:9877", "a", OUTAGE - HOUR + 2 * watch.step, OUTAGE + HOUR / 2),
+        Process("10.0.0.1:9877", "a", OUTAGE + HOUR / 2 + 2 * watch.step, OUTAGE + 1.75 * HOUR),
+        Process("10.0.0.2:9877", "a", OUTAGE + 1.75 * HOUR - watch.step, FOREVER),
+    )
+    assert differences([replace(PRODUCTION, processes=processes)], watch, EXPECTED) == ""
