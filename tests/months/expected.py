@@ -23,7 +23,7 @@ IN_MEMORY: Final = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Expected:
-    """An alert that has to begin to fire at `begin` and to resolve at `end`, or a little later.
+    """An alert that has to begin to fire at `begin` and to resolve at `end`, or up to `slack` seconds later.
 
     `labels` are those that tell it apart. `why`: what else is amiss when it fires beside the alert of its incident.
     """
@@ -34,11 +34,12 @@ class Expected:
     end: float
     labels: Mapping[str, str] = field(default_factory=dict)
     why: str = ""
+    slack: float = 0.0
 
     def fits(self, episode: Episode, slack: float) -> bool:
         wanted = {"alertname": self.alert, "severity": self.severity, **self.labels}
         late = episode.begin - self.begin, episode.end - self.end
-        return wanted.items() <= episode.labels and all(0 <= one <= slack for one in late)
+        return wanted.items() <= episode.labels and all(0 <= one <= max(slack, self.slack) for one in late)
 
 
 def differences(sites: Sequence[Site], watch: Watch, expected: Iterable[Expected]) -> str:
