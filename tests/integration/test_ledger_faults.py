@@ -116,12 +116,11 @@ def test_a_process_that_waits_for_its_ledger(server: PrefectServer, tmp_path: Pa
     with FileLock(tmp_path / "ledger.db.lock"):
         waiting = run_exporter(env_for(server), tmp_path, "--ledger-wait", "60s")
         try:
-            time.sleep(3)
-            assert waiting.process.running, waiting.process.output()
+            wait_until(lambda: waiting.get("/-/ready"), 60, "an answer", ignore=(httpx.ConnectError,))
             begun = time.monotonic()
-            with suppress(httpx.ConnectError):
-                assert httpx.get(f"{waiting.url}/-/ready", timeout=3, trust_env=False).status_code == 503
+            assert waiting.get("/-/ready").status_code == 503
             assert time.monotonic() - begun < 1
+            assert waiting.process.running, waiting.process.output()
         finally:
             begun = time.monotonic()
             code = waiting.process.stop()

@@ -41,7 +41,12 @@ class Seeder:
         """`auth` is "user:password" for a server that asks for it."""
         user, _, password = (auth or "").partition(":")
         self.client = httpx.Client(
-            base_url=api_url, timeout=100, auth=httpx.BasicAuth(user, password) if auth else None, trust_env=False
+            base_url=api_url,
+            timeout=100,
+            auth=httpx.BasicAuth(user, password) if auth else None,
+            trust_env=False,
+            # The server closes what was idle for 5 s, maybe just as the next request is on its way.
+            limits=httpx.Limits(keepalive_expiry=2),
         )
 
     def __enter__(self) -> Self:
