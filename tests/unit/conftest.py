@@ -83,7 +83,10 @@ def readers_of(fake: FakePrefect, ledger: Ledger, settings: Settings) -> Readers
         inventory=InventoryReader(reader, fake.inventory, settings),  # type: ignore[arg-type]
         audits=(
             Audit(reader, FLOW_RUNS, TERMINAL_TYPES, fake.ended_by_type, reader.finished),
-            Audit(reader, TASK_RUNS, TERMINAL_TYPES | {ROLLED_BACK}, fake.tasks.ended_by_kind, tasks.finished),
+            Audit(
+                *(reader, TASK_RUNS, TERMINAL_TYPES | {ROLLED_BACK}, fake.tasks.ended_by_kind, tasks.finished),
+                is_possible=lambda: fake.tasks.filters_ends,
+            ),
         ),
     )
 

@@ -201,3 +201,34 @@ async def test_deleted_deployment_loses_its_last_values_at_once(
     assert CUSTOM_OBSERVED not in process.last.series or PAIR not in {
         key.pair for key in process.last.series[CUSTOM_OBSERVED]
     }
+
+
+# Servers that cannot count task runs by their end
+
+
+async def test_older_server_is_read_again_instead_of_counted_and_no_fault(
+    fake: FakePrefect, process: Details, flow_run: str
+) -> None:
+    def refuse(endpoint: str) -> None:
+        if endpoint in {"task_count", "tasks_by_kind"}:
+            fake.tasks.filters_ends = False
+            raise ApiError("the API answered 422", "422")
+
+    fake.before_request = refuse
+    fake.tasks.run("load", flow_run)
+    await process.poll()
+    fake.tasks.filters_ends = True  # as after an hour, when it is asked again
+    await process.inventory()
+    await process.poll()
+    fake.tasks.filters_ends = True
+    fake.tasks.lag = 40.0
+    fake.tasks.run("load", flow_run)
+    fake.now += 10.0
+    fake.tasks.lag = 0.0
+    await process.poll()
+    await process.poll(60)
+    await process.poll(80)
+    assert process.loaded() == 2, "what came late was read again"
+    states = {source.name: source.up for source in process.last.about.sources}
+    assert states["finished_task_runs"]
+    assert states["audit_task_runs"] is not False, "what a server cannot do is no outage"
