@@ -76,6 +76,8 @@ What to know before you build on them:
   is none. Tasks outside flows have `flow=""`. Tasks of one pair beyond `max_tasks` are counted under `(other)`.
 - Prefect writes task runs late, up to a minute after their end when many end at once, and log lines some seconds late;
   they are counted when they come. What task runs and lines of the last 7 days (`task_lookback`) hold is the starting level.
+- A server before Prefect 3.6.22 can neither choose nor count task runs by their end: there, the last five minutes are
+  read again with each poll, and task runs are not audited. The oldest that is supported is Prefect 3.4.20.
 - `prefect_flow_run_failures_total` counts failed outcomes, `prefect_task_run_failures_total` failed attempts: those that a
   retry saved too, as long as the task run's log reaches Prefect.
 - `prefect_task_run_time_share_ratio` is about the pair's last finished run. A task run that was retried counts as its
