@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 
-.PHONY: install demo test lint unit integration test-long test-oldest bench docs lock clean
+.PHONY: install demo test lint unit integration test-long test-months test-oldest bench docs lock clean
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
@@ -41,7 +41,12 @@ test: lint
 # What takes minutes.
 test-long: $(VENV)/.ready
 	bash tests/support/install_servers.sh
-	$(BIN)/pytest -n 2 --dist loadfile tests/e2e tests/long tests/months
+	$(BIN)/pytest -n 2 --dist loadfile tests/e2e tests/long
+
+# Two simulated months of scrapes, judged by promtool: some ten minutes on two cores.
+test-months: $(VENV)/.ready
+	bash tests/support/install_servers.sh
+	$(BIN)/pytest tests/months
 
 # The lock, except for the oldest supported Prefect and for what it cannot have as new as that.
 $(OLDEST)/.ready: requirements.lock pyproject.toml tests/support/oldest.txt

@@ -44,8 +44,8 @@ def _series(snapshot: Snapshot) -> Iterator[Row]:
 
 
 def _folded(snapshot: Snapshot) -> Iterator[Row]:
-    """From zero on, or increase() would miss the first."""
-    for metric in sorted(snapshot.series.keys() | snapshot.about.folded.keys()):
+    """From zero on, or increase() would miss the first; of metrics that are kept."""
+    for metric in sorted(snapshot.series):
         yield (metric,), snapshot.about.folded.get(metric, 0.0)
 
 
