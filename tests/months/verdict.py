@@ -17,6 +17,7 @@ from support.prometheus import binary
 
 _FAILED: Final = re.compile(r'expr: "(?:[^"\\]|\\.)*", time: (\S+),\n\s+exp: .*\n\s+got: (.*)')
 _ALERT_READ: Final = re.compile(r'alertname="(\w+)"')
+_VERDICT: Final = re.compile(r"^\s*(SUCCESS|FAILED)", re.MULTILINE)
 _WORDS: Final = re.compile(r"Unit Testing:\s+\S+|FAILED:|SUCCESS")
 _SAMPLE: Final = re.compile(r'\{((?:[^"{}]|"(?:[^"\\]|\\.)*")*)\} (\S+?)(?:, |$)')
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -60,6 +61,8 @@ def judge(groups: Sequence[Group], series: Iterable[tuple[str, str]], watch: Wat
     (folder / "month.yml").write_text(json.dumps(document))
     command = [binary("promtool"), "test", "rules", "month.yml"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"promtool ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     return set(_episodes(_firing(done.stdout + done.stderr), watch))
 
 
@@ -97,6 +100,8 @@ def _watchdog(watch: Watch, hour: int) -> dict[str, Any]:
 
 def _firing(output: str) -> dict[Alert, list[float]]:
     """The instants at which each alert fires. Raises ValueError when promtool tells of anything else."""
+    if not _VERDICT.search(output):
+        raise ValueError(f"promtool has come to no verdict: {output[:3000]!r}")
     if rest := _WORDS.sub("", _FAILED.sub("", output)).strip():
         raise ValueError(rest[:3000])
     found: defaultdict[Alert, list[float]] = defaultdict(list)
