@@ -80,7 +80,7 @@ def test_a_broken_file_keeps_the_last_good_one_and_is_told_once(
     else:
         beside.file.unlink()
 
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="prefect_monitoring"):
         teams = [_team(book, NOW + 15 * poll) for poll in (1, 2, 3)]
     assert teams == ["filed"] * 3
     assert book.status is not None
