@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,12 +11,10 @@ from prefect_monitoring.analysis.retry_lines import FAILURE_PHRASE
 from prefect_monitoring.pager import Pager, Row, decode, instant, iso
 from prefect_monitoring.prefect_http import ApiError
 from prefect_monitoring.records import LogLine
-
-log = logging.getLogger(__name__)
+from prefect_monitoring.server_ability import Ability
 
 # Terms are ORed; the server also finds them in logger names and in any case, so that each hit is looked at again.
 _QUERY: Final = f'"{MARK}" "{FAILURE_PHRASE}"'
-SEARCH_AGAIN_SECONDS: Final = 3600.0  # it may have been a fault that has passed, or the server is another one now
 _CANNOT_SEARCH: Final = frozenset({"422", "500"})
 
 
@@ -43,11 +39,13 @@ class LogApi:
 
     def __init__(self, pager: Pager) -> None:
         self._pager = pager
-        self._search_from = 0.0
+        self._search = Ability(
+            "The server cannot search its logs (on SQLite that takes 3.44): all of them are read instead"
+        )
 
     @property
     def can_search(self) -> bool:
-        return time.monotonic() >= self._search_from
+        return self._search.is_there
 
     async def page(self, after: float, before: float | None, offset: int) -> LogPage:
         """Lines written within [after, before], oldest first: the page at `offset`."""
@@ -60,11 +58,7 @@ class LogApi:
                 if error.code not in _CANNOT_SEARCH:
                     raise
                 page = await self._page(criteria, offset)  # so that a broken endpoint is not taken for a missing search
-            first, self._search_from = not self._search_from, time.monotonic() + SEARCH_AGAIN_SECONDS
-            log.log(
-                logging.INFO if first else logging.DEBUG,
-                "The server cannot search its logs (on SQLite that takes 3.44): all of them are read instead",
-            )
+            self._search.refused()
             return page
         return await self._page(criteria, offset)
 

@@ -97,14 +97,19 @@ def api_address() -> str:
     address = PREFECT_API_URL.value()
     if not address:
         raise NoApiUrlError
+    if found := public_address(address):
+        return found
+    # Not shown: where it is no URL, nobody can tell which part of it is a password.
+    raise NoApiUrlError("The Prefect API address is not an http:// or https:// URL")
+
+
+def public_address(address: str) -> str:
+    """An http(s) address without credentials or a trailing slash; "" for anything else."""
     try:
         url = httpx.URL(address)
     except httpx.InvalidURL:
-        url = httpx.URL("")
-    if url.scheme not in {"http", "https"} or not url.host:
-        # Not shown: where it is no URL, nobody can tell which part of it is a password.
-        raise NoApiUrlError("The Prefect API address is not an http:// or https:// URL")
-    return str(url.copy_with(userinfo=b"")).rstrip("/")
+        return ""
+    return str(url.copy_with(userinfo=b"")).rstrip("/") if url.scheme in {"http", "https"} and url.host else ""
 
 
 @dataclass(slots=True)

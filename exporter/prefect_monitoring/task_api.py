@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import time
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -13,15 +11,13 @@ from prefect_monitoring.histories import Histories, read_histories, state_of
 from prefect_monitoring.pager import Page, Pager, Row, count_by_type, decode, ended, maybe_instant
 from prefect_monitoring.prefect_http import ApiError
 from prefect_monitoring.records import ROLLED_BACK, TaskRun
+from prefect_monitoring.server_ability import Ability
 from prefect_monitoring.task_pages import page_by_start
-
-log = logging.getLogger(__name__)
 
 _ENDPOINT: Final = "/task_runs/filter"
 _NO_PLACEHOLDERS: Final = {"subflow_runs": {"exists_": False}}
 # The filter of task runs knows no "not".
 _UNFINISHED: Final = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
-FILTER_AGAIN_SECONDS: Final = 3600.0  # the server may be a newer one by then
 _KEY_HASH: Final = re.compile(r"-[0-9a-f]{8}$")
 
 
@@ -33,11 +29,14 @@ class TaskApi:
 
     def __init__(self, pager: Pager) -> None:
         self._pager = pager
-        self._filters_from = 0.0
+        self._ends = Ability(
+            "The server cannot choose task runs by their end (Prefect 3.6.22 can): the last five minutes are read again"
+            " with each poll, and task runs are not audited"
+        )
 
     @property
     def filters_ends(self) -> bool:
-        return time.monotonic() >= self._filters_from
+        return self._ends.is_there
 
     async def finished_page(self, after: float, before: float | None, offset: int) -> Page[TaskRun]:
         """Task runs that ended within [after, before], newest first: the page at `offset` behind `before`."""
@@ -50,17 +49,9 @@ class TaskApi:
                 if error.code != "422":
                     raise
                 page = await self._page_by_start(after, before, offset)  # a broken endpoint is no older server
-            self._is_older()
+            self._ends.refused()
             return page
         return await self._page_by_start(after, before, offset)
-
-    def _is_older(self) -> None:
-        first, self._filters_from = not self._filters_from, time.monotonic() + FILTER_AGAIN_SECONDS
-        log.log(
-            logging.INFO if first else logging.DEBUG,
-            "The server cannot choose task runs by their end (Prefect 3.6.22 can): the last five minutes are read again"
-            " with each poll, and task runs are not audited",
-        )
 
     async def _page_by_start(self, after: float, before: float | None, offset: int) -> Page[TaskRun]:
         return await page_by_start(self._pager, partial(decode, _task_run), _NO_PLACEHOLDERS, after, before, offset)
@@ -103,7 +94,7 @@ class TaskApi:
             return await self._pager.count("/task_runs/count", {"task_runs": chosen})
         except ApiError as error:
             if error.code == "422":
-                self._is_older()
+                self._ends.refused()
             raise
 
 

@@ -1,0 +1,28 @@
+"""What a server may be unable to do: once it has refused, it is not asked for an hour, and that is told once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+ASK_AGAIN_SECONDS: Final = 3600.0  # it may have been a fault that has passed, or the server is a newer one by then
+
+
+@dataclass(slots=True)
+class Ability:
+    """`without_it`: what is said when the server lacks it."""
+
+    without_it: str
+    _ask_from: float = 0.0
+
+    @property
+    def is_there(self) -> bool:
+        return time.monotonic() >= self._ask_from
+
+    def refused(self) -> None:
+        first, self._ask_from = not self._ask_from, time.monotonic() + ASK_AGAIN_SECONDS
+        log.log(logging.INFO if first else logging.DEBUG, "%s", self.without_it)
