@@ -21,6 +21,7 @@ WINDOWS: Final[Mapping[str, int]] = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
 SLO_WINDOW: Final = "slo"
 SAME_WEEKDAY_WEEKS: Final = 4
 RECENT_FAILURES: Final = 3
+RECENT_DURATIONS: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,11 @@ class Standing:
     """How a pair stands now. Instants in epoch seconds, durations in seconds, windows by name.
 
     `failing_since`: the end of the first failed run since the last completed one. `recent_failures`: the ends of the
-    newest failed runs of the last day, newest first.
+    newest failed runs of the last day, newest first. `recent_durations`: those of the newest completed runs, newest first.
     """
 
     last_outcomes: Mapping[str, float] = field(default_factory=dict)
-    last_duration: float | None = None
+    recent_durations: tuple[float, ...] = ()
     consecutive_failures: int = 0
     failing_since: float | None = None
     recent_failures: tuple[float, ...] = ()
@@ -40,6 +41,11 @@ class Standing:
     window_runs: Mapping[tuple[str, str], int] = field(default_factory=dict)
     baselines: Mapping[str, float] = field(default_factory=dict)
     time_shares: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def last_duration(self) -> float | None:
+        """Seconds that the last completed run took."""
+        return self.recent_durations[0] if self.recent_durations else None
 
 
 def standings(
@@ -61,7 +67,7 @@ def standings(
             last_bad = _newest(connection, number, BAD_TYPES) if failures else None
             found[pairs[number]] = Standing(
                 last_outcomes=outcomes[number],
-                last_duration=_last_duration(connection, number),
+                recent_durations=_recent_durations(connection, number),
                 consecutive_failures=failures,
                 failing_since=since,
                 recent_failures=_recent_failures(connection, number, now - DAY),
@@ -97,12 +103,11 @@ def _last_run(connection: sa.Connection, number: int) -> sa.Row[Any] | None:
     return max((run for run in newest if run is not None), key=lambda run: float(run.ended_at), default=None)
 
 
-def _last_duration(connection: sa.Connection, number: int) -> float | None:
+def _recent_durations(connection: sa.Connection, number: int) -> tuple[float, ...]:
+    """From the newest end of the pair's stretch of the index: as dear for a thousand runs as for a million."""
     timed = _of(number, ("COMPLETED",)) & runs.c.duration.is_not(None)
-    duration: float | None = connection.scalar(
-        sa.select(runs.c.duration).where(timed).order_by(runs.c.ended_at.desc()).limit(1)
-    )
-    return duration
+    newest = sa.select(runs.c.duration).where(timed).order_by(runs.c.ended_at.desc()).limit(RECENT_DURATIONS)
+    return tuple(connection.scalars(newest))
 
 
 def _failures_since(connection: sa.Connection, number: int, since: float) -> tuple[int, float | None]:

@@ -117,7 +117,7 @@ def make_snapshot() -> Snapshot:
         standings={
             PAIR: Standing(
                 last_outcomes={"completed": NOW - 3600, "failed": NOW - 60},
-                last_duration=1.5,
+                recent_durations=(1.5, 2.0, 0.5),
                 consecutive_failures=1,
                 failing_since=NOW - 60,
                 recent_failures=(NOW - 60, NOW - 7200),

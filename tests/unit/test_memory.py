@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+import sqlalchemy as sa
 
 from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.memory import RECENT_DURATIONS, Standing
 from prefect_monitoring.records import Pair
 from unit.conftest import DAY
 from unit.test_ledger import KEEP, level, outcome, run_id
@@ -139,6 +141,39 @@ def test_last_outcomes_and_durations(ledger: Ledger, count) -> None:
     assert one.last_duration == 11.0
     assert one.consecutive_failures == 0
     assert one.last_failure is None
+
+
+def test_recent_durations_are_those_of_the_newest_completed_runs(ledger: Ledger, count) -> None:
+    assert Standing().last_duration is None
+    for number in range(RECENT_DURATIONS + 6):
+        count(NOW - number * HOUR, seconds=float(number))
+    count(NOW - 60, "FAILED", seconds=9000.0)
+    one = standing(ledger)
+    assert one.recent_durations == tuple(map(float, range(RECENT_DURATIONS))), "newest first, and no more"
+    assert one.last_duration == 0.0, "a run may take no time at all"
+
+
+def test_recent_durations_are_looked_up_and_not_sorted(ledger: Ledger, count) -> None:
+    """They are asked for each pair that was touched, at each poll: the runs of years must not be read for them."""
+    count(NOW)
+    asked: list[tuple[str, object]] = []
+    with ledger.transaction() as connection:
+        engine = connection.engine
+
+        def note(*args: object) -> None:
+            if "runs.duration" in str(args[2]) and "LIMIT" in str(args[2]):
+                asked.append((str(args[2]), args[3]))
+
+        sa.event.listen(engine, "before_cursor_execute", note)
+    standing(ledger)
+    sa.event.remove(engine, "before_cursor_execute", note)
+    durations = [one for one in asked if one[0].startswith("SELECT runs.duration")]
+    assert len(durations) == 1
+    with ledger.transaction() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {durations[0][0]}", durations[0][1]).all()
+    assert [row[3] for row in plan] == [
+        "SEARCH runs USING INDEX runs_by_pair (pair_id=? AND state_type=? AND ended_at>?)"
+    ], "one look into the index, and no B-tree for the order"
 
 
 def test_consecutive_failures_count_runs_after_the_last_success(ledger: Ledger, count) -> None:
