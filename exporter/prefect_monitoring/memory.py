@@ -29,7 +29,7 @@ class Standing:
     """How a pair stands now. Instants in epoch seconds, durations in seconds, windows by name.
 
     `failing_since`: the end of the first failed run since the last completed one. `recent_failures`: the ends of the
-    newest failed runs of the last day, newest first. `recent_durations`: those of the newest completed runs, newest first.
+    newest failed runs of the last day, newest first. `recent_durations`: of the newest completed runs, newest first.
     """
 
     last_outcomes: Mapping[str, float] = field(default_factory=dict)

@@ -100,6 +100,7 @@ class Picture:
         completed = {
             pair: one.last_outcomes["completed"] for pair, one in standings.items() if "completed" in one.last_outcomes
         }
+        limit = current_limit(self.settings)
         read_lately = _is_fresh(self.sources.deployments, now, self._listing_limit)
         values = ledger.values if LOG_LINES in complete else {}
         snapshot = Snapshot(
@@ -108,21 +109,16 @@ class Picture:
             series=series,
             values={key: one for key, one in values.items() if key.pair in pairs or key.pair == NO_FLOW},
             standings={pair: one for pair, one in standings.items() if pair in pairs},
-            active=live.active if _is_fresh(self.sources.active, now, self._current_limit) else None,
-            active_tasks=live.active_tasks if _is_fresh(self.sources.active_tasks, now, self._current_limit) else None,
+            active=live.active if _is_fresh(self.sources.active, now, limit) else None,
+            active_tasks=live.active_tasks if _is_fresh(self.sources.active_tasks, now, limit) else None,
             deployments=tuple(deployments.items()) if read_lately else None,
             dues=dues.settled_all(ledger.dues, deployments, now, completed if FLOW_RUNS in complete else None),
             policies=self.policies.now,
             inventory=self.readers.inventory.picture(deployments, now, self._listing_limit),
             about=self._self_report(ledger),
-            health=Health(tuple(self._not_ready(ledger))),
+            health=Health(tuple(self._not_ready(ledger)), level_complete=ledger.cursor.level_complete),
         )
         return snapshot, {key for key in ledger.held if key in series.get(key.metric, ())}
-
-    @property
-    def _current_limit(self) -> float:
-        """Seconds; a reading may take its whole time, and another one beside it too, before either is published."""
-        return STALE_AFTER_INTERVALS * self.settings.poll_interval + self.settings.source_timeout
 
     @property
     def _listing_limit(self) -> float:
@@ -152,6 +148,14 @@ class Picture:
             links=self.links,
             pipelines_file=self.policies.status,
         )
+
+
+def current_limit(settings: Settings) -> float:
+    """How old what is read at each poll may be and still pass for the present, in seconds.
+
+    A reading may take its whole time, and another one beside it too, before either is published.
+    """
+    return STALE_AFTER_INTERVALS * settings.poll_interval + settings.source_timeout
 
 
 def summarise_tasks(runs: Iterable[tuple[Pair, TaskRun]], catalog: Catalog) -> dict[tuple[Pair, str, str], int]:

@@ -48,9 +48,13 @@ class ActiveRuns:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What `/-/ready` tells: everything that is not yet as it should be, in words."""
+    """What `/-/ready` tells: everything that is not yet as it should be, in words.
+
+    Before `level_complete`, the past is not known: that a pair has no standing says nothing.
+    """
 
     not_ready: tuple[str, ...]
+    level_complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,54 @@
+"""The durations of a pair's last runs as a small bar chart: SVG path data and a sentence that says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from prefect_monitoring.landing.words import span
+from prefect_monitoring.memory import RECENT_DURATIONS
+
+HEIGHT: Final = 24
+STEP: Final = 5
+WIDTH: Final = STEP * RECENT_DURATIONS
+MAX_LIMIT: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sparkline:
+    """`earlier` and `last` are path data of the bars; `limit` is the height of the line that none should cross."""
+
+    earlier: str
+    last: str
+    limit: int | None
+    label: str
+
+
+def sparkline(newest_first: Sequence[float], limit: float | None) -> Sparkline | None:
+    """None without a duration. `limit`, seconds, is drawn unless it would press the bars flat."""
+    if not newest_first:
+        return None
+    seconds = [max(one, 0.0) for one in reversed(newest_first)]
+    highest = max(seconds)
+    is_drawn = limit is not None and limit <= MAX_LIMIT * highest
+    top = max(highest, limit or 0.0) if is_drawn else highest
+    first = RECENT_DURATIONS - len(seconds)
+    bars = [_bar(first + place, one / top if top else 0.0) for place, one in enumerate(seconds)]
+    height = HEIGHT - round(limit / top * (HEIGHT - 1)) if is_drawn and limit is not None and top else None
+    return Sparkline("".join(bars[:-1]), bars[-1], height, _label(seconds, limit))
+
+
+def _bar(place: int, share: float) -> str:
+    """At least a pixel: a run that took no time was a run."""
+    return f"M{place * STEP + 2} {HEIGHT}v-{max(round(share * (HEIGHT - 1)), 1)}"
+
+
+def _label(seconds: Sequence[float], limit: float | None) -> str:
+    if len(seconds) == 1:
+        told = f"The only completed run took {span(seconds[0])}"
+    else:
+        low, high = span(min(seconds)), span(max(seconds))
+        between = low if low == high else f"{low} to {high}"
+        told = f"The last {len(seconds)} completed runs took {between}, the newest {span(seconds[-1])}"
+    return f"{told}; at most {span(limit)} is declared" if limit is not None else told
