@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from prefect_monitoring.exposition import OPENMETRICS, TEXT
+from prefect_monitoring.picture import current_limit
 from prefect_monitoring.server import DEAD_AFTER_POLLS, Published, make_app
 from prefect_monitoring.settings import Settings
 from prefect_monitoring.snapshot import Health
@@ -160,6 +161,37 @@ async def test_landing_page_tells_how_things_are(site: Site) -> None:
     down = make_snapshot()
     site.published.publish(replace(down, about=replace(down.about, api_up=False)))
     assert "does not answer" in (await site.get("/")).text
+
+
+async def test_status_page_is_packed_guarded_and_reloads_only_when_asked(site: Site) -> None:
+    for published in (False, True):
+        if published:
+            site.published.publish(make_snapshot())
+        plain, packed = await site.get("/"), await site.get("/", accept_encoding="gzip")
+        assert plain.status_code == 200
+        assert plain.headers["content-type"] == "text/html; charset=utf-8"
+        assert "content-encoding" not in plain.headers
+        assert packed.headers["content-encoding"] == "gzip"
+        assert packed.text == plain.text
+        for answer in (plain, packed):
+            assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'sha256-")
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["cache-control"] == "no-cache"
+            assert "Accept-Encoding" in answer.headers["vary"]
+            assert "refresh" not in answer.headers
+    assert (await site.get("/?reload=30")).headers["refresh"] == "30"
+    for other in ("/?reload=0", "/?reload=1;url=http://evil.test", "/?reload", "/?reload=30s"):
+        assert "refresh" not in (await site.get(other)).headers
+
+
+async def test_status_page_says_when_polling_has_stopped(site: Site) -> None:
+    site.published.publish(make_snapshot())
+    limit = current_limit(SETTINGS)
+    site.now = NOW + limit
+    assert "Polling has stopped" not in (await site.get("/")).text
+    site.now = NOW + limit + 1
+    assert "Polling has stopped" in (await site.get("/")).text
 
 
 async def test_nothing_else_and_no_writes(site: Site) -> None:

@@ -9,7 +9,6 @@ from prefect_monitoring.landing.cases import Case, cases
 from prefect_monitoring.landing.sparkline import Sparkline, sparkline
 from prefect_monitoring.landing.states import State, slo_runs, state_of
 from prefect_monitoring.landing.words import age, counted, instant, percent, span
-from prefect_monitoring.option_types import format_duration
 from prefect_monitoring.records import Pair
 from prefect_monitoring.snapshot import Links, Snapshot
 
@@ -98,10 +97,10 @@ def _success(case: Case) -> Success | None:
     """Over the SLO's window where there is one, else over 30 days; None without a run that counts."""
     slo = slo_runs(case, case.policy) if case.policy is not None else None
     if slo is not None and case.policy is not None:
-        good, bad, window = *slo, format_duration(case.policy.window)
+        good, bad, window = *slo, age(case.policy.window)
     else:
         windows = case.standing.window_runs
-        good, bad, window = windows.get(("30d", "good"), 0), windows.get(("30d", "bad"), 0), "30d"
+        good, bad, window = windows.get(("30d", "good"), 0), windows.get(("30d", "bad"), 0), "30 d"
     if not good + bad:
         return None
     ratio = good / (good + bad)

@@ -35,13 +35,17 @@ def sparkline(newest_first: Sequence[float], limit: float | None) -> Sparkline |
     top = max(highest, limit or 0.0) if is_drawn else highest
     first = RECENT_DURATIONS - len(seconds)
     bars = [_bar(first + place, one / top if top else 0.0) for place, one in enumerate(seconds)]
-    height = HEIGHT - round(limit / top * (HEIGHT - 1)) if is_drawn and limit is not None and top else None
+    height = HEIGHT - _pixels(limit / top) if is_drawn and limit is not None and top else None
     return Sparkline("".join(bars[:-1]), bars[-1], height, _label(seconds, limit))
 
 
 def _bar(place: int, share: float) -> str:
-    """At least a pixel: a run that took no time was a run."""
-    return f"M{place * STEP + 2} {HEIGHT}v-{max(round(share * (HEIGHT - 1)), 1)}"
+    return f"M{place * STEP + 2} {HEIGHT}v-{_pixels(share)}"
+
+
+def _pixels(share: float) -> int:
+    """At least one: a run that took no time was a run."""
+    return max(round(share * (HEIGHT - 1)), 1)
 
 
 def _label(seconds: Sequence[float], limit: float | None) -> str:
