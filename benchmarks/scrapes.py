@@ -58,6 +58,7 @@ def measure_idle_scrapes(subject: Subject, count: int) -> list[Measure]:
         _settle(proxy)
         before = len(proxy.requests)
         scrapes = scrape(running, count)
+        looks = scrape(running, count, path="/")
         caused = len(proxy.requests) - before
     text = gzip.decompress(scrapes.body).decode()
     series = sum(1 for line in text.splitlines() if line and not line.startswith("#"))
@@ -68,6 +69,9 @@ def measure_idle_scrapes(subject: Subject, count: int) -> list[Measure]:
         Measure("scrape: idle, median", scrapes.median, "ms", at_most=MAX_MEDIAN_MS),
         Measure("scrape: idle, p99", scrapes.p99, "ms", at_most=MAX_P99_MS),
         Measure("scrape: requests to Prefect", caused, at_most=0, binding=True),
+        Measure("status page: size, gzip", len(looks.body) / 2**20, "MiB"),
+        Measure("status page: idle, first look", looks.milliseconds[0], "ms"),
+        Measure("status page: idle, median", looks.median, "ms", at_most=MAX_MEDIAN_MS),
     ]
 
 
@@ -91,19 +95,19 @@ def measure_busy(subject: Subject, scrapes_count: int, polls: int) -> list[Measu
     ]
 
 
-def scrape(running: Running, count: int, *, pause: float = 0.0) -> Scrapes:
+def scrape(running: Running, count: int, *, pause: float = 0.0, path: str = "/metrics") -> Scrapes:
     """Over one kept-alive connection, as Prometheus does; unpacking the body is not the exporter's time."""
     parts = urlsplit(running.exporter.url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
     milliseconds, body = [], b""
     for _ in range(count):
         begun = time.perf_counter()
-        connection.request("GET", "/metrics", headers=HEADERS)
+        connection.request("GET", path, headers=HEADERS)
         response = connection.getresponse()
         body = response.read()
         milliseconds.append((time.perf_counter() - begun) * 1000)
         if response.status != http.client.OK or response.headers["Content-Encoding"] != "gzip":
-            raise RuntimeError(f"/metrics answered {response.status}, {response.headers['Content-Encoding']}")
+            raise RuntimeError(f"{path} answered {response.status}, {response.headers['Content-Encoding']}")
         time.sleep(pause)
     connection.close()
     return Scrapes(tuple(milliseconds), body)

@@ -1,0 +1,118 @@
+"""Draws docs/pictures/status-page.png anew: the status page of a made-up team, in Chromium.
+
+PYTHONPATH=tests .venv/bin/python tests/support/status_picture.py [FILE [light|dark [WIDTH]]]
+"""
+
+import math
+import random
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from prefect_monitoring.changes import Due
+from prefect_monitoring.landing.page import render_page
+from prefect_monitoring.memory import RECENT_DURATIONS, Standing
+from prefect_monitoring.policy.policies import Policy
+from prefect_monitoring.records import Pair
+from prefect_monitoring.snapshot import Links, Snapshot
+from support.browser import chromium, view
+from unit.snapshots import NOW, make_snapshot
+from unit.status_pages import DAY, GOOD, HOUR, MINUTE, failing, snapshot_of
+
+PICTURE = Path(__file__).parents[2] / "docs/pictures/status-page.png"
+LINKS = Links("https://prefect.example.com", "https://grafana.example.com", "https://example.com/runbooks")
+# Name, deployment, usual minutes, slowest task and its share, good and bad runs.
+TEAM = (
+    ("billing-export", "hourly", 4, "upload_to_s3", 0.44, 716, 4),
+    ("crm-sync", "hourly", 11, "fetch_contacts", 0.81, 709, 3),
+    ("currency-rates", "every-15m", 0.4, "download", 0.93, 2871, 2),
+    ("customer-enrichment", "daily", 64, "call_api", 0.72, 30, 0),
+    ("dbt-daily-pipeline", "production", 38, "dbt_build", 0.66, 29, 1),
+    ("gpu-training", "nightly", 190, "train", 0.97, 28, 1),
+    ("image-embeddings", "daily", 52, "embed", 0.88, 30, 0),
+    ("legacy-ftp-import", "daily", 9, "download", 0.59, 27, 3),
+    ("lightdash-refresh", "daily", 2, "refresh", 0.98, 30, 0),
+    ("marketing-attribution", "daily", 23, "join_clicks", 0.48, 29, 0),
+    ("orders-api-ingest", "every-15m", 3, "extract", 0.61, 2860, 18),
+    ("warehouse-compaction", "weekly", 95, "vacuum", 0.84, 4, 0),
+)
+
+
+def _standing(number: int, minutes: float, task: str, share: float, good: int, bad: int) -> Standing:
+    chance = random.Random(number)  # the picture shall be the same each time
+    usual = minutes * MINUTE
+    drift = 0.5 if number == 0 else 0.05
+    durations = tuple(
+        usual * (1 - drift * place / RECENT_DURATIONS + chance.uniform(-0.12, 0.12) + 0.1 * math.sin(place))
+        for place in range(min(RECENT_DURATIONS, good))
+    )
+    ended = NOW - HOUR * (0.1 + number % 5)
+    return replace(
+        GOOD,
+        last_outcomes={"completed": ended},
+        recent_durations=durations,
+        baselines={"30d": usual},
+        window_runs={("slo", "good"): good, ("slo", "bad"): bad},
+        time_shares={task: share},
+    )
+
+
+def team() -> Snapshot:
+    pairs = {Pair(flow, deployment): index for index, (flow, deployment, *_) in enumerate(TEAM)}
+    by_name = {pair.flow: pair for pair in pairs}
+    standings = {
+        pair: _standing(index, *TEAM[index][2:])  # type: ignore[arg-type] # the rest of a row
+        for pair, index in pairs.items()
+    }
+    for name, runs, since in (("dbt-daily-pipeline", 2, 5 * HOUR), ("legacy-ftp-import", 3, 2.2 * DAY)):
+        pair = by_name[name]
+        bad = failing(pair, runs, "CRASHED" if runs == 3 else "FAILED", since=NOW - since)
+        mine = standings[pair]
+        standings[pair] = replace(
+            bad,
+            recent_durations=mine.recent_durations,
+            window_runs=mine.window_runs,
+            time_shares=mine.time_shares,
+            baselines=mine.baselines,
+        )
+    snapshot = snapshot_of(
+        standings,
+        paused=(by_name["lightdash-refresh"],),
+        active={
+            (by_name["crm-sync"], "late"): NOW - 17 * MINUTE,
+            (by_name["gpu-training"], "running"): NOW - 80 * MINUTE,
+            (by_name["dbt-daily-pipeline"], "running"): NOW - 6 * MINUTE,
+        },
+        dues={by_name["lightdash-refresh"]: Due(paused_at=NOW - 3 * DAY)},
+        policies={
+            by_name["dbt-daily-pipeline"]: Policy("critical", "analytics", max_duration=45 * MINUTE),
+            by_name["orders-api-ingest"]: Policy("critical", "commerce"),
+            by_name["billing-export"]: Policy(team="finance", max_duration=5 * MINUTE),
+            by_name["legacy-ftp-import"]: Policy("low"),
+        },
+        links=LINKS,
+    )
+    return replace(
+        snapshot,
+        about=replace(
+            snapshot.about, version="1.0.0", sources=make_snapshot().about.sources[:1] + snapshot.about.sources
+        ),
+    )
+
+
+def draw(snapshot: Snapshot, file: Path, scheme: str = "light", width: int = 1280) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as directory, chromium() as browser:
+        page = Path(directory) / "page.html"
+        page.write_text(render_page(snapshot, 75.0, NOW), encoding="utf-8")
+        size = {"width": width, "height": 900}
+        with view(browser, page.as_uri(), size=size, color_scheme=scheme) as seen:
+            seen.picture(file)
+            said = [f"{file}: {file.stat().st_size // 1024} kB", *seen.said, *seen.overflowing()]
+    sys.stdout.write("\n  ".join(said) + "\n")
+
+
+if __name__ == "__main__":
+    given = sys.argv[1:]
+    draw(team(), Path(given[0]) if given else PICTURE, *given[1:2], *map(int, given[2:3]))
