@@ -95,18 +95,20 @@ def seeded(server: PrefectServer, seeder: Seeder, tmp_path_factory: pytest.TempP
     return Seeded(prefix, failed[-1], failing[1], pipelines)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def faults(server: PrefectServer) -> Iterator[FaultProxy]:
     with FaultProxy(server.url) as running:
         yield running
 
 
-@pytest.fixture
-def exporter(server: PrefectServer, seeded: Seeded, faults: FaultProxy, tmp_path: Path) -> Iterator[Exporter]:
+@pytest.fixture(scope="module")
+def exporter(
+    server: PrefectServer, seeded: Seeded, faults: FaultProxy, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Exporter]:
     options = ("--include-flows", f"{seeded.prefix}.*", "--pipelines", str(seeded.pipelines))
     options += ("--prefect-ui-url", "https://prefect.example.com", "--grafana-url", "https://grafana.example.com")
     options += ("--runbook-url", "https://example.com/runbooks", "--source-timeout", "5s")
-    with start_exporter(env_for(server, url=faults.url), tmp_path, *options) as running:
+    with start_exporter(env_for(server, url=faults.url), tmp_path_factory.mktemp("exporter"), *options) as running:
         running.wait_ready()
         wait_until(
             lambda: "onerror" in running.get("/").text and "since" in running.get("/").text, 60, "tasks on the page"

@@ -47,7 +47,7 @@ def _standing(number: int, minutes: float, task: str, share: float, good: int, b
         usual * (1 - drift * place / RECENT_DURATIONS + chance.uniform(-0.12, 0.12) + 0.1 * math.sin(place))
         for place in range(min(RECENT_DURATIONS, good))
     )
-    ended = NOW - HOUR * (0.1 + number % 5)
+    ended = NOW - max(HOUR * (0.1 + number % 5), 6 * usual)
     return replace(
         GOOD,
         last_outcomes={"completed": ended},

@@ -171,7 +171,7 @@ def test_budget_is_counted_in_runs() -> None:
     for bad, group in ((2, Group.FINE), (3, Group.ATTENTION)):
         standing = replace(GOOD, window_runs={("slo", "good"): 200 - bad, ("slo", "bad"): bad})
         assert judged(snapshot_of({PAIR: standing})).group == group
-    assert judged(snapshot_of({PAIR: standing})).remarks[0].detail == "3 failed, 99 % allows 2"
+    assert judged(snapshot_of({PAIR: standing})).remarks[0].detail == "3 failed, 99\u00a0% allows 2"
     few = replace(GOOD, window_runs={("slo", "good"): 3, ("slo", "bad"): 1})
     assert judged(snapshot_of({PAIR: few})).group == Group.FINE, "one failure is always allowed"
 

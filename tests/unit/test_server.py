@@ -153,7 +153,7 @@ async def test_landing_page_tells_how_things_are(site: Site) -> None:
         'href="-/ready"',
         "Version 9.9.9",
         "answers",
-        "5 s ago",
+        "5\u00a0s ago",
         "never",
         "not read yet",
     ):

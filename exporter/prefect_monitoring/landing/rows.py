@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 from prefect_monitoring.landing.cases import Case, cases
 from prefect_monitoring.landing.sparkline import Sparkline, sparkline
-from prefect_monitoring.landing.states import State, slo_runs, state_of
+from prefect_monitoring.landing.states import State, allowed_failures, slo_runs, state_of
 from prefect_monitoring.landing.words import age, counted, instant, percent, span
 from prefect_monitoring.records import Pair
 from prefect_monitoring.snapshot import Links, Snapshot
@@ -30,7 +30,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """A ratio, what it is of, and whether it is below its objective; None stands for no objective."""
+    """A ratio, what it is of, its objective ("" for none), and whether more failed than that allows."""
 
     ratio: str
     of: str
@@ -100,16 +100,14 @@ def _success(case: Case) -> Success | None:
         good, bad, window = *slo, age(case.policy.window)
     else:
         windows = case.standing.window_runs
-        good, bad, window = windows.get(("30d", "good"), 0), windows.get(("30d", "bad"), 0), "30 d"
+        good, bad, window = windows.get(("30d", "good"), 0), windows.get(("30d", "bad"), 0), age(30 * 86400)
     if not good + bad:
         return None
-    ratio = good / (good + bad)
-    objective = case.policy.objective if case.policy is not None else None
     return Success(
-        percent(ratio),
+        percent(good / (good + bad)),
         f"of {counted(good + bad, 'run', 'runs')} in {window}",
-        percent(objective) if objective is not None else "",
-        is_missed=objective is not None and ratio < objective,
+        percent(case.policy.objective) if case.policy is not None else "",
+        is_missed=case.policy is not None and bad > allowed_failures(case.policy, good, bad),
     )
 
 

@@ -188,11 +188,14 @@ def _paused_too_long(case: Case) -> Remark | None:
 def _budget_spent(case: Case) -> Remark | None:
     if case.policy is None or (runs := slo_runs(case, case.policy)) is None:
         return None
-    good, bad = runs
-    # As flow_deployment:prefect_slo_budget_runs:allowed has it.
-    allowed = math.floor(max((1 - case.policy.objective) * (good + bad) + 1e-6, 1.0))
-    told = f"{bad} failed, {percent(case.policy.objective)} allows {allowed}"
-    return Remark("budget spent", told, None, "PrefectBudgetSpent") if bad > allowed else None
+    allowed = allowed_failures(case.policy, *runs)
+    told = f"{runs[1]} failed, {percent(case.policy.objective)} allows {allowed}"
+    return Remark("budget spent", told, None, "PrefectBudgetSpent") if runs[1] > allowed else None
+
+
+def allowed_failures(policy: Policy, good: int, bad: int) -> int:
+    """As flow_deployment:prefect_slo_budget_runs:allowed has it: one at least."""
+    return math.floor(max((1 - policy.objective) * (good + bad) + 1e-6, 1.0))
 
 
 def slo_runs(case: Case, policy: Policy) -> tuple[int, int] | None:

@@ -9,27 +9,29 @@ from typing import Final
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86400
+# A number and its unit stay on one line.
+_SPACE: Final = "\u00a0"
 _PARTS: Final = ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1, "s"))
 
 
 def span(seconds: float) -> str:
     """A length of time in its two greatest units: `0.4 s`, `45 s`, `12 min 30 s`, `3 d 4 h`."""
     if seconds < 10:  # noqa: PLR2004 from there on, tenths tell nobody anything
-        return f"{max(seconds, 0.0):.1f} s".replace(".0 s", " s")
+        return f"{max(seconds, 0.0):.1f}".removesuffix(".0") + f"{_SPACE}s"
     left = round(seconds)
     first = next(number for number, (length, _) in enumerate(_PARTS) if left >= length)
     told = []
     for length, unit in _PARTS[first : first + 2]:
         count, left = divmod(left, length)
-        told += [f"{count} {unit}"] if count else []
-    return " ".join(told)
+        told += [f"{count}{_SPACE}{unit}"] if count else []
+    return _SPACE.join(told)
 
 
 def age(seconds: float) -> str:
     """The same in one unit, as far as that goes: nobody asks whether it was 3 days and 4 hours ago."""
     whole = max(seconds, 0.0)
     length, unit = next(((length, unit) for length, unit in _PARTS if whole >= length), (1, "s"))
-    return f"{int(whole // length)} {unit}"
+    return f"{int(whole // length)}{_SPACE}{unit}"
 
 
 def instant(at: float, now: float) -> str:
@@ -47,7 +49,7 @@ def moment(at: float) -> str:
 
 def percent(ratio: float) -> str:
     """Rounded down: 99.96 % is not 100 %, and what misses its objective must not look as if it met it."""
-    return f"{math.floor(ratio * 1000 + 1e-6) / 10:g} %"
+    return f"{math.floor(ratio * 1000 + 1e-6) / 10:g}{_SPACE}%"
 
 
 def counted(number: int, one: str, many: str) -> str:
