@@ -224,6 +224,9 @@ def test_an_outage_is_told_at_once_with_the_instant_that_is_shown(seconds: float
     assert f"The Prefect API does not answer. What follows is of 2026-03-02 {at} UTC, not of now." in page.text
     assert "The Prefect API does not answer · prefect-monitoring" in page.text, "a tab in the background says so too"
     assert "What runs or waits now is not known" in page.text
+    assert f"As of 2026-03-02 {at} UTC" in page.text
+    assert f"At {at[:5]}: 1 fine" in page.text, "nor does the summary pass for the present"
+    assert page.names[0] == f"Fine at {at[:5]} (1)"
 
 
 def test_a_new_process_that_gets_no_answer_says_what_it_goes_by() -> None:

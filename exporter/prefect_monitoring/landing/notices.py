@@ -27,17 +27,24 @@ def is_stalled(snapshot: Snapshot, stale_after: float, now: float) -> bool:
     return now - snapshot.taken_at > stale_after
 
 
-def _age(snapshot: Snapshot, stale_after: float, now: float) -> Iterator[Notice]:
-    known_until = read_at(snapshot)
-    what = f"What follows is of {moment(known_until)}, not of now." if known_until else "Nothing is known yet."
+def frozen_at(snapshot: Snapshot, stale_after: float, now: float) -> float | None:
+    """The instant that is shown, where that is not now."""
     if is_stalled(snapshot, stale_after, now):
-        frozen = moment(snapshot.taken_at)
-        yield Notice("bad", f"Polling has stopped: restart the exporter. What follows is of {frozen}, not of now.")
+        return snapshot.taken_at
+    known_until = read_at(snapshot)
+    is_late = known_until is not None and snapshot.taken_at - known_until > stale_after
+    return known_until if is_late or snapshot.about.api_up is False else None
+
+
+def _age(snapshot: Snapshot, stale_after: float, now: float) -> Iterator[Notice]:
+    shown = frozen_at(snapshot, stale_after, now)
+    what = f"What follows is of {moment(shown)}, not of now." if shown is not None else "Nothing is known yet."
+    if is_stalled(snapshot, stale_after, now):
+        yield Notice("bad", f"Polling has stopped: restart the exporter. {what}")
     elif snapshot.about.api_up is False:
         yield Notice("bad", f"The Prefect API does not answer. {what}")
-    elif known_until is not None and snapshot.taken_at - known_until > stale_after:
-        late = age(snapshot.taken_at - known_until)
-        yield Notice("bad", f"Finished runs of the last {late} are not read yet. {what}")
+    elif shown is not None:
+        yield Notice("bad", f"Finished runs of the last {age(snapshot.taken_at - shown)} are not read yet. {what}")
     for fault in snapshot.health.not_ready:
         yield Notice("bad" if snapshot.health.level_complete else "warn", f"Not ready: {fault}")
 
@@ -46,7 +53,7 @@ def _gaps(snapshot: Snapshot) -> Iterator[Notice]:
     if not snapshot.health.level_complete:
         yield Notice("warn", "History is still being loaded: past runs, ratios and durations come when it is complete.")
     if snapshot.active is None:
-        yield Notice("warn", "What runs or waits now is not known: nobody is shown as running, late or stuck.")
+        yield Notice("warn", "What runs or waits now is not known: nothing is shown as running, late or stuck.")
     if snapshot.deployments is None:
         yield Notice("warn", "Deployments could not be listed lately: links to them and new ones are missing.")
 

@@ -16,7 +16,7 @@ import jinja2
 
 from prefect_monitoring.exposition import GZIP_LEVEL, Body
 from prefect_monitoring.landing import words
-from prefect_monitoring.landing.notices import is_stalled, notices
+from prefect_monitoring.landing.notices import frozen_at, is_stalled, notices
 from prefect_monitoring.landing.rows import Row, rows
 from prefect_monitoring.landing.sparkline import HEIGHT, WIDTH
 from prefect_monitoring.landing.states import Group
@@ -73,6 +73,7 @@ def _content(snapshot: Snapshot, stale_after: float, now: float) -> dict[str, ob
     told = notices(snapshot, stale_after, now)
     counts = Counter(row.state.group for row in found)
     summary = [f"{counts[group]:,} {_COUNTS[group][counts[group] != 1]}" for group in Group if counts[group]]
+    shown = frozen_at(snapshot, stale_after, now)
     is_bad = bool(counts[Group.ATTENTION]) or any(notice.tone == "bad" for notice in told)
     return {
         "notices": told,
@@ -84,6 +85,8 @@ def _content(snapshot: Snapshot, stale_after: float, now: float) -> dict[str, ob
             for group in Group
             if counts[group]
         ],
+        "as_of": shown if shown is not None else snapshot.taken_at,
+        "frozen": words.instant(shown, snapshot.taken_at) if shown is not None else "",
         "kept": sum(map(len, snapshot.series.values())),
     }
 

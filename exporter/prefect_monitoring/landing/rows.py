@@ -89,7 +89,7 @@ def _last_run(case: Case) -> Line | None:
     outcome, at = case.newest_outcome
     failed = case.standing.last_failure
     seconds = case.standing.last_duration if outcome == "completed" else failed.duration if failed else None
-    took = f"took {span(seconds)}" if seconds is not None and outcome != "cancelled" else ""
+    took = f"took\u00a0{span(seconds)}" if seconds is not None and outcome != "cancelled" else ""
     return Line(f"{age(case.now - at)} ago", took, instant(at, case.now))
 
 

@@ -24,7 +24,7 @@ def span(seconds: float) -> str:
     for length, unit in _PARTS[first : first + 2]:
         count, left = divmod(left, length)
         told += [f"{count}{_SPACE}{unit}"] if count else []
-    return _SPACE.join(told)
+    return " ".join(told)
 
 
 def age(seconds: float) -> str:
