@@ -112,6 +112,11 @@ def test_failing() -> None:
     assert (second.text, second.since) == ("running", NOW - 60), "somebody may be at it"
     crashed = judged(snapshot_of({PAIR: failing(PAIR, 1, "CRASHED")}))
     assert (crashed.remarks[0].detail, crashed.remarks[0].alert) == ("1 run, cause: rate limit", "PrefectRunCrashed")
+    last = failing(PAIR).last_failure
+    assert last is not None
+    for cause in ("", "other"):
+        unclear = replace(failing(PAIR), last_failure=replace(last, cause=cause))
+        assert told(snapshot_of({PAIR: unclear}))[2] == "3 runs in a row", "that the cause is not known tells nothing"
 
 
 def test_what_nobody_declared_fails_without_an_alert() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from prefect_monitoring.analysis.failure_causes import OTHER_CAUSE
 from prefect_monitoring.landing.cases import Case
 from prefect_monitoring.landing.words import counted, percent, span
 from prefect_monitoring.memory import SLO_WINDOW
@@ -110,7 +111,7 @@ def _failing(case: Case) -> Remark | None:
         return None
     last = case.standing.last_failure
     told = [counted(count, "run", "runs in a row")]
-    if last is not None and last.cause:
+    if last is not None and last.cause not in {"", OTHER_CAUSE}:
         told.append(f"cause: {last.cause.replace('_', ' ')}")
     crashed = last is not None and last.state_type == "CRASHED"
     alert = "PrefectRunCrashed" if crashed else "PrefectRunFailed"
