@@ -126,7 +126,7 @@ def _not_succeeded(case: Case) -> Remark | None:
         is_stale, since, why = case.read_at - completed > case.policy.max_staleness, completed, "stale"
     elif case.due.unmet_at is not None:
         patience = case.policy.grace + (case.policy.max_duration or USUAL_FACTOR * _usual(case))
-        is_stale, since, why = case.read_at - case.due.unmet_at > patience, case.due.unmet_at, "it was due"
+        is_stale, since, why = case.read_at - case.due.unmet_at > patience, case.due.unmet_at, "overdue"
     else:
         return None
     return Remark("not succeeded", why, since, "PrefectNotSucceeded") if is_stale else None
