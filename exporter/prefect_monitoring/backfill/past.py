@@ -1,0 +1,89 @@
+"""The past of a ledger in an output folder: a file and a block for each day, and what they must agree with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from prefect_monitoring import ledger_history
+from prefect_monitoring.backfill.blocks import (
+    Block,
+    BlocksError,
+    block_of_day,
+    check_block,
+    check_last_values,
+    make_block,
+)
+from prefect_monitoring.backfill.families import FAMILIES, births, exposed
+from prefect_monitoring.backfill.openmetrics import DAY, History, Total, Totals, add_up, write_day
+from prefect_monitoring.backfill.output import Output
+from prefect_monitoring.changes import SeriesKey
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger_history import Move
+from prefect_monitoring.settings import Settings
+
+Progress = Callable[[float, float], None]
+"""Told how many of how many days are done."""
+
+
+class Past:
+    """What a ledger wrote down, and where it goes. Works on the ledger's thread; raises LedgerError, BlocksError."""
+
+    def __init__(self, ledger: Ledger, settings: Settings, output: Output) -> None:
+        with ledger.transaction() as connection:
+            numbers = ledger_history.recorded_series(connection)
+            firsts = ledger_history.first_slots(connection)
+        recorded = [key for key in ledger.series if key.metric in ledger_history.RECORDED]
+        first_moves = {key: firsts[number] for key, number in numbers.items()}
+        self.history = History(
+            families=exposed(FAMILIES, settings.metrics_off),
+            births=births(recorded, first_moves, output.step),
+            step=output.step,
+            end=output.end,
+            target=output.target,
+        )
+        self._keys: dict[int, SeriesKey] = {number: key for key, number in numbers.items()}
+        self._ledger = ledger
+        self._output = output
+        self._totals: Totals = {}
+
+    def write(self, tell: Progress) -> None:
+        """Writes the days that are not written yet."""
+        output, history = self._output, self.history
+        for done, day in enumerate(history.days, 1):
+            moves = list(self._moves(day, min(day + DAY, history.end + 1)))
+            if day not in output.written:
+                output.written[day] = write_day(output.text(day), history, day, self._totals, moves)
+                output.save()
+            add_up(self._totals, moves)
+            tell(done, len(history.days))
+
+    def compare_with_ledger(self) -> None:
+        """What was written, and what came after it, is what the ledger counted."""
+        totals = dict(self._totals)
+        add_up(totals, self._moves(self.history.end + 1, math.inf))
+        for key, series in self._ledger.series.items():
+            if key.metric in ledger_history.RECORDED:
+                amount, seen = totals.get(key, Total())
+                counted = sum(series.buckets) if series.buckets else seen
+                if seen != counted or not math.isclose(amount, series.value, rel_tol=1e-9, abs_tol=1e-6):
+                    raise BlocksError(
+                        f"The past of {key} comes to {amount:g}, but the ledger counts {series.value:g}: do not use"
+                        " what was written; report it, please"
+                    )
+
+    def make_blocks(self, promtool: str, tell: Progress) -> list[Block]:
+        """Makes the blocks that are not there yet, and checks all of them."""
+        output, days = self._output, self.history.days
+        found = []
+        for done, day in enumerate(days, 1):
+            if block_of_day(output.blocks, day) is None:
+                make_block(promtool, output.text(day), output.blocks)
+            found.append(check_block(output.blocks, day, output.written[day]))
+            tell(done, len(days))
+        check_last_values(promtool, output.blocks, self.history, self._totals)
+        return found
+
+    def _moves(self, low: float, high: float) -> Iterator[Move]:
+        with self._ledger.transaction() as connection:
+            yield from ledger_history.moves(connection, low, high, self._keys)
