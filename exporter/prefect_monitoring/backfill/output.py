@@ -20,12 +20,15 @@ class OutputError(Exception):
 
 @dataclass(slots=True)
 class Output:
-    """The output folder: which history it holds, and what was written for each day (its first instant)."""
+    """The output folder: which history it holds, and what was written for each day (its first instant).
+
+    `end`, the last slot, is 0 until the first day is written.
+    """
 
     folder: Path
-    end: int
     step: int
     target: Mapping[str, str]
+    end: int = 0
     written: dict[int, Size] = field(default_factory=dict)
 
     @property
@@ -50,26 +53,23 @@ class Output:
         partial.replace(self.folder / FILE)
 
 
-def open_output(folder: Path, end: int, step: int, target: Mapping[str, str]) -> Output:
-    """A new or empty folder for a history up to `end`, or one that was begun with the same step and target labels.
-
-    What was begun keeps its own end. Raises OutputError.
-    """
+def open_output(folder: Path, step: int, target: Mapping[str, str]) -> Output:
+    """A new or empty folder, or one that was begun with the same step and target labels. Raises OutputError."""
     file = folder / FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not file.exists():
             if any(folder.iterdir()):
                 raise OutputError(f"{folder} is not empty: give a folder of its own with --output")
-            output = Output(folder, end, step, target)
+            output = Output(folder, step, target)
             output.texts.mkdir()
             output.save()
             return output
         told = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}: give another folder with --output") from error
-    begun = Output(folder, told["end"], told["step"], told["target"])
-    begun.written = {int(day): Size(*size) for day, size in told["written"].items()}
+    written = {int(day): Size(*size) for day, size in told["written"].items()}
+    begun = Output(folder, told["step"], told["target"], told["end"], written)
     if (begun.step, dict(begun.target)) != (step, dict(target)):
         raise OutputError(
             f"{folder} was begun with a step of {begun.step} s and the labels {dict(begun.target)}, not with {step} s"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from prefect_monitoring import ledger_history
 from prefect_monitoring.backfill.blocks import (
@@ -21,9 +21,6 @@ from prefect_monitoring.changes import SeriesKey
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_history import Move
 from prefect_monitoring.settings import Settings
-
-Progress = Callable[[float, float], None]
-"""Told how many of how many days are done."""
 
 
 class Past:
@@ -47,19 +44,17 @@ class Past:
         self._output = output
         self._totals: Totals = {}
 
-    def write(self, tell: Progress) -> None:
-        """Writes the days that are not written yet."""
-        output, history = self._output, self.history
-        for done, day in enumerate(history.days, 1):
-            moves = list(self._moves(day, min(day + DAY, history.end + 1)))
-            if day not in output.written:
-                output.written[day] = write_day(output.text(day), history, day, self._totals, moves)
-                output.save()
-            add_up(self._totals, moves)
-            tell(done, len(history.days))
+    def write_day(self, day: int) -> None:
+        """Writes a day, unless it is written, and moves on; the days come one after the other."""
+        moves = list(self._moves(day, min(day + DAY, self.history.end + 1)))
+        if day not in self._output.written:
+            size = write_day(self._output.text(day), self.history, day, self._totals, moves)
+            self._output.written[day] = size
+            self._output.save()
+        add_up(self._totals, moves)
 
     def compare_with_ledger(self) -> None:
-        """What was written, and what came after it, is what the ledger counted."""
+        """Once every day is written: that, and what came after it, is what the ledger counted."""
         totals = dict(self._totals)
         add_up(totals, self._moves(self.history.end + 1, math.inf))
         for key, series in self._ledger.series.items():
@@ -72,17 +67,15 @@ class Past:
                         " what was written; report it, please"
                     )
 
-    def make_blocks(self, promtool: str, tell: Progress) -> list[Block]:
-        """Makes the blocks that are not there yet, and checks all of them."""
-        output, days = self._output, self.history.days
-        found = []
-        for done, day in enumerate(days, 1):
-            if block_of_day(output.blocks, day) is None:
-                make_block(promtool, output.text(day), output.blocks)
-            found.append(check_block(output.blocks, day, output.written[day]))
-            tell(done, len(days))
-        check_last_values(promtool, output.blocks, self.history, self._totals)
-        return found
+    def make_block(self, promtool: str, day: int) -> Block:
+        """Makes the block of a day, unless it is there, and checks it."""
+        output = self._output
+        if block_of_day(output.blocks, day) is None:
+            make_block(promtool, output.text(day), output.blocks)
+        return check_block(output.blocks, day, output.written[day])
+
+    def check_last_values(self, promtool: str) -> None:
+        check_last_values(promtool, self._output.blocks, self.history, self._totals)
 
     def _moves(self, low: float, high: float) -> Iterator[Move]:
         with self._ledger.transaction() as connection:

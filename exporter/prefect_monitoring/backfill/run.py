@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from prefect_monitoring.backfill.advice import how_to_move
 from prefect_monitoring.backfill.blocks import find_promtool
@@ -47,9 +46,11 @@ async def backfill(settings: Settings, options: Options, tell: Tell) -> None:
         readers = make_readers(settings, ledger, http)
         try:
             await readers.flow_runs.in_ledger(_begin, ledger, options)
+            output = open_output(options.output, options.step, options.target)
             tell(f"Reading what {address} still holds of the last {format_duration(options.since)}")
             await _load(readers, traffic, tell)
-            await readers.flow_runs.in_ledger(_write, ledger, settings, options, tell)
+            await _write(readers, settings, output, tell)
+            tell(how_to_move(output, since=options.since, made_blocks=find_promtool() is not None))
         finally:
             readers.flow_runs.close()
 
@@ -79,28 +80,39 @@ async def _load(readers: Readers, traffic: Traffic, tell: Tell) -> None:
     tell(f"Loaded in {time.monotonic() - begun:.0f} s with {requests:,} requests; {lost} runs are missing")
 
 
-def _write(ledger: Ledger, settings: Settings, options: Options, tell: Tell) -> None:
-    end = int((time.time() - BEHIND_SECONDS) // options.step * options.step)
-    output = open_output(options.output, end, options.step, options.target)
-    past = Past(ledger, settings, output)
-    promtool = find_promtool()
+async def _write(readers: Readers, settings: Settings, output: Output, tell: Tell) -> None:
+    """Day by day, so that it can be ended between two of them."""
+    in_ledger = readers.flow_runs.in_ledger
+    output.end = output.end or int((time.time() - BEHIND_SECONDS) // output.step * output.step)
+    past = await in_ledger(Past, readers.flow_runs.ledger, settings, output)
+    days, promtool = past.history.days, find_promtool()
     _tell_cost(past.history, output, tell, blocks=promtool is not None)
     begun = time.monotonic()
     with bars() as progress:
-        past.write(partial(progress, "writing"))
+        for done, day in enumerate(days, 1):
+            await in_ledger(past.write_day, day)
+            progress("writing", done, len(days))
     tell(f"Wrote {output.texts} in {time.monotonic() - begun:.0f} s")
-    past.compare_with_ledger()
+    await in_ledger(past.compare_with_ledger)
     if promtool is None:
         tell("promtool is not on PATH: no blocks were made. Install Prometheus' tools and run the same command again")
     else:
-        begun = time.monotonic()
-        with bars() as progress:
-            found = past.make_blocks(promtool, partial(progress, "blocks"))
-        tell(
-            f"Made {len(found)} blocks ({_megabytes(sum(block.bytes for block in found))}) in"
-            f" {time.monotonic() - begun:.0f} s; their range, series, samples and last values are those of the ledger"
-        )
-    tell(how_to_move(output, since=options.since, made_blocks=promtool is not None))
+        await _make_blocks(in_ledger, past, promtool, tell)
+
+
+async def _make_blocks(in_ledger: Callable[..., Awaitable[Any]], past: Past, promtool: str, tell: Tell) -> None:
+    begun, size = time.monotonic(), 0
+    days = past.history.days
+    with bars() as progress:
+        for done, day in enumerate(days, 1):
+            block = await in_ledger(past.make_block, promtool, day)
+            size += block.bytes
+            progress("blocks", done, len(days))
+    await in_ledger(past.check_last_values, promtool)
+    tell(
+        f"Made {len(days)} blocks ({_megabytes(size)}) in {time.monotonic() - begun:.0f} s; their range, series,"
+        " samples and last values are those of the ledger"
+    )
 
 
 def _tell_cost(history: History, output: Output, tell: Tell, *, blocks: bool) -> None:
