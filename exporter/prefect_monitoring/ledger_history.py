@@ -35,7 +35,7 @@ RECORDED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a backfill was begun with: where its history begins (epoch seconds), the grid's step (seconds).
+    """What a backfill was begun with: how far back, and the grid's step, in seconds.
 
     `loaded`: everything that Prefect held when it began is counted.
     """

@@ -217,8 +217,11 @@ def test_a_backfill_is_over_when_its_ledger_serves(backfill: Backfill, server: P
     assert "already serves" in refused.stderr
 
 
-def test_output_of_another_kind_is_refused(backfill: Backfill) -> None:
+def test_what_was_begun_otherwise_is_refused(backfill: Backfill) -> None:
     assert backfill.run().returncode == 0
+    longer = backfill.run("--since", "40d")
+    assert longer.returncode == 2
+    assert "was begun with --since 30d --step 1h: repeat these" in longer.stderr
     other = backfill.run("--workspace", "staging")
     assert other.returncode == 2
     assert "was begun with" in other.stderr

@@ -63,9 +63,10 @@ def _begin(ledger: Ledger, options: Options) -> None:
             " before them would be counted twice where the two meet. For a past, begin anew: stop `serve`, give"
             " --ledger-url a new file, run backfill, and serve from that"
         )
-    if plan is not None and plan.step != options.step:
-        raise LedgerError(f"The backfill of {ledger.path} was begun with a step of {plan.step} s: repeat that")
-    ledger.store_plan(plan or Plan(ledger.cursor.horizon, options.step))
+    if plan is not None and (plan.since, plan.step) != (options.since, options.step):
+        begun = f"--since {format_duration(plan.since)} --step {format_duration(plan.step)}"
+        raise LedgerError(f"The backfill of {ledger.path} was begun with {begun}: repeat these")
+    ledger.store_plan(plan or Plan(options.since, options.step))
 
 
 async def _load(readers: Readers, traffic: Traffic, tell: Tell) -> None:
