@@ -25,8 +25,8 @@ _TOLD: Final[tuple[tuple[str, str], ...]] = (
     ("samples", r"series, ([\d,]+) samples"),
     ("text", r": ([\d,.]+) MiB of text"),
     ("wrote", r"Wrote .* in (\d+) s"),
-    ("blocks", r"Made \d+ blocks \(([\d,.]+) MiB\)"),
-    ("made", r"Made \d+ blocks .* in (\d+) s"),
+    ("blocks", r"Made .* days \(([\d,.]+) MiB\)"),
+    ("made", r"Made .* days .* in (\d+) s"),
 )
 
 

@@ -90,25 +90,31 @@ def month(server: PrefectServer, seeder: Seeder) -> Month:
     return seed(server, seeder, f"past-{os.getpid()}-")
 
 
+def backfill_of(month: Month, server: PrefectServer, directory: Path) -> Backfill:
+    return Backfill(env_for(server), directory, directory / "past", ("--include-flows", f"{month.prefix}.*"))
+
+
 @pytest.fixture
 def backfill(server: PrefectServer, month: Month, tmp_path: Path) -> Backfill:
-    return Backfill(env_for(server), tmp_path, tmp_path / "past", ("--include-flows", f"{month.prefix}.*"))
+    return backfill_of(month, server, tmp_path)
 
 
-@pytest.fixture
-def joined(server: PrefectServer, month: Month, backfill: Backfill, tmp_path: Path) -> Iterator[Prometheus]:
+@pytest.fixture(scope="module")
+def joined(server: PrefectServer, month: Month, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus with the past, and the exporter that goes on from the same ledger."""
+    directory = tmp_path_factory.mktemp("joined")
+    backfill = backfill_of(month, server, directory)
     done = backfill.run(*AS_LIVE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 runs are missing" in done.stdout
-    backfill.move_blocks(tmp_path / "prometheus")
-    with start_exporter(env_for(server), tmp_path, *backfill.options, "--birth-hold", "0s") as exporter:
+    backfill.move_blocks(directory / "prometheus")
+    with start_exporter(env_for(server), directory, *backfill.options, "--birth-hold", "0s") as exporter:
         exporter.wait_ready()
         target = {"targets": [exporter.url.removeprefix("http://")]}
         labels = {name: value for name, value in TARGET.items() if name != "job"}
         options = {"job_name": TARGET["job"], "static_configs": [{**target, "labels": labels}]}
         urls = [f"{exporter.url}/metrics"]
-        with start_prometheus(tmp_path / "prometheus", urls, scrape_options=[options]) as prometheus:
+        with start_prometheus(directory / "prometheus", urls, scrape_options=[options], retention="60d") as prometheus:
             prometheus.wait_for("prefect_custom_metric_observed_sum", bool)
             yield prometheus
 
@@ -170,6 +176,16 @@ def test_files_are_open_metrics_and_what_they_cost_is_told_before(backfill: Back
     told = next(line for line in done.stdout.splitlines() if line.startswith("To write"))
     assert f" {samples:,} samples" in told
 
+    begun = ("--step", "6h", "--label", "cluster=eu")
+    for otherwise, complaint in (
+        ((*begun, "--since", "40d"), "was begun with --since 30d --step 6h: repeat these"),
+        (("--label", "cluster=eu"), "was begun with --since 30d --step 6h: repeat these"),
+        (begun, "repeat those, or give another folder"),
+    ):
+        refused = backfill.run(*otherwise)
+        assert refused.returncode == 2
+        assert complaint in refused.stderr
+
 
 def test_cut_short_it_goes_on_and_comes_to_the_same(
     backfill: Backfill, server: PrefectServer, month: Month, tmp_path: Path
@@ -205,33 +221,17 @@ def test_a_ledger_that_serves_is_refused(backfill: Backfill, server: PrefectServ
     assert "counted twice" in refused.stderr
     assert "--ledger-url" in refused.stderr
     assert not backfill.output.exists()
-
-
-def test_a_backfill_is_over_when_its_ledger_serves(backfill: Backfill, server: PrefectServer, tmp_path: Path) -> None:
-    assert backfill.run().returncode == 0
-    assert backfill.run().returncode == 0, "until then it can be repeated"
-    with start_exporter(env_for(server), tmp_path, *backfill.options) as exporter:
-        exporter.wait_ready()
-    refused = backfill.run()
-    assert refused.returncode == 2
-    assert "already serves" in refused.stderr
-
-
-def test_what_was_begun_otherwise_is_refused(backfill: Backfill) -> None:
-    assert backfill.run().returncode == 0
-    longer = backfill.run("--since", "40d")
-    assert longer.returncode == 2
-    assert "was begun with --since 30d --step 1h: repeat these" in longer.stderr
-    other = backfill.run("--workspace", "staging")
-    assert other.returncode == 2
-    assert "was begun with" in other.stderr
-    (backfill.output / "backfill.json").unlink()
+    backfill.output.mkdir()
+    (backfill.output / "mine.txt").touch()
+    (tmp_path / "ledger.db").unlink()
     occupied = backfill.run()
     assert occupied.returncode == 2
     assert "is not empty" in occupied.stderr
 
 
-def test_without_promtool_the_files_are_there_and_it_says_so(backfill: Backfill, tmp_path: Path) -> None:
+def test_without_promtool_the_files_are_there_and_it_says_so(
+    backfill: Backfill, server: PrefectServer, tmp_path: Path
+) -> None:
     bare = Backfill({**backfill.env, "PATH": str(tmp_path)}, tmp_path, tmp_path / "past", backfill.options)
     done = bare.run()
     assert done.returncode == 0, done.stdout + done.stderr
@@ -239,6 +239,11 @@ def test_without_promtool_the_files_are_there_and_it_says_so(backfill: Backfill,
     assert not (bare.output / "blocks").exists()
     assert backfill.run().returncode == 0
     assert list((bare.output / "blocks").iterdir())
+    with start_exporter(env_for(server), tmp_path, *backfill.options) as exporter:
+        exporter.wait_ready()
+    refused = backfill.run()
+    assert refused.returncode == 2
+    assert "already serves" in refused.stderr, "the backfill is over"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from prefect_monitoring import fold
-from prefect_monitoring.backfill.blocks import BlocksError, check_block
+from prefect_monitoring.backfill.blocks import are_whole, blocks_of_day, remove_blocks
 from prefect_monitoring.backfill.families import FAMILIES, births, exposed, labels_of
 from prefect_monitoring.backfill.openmetrics import DAY, History, Size, Totals, add_up, cost, write_day
 from prefect_monitoring.changes import SeriesKey
@@ -157,13 +157,20 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     assert not (tmp_path / "day.om").exists()
 
 
-def test_a_block_that_lacks_samples_is_refused(tmp_path: Path) -> None:
-    block = tmp_path / "01ABC"
-    block.mkdir()
-    stats = '"stats": {"numSamples": 9, "numSeries": 1}'
-    (block / "meta.json").write_text(f'{{"minTime": {MIDNIGHT}000, "maxTime": {MIDNIGHT + HOUR}001, {stats}}}')
-    assert check_block(tmp_path, MIDNIGHT, Size(9, 1)).samples == 9
-    with pytest.raises(BlocksError, match="holds 9 samples of 1 series"):
-        check_block(tmp_path, MIDNIGHT, Size(10, 1))
-    with pytest.raises(BlocksError, match="has no block of the day"):
-        check_block(tmp_path, MIDNIGHT + DAY, Size(9, 1))
+def test_blocks_that_lack_samples_or_series_are_not_whole(tmp_path: Path) -> None:
+    for number, (hour, samples, series) in enumerate([(0, 5, 1), (18, 4, 2), (26, 7, 2)]):
+        block = tmp_path / f"01ABC{number}"
+        block.mkdir()
+        begin, end = (MIDNIGHT + hour * HOUR) * 1000, (MIDNIGHT + (hour + 5) * HOUR) * 1000 + 1
+        stats = f'"stats": {{"numSamples": {samples}, "numSeries": {series}}}'
+        (block / "meta.json").write_text(f'{{"minTime": {begin}, "maxTime": {end}, {stats}}}')
+    blocks = blocks_of_day(tmp_path, MIDNIGHT)
+    assert [block.samples for block in blocks] == [5, 4]
+    assert are_whole(blocks, MIDNIGHT, Size(9, 2))
+    assert not are_whole(blocks, MIDNIGHT, Size(10, 2))
+    assert not are_whole(blocks, MIDNIGHT, Size(9, 3))
+    assert not are_whole([], MIDNIGHT, Size(9, 2))
+    tomorrow = blocks_of_day(tmp_path, MIDNIGHT + DAY)
+    assert not are_whole(tomorrow, MIDNIGHT, Size(7, 2)), "beyond its day"
+    remove_blocks(blocks)
+    assert blocks_of_day(tmp_path, MIDNIGHT) == []

@@ -67,7 +67,9 @@ async def _load_finished(readers: Readers, audit: Audit, tell: Progress) -> None
         TASK_RUNS: readers.task_runs.read_finished,
     }[audit.source]
     total = await expected(audit)
-    done = 0
+    reader, cursor = readers.flow_runs, readers.flow_runs.ledger.cursors[audit.source]
+    counted = await reader.in_ledger(reader.ledger.ended_by_kind, audit.source, cursor.horizon, reader.clock())
+    done = sum(counted.values())
     while True:
         reading = await _patiently(lambda: read(STRIDE_SECONDS))
         done += reading.records

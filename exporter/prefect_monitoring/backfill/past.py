@@ -9,10 +9,11 @@ from prefect_monitoring import ledger_history
 from prefect_monitoring.backfill.blocks import (
     Block,
     BlocksError,
-    block_of_day,
-    check_block,
+    are_whole,
+    blocks_of_day,
     check_last_values,
-    make_block,
+    make_blocks,
+    remove_blocks,
 )
 from prefect_monitoring.backfill.families import FAMILIES, births, exposed
 from prefect_monitoring.backfill.openmetrics import DAY, History, Total, Totals, add_up, write_day
@@ -67,12 +68,20 @@ class Past:
                         " what was written; report it, please"
                     )
 
-    def make_block(self, promtool: str, day: int) -> Block:
-        """Makes the block of a day, unless it is there, and checks it."""
-        output = self._output
-        if block_of_day(output.blocks, day) is None:
-            make_block(promtool, output.text(day), output.blocks)
-        return check_block(output.blocks, day, output.written[day])
+    def make_blocks(self, promtool: str, day: int) -> list[Block]:
+        """Makes the blocks of a day, unless all of them are there; they hold what was written."""
+        output, written = self._output, self._output.written[day]
+        found = blocks_of_day(output.blocks, day)
+        if not are_whole(found, day, written):
+            remove_blocks(found)  # of a run that was cut short
+            make_blocks(promtool, output.text(day), output.blocks)
+            found = blocks_of_day(output.blocks, day)
+        if not are_whole(found, day, written):
+            raise BlocksError(
+                f"The blocks that promtool made of {output.text(day)} do not hold its {written.samples} samples of"
+                f" {written.series} series: do not use {output.blocks}; report it, please"
+            )
+        return found
 
     def check_last_values(self, promtool: str) -> None:
         check_last_values(promtool, self._output.blocks, self.history, self._totals)

@@ -106,13 +106,12 @@ async def _make_blocks(in_ledger: Callable[..., Awaitable[Any]], past: Past, pro
     days = past.history.days
     with bars() as progress:
         for done, day in enumerate(days, 1):
-            block = await in_ledger(past.make_block, promtool, day)
-            size += block.bytes
+            size += sum(block.bytes for block in await in_ledger(past.make_blocks, promtool, day))
             progress("blocks", done, len(days))
     await in_ledger(past.check_last_values, promtool)
     tell(
-        f"Made {len(days)} blocks ({_megabytes(size)}) in {time.monotonic() - begun:.0f} s; their range, series,"
-        " samples and last values are those of the ledger"
+        f"Made the blocks of {len(days)} days ({_megabytes(size)}) in {time.monotonic() - begun:.0f} s; their range,"
+        " series, samples and last values are those of the ledger"
     )
 
 
