@@ -28,7 +28,8 @@ from prefect_monitoring.settings import Settings
 
 # Prometheus keeps its newest hours in memory, and compacts what is older: blocks shall not reach into them.
 BEHIND_SECONDS: Final = 3 * HOUR
-_TSDB_BYTES_A_SAMPLE: Final = 3
+# A day's block holds few samples of each series: its index is most of it.
+_TSDB_BYTES_A_SAMPLE: Final = 10
 
 Tell = Callable[[str], None]
 
