@@ -95,7 +95,7 @@ async def _write(readers: Readers, settings: Settings, output: Output, tell: Tel
             await in_ledger(past.write_day, day)
             progress("writing", done, len(days))
     tell(f"Wrote {output.texts} in {time.monotonic() - begun:.0f} s")
-    await in_ledger(past.compare_with_ledger)
+    await in_ledger(past.join)
     if promtool is None:
         tell("promtool is not on PATH: no blocks were made. Install Prometheus' tools and run the same command again")
     else:
