@@ -1,4 +1,7 @@
-"""The command line. Exit code 2: something is to be mended first, and the message says what."""
+"""The command line. Exit code 2: something is to be mended first, and the message says what.
+
+`healthcheck` alone ends with 0 or 1, as probes do.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,12 @@ def make_parser() -> argparse.ArgumentParser:
         "check", help="check settings, API and ledger; print every fault at once", allow_abbrev=False
     )
     check.set_defaults(run=_check)
-    for command in (serve, check):
+    healthcheck = commands.add_parser(
+        "healthcheck", help="ask the exporter that runs with the same settings whether it is well", allow_abbrev=False
+    )
+    healthcheck.add_argument("--ready", action="store_true", help="ask whether its numbers are complete, too")
+    healthcheck.set_defaults(run=_healthcheck)
+    for command in (serve, check, healthcheck):
         _add_options(command)
     demo = commands.add_parser("demo", help="a real Prefect server, example flows and the exporter, until Ctrl-C")
     demo.add_argument(
@@ -127,6 +135,18 @@ def _check(options: argparse.Namespace) -> int:
         mark = "note " if finding.advice else "ok   " if finding.ok else "FAULT"
         sys.stdout.write(f"{mark}  {finding.text}\n")
     return 0 if all(finding.ok for finding in findings) else FAULT
+
+
+def _healthcheck(options: argparse.Namespace) -> int:
+    """0 or 1: of a probe, Docker knows no other codes."""
+    from prefect_monitoring.healthcheck import ask
+
+    try:
+        well, told = ask(_load(options), ready=options.ready)
+    except SettingsError as fault:
+        well, told = False, str(fault)
+    sys.stdout.write(f"{told}\n")
+    return 0 if well else 1
 
 
 def _faults(about: str, fault: SettingsError) -> list[Finding]:
