@@ -14,7 +14,7 @@ _NEAREST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 compared, 
 
 
 def ask(settings: Settings, *, ready: bool) -> tuple[bool, str]:
-    """Whether `/-/healthy` (or `/-/ready`) of the exporter with these settings answers 200, and what there is to tell."""
+    """Whether `/-/healthy` (or `/-/ready`) of the exporter with these settings answers 200, and what it says."""
     host, _, port = settings.listen.rpartition(":")
     host = host.strip("[]")
     if port == "0":

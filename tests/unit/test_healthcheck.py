@@ -12,8 +12,8 @@ import uvicorn
 
 from prefect_monitoring.cli import main
 from prefect_monitoring.healthcheck import ask
-from prefect_monitoring.server import Published, make_app
 from prefect_monitoring.serve import bind
+from prefect_monitoring.server import Published, make_app
 from prefect_monitoring.settings import CONFIG_ENV, Settings
 from support.certificates import make_pair
 from support.ports import free_port

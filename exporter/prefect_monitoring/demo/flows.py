@@ -1,4 +1,6 @@
-"""Deploys the example flows, for a demo whose parts are started one by one: `python -m prefect_monitoring.demo.flows URL`.
+"""Deploys the example flows, for a demo whose parts are started one by one.
+
+`python -m prefect_monitoring.demo.flows http://prefect:4200/api`
 
 Only to a server that knows no other flows: what an earlier demo left unfinished there is cancelled.
 """
