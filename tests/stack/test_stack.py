@@ -1,0 +1,119 @@
+"""docker-compose.yml at work: everything it names but Grafana, started as it says, under its names and ports.
+
+No engine is needed and none is used: stack/engine.py makes of each service what Compose would ask an engine for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stack.compose import configuration, services
+from stack.engine import Engine, unavailable
+from support.processes import wait_until
+
+START_SECONDS = 120
+
+pytestmark = [
+    pytest.mark.skipif(bool(unavailable()), reason=f"docker-compose.yml is not started: {unavailable()}"),
+    pytest.mark.timeout(240),
+]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    engine = Engine(tmp_path_factory.mktemp("stack"), services(), configuration()["secrets"])
+    try:
+        engine.up(START_SECONDS)
+        yield engine
+    finally:
+        engine.down()
+
+
+def prometheus(stack: Engine, path: str) -> Any:
+    return stack.request("GET", "prometheus", f"/api/v1/{path}").json()["data"]
+
+
+def value(stack: Engine, expression: str) -> float:
+    """0 when there is no such series."""
+    found = stack.request("GET", "prometheus", "/api/v1/query", params={"query": expression}).json()["data"]["result"]
+    return sum(float(one["value"][1]) for one in found)
+
+
+def messages(stack: Engine, kind: str) -> list[dict[str, Any]]:
+    return [one for one in stack.request("GET", "inbox", "/messages").json() if one["kind"] == kind]
+
+
+def test_every_health_check_succeeds(stack: Engine) -> None:
+    for container in stack.containers.values():
+        if container.name not in {"flows", "grafana"}:
+            assert container.probe(), f"{container.name}: {container.probe_output}"
+
+
+def test_prometheus_reaches_its_targets_by_name(stack: Engine) -> None:
+    def targets() -> dict[str, str]:
+        return {one["scrapeUrl"]: one["health"] for one in prometheus(stack, "targets")["activeTargets"]}
+
+    wait_until(lambda: set(targets().values()) == {"up"}, 40, "targets that are up", every=0.5)
+    assert set(targets()) == {
+        f"http://{name}/metrics" for name in ("exporter:9877", "prometheus:9090", "alertmanager:9093")
+    }
+
+
+def test_rules_are_loaded_and_alerts_have_somewhere_to_go(stack: Engine) -> None:
+    groups = prometheus(stack, "rules")["groups"]
+    assert "PrefectRunFailed" in {rule["name"] for group in groups for rule in group["rules"]}
+    wait_until(
+        lambda: (
+            [one["url"] for one in prometheus(stack, "alertmanagers")["activeAlertmanagers"]]
+            == ["http://alertmanager:9093/api/v2/alerts"]
+        ),
+        20,
+        "an Alertmanager",
+    )
+
+
+def test_an_alert_reaches_slack_and_pagerduty(stack: Engine) -> None:
+    """With what is in the secret files: a channel's webhook, a service's key."""
+    labels = {"alertname": "PrefectRunFailed", "severity": "critical", "workspace": "production", "flow": "drill"}
+    alert = [{"labels": labels, "annotations": {"summary": "This is a drill"}}]
+    assert stack.request("POST", "alertmanager", "/api/v2/alerts", json=alert).status_code == 200
+    wait_until(lambda: messages(stack, "slack") and messages(stack, "pagerduty"), 20, "messages", every=0.2)
+    assert "This is a drill" in json.dumps(messages(stack, "slack")[0]["body"])
+    assert messages(stack, "slack")[0]["target"] == "#data-alerts"
+    assert messages(stack, "pagerduty")[0]["target"] == "pagerduty-key"
+
+
+def test_grafana_reaches_its_data_source_and_reads_its_files(stack: Engine) -> None:
+    grafana = stack.containers["grafana"]
+    assert grafana.run(["wget", "-q", "-O", "-", "http://prometheus:9090/-/ready"]).returncode == 0
+    for folder in ("provisioning/datasources", "provisioning/dashboards", "dashboards"):
+        assert grafana.run(["find", f"/etc/grafana/{folder}", "-readable", "-type", "f"]).stdout, folder
+    assert grafana.run(["touch", "/var/lib/grafana/grafana.db"]).returncode == 0
+
+
+def test_the_ledger_alone_is_kept(stack: Engine) -> None:
+    exporter = stack.containers["exporter"]
+    assert "ledger.db" in exporter.run(["ls", "/var/lib/prefect-monitoring"]).stdout
+    assert "Read-only file system" in exporter.run(["touch", "/opt/x", "/etc/x", "/x"]).stderr
+    assert exporter.run(["id", "-u"]).stdout == "10001\n"
+    status = exporter.run(["cat", "/proc/self/status"]).stdout
+    assert "CapBnd:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+
+
+def test_names_of_other_networks_are_not_known(stack: Engine) -> None:
+    assert stack.containers["prefect"].run(["getent", "hosts", "postgres"]).returncode == 0
+    assert stack.containers["exporter"].run(["getent", "hosts", "postgres"]).returncode != 0
+
+
+def test_a_flow_run_of_the_worker_is_counted_and_its_failure_told(stack: Engine) -> None:
+    failed = 'prefect_flow_run_outcomes_total{workspace="production",flow="legacy-ftp-import",state="failed"}'
+    wait_until(lambda: value(stack, failed) >= 1, 90, "a counted failure", every=0.5)
+
+
+def test_the_watchdog_of_the_rules_is_heard(stack: Engine) -> None:
+    wait_until(lambda: messages(stack, "heartbeat"), 60, "the dead man's switch", every=0.5)
