@@ -19,14 +19,25 @@ OWN_IMAGE = "prefect-monitoring:local"
 
 def compose(*arguments: str, cwd: Path = ROOT, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """`docker compose`, without an engine: the program that is installed with us, else the plugin."""
-    beside = Path(sys.executable).parent / "docker-compose"
-    program = str(beside) if beside.exists() else shutil.which("docker-compose")
-    command = [program] if program else ["docker", "compose"]
     # Nothing of the caller's: neither STACK_CONFIG nor a project's name.
     clean = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(cwd), **(env or {})}
     return subprocess.run(
-        [*command, *arguments], cwd=cwd, env=clean, capture_output=True, text=True, timeout=60, check=False
+        [*_program(), *arguments], cwd=cwd, env=clean, capture_output=True, text=True, timeout=60, check=False
     )
+
+
+@cache
+def _program() -> list[str]:
+    beside = Path(sys.executable).parent / "docker-compose"
+    if found := str(beside) if beside.exists() else shutil.which("docker-compose"):
+        return [found]
+    plugin = ["docker", "compose"]
+    if (
+        shutil.which("docker")
+        and subprocess.run([*plugin, "version"], capture_output=True, check=False).returncode == 0
+    ):
+        return plugin
+    raise RuntimeError("Compose is not here: `make install` installs it with what development needs")
 
 
 @cache

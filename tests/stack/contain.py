@@ -32,13 +32,14 @@ def main(spec: dict[str, Any]) -> None:
         _mount("-o", "remount,ro", root)
     os.chroot(root)
     os.chdir("/")
-    command = [*as_user(spec["uid"], spec["gid"]), *spec["argv"]]
+    # It ends with us. `unshare --kill-child` sees to that only as long as the user does not change.
+    command = [*as_user(spec["uid"], spec["gid"], "--pdeathsig=KILL"), *spec["argv"]]
     os.execve(command[0], command, spec["environment"])
 
 
-def as_user(uid: int, gid: int) -> list[str]:
+def as_user(uid: int, gid: int, *more: str) -> list[str]:
     """What stands before a command that has no capability and gains none."""
-    options = ("--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all")
+    options = ("--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", *more)
     return ["/usr/bin/setpriv", f"--reuid={uid}", f"--regid={gid}", *options, "--"]
 
 

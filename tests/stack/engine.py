@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,18 +132,9 @@ class Engine:
                 raise EngineError(self._report(f"not up within {seconds:g} s", waiting))
             time.sleep(0.05)
 
-    def stop(self, name: str) -> None:
-        container = self.containers.pop(name)
-        if pid := container.pid:
-            with suppress(ProcessLookupError):
-                os.kill(pid, 9 if container.service.get("stop_signal") == "SIGKILL" else 15)
-            with suppress(subprocess.TimeoutExpired):
-                container.process.popen.wait(5)
-        container.process.kill()
-
     def down(self) -> None:
-        for name in reversed(list(self.containers)):
-            self.stop(name)
+        for container in reversed(self.containers.values()):
+            container.process.kill()  # and with it all that is in its namespace
         self._visitor.shutdown()
         self._network.kill()
 
@@ -173,7 +163,8 @@ class Engine:
             "argv": [*(service.get("entrypoint") or image.entrypoint), *command],
         }
         (home / "spec.json").write_text(json.dumps(spec))
-        enter = ["nsenter", f"--net=/proc/{self._network.pid}/ns/net"]
+        # Ends with us, as the network does.
+        enter = ["setpriv", "--pdeathsig=KILL", "nsenter", f"--net=/proc/{self._network.pid}/ns/net"]
         isolate = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         contain = [sys.executable, str(Path(__file__).with_name("contain.py")), str(home / "spec.json")]
         process = start([*enter, *isolate, *contain], self.directory / f"{name}.log")
