@@ -117,4 +117,5 @@ def test_a_flow_that_fails_in_the_worker_is_seen(stack: Engine) -> None:
 
 
 def test_the_watchdog_of_the_rules_is_heard(stack: Engine) -> None:
-    wait_until(lambda: messages(stack, "heartbeat"), 60, "the dead man's switch", every=0.5)
+    """What Prometheus sends before it has found the Alertmanager is lost; a minute later it sends it again."""
+    wait_until(lambda: messages(stack, "heartbeat"), 100, "the dead man's switch", every=0.5)
