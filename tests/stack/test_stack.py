@@ -53,6 +53,17 @@ def test_every_health_check_succeeds(stack: Engine) -> None:
             assert container.probe(), f"{container.name}: {container.probe_output}"
 
 
+def test_nothing_is_written_where_it_must_not_be(stack: Engine) -> None:
+    """Prefect, for one, goes on without its pages."""
+    for container in stack.containers.values():
+        told = container.process.output()
+        assert "Read-only file system" not in told, f"{container.name}:\n{told}"
+        assert "Permission denied" not in told, f"{container.name}:\n{told}"
+    assert stack.request("GET", "prefect", "/", follow_redirects=True).headers["Content-Type"].startswith("text/html")
+    settings = stack.request("GET", "prefect", "/ui-settings").json()
+    assert settings["api_url"] == "http://127.0.0.1:4200/api"
+
+
 def test_prometheus_reaches_its_targets_by_name(stack: Engine) -> None:
     def targets() -> dict[str, str]:
         return {one["scrapeUrl"]: one["health"] for one in prometheus(stack, "targets")["activeTargets"]}
