@@ -15,11 +15,11 @@ from stack.compose import configuration, services
 from stack.engine import Engine, unavailable
 from support.processes import wait_until
 
-START_SECONDS = 120
+START_SECONDS = 180
 
 pytestmark = [
     pytest.mark.skipif(bool(unavailable()), reason=f"docker-compose.yml is not started: {unavailable()}"),
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(300),
 ]
 
 
@@ -92,7 +92,12 @@ def test_an_alert_reaches_slack_and_pagerduty(stack: Engine) -> None:
     labels = {"alertname": "PrefectRunFailed", "severity": "critical", "workspace": "production", "flow": "drill"}
     alert = [{"labels": labels, "annotations": {"summary": "This is a drill"}}]
     assert stack.request("POST", "alertmanager", "/api/v2/alerts", json=alert).status_code == 200
-    wait_until(lambda: messages(stack, "slack") and messages(stack, "pagerduty"), 20, "messages", every=0.2)
+    try:
+        wait_until(lambda: messages(stack, "slack") and messages(stack, "pagerduty"), 20, "messages", every=0.2)
+    except TimeoutError:
+        pytest.fail(
+            f"nothing has come; Alertmanager says:\n{stack.containers['alertmanager'].process.output()[-3000:]}"
+        )
     assert "This is a drill" in json.dumps(messages(stack, "slack")[0]["body"])
     assert messages(stack, "slack")[0]["channel"] == "#data-alerts"
     assert messages(stack, "pagerduty")[0]["channel"] == "pagerduty-key"
