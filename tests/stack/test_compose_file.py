@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import textwrap
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -252,6 +253,22 @@ def test_own_stack_is_made_by_one_command(checkout: Path, kind: str) -> None:
         assert Path(secret["file"]).stat().st_mode & 0o777 == 0o644  # each container reads it as its own user
     assert (checkout / "config/secrets/slack-url").read_text() == f"{slack}\n"
     assert "config/secrets/" not in done.stderr or "is empty" in done.stderr
+
+
+GUIDE = (ROOT / "docs/stack.md").read_text(encoding="utf-8")
+OVERRIDES = [textwrap.dedent(block) for block in re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)]
+
+
+@pytest.mark.parametrize("override", OVERRIDES, ids=lambda text: text.split()[1].rstrip(":"))
+def test_what_the_guide_adds_is_understood(checkout: Path, override: str) -> None:
+    make_config(checkout, ANSWERS["cloud"])
+    (checkout / "docker-compose.override.yml").write_text(override)
+    told = compose("config", "--format", "json", cwd=checkout)
+    assert told.returncode == 0, told.stderr
+    for name, service in yaml.safe_load(override)["services"].items():
+        found = json.loads(told.stdout)["services"][name]
+        assert found["environment"].items() >= service["environment"].items() if "environment" in service else True
+        assert len(found["secrets"]) > len(services()[name].get("secrets", []))
 
 
 def test_making_the_config_again_keeps_what_is_there(checkout: Path) -> None:

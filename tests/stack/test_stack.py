@@ -6,12 +6,14 @@ No engine is needed and none is used: stack/engine.py makes of each service what
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from stack.compose import configuration, services
+from stack.compose import ROOT, configuration, services
 from stack.engine import Engine, unavailable
 from support.processes import wait_until
 
@@ -41,6 +43,13 @@ def value(stack: Engine, expression: str) -> float:
     """0 when there is no such series."""
     found = stack.request("GET", "prometheus", "/api/v1/query", params={"query": expression}).json()["data"]["result"]
     return sum(float(one["value"][1]) for one in found)
+
+
+def in_the_guide(service: str, words: str) -> list[str]:
+    """What docs/stack.md lets its reader carry out with `docker compose exec`."""
+    text = (ROOT / "docs/stack.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    commands = re.findall(rf"docker compose exec {service} (.+)", text)
+    return shlex.split(next(command for command in commands if words in command))
 
 
 def messages(stack: Engine, kind: str) -> list[dict[str, Any]]:
@@ -89,9 +98,8 @@ def test_rules_are_loaded_and_alerts_have_somewhere_to_go(stack: Engine) -> None
 
 def test_an_alert_reaches_slack_and_pagerduty(stack: Engine) -> None:
     """With what is in the secret files: a channel's webhook, a service's key."""
-    labels = {"alertname": "PrefectRunFailed", "severity": "critical", "workspace": "production", "flow": "drill"}
-    alert = [{"labels": labels, "annotations": {"summary": "This is a drill"}}]
-    assert stack.request("POST", "alertmanager", "/api/v2/alerts", json=alert).status_code == 200
+    done = stack.containers["alertmanager"].run(in_the_guide("alertmanager", "alert add"))
+    assert done.returncode == 0, done.stderr
     try:
         wait_until(lambda: messages(stack, "slack") and messages(stack, "pagerduty"), 20, "messages", every=0.2)
     except TimeoutError:
@@ -119,6 +127,14 @@ def test_the_ledger_alone_is_kept(stack: Engine) -> None:
     status = exporter.run(["cat", "/proc/self/status"]).stdout
     assert "CapBnd:\t0000000000000000" in status
     assert "NoNewPrivs:\t1" in status
+
+
+def test_the_ledger_can_be_backed_up_while_it_is_in_use(stack: Engine) -> None:
+    exporter = stack.containers["exporter"]
+    done = exporter.run(in_the_guide("exporter", "VACUUM INTO"))
+    assert done.returncode == 0, done.stderr
+    assert int(exporter.run(["stat", "--format=%s", "/var/lib/prefect-monitoring/backup.db"]).stdout) > 10_000
+    assert exporter.run(in_the_guide("exporter", "rm ")).returncode == 0
 
 
 def test_names_of_other_networks_are_not_known(stack: Engine) -> None:
