@@ -27,6 +27,18 @@ def seeder(server: PrefectServer) -> Iterator[Seeder]:
         yield client
 
 
+@pytest.fixture(autouse=True)
+def no_schedule_outlives_its_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """But those of a module's fixtures, which are older."""
+    if "seeder" not in request.fixturenames:
+        yield
+        return
+    shared: Seeder = request.getfixturevalue("seeder")
+    older = len(shared.scheduled)
+    yield
+    shared.end_schedules(but=older)
+
+
 @pytest.fixture
 def unique() -> str:
     """A prefix for the names of this test's flows, deployments and pools."""

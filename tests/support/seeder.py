@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -48,6 +49,7 @@ class Seeder:
             # The server closes what was idle for 5 s, maybe just as the next request is on its way.
             limits=httpx.Limits(keepalive_expiry=2),
         )
+        self.scheduled: list[str] = []  # the deployments that have schedules
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +113,20 @@ class Seeder:
             "enforce_parameter_schema": False,  # there is none; 3.4 would refuse to make runs
             "paused": paused,
         }
-        return str(self.call("POST", "/deployments/", body)["id"])
+        deployment_id = str(self.call("POST", "/deployments/", body)["id"])
+        if schedules:
+            self.scheduled.append(deployment_id)
+        return deployment_id
+
+    def end_schedules(self, *, but: int = 0) -> None:
+        """Deletes the deployments with schedules, and what the scheduler made of these, but the first so many.
+
+        Schedules of seconds flood a server: their runs become late, and it marks them so again and again.
+        """
+        for deployment_id in self.scheduled[but:]:
+            with suppress(httpx.HTTPStatusError):  # its test has deleted it
+                self.delete_deployment(deployment_id)
+        del self.scheduled[but:]
 
     def work_pool(self, name: str, *, type: str = "process", concurrency_limit: int | None = None) -> str:  # noqa: A002
         body = {"name": name, "type": type, "concurrency_limit": concurrency_limit}
