@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 
-.PHONY: install demo test lint unit integration test-long test-months test-oldest bench docs lock clean
+.PHONY: install demo test lint unit integration test-long test-months test-oldest bench docs dashboards lock clean
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
@@ -68,6 +68,9 @@ bench: $(VENV)/.ready
 
 docs: $(VENV)/.ready
 	$(BIN)/python -m prefect_monitoring.reference docs
+
+dashboards: $(VENV)/.ready
+	$(BIN)/python -m grafana.src
 
 lock: $(VENV)/.ready
 	$(BIN)/pip-compile --quiet --strip-extras --all-extras --upgrade --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml

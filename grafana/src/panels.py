@@ -1,0 +1,293 @@
+"""Kinds of panels, set up once: each has a title, a description that says what to do, a unit and explicit refIds."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from grafana_foundation_sdk.builders import bargauge, common, stat, statetimeline, text, timeseries
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import common as shape
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models import prometheus
+from grafana_foundation_sdk.models import text as text_model
+
+from grafana.src.colours import NO_JUDGEMENT, Steps, thresholds
+from grafana.src.variables import SOURCE
+
+LAST: Final = "lastNotNull"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    expr: str
+    legend: str = ""
+    instant: bool = False  # one value now, not a line
+    table: bool = False
+
+
+def now(expr: str, legend: str = "") -> Query:
+    return Query(expr, legend, instant=True)
+
+
+def over_time(expr: str, legend: str = "") -> Query:
+    return Query(expr, legend)
+
+
+def _targets(queries: Sequence[Query]) -> list[prometheus.Dataquery]:
+    return [
+        prometheus.Dataquery(
+            ref_id=letter,
+            datasource=SOURCE,
+            editor_mode=prometheus.QueryEditorMode.CODE,
+            expr=query.expr,
+            legend_format=query.legend or "__auto",
+            instant=query.instant,
+            range_val=not query.instant,
+            format_val=prometheus.PromQueryFormat.TABLE if query.table else prometheus.PromQueryFormat.TIME_SERIES,
+        )
+        for letter, query in zip(string.ascii_uppercase, queries, strict=False)
+    ]
+
+
+def finished(
+    builder: Builder[model.Panel],
+    title: str,
+    description: str,
+    queries: Sequence[Query],
+    *,
+    unit: str = "short",
+    steps: Steps = NO_JUDGEMENT,
+    decimals: int | None = None,
+    step: str | None = None,
+    last: str | None = None,
+) -> model.Panel:
+    """What all kinds share. step: the least step of the queries; last: a time range of the panel's own, such as 30d."""
+    panel = builder.build()
+    panel.title = title
+    panel.description = description
+    panel.datasource = SOURCE
+    panel.targets = [*_targets(queries)]
+    panel.interval = step
+    panel.time_from = last
+    settings = panel.field_config or model.FieldConfigSource()
+    defaults = settings.defaults or model.FieldConfig()
+    defaults.unit = unit
+    defaults.thresholds = thresholds(steps).build()
+    defaults.decimals = decimals
+    settings.defaults = defaults
+    panel.field_config = settings
+    return panel
+
+
+def changed(panel: model.Panel, name: str, **properties: object) -> model.Panel:
+    """Other settings for one field; `custom__x` is custom.x. Name: a legend, a column, or /a regex/."""
+    if panel.field_config is None:
+        raise ValueError(f"{panel.title} has no fields")
+    how = "byRegexp" if name.startswith("/") else "byName"
+    values = [model.DynamicConfigValue(id_val=key.replace("__", "."), value=value) for key, value in properties.items()]
+    panel.field_config.overrides = [
+        *(panel.field_config.overrides or []),
+        model.DashboardFieldConfigSourceOverrides(
+            matcher=model.MatcherConfig(id_val=how, options=name), properties=values
+        ),
+    ]
+    return panel
+
+
+def coloured(panel: model.Panel, colours: Mapping[str, str]) -> model.Panel:
+    """Each legend its colour, so that a thing looks the same wherever it is."""
+    for name, colour in colours.items():
+        changed(panel, name, color={"mode": "fixed", "fixedColor": colour})
+    return panel
+
+
+def in_colour(panel: model.Panel, colour: str) -> model.Panel:
+    """One colour for all that the panel shows."""
+    if panel.field_config and panel.field_config.defaults:
+        panel.field_config.defaults.color = model.FieldColor(mode=model.FieldColorModeId.FIXED, fixed_color=colour)
+    return panel
+
+
+def mapped(panel: model.Panel, texts: Mapping[str, tuple[str, str]]) -> model.Panel:
+    """Values shown as words: {"1": ("completed", colour)}."""
+    if panel.field_config and panel.field_config.defaults:
+        panel.field_config.defaults.mappings = [words(texts)]
+    return panel
+
+
+def words(texts: Mapping[str, tuple[str, str]]) -> model.ValueMap:
+    return model.ValueMap(
+        {
+            value: model.ValueMappingResult(text=said, color=colour, index=place)
+            for place, (value, (said, colour)) in enumerate(texts.items())
+        }
+    )
+
+
+def linked(panel: model.Panel, *links: model.DashboardLink) -> model.Panel:
+    """Where a click on a value leads."""
+    if panel.field_config and panel.field_config.defaults:
+        panel.field_config.defaults.links = list(links)
+    return panel
+
+
+def stats(
+    title: str,
+    description: str,
+    *queries: Query,
+    unit: str = "short",
+    steps: Steps = NO_JUDGEMENT,
+    decimals: int | None = None,
+    spark: bool = False,
+    step: str | None = None,
+    last: str | None = None,
+) -> model.Panel:
+    """One big number, or some side by side, each with its legend as name."""
+    builder = (
+        stat.Panel()
+        .graph_mode(shape.BigValueGraphMode.AREA if spark else shape.BigValueGraphMode.NONE)
+        .color_mode(shape.BigValueColorMode.VALUE)
+        .justify_mode(shape.BigValueJustifyMode.AUTO)
+        .text_mode(shape.BigValueTextMode.VALUE_AND_NAME if len(queries) > 1 else shape.BigValueTextMode.VALUE)
+        .orientation(shape.VizOrientation.AUTO)
+        .wide_layout(False)
+        .reduce_options(common.ReduceDataOptions().calcs([LAST]))
+    )
+    return finished(
+        builder, title, description, queries, unit=unit, steps=steps, decimals=decimals, step=step, last=last
+    )
+
+
+def _legend(values: Sequence[str]) -> common.VizLegendOptions:
+    return (
+        common.VizLegendOptions()
+        .display_mode(shape.LegendDisplayMode.LIST)
+        .placement(shape.LegendPlacement.BOTTOM)
+        .show_legend(True)
+        .calcs(list(values))
+    )
+
+
+def _tooltip() -> common.VizTooltipOptions:
+    return common.VizTooltipOptions().mode(shape.TooltipDisplayMode.MULTI).sort(shape.SortOrder.DESCENDING)
+
+
+def lines(
+    title: str,
+    description: str,
+    *queries: Query,
+    unit: str = "short",
+    steps: Steps = NO_JUDGEMENT,
+    decimals: int | None = None,
+    step: str | None = None,
+    last: str | None = None,
+    fill: int = 0,
+    bridge: bool = False,
+    low: float | None = 0,
+    high: float | None = None,
+) -> model.Panel:
+    """bridge: over gaps, where samples are rarer than steps."""
+    builder = (
+        timeseries.Panel()
+        .legend(_legend([]))
+        .tooltip(_tooltip())
+        .line_width(2)
+        .fill_opacity(fill)
+        .show_points(shape.VisibilityMode.AUTO)
+        .point_size(5)
+        .span_nulls(bridge)
+        .axis_border_show(False)
+    )
+    if low is not None:
+        builder.min(low)
+    if high is not None:
+        builder.max(high)
+    return finished(
+        builder, title, description, queries, unit=unit, steps=steps, decimals=decimals, step=step, last=last
+    )
+
+
+def columns(
+    title: str,
+    description: str,
+    *queries: Query,
+    unit: str = "short",
+    decimals: int | None = 0,
+    step: str,
+    last: str | None = None,
+    stacked: bool = True,
+) -> model.Panel:
+    """Bars along time; each covers the step that begins where it stands, as promql.bars() counts."""
+    builder = (
+        timeseries.Panel()
+        .legend(_legend([]))
+        .tooltip(_tooltip())
+        .draw_style(shape.GraphDrawStyle.BARS)
+        .bar_alignment(shape.BarAlignment.AFTER)
+        .bar_width_factor(0.8)
+        .line_width(0)
+        .fill_opacity(85)
+        .min(0)
+    )
+    if stacked:
+        builder.stacking(common.StackingConfig().mode(shape.StackingMode.NORMAL).group("A"))
+    return finished(builder, title, description, queries, unit=unit, decimals=decimals, step=step, last=last)
+
+
+def ranking(
+    title: str,
+    description: str,
+    *queries: Query,
+    unit: str = "short",
+    steps: Steps = NO_JUDGEMENT,
+    decimals: int | None = None,
+    high: float | None = None,
+) -> model.Panel:
+    """Horizontal bars, the longest first; queries give few series and are instant."""
+    builder = (
+        bargauge.Panel()
+        .display_mode(shape.BarGaugeDisplayMode.BASIC)
+        .value_mode(shape.BarGaugeValueMode.TEXT)
+        .name_placement(shape.BarGaugeNamePlacement.LEFT)
+        .show_unfilled(False)
+        .orientation(shape.VizOrientation.HORIZONTAL)
+        .sizing(shape.BarGaugeSizing.MANUAL)
+        .min_viz_height(16)
+        .max_viz_height(24)
+        .reduce_options(common.ReduceDataOptions().calcs([LAST]))
+        .min(0)
+    )
+    if high is not None:
+        builder.max(high)
+    return finished(builder, title, description, queries, unit=unit, steps=steps, decimals=decimals)
+
+
+def history(
+    title: str,
+    description: str,
+    *queries: Query,
+    texts: Mapping[str, tuple[str, str]],
+    step: str,
+    last: str | None = None,
+) -> model.Panel:
+    """States along time, a row each; a state holds until the next is known."""
+    builder = (
+        statetimeline.Panel()
+        .merge_values(True)
+        .show_value(shape.VisibilityMode.NEVER)
+        .row_height(0.8)
+        .fill_opacity(85)
+        .line_width(0)
+        .span_nulls(True)
+        .legend(_legend([]))
+        .tooltip(common.VizTooltipOptions().mode(shape.TooltipDisplayMode.SINGLE))
+    )
+    return mapped(finished(builder, title, description, queries, step=step, last=last), texts)
+
+
+def note(title: str, description: str, markdown: str) -> model.Panel:
+    builder = text.Panel().mode(text_model.TextMode.MARKDOWN).content(markdown)
+    return finished(builder, title, description, [])

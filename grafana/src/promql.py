@@ -1,0 +1,86 @@
+"""Pieces of queries: what the variables select, replicas merged, honest zeros, windows that an hourly history fills."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PAIR: Final = "workspace, flow, deployment"
+# The grid of a backfill is one hour, and a window needs two samples: below two hours increase() has nothing to show.
+HOURS: Final = "2h"
+DAYS: Final = "1d"
+
+
+def _matches(label: str) -> str:
+    # `=~` with the regex format in a raw string: names may hold dots, parentheses and quotes of both kinds.
+    return f"{label}=~`${{{label}:regex}}`"
+
+
+def _series(metric: str, labels: tuple[str, ...], matchers: tuple[str, ...]) -> str:
+    return f"{metric}{{{', '.join((*map(_matches, labels), *matchers))}}}"
+
+
+def of_pairs(metric: str, *matchers: str) -> str:
+    """The series of a metric that has flow and deployment."""
+    return _series(metric, ("workspace", "flow", "deployment"), matchers)
+
+
+def of_flows(metric: str, *matchers: str) -> str:
+    return _series(metric, ("workspace", "flow"), matchers)
+
+
+def of_workspaces(metric: str, *matchers: str) -> str:
+    return _series(metric, ("workspace",), matchers)
+
+
+def lately(series: str, window: str = "5m") -> str:
+    """A gauge of the ledger, as the rules read it: a restart of the exporter leaves no hole."""
+    return f"last_over_time({series}[{window}])"
+
+
+def merged(expr: str, *labels: str, by: str = PAIR, how: str = "max") -> str:
+    """Replicas tell the same: one of them counts, they are never added up."""
+    return f"{how} by ({', '.join((by, *labels))}) ({expr})"
+
+
+def total(expr: str, *labels: str, by: str = "") -> str:
+    return f"sum by ({', '.join(filter(None, (by, *labels)))}) ({expr})"
+
+
+def grown(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str = "$__range") -> str:
+    """What a counter of pairs grew by in a window that ends with the range."""
+    return merged(f"increase({of_pairs(metric, *matchers)}[{window}])", *labels)
+
+
+def bars(metric: str, *matchers: str, labels: tuple[str, ...] = ()) -> str:
+    """What a counter of pairs grew by in each step, told at the step's begin: so today has its bar, under its own date.
+
+    For panels whose step is at least HOURS.
+    """
+    return merged(f"increase({of_pairs(metric, *matchers)}[$__interval] offset -$__interval)", *labels)
+
+
+def chosen(expr: str) -> str:
+    """Leaves of anything with workspace, flow and deployment the pairs that team, criticality and tag select.
+
+    No series has the label `unchosen`: the regex of three times All matches its absence, `!~` then matches nothing, and
+    nothing is taken away. So pairs without a policy are there until somebody asks for a team, a criticality or a tag.
+    """
+    asked = "`${team:regex}${criticality:regex}${tag:regex}`"
+    pairs = lately(f'prefect_flow_run_outcomes_total{{state="completed", unchosen!~{asked}}}', HOURS)
+    policies = "prefect_pipeline_info{team=~`${team:regex}`, criticality=~`${criticality:regex}`} @ end()"
+    tagged = "prefect_deployment_tag_info{tag=~`${tag:regex}`} @ end()"
+    untagged = "prefect_pipeline_info{unchosen=~`${tag:regex}`} @ end()"
+    return (
+        f"{expr}\nunless on ({PAIR}) (\n  {pairs}\n  unless on ({PAIR}) (\n"
+        f"    {policies}\n    and on ({PAIR}) (\n      {tagged}\n      or {untagged}\n    )\n  )\n)"
+    )
+
+
+def or_zero(expr: str, *, live: bool = False) -> str:
+    """A sum that is 0 where nothing happened, and missing with the exporter; live: with the Prefect API, too."""
+    alive = of_workspaces("prefect_up") + (" == 1" if live else "")
+    return f"{expr}\nor 0 * max({alive})"
+
+
+def highest(expr: str, count: int = 10) -> str:
+    return f"topk({count}, {expr})"
