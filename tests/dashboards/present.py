@@ -1,0 +1,139 @@
+"""How the team's server stands right now, which no history tells: workers, slots, runs under way, what is stuck."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dashboards import team
+from dashboards.month import Place, new_batch
+from dashboards.team import Pipeline
+from support.bulk import Entered, add_flow_run, add_log, add_task_run
+from support.database import insert, update
+from support.prefect_server import PrefectServer
+from support.seeder import Seeder
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """A run that has been in `states` (Prefect's names), the last of them still, since `minutes` ago."""
+
+    pipeline: Pipeline
+    states: tuple[str, ...]
+    minutes: float
+    task: str = ""  # of it, one is running
+
+
+RUNNING = ("Scheduled", "Pending", "Running")
+LATE = ("Scheduled", "Late")
+HEALTHY = (
+    UnderWay(team.ORDERS, RUNNING, 2, "download"),
+    UnderWay(team.CRM, RUNNING, 1, "call-api"),
+    UnderWay(team.CUSTOMERS, ("Scheduled", "Pending"), 0.1),
+)
+IN_TROUBLE = (
+    *HEALTHY,
+    UnderWay(team.FINANCE, LATE, 95),
+    UnderWay(team.QUALITY, LATE, 250),
+    UnderWay(team.QUALITY, LATE, 10),
+    UnderWay(team.ARCHIVE, LATE, 32),
+    UnderWay(team.CRM, LATE, 48),
+    UnderWay(team.FEATURES, ("Scheduled", "Pending"), 72),
+    UnderWay(team.DBT, ("Scheduled", "AwaitingRetry"), 14),
+    UnderWay(team.ORDERS, ("Scheduled", "AwaitingConcurrencySlot"), 81),
+    UnderWay(team.ORDERS, ("Scheduled", "AwaitingConcurrencySlot"), 21),
+    UnderWay(team.WEB_EVENTS[1], RUNNING, 9 * 60, "copy-partition"),
+)
+
+
+def furnish(api: Seeder) -> dict[Pipeline, Place]:
+    """Pools, queues, flows, deployments, limits and automations; returns where the runs of each pipeline belong."""
+    for pool, (kind, slots) in team.POOLS.items():
+        api.work_pool(pool, type=kind, concurrency_limit=slots)
+        for queue, limit in team.QUEUES.get(pool, {}).items():
+            api.work_queue(pool, queue, concurrency_limit=limit)
+    for limit, slots in team.LIMITS.items():
+        api.concurrency_limit(limit, slots)
+    for name, enabled in (("retry-crashed", True), ("scale-pool", True), ("pause-on-failure", False)):
+        api.automation(name, enabled=enabled)
+    flows = {pipeline.flow: api.flow(pipeline.flow) for pipeline in team.TEAM}
+    for pipeline in team.TEAM:
+        if pipeline.deployment:
+            api.deployment(
+                flows[pipeline.flow],
+                pipeline.deployment,
+                work_pool=pipeline.pool,
+                work_queue=pipeline.queue,
+                cron=pipeline.cron,
+                tags=pipeline.tags,
+                concurrency_limit=1 if pipeline is team.ORDERS else None,
+            )
+    rows = api.call("POST", "/deployments/filter", {"sort": "NAME_ASC"})
+    found = {(row["flow_id"], row["name"]): Place(row["flow_id"], row["id"], row["work_queue_id"]) for row in rows}
+    bare = Place("", None, None)
+    places = {one: found.get((flows[one.flow], one.deployment), bare) for one in team.TEAM}
+    return {one: place if place.flow_id else Place(flows[one.flow], None, None) for one, place in places.items()}
+
+
+def keep_alive(api: Seeder, *, trouble: bool) -> None:
+    """What workers say all the time. In trouble, nobody serves `on-premises`."""
+    for pool, workers in team.WORKERS.items():
+        if trouble and pool == "on-premises":
+            continue
+        for worker in workers:
+            api.heartbeat(pool, worker, every=3600)
+        api.ask_for_work(pool)
+
+
+def set_up_present(
+    server: PrefectServer, api: Seeder, places: Mapping[Pipeline, Place], now: datetime, *, trouble: bool
+) -> None:
+    keep_alive(api, trouble=trouble)
+    api.take_slots("warehouse", team.LIMITS["warehouse"] if trouble else 2)
+    api.take_slots("crm-api", 1)
+    orders = places[team.ORDERS].deployment_id
+    api.take_slots(f"deployment:{orders}", 1)
+    if trouble:
+        api.take_slots("sftp", 1)
+        _lose_worker(server, api, now)
+        api.pause(work_pool="kubernetes", work_queue="backfills")
+        api.pause(deployment_id=str(places[team.NEWSLETTER].deployment_id))
+    batch = new_batch()
+    for under_way in IN_TROUBLE if trouble else HEALTHY:
+        _add_run(batch, under_way, places[under_way.pipeline], now)
+    if trouble:
+        add_log(
+            batch, now - timedelta(minutes=9), "METRIC: rows_extracted=none", flow_run_id=batch["flow_run"][0]["id"]
+        )
+    insert(server, batch)
+
+
+def _lose_worker(server: PrefectServer, api: Seeder, now: datetime) -> None:
+    """One of `on-premises` that was last heard of hours ago."""
+    (worker,) = team.WORKERS["on-premises"]
+    api.heartbeat("on-premises", worker, every=1)
+    api.ask_for_work("on-premises")
+    (row,) = api.call("POST", "/work_pools/on-premises/workers/filter", {})
+    update(server, "worker", row["id"], "last_heartbeat_time", now - timedelta(hours=4.4))
+    (queue,) = api.call("POST", "/work_pools/on-premises/queues/filter", {})
+    update(server, "work_queue", queue["id"], "last_polled", now - timedelta(hours=4.4))
+
+
+def _add_run(batch: dict[str, list[dict[str, object]]], one: UnderWay, place: Place, now: datetime) -> None:
+    since = now - timedelta(minutes=one.minutes)
+    history = [
+        Entered(name, since - timedelta(seconds=3 * (len(one.states) - 1 - number)))
+        for number, name in enumerate(one.states)
+    ]
+    run_id = add_flow_run(
+        batch,
+        place.flow_id,
+        history,
+        deployment_id=place.deployment_id,
+        work_queue_id=place.work_queue_id,
+        tags=one.pipeline.tags,
+    )
+    if one.task:
+        begun = since + timedelta(seconds=5)
+        add_task_run(
+            batch, one.task, run_id, [Entered("Pending", begun - timedelta(seconds=1)), Entered("Running", begun)]
+        )

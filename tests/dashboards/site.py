@@ -1,0 +1,115 @@
+"""The team's month behind a real Prometheus: server, history, exporter, the shipped rules."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dashboards import team
+from dashboards.month import Place, add_month, new_batch
+from dashboards.present import furnish, set_up_present
+from dashboards.team import Pipeline
+from support.database import insert
+from support.exporter import Exporter, start_exporter
+from support.prefect_server import PrefectServer, env_for, start_server
+from support.processes import wait_until
+from support.prometheus import Prometheus, run_prometheus
+from support.seeder import Seeder
+
+ROOT = Path(__file__).parents[2]
+WORKSPACE = "production"
+JOB = "prefect-monitoring"
+INSTANCE = "exporter:9877"
+EXPORTER_OPTIONS = (
+    *("--lookback", "30d", "--task-lookback", "30d", "--birth-hold", "2s", "--audit-interval", "3s"),
+    *("--grafana-url", "http://grafana.example.com", "--runbook-url", "http://runbooks.example.com"),
+    *("--prefect-ui-url", "http://prefect.example.com"),
+)
+# What is there last: the windows of the recording rules, the level of the task runs and of the log lines, the audit.
+LAST_TO_COME = (
+    "flow_deployment_task:prefect_task_run_seconds:share1d",
+    "prefect_custom_metric_value",
+    "prefect_exporter_audit_missing",
+    "prefect_deployment_next_due_timestamp_seconds",
+    "prefect_task_run_time_share_ratio",
+)
+READY_SECONDS = 90.0
+
+MakeHistory = Callable[[PrefectServer, Path], None]
+"""Given the seeded server and the site's directory: fills `ledger.db` and puts blocks into `prometheus/data`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    trouble: bool
+    server: PrefectServer
+    places: dict[Pipeline, Place]
+    exporter: Exporter
+    prometheus: Prometheus
+
+
+@contextmanager
+def open_site(directory: Path, *, trouble: bool, make_history: MakeHistory, scrape: str = "1s") -> Iterator[Site]:
+    """The site until the block ends, with all of its numbers there."""
+    with ExitStack() as stack:
+        server = stack.enter_context(
+            start_server(directory / "server", env={"PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "2"})
+        )
+        places = seed(server, trouble=trouble)
+        make_history(server, directory)
+        pipelines = directory / "pipelines.yml"
+        pipelines.write_text(team.PIPELINES_FILE)
+        exporter = stack.enter_context(
+            start_exporter(env_for(server), directory, *EXPORTER_OPTIONS, "--pipelines", str(pipelines))
+        )
+        exporter.wait_ready()
+        config = prometheus_config(exporter.url, directory, scrape)
+        options = ("--storage.tsdb.retention.time=60d",)
+        prometheus = stack.enter_context(run_prometheus(directory / "prometheus", config, *options))
+        site = Site(trouble, server, places, exporter, prometheus)
+        wait_until(lambda: not missing(prometheus), READY_SECONDS, "a site with all of its numbers", every=0.5)
+        if trouble:
+            pipelines.write_text(team.PIPELINES_FILE.replace("criticality: critical", "criticality: urgent"))
+        yield site
+
+
+def seed(server: PrefectServer, *, trouble: bool) -> dict[Pipeline, Place]:
+    now = datetime.now(UTC)
+    batch = new_batch()
+    with Seeder(server.url) as api:
+        places = furnish(api)
+        for pipeline, place in places.items():
+            add_month(batch, pipeline, place, now, trouble=trouble)
+        insert(server, batch)
+        set_up_present(server, api, places, now, trouble=trouble)
+    return places
+
+
+def no_history(server: PrefectServer, directory: Path) -> None:
+    """The live numbers alone."""
+
+
+def missing(prometheus: Prometheus) -> list[str]:
+    return [name for name in LAST_TO_COME if not prometheus.query(name)]
+
+
+def prometheus_config(exporter_url: str, directory: Path, scrape: str) -> str:
+    """The shipped rules, each evaluated as often as is scraped: nobody waits four minutes for a window here."""
+    rules = directory / "rules"
+    rules.mkdir()
+    for path in (ROOT / "prometheus/rules").glob("*.yml"):
+        groups: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for group in groups["groups"]:
+            group.pop("interval", None)
+        (rules / path.name).write_text(yaml.safe_dump(groups, sort_keys=False))
+    target = {"targets": [exporter_url.partition("//")[2]], "labels": {"workspace": WORKSPACE, "instance": INSTANCE}}
+    config = {
+        "global": {"scrape_interval": scrape, "scrape_timeout": "1s", "evaluation_interval": scrape},
+        "rule_files": [str(rules / "*.yml")],
+        "scrape_configs": [{"job_name": JOB, "static_configs": [target]}],
+    }
+    return yaml.safe_dump(config)

@@ -1,0 +1,148 @@
+"""Which labels the result of a PromQL expression has, told without a server: from what its metrics have.
+
+It raises UnknownNameError where an expression names a metric or a label that is not there: in a selector, or in
+a `by`, an `on` or a `group_left`.
+"""
+
+from collections.abc import Collection, Mapping
+from functools import cache, reduce
+from pathlib import Path
+from typing import Any
+
+import promql_parser as promql
+import yaml
+
+from prefect_monitoring.metrics import CATALOGUE
+
+RULES = Path(__file__).parents[2] / "prometheus/rules"
+TARGET = frozenset({"workspace", "job", "instance"})
+ALERT = frozenset({"alertname", "alertstate", "severity"})
+_ADDS = {"label_replace", "label_join"}
+_SET_OPERATORS = {"and", "unless"}
+_KEEP_ALL = {"topk", "bottomk", "limitk"}
+
+Labels = frozenset[str]
+
+
+class UnknownNameError(Exception):
+    """A metric or a label that does not exist."""
+
+
+class Reader:
+    """Knows the metrics that there are, by name, with their labels."""
+
+    def __init__(self, metrics: Mapping[str, Labels]) -> None:
+        self.metrics = dict(metrics)
+
+    def labels(self, text: str) -> Labels:
+        """The labels that series of the expression's result have, or may have."""
+        return self._of(promql.parse(text))
+
+    def _of(self, node: Any) -> Labels:
+        read = {
+            promql.VectorSelector: self._selected,
+            promql.MatrixSelector: lambda node: self._selected(node.vector_selector),
+            promql.ParenExpr: lambda node: self._of(node.expr),
+            promql.UnaryExpr: lambda node: self._of(node.expr),
+            promql.SubqueryExpr: lambda node: self._of(node.expr),
+            promql.AggregateExpr: self._aggregated,
+            promql.BinaryExpr: self._joined,
+            promql.Call: self._called,
+        }.get(type(node))
+        return read(node) if read else frozenset()  # numbers and strings have none
+
+    def _selected(self, node: Any) -> Labels:
+        matchers = node.matchers.matchers
+        name = node.name or next(one.value for one in matchers if one.name == "__name__")
+        if name not in self.metrics:
+            raise UnknownNameError(f"no such metric: {name}")
+        labels = self.metrics[name]
+        _demand({one.name for one in matchers} - {"__name__"}, labels, name)
+        return labels
+
+    def _aggregated(self, node: Any) -> Labels:
+        inner = self._of(node.expr)
+        if node.param is not None:
+            self._of(node.param)
+        named = frozenset(node.modifier.labels) if node.modifier else frozenset[str]()
+        _demand(named, inner, str(node))
+        if str(node.op) in _KEEP_ALL:
+            return inner
+        if str(node.op) == "count_values":
+            named |= {node.param.val}
+        return inner - named if node.modifier and node.modifier.type == promql.AggModifierType.Without else named
+
+    def _joined(self, node: Any) -> Labels:
+        left, right, operator = self._of(node.lhs), self._of(node.rhs), str(node.op)
+        modifier = node.modifier
+        matching = modifier.matching if modifier else None
+        on = frozenset(matching.labels) if matching else frozenset[str]()
+        for side, of in ((node.lhs, left), (node.rhs, right)):
+            if on and not isinstance(side, promql.NumberLiteral):
+                _demand(on, of, str(node))
+        if operator == "or":
+            return left | right
+        if operator in _SET_OPERATORS:
+            return left
+        card = modifier.card if modifier else promql.VectorMatchCardinality.OneToOne
+        if card == promql.VectorMatchCardinality.ManyToOne:
+            return left | _demand(frozenset(modifier.group_labels or ()), right, str(node))
+        if card == promql.VectorMatchCardinality.OneToMany:
+            return right | _demand(frozenset(modifier.group_labels or ()), left, str(node))
+        if matching is not None and matching.type == promql.LabelModifierType.Include:
+            return on
+        return left | right  # one of them may be a number
+
+    def _called(self, node: Any) -> Labels:
+        name, arguments = node.func.name, node.args
+        if name in _ADDS:
+            sources = [one.val for one in arguments[3:]] if name == "label_join" else [arguments[3].val]
+            inner = self._of(arguments[0])
+            _demand({one for one in sources if one}, inner, str(node))
+            return inner | {arguments[1].val}
+        inner = reduce(frozenset.union, map(self._of, arguments), frozenset[str]())
+        return inner - {"le"} if name == "histogram_quantile" else inner
+
+
+def _demand(named: Collection[str], there: Labels, where: str) -> Labels:
+    if missing := set(named) - there:
+        raise UnknownNameError(f"no label {', '.join(sorted(missing))} in {where}")
+    return frozenset(named)
+
+
+def metric_names(text: str) -> set[str]:
+    """The metrics that an expression reads."""
+    found: set[str] = set()
+
+    def visit(node: Any) -> bool:
+        if isinstance(node, promql.VectorSelector):
+            found.add(node.name)
+        return True
+
+    promql.walk(promql.parse(text), visit)
+    return found
+
+
+@cache
+def reader() -> Reader:
+    """Knows what the exporter exposes, what Prometheus adds, and what the shipped rules record."""
+    known: dict[str, Labels] = {}
+    for metric in CATALOGUE:
+        labels = TARGET | frozenset(metric.labels)
+        if metric.kind == "histogram":
+            known |= {f"{metric.name}_bucket": labels | {"le"}}
+            known |= {f"{metric.name}_{part}": labels for part in ("sum", "count")}
+        else:
+            known[metric.name] = labels
+    known["up"] = TARGET
+    for name in ("cpu_seconds_total", "resident_memory_bytes", "open_fds", "max_fds", "start_time_seconds"):
+        known[f"process_{name}"] = TARGET
+    found = Reader(known)
+    groups = [group for path in sorted(RULES.glob("*.yml")) for group in yaml.safe_load(path.read_text())["groups"]]
+    rules = [rule for group in groups for rule in group["rules"]]
+    for rule in rules:
+        if "record" in rule:
+            found.metrics[rule["record"]] = found.labels(rule["expr"]) | frozenset(rule.get("labels", ()))
+    alerts = [found.labels(rule["expr"]) for rule in rules if "alert" in rule and "ALERTS" not in rule["expr"]]
+    found.metrics["ALERTS"] = found.metrics["ALERTS_FOR_STATE"] = reduce(frozenset.union, alerts, ALERT)
+    return found
