@@ -1,34 +1,183 @@
-"""What needs attention now, and how it went."""
+"""What needs attention now, whether today's work is done, and how it went."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.src import variables
-from grafana.src.colours import STATES, SUCCESS
+from grafana.src import daily, ratios, variables
+from grafana.src.attention import needs_attention
+from grafana.src.colours import BAD, CALM, COUNT_IS_BAD, FAINT, GOOD, PLAIN, STATES, SUCCESS, WATCH
+from grafana.src.fields import changed, coloured, in_colour, judged, mapped
+from grafana.src.joins import with_failed_run, with_policy, with_prefect_url
 from grafana.src.layout import band, board
-from grafana.src.panels import coloured, columns, now, over_time, stats
-from grafana.src.promql import HOURS, bars, chosen, lately, merged, of_pairs, total
+from grafana.src.links import to_failed_run
+from grafana.src.panels import columns, lines, now, over_time, stats
+from grafana.src.promql import (
+    HOURS,
+    PAIR,
+    bars,
+    chosen,
+    highest,
+    lately,
+    merged,
+    of_pairs,
+    of_workspaces,
+    or_zero,
+    total,
+)
+from grafana.src.tables import DEPLOYMENT, FLOW, VALUE, WORKSPACE, Column, rows, table
+
+# Numbers sort what words would not.
+_CRITICALITY: Final = {"1": ("critical", BAD), "2": ("standard", PLAIN), "3": ("low", CALM), "4": ("-", CALM)}
+_SEVERITY: Final = {"critical": ("critical", BAD), "warning": ("warning", WATCH), "info": ("info", CALM)}
+_STATUS: Final = {"failed": ("failed", BAD), "on its way": ("on its way", WATCH)}
+_EXPORTER_MISSING: Final = "Nothing, if the numbers at the top are there. No data there: the exporter is missing."
 
 
-def _success_ratio(window: str) -> str:
-    """Of the ledger's window, over all pairs."""
-    runs = "prefect_flow_run_window_runs", f'window="{window}"'
-    good = total(chosen(merged(lately(of_pairs(*runs, 'result="good"')))))
-    both = total(chosen(merged(lately(of_pairs(*runs)), "result")))
-    return f"{good} / {both}"
+def _attention_count() -> model.Panel:
+    return stats(
+        "Need attention",
+        "Pipelines that fail, are late, stuck, too slow or stale now; the table below names them. "
+        "No data: the exporter is missing, see the Exporter dashboard.",
+        now(or_zero(f"count({needs_attention()})")),
+        steps=COUNT_IS_BAD,
+    )
+
+
+def _daily_flows() -> model.Panel:
+    told = (
+        ("done", daily.done()),
+        ("failed", daily.failed()),
+        ("on their way", daily.under_way()),
+        ("to come", daily.to_come()),
+    )
+    panel = stats(
+        "Daily flows today (UTC)",
+        "Deployments that run once a day or less often and have a start today. All done: nothing but done and to come. "
+        "Failed ones are in the table below, with the run to open; on their way for too long, too.",
+        *(
+            now(or_zero(f"count({chosen(expr)})", live=True), name)
+            for name, expr in (*told, ("to come", daily.to_come()))
+        ),
+    )
+    coloured(panel, {"done": GOOD})
+    return judged(panel, "failed", COUNT_IS_BAD)
 
 
 def _success() -> model.Panel:
     windows = (("1d", "24 h"), ("7d", "7 days"), ("30d", "30 days"))
-    return stats(
+    panel = stats(
         "Success rate",
-        "Runs that completed, of those that ended well or badly; each run counts once, by its last state. "
-        "Below the objective: see what needs attention, then Retries and failures.",
-        *(now(_success_ratio(window), name) for window, name in windows),
+        "Runs that completed, of those that ended well or badly; each run counts once, by its last state. The "
+        "objective is the mean of those declared. Below it: see what fails most, then Retries and failures.",
+        *(now(ratios.success(window), name) for window, name in windows),
+        now(ratios.objective(), "objective"),
         unit="percentunit",
         steps=SUCCESS,
         decimals=1,
+    )
+    return coloured(panel, {"objective": CALM})
+
+
+def _running() -> model.Panel:
+    return in_colour(
+        stats(
+            "Running now",
+            "Flow runs under way. Far more than usual: runs hang or pile up, see Workers and queues.",
+            over_time(or_zero(total(chosen(_active('state=~"running|retrying|cancelling"'))), live=True)),
+            spark=True,
+        ),
+        FAINT,
+    )
+
+
+def _active(*matchers: str) -> str:
+    return merged(of_pairs("prefect_flow_runs", *matchers), "work_pool", "state")
+
+
+def _api() -> model.Panel:
+    panel = stats(
+        "Prefect API",
+        "Whether Prefect's API answers the exporter, of all workspaces chosen the worst. Down: gauges of what runs "
+        "now vanish, counters stand still; see the Exporter dashboard.",
+        now(f"min({of_workspaces('prefect_up')})"),
+    )
+    return mapped(panel, {"1": ("answers", GOOD), "0": ("down", BAD)})
+
+
+def _attention() -> model.Panel:
+    rank = needs_attention()
+    ranked = with_prefect_url(with_failed_run(with_policy(rank)))
+    for place, criticality in (("1", "critical"), ("2", "standard"), ("3", "low"), ("4", "")):
+        ranked = f'label_replace({ranked}, "criticality", "{place}", "criticality", "{criticality}")'
+    return table(
+        "What needs attention now",
+        "One row a pipeline, the critical ones first, with the most telling problem. Open the run or the flow's "
+        "dashboard; the runbook of the alert says what to do. Limits are those of the alert rules.",
+        rows(ranked),
+        columns=(
+            WORKSPACE,
+            Column("criticality", "Criticality", width=95, texts=_CRITICALITY),
+            FLOW,
+            DEPLOYMENT,
+            Column("problem", "Problem", width=150),
+            Column(VALUE, "For", unit="dtdurations", width=130, decimals=0),
+            Column("cause", "Cause", width=110),
+            Column("flow_run_name", "Last failed run", links=(to_failed_run(),)),
+            Column("team", "Team", width=110),
+            Column("flow_run_id", "id", hidden=True),
+            Column("prefect_url", "url", hidden=True),
+        ),
+        sort="Criticality",
+        descending=False,
+        all_good=_EXPORTER_MISSING,
+    )
+
+
+def _alerts() -> model.Panel:
+    labels = "workspace, alertname, severity, flow, deployment"
+    which = 'alertname=~"Prefect.+", severity!="none"'
+    firing = merged(of_workspaces("ALERTS", 'alertstate="firing"', which), by=labels)
+    since = merged(of_workspaces("ALERTS_FOR_STATE", which), by=labels)
+    return table(
+        "Alerts that fire",
+        "As Prometheus' rules see it; Alertmanager may have silenced or grouped them. The runbooks say what to do. "
+        "Empty although the rules are not loaded: then it says nothing.",
+        rows(f"time() - {since} and on ({labels}) {firing}"),
+        columns=(
+            WORKSPACE,
+            Column("severity", "Severity", width=80, texts=_SEVERITY),
+            Column("alertname", "Alert"),
+            FLOW,
+            Column("deployment", "Deployment", hidden=True),
+            Column(VALUE, "For", unit="dtdurations", width=110, decimals=0),
+        ),
+        sort="Severity",
+        descending=False,
+        all_good="No alert fires, if the rules are loaded.",
+    )
+
+
+def _due_today() -> model.Panel:
+    return table(
+        "Due today and not completed (UTC)",
+        "Daily flows whose start has come and which have not completed since. Failed: open the flow. "
+        "On its way for longer than it usually takes: see Workers and queues.",
+        rows(f"1000 * ({chosen(f'({daily.not_done()})')})"),
+        columns=(
+            WORKSPACE,
+            FLOW,
+            DEPLOYMENT,
+            Column(
+                "status", "Status", width=100, texts={"failed": ("failed", BAD), "on its way": ("on its way", WATCH)}
+            ),
+            Column(VALUE, "Due", unit="dateTimeFromNow", width=120),
+        ),
+        sort="Due",
+        descending=False,
+        all_good="Whatever was due has completed, if the numbers at the top are there.",
     )
 
 
@@ -36,21 +185,99 @@ def _runs_by_state() -> model.Panel:
     panel = columns(
         "Runs by state",
         "Flow runs that ended, by how. Many failed at once: a shared cause, see Retries and failures. "
-        "None at all: see Workers and queues.",
+        "None at all: nothing starts, see Workers and queues.",
         over_time(total(chosen(bars("prefect_flow_run_outcomes_total", labels=("state",))), "state"), "{{state}}"),
         step=HOURS,
     )
     return coloured(panel, STATES)
 
 
+def _under_way() -> model.Panel:
+    panel = lines(
+        "Running and waiting",
+        "Flow runs under way, by state. Late or pending ones that pile up: no worker takes them, see Workers and "
+        "queues. Awaiting a retry: something fails, see Retries and failures.",
+        over_time(total(chosen(_active()), "state"), "{{state}}"),
+        fill=15,
+        decimals=0,
+    )
+    return coloured(panel, STATES)
+
+
+def _throughput() -> model.Panel:
+    ended = "prefect_flow_run_outcomes_total"
+    # The mean of a day, so that a night's batch does not hide what changed between two weeks.
+    day = f"increase({of_pairs(ended)}[1d])"
+    week_before = f"increase({of_pairs(ended)}[1d] offset 7d)"
+    panel = lines(
+        "Runs per day",
+        "Flow runs that ended within the 24 hours before, and a week earlier. Well below the week before: schedules "
+        "are paused or nothing starts. Well above: something is run again and again.",
+        over_time(total(chosen(merged(day, "state"))), "now"),
+        over_time(total(chosen(merged(week_before, "state"))), "a week before"),
+        step=HOURS,
+        decimals=0,
+        bridge=True,
+    )
+    coloured(panel, {"now": GOOD, "a week before": CALM})
+    return changed(panel, "a week before", custom__lineStyle={"fill": "dash", "dash": [6, 6]})
+
+
+def _failing_most() -> model.Panel:
+    most = highest(f"{chosen(ratios.window_runs('7d', 'bad'))} > 0")
+    return table(
+        "Failed most, 7 days",
+        "Runs that failed for good, and how many of all completed. Mend the first one first: open its dashboard for "
+        "causes and the last failed run.",
+        rows(f"max by ({PAIR}) ({most})"),
+        rows(f"max by ({PAIR}) ({ratios.success_by_pair('7d')} and on ({PAIR}) ({most}))"),
+        columns=(
+            WORKSPACE,
+            FLOW,
+            DEPLOYMENT,
+            Column("Value #A", "Failed", width=80, decimals=0),
+            Column("Value #B", "Success", unit="percentunit", width=140, decimals=0, steps=SUCCESS, bar=True),
+        ),
+        sort="Failed",
+        all_good="No run failed, if the numbers at the top are there.",
+    )
+
+
+def _slower() -> model.Panel:
+    day, month = (
+        merged(lately(of_pairs("prefect_flow_run_duration_baseline_seconds", f'window="{window}"')))
+        for window in ("1d", "30d")
+    )
+    most = highest(chosen(f"({day} / ({month} > 0))"))
+    return table(
+        "Slower than usual, 24 hours",
+        "Mean duration of completed runs of the last day, against that of 30 days. From 1.5 times on look at the "
+        "flow's dashboard, then at Bottlenecks for the task that grew.",
+        rows(f"max by ({PAIR}) ({most})"),
+        rows(f"{day} and on ({PAIR}) ({most})"),
+        columns=(
+            WORKSPACE,
+            FLOW,
+            DEPLOYMENT,
+            Column("Value #B", "Duration", unit="s", width=90, decimals=1),
+            Column("Value #A", "Times usual", width=110, decimals=2, steps=((None, PLAIN), (1.5, WATCH), (2.0, BAD))),
+        ),
+        sort="Times usual",
+        all_good="Nothing completed within a day.",
+    )
+
+
 def dashboard() -> model.Dashboard:
     return board(
         uid="prefect-overview",
         title="Overview",
-        description="What needs attention now, and how it went.",
+        description="What needs attention now, whether today's work is done, and how it went.",
         variables=variables.of_pipelines(),
         bands=[
-            band(5, (_success(), 24)),
-            band(8, (_runs_by_state(), 24), heading="How it went"),
+            band(4, (_attention_count(), 3), (_daily_flows(), 7), (_success(), 8), (_running(), 3), (_api(), 3)),
+            band(9, (_attention(), 16), (_alerts(), 8)),
+            band(8, (_runs_by_state(), 14), (_under_way(), 10), heading="How it goes"),
+            band(8, (_throughput(), 8), (_failing_most(), 8), (_slower(), 8)),
+            band(7, (_due_today(), 24), heading="Today"),
         ],
     )

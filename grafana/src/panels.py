@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from grafana_foundation_sdk.builders import bargauge, common, stat, statetimeline, text, timeseries
+from grafana_foundation_sdk.builders import barchart, bargauge, common, stat, statetimeline, text, timeseries
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common as shape
 from grafana_foundation_sdk.models import dashboard as model
@@ -15,6 +15,7 @@ from grafana_foundation_sdk.models import prometheus
 from grafana_foundation_sdk.models import text as text_model
 
 from grafana.src.colours import NO_JUDGEMENT, Steps, thresholds
+from grafana.src.fields import changed, mapped, words
 from grafana.src.variables import SOURCE
 
 LAST: Final = "lastNotNull"
@@ -79,58 +80,6 @@ def finished(
     defaults.decimals = decimals
     settings.defaults = defaults
     panel.field_config = settings
-    return panel
-
-
-def changed(panel: model.Panel, name: str, **properties: object) -> model.Panel:
-    """Other settings for one field; `custom__x` is custom.x. Name: a legend, a column, or /a regex/."""
-    if panel.field_config is None:
-        raise ValueError(f"{panel.title} has no fields")
-    how = "byRegexp" if name.startswith("/") else "byName"
-    values = [model.DynamicConfigValue(id_val=key.replace("__", "."), value=value) for key, value in properties.items()]
-    panel.field_config.overrides = [
-        *(panel.field_config.overrides or []),
-        model.DashboardFieldConfigSourceOverrides(
-            matcher=model.MatcherConfig(id_val=how, options=name), properties=values
-        ),
-    ]
-    return panel
-
-
-def coloured(panel: model.Panel, colours: Mapping[str, str]) -> model.Panel:
-    """Each legend its colour, so that a thing looks the same wherever it is."""
-    for name, colour in colours.items():
-        changed(panel, name, color={"mode": "fixed", "fixedColor": colour})
-    return panel
-
-
-def in_colour(panel: model.Panel, colour: str) -> model.Panel:
-    """One colour for all that the panel shows."""
-    if panel.field_config and panel.field_config.defaults:
-        panel.field_config.defaults.color = model.FieldColor(mode=model.FieldColorModeId.FIXED, fixed_color=colour)
-    return panel
-
-
-def mapped(panel: model.Panel, texts: Mapping[str, tuple[str, str]]) -> model.Panel:
-    """Values shown as words: {"1": ("completed", colour)}."""
-    if panel.field_config and panel.field_config.defaults:
-        panel.field_config.defaults.mappings = [words(texts)]
-    return panel
-
-
-def words(texts: Mapping[str, tuple[str, str]]) -> model.ValueMap:
-    return model.ValueMap(
-        {
-            value: model.ValueMappingResult(text=said, color=colour, index=place)
-            for place, (value, (said, colour)) in enumerate(texts.items())
-        }
-    )
-
-
-def linked(panel: model.Panel, *links: model.DashboardLink) -> model.Panel:
-    """Where a click on a value leads."""
-    if panel.field_config and panel.field_config.defaults:
-        panel.field_config.defaults.links = list(links)
     return panel
 
 
@@ -286,6 +235,39 @@ def history(
         .tooltip(common.VizTooltipOptions().mode(shape.TooltipDisplayMode.SINGLE))
     )
     return mapped(finished(builder, title, description, queries, step=step, last=last), texts)
+
+
+def categories(
+    title: str,
+    description: str,
+    query: Query,
+    *,
+    label: str,
+    texts: Mapping[str, tuple[str, str]] | None = None,
+    unit: str = "short",
+    decimals: int | None = None,
+) -> model.Panel:
+    """Upright bars, one for each value of a label, in the order of the values; texts: what is said for them."""
+    builder = (
+        barchart.Panel()
+        .x_field(label)
+        .orientation(shape.VizOrientation.VERTICAL)
+        .show_value(shape.VisibilityMode.NEVER)
+        .bar_width(0.8)
+        .fill_opacity(85)
+        .line_width(0)
+        .min(0)
+        .legend(common.VizLegendOptions().show_legend(False))
+        .tooltip(_tooltip())
+    )
+    panel = finished(builder, title, description, [query], unit=unit, decimals=decimals)
+    panel.transformations = [
+        model.DataTransformerConfig(id_val="filterFieldsByName", options={"include": {"names": [label, "Value"]}}),
+        model.DataTransformerConfig(id_val="sortBy", options={"sort": [{"field": label}]}),
+    ]
+    if texts:
+        changed(panel, label, mappings=[words(texts)])
+    return panel
 
 
 def note(title: str, description: str, markdown: str) -> model.Panel:

@@ -12,8 +12,9 @@ from grafana_foundation_sdk.models import common as shape
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src.colours import Steps, thresholds
+from grafana.src.fields import changed, words
 from grafana.src.links import to_flow
-from grafana.src.panels import Query, changed, finished, words
+from grafana.src.panels import Query, finished
 
 VALUE: Final = "Value"  # the value of a table's only query; of several it is "Value #A", "Value #B", …
 

@@ -1,0 +1,66 @@
+"""Settings of what a finished panel shows: colours, words for values, links, and exceptions for single fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from grafana_foundation_sdk.models import dashboard as model
+
+from grafana.src.colours import Steps, thresholds
+
+
+def changed(panel: model.Panel, name: str, **properties: object) -> model.Panel:
+    """Other settings for one field; `custom__x` is custom.x. Name: a legend, a column, or /a regex/."""
+    if panel.field_config is None:
+        raise ValueError(f"{panel.title} has no fields")
+    how = "byRegexp" if name.startswith("/") else "byName"
+    values = [model.DynamicConfigValue(id_val=key.replace("__", "."), value=value) for key, value in properties.items()]
+    panel.field_config.overrides = [
+        *(panel.field_config.overrides or []),
+        model.DashboardFieldConfigSourceOverrides(
+            matcher=model.MatcherConfig(id_val=how, options=name), properties=values
+        ),
+    ]
+    return panel
+
+
+def coloured(panel: model.Panel, colours: Mapping[str, str]) -> model.Panel:
+    """Each legend its colour, so that a thing looks the same wherever it is."""
+    for name, colour in colours.items():
+        changed(panel, name, color={"mode": "fixed", "fixedColor": colour})
+    return panel
+
+
+def in_colour(panel: model.Panel, colour: str) -> model.Panel:
+    """One colour for all that the panel shows."""
+    if panel.field_config and panel.field_config.defaults:
+        panel.field_config.defaults.color = model.FieldColor(mode=model.FieldColorModeId.FIXED, fixed_color=colour)
+    return panel
+
+
+def mapped(panel: model.Panel, texts: Mapping[str, tuple[str, str]]) -> model.Panel:
+    """Values shown as words: {"1": ("completed", colour)}."""
+    if panel.field_config and panel.field_config.defaults:
+        panel.field_config.defaults.mappings = [words(texts)]
+    return panel
+
+
+def words(texts: Mapping[str, tuple[str, str]]) -> model.ValueMap:
+    return model.ValueMap(
+        {
+            value: model.ValueMappingResult(text=said, color=colour, index=place)
+            for place, (value, (said, colour)) in enumerate(texts.items())
+        }
+    )
+
+
+def linked(panel: model.Panel, *links: model.DashboardLink) -> model.Panel:
+    """Where a click on a value leads."""
+    if panel.field_config and panel.field_config.defaults:
+        panel.field_config.defaults.links = list(links)
+    return panel
+
+
+def judged(panel: model.Panel, name: str, steps: Steps) -> model.Panel:
+    """Thresholds of one field."""
+    return changed(panel, name, thresholds=thresholds(steps).build(), color={"mode": "thresholds"})
