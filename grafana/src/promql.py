@@ -37,6 +37,11 @@ def lately(series: str, window: str = "5m") -> str:
     return f"last_over_time({series}[{window}])"
 
 
+def at_end(series: str) -> str:
+    """A gauge as it is where the range ends, all along it: a backfill brings no gauges."""
+    return f"last_over_time({series}[5m] @ end())"
+
+
 def merged(expr: str, *labels: str, by: str = PAIR, how: str = "max") -> str:
     """Replicas tell the same: one of them counts, they are never added up."""
     return f"{how} by ({', '.join((by, *labels))}) ({expr})"
@@ -84,3 +89,9 @@ def or_zero(expr: str, *, live: bool = False) -> str:
 
 def highest(expr: str, count: int = 10) -> str:
     return f"topk({count}, {expr})"
+
+
+def named(expr: str) -> str:
+    """With the label `pipeline` for legends: flow/deployment, and the flow alone where there is no deployment."""
+    joined = f'label_join({expr}, "pipeline", "/", "flow", "deployment")'
+    return f'label_replace({joined}, "pipeline", "$1", "pipeline", "(.*)/")'

@@ -10,9 +10,15 @@ from typing import Final
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.src import overview
+from grafana.src import custom_metrics, exporter, overview, slo, workers
 
-DASHBOARDS: Final[tuple[Callable[[], model.Dashboard], ...]] = (overview.dashboard,)
+DASHBOARDS: Final[tuple[Callable[[], model.Dashboard], ...]] = (
+    overview.dashboard,
+    slo.dashboard,
+    workers.dashboard,
+    custom_metrics.dashboard,
+    exporter.dashboard,
+)
 FOLDER: Final = Path(__file__).parents[1] / "dashboards"
 
 

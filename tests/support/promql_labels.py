@@ -134,7 +134,8 @@ def reader() -> Reader:
             known |= {f"{metric.name}_{part}": labels for part in ("sum", "count")}
         else:
             known[metric.name] = labels
-    known["up"] = TARGET
+    for name in ("up", "scrape_samples_scraped", "scrape_duration_seconds"):
+        known[name] = TARGET
     for name in ("cpu_seconds_total", "resident_memory_bytes", "open_fds", "max_fds", "start_time_seconds"):
         known[f"process_{name}"] = TARGET
     found = Reader(known)

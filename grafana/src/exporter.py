@@ -1,0 +1,301 @@
+"""Can the numbers be trusted, and what do they cost: the exporter about itself."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana_foundation_sdk.models import dashboard as model
+
+from grafana.src import variables
+from grafana.src.colours import BAD, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD, WATCH, Steps
+from grafana.src.fields import mapped
+from grafana.src.layout import band, board
+from grafana.src.panels import columns, lines, now, over_time, ranking, stats
+from grafana.src.promql import HOURS, highest, of_workspaces, or_zero
+from grafana.src.tables import WORKSPACE, Column, rows, table
+
+BY_SOURCE: Final = "workspace, source"
+READ_AGE: Final[Steps] = ((None, GOOD), (300.0, WATCH), (900.0, BAD))
+UP: Final = {"0": ("down", BAD), "1": ("up", GOOD)}
+READ: Final = {"0": ("failing", BAD), "1": ("reading", GOOD)}
+VALID: Final = {"0": ("broken", BAD), "1": ("valid", GOOD)}
+
+
+def _newest(metric: str, *matchers: str, by: str = "workspace") -> str:
+    return f"max by ({by}) ({of_workspaces(metric, *matchers)})"
+
+
+def _per_second(metric: str, *matchers: str, by: str) -> str:
+    """What all replicas do together: each sends requests of its own."""
+    return f"sum by ({by}) (rate({of_workspaces(metric, *matchers)}[$__rate_interval]))"
+
+
+def _api() -> model.Panel:
+    panel = stats(
+        "Prefect API",
+        "Whether the API answered the last poll. Down: counters stand still and catch up by themselves; what runs "
+        "now is unknown. Look at the Prefect server, then at address and key of the exporter.",
+        now(f"min({_newest('prefect_up')})"),
+    )
+    return mapped(panel, UP)
+
+
+def _behind() -> model.Panel:
+    return stats(
+        "Counters behind",
+        "How far what is counted lies behind the present; some seconds more than the poll interval is normal. Hours "
+        "after a first start or a long outage: it is catching up, see Records read.",
+        now(f"max({_newest('prefect_exporter_source_lag_seconds', 'source=~`finished_.*`', by=BY_SOURCE)})"),
+        unit="s",
+        decimals=0,
+        steps=((None, GOOD), (120.0, WATCH), (900.0, BAD)),
+    )
+
+
+def _missing() -> model.Panel:
+    return stats(
+        "Runs missing",
+        "Finished runs that the API has and the counters have not, after reading them again. Above 0 for a quarter "
+        "of an hour: the runbook of PrefectRunsMissing says what to do.",
+        now(f"sum(min by (workspace, kind) ({of_workspaces('prefect_exporter_audit_missing')}))"),
+        steps=COUNT_IS_BAD,
+    )
+
+
+def _throttled() -> model.Panel:
+    grown = f"increase({of_workspaces('prefect_exporter_api_throttled_total')}[1d])"
+    return stats(
+        "Throttled, 24 h",
+        "Requests that the API turned away, or that waited because it asked for a pause. Often: lower "
+        "max_requests_per_second, or poll less often.",
+        now(f"sum({grown})"),
+        decimals=0,
+        steps=COUNT_IS_WATCHED,
+    )
+
+
+def _file() -> model.Panel:
+    panel = stats(
+        "Pipelines file",
+        "Broken: the last good one stays in force; the exporter's log names the line, and `prefect-monitoring check` "
+        "does. No data: none is used.",
+        now(f"min({of_workspaces('prefect_exporter_pipelines_file_valid')})"),
+    )
+    return mapped(panel, VALID)
+
+
+def _ledger_age() -> model.Panel:
+    return stats(
+        "Ledger age",
+        "How long ago the ledger was born; windows longer than this are not whole. Younger than you expect: it was "
+        "lost and began anew; mount its directory, and keep it.",
+        now(f"time() - max({of_workspaces('prefect_exporter_ledger_created_timestamp_seconds')})"),
+        unit="s",
+        decimals=0,
+    )
+
+
+def _sources() -> model.Panel:
+    seconds = "prefect_exporter_source_duration_seconds"
+    mean = f"rate({of_workspaces(f'{seconds}_sum')}[15m]) / (rate({of_workspaces(f'{seconds}_count')}[15m]) > 0)"
+    last = f"time() - {_newest('prefect_exporter_source_last_success_timestamp_seconds', by=BY_SOURCE)}"
+    return table(
+        "Sources",
+        "What is read of the API, each on its own: one that fails stops nothing else. Failing: the exporter's log "
+        "has the reason; a 403 is a missing permission, a timeout a slow server.",
+        rows(_newest("prefect_exporter_source_up", by=BY_SOURCE)),
+        rows(last),
+        rows(_newest("prefect_exporter_source_lag_seconds", by=BY_SOURCE)),
+        rows(f"max by ({BY_SOURCE}) ({mean})"),
+        rows(f"max by ({BY_SOURCE}) (rate({of_workspaces('prefect_exporter_records_total')}[15m])) * 60"),
+        columns=(
+            WORKSPACE,
+            Column("source", "Source"),
+            Column("Value #A", "State", width=100, texts=READ),
+            Column("Value #B", "Last read, ago", unit="s", decimals=0, width=140, steps=READ_AGE),
+            Column("Value #C", "Behind", unit="s", decimals=0, width=110),
+            Column("Value #D", "A reading takes", unit="s", decimals=2, width=140),
+            Column("Value #E", "Records a minute", unit="short", decimals=1, width=150),
+        ),
+        sort="Last read, ago",
+    )
+
+
+def _requests() -> model.Panel:
+    by_endpoint = _per_second("prefect_exporter_api_requests_total", by="endpoint")
+    return lines(
+        "Requests to the API, by endpoint",
+        "What the exporter asks of Prefect, the six most frequent. It follows what changes, not how much there is; "
+        "the ceiling is max_requests_per_second. Too much for your server: lengthen the intervals.",
+        over_time(highest(by_endpoint, 6), "{{endpoint}}"),
+        unit="reqps",
+    )
+
+
+def _errors() -> model.Panel:
+    return lines(
+        "Requests that failed, by code",
+        "429: throttled, it waits by itself. 401 and 403: key or permission. 5xx, timeout and error: the server or "
+        "the way to it. Nothing here is good.",
+        over_time(f"{_per_second('prefect_exporter_api_requests_total', 'code!~`2..`', by='code')}", "{{code}}"),
+        over_time(or_zero(f"sum({_per_second('prefect_exporter_api_throttled_total', by='workspace')})"), "throttled"),
+        unit="reqps",
+    )
+
+
+def _lag() -> model.Panel:
+    lag = _newest("prefect_exporter_source_lag_seconds", 'source=~"finished_.*|log_lines"', by=BY_SOURCE)
+    return lines(
+        "Counters behind, by source",
+        "How old the newest counted run, task run and log line may be. A climbing line: the readings cannot keep up, "
+        "or fail; see Sources.",
+        over_time(lag, "{{source}}"),
+        unit="s",
+    )
+
+
+def _readings() -> model.Panel:
+    buckets = of_workspaces("prefect_exporter_source_duration_seconds_bucket")
+    grown = f"sum by (source, le) (rate({buckets}[15m]))"
+    return lines(
+        "How long readings take, 95th percentile",
+        "The five slowest sources over a quarter of an hour. Near source_timeout (30 s unless set) they begin to "
+        "fail: give the Prefect database an eye, or the exporter more time.",
+        over_time(highest(f"histogram_quantile(0.95, {grown})", 5), "{{source}}"),
+        unit="s",
+        bridge=True,
+    )
+
+
+def _records() -> model.Panel:
+    records = of_workspaces("prefect_exporter_records_total", 'source=~"finished_.*|log_lines"')
+    return columns(
+        "Records read",
+        "Runs, task runs and log lines, repeated readings included, every two hours. A mountain after a start is the "
+        "past being loaded; a steady one far above your runs is a too long overlap: tell us.",
+        over_time(f"max by (source) (increase({records}[$__interval] offset -$__interval))", "{{source}}"),
+        step=HOURS,
+    )
+
+
+def _audit() -> model.Panel:
+    return lines(
+        "Runs missing, by kind",
+        "What the audit of closed hours found missing. It goes back to 0 by itself when the runs are read again; "
+        "what stays is a fault worth a report.",
+        over_time(f"min by (workspace, kind) ({of_workspaces('prefect_exporter_audit_missing')})", "{{kind}}"),
+        over_time(
+            f"(time() - max({of_workspaces('prefect_exporter_audit_last_success_timestamp_seconds')})) / 60",
+            "minutes since the last audit",
+        ),
+        decimals=0,
+    )
+
+
+def _series() -> model.Panel:
+    return ranking(
+        "Series, by metric",
+        "Label sets that the ledger keeps; a histogram has buckets on top. Too many for your Prometheus: "
+        "exclude_flows, metrics_off, or wider buckets.",
+        now(f"sort_desc({highest(_newest('prefect_exporter_series', by='metric'), 12)})", "{{metric}}"),
+        decimals=0,
+    )
+
+
+def _scrapes() -> model.Panel:
+    exporter = f"group by (job, instance) ({of_workspaces('prefect_exporter_build_info')})"
+    return lines(
+        "Samples a scrape",
+        "What Prometheus stores each time. It grows with flows, deployments and tasks, and stands still otherwise; a "
+        "steady climb means that names are built from data.",
+        over_time(f"scrape_samples_scraped * on (job, instance) {exporter}", "{{instance}}"),
+        decimals=0,
+    )
+
+
+def _left_out() -> model.Panel:
+    folded = f"increase({of_workspaces('prefect_exporter_series_folded_total')}[1h])"
+    rejected = f"increase({of_workspaces('prefect_exporter_metric_lines_rejected_total')}[1h])"
+    return lines(
+        "Left out, an hour",
+        "Increments counted under (other), because max_pairs or max_tasks is reached, and parts of METRIC lines that "
+        "could not be read. Above 0: raise the cap, or see the exporter's log for the flow.",
+        over_time(f"sum(max by (workspace, metric) ({folded}))", "counted under (other)"),
+        over_time(or_zero(f"sum(max by (workspace, reason) ({rejected}))"), "METRIC parts unreadable"),
+        decimals=0,
+    )
+
+
+def _ledger() -> model.Panel:
+    return lines(
+        "Ledger size",
+        "On disk. It grows for the first weeks and then follows the number of runs within the lookback; a week of "
+        "steep growth is a week of many runs.",
+        over_time(_newest("prefect_exporter_ledger_bytes"), "{{workspace}}"),
+        unit="bytes",
+    )
+
+
+def _exporters(expr: str) -> str:
+    exporter = f"group by (job, instance) ({of_workspaces('prefect_exporter_build_info')})"
+    return f"{expr} * on (job, instance) {exporter}"
+
+
+def _memory() -> model.Panel:
+    return lines(
+        "Memory",
+        "Resident memory of the exporter. It is bounded by series and by runs under way; growth without end is a "
+        "fault worth a report.",
+        over_time(_exporters("process_resident_memory_bytes"), "{{instance}}"),
+        unit="bytes",
+    )
+
+
+def _cpu() -> model.Panel:
+    return lines(
+        "CPU",
+        "Share of one core. It follows what changes in Prefect; a steady 100 % is a first start that loads the past, "
+        "or a poll interval that is too short.",
+        over_time(_exporters("rate(process_cpu_seconds_total[$__rate_interval])"), "{{instance}}"),
+        unit="percentunit",
+        decimals=0,
+    )
+
+
+def _versions() -> model.Panel:
+    info = "prefect_exporter_build_info"
+    labels = "workspace, instance, version, prefect_version, python_version"
+    return table(
+        "Exporters",
+        "One line an exporter. Two in one workspace are replicas only while one takes over from the other: a ledger "
+        "has one writer.",
+        rows(f"max by ({labels}) ({of_workspaces(info)})"),
+        columns=(
+            Column("workspace", "Workspace"),
+            Column("instance", "Instance"),
+            Column("version", "Version"),
+            Column("prefect_version", "Prefect"),
+            Column("python_version", "Python"),
+        ),
+    )
+
+
+def dashboard() -> model.Dashboard:
+    return board(
+        uid="prefect-exporter",
+        title="Exporter",
+        description="Can the numbers be trusted, and what do they cost.",
+        variables=variables.of_workspaces_only(),
+        since="now-24h",
+        bands=[
+            band(4, (_api(), 4), (_behind(), 4), (_missing(), 4), (_throttled(), 4), (_file(), 4), (_ledger_age(), 4)),
+            band(10, (_sources(), 24)),
+            band(8, (_lag(), 12), (_records(), 12), heading="Reading"),
+            band(8, (_requests(), 12), (_errors(), 12)),
+            band(8, (_readings(), 12), (_audit(), 12)),
+            band(9, (_series(), 12), (_scrapes(), 12), heading="What it costs"),
+            band(7, (_left_out(), 12), (_ledger(), 12)),
+            band(7, (_cpu(), 12), (_memory(), 12)),
+            band(4, (_versions(), 24)),
+        ],
+    )
