@@ -6,12 +6,13 @@ from typing import Final
 
 from grafana_foundation_sdk.models import dashboard as model
 
+from grafana.src import exporter_costs as costs
 from grafana.src import variables
 from grafana.src.colours import BAD, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD, WATCH, Steps
 from grafana.src.fields import mapped
 from grafana.src.layout import band, board
-from grafana.src.panels import columns, lines, now, over_time, ranking, stats
-from grafana.src.promql import HOURS, highest, of_workspaces, or_zero
+from grafana.src.panels import columns, lines, now, over_time, stats
+from grafana.src.promql import HOURS, highest, newest, of_workspaces, or_zero
 from grafana.src.tables import WORKSPACE, Column, rows, table
 
 BY_SOURCE: Final = "workspace, source"
@@ -19,10 +20,6 @@ READ_AGE: Final[Steps] = ((None, GOOD), (300.0, WATCH), (900.0, BAD))
 UP: Final = {"0": ("down", BAD), "1": ("up", GOOD)}
 READ: Final = {"0": ("failing", BAD), "1": ("reading", GOOD)}
 VALID: Final = {"0": ("broken", BAD), "1": ("valid", GOOD)}
-
-
-def _newest(metric: str, *matchers: str, by: str = "workspace") -> str:
-    return f"max by ({by}) ({of_workspaces(metric, *matchers)})"
 
 
 def _per_second(metric: str, *matchers: str, by: str) -> str:
@@ -35,7 +32,7 @@ def _api() -> model.Panel:
         "Prefect API",
         "Whether the API answered the last poll. Down: counters stand still and catch up by themselves; what runs "
         "now is unknown. Look at the Prefect server, then at address and key of the exporter.",
-        now(f"min({_newest('prefect_up')})"),
+        now(f"min({newest('prefect_up')})"),
     )
     return mapped(panel, UP)
 
@@ -45,7 +42,7 @@ def _behind() -> model.Panel:
         "Counters behind",
         "How far what is counted lies behind the present; some seconds more than the poll interval is normal. Hours "
         "after a first start or a long outage: it is catching up, see Records read.",
-        now(f"max({_newest('prefect_exporter_source_lag_seconds', 'source=~`finished_.*`', by=BY_SOURCE)})"),
+        now(f"max({newest('prefect_exporter_source_lag_seconds', 'source=~`finished_.*`', by=BY_SOURCE)})"),
         unit="s",
         decimals=0,
         steps=((None, GOOD), (120.0, WATCH), (900.0, BAD)),
@@ -98,14 +95,14 @@ def _ledger_age() -> model.Panel:
 def _sources() -> model.Panel:
     seconds = "prefect_exporter_source_duration_seconds"
     mean = f"rate({of_workspaces(f'{seconds}_sum')}[15m]) / (rate({of_workspaces(f'{seconds}_count')}[15m]) > 0)"
-    last = f"time() - {_newest('prefect_exporter_source_last_success_timestamp_seconds', by=BY_SOURCE)}"
+    last = f"time() - {newest('prefect_exporter_source_last_success_timestamp_seconds', by=BY_SOURCE)}"
     return table(
         "Sources",
         "What is read of the API, each on its own: one that fails stops nothing else. Failing: the exporter's log "
         "has the reason; a 403 is a missing permission, a timeout a slow server.",
-        rows(_newest("prefect_exporter_source_up", by=BY_SOURCE)),
+        rows(newest("prefect_exporter_source_up", by=BY_SOURCE)),
         rows(last),
-        rows(_newest("prefect_exporter_source_lag_seconds", by=BY_SOURCE)),
+        rows(newest("prefect_exporter_source_lag_seconds", by=BY_SOURCE)),
         rows(f"max by ({BY_SOURCE}) ({mean})"),
         rows(f"max by ({BY_SOURCE}) (rate({of_workspaces('prefect_exporter_records_total')}[15m])) * 60"),
         columns=(
@@ -144,7 +141,7 @@ def _errors() -> model.Panel:
 
 
 def _lag() -> model.Panel:
-    lag = _newest("prefect_exporter_source_lag_seconds", 'source=~"finished_.*|log_lines"', by=BY_SOURCE)
+    lag = newest("prefect_exporter_source_lag_seconds", 'source=~"finished_.*|log_lines"', by=BY_SOURCE)
     return lines(
         "Counters behind, by source",
         "How old the newest counted run, task run and log line may be. A climbing line: the readings cannot keep up, "
@@ -192,94 +189,6 @@ def _audit() -> model.Panel:
     )
 
 
-def _series() -> model.Panel:
-    return ranking(
-        "Series, by metric",
-        "Label sets that the ledger keeps; a histogram has buckets on top. Too many for your Prometheus: "
-        "exclude_flows, metrics_off, or wider buckets.",
-        now(f"sort_desc({highest(_newest('prefect_exporter_series', by='metric'), 12)})", "{{metric}}"),
-        decimals=0,
-    )
-
-
-def _scrapes() -> model.Panel:
-    exporter = f"group by (job, instance) ({of_workspaces('prefect_exporter_build_info')})"
-    return lines(
-        "Samples a scrape",
-        "What Prometheus stores each time. It grows with flows, deployments and tasks, and stands still otherwise; a "
-        "steady climb means that names are built from data.",
-        over_time(f"scrape_samples_scraped * on (job, instance) {exporter}", "{{instance}}"),
-        decimals=0,
-    )
-
-
-def _left_out() -> model.Panel:
-    folded = f"increase({of_workspaces('prefect_exporter_series_folded_total')}[1h])"
-    rejected = f"increase({of_workspaces('prefect_exporter_metric_lines_rejected_total')}[1h])"
-    return lines(
-        "Left out, an hour",
-        "Increments counted under (other), because max_pairs or max_tasks is reached, and parts of METRIC lines that "
-        "could not be read. Above 0: raise the cap, or see the exporter's log for the flow.",
-        over_time(f"sum(max by (workspace, metric) ({folded}))", "counted under (other)"),
-        over_time(or_zero(f"sum(max by (workspace, reason) ({rejected}))"), "METRIC parts unreadable"),
-        decimals=0,
-    )
-
-
-def _ledger() -> model.Panel:
-    return lines(
-        "Ledger size",
-        "On disk. It grows for the first weeks and then follows the number of runs within the lookback; a week of "
-        "steep growth is a week of many runs.",
-        over_time(_newest("prefect_exporter_ledger_bytes"), "{{workspace}}"),
-        unit="bytes",
-    )
-
-
-def _exporters(expr: str) -> str:
-    exporter = f"group by (job, instance) ({of_workspaces('prefect_exporter_build_info')})"
-    return f"{expr} * on (job, instance) {exporter}"
-
-
-def _memory() -> model.Panel:
-    return lines(
-        "Memory",
-        "Resident memory of the exporter. It is bounded by series and by runs under way; growth without end is a "
-        "fault worth a report.",
-        over_time(_exporters("process_resident_memory_bytes"), "{{instance}}"),
-        unit="bytes",
-    )
-
-
-def _cpu() -> model.Panel:
-    return lines(
-        "CPU",
-        "Share of one core. It follows what changes in Prefect; a steady 100 % is a first start that loads the past, "
-        "or a poll interval that is too short.",
-        over_time(_exporters("rate(process_cpu_seconds_total[$__rate_interval])"), "{{instance}}"),
-        unit="percentunit",
-        decimals=0,
-    )
-
-
-def _versions() -> model.Panel:
-    info = "prefect_exporter_build_info"
-    labels = "workspace, instance, version, prefect_version, python_version"
-    return table(
-        "Exporters",
-        "One line an exporter. Two in one workspace are replicas only while one takes over from the other: a ledger "
-        "has one writer.",
-        rows(f"max by ({labels}) ({of_workspaces(info)})"),
-        columns=(
-            Column("workspace", "Workspace"),
-            Column("instance", "Instance"),
-            Column("version", "Version"),
-            Column("prefect_version", "Prefect"),
-            Column("python_version", "Python"),
-        ),
-    )
-
-
 def dashboard() -> model.Dashboard:
     return board(
         uid="prefect-exporter",
@@ -293,9 +202,9 @@ def dashboard() -> model.Dashboard:
             band(8, (_lag(), 12), (_records(), 12), heading="Reading"),
             band(8, (_requests(), 12), (_errors(), 12)),
             band(8, (_readings(), 12), (_audit(), 12)),
-            band(9, (_series(), 12), (_scrapes(), 12), heading="What it costs"),
-            band(7, (_left_out(), 12), (_ledger(), 12)),
-            band(7, (_cpu(), 12), (_memory(), 12)),
-            band(4, (_versions(), 24)),
+            band(9, (costs.series(), 12), (costs.scrapes(), 12), heading="What it costs"),
+            band(7, (costs.left_out(), 12), (costs.ledger(), 12)),
+            band(7, (costs.cpu(), 12), (costs.memory(), 12)),
+            band(4, (costs.versions(), 24)),
         ],
     )

@@ -95,3 +95,8 @@ def named(expr: str) -> str:
     """With the label `pipeline` for legends: flow/deployment, and the flow alone where there is no deployment."""
     joined = f'label_join({expr}, "pipeline", "/", "flow", "deployment")'
     return f'label_replace({joined}, "pipeline", "$1", "pipeline", "(.*)/")'
+
+
+def newest(metric: str, *matchers: str, by: str = "workspace") -> str:
+    """A gauge about the exporter itself, or the greatest of what replicas say."""
+    return f"max by ({by}) ({of_workspaces(metric, *matchers)})"

@@ -7,17 +7,15 @@ from typing import Final
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src import variables
-from grafana.src.colours import BAD, CALM, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD, STATES, WATCH, Steps
-from grafana.src.fields import coloured
+from grafana.src import workers_over_time as curves
+from grafana.src.colours import BAD, CALM, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD, WATCH, Steps
 from grafana.src.layout import band, board
-from grafana.src.panels import lines, now, over_time, stats
+from grafana.src.panels import now, stats
+from grafana.src.pools import BY_POOL, BY_QUEUE, by_limit, by_pool, by_queue, of_pools, waiting
 from grafana.src.promql import PAIR, of_workspaces, or_zero
 from grafana.src.tables import PAIR as PAIR_COLUMNS
 from grafana.src.tables import WORKSPACE, Column, rows, table
 
-POOL: Final = "work_pool=~`${work_pool:regex}`"
-BY_POOL: Final = "workspace, work_pool"
-BY_QUEUE: Final = "workspace, work_pool, work_queue"
 HEARTBEAT_AGE: Final[Steps] = ((None, GOOD), (120.0, WATCH), (600.0, BAD))
 POLL_AGE: Final[Steps] = ((None, GOOD), (60.0, WATCH), (300.0, BAD))
 SLOTS_TAKEN: Final[Steps] = ((None, GOOD), (0.8, WATCH), (1.0, BAD))
@@ -25,40 +23,19 @@ LATE: Final[Steps] = ((None, GOOD), (60.0, WATCH), (300.0, BAD))
 READY: Final = {"0": ("not ready", BAD), "1": ("ready", GOOD), "2": ("paused", CALM)}
 
 
-def _of_pools(metric: str, *matchers: str) -> str:
-    return of_workspaces(metric, POOL, *matchers)
-
-
-def _by_pool(metric: str, *matchers: str) -> str:
-    return f"max by ({BY_POOL}) ({_of_pools(metric, *matchers)})"
-
-
-def _by_queue(metric: str) -> str:
-    return f"max by ({BY_QUEUE}) ({_of_pools(metric)})"
-
-
-def _by_limit(metric: str) -> str:
-    return f"max by (workspace, limit) ({of_workspaces(metric)})"
-
-
 def _standing(what: str, paused: str, by: str) -> str:
     """0 not ready, 1 ready, 2 paused on purpose."""
-    ready, is_paused = (f"max by ({by}) ({_of_pools(metric)})" for metric in (what, paused))
+    ready, is_paused = (f"max by ({by}) ({of_pools(metric)})" for metric in (what, paused))
     return f"clamp_max({ready} + 2 * {is_paused}, 2)"
 
 
-def _waiting(state: str) -> str:
-    by = f"{PAIR}, work_pool, state"
-    return f"max by ({by}) ({_of_pools('prefect_flow_runs', f'state=~`{state}`')})"
-
-
 def _pools_not_ready() -> model.Panel:
-    down = f"{_by_pool('prefect_work_pool_ready')} == bool 0"
+    down = f"{by_pool('prefect_work_pool_ready')} == bool 0"
     return stats(
         "Pools not ready",
         "Work pools for which no worker is online, paused ones left out. Above 0: start a worker (`prefect worker "
         "start --pool …`), or see why the last one went.",
-        now(f"sum({down} unless on ({BY_POOL}) {_by_pool('prefect_work_pool_paused')} == 1)"),
+        now(f"sum({down} unless on ({BY_POOL}) {by_pool('prefect_work_pool_paused')} == 1)"),
         steps=COUNT_IS_BAD,
     )
 
@@ -67,7 +44,7 @@ def _workers_online() -> model.Panel:
     return stats(
         "Workers online",
         "Workers that sent their heartbeat in time. Fewer than you run: look at the host or the pods of those missing.",
-        now(f"sum({_by_pool('prefect_work_pool_workers', 'state=`online`')})"),
+        now(f"sum({by_pool('prefect_work_pool_workers', 'state=`online`')})"),
     )
 
 
@@ -76,7 +53,7 @@ def _late_runs() -> model.Panel:
         "Late runs",
         "Runs that should have started and were not picked up. Above 0 for more than a minute: the tables below show "
         "which pool or queue they wait in.",
-        now(or_zero(f"sum({_waiting('late')})", live=True)),
+        now(or_zero(f"sum({waiting('late')})", live=True)),
         steps=COUNT_IS_BAD,
     )
 
@@ -99,13 +76,13 @@ def _waiting_for_slots() -> model.Panel:
         "Waiting for a slot",
         "Runs that a concurrency limit holds back. A limit at work is no fault; when it lasts, raise the limit or "
         "spread the schedules.",
-        now(or_zero(f"sum({_waiting('awaiting_concurrency_slot')})", live=True)),
+        now(or_zero(f"sum({waiting('awaiting_concurrency_slot')})", live=True)),
         steps=COUNT_IS_WATCHED,
     )
 
 
 def _full_limits() -> model.Panel:
-    used, slots = (_by_limit(f"prefect_concurrency_limit_slots{end}") for end in ("_used", ""))
+    used, slots = (by_limit(f"prefect_concurrency_limit_slots{end}") for end in ("_used", ""))
     return stats(
         "Full limits",
         "Concurrency limits all of whose slots are taken. Full while nothing runs: a crashed run kept its slot; free "
@@ -116,23 +93,23 @@ def _full_limits() -> model.Panel:
 
 
 def _pools() -> model.Panel:
-    late = f"sum by ({BY_POOL}) ({_waiting('late')})"
-    running = f"sum by ({BY_POOL}) ({_waiting('running|retrying')})"
-    heartbeat = _by_pool("prefect_work_pool_last_heartbeat_timestamp_seconds")
-    everywhere = f"0 * {_by_pool('prefect_work_pool_ready')}"
+    late = f"sum by ({BY_POOL}) ({waiting('late')})"
+    running = f"sum by ({BY_POOL}) ({waiting('running|retrying')})"
+    heartbeat = by_pool("prefect_work_pool_last_heartbeat_timestamp_seconds")
+    everywhere = f"0 * {by_pool('prefect_work_pool_ready')}"
     return table(
         "Work pools",
         "Not ready: no worker is online. Late runs beside ready: all slots are taken, or a queue is not polled. Push "
         "and managed pools have no workers and send no heartbeats.",
-        rows(f"max by ({BY_POOL}, type) ({_of_pools('prefect_work_pool_info')})"),
+        rows(f"max by ({BY_POOL}, type) ({of_pools('prefect_work_pool_info')})"),
         rows(_standing("prefect_work_pool_ready", "prefect_work_pool_paused", BY_POOL)),
-        rows(_by_pool("prefect_work_pool_workers", 'state="online"')),
-        rows(_by_pool("prefect_work_pool_workers", 'state="offline"')),
+        rows(by_pool("prefect_work_pool_workers", 'state="online"')),
+        rows(by_pool("prefect_work_pool_workers", 'state="offline"')),
         rows(f"time() - {heartbeat}"),
         rows(f"{running} or {everywhere}"),
         rows(f"{late} or {everywhere}"),
-        rows(_by_pool("prefect_work_pool_slots")),
-        rows(f"{_by_pool('prefect_work_pool_slots_used')} / {_by_pool('prefect_work_pool_slots')}"),
+        rows(by_pool("prefect_work_pool_slots")),
+        rows(f"{by_pool('prefect_work_pool_slots_used')} / {by_pool('prefect_work_pool_slots')}"),
         columns=(
             WORKSPACE,
             Column("work_pool", "Work pool"),
@@ -151,15 +128,15 @@ def _pools() -> model.Panel:
 
 
 def _queues() -> model.Panel:
-    polled = _by_queue("prefect_work_queue_last_polled_timestamp_seconds")
+    polled = by_queue("prefect_work_queue_last_polled_timestamp_seconds")
     return table(
         "Work queues",
         "Late runs in a queue that nobody asked for minutes: its workers ask other queues only, or there are none. A "
         "paused queue hands out nothing until somebody resumes it.",
         rows(_standing("prefect_work_queue_ready", "prefect_work_queue_paused", BY_QUEUE)),
-        rows(_by_queue("prefect_work_queue_late_runs")),
+        rows(by_queue("prefect_work_queue_late_runs")),
         rows(f"time() - {polled}"),
-        rows(_by_queue("prefect_work_queue_slots")),
+        rows(by_queue("prefect_work_queue_slots")),
         columns=(
             WORKSPACE,
             Column("work_pool", "Work pool"),
@@ -174,7 +151,7 @@ def _queues() -> model.Panel:
 
 
 def _limits() -> model.Panel:
-    used, slots = (_by_limit(f"prefect_concurrency_limit_slots{end}") for end in ("_used", ""))
+    used, slots = (by_limit(f"prefect_concurrency_limit_slots{end}") for end in ("_used", ""))
     return table(
         "Concurrency limits",
         "A deployment's own limit is called flow/deployment. Full for long, with nothing running: a crashed run kept "
@@ -196,14 +173,14 @@ def _limits() -> model.Panel:
 def _late_table() -> model.Panel:
     states = "late|pending|submitting|infrastructure_pending|awaiting_concurrency_slot|cancelling"
     oldest = of_workspaces("prefect_flow_run_oldest_state_timestamp_seconds", f'state=~"{states}"')
-    waiting = _waiting(states)
+    runs = waiting(states)
     since = f"time() - min by ({PAIR}, state) ({oldest})"
     return table(
         "Waiting now",
         "Runs that have not begun to run, the longest wait first. Late: no worker took it. Pending for long: its "
         "container does not come up; see the events of the pod or host. Waiting for a slot: see the limits.",
-        rows(waiting),
-        rows(f"{since} + on ({PAIR}, state) group_right () 0 * {waiting}"),
+        rows(runs),
+        rows(f"{since} + on ({PAIR}, state) group_right () 0 * {runs}"),
         columns=(
             *PAIR_COLUMNS,
             Column("work_pool", "Work pool", width=150),
@@ -213,82 +190,6 @@ def _late_table() -> model.Panel:
         ),
         sort="The first since",
         all_good="No run is waiting.",
-    )
-
-
-def _late_by_pool() -> model.Panel:
-    late = f"sum by ({BY_POOL}) ({_by_queue('prefect_work_queue_late_runs')})"
-    return lines(
-        "Late runs by pool",
-        "Runs that wait for a worker. A hill at each full hour: too few workers or slots for the schedules; spread "
-        "them. A line that only rises: nobody takes runs any more.",
-        over_time(late, "{{work_pool}}"),
-        decimals=0,
-        fill=10,
-    )
-
-
-def _workers_by_pool() -> model.Panel:
-    return lines(
-        "Workers online by pool",
-        "A pool whose line falls to 0 starts nothing. Up and down all day: workers are killed and replaced; see "
-        "their logs.",
-        over_time(_by_pool("prefect_work_pool_workers", 'state="online"'), "{{work_pool}}"),
-        decimals=0,
-    )
-
-
-def _under_way() -> model.Panel:
-    panel = lines(
-        "Runs under way, by state",
-        "All pools together. Late and pending rise while running stays flat: the ceiling of workers or slots is "
-        "reached.",
-        over_time(f"sum by (state) ({_waiting('.*')})", "{{state}}"),
-        decimals=0,
-    )
-    return coloured(panel, STATES)
-
-
-def _slots_taken() -> model.Panel:
-    taken = f"{_by_pool('prefect_work_pool_slots_used')} / {_by_pool('prefect_work_pool_slots')}"
-    limits = (
-        f"{_by_limit('prefect_concurrency_limit_slots_used')} / ({_by_limit('prefect_concurrency_limit_slots')} > 0)"
-    )
-    return lines(
-        "Slots taken, by pool and limit",
-        "Share of the slots in use. At 100 % for long while runs wait: raise the limit, or make the runs shorter; at "
-        "100 % with nothing running, a slot was never given back.",
-        over_time(taken, "pool {{work_pool}}"),
-        over_time(f"topk(5, {limits})", "limit {{limit}}"),
-        unit="percentunit",
-        decimals=0,
-        high=1,
-    )
-
-
-def _start_delay() -> model.Panel:
-    delay = of_workspaces("prefect_flow_run_start_delay_seconds_bucket")
-    pool = f"max by ({BY_POOL}, flow, deployment) ({_of_pools('prefect_deployment_info')})"
-    grown = f"max by ({PAIR}, le) (increase({delay}[1h]))"
-    by_pool = f"sum by (work_pool, le) ({grown} * on ({PAIR}) group_left (work_pool) {pool})"
-    return lines(
-        "Start delay, 95th percentile of an hour",
-        "From when a run was to start until it ran, by pool. Seconds are normal for processes, a minute or two for "
-        "containers. Growing: images, nodes or workers are short.",
-        over_time(f"histogram_quantile(0.95, {by_pool})", "{{work_pool}}"),
-        unit="s",
-        bridge=True,
-    )
-
-
-def _heartbeats() -> model.Panel:
-    age = f"time() - {_by_pool('prefect_work_pool_last_heartbeat_timestamp_seconds')}"
-    return lines(
-        "Since the last heartbeat, by pool",
-        "Saw teeth below the workers' heartbeat interval are healthy. A line that climbs: no worker of the pool is "
-        "alive.",
-        over_time(age, "{{work_pool}}"),
-        unit="s",
     )
 
 
@@ -312,8 +213,8 @@ def dashboard() -> model.Dashboard:
             band(7, (_pools(), 24)),
             band(8, (_queues(), 12), (_limits(), 12)),
             band(8, (_late_table(), 24)),
-            band(8, (_late_by_pool(), 12), (_under_way(), 12), heading="Over time"),
-            band(8, (_workers_by_pool(), 12), (_heartbeats(), 12)),
-            band(8, (_slots_taken(), 12), (_start_delay(), 12)),
+            band(8, (curves.late_by_pool(), 12), (curves.under_way(), 12), heading="Over time"),
+            band(8, (curves.workers_by_pool(), 12), (curves.heartbeats(), 12)),
+            band(8, (curves.slots_taken(), 12), (curves.start_delay(), 12)),
         ],
     )

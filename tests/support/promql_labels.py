@@ -5,6 +5,7 @@ a `by`, an `on` or a `group_left`.
 """
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import cache, reduce
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,9 @@ def reader() -> Reader:
     for rule in rules:
         if "record" in rule:
             found.metrics[rule["record"]] = found.labels(rule["expr"]) | frozenset(rule.get("labels", ()))
-    alerts = [found.labels(rule["expr"]) for rule in rules if "alert" in rule and "ALERTS" not in rule["expr"]]
-    found.metrics["ALERTS"] = found.metrics["ALERTS_FOR_STATE"] = reduce(frozenset.union, alerts, ALERT)
+    found.metrics["ALERTS"] = found.metrics["ALERTS_FOR_STATE"] = ALERT
+    for rule in rules:
+        with suppress(UnknownNameError):  # which the rule's own test tells
+            found.metrics["ALERTS"] |= found.labels(rule["expr"]) if "alert" in rule else ALERT
+    found.metrics["ALERTS_FOR_STATE"] = found.metrics["ALERTS"]
     return found
