@@ -48,7 +48,7 @@ def mapped(panel: model.Panel, texts: Mapping[str, tuple[str, str]]) -> model.Pa
 def words(texts: Mapping[str, tuple[str, str]]) -> model.ValueMap:
     return model.ValueMap(
         {
-            value: model.ValueMappingResult(text=said, color=colour, index=place)
+            value: model.ValueMappingResult(text=said, color=colour or None, index=place)
             for place, (value, (said, colour)) in enumerate(texts.items())
         }
     )

@@ -10,10 +10,13 @@ from typing import Final
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.src import custom_metrics, exporter, overview, slo, workers
+from grafana.src import bottlenecks, custom_metrics, exporter, flow, overview, retries, slo, workers
 
 DASHBOARDS: Final[tuple[Callable[[], model.Dashboard], ...]] = (
     overview.dashboard,
+    flow.dashboard,
+    bottlenecks.dashboard,
+    retries.dashboard,
     slo.dashboard,
     workers.dashboard,
     custom_metrics.dashboard,

@@ -43,7 +43,7 @@ PAIR: Final = (WORKSPACE, FLOW, DEPLOYMENT)
 
 
 def rows(expr: str) -> Query:
-    """A query for a table. Aggregate it: a bare metric's name would keep its rows apart from those of other queries."""
+    """A query for a table or a chart by category. Aggregate it, or the metric's name keeps rows of several apart."""
     return Query(expr, instant=True, table=True)
 
 

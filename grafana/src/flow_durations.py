@@ -1,0 +1,124 @@
+"""How long one flow's runs take: now, usually, against its limit, against other weeks and days."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana_foundation_sdk.models import dashboard as model
+
+from grafana.src import clock
+from grafana.src.colours import BAD, CALM, GOOD, WATCH, Steps
+from grafana.src.fields import changed, coloured, in_colour
+from grafana.src.panels import categories, lines, now, over_time, stats
+from grafana.src.promql import HOURS, at_end, lately, merged, of_pairs, total
+from grafana.src.tables import rows
+
+_SECONDS: Final = "prefect_flow_run_duration_seconds_sum"
+_RUNS: Final = "prefect_flow_run_duration_seconds_count"
+_DASHED: Final = {"fill": "dash", "dash": [6, 6]}
+_SLOWER: Final[Steps] = ((None, GOOD), (0.25, WATCH), (1.0, BAD))
+
+
+def _baseline(window: str) -> str:
+    baseline = of_pairs("prefect_flow_run_duration_baseline_seconds", f'window="{window}"')
+    return f"avg({merged(lately(baseline))})"
+
+
+def _mean(window: str, *by: str) -> str:
+    """window: a range and, behind a blank, an offset."""
+    span, _, offset = window.partition(" ")
+    seconds, runs = (
+        total(merged(f"increase({of_pairs(metric)}[{span}] {offset})"), *by) for metric in (_SECONDS, _RUNS)
+    )
+    return f"{seconds} / ({runs} > 0)"
+
+
+def means() -> model.Panel:
+    windows = (("1d", "24 h"), ("7d", "7 days"), ("30d", "30 days"), ("30d_before", "30 before"))
+    return stats(
+        "Mean duration",
+        "Of completed runs, from the exporter's own long memory; of several deployments the mean. Growing from "
+        "window to window: Bottlenecks tells which task grew.",
+        *(now(_baseline(window), name) for window, name in windows),
+        unit="s",
+        decimals=1,
+    )
+
+
+def changes() -> model.Panel:
+    return stats(
+        "Change of the mean",
+        "By how much runs take longer (+) or shorter (-): the last seven days against the seven before, and 30 days "
+        "against the 30 before. A quarter more is worth a look, double is a fault to come.",
+        now(f"({_mean('7d')}) / ({_mean('7d offset 7d')}) - 1", "week over week"),
+        now(f"{_baseline('30d')} / ({_baseline('30d_before')} > 0) - 1", "month over month"),
+        unit="percentunit",
+        decimals=0,
+        steps=_SLOWER,
+    )
+
+
+def trend() -> model.Panel:
+    limit = f"max by (flow, deployment) ({at_end(of_pairs('prefect_slo_max_duration_seconds'))})"
+    usual = at_end(of_pairs("prefect_flow_run_duration_baseline_seconds", 'window="30d"'))
+    panel = lines(
+        "Duration",
+        "Mean of the runs that completed within a step, against what is usual in 30 days and the declared limit. "
+        "Creeping up: mend before the limit does. A single spike: see what else ran then.",
+        over_time(_mean("$__interval", "flow", "deployment"), "{{deployment}}"),
+        over_time(f"max by (flow, deployment) ({usual})", "usual {{deployment}}"),
+        over_time(limit, "limit {{deployment}}"),
+        unit="s",
+        step=HOURS,
+        bridge=True,
+    )
+    in_colour(panel, GOOD)
+    changed(panel, "/^usual.*/", color={"mode": "fixed", "fixedColor": CALM}, custom__lineWidth=1)
+    return changed(panel, "/^limit.*/", color={"mode": "fixed", "fixedColor": BAD}, custom__lineStyle=_DASHED)
+
+
+def quantiles() -> model.Panel:
+    buckets = total(merged(f"increase({of_pairs('prefect_flow_run_duration_seconds_bucket')}[1d])", "le"), "le")
+    panel = lines(
+        "Half and 95 % of runs, rolling day",
+        "Half of a day's completed runs took at most the lower line, 95 % the upper one. Wide apart: some runs meet "
+        "something that others do not, a lock, a large file, a slow machine. Not part of a backfill.",
+        over_time(f"histogram_quantile(0.95, {buckets})", "95 %"),
+        over_time(f"histogram_quantile(0.5, {buckets})", "half"),
+        unit="s",
+        bridge=True,
+    )
+    return coloured(panel, {"95 %": WATCH, "half": GOOD})
+
+
+def weeks() -> model.Panel:
+    panel = lines(
+        "This week and last week",
+        "Mean duration over a rolling day, and the same seven days before. A gap that stays open: something changed "
+        "for good this week; see what was deployed, and how much data came.",
+        over_time(_mean("1d"), "this week"),
+        over_time(_mean("1d offset 7d"), "last week"),
+        unit="s",
+        step=HOURS,
+        last="7d",
+        bridge=True,
+    )
+    coloured(panel, {"this week": GOOD, "last week": CALM})
+    return changed(panel, "last week", custom__lineStyle=_DASHED)
+
+
+def weekdays() -> model.Panel:
+    seconds, runs = (
+        clock.by_weekday(clock.growth(merged(f"{of_pairs(metric)} offset 1d"), merged(of_pairs(metric))))
+        for metric in (_SECONDS, _RUNS)
+    )
+    panel = categories(
+        "By weekday and month end (UTC)",
+        "Mean duration of four weeks. One day far above the others: look at what it carries, such as weekly reports "
+        "or the month's closing, and give it a limit of its own or another hour.",
+        rows(f"{seconds} / ({runs} > 0)"),
+        label=clock.PART,
+        texts=clock.DAYS_AND_MONTH_END,
+        unit="s",
+    )
+    return in_colour(panel, GOOD)
