@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -73,12 +72,9 @@ def board(
     refresh: str = "1m",
     annotations: Sequence[model.AnnotationQuery] = (),
 ) -> model.Dashboard:
-    with warnings.catch_warnings():
-        # It would rather build the new schema, which Grafana 10 and 11 do not read.
-        warnings.filterwarnings("ignore", "Prefer using dashboardv2", DeprecationWarning)
-        builder = build.Dashboard(f"Prefect / {title}")
     made = (
-        builder.uid(uid)
+        build.Dashboard(f"Prefect / {title}")
+        .uid(uid)
         .description(description)
         .tags([TAG])
         .time(since, "now")
