@@ -235,7 +235,7 @@ def _burn() -> model.Panel:
     judged = total(grown(OUTCOMES, JUDGED, labels=("state",), window="7d"), by=PAIR)
     allowed = f"(1 - {merged(at_end(of_pairs('prefect_slo_objective_ratio')))})"
     failed = merged(at_end(of_pairs("prefect_flow_run_window_runs", 'window="slo"', 'result="bad"')))
-    used = f"{failed} / on ({PAIR}) ({_budget('allowed')} @ end()) > 0"
+    used = f"{failed} / on ({PAIR}) {merged(at_end(_budget('allowed')))} > 0"
     return lines(
         "Burn rate",
         "The failed share of the last seven days against the share that the objective allows: at 1 the budget lasts "

@@ -124,7 +124,7 @@ def all_of(variable: Json) -> str:
     if variable.get("includeAll"):
         return str(variable.get("allValue") or ".*")
     current = (variable.get("current") or {}).get("value")
-    return str(current[0] if isinstance(current, list) else current)
+    return str(current[0] if isinstance(current, list) else current or ".*")
 
 
 def label_values(query: str) -> tuple[str, str]:

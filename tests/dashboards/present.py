@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from dashboards import team
 from dashboards.month import Place, new_batch
@@ -65,7 +65,7 @@ def furnish(api: Seeder) -> dict[Pipeline, Place]:
                 work_queue=pipeline.queue,
                 cron=pipeline.cron,
                 tags=pipeline.tags,
-                concurrency_limit=1 if pipeline is team.ORDERS else None,
+                concurrency_limit=2 if pipeline is team.ORDERS else None,
             )
     rows = api.call("POST", "/deployments/filter", {"sort": "NAME_ASC"})
     found = {(row["flow_id"], row["name"]): Place(row["flow_id"], row["id"], row["work_queue_id"]) for row in rows}
@@ -91,7 +91,7 @@ def set_up_present(
     api.take_slots("warehouse", team.LIMITS["warehouse"] if trouble else 2)
     api.take_slots("crm-api", 1)
     orders = places[team.ORDERS].deployment_id
-    api.take_slots(f"deployment:{orders}", 1)
+    api.take_slots(f"deployment:{orders}", 2 if trouble else 1)
     if trouble:
         api.take_slots("sftp", 1)
         _lose_worker(server, api, now)
@@ -104,6 +104,36 @@ def set_up_present(
         add_log(
             batch, now - timedelta(minutes=9), "METRIC: rows_extracted=none", flow_run_id=batch["flow_run"][0]["id"]
         )
+    insert(server, batch)
+
+
+def go_on(api: Seeder, places: Mapping[Pipeline, Place]) -> None:
+    """Some runs end before Prometheus' eyes: counters that no history has are to grow too."""
+    for pipeline in (team.ORDERS, team.CRM, team.CUSTOMERS, team.QUALITY):
+        run = _begin(api, places[pipeline])
+        api.task_run(run, pipeline.steps[0].name)
+        api.completed(run)
+    for pipeline in (team.CRM, team.BACKFILL):
+        run = _begin(api, places[pipeline])
+        api.task_run(run, pipeline.steps[0].name, state="Failed")
+        api.failed(run, pipeline.message)
+    api.completed(_begin(api, places[team.CRM]))
+
+
+def _begin(api: Seeder, place: Place) -> str:
+    run = api.run(place.flow_id, deployment_id=place.deployment_id)
+    api.running(run)
+    return run
+
+
+def become_overdue(server: PrefectServer, api: Seeder, pipeline: Pipeline, place: Place) -> None:
+    """A start comes in some seconds, and nobody makes it; the exporter asks when its schedule has changed."""
+    schedule = {"schedule": {"cron": pipeline.cron, "timezone": "Etc/UTC"}, "active": True}
+    api.call("PATCH", f"/deployments/{place.deployment_id}", {"schedules": [schedule]})
+    batch = new_batch()
+    due = [Entered("Scheduled", datetime.now(UTC) + timedelta(seconds=10))]
+    of = {"deployment_id": place.deployment_id, "work_queue_id": place.work_queue_id}
+    add_flow_run(batch, place.flow_id, due, **of, tags=["auto-scheduled"])
     insert(server, batch)
 
 

@@ -1,6 +1,6 @@
 """The team's month behind a real Prometheus: server, history, exporter, the shipped rules."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ import yaml
 
 from dashboards import team
 from dashboards.month import Place, add_month, new_batch
-from dashboards.present import furnish, set_up_present
+from dashboards.present import become_overdue, furnish, go_on, set_up_present
 from dashboards.team import Pipeline
 from support.database import insert
 from support.exporter import Exporter, start_exporter
@@ -36,7 +36,10 @@ LAST_TO_COME = (
     "prefect_exporter_audit_missing",
     "prefect_deployment_next_due_timestamp_seconds",
     "prefect_task_run_time_share_ratio",
+    "increase(prefect_flow_run_failures_total[10m]) > 0",
+    "increase(prefect_task_run_failures_total[10m]) > 0",
 )
+OVERDUE = "prefect_deployment_unmet_due_timestamp_seconds"
 READY_SECONDS = 90.0
 
 MakeHistory = Callable[[PrefectServer, Path], None]
@@ -70,11 +73,16 @@ def open_site(directory: Path, *, trouble: bool, make_history: MakeHistory, scra
         config = prometheus_config(exporter.url, directory, scrape)
         options = ("--storage.tsdb.retention.time=60d",)
         prometheus = stack.enter_context(run_prometheus(directory / "prometheus", config, *options))
-        site = Site(trouble, server, places, exporter, prometheus)
-        wait_until(lambda: not missing(prometheus), READY_SECONDS, "a site with all of its numbers", every=0.5)
-        if trouble:
-            pipelines.write_text(team.PIPELINES_FILE.replace("criticality: critical", "criticality: urgent"))
-        yield site
+        prometheus.wait_for(LAST_TO_COME[0], bool, READY_SECONDS)
+        expected = LAST_TO_COME
+        with Seeder(server.url) as api:
+            go_on(api, places)
+            if trouble:
+                become_overdue(server, api, team.FINANCE, places[team.FINANCE])
+                pipelines.write_text(team.PIPELINES_FILE.replace("criticality: critical", "criticality: urgent"))
+                expected += (OVERDUE, "prefect_exporter_pipelines_file_valid == 0")
+        wait_until(lambda: not missing(prometheus, expected), READY_SECONDS, "a site with all numbers", every=0.5)
+        yield Site(trouble, server, places, exporter, prometheus)
 
 
 def seed(server: PrefectServer, *, trouble: bool) -> dict[Pipeline, Place]:
@@ -93,8 +101,8 @@ def no_history(server: PrefectServer, directory: Path) -> None:
     """The live numbers alone."""
 
 
-def missing(prometheus: Prometheus) -> list[str]:
-    return [name for name in LAST_TO_COME if not prometheus.query(name)]
+def missing(prometheus: Prometheus, expected: Sequence[str]) -> list[str]:
+    return [one for one in expected if not prometheus.query(one)]
 
 
 def prometheus_config(exporter_url: str, directory: Path, scrape: str) -> str:

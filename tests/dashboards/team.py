@@ -252,7 +252,8 @@ TEAM = (DBT, ORDERS, CUSTOMERS, CRM, FINANCE, FEATURES, QUALITY, *WEB_EVENTS, NE
 
 POOLS = {"kubernetes": ("kubernetes", 12), "on-premises": ("process", None), "cloud-run": ("cloud-run:push", None)}
 QUEUES = {"kubernetes": {"apis": 2, "backfills": None}}
-WORKERS = {"kubernetes": ("k8s-a", "k8s-b"), "on-premises": ("rack-1",)}
+# Prefect Cloud calls push pools ready by themselves; a server of one's own waits for a worker in them, too.
+WORKERS = {"kubernetes": ("k8s-a", "k8s-b"), "on-premises": ("rack-1",), "cloud-run": ("cloud",)}
 LIMITS = {"warehouse": 4, "crm-api": 2, "sftp": 1}
 
 PIPELINES_FILE = """\
