@@ -7,8 +7,8 @@ from typing import Final
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src import tasks, variables
-from grafana.src.colours import BAD, COUNT_IS_WATCHED, FAINT, GOOD, PLAIN, WATCH, Steps
-from grafana.src.fields import in_colour, linked
+from grafana.src.colours import BAD, CALM, COUNT_IS_WATCHED, FAINT, GOOD, PLAIN, WATCH, Steps
+from grafana.src.fields import in_colour, linked, of_query, shaded
 from grafana.src.layout import band, board
 from grafana.src.links import to_flow
 from grafana.src.panels import columns, lines, now, over_time, ranking, stats
@@ -56,7 +56,7 @@ def _over_half() -> model.Panel:
 
 def _slower() -> model.Panel:
     return stats(
-        "Tasks a quarter slower",
+        "Tasks that slowed",
         "Tasks whose mean of seven days is at least a quarter above that of the seven before. They will break a "
         "limit next: see Grew most.",
         now(or_zero(f"count({chosen(f'{tasks.growth()} >= 0.25')})")),
@@ -99,7 +99,9 @@ def _first() -> model.Panel:
             FLOW,
             DEPLOYMENT,
             Column("Value #A", "Time, 7 days", unit="s", width=200, decimals=1, steps=((None, GOOD),), bar=True),
-            Column("Value #B", "Of the last run", unit="percentunit", width=160, decimals=0, steps=_SHARE, bar=True),
+            Column(
+                "Value #B", "Of the last run", unit="percentunit", width=160, decimals=0, steps=_SHARE, bar=True, full=1
+            ),
             Column("Value #C", "Mean", unit="s", width=90, decimals=1),
             Column("Value #D", "Week over week", unit="percentunit", width=130, decimals=0, steps=_GROWTH),
             Column("Value #E", "Retries", width=80, decimals=0),
@@ -150,15 +152,18 @@ def _shares() -> model.Panel:
 
 
 def _over_time() -> model.Panel:
-    seconds = bars("prefect_task_run_seconds_total", labels=("task",))
-    return columns(
+    five = highest(chosen(f"({tasks.week(tasks.SECONDS, at=' @ end()')} > 0)"), 5)
+    seconds = chosen(bars(tasks.SECONDS, labels=("task",)))
+    panel = columns(
         "Time in tasks",
-        "Seconds that task runs took, by flow. A flow that takes more and more without more runs: its tasks grow, "
-        "see Grew most.",
-        over_time(total(chosen(seconds), "flow"), "{{flow}}"),
+        "Seconds that task runs took: the five tasks that took most in the last seven days, and all others. One that "
+        "swells: look at its growth above. All that swell: more runs, or slower machines.",
+        over_time(total(named_task(f"({seconds} and on ({TASK}) ({five}))"), "of"), "{{of}}"),
+        over_time(total(f"({seconds} unless on ({TASK}) ({five}))"), "all others"),
         unit="s",
         step=HOURS,
     )
+    return of_query(shaded(panel, GOOD), "B", CALM)
 
 
 def _cached_over_time() -> model.Panel:

@@ -11,9 +11,17 @@ from grafana.src.colours import Steps, thresholds
 
 def changed(panel: model.Panel, name: str, **properties: object) -> model.Panel:
     """Other settings for one field; `custom__x` is custom.x. Name: a legend, a column, or /a regex/."""
+    return _changed(panel, "byRegexp" if name.startswith("/") else "byName", name, properties)
+
+
+def of_query(panel: model.Panel, ref: str, colour: str) -> model.Panel:
+    """The colour of what one query gives, whatever its legend."""
+    return _changed(panel, "byFrameRefID", ref, {"color": {"mode": "fixed", "fixedColor": colour}})
+
+
+def _changed(panel: model.Panel, how: str, name: str, properties: Mapping[str, object]) -> model.Panel:
     if panel.field_config is None:
         raise ValueError(f"{panel.title} has no fields")
-    how = "byRegexp" if name.startswith("/") else "byName"
     values = [model.DynamicConfigValue(id_val=key.replace("__", "."), value=value) for key, value in properties.items()]
     panel.field_config.overrides = [
         *(panel.field_config.overrides or []),
@@ -35,6 +43,13 @@ def in_colour(panel: model.Panel, colour: str) -> model.Panel:
     """One colour for all that the panel shows."""
     if panel.field_config and panel.field_config.defaults:
         panel.field_config.defaults.color = model.FieldColor(mode=model.FieldColorModeId.FIXED, fixed_color=colour)
+    return panel
+
+
+def shaded(panel: model.Panel, colour: str) -> model.Panel:
+    """Shades of one colour, for series that differ in size and not in worth."""
+    if panel.field_config and panel.field_config.defaults:
+        panel.field_config.defaults.color = model.FieldColor(mode=model.FieldColorModeId.SHADES, fixed_color=colour)
     return panel
 
 
@@ -64,3 +79,10 @@ def linked(panel: model.Panel, *links: model.DashboardLink) -> model.Panel:
 def judged(panel: model.Panel, name: str, steps: Steps) -> model.Panel:
     """Thresholds of one field."""
     return changed(panel, name, thresholds=thresholds(steps).build(), color={"mode": "thresholds"})
+
+
+def when_empty(panel: model.Panel, text: str) -> model.Panel:
+    """What is said where there is nothing to draw, and that is no fault."""
+    if panel.field_config and panel.field_config.defaults:
+        panel.field_config.defaults.no_value = text
+    return panel

@@ -6,12 +6,12 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src import flow_durations, ratios, variables
 from grafana.src.colours import BAD, CALM, GOOD, LOST, PLAIN, STATES, SUCCESS, WATCH
-from grafana.src.fields import changed, coloured, in_colour
+from grafana.src.fields import changed, coloured, in_colour, shaded, when_empty
 from grafana.src.joins import with_failed_run, with_prefect_url
 from grafana.src.layout import band, board
 from grafana.src.links import to_failed_run
-from grafana.src.panels import columns, history, lines, now, over_time, ranking, stats
-from grafana.src.promql import DAYS, HOURS, PAIR, bars, grown, lately, merged, of_pairs, total
+from grafana.src.panels import columns, history, lines, now, over_time, ranking
+from grafana.src.promql import DAYS, HOURS, PAIR, bars, known, lately, merged, of_pairs, total
 from grafana.src.tables import WORKSPACE, Column, rows, table
 
 _OUTCOMES = "prefect_flow_run_outcomes_total"
@@ -45,7 +45,16 @@ def _standing() -> model.Panel:
             Column("Value #B", "Failed in a row", width=120, steps=((None, PLAIN), (1.0, BAD))),
             Column("Value #C", "Took", unit="s", width=90, decimals=1),
             Column("Value #D", "Usually", unit="s", width=90, decimals=1),
-            Column("Value #E", "Success, 30 days", unit="percentunit", width=150, decimals=1, steps=SUCCESS, bar=True),
+            Column(
+                "Value #E",
+                "Success, 30 days",
+                unit="percentunit",
+                width=150,
+                decimals=1,
+                steps=SUCCESS,
+                bar=True,
+                full=1,
+            ),
             Column("Value #F", "Next start", unit="dateTimeFromNow", width=120),
             Column("flow_run_name", "Last failed run", links=(to_failed_run(),)),
             Column("cause", "Cause", width=110),
@@ -58,22 +67,12 @@ def _standing() -> model.Panel:
 
 
 def _success() -> model.Panel:
-    windows = (("1d", "24 h"), ("7d", "7 days"), ("30d", "30 days"))
-    panel = stats(
-        "Success rate",
+    return ratios.success_panel(
         "Runs that completed, of those that ended well or badly; each run counts once, by its last state. Below the "
         "objective: see the causes below, then mend the most frequent one.",
-        *(now(_plain_success(window), name) for window, name in windows),
-        now(f"min({lately(of_pairs('prefect_slo_objective_ratio'))})", "objective"),
-        unit="percentunit",
-        steps=SUCCESS,
-        decimals=1,
+        f"max({lately(of_pairs('prefect_slo_objective_ratio'))})",
+        lambda window: f"{total(ratios.window_runs(window, 'good'))} / ({total(ratios.window_runs(window))} > 0)",
     )
-    return coloured(panel, {"objective": CALM})
-
-
-def _plain_success(window: str) -> str:
-    return f"{total(ratios.window_runs(window, 'good'))} / ({total(ratios.window_runs(window))} > 0)"
 
 
 def _states() -> model.Panel:
@@ -111,7 +110,7 @@ def _by_deployment(expr: str) -> str:
 
 def _by_day() -> model.Panel:
     panel = columns(
-        "Runs by day, 30 days",
+        "Runs by day",
         "How runs ended, day by day; a run that failed and was run again counts twice. A day without a bar: nothing "
         "ran, although it may have been due.",
         over_time(total(bars(_OUTCOMES, labels=("state",)), "state"), "{{state}}"),
@@ -122,11 +121,12 @@ def _by_day() -> model.Panel:
 
 
 def _failures_by_cause() -> model.Panel:
-    causes = f"sort_desc({total(grown('prefect_flow_run_failures_total', labels=('cause',)), 'cause')} > 0)"
+    causes = f"sort_desc({total(known('prefect_flow_run_failures_total', labels=('cause',)), 'cause')} > 0)"
     panel = ranking(
         "Why runs failed",
-        "Failed outcomes within the range, by cause. Timeouts and connections: the other side, or too little patience. "
-        "Code and data: yours to mend. Infrastructure and memory: the worker's machine.",
+        "Failed outcomes within the range, by cause; on a young installation all that it knows. Timeouts and "
+        "connections: the other side, or too little patience. Code and data: yours to mend. Infrastructure and "
+        "memory: the worker's machine.",
         now(causes, "{{cause}}"),
         decimals=0,
     )
@@ -179,10 +179,10 @@ def _custom_values() -> model.Panel:
             Column("deployment", "Deployment"),
             Column("metric", "Metric"),
             Column("task", "Task"),
-            Column("Value #A", "Last value", unit="short", width=110),
-            Column("Value #B", "At least", unit="short", width=100),
-            Column("Value #C", "At most", unit="short", width=100),
-            Column("Value #D", "Told", unit="dateTimeFromNow", width=130),
+            Column("Value #A", "Last value", unit="short", width=95),
+            Column("Value #B", "At least", unit="short", width=80),
+            Column("Value #C", "At most", unit="short", width=80),
+            Column("Value #D", "Told", unit="dateTimeFromNow", width=125),
         ),
         sort="Metric",
         descending=False,
@@ -201,7 +201,8 @@ def _custom_by_day() -> model.Panel:
         low=None,
         bridge=True,
     )
-    return changed(panel, "/.*/", custom__scaleDistribution={"type": "log", "log": 10})
+    changed(panel, "/.*/", custom__scaleDistribution={"type": "log", "log": 10})
+    return when_empty(shaded(panel, GOOD), "No METRIC lines.")
 
 
 def dashboard() -> model.Dashboard:
@@ -213,12 +214,12 @@ def dashboard() -> model.Dashboard:
         since="now-30d",
         refresh="5m",
         bands=[
-            band(6, (_standing(), 24)),
+            band(4, (_standing(), 24)),
             band(4, (_success(), 9), (flow_durations.means(), 9), (flow_durations.changes(), 6)),
-            band(7, (_states(), 12), (_by_day(), 12), heading="How it ended"),
+            band(4, (_states(), 24), heading="How it ended"),
+            band(7, (_by_day(), 10), (_retries(), 8), (_failures_by_cause(), 6)),
             band(8, (flow_durations.trend(), 16), (flow_durations.quantiles(), 8), heading="How long it took"),
             band(7, (flow_durations.weeks(), 8), (flow_durations.weekdays(), 8), (_start_delay(), 8)),
-            band(7, (_failures_by_cause(), 8), (_retries(), 16), heading="What went wrong"),
             band(7, (_custom_values(), 14), (_custom_by_day(), 10), heading="What it says itself"),
         ],
     )

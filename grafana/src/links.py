@@ -16,11 +16,11 @@ def between_dashboards() -> list[model.DashboardLink]:
     """The menu at the top of every dashboard."""
     return [
         model.DashboardLink(
-            title="Prefect dashboards",
+            title="Other Prefect dashboards",
             type_val=model.DashboardLinkType.DASHBOARDS,
             icon="external link",
             tags=[TAG],
-            as_dropdown=False,
+            as_dropdown=True,
             include_vars=True,
             keep_time=True,
         )

@@ -22,12 +22,13 @@ from grafana.src.promql import (
     highest,
     lately,
     merged,
+    named,
     of_pairs,
     of_workspaces,
     or_zero,
     total,
 )
-from grafana.src.tables import DEPLOYMENT, FLOW, VALUE, WORKSPACE, Column, rows, table
+from grafana.src.tables import DEPLOYMENT, FLOW, PIPELINE, VALUE, WORKSPACE, Column, rows, table
 
 # Numbers sort what words would not.
 _CRITICALITY: Final = {"1": ("critical", BAD), "2": ("standard", PLAIN), "3": ("low", CALM), "4": ("-", CALM)}
@@ -57,40 +58,28 @@ def _daily_flows() -> model.Panel:
         "Daily flows today (UTC)",
         "Deployments that run once a day or less often and have a start today. All done: nothing but done and to come. "
         "Failed ones are in the table below, with the run to open; on their way for too long, too.",
-        *(
-            now(or_zero(f"count({chosen(expr)})", live=True), name)
-            for name, expr in (*told, ("to come", daily.to_come()))
-        ),
+        *(now(or_zero(f"count({chosen(expr)})", live=True), name) for name, expr in told),
     )
     coloured(panel, {"done": GOOD})
     return judged(panel, "failed", COUNT_IS_BAD)
 
 
 def _success() -> model.Panel:
-    windows = (("1d", "24 h"), ("7d", "7 days"), ("30d", "30 days"))
-    panel = stats(
-        "Success rate",
+    return ratios.success_panel(
         "Runs that completed, of those that ended well or badly; each run counts once, by its last state. The "
-        "objective is the mean of those declared. Below it: see what fails most, then Retries and failures.",
-        *(now(ratios.success(window), name) for window, name in windows),
-        now(ratios.objective(), "objective"),
-        unit="percentunit",
-        steps=SUCCESS,
-        decimals=1,
+        "objective is the mean of those declared. Below it: see what failed most, then Retries and failures.",
+        ratios.objective(),
+        ratios.success,
     )
-    return coloured(panel, {"objective": CALM})
 
 
 def _running() -> model.Panel:
-    return in_colour(
-        stats(
-            "Running now",
-            "Flow runs under way. Far more than usual: runs hang or pile up, see Workers and queues.",
-            over_time(or_zero(total(chosen(_active('state=~"running|retrying|cancelling"'))), live=True)),
-            spark=True,
-        ),
-        FAINT,
+    panel = stats(
+        "Running now",
+        "Flow runs under way. Far more than usual: runs hang or pile up, see Workers and queues.",
+        now(or_zero(total(chosen(_active('state=~"running|retrying|cancelling"'))), live=True)),
     )
+    return in_colour(panel, FAINT)
 
 
 def _active(*matchers: str) -> str:
@@ -165,7 +154,7 @@ def _due_today() -> model.Panel:
         "Due today and not completed (UTC)",
         "Daily flows whose start has come and which have not completed since. Failed: open the flow. "
         "On its way for longer than it usually takes: see Workers and queues.",
-        rows(f"1000 * ({chosen(f'({daily.not_done()})')})"),
+        rows(named(f"(1000 * {chosen(f'({daily.not_done()})')})")),
         columns=(
             WORKSPACE,
             FLOW,
@@ -200,6 +189,7 @@ def _under_way() -> model.Panel:
         over_time(total(chosen(_active()), "state"), "{{state}}"),
         fill=15,
         decimals=0,
+        last="24h",
     )
     return coloured(panel, STATES)
 
@@ -229,14 +219,12 @@ def _failing_most() -> model.Panel:
         "Failed most, 7 days",
         "Runs that failed for good, and how many of all completed. Mend the first one first: open its dashboard for "
         "causes and the last failed run.",
-        rows(f"max by ({PAIR}) ({most})"),
-        rows(f"max by ({PAIR}) ({ratios.success_by_pair('7d')} and on ({PAIR}) ({most}))"),
+        rows(named(most)),
+        rows(named(f"({ratios.success_by_pair('7d')} and on ({PAIR}) ({most}))")),
         columns=(
-            WORKSPACE,
-            FLOW,
-            DEPLOYMENT,
+            *PIPELINE,
             Column("Value #A", "Failed", width=80, decimals=0),
-            Column("Value #B", "Success", unit="percentunit", width=140, decimals=0, steps=SUCCESS, bar=True),
+            Column("Value #B", "Success", unit="percentunit", width=140, decimals=0, steps=SUCCESS, bar=True, full=1),
         ),
         sort="Failed",
         all_good="No run failed, if the numbers at the top are there.",
@@ -253,12 +241,10 @@ def _slower() -> model.Panel:
         "Slower than usual, 24 hours",
         "Mean duration of completed runs of the last day, against that of 30 days. From 1.5 times on look at the "
         "flow's dashboard, then at Bottlenecks for the task that grew.",
-        rows(f"max by ({PAIR}) ({most})"),
-        rows(f"{day} and on ({PAIR}) ({most})"),
+        rows(named(most)),
+        rows(named(f"({day} and on ({PAIR}) ({most}))")),
         columns=(
-            WORKSPACE,
-            FLOW,
-            DEPLOYMENT,
+            *PIPELINE,
             Column("Value #B", "Duration", unit="s", width=90, decimals=1),
             Column("Value #A", "Times usual", width=110, decimals=2, steps=((None, PLAIN), (1.5, WATCH), (2.0, BAD))),
         ),
@@ -274,10 +260,9 @@ def dashboard() -> model.Dashboard:
         description="What needs attention now, whether today's work is done, and how it went.",
         variables=variables.of_pipelines(),
         bands=[
-            band(4, (_attention_count(), 3), (_daily_flows(), 7), (_success(), 8), (_running(), 3), (_api(), 3)),
-            band(9, (_attention(), 16), (_alerts(), 8)),
-            band(8, (_runs_by_state(), 14), (_under_way(), 10), heading="How it goes"),
-            band(8, (_throughput(), 8), (_failing_most(), 8), (_slower(), 8)),
-            band(7, (_due_today(), 24), heading="Today"),
+            band(4, (_attention_count(), 4), (_daily_flows(), 7), (_success(), 7), (_running(), 3), (_api(), 3)),
+            band(7, (_attention(), 16), (_alerts(), 8)),
+            band(7, (_due_today(), 8), (_failing_most(), 8), (_slower(), 8), heading="Today and this week"),
+            band(8, (_runs_by_state(), 10), (_throughput(), 7), (_under_way(), 7), heading="How it goes"),
         ],
     )

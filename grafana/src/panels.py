@@ -12,10 +12,11 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common as shape
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import prometheus
+from grafana_foundation_sdk.models import statetimeline as timeline
 from grafana_foundation_sdk.models import text as text_model
 
-from grafana.src.colours import NO_JUDGEMENT, Steps, thresholds
-from grafana.src.fields import changed, mapped, words
+from grafana.src.colours import CALM, NO_JUDGEMENT, Steps, thresholds
+from grafana.src.fields import changed, in_colour, mapped, words
 from grafana.src.variables import SOURCE
 
 LAST: Final = "lastNotNull"
@@ -179,6 +180,7 @@ def columns(
         .bar_width_factor(0.8)
         .line_width(0)
         .fill_opacity(85)
+        .axis_soft_max(1)
         .min(0)
     )
     if stacked:
@@ -207,11 +209,15 @@ def ranking(
         .min_viz_height(16)
         .max_viz_height(24)
         .reduce_options(common.ReduceDataOptions().calcs([LAST]))
+        .text(common.VizTextDisplayOptions().title_size(12).value_size(14))
         .min(0)
     )
     if high is not None:
         builder.max(high)
-    return finished(builder, title, description, queries, unit=unit, steps=steps, decimals=decimals)
+    panel = finished(builder, title, description, queries, unit=unit, steps=steps, decimals=decimals)
+    if panel.field_config and panel.field_config.defaults:
+        panel.field_config.defaults.no_value = "none"
+    return panel
 
 
 def history(
@@ -234,7 +240,11 @@ def history(
         .legend(_legend([]))
         .tooltip(common.VizTooltipOptions().mode(shape.TooltipDisplayMode.SINGLE))
     )
-    return mapped(finished(builder, title, description, queries, step=step, last=last), texts)
+    panel = finished(builder, title, description, queries, step=step, last=last)
+    if isinstance(panel.options, timeline.Options):
+        panel.options.per_page = 0  # or there are buttons for a single page; the builder takes no 0
+    # A fixed colour, which the texts' own override: by default, the legend would explain a scale that is not there.
+    return mapped(in_colour(panel, CALM), texts)
 
 
 def categories(
@@ -254,6 +264,7 @@ def categories(
         .orientation(shape.VizOrientation.VERTICAL)
         .show_value(shape.VisibilityMode.NEVER)
         .bar_width(0.8)
+        .x_tick_label_max_length(12)
         .fill_opacity(85)
         .line_width(0)
         .min(0)

@@ -38,8 +38,11 @@ def lately(series: str, window: str = "5m") -> str:
 
 
 def at_end(series: str) -> str:
-    """A gauge as it is where the range ends, all along it: a backfill brings no gauges."""
-    return f"last_over_time({series}[5m] @ end())"
+    """A gauge as it is at the range's end, all along it: a backfill brings no gauges.
+
+    Grafana puts the end on a whole step, up to a day ago: hence a window that reaches a day beyond it.
+    """
+    return f"last_over_time({series}[26h] @ end() offset -1d)"
 
 
 def merged(expr: str, *labels: str, by: str = PAIR, how: str = "max") -> str:
@@ -54,6 +57,22 @@ def total(expr: str, *labels: str, by: str = "") -> str:
 def grown(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str = "$__range") -> str:
     """What a counter of pairs grew by in a window that ends with the range."""
     return merged(f"increase({of_pairs(metric, *matchers)}[{window}])", *labels)
+
+
+def level(metric: str, *matchers: str, labels: tuple[str, ...] = (), at: str = "") -> str:
+    """Where a counter of pairs stands; at: offset, `@ end()` or both."""
+    # Two hours: the nearest sample of an hourly history may be one hour away.
+    return merged(f"last_over_time({of_pairs(metric, *matchers)}[{HOURS}]{at})", *labels)
+
+
+def known(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str = "$__range", at: str = "") -> str:
+    """What a counter of pairs grew by in a window, as a difference: exact, and cheap for thousands of series.
+
+    Of what is younger than the window it is all that is known, what the exporter's first start loaded included.
+    """
+    now = level(metric, *matchers, labels=labels, at=at)
+    before = level(metric, *matchers, labels=labels, at=f"{at} offset {window}")
+    return f"(clamp_min({now} - {before}, 0) or {now})"
 
 
 def bars(metric: str, *matchers: str, labels: tuple[str, ...] = ()) -> str:
@@ -72,12 +91,14 @@ def chosen(expr: str) -> str:
     """
     asked = "`${team:regex}${criticality:regex}${tag:regex}`"
     pairs = lately(f'prefect_flow_run_outcomes_total{{state="completed", unchosen!~{asked}}}', HOURS)
-    policies = "prefect_pipeline_info{team=~`${team:regex}`, criticality=~`${criticality:regex}`} @ end()"
-    tagged = "prefect_deployment_tag_info{tag=~`${tag:regex}`} @ end()"
-    untagged = "prefect_pipeline_info{unchosen=~`${tag:regex}`} @ end()"
+    # What is counted by steps goes back further than any policy is known.
+    known = at_end if "$__interval" in expr else lately
+    policies = known("prefect_pipeline_info{team=~`${team:regex}`, criticality=~`${criticality:regex}`}")
+    tagged = known("prefect_deployment_tag_info{tag=~`${tag:regex}`}")
+    untagged = known("prefect_pipeline_info{unchosen=~`${tag:regex}`}")
     return (
-        f"{expr}\nunless on ({PAIR}) (\n  {pairs}\n  unless on ({PAIR}) (\n"
-        f"    {policies}\n    and on ({PAIR}) (\n      {tagged}\n      or {untagged}\n    )\n  )\n)"
+        f"({expr}\nunless on ({PAIR}) (\n  {pairs}\n  unless on ({PAIR}) (\n"
+        f"    {policies}\n    and on ({PAIR}) (\n      {tagged}\n      or {untagged}\n    )\n  )\n))"
     )
 
 

@@ -11,7 +11,7 @@ from grafana.src.colours import BAD, COUNT_IS_BAD, GOOD, PLAIN, WATCH, Steps
 from grafana.src.fields import coloured, in_colour
 from grafana.src.layout import band, board
 from grafana.src.panels import categories, columns, now, over_time, ranking, stats
-from grafana.src.promql import HOURS, PAIR, bars, chosen, grown, highest, merged, of_pairs, or_zero, total
+from grafana.src.promql import HOURS, PAIR, bars, chosen, grown, highest, known, merged, of_pairs, or_zero, total
 from grafana.src.tables import DEPLOYMENT, FLOW, WORKSPACE, Column, rows, table
 from grafana.src.tasks import TASK
 
@@ -25,9 +25,9 @@ def _lost() -> str:
 
 def _retried() -> model.Panel:
     return stats(
-        "Retries of tasks, 7 days",
-        "Failed attempts that another attempt followed. Some are what retries are for; many mean that something is "
-        "shaky: the table below says which task.",
+        "Retries, 7 days",
+        "Failed attempts of tasks that another attempt followed. Some are what retries are for; many mean that "
+        "something is shaky: the table below says which task.",
         now(or_zero(total(chosen(tasks.week(tasks.RETRIES))))),
         decimals=0,
     )
@@ -35,7 +35,7 @@ def _retried() -> model.Panel:
 
 def _lost_count() -> model.Panel:
     return stats(
-        "Task runs lost, 7 days",
+        "Tasks lost, 7 days",
         "Task runs that failed, timed out or crashed for good: no retries, or none left. Give what is shaky retries "
         "with a delay; mend what always fails.",
         now(or_zero(total(chosen(_lost())))),
@@ -47,7 +47,7 @@ def _lost_count() -> model.Panel:
 def _answered() -> model.Panel:
     retried, lost = total(chosen(tasks.week(tasks.RETRIES))), total(chosen(_lost()))
     return stats(
-        "Failed attempts tried again, 7 days",
+        "Tried again, 7 days",
         "Of all failed attempts of tasks, those that another attempt followed. Low: most failures have no retry at "
         "all; set retries where the cause passes by itself, such as connections and rate limits.",
         now(f"{retried} / ({retried} + {lost} > 0)"),
@@ -58,7 +58,7 @@ def _answered() -> model.Panel:
 
 def _run_retries() -> model.Panel:
     return stats(
-        "Retries of whole runs",
+        "Whole runs retried",
         "Attempts of flow runs beyond the first, within the range. They repeat all of the work: retries of tasks "
         "cost less.",
         now(or_zero(total(chosen(grown("prefect_flow_run_retries_total"))))),
@@ -68,7 +68,7 @@ def _run_retries() -> model.Panel:
 
 def _failed_runs() -> model.Panel:
     return stats(
-        "Flow runs failed, 7 days",
+        "Runs failed, 7 days",
         "Runs that failed, timed out or crashed for good, whatever was tried. See the causes, then the flow.",
         now(or_zero(total(chosen(_bad_runs())))),
         decimals=0,
@@ -102,7 +102,7 @@ def _most() -> model.Panel:
             DEPLOYMENT,
             Column("Value #A", "Retries", width=90, decimals=0),
             Column("Value #B", "Runs", width=90, decimals=0),
-            Column("Value #C", "Retries a run", width=170, decimals=2, steps=_OFTEN, bar=True),
+            Column("Value #C", "Retries a run", width=170, decimals=2, steps=_OFTEN, bar=True, full=1),
             Column("Value #D", "Lost", width=80, decimals=0, steps=((None, PLAIN), (1.0, BAD))),
         ),
         sort="Retries",
@@ -124,7 +124,7 @@ def _saved_and_lost() -> model.Panel:
 
 
 def _causes(title: str, description: str, metric: str, *labels: str) -> model.Panel:
-    causes = total(chosen(grown(metric, labels=(*labels, "cause"))), "cause")
+    causes = total(chosen(known(metric, labels=(*labels, "cause"))), "cause")
     panel = ranking(title, description, now(f"sort_desc({causes} > 0)", "{{cause}}"), decimals=0)
     return in_colour(panel, BAD)
 
@@ -187,14 +187,16 @@ def dashboard() -> model.Dashboard:
         refresh="5m",
         bands=[
             band(4, (_retried(), 5), (_lost_count(), 5), (_answered(), 5), (_run_retries(), 4), (_failed_runs(), 5)),
-            band(9, (_most(), 16), (_failing_flows(), 8)),
+            band(8, (_most(), 16), (_failing_flows(), 8)),
             band(
                 8,
                 (_saved_and_lost(), 12),
                 (
                     _causes(
                         "Why flow runs failed",
-                        "Failed outcomes of flow runs within the range, by cause as told from the message.",
+                        "Failed outcomes of flow runs within the range, by cause as told from the message; on a "
+                        "young installation all that it knows. The longest bar is what to mend; the flows that fail "
+                        "most are above.",
                         "prefect_flow_run_failures_total",
                     ),
                     6,
@@ -202,7 +204,8 @@ def dashboard() -> model.Dashboard:
                 (
                     _causes(
                         "Why attempts of tasks failed",
-                        "Failed attempts of tasks within the range, those that a retry saved among them.",
+                        "Failed attempts of tasks within the range, those that a retry saved among them. Connections "
+                        "and rate limits ask for retries with a delay, code and data for a mend.",
                         "prefect_task_run_failures_total",
                         "task",
                     ),

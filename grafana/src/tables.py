@@ -30,6 +30,7 @@ class Column:
     decimals: int | None = None
     steps: Steps | None = None  # colours the text of the cell
     bar: bool = False  # a bar in the cell, coloured by the steps
+    full: float | None = None  # the value of a bar that fills its cell; without it, the greatest one
     texts: Mapping[str, tuple[str, str]] | None = None
     links: Sequence[model.DashboardLink] = ()
     hidden: bool = False  # there for links alone
@@ -40,6 +41,13 @@ FLOW: Final = Column("flow", "Flow", links=(to_flow(),))
 DEPLOYMENT: Final = Column("deployment", "Deployment", links=(to_flow(),))
 WORKSPACE: Final = Column("workspace", "Workspace", hidden=True)
 PAIR: Final = (WORKSPACE, FLOW, DEPLOYMENT)
+# Both in one column, for narrow tables; the queries need promql.named().
+PIPELINE: Final = (
+    WORKSPACE,
+    Column("flow", "flow", hidden=True),
+    Column("deployment", "deployment", hidden=True),
+    Column("pipeline", "Pipeline", links=(to_flow(),)),
+)
 
 
 def rows(expr: str) -> Query:
@@ -97,6 +105,10 @@ def _dressed(panel: model.Panel, column: Column) -> None:
         "thresholds": thresholds(column.steps).build() if column.steps else None,
         "color": model.FieldColor(mode=model.FieldColorModeId.THRESHOLDS) if column.steps else None,
         "custom__cellOptions": _cell(column),
+        # Or an empty cell would say what an empty table says.
+        "noValue": "-",
+        "min": 0 if column.bar else None,
+        "max": column.full,
     }
     if given := {name: value for name, value in settings.items() if value is not None}:
         changed(panel, column.name, **given)

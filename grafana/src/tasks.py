@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.src.promql import PAIR, merged, of_pairs, total
+from grafana.src.promql import PAIR, known, level, total
 
 TASK: Final = f"{PAIR}, task"
 
@@ -18,19 +18,14 @@ RETRIES: Final = "prefect_task_run_retries_total"
 FAILURES: Final = "prefect_task_run_failures_total"
 
 
-def _level(metric: str, matchers: tuple[str, ...], labels: tuple[str, ...], offset: str) -> str:
-    # Two hours: the nearest sample of an hourly history may be one hour away.
-    return merged(f"last_over_time({of_pairs(metric, *matchers)}[2h]{offset})", *labels, by=TASK)
-
-
-def week(metric: str, *matchers: str, labels: tuple[str, ...] = ()) -> str:
+def week(metric: str, *matchers: str, labels: tuple[str, ...] = (), at: str = "") -> str:
     """What a counter of tasks grew by within seven days."""
-    now, before = (_level(metric, matchers, labels, offset) for offset in ("", " offset 7d"))
-    return f"(clamp_min({now} - {before}, 0) or {now})"
+    return known(metric, *matchers, labels=("task", *labels), window="7d", at=at)
 
 
-def _known_week(metric: str, matchers: tuple[str, ...], labels: tuple[str, ...], end: str, start: str) -> str:
-    now, before = (_level(metric, matchers, labels, offset) for offset in (end, start))
+def _between(metric: str, start: str, end: str, *matchers: str, labels: tuple[str, ...] = ()) -> str:
+    """Only where the counter is that old."""
+    now, before = (level(metric, *matchers, labels=("task", *labels), at=at) for at in (end, start))
     return f"clamp_min({now} - {before}, 0)"
 
 
@@ -49,17 +44,11 @@ def mean_seconds() -> str:
 def growth() -> str:
     """By how much the mean of the last seven days is above that of the seven before: 0.5 is half as much again."""
 
-    def mean(end: str, start: str) -> str:
-        seconds = _known_week(SECONDS, (), (), end, start)
-        ran = total(_known_week(OUTCOMES, (_RAN,), ("state",), end, start), by=TASK)
-        return f"({seconds} / ({ran} > 0))"
+    def mean(start: str, end: str) -> str:
+        ran = total(_between(OUTCOMES, start, end, _RAN, labels=("state",)), by=TASK)
+        return f"({_between(SECONDS, start, end)} / ({ran} > 0))"
 
-    return f"({mean('', ' offset 7d')} / ({mean(' offset 7d', ' offset 14d')} > 0) - 1)"
-
-
-def cached_share() -> str:
-    cached, all_good = runs('state="cached"'), runs('state=~"cached|completed"')
-    return f"({cached} / ({all_good} > 0))"
+    return f"({mean(' offset 7d', '')} / ({mean(' offset 14d', ' offset 7d')} > 0) - 1)"
 
 
 def named_task(expr: str) -> str:
