@@ -85,8 +85,8 @@ def start_prometheus(
 
 
 @contextmanager
-def run_prometheus(directory: Path, configuration: str, *options: str) -> Iterator[Prometheus]:
-    """A Prometheus with this configuration, until the block ends; it serves the blocks that lie in `data`."""
+def run_prometheus(directory: Path, configuration: str) -> Iterator[Prometheus]:
+    """A Prometheus with this configuration, until the block ends."""
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "prometheus.yml"
     config.write_text(configuration)
@@ -97,7 +97,6 @@ def run_prometheus(directory: Path, configuration: str, *options: str) -> Iterat
         f"--storage.tsdb.path={directory / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
-        *options,
     ]
     prometheus = Prometheus(f"http://127.0.0.1:{port}", start(command, directory / "prometheus.log"))
     try:
