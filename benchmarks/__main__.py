@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ import prefect
 
 from benchmarks.level import measure_level
 from benchmarks.measures import Measure, markdown, same_for_all
+from benchmarks.past import measure_past
 from benchmarks.requests import AUDIT, INVENTORY, POLL, measure_requests
 from benchmarks.scrapes import measure_busy, measure_idle_scrapes
 from benchmarks.seed import ACTIVE, seed_runs, seed_team
@@ -29,6 +30,7 @@ from support.postgres import start_postgres
 from support.prefect_server import PrefectServer, start_server
 
 SIZES: Final = {"1k": 1_000, "10k": 10_000, "100k": 100_000}
+PARTS: Final = ("level", "requests", "polls", "scrapes", "backfill")
 RESULTS: Final = Path(__file__).with_name("results")
 
 
@@ -38,7 +40,8 @@ def main() -> int:
     for size in options.size or SIZES:
         with tempfile.TemporaryDirectory(prefix="benchmark-") as name, _server(options, Path(name)) as server:
             results[size] = _measure(server, Path(name), size, options)
-    overall = [same_for_all(name, results) for name in (POLL, INVENTORY, AUDIT)] if len(results) > 1 else []
+    several = len(results) > 1 and "requests" in options.parts
+    overall = [same_for_all(name, results) for name in (POLL, INVENTORY, AUDIT)] if several else []
     _tell(markdown(results), *(f"{measure.name}: {measure.judged}" for measure in overall))
     _write(results, overall, postgres=options.postgres)
     missed = [measure for measures in (*results.values(), overall) for measure in measures if measure.missed]
@@ -51,6 +54,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--postgres", action="store_true", help="the Prefect server on PostgreSQL instead of SQLite")
     parser.add_argument("--rounds", type=int, default=3, help="loadings of the level, each beside a download")
     parser.add_argument("--scrapes", type=int, default=500)
+    parser.add_argument("--days", type=int, default=7, help="over which the flow runs are spread")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure; all by default")
     parser.add_argument("--polls", type=int, default=1000, help="polls over which memory is watched")
     return parser.parse_args()
 
@@ -68,18 +73,19 @@ def _server(options: argparse.Namespace, directory: Path) -> Iterator[PrefectSer
 def _measure(server: PrefectServer, directory: Path, size: str, options: argparse.Namespace) -> list[Measure]:
     runs = SIZES[size]
     begun = time.monotonic()
-    seed_runs(server, seed_team(server), runs)
+    seed_runs(server, seed_team(server), runs, timedelta(days=options.days))
     _tell(f"{size}: seeded {runs:,} flow runs in {time.monotonic() - begun:.0f} s")
     subject = Subject(server, directory, ACTIVE)
-    parts: list[Callable[[], list[Measure]]] = [
-        lambda: measure_level(subject, options.rounds),
-        lambda: asyncio.run(measure_requests(subject)),
-        lambda: measure_busy(subject, options.scrapes, options.polls),
-        lambda: measure_idle_scrapes(subject, options.scrapes),
-    ]
+    parts: dict[str, Callable[[], list[Measure]]] = {
+        "level": lambda: measure_level(subject, options.rounds),
+        "requests": lambda: asyncio.run(measure_requests(subject)),
+        "polls": lambda: measure_busy(subject, options.scrapes, options.polls),
+        "scrapes": lambda: measure_idle_scrapes(subject, options.scrapes),
+        "backfill": lambda: measure_past(subject, f"{options.days + 1}d"),
+    }
     measures: list[Measure] = []
-    for part in parts:
-        found = part()
+    for name in options.parts:
+        found = parts[name]()
         measures += found
         _tell(*(f"{size}: {one.name}: {one.judged} {one.unit}" for one in found))
     return measures

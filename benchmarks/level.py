@@ -46,8 +46,8 @@ def measure_level(subject: Subject, rounds: int) -> list[Measure]:
         with exporter_on(subject, ledger) as running:
             first, second = _load_flow_runs(running), _load_task_runs(running)
             peaks.append(running.rss("VmHWM"))
-        flow_runs.append(Round(first, asyncio.run(_download(subject.server.url, first.calls))))
-        task_runs.append(Round(second, asyncio.run(_download(subject.server.url, second.calls))))
+        flow_runs.append(Round(first, asyncio.run(download(subject.server.url, first.calls))))
+        task_runs.append(Round(second, asyncio.run(download(subject.server.url, second.calls))))
     return [
         *_measures("flow runs", flow_runs),
         *_measures("task runs", task_runs),
@@ -80,7 +80,8 @@ def _load_task_runs(running: Running) -> Phase:
     return Phase(during, last.ended - first.begun, last.cpu_ended - first.cpu_begun)
 
 
-async def _download(url: str, calls: Sequence[Call]) -> Phase:
+async def download(url: str, calls: Sequence[Call]) -> Phase:
+    """What `calls` take when nothing is made of the answers."""
     with prefect_at(url):
         async with open_http(Traffic(), UNLIMITED) as http:
             await http.request("/admin/version")  # which connects

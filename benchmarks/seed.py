@@ -1,4 +1,4 @@
-"""The reference team: a week of flow runs with their task runs and log lines, on a real Prefect server."""
+"""The reference team: days of flow runs with their task runs and log lines, on a real Prefect server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ DEPLOYMENTS: Final = 600  # 200 flows have two, 200 have one; 100 flows are run 
 WORK_POOLS: Final = 15
 ACTIVE: Final = 100
 TASKS: Final = ("extract", "transform", "load", "notify")
-SPAN: Final = timedelta(days=7)
 # Ended so long ago that the last readings' overlap is no work: an idle poll finds nothing.
 SILENCE: Final = timedelta(minutes=10)
 BATCH: Final = 5000
@@ -58,12 +57,12 @@ def seed_team(server: PrefectServer) -> list[Place]:
         return places + [Place(flow_id) for flow_id in flows[deployed:]]
 
 
-def seed_runs(server: PrefectServer, places: list[Place], runs: int) -> None:
-    """`runs` finished flow runs, evenly over SPAN, each with its task runs and a METRIC line; and ACTIVE ones."""
+def seed_runs(server: PrefectServer, places: list[Place], runs: int, span: timedelta) -> None:
+    """`runs` finished flow runs, evenly over `span`, each with its task runs and a METRIC line; and ACTIVE ones."""
     newest = datetime.now(UTC) - SILENCE
     batch: Batch = defaultdict(list)
     for number in range(runs):
-        end = newest - SPAN * ((runs - 1 - number) / runs)
+        end = newest - span * ((runs - 1 - number) / runs)
         _add_run(batch, places[number * 7 % len(places)], number, end)
         if len(batch["flow_run"]) == BATCH:
             insert(server, batch)

@@ -114,12 +114,21 @@ class Tally:
             self.seconds += sign * run.duration
 
 
+class Moment(NamedTuple):
+    """When a series moved, and by how much: a counter's increment, or the value that was observed."""
+
+    key: SeriesKey
+    at: float
+    amount: float
+
+
 @dataclass(slots=True)
 class Changes:
     """Everything that one batch changes; the ledger applies it in one transaction.
 
     `due`: the latest expected start that has passed, by deployment id. `lines`: log ids that are counted now, and their
-    instants. `moved`: the pairs whose standing may have changed for a reason that the rest does not show.
+    instants. `moved`: the pairs whose standing may have changed for a reason that the rest does not show. `moments`:
+    all increments and observations, with their instants; only a backfill needs these.
     """
 
     runs: dict[str, KnownRun] = field(default_factory=dict)
@@ -134,3 +143,14 @@ class Changes:
     lines: dict[str, float] = field(default_factory=dict)
     values: dict[SeriesKey, LastValue] = field(default_factory=dict)
     moved: set[Pair] = field(default_factory=set)
+    moments: list[Moment] = field(default_factory=list)
+
+    def count(self, key: SeriesKey, at: float, amount: float = 1) -> None:
+        """Adds `amount` to a counter, for what happened at the instant `at`."""
+        self.increments[key] += amount
+        self.moments.append(Moment(key, at, amount))
+
+    def observe(self, key: SeriesKey, at: float, value: float) -> None:
+        """Adds a value to a histogram or summary, observed at the instant `at`."""
+        self.observations[key].append(value)
+        self.moments.append(Moment(key, at, value))

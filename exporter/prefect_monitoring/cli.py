@@ -48,7 +48,14 @@ def make_parser() -> argparse.ArgumentParser:
         "check", help="check settings, API and ledger; print every fault at once", allow_abbrev=False
     )
     check.set_defaults(run=_check)
-    for command in (serve, check):
+    backfill = commands.add_parser(
+        "backfill",
+        help="write what Prefect still holds as samples of the past, before the first serve",
+        allow_abbrev=False,
+    )
+    _add_backfill_options(backfill)
+    backfill.set_defaults(run=_backfill)
+    for command in (serve, check, backfill):
         _add_options(command)
     demo = commands.add_parser("demo", help="a real Prefect server, example flows and the exporter, until Ctrl-C")
     demo.add_argument(
@@ -58,6 +65,21 @@ def make_parser() -> argparse.ArgumentParser:
     demo.add_argument("--listen", default="127.0.0.1:9877", help="address of the exporter (%(default)s)")
     demo.set_defaults(run=_demo)
     return parser
+
+
+def _add_backfill_options(command: argparse.ArgumentParser) -> None:
+    past = command.add_argument_group("the past")
+    past.add_argument("--since", default="30d", help="how far back (%(default)s)")
+    past.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="a new folder, or that of a run cut short"
+    )
+    past.add_argument("--step", default="1h", help="time between two samples of a series (%(default)s)")
+    past.add_argument("--workspace", default="", help="the label workspace of the live target, if it has one")
+    past.add_argument("--job", default="prefect-monitoring", help="its label job (%(default)s)")
+    past.add_argument("--instance", default="", help="its label instance, HOST:PORT (default: what --listen says)")
+    past.add_argument(
+        "--label", action="append", default=[], metavar="NAME=VALUE", help="a further label of it; repeat"
+    )
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:
@@ -106,6 +128,40 @@ def _serve(options: argparse.Namespace) -> int:
             asyncio.run(serve(settings))
     except (SettingsError, TlsError, NoApiUrlError, LedgerError, ListenError) as fault:
         return _refuse(str(fault))
+    return 0
+
+
+def _backfill(options: argparse.Namespace) -> int:
+    from prefect_monitoring.backfill.options import parse_options
+
+    try:
+        settings = _load(options)
+        chosen = parse_options(
+            *(options.since, options.output, options.step, options.label),
+            job=options.job,
+            instance=options.instance or settings.listen,
+            workspace=options.workspace,
+        )
+    except SettingsError as fault:
+        return _refuse(str(fault))
+    from prefect_monitoring.backfill.blocks import BlocksError
+    from prefect_monitoring.backfill.output import OutputError
+    from prefect_monitoring.backfill.run import backfill
+    from prefect_monitoring.ledger_file import LedgerError
+    from prefect_monitoring.logs import set_up_logging
+    from prefect_monitoring.prefect_credentials import credentials_from_files
+    from prefect_monitoring.prefect_http import ApiError, NoApiUrlError
+
+    set_up_logging(settings)
+    try:
+        with credentials_from_files(os.environ):
+            asyncio.run(backfill(settings, chosen, print))
+    except (SettingsError, NoApiUrlError, LedgerError, OutputError, BlocksError) as fault:
+        return _refuse(str(fault))
+    except ApiError as fault:
+        return _refuse(f"{fault}\nWhat was counted is kept: run the same command again, it goes on where it stopped")
+    except KeyboardInterrupt:
+        return _refuse("stopped; run the same command again, it goes on where it stopped")
     return 0
 
 

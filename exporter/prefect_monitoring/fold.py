@@ -163,13 +163,13 @@ def _count_outcomes(
         changes.counted.add(key)
         if pair is None:
             continue
-        changes.increments[SeriesKey(OUTCOMES, pair, state.label)] += 1
+        changes.count(SeriesKey(OUTCOMES, pair, state.label), state.at)
         last = (pair, state.label)
         changes.last_outcomes[last] = max(state.at, changes.last_outcomes.get(last, 0.0))
         if state.type in BAD_TYPES:
-            changes.increments[SeriesKey(FAILURES, pair, cause_of(state.message))] += 1
+            changes.count(SeriesKey(FAILURES, pair, cause_of(state.message)), state.at)
         if state.type == "COMPLETED" and (duration := _duration(run, states, index)) is not None:
-            changes.observations[SeriesKey(DURATION, pair)].append(duration)
+            changes.observe(SeriesKey(DURATION, pair), state.at, duration)
 
 
 def _count_attempts(
@@ -180,14 +180,14 @@ def _count_attempts(
     counted = before.attempts if before is not None else forgotten
     retries = max(after.attempts - 1, 0) - max(counted - 1, 0)
     if retries > 0 and after.pair is not None:
-        changes.increments[SeriesKey(RETRIES, after.pair)] += retries
+        changes.count(SeriesKey(RETRIES, after.pair), after.state_at, retries)
 
 
 def _count_start(known: Known, changes: Changes, run: FlowRun, states: tuple[State, ...], pair: Pair) -> None:
     """Counts the wait for the first start, once a run: a retry's wait is no lateness."""
     started_at = _first_start(run, states)
     if started_at is not None and started_at >= known.horizon and run.expected_at is not None:
-        changes.observations[SeriesKey(START_DELAY, pair)].append(max(started_at - run.expected_at, 0.0))
+        changes.observe(SeriesKey(START_DELAY, pair), started_at, max(started_at - run.expected_at, 0.0))
 
 
 def _first_start(run: FlowRun, states: tuple[State, ...]) -> float | None:

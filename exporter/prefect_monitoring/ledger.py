@@ -17,13 +17,14 @@ from filelock import FileLock
 from sqlalchemy.exc import DatabaseError
 
 from prefect_monitoring import ledger_details as details
+from prefect_monitoring import ledger_history as history
 from prefect_monitoring import ledger_rows as rows
 from prefect_monitoring import ledger_schema as schema
 from prefect_monitoring import memory
 from prefect_monitoring.catalog import Names
 from prefect_monitoring.changes import Changes, Due, KnownRun, KnownTaskRun, LastValue, SeriesKey
 from prefect_monitoring.fold import Known
-from prefect_monitoring.ledger_file import explain
+from prefect_monitoring.ledger_file import LedgerError, explain
 from prefect_monitoring.records import NO_FLOW, OTHER, OVERFLOW, Deployment, Flow, Pair
 from prefect_monitoring.series import Bounds, Series, advance
 from prefect_monitoring.walk import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
@@ -44,7 +45,8 @@ class Keep:
 class Ledger:
     """Its owner calls one method at a time. Every method raises LedgerError when the file fails, and changes nothing.
 
-    `touched` collects the pairs whose standing may have changed; `fault` is why the last commit failed.
+    `touched` collects the pairs whose standing may have changed; `fault` is why the last commit failed. `plan` is
+    that of a backfill, until the ledger serves: so long it also writes down when each series moved.
     """
 
     def __init__(self, path: Path, engine: sa.Engine, lock: FileLock, bounds: Bounds) -> None:
@@ -57,12 +59,14 @@ class Ledger:
         self.values: dict[SeriesKey, LastValue] = {}
         self.dues: dict[str, Due] = {}
         self.pipelines: str | None = None
+        self.plan: history.Plan | None = None
         self.held: set[SeriesKey] = set()
         self.folded: defaultdict[str, float] = defaultdict(float)
         self.touched: set[Pair] = set()
         self.fault = ""
         self._pairs: dict[int, Pair] = {}
         self._ids: dict[Pair, int] = {}
+        self._recorder: history.Recorder | None = None
         self._engine = engine
         self._lock = lock
 
@@ -170,6 +174,7 @@ class Ledger:
             rows.write_series(connection, moved, now)
             details.write_details(connection, changes)
             details.write_dues(connection, moved_dues)
+            recorded = self._recorder.write(connection, changes.moments) if self._recorder else {}
             if cursor is not None:
                 rows.write_meta(connection, cursors=_plain(cursors))
         if cursor is not None or moved or changes.runs:  # to write nothing works on a full disk as well
@@ -177,6 +182,8 @@ class Ledger:
         self._remember_pairs(created)
         self._remember_series(moved)
         self.dues.update(moved_dues)
+        if self._recorder:
+            self._recorder.ids.update(recorded)
         self._count_folded(changes)
         self.values.update(changes.values)
         self.touched |= pairs | changes.moved
@@ -214,6 +221,26 @@ class Ledger:
         with self.transaction() as connection:
             rows.write_meta(connection, pipelines=text)
         self.pipelines = text
+
+    def store_plan(self, plan: history.Plan | None) -> None:
+        """Begins or continues a backfill; with None, what it wrote down is forgotten: the ledger serves."""
+        with self.transaction() as connection:
+            rows.write_meta(connection, history=asdict(plan) if plan else None)
+            if plan is None:
+                history.forget(connection)
+            known = history.recorded_series(connection)
+        self.plan = plan
+        self._recorder = history.Recorder(plan.step, known) if plan else None
+
+    def begin_serving(self) -> None:
+        """Ends a backfill: from now on the counters are live. LedgerError while that has not loaded everything."""
+        if self.plan is not None and not self.plan.loaded:
+            raise LedgerError(
+                f"The ledger {self.path} belongs to a backfill that was cut short: run the same `prefect-monitoring"
+                " backfill` again, it goes on where it stopped; to do without a past, point ledger_url at a new file"
+            )
+        if self.plan is not None:
+            self.store_plan(None)
 
     def release(self, keys: Collection[SeriesKey], now: float) -> None:
         """Ends the birth hold of `keys`. Durable before anybody sees it: else a crash would look like a reset."""
@@ -281,7 +308,12 @@ class Ledger:
             series = rows.load_all(connection, schema.series)
             self.values = details.load_values(connection)
             self.dues = details.load_dues(connection)
-            self.pipelines = rows.read_meta(connection).get("pipelines")
+            stored = rows.read_meta(connection)
+            recorded = history.recorded_series(connection)
+        self.pipelines = stored.get("pipelines")
+        if plan := stored.get("history"):
+            self.plan = history.Plan(**plan)
+            self._recorder = history.Recorder(self.plan.step, recorded)
         self.names = Names(
             {r.id: Flow(r.id, r.name) for r in flows},
             {r.id: Deployment(r.id, r.name, r.flow_id, r.work_pool, r.work_queue, tuple(r.tags)) for r in deployments},

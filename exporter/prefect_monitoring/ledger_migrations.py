@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from prefect_monitoring import ledger_schema as schema
 from prefect_monitoring.ledger_rows import read_meta, write_meta
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 
 def migrate(connection: sa.Connection, version: int) -> None:
@@ -45,5 +45,10 @@ def _unmet_and_paused(connection: sa.Connection) -> None:
             connection.exec_driver_sql(f"ALTER TABLE dues ADD COLUMN {name} FLOAT")
 
 
+def _history(connection: sa.Connection) -> None:
+    """3 → 4: what a backfill writes down."""
+    schema.tables.create_all(connection, [schema.history_series, schema.history])
+
+
 # Step N, counted from 1, brings a ledger from version N to N + 1.
-_STEPS: Final[tuple[Callable[[sa.Connection], None], ...]] = (_tasks_and_sources, _unmet_and_paused)
+_STEPS: Final[tuple[Callable[[sa.Connection], None], ...]] = (_tasks_and_sources, _unmet_and_paused, _history)

@@ -7,10 +7,12 @@ import sqlalchemy as sa
 tables = sa.MetaData()
 
 
+_SERIES_KEY = ("metric", "flow", "deployment", "detail", "task", "labels")
+
+
 def _series_key() -> list[sa.Column[str]]:
     """What tells one series from another; `labels` are the user's own, as JSON."""
-    names = ("metric", "flow", "deployment", "detail", "task", "labels")
-    return [sa.Column(name, sa.Text, primary_key=True) for name in names]
+    return [sa.Column(name, sa.Text, primary_key=True) for name in _SERIES_KEY]
 
 
 meta = sa.Table(
@@ -158,3 +160,21 @@ def _tally_table(name: str) -> sa.Table:
 
 hourly = _tally_table("hourly")
 daily = _tally_table("daily")
+
+# What a backfill writes down, until `serve` begins: how far a series moved in the time before each slot of the grid.
+history_series = sa.Table(
+    "history_series",
+    tables,
+    sa.Column("id", sa.Integer, primary_key=True),
+    *(sa.Column(name, sa.Text, nullable=False) for name in _SERIES_KEY),
+    sa.UniqueConstraint(*_SERIES_KEY),
+)
+history = sa.Table(
+    "history",
+    tables,
+    sa.Column("slot", sa.Integer, primary_key=True),
+    sa.Column("series_id", sa.Integer, primary_key=True),
+    sa.Column("amount", sa.Float, nullable=False),
+    sa.Column("seen", sa.Integer, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -56,15 +56,15 @@ def _count_metrics(
         if not admits(observed):
             reasons.append(Reason.TOO_MANY)
             continue
-        changes.observations[observed].append(one.value)
+        changes.observe(observed, sighting.line.at, one.value)
         value = SeriesKey(CUSTOM_VALUE, pair, one.name, sighting.task, one.labels)
         last = changes.values.get(value) or values(value)
         if last is None or last.at <= sighting.line.at:
             changes.values[value] = LastValue(one.value, sighting.line.at)
     for reason in reasons:
-        changes.increments[SeriesKey(REJECTED, NO_FLOW, reason)] += 1
+        changes.count(SeriesKey(REJECTED, NO_FLOW, reason), sighting.line.at)
 
 
 def _count_saved_failure(changes: Changes, sighting: LineSighting, pair: Pair, cause_of: Callable[[str], str]) -> None:
     if sighting.task and (failure := saved_failure(sighting.line.message)) is not None:
-        changes.increments[SeriesKey(TASK_FAILURES, pair, cause_of(failure), sighting.task)] += 1
+        changes.count(SeriesKey(TASK_FAILURES, pair, cause_of(failure), sighting.task), sighting.line.at)

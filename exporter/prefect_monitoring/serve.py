@@ -19,7 +19,7 @@ import uvicorn
 from prefect_monitoring import tls
 from prefect_monitoring.auth import IN_CLEAR, travel_in_clear
 from prefect_monitoring.ledger import Ledger
-from prefect_monitoring.ledger_file import LedgerInUseError
+from prefect_monitoring.ledger_file import LedgerError, LedgerInUseError
 from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_http import Traffic, api_address, open_http
@@ -100,13 +100,23 @@ async def _open_when_free(settings: Settings, address: str, server: uvicorn.Serv
     deadline = time.monotonic() + settings.ledger_wait
     while not server.should_exit:
         try:
-            return await asyncio.to_thread(ledger_of, settings, address)
+            return await asyncio.to_thread(_open, settings, address)
         except LedgerInUseError as fault:
             if time.monotonic() >= deadline:
                 raise
             log.debug("Waiting: %s", fault)
             await asyncio.sleep(LOCK_POLL_SECONDS)
     return None
+
+
+def _open(settings: Settings, address: str) -> Ledger:
+    ledger = ledger_of(settings, address)
+    try:
+        ledger.begin_serving()
+    except LedgerError:
+        ledger.close()
+        raise
+    return ledger
 
 
 def bind(listen: str) -> socket.socket:

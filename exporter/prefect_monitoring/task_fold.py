@@ -90,16 +90,16 @@ def _count(
         changes.born.update(task_births(pair, task))
     changes.moved.add(pair)
     for state in _new_outcomes(sighting, before, horizon):
-        changes.increments[SeriesKey(TASK_OUTCOMES, pair, state.label, task)] += 1
+        changes.count(SeriesKey(TASK_OUTCOMES, pair, state.label, task), state.at)
         if state.type in BAD_TYPES:
-            changes.increments[SeriesKey(TASK_FAILURES, pair, cause_of(state.message), task)] += 1
+            changes.count(SeriesKey(TASK_FAILURES, pair, cause_of(state.message), task), state.at)
         if state.label == "completed":
-            changes.observations[SeriesKey(TASK_DURATION, Pair(pair.flow, ""), task=task)].append(run.run_time)
+            changes.observe(SeriesKey(TASK_DURATION, Pair(pair.flow, ""), task=task), state.at, run.run_time)
     retries = max(run.attempts - 1, 0) - max(before.attempts - 1 if before is not None else 0, 0)
     seconds = run.run_time - (before.run_time if before is not None else 0.0)
     for metric, more in ((TASK_RETRIES, retries), (TASK_SECONDS, seconds)):
         if more > 0:
-            changes.increments[SeriesKey(metric, pair, task=task)] += more
+            changes.count(SeriesKey(metric, pair, task=task), run.state.at, more)
 
 
 def _new_outcomes(sighting: TaskSighting, before: KnownTaskRun | None, horizon: float) -> list[State]:

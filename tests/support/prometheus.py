@@ -74,18 +74,19 @@ def start_prometheus(
     scrape_interval: str = "1s",
     rule_files: Sequence[Path] = (),
     scrape_options: Sequence[Mapping[str, Any]] = (),
+    retention: str = "15d",
 ) -> Iterator[Prometheus]:
     """Scrape these URLs (http://127.0.0.1:9101/metrics) until the block ends; job and instance are the target's.
 
     `scrape_options` has what each target's job needs besides, such as {"tls_config": …}.
     """
     config = json.dumps(_config(targets, scrape_interval, rule_files, scrape_options))  # JSON is YAML
-    with run_prometheus(directory, config) as prometheus:
+    with run_prometheus(directory, config, retention) as prometheus:
         yield prometheus
 
 
 @contextmanager
-def run_prometheus(directory: Path, configuration: str) -> Iterator[Prometheus]:
+def run_prometheus(directory: Path, configuration: str, retention: str = "15d") -> Iterator[Prometheus]:
     """A Prometheus with this configuration, until the block ends."""
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "prometheus.yml"
@@ -95,6 +96,7 @@ def run_prometheus(directory: Path, configuration: str) -> Iterator[Prometheus]:
         binary("prometheus"),
         f"--config.file={config}",
         f"--storage.tsdb.path={directory / 'data'}",
+        f"--storage.tsdb.retention.time={retention}",
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
     ]

@@ -1,0 +1,1 @@
+"""`prefect-monitoring backfill`: what Prefect still holds, as samples, and the ledger that goes on from there."""

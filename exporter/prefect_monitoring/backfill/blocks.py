@@ -1,0 +1,108 @@
+"""TSDB blocks from the files of the past, by promtool, and the proof that they hold what was written."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from prefect_monitoring.backfill.openmetrics import DAY, History, Size, Total, Totals
+
+# promtool takes the longest of 2, 6, 18, … hours that fits, and reads the whole file for each block: two or three
+# times for a day, instead of twelve.
+_BLOCK_LENGTH: Final = "24h"
+_DUMPED: Final = re.compile(r'\{__name__="(?P<name>[^"]+)".*\} (?P<value>\S+) \d+')
+
+
+class BlocksError(Exception):
+    """Blocks could not be made, or do not hold what was written; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What a block says of itself. Times in epoch milliseconds, `last` exclusive."""
+
+    path: Path
+    first: int
+    last: int
+    samples: int
+    series: int
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+
+def find_promtool() -> str | None:
+    return shutil.which("promtool")
+
+
+def make_blocks(promtool: str, file: Path, folder: Path) -> None:
+    """Adds the blocks of one day's file to `folder`. Raises BlocksError."""
+    command = [promtool, "tsdb", "create-blocks-from", "openmetrics", f"--max-block-duration={_BLOCK_LENGTH}"]
+    folder.mkdir(exist_ok=True)
+    made = _run([*command, str(file), str(folder)])
+    if made.returncode:
+        raise BlocksError(f"promtool made no blocks of {file}: {made.stderr.strip() or made.stdout.strip()}")
+
+
+def remove_blocks(blocks: Iterable[Block]) -> None:
+    for block in blocks:
+        shutil.rmtree(block.path)
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 # no shell, paths only
+
+
+def blocks_of_day(folder: Path, day: int) -> list[Block]:
+    """The blocks that begin within a day (its first instant, epoch seconds), the earliest first."""
+    found = []
+    for meta in folder.glob("*/meta.json"):
+        told = json.loads(meta.read_text(encoding="utf-8"))
+        if day * 1000 <= told["minTime"] < (day + DAY) * 1000:
+            stats = told["stats"]
+            found.append(Block(meta.parent, told["minTime"], told["maxTime"], stats["numSamples"], stats["numSeries"]))
+    return sorted(found, key=lambda block: block.first)
+
+
+def are_whole(blocks: Sequence[Block], day: int, written: Size) -> bool:
+    """Whether a day's blocks hold all that was written for it, and nothing beyond the day; no series ends before it."""
+    if not blocks or blocks[-1].last > (day + DAY) * 1000:
+        return False
+    return (sum(block.samples for block in blocks), blocks[-1].series) == (written.samples, written.series)
+
+
+def check_last_values(promtool: str, blocks: Path, history: History, totals: Totals) -> None:
+    """Reads the last sample of every series back, which must be where the ledger stood. Raises BlocksError."""
+    instant = str(history.end * 1000)
+    command = [promtool, "tsdb", "dump", f"--min-time={instant}", f"--max-time={instant}", str(blocks)]
+    dump = _run(command)
+    if dump.returncode:
+        raise BlocksError(f"promtool cannot read {blocks}: {dump.stderr.strip()}")
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for line in dump.stdout.splitlines():
+        if match := _DUMPED.match(line):
+            found[match["name"]].append(float(match["value"]))
+    meant = _last_values(history, totals)
+    differing = [name for name in found.keys() | meant.keys() if sorted(found[name]) != sorted(meant[name])]
+    if differing:
+        raise BlocksError(
+            f"The last values in {blocks} are not those of the ledger, for {', '.join(sorted(differing))}: do not use"
+            " them. Runs that were changed by hand meanwhile can be the reason: run it again with another --output"
+        )
+
+
+def _last_values(history: History, totals: Totals) -> Mapping[str, list[float]]:
+    values: defaultdict[str, list[float]] = defaultdict(list)
+    for family in history.families:
+        for key in history.series_of(family):
+            if history.births[key] <= history.end:
+                values[family.name].append(float(getattr(totals.get(key, Total()), family.measure)))
+    return values

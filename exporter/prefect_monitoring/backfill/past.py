@@ -1,0 +1,91 @@
+"""The past of a ledger in an output folder: a file and a block for each day, and what they must agree with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from prefect_monitoring import ledger_history
+from prefect_monitoring.backfill.blocks import (
+    Block,
+    BlocksError,
+    are_whole,
+    blocks_of_day,
+    check_last_values,
+    make_blocks,
+    remove_blocks,
+)
+from prefect_monitoring.backfill.families import FAMILIES, births, exposed
+from prefect_monitoring.backfill.openmetrics import DAY, History, Total, Totals, add_up, write_day
+from prefect_monitoring.backfill.output import Output
+from prefect_monitoring.changes import SeriesKey
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger_history import Move
+from prefect_monitoring.settings import Settings
+
+
+class Past:
+    """What a ledger wrote down, and where it goes. Works on the ledger's thread; raises LedgerError, BlocksError."""
+
+    def __init__(self, ledger: Ledger, settings: Settings, output: Output) -> None:
+        with ledger.transaction() as connection:
+            numbers = ledger_history.recorded_series(connection)
+            firsts = ledger_history.first_slots(connection)
+        recorded = [key for key in ledger.series if key.metric in ledger_history.RECORDED]
+        first_moves = {key: firsts[number] for key, number in numbers.items()}
+        self.history = History(
+            families=exposed(FAMILIES, settings.metrics_off),
+            births=births(recorded, first_moves, output.step),
+            step=output.step,
+            end=output.end,
+            target=output.target,
+        )
+        self._keys: dict[int, SeriesKey] = {number: key for key, number in numbers.items()}
+        self._ledger = ledger
+        self._output = output
+        self._totals: Totals = {}
+
+    def write_day(self, day: int) -> None:
+        """Writes a day, unless it is written, and moves on; the days come one after the other."""
+        moves = list(self._moves(day, min(day + DAY, self.history.end + 1)))
+        if day not in self._output.written:
+            size = write_day(self._output.text(day), self.history, day, self._totals, moves)
+            self._output.written[day] = size
+            self._output.save()
+        add_up(self._totals, moves)
+
+    def compare_with_ledger(self) -> None:
+        """Once every day is written: that, and what came after it, is what the ledger counted."""
+        totals = dict(self._totals)
+        add_up(totals, self._moves(self.history.end + 1, math.inf))
+        for key, series in self._ledger.series.items():
+            if key.metric in ledger_history.RECORDED:
+                amount, seen = totals.get(key, Total())
+                counted = sum(series.buckets) if series.buckets else seen
+                if seen != counted or not math.isclose(amount, series.value, rel_tol=1e-9, abs_tol=1e-6):
+                    raise BlocksError(
+                        f"The past of {key} comes to {amount:g}, but the ledger counts {series.value:g}: do not use"
+                        " what was written; report it, please"
+                    )
+
+    def make_blocks(self, promtool: str, day: int) -> list[Block]:
+        """Makes the blocks of a day, unless all of them are there; they hold what was written."""
+        output, written = self._output, self._output.written[day]
+        found = blocks_of_day(output.blocks, day)
+        if not are_whole(found, day, written):
+            remove_blocks(found)  # of a run that was cut short
+            make_blocks(promtool, output.text(day), output.blocks)
+            found = blocks_of_day(output.blocks, day)
+        if not are_whole(found, day, written):
+            raise BlocksError(
+                f"The blocks that promtool made of {output.text(day)} do not hold its {written.samples} samples of"
+                f" {written.series} series: do not use {output.blocks}; report it, please"
+            )
+        return found
+
+    def check_last_values(self, promtool: str) -> None:
+        check_last_values(promtool, self._output.blocks, self.history, self._totals)
+
+    def _moves(self, low: float, high: float) -> Iterator[Move]:
+        with self._ledger.transaction() as connection:
+            yield from ledger_history.moves(connection, low, high, self._keys)

@@ -1,0 +1,49 @@
+"""A bar for each source that is loaded, with its rate and the time that is left, on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from prefect_monitoring.walk import LOG_LINES
+
+_SECONDS_A_DAY: Final = 86_400
+# What is counted as it is loaded has no other unit; lines are known by how far their time has come.
+_UNITS: Final = {LOG_LINES: ("days", _SECONDS_A_DAY)}
+
+
+class _Amount(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        unit = task.fields["unit"]
+        total = f" of {task.total:,.0f}" if task.total is not None else ""
+        rate = f", {task.speed:,.0f}/s" if task.speed and not unit else ""
+        return Text(f"{task.completed:,.0f}{total}{' ' + unit if unit else ''}{rate}")
+
+
+class Bars:
+    """Tells on the bar of a step how far it is; a step's bar appears when it is told of first."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bars: dict[str, TaskID] = {}
+
+    def __call__(self, source: str, done: float, total: float | None) -> None:
+        unit, size = _UNITS.get(source, ("", 1))
+        if source not in self._bars:
+            self._bars[source] = self._progress.add_task(source.replace("_", " "), total=None, unit=unit)
+        whole = max(total, done) if total is not None else None  # more came than the API had counted
+        self._progress.update(
+            self._bars[source], completed=done / size, total=whole / size if whole is not None else None
+        )
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    columns = (TextColumn("{task.description:>10}"), BarColumn(), _Amount(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield Bars(progress)

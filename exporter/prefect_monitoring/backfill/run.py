@@ -1,0 +1,139 @@
+"""`prefect-monitoring backfill`, from the first request to the blocks, each step told with what it took."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from prefect_monitoring.backfill.advice import how_to_move
+from prefect_monitoring.backfill.blocks import find_promtool
+from prefect_monitoring.backfill.loading import load, missing
+from prefect_monitoring.backfill.openmetrics import History, cost
+from prefect_monitoring.backfill.options import Options
+from prefect_monitoring.backfill.output import Output, OutputError, open_output
+from prefect_monitoring.backfill.past import Past
+from prefect_monitoring.backfill.progress import bars
+from prefect_monitoring.changes import HOUR
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger_file import LedgerError
+from prefect_monitoring.ledger_history import Plan
+from prefect_monitoring.option_types import format_duration
+from prefect_monitoring.prefect_http import Traffic, api_address, open_http
+from prefect_monitoring.readers import Readers, ledger_of, make_readers
+from prefect_monitoring.settings import Settings
+
+# Prometheus keeps its newest hours in memory, and compacts what is older: blocks shall not reach into them.
+BEHIND_SECONDS: Final = 3 * HOUR
+_TSDB_BYTES_A_SAMPLE: Final = 3
+
+Tell = Callable[[str], None]
+
+
+async def backfill(settings: Settings, options: Options, tell: Tell) -> None:
+    """Loads, writes, makes blocks and checks them; goes on where it was cut short.
+
+    Raises NoApiUrlError, LedgerError, ApiError, OutputError or BlocksError.
+    """
+    address = api_address()
+    settings = settings.model_copy(update={"lookback": options.since, "task_lookback": options.since})
+    ledger = ledger_of(settings, address)
+    traffic = Traffic()
+    async with open_http(traffic, settings.max_requests_per_second) as http:
+        readers = make_readers(settings, ledger, http)
+        try:
+            await readers.flow_runs.in_ledger(_begin, ledger, options)
+            output = open_output(options.output, options.step, options.target)
+            tell(f"Reading what {address} still holds of the last {format_duration(options.since)}")
+            await _load(readers, traffic, tell)
+            await _write(readers, settings, output, tell)
+            tell(how_to_move(output, since=options.since, made_blocks=find_promtool() is not None))
+        finally:
+            readers.flow_runs.close()
+
+
+def _begin(ledger: Ledger, options: Options) -> None:
+    plan = ledger.plan
+    if plan is None and (ledger.series or any(cursor.level_complete for cursor in ledger.cursors.values())):
+        raise LedgerError(
+            f"The ledger {ledger.path} already serves: its counters began at what they counted then, and a past put"
+            " before them would be counted twice where the two meet. For a past, begin anew: stop `serve`, give"
+            " --ledger-url a new file, run backfill, and serve from that"
+        )
+    if plan is not None and (plan.since, plan.step) != (options.since, options.step):
+        begun = f"--since {format_duration(plan.since)} --step {format_duration(plan.step)}"
+        raise LedgerError(f"The backfill of {ledger.path} was begun with {begun}: repeat these")
+    ledger.store_plan(plan or Plan(options.since, options.step))
+
+
+async def _load(readers: Readers, traffic: Traffic, tell: Tell) -> None:
+    ledger = readers.flow_runs.ledger
+    begun = time.monotonic()
+    with bars() as progress:
+        await load(readers, progress)
+    lost = await missing(readers)
+    if ledger.plan is not None:
+        await readers.flow_runs.in_ledger(ledger.store_plan, replace(ledger.plan, loaded=True))
+    requests = sum(traffic.requests.values())
+    tell(f"Loaded in {time.monotonic() - begun:.0f} s with {requests:,} requests; {lost} runs are missing")
+
+
+async def _write(readers: Readers, settings: Settings, output: Output, tell: Tell) -> None:
+    """Day by day, so that it can be ended between two of them."""
+    in_ledger = readers.flow_runs.in_ledger
+    output.end = output.end or int((time.time() - BEHIND_SECONDS) // output.step * output.step)
+    past = await in_ledger(Past, readers.flow_runs.ledger, settings, output)
+    days, promtool = past.history.days, find_promtool()
+    _tell_cost(past.history, output, tell, blocks=promtool is not None)
+    begun = time.monotonic()
+    with bars() as progress:
+        for done, day in enumerate(days, 1):
+            await in_ledger(past.write_day, day)
+            progress("writing", done, len(days))
+    tell(f"Wrote {output.texts} in {time.monotonic() - begun:.0f} s")
+    await in_ledger(past.compare_with_ledger)
+    if promtool is None:
+        tell("promtool is not on PATH: no blocks were made. Install Prometheus' tools and run the same command again")
+    else:
+        await _make_blocks(in_ledger, past, promtool, tell)
+
+
+async def _make_blocks(in_ledger: Callable[..., Awaitable[Any]], past: Past, promtool: str, tell: Tell) -> None:
+    begun, size = time.monotonic(), 0
+    days = past.history.days
+    with bars() as progress:
+        for done, day in enumerate(days, 1):
+            size += sum(block.bytes for block in await in_ledger(past.make_blocks, promtool, day))
+            progress("blocks", done, len(days))
+    await in_ledger(past.check_last_values, promtool)
+    tell(
+        f"Made the blocks of {len(days)} days ({_megabytes(size)}) in {time.monotonic() - begun:.0f} s; their range,"
+        " series, samples and last values are those of the ledger"
+    )
+
+
+def _tell_cost(history: History, output: Output, tell: Tell, *, blocks: bool) -> None:
+    """Raises OutputError where there is no room for it."""
+    if not history.days:
+        raise OutputError("Prefect holds nothing that ended more than three hours ago: there is no past to write")
+    size = cost(history)
+    needed = size.bytes + (size.samples * _TSDB_BYTES_A_SAMPLE if blocks else 0)
+    first, last = (datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M") for at in (history.days[0], history.end))
+    tell(
+        f"To write: {size.series:,} series, {size.samples:,} samples from {first} to {last} UTC, one each"
+        f" {format_duration(history.step)}: {_megabytes(size.bytes)} of text"
+        + (f" and about {_megabytes(needed - size.bytes)} of blocks" if blocks else "")
+    )
+    free = shutil.disk_usage(output.folder).free
+    if not output.written and needed > free:
+        raise OutputError(
+            f"{output.folder} has room for {_megabytes(free)}, of {_megabytes(needed)}: give another folder with"
+            " --output, a coarser grid with --step, or less with --since"
+        )
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 2**20:,.1f} MiB"

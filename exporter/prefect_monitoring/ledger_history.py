@@ -1,0 +1,119 @@
+"""What a backfill writes down in the ledger, until that serves: by how much each series moved, on a grid of time.
+
+In the transaction that counts: an interrupted backfill goes on where it stopped, and no run is in one but not both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from prefect_monitoring import fold, metric_fold, task_fold
+from prefect_monitoring import ledger_schema as schema
+from prefect_monitoring.changes import Moment, SeriesKey
+from prefect_monitoring.ledger_rows import key_columns, load_all, series_key
+
+# No buckets, which would be fifteen times as much, and no causes, which are patterns that change.
+RECORDED: Final = frozenset(
+    {
+        fold.OUTCOMES,
+        fold.DURATION,
+        fold.RETRIES,
+        task_fold.TASK_OUTCOMES,
+        task_fold.TASK_SECONDS,
+        task_fold.TASK_RETRIES,
+        metric_fold.CUSTOM_OBSERVED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a backfill was begun with: how far back, and the grid's step, in seconds.
+
+    `loaded`: everything that Prefect held when it began is counted.
+    """
+
+    since: float
+    step: int
+    loaded: bool = False
+
+
+class Move(NamedTuple):
+    """By how much a series moved in the step before `slot` (epoch seconds): an amount, in so many observations."""
+
+    slot: int
+    key: SeriesKey
+    amount: float
+    seen: int
+
+
+class Recorder:
+    """Writes moments down; `ids` are the numbers of the series that were met."""
+
+    def __init__(self, step: int, ids: Mapping[SeriesKey, int]) -> None:
+        self.step = step
+        self.ids = dict(ids)
+
+    def write(self, connection: sa.Connection, moments: Iterable[Moment]) -> dict[SeriesKey, int]:
+        """Adds `moments`; the numbers of series that are new, for `ids`, once the transaction is through."""
+        sums: defaultdict[tuple[int, SeriesKey], list[float]] = defaultdict(lambda: [0.0, 0])
+        for moment in moments:
+            if moment.key.metric in RECORDED:
+                total = sums[slot_of(moment.at, self.step), moment.key]
+                total[0] += moment.amount
+                total[1] += 1
+        created = _new_series(connection, {key for _, key in sums} - self.ids.keys())
+        ids = self.ids | created
+        rows = [
+            {"slot": slot, "series_id": ids[key], "amount": amount, "seen": seen}
+            for (slot, key), (amount, seen) in sums.items()
+        ]
+        if rows:
+            statement = insert(schema.history)
+            more = {name: schema.history.c[name] + statement.excluded[name] for name in ("amount", "seen")}
+            connection.execute(statement.on_conflict_do_update(index_elements=["slot", "series_id"], set_=more), rows)
+        return created
+
+
+def slot_of(at: float, step: int) -> int:
+    """The first instant of the grid that has seen what happened `at`."""
+    return math.ceil(at / step) * step
+
+
+def recorded_series(connection: sa.Connection) -> dict[SeriesKey, int]:
+    return {series_key(row): row.id for row in load_all(connection, schema.history_series)}
+
+
+def first_slots(connection: sa.Connection) -> dict[int, int]:
+    """When each series moved first, by its number."""
+    table = schema.history
+    found = connection.execute(sa.select(table.c.series_id, sa.func.min(table.c.slot)).group_by(table.c.series_id))
+    return {row[0]: row[1] for row in found}
+
+
+def moves(connection: sa.Connection, low: float, high: float, keys: Mapping[int, SeriesKey]) -> Iterator[Move]:
+    """What is written down for the slots within [low, high), by slot."""
+    table = schema.history
+    chosen = sa.select(table).where((table.c.slot >= low) & (table.c.slot < high)).order_by(table.c.slot)
+    for row in connection.execute(chosen):
+        yield Move(row.slot, keys[row.series_id], row.amount, row.seen)
+
+
+def forget(connection: sa.Connection) -> None:
+    for table in (schema.history, schema.history_series):
+        connection.execute(sa.delete(table))
+
+
+def _new_series(connection: sa.Connection, keys: Iterable[SeriesKey]) -> dict[SeriesKey, int]:
+    created: dict[SeriesKey, int] = {}
+    for key in sorted(keys):
+        result = connection.execute(sa.insert(schema.history_series).values(**key_columns(key)))
+        created[key] = result.inserted_primary_key[0]  # type: ignore[index] # an insert of one row has a key
+    return created

@@ -1,0 +1,263 @@
+"""A month of history on day one: it is the truth, and the live series go on from it without a reset."""
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from support.backfill import Backfill
+from support.bulk import bulk_finished_runs, bulk_logs, bulk_task_runs
+from support.exporter import run_exporter, start_exporter
+from support.prefect_server import PrefectServer, env_for
+from support.processes import wait_until
+from support.prometheus import Prometheus, start_prometheus
+from support.seeder import Seeder
+
+HOUR = timedelta(hours=1)
+HOSTILE = 'etl "née" \\ {x="1"}\nDROP 🚚'
+TARGET = {"job": "prefect-monitoring", "instance": "exporter:9877", "workspace": "production"}
+AS_LIVE = ("--instance", TARGET["instance"], "--workspace", TARGET["workspace"])
+JOINED = (
+    "prefect_flow_run_outcomes_total",
+    "prefect_flow_run_duration_seconds_sum",
+    "prefect_flow_run_duration_seconds_count",
+    "prefect_flow_run_retries_total",
+    "prefect_task_run_outcomes_total",
+    "prefect_task_run_seconds_total",
+    "prefect_task_run_retries_total",
+    "prefect_custom_metric_observed_sum",
+    "prefect_custom_metric_observed_count",
+)
+
+
+@dataclass
+class Month:
+    """What was seeded: ends by (flow, state), and the times and values of the METRIC lines."""
+
+    prefix: str
+    now: datetime
+    hourly: str
+    ends: dict[tuple[str, str], list[datetime]] = field(default_factory=dict)
+    rows: list[tuple[datetime, int]] = field(default_factory=list)
+
+    def outcomes(self, until: datetime) -> Counter[tuple[str, str]]:
+        return Counter({key: count for key, ends in self.ends.items() if (count := sum(end <= until for end in ends))})
+
+
+def seed(server: PrefectServer, seeder: Seeder, prefix: str) -> Month:
+    """An hourly pipeline over 20 days with a task and METRIC lines, one run in ten failed; and flows that ran less.
+
+    One with a hostile name began a week ago, one never ran, and the only run of one ended a minute ago.
+    """
+    now = datetime.now(UTC).replace(microsecond=0)
+    month = Month(prefix, now, f"{prefix}hourly")
+    flow = seeder.flow(month.hourly)
+    deployment = seeder.deployment(flow, "main")
+    ends = [now - 20 * 24 * HOUR + number * HOUR for number in range(20 * 24)]
+    failed = ends[::10]
+    good = [end for end in ends if end not in failed]
+    ids = bulk_finished_runs(server, flow, good, deployment_id=deployment, duration=timedelta(seconds=90))
+    bulk_finished_runs(server, flow, failed, deployment_id=deployment, state="Failed", message="ValueError: no")
+    tasks = bulk_task_runs(server, "load", zip(ids, good, strict=True), attempts=2, duration=timedelta(seconds=40))
+    month.rows = [(end, 100 + number) for number, end in enumerate(good[-48:])]
+    for (end, rows), run_id, task_id in zip(month.rows, ids[-48:], tasks[-48:], strict=True):
+        bulk_logs(server, [(end, f"METRIC: rows_loaded={rows}")], flow_run_id=run_id, task_run_id=task_id)
+    hostile = seeder.flow(prefix + HOSTILE)
+    weekly = [now - timedelta(days=number) for number in range(1, 7)]
+    bulk_finished_runs(server, hostile, weekly)
+    seeder.flow(f"{prefix}never-ran")
+    fresh = seeder.flow(f"{prefix}fresh")
+    bulk_finished_runs(server, fresh, [now - timedelta(minutes=1)])
+    month.ends = {
+        (month.hourly, "completed"): good,
+        (month.hourly, "failed"): failed,
+        (prefix + HOSTILE, "completed"): weekly,
+        (f"{prefix}fresh", "completed"): [now - timedelta(minutes=1)],
+    }
+    return month
+
+
+@pytest.fixture(scope="module")
+def month(server: PrefectServer, seeder: Seeder) -> Month:
+    return seed(server, seeder, f"past-{os.getpid()}-")
+
+
+def backfill_of(month: Month, server: PrefectServer, directory: Path) -> Backfill:
+    return Backfill(env_for(server), directory, directory / "past", ("--include-flows", f"{month.prefix}.*"))
+
+
+@pytest.fixture
+def backfill(server: PrefectServer, month: Month, tmp_path: Path) -> Backfill:
+    return backfill_of(month, server, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def joined(server: PrefectServer, month: Month, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus with the past, and the exporter that goes on from the same ledger."""
+    directory = tmp_path_factory.mktemp("joined")
+    backfill = backfill_of(month, server, directory)
+    done = backfill.run(*AS_LIVE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 runs are missing" in done.stdout
+    backfill.move_blocks(directory / "prometheus")
+    with start_exporter(env_for(server), directory, *backfill.options, "--birth-hold", "0s") as exporter:
+        exporter.wait_ready()
+        target = {"targets": [exporter.url.removeprefix("http://")]}
+        labels = {name: value for name, value in TARGET.items() if name != "job"}
+        options = {"job_name": TARGET["job"], "static_configs": [{**target, "labels": labels}]}
+        urls = [f"{exporter.url}/metrics"]
+        with start_prometheus(directory / "prometheus", urls, scrape_options=[options], retention="60d") as prometheus:
+            prometheus.wait_for("prefect_custom_metric_observed_sum", bool)
+            yield prometheus
+
+
+def test_the_past_is_the_truth_and_the_live_series_go_on_from_it(
+    joined: Prometheus, month: Month, server: PrefectServer, seeder: Seeder
+) -> None:
+    for ago in (timedelta(days=19), timedelta(days=6.5), timedelta(hours=5)):
+        at = (month.now - ago).replace(minute=0, second=0)
+        found = joined.query("last_over_time(prefect_flow_run_outcomes_total[1h]) > 0", at.timestamp())
+        told = {(dict(labels)["flow"], dict(labels)["state"]): value for labels, value in found.items()}
+        assert told == month.outcomes(at), f"at {at}"
+    rows = joined.value("prefect_custom_metric_observed_sum")
+    assert rows == sum(value for _, value in month.rows)
+    good = month.ends[month.hourly, "completed"]
+    assert joined.value(f'prefect_flow_run_duration_seconds_sum{{flow="{month.hourly}"}}') == 90 * len(good)
+    assert joined.value("prefect_task_run_retries_total") == len(good)
+
+    before = f'prefect_flow_run_outcomes_total{{flow="{month.hourly}",state="completed"}}'
+    live = joined.value(before)
+    assert live is not None
+    flow_id = seeder.flow(month.hourly)
+    seeder.completed(seeder.run(flow_id, deployment_id=seeder.deployment(flow_id, "main")))
+    month.ends[month.hourly, "completed"].append(datetime.now(UTC))
+    joined.wait_for(before, lambda found: list(found.values()) == [live + 1])
+    for name in JOINED:
+        past = joined.query(f"last_over_time({name}[40d] offset 3h)")
+        assert past, name
+        assert past.keys() <= joined.query(name).keys(), f"{name}: the past has series of its own"
+        assert not any(joined.query(f"resets({name}[40d])").values()), name
+    increase = joined.value(f"max_over_time({before}[40d]) - min_over_time({before}[40d])")
+    assert increase == live + 1, "born at zero"
+
+
+def test_what_never_ran_and_what_began_just_now_have_no_past(joined: Prometheus, month: Month) -> None:
+    """And what began a week ago is not told of the weeks before."""
+    past = "count by (flow) (count_over_time(prefect_flow_run_outcomes_total[40d] offset 3h))"
+    flows = {dict(labels)["flow"] for labels in joined.query(past)}
+    assert flows == {month.hourly, month.prefix + HOSTILE}
+    week_ago = (month.now - timedelta(days=8)).timestamp()
+    told = joined.query("last_over_time(prefect_flow_run_outcomes_total[2h])", week_ago)
+    assert {dict(labels)["flow"] for labels in told} == {month.hourly}
+
+
+def test_files_are_open_metrics_and_what_they_cost_is_told_before(backfill: Backfill, month: Month) -> None:
+    done = backfill.run("--step", "6h", "--label", "cluster=eu", "--label", 'note=a "b"')
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = sorted((backfill.output / "openmetrics").glob("*.om"))
+    assert len(files) in {20, 21}
+    samples = 0
+    for file in files:
+        for family in text_string_to_metric_families(file.read_bytes().decode()):
+            for sample in family.samples:
+                assert sample.labels["cluster"] == "eu"
+                assert sample.labels["note"] == 'a "b"'
+                assert "workspace" not in sample.labels
+                assert "" not in sample.labels.values()
+                samples += 1
+    told = next(line for line in done.stdout.splitlines() if line.startswith("To write"))
+    assert f" {samples:,} samples" in told
+
+    begun = ("--step", "6h", "--label", "cluster=eu")
+    for otherwise, complaint in (
+        ((*begun, "--since", "40d"), "was begun with --since 30d --step 6h: repeat these"),
+        (("--label", "cluster=eu"), "was begun with --since 30d --step 6h: repeat these"),
+        (begun, "repeat those, or give another folder"),
+    ):
+        refused = backfill.run(*otherwise)
+        assert refused.returncode == 2
+        assert complaint in refused.stderr
+
+
+def test_cut_short_it_goes_on_and_comes_to_the_same(
+    backfill: Backfill, server: PrefectServer, month: Month, tmp_path: Path
+) -> None:
+    slowly = backfill.command("--max-requests-per-second", "2")
+    with subprocess.Popen(slowly, env=dict(backfill.env), cwd=tmp_path, stdout=subprocess.DEVNULL) as first:
+        wait_until((tmp_path / "ledger.db").exists, 30, "a ledger")
+        time.sleep(6)
+        first.send_signal(signal.SIGKILL)
+    assert first.returncode == -signal.SIGKILL, "it ended before it could be cut short"
+    serving = run_exporter(env_for(server), tmp_path, *backfill.options)
+    assert serving.process.popen.wait(30) == 2
+    assert "belongs to a backfill that was cut short" in serving.process.output()
+    assert "run the same" in serving.process.output()
+    again = backfill.run()
+    assert again.returncode == 0, again.stdout + again.stderr
+    other = Backfill(backfill.env, tmp_path / "other", tmp_path / "other" / "past", backfill.options)
+    other.directory.mkdir()
+    assert other.run().returncode == 0
+    for file in sorted((other.output / "openmetrics").glob("*.om"))[:-1]:  # a run that ends meanwhile is in the last
+        assert (backfill.output / "openmetrics" / file.name).read_bytes() == file.read_bytes(), file.name
+    (backfill.output / "blocks").rename(tmp_path / "lost")
+    assert backfill.run().returncode == 0, "blocks are made again of what is written"
+    assert len(list((backfill.output / "blocks").iterdir())) == len(list((tmp_path / "lost").iterdir()))
+
+
+def test_a_ledger_that_serves_is_refused(backfill: Backfill, server: PrefectServer, tmp_path: Path) -> None:
+    with start_exporter(env_for(server), tmp_path, *backfill.options) as exporter:
+        exporter.wait_ready()
+    refused = backfill.run()
+    assert refused.returncode == 2
+    assert "already serves" in refused.stderr
+    assert "counted twice" in refused.stderr
+    assert "--ledger-url" in refused.stderr
+    assert not backfill.output.exists()
+    backfill.output.mkdir()
+    (backfill.output / "mine.txt").touch()
+    (tmp_path / "ledger.db").unlink()
+    occupied = backfill.run()
+    assert occupied.returncode == 2
+    assert "is not empty" in occupied.stderr
+
+
+def test_without_promtool_the_files_are_there_and_it_says_so(
+    backfill: Backfill, server: PrefectServer, tmp_path: Path
+) -> None:
+    bare = Backfill({**backfill.env, "PATH": str(tmp_path)}, tmp_path, tmp_path / "past", backfill.options)
+    done = bare.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "promtool is not on PATH" in done.stdout
+    assert not (bare.output / "blocks").exists()
+    assert backfill.run().returncode == 0
+    assert list((bare.output / "blocks").iterdir())
+    with start_exporter(env_for(server), tmp_path, *backfill.options) as exporter:
+        exporter.wait_ready()
+    refused = backfill.run()
+    assert refused.returncode == 2
+    assert "already serves" in refused.stderr, "the backfill is over"
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--since", "30"), "--since: '30' is not a duration"),
+        (("--since", "2h"), "--since: less than 6h"),
+        (("--step", "7h"), "--step: 7h is no part of a day"),
+        (("--label", "flow=x"), "--label: flow is a label of the metrics themselves"),
+        (("--label", "team"), "--label: 'team' is not NAME=VALUE"),
+    ],
+)
+def test_wrong_options_are_refused(backfill: Backfill, options: tuple[str, ...], complaint: str) -> None:
+    refused = backfill.run(*options)
+    assert refused.returncode == 2
+    assert complaint in refused.stderr
+    assert not (backfill.directory / "ledger.db").exists()
