@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src import tasks, variables
 from grafana.src.colours import BAD, CALM, COUNT_IS_WATCHED, FAINT, GOOD, PLAIN, WATCH, Steps
-from grafana.src.fields import in_colour, linked, of_query, shaded
+from grafana.src.fields import coloured, in_colour, linked
 from grafana.src.layout import band, board
 from grafana.src.links import to_flow
 from grafana.src.panels import columns, lines, now, over_time, ranking, stats
@@ -156,14 +156,14 @@ def _over_time() -> model.Panel:
     seconds = chosen(bars(tasks.SECONDS, labels=("task",)))
     panel = columns(
         "Time in tasks",
-        "Seconds that task runs took: the five tasks that took most in the last seven days, and all others. One that "
-        "swells: look at its growth above. All that swell: more runs, or slower machines.",
-        over_time(total(named_task(f"({seconds} and on ({TASK}) ({five}))"), "of"), "{{of}}"),
+        "Seconds that task runs took: the five tasks that took most in the last seven days, and all others. The five "
+        "swell: see their growth above. All swell: more runs, or slower machines.",
+        over_time(total(f"({seconds} and on ({TASK}) ({five}))"), "top five tasks"),
         over_time(total(f"({seconds} unless on ({TASK}) ({five}))"), "all others"),
         unit="s",
         step=HOURS,
     )
-    return of_query(shaded(panel, GOOD), "B", CALM)
+    return coloured(panel, {"top five tasks": GOOD, "all others": CALM})
 
 
 def _cached_over_time() -> model.Panel:

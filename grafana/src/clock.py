@@ -14,7 +14,7 @@ PART: Final = "part"  # the label that tells the hour or the day
 HOURS_OF_DAY: Final = {f"{100 + hour}": (f"{hour:02}", "") for hour in range(24)}
 WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 DAYS_OF_WEEK: Final = {f"{101 + day}": (name, "") for day, name in enumerate(WEEKDAYS)}
-DAYS_AND_MONTH_END: Final = {**DAYS_OF_WEEK, "108": ("Month end", "")}
+DAYS_AND_MONTH_END: Final = {**DAYS_OF_WEEK, "108": ("Mo. end", "")}
 
 _HOUR: Final = "100 + hour(vector(time() - 1800))"  # the middle of the hour that has passed
 _NOON: Final = "vector(time() - 43200)"
@@ -24,7 +24,7 @@ _MONTH_END: Final = f"108 + 0 * (days_in_month({_NOON}) - day_of_month({_NOON}) 
 
 def _pattern(growth: str, code: str, window: str) -> str:
     told = f'sum({growth}) * on () group_right () count_values("{PART}", {code})'
-    return f"sum by ({PART}) (sum_over_time(({told})[{window}]))"
+    return f"sum by ({PART}) (avg_over_time(({told})[{window}]))"
 
 
 def growth(before: str, now: str) -> str:
@@ -33,10 +33,13 @@ def growth(before: str, now: str) -> str:
 
 
 def by_hour(growth: str) -> str:
-    """growth: what counters of any labels grew by in the hour before."""
+    """The mean of seven days; growth: what counters of any labels grew by in the hour before."""
     return _pattern(growth, _HOUR, "7d:1h")
 
 
 def by_weekday(growth: str) -> str:
-    """growth: what counters of any labels grew by in the day before. The month's last two days count twice."""
+    """The mean of four weeks; growth: what counters of any labels grew by in the day before.
+
+    The month's last two days count twice, as weekdays and as the month's end.
+    """
     return f"({_pattern(growth, _WEEKDAY, '28d:1d')} or {_pattern(growth, _MONTH_END, '28d:1d')})"

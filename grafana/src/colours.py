@@ -28,7 +28,6 @@ STATES: Final[Mapping[str, str]] = {
     "retrying": WATCH,
     "awaiting_retry": WATCH,
     "pending": CALM,
-    "paused": CALM,
 }
 
 Steps = tuple[tuple[float | None, str], ...]

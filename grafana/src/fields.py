@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from grafana_foundation_sdk.models import common as shape
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.src.colours import Steps, thresholds
+from grafana.src.colours import CALM, STATES, Steps, thresholds
 
 
 def changed(panel: model.Panel, name: str, **properties: object) -> model.Panel:
@@ -39,17 +40,15 @@ def coloured(panel: model.Panel, colours: Mapping[str, str]) -> model.Panel:
     return panel
 
 
+def coloured_by_state(panel: model.Panel) -> model.Panel:
+    """States that have no colour of their own are waits of some kind."""
+    return coloured(in_colour(panel, CALM), STATES)
+
+
 def in_colour(panel: model.Panel, colour: str) -> model.Panel:
     """One colour for all that the panel shows."""
     if panel.field_config and panel.field_config.defaults:
         panel.field_config.defaults.color = model.FieldColor(mode=model.FieldColorModeId.FIXED, fixed_color=colour)
-    return panel
-
-
-def shaded(panel: model.Panel, colour: str) -> model.Panel:
-    """Shades of one colour, for series that differ in size and not in worth."""
-    if panel.field_config and panel.field_config.defaults:
-        panel.field_config.defaults.color = model.FieldColor(mode=model.FieldColorModeId.SHADES, fixed_color=colour)
     return panel
 
 
@@ -85,4 +84,15 @@ def when_empty(panel: model.Panel, text: str) -> model.Panel:
     """What is said where there is nothing to draw, and that is no fault."""
     if panel.field_config and panel.field_config.defaults:
         panel.field_config.defaults.no_value = text
+    return panel
+
+
+def with_room(panel: model.Panel, top: float) -> model.Panel:
+    """The axis reaches at least so far: a curve that is 0 all along would get one up to 100."""
+    if (
+        panel.field_config
+        and panel.field_config.defaults
+        and isinstance(panel.field_config.defaults.custom, shape.GraphFieldConfig)
+    ):
+        panel.field_config.defaults.custom.axis_soft_max = top
     return panel

@@ -6,7 +6,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src import flow_durations, ratios, variables
 from grafana.src.colours import BAD, CALM, GOOD, LOST, PLAIN, STATES, SUCCESS, WATCH
-from grafana.src.fields import changed, coloured, in_colour, shaded, when_empty
+from grafana.src.fields import changed, coloured, in_colour, when_empty
 from grafana.src.joins import with_failed_run, with_prefect_url
 from grafana.src.layout import band, board
 from grafana.src.links import to_failed_run
@@ -134,10 +134,10 @@ def _failures_by_cause() -> model.Panel:
 
 
 def _start_delay() -> model.Panel:
-    buckets = total(merged(f"increase({of_pairs('prefect_flow_run_start_delay_seconds_bucket')}[1d])", "le"), "le")
+    buckets = total(known("prefect_flow_run_start_delay_seconds_bucket", labels=("le",), window="7d"), "le")
     panel = lines(
-        "Start delay, rolling day",
-        "From a run's expected start to its start, of half and of 95 % of the runs of a day. Minutes: workers are "
+        "Start delay, rolling week",
+        "From a run's expected start to its start, of half and of 95 % of the runs of seven days. Minutes: workers are "
         "busy, gone, or wait for machines; see Workers and queues.",
         over_time(f"histogram_quantile(0.95, {buckets})", "95 %"),
         over_time(f"histogram_quantile(0.5, {buckets})", "half"),
@@ -176,13 +176,13 @@ def _custom_values() -> model.Panel:
         *map(rows, limits),
         rows(f"1000 * {gauge('prefect_custom_metric_last_observed_timestamp_seconds', 'task', 'metric')}"),
         columns=(
-            Column("deployment", "Deployment"),
+            Column("deployment", "Deployment", width=110),
             Column("metric", "Metric"),
             Column("task", "Task"),
             Column("Value #A", "Last value", unit="short", width=95),
             Column("Value #B", "At least", unit="short", width=80),
             Column("Value #C", "At most", unit="short", width=80),
-            Column("Value #D", "Told", unit="dateTimeFromNow", width=125),
+            Column("Value #D", "Told", unit="dateTimeFromNow", width=115),
         ),
         sort="Metric",
         descending=False,
@@ -202,7 +202,7 @@ def _custom_by_day() -> model.Panel:
         bridge=True,
     )
     changed(panel, "/.*/", custom__scaleDistribution={"type": "log", "log": 10})
-    return when_empty(shaded(panel, GOOD), "No METRIC lines.")
+    return when_empty(panel, "No METRIC lines.")
 
 
 def dashboard() -> model.Dashboard:

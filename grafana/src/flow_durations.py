@@ -10,7 +10,7 @@ from grafana.src import clock
 from grafana.src.colours import BAD, CALM, GOOD, WATCH, Steps
 from grafana.src.fields import changed, coloured, in_colour
 from grafana.src.panels import categories, lines, now, over_time, stats
-from grafana.src.promql import HOURS, at_end, lately, merged, of_pairs, total
+from grafana.src.promql import HOURS, at_end, known, lately, merged, of_pairs, total
 from grafana.src.tables import rows
 
 _SECONDS: Final = "prefect_flow_run_duration_seconds_sum"
@@ -78,11 +78,11 @@ def trend() -> model.Panel:
 
 
 def quantiles() -> model.Panel:
-    buckets = total(merged(f"increase({of_pairs('prefect_flow_run_duration_seconds_bucket')}[1d])", "le"), "le")
+    buckets = total(known("prefect_flow_run_duration_seconds_bucket", labels=("le",), window="7d"), "le")
     panel = lines(
-        "Half and 95 % of runs, rolling day",
-        "Half of a day's completed runs took at most the lower line, 95 % the upper one. Wide apart: some runs meet "
-        "something that others do not, a lock, a large file, a slow machine. Not part of a backfill.",
+        "Half and 95 % of runs, rolling week",
+        "Half of seven days' completed runs took at most the lower line, 95 % the upper one. Wide apart: some runs "
+        "meet something that others do not, a lock, a large file, a slow machine. Not part of a backfill.",
         over_time(f"histogram_quantile(0.95, {buckets})", "95 %"),
         over_time(f"histogram_quantile(0.5, {buckets})", "half"),
         unit="s",

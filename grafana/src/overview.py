@@ -8,8 +8,8 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src import daily, ratios, variables
 from grafana.src.attention import needs_attention
-from grafana.src.colours import BAD, CALM, COUNT_IS_BAD, FAINT, GOOD, PLAIN, STATES, SUCCESS, WATCH
-from grafana.src.fields import changed, coloured, in_colour, judged, mapped
+from grafana.src.colours import BAD, CALM, COUNT_IS_BAD, FAINT, GOOD, PLAIN, SUCCESS, WATCH
+from grafana.src.fields import changed, coloured, coloured_by_state, in_colour, judged, mapped
 from grafana.src.joins import with_failed_run, with_policy, with_prefect_url
 from grafana.src.layout import band, board
 from grafana.src.links import to_failed_run
@@ -28,7 +28,7 @@ from grafana.src.promql import (
     or_zero,
     total,
 )
-from grafana.src.tables import DEPLOYMENT, FLOW, PIPELINE, VALUE, WORKSPACE, Column, rows, table
+from grafana.src.tables import FLOW, PIPELINE, VALUE, WORKSPACE, Column, rows, table
 
 # Numbers sort what words would not.
 _CRITICALITY: Final = {"1": ("critical", BAD), "2": ("standard", PLAIN), "3": ("low", CALM), "4": ("-", CALM)}
@@ -105,17 +105,15 @@ def _attention() -> model.Panel:
         "What needs attention now",
         "One row a pipeline, the critical ones first, with the most telling problem. Open the run or the flow's "
         "dashboard; the runbook of the alert says what to do. Limits are those of the alert rules.",
-        rows(ranked),
+        rows(named(ranked)),
         columns=(
-            WORKSPACE,
-            Column("criticality", "Criticality", width=95, texts=_CRITICALITY),
-            FLOW,
-            DEPLOYMENT,
-            Column("problem", "Problem", width=150),
-            Column(VALUE, "For", unit="dtdurations", width=130, decimals=0),
-            Column("cause", "Cause", width=110),
+            Column("criticality", "Criticality", width=100, texts=_CRITICALITY),
+            *PIPELINE,
+            Column("problem", "Problem", width=140),
+            Column(VALUE, "For", unit="dtdurations", width=100, decimals=0),
+            Column("cause", "Cause", width=115),
             Column("flow_run_name", "Last failed run", links=(to_failed_run(),)),
-            Column("team", "Team", width=110),
+            Column("team", "Team", width=95),
             Column("flow_run_id", "id", hidden=True),
             Column("prefect_url", "url", hidden=True),
         ),
@@ -134,14 +132,14 @@ def _alerts() -> model.Panel:
         "Alerts that fire",
         "As Prometheus' rules see it; Alertmanager may have silenced or grouped them. The runbooks say what to do. "
         "Empty although the rules are not loaded: then it says nothing.",
-        rows(f"time() - {since} and on ({labels}) {firing}"),
+        rows(f'label_replace(time() - {since} and on ({labels}) {firing}, "alert", "$1", "alertname", "Prefect(.+)")'),
         columns=(
             WORKSPACE,
             Column("severity", "Severity", width=80, texts=_SEVERITY),
-            Column("alertname", "Alert"),
+            Column("alert", "Alert", width=170),
             FLOW,
             Column("deployment", "Deployment", hidden=True),
-            Column(VALUE, "For", unit="dtdurations", width=110, decimals=0),
+            Column(VALUE, "For", unit="dtdurations", width=95, decimals=0),
         ),
         sort="Severity",
         descending=False,
@@ -156,12 +154,8 @@ def _due_today() -> model.Panel:
         "On its way for longer than it usually takes: see Workers and queues.",
         rows(named(f"(1000 * {chosen(f'({daily.not_done()})')})")),
         columns=(
-            WORKSPACE,
-            FLOW,
-            DEPLOYMENT,
-            Column(
-                "status", "Status", width=100, texts={"failed": ("failed", BAD), "on its way": ("on its way", WATCH)}
-            ),
+            *PIPELINE,
+            Column("status", "Status", width=100, texts=_STATUS),
             Column(VALUE, "Due", unit="dateTimeFromNow", width=120),
         ),
         sort="Due",
@@ -178,7 +172,7 @@ def _runs_by_state() -> model.Panel:
         over_time(total(chosen(bars("prefect_flow_run_outcomes_total", labels=("state",))), "state"), "{{state}}"),
         step=HOURS,
     )
-    return coloured(panel, STATES)
+    return coloured_by_state(panel)
 
 
 def _under_way() -> model.Panel:
@@ -191,7 +185,7 @@ def _under_way() -> model.Panel:
         decimals=0,
         last="24h",
     )
-    return coloured(panel, STATES)
+    return coloured_by_state(panel)
 
 
 def _throughput() -> model.Panel:
@@ -246,7 +240,7 @@ def _slower() -> model.Panel:
         columns=(
             *PIPELINE,
             Column("Value #B", "Duration", unit="s", width=90, decimals=1),
-            Column("Value #A", "Times usual", width=110, decimals=2, steps=((None, PLAIN), (1.5, WATCH), (2.0, BAD))),
+            Column("Value #A", "Times usual", width=125, decimals=2, steps=((None, PLAIN), (1.5, WATCH), (2.0, BAD))),
         ),
         sort="Times usual",
         all_good="Nothing completed within a day.",
@@ -261,7 +255,7 @@ def dashboard() -> model.Dashboard:
         variables=variables.of_pipelines(),
         bands=[
             band(4, (_attention_count(), 4), (_daily_flows(), 7), (_success(), 7), (_running(), 3), (_api(), 3)),
-            band(7, (_attention(), 16), (_alerts(), 8)),
+            band(8, (_attention(), 15), (_alerts(), 9)),
             band(7, (_due_today(), 8), (_failing_most(), 8), (_slower(), 8), heading="Today and this week"),
             band(8, (_runs_by_state(), 10), (_throughput(), 7), (_under_way(), 7), heading="How it goes"),
         ],

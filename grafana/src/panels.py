@@ -197,7 +197,7 @@ def ranking(
     decimals: int | None = None,
     high: float | None = None,
 ) -> model.Panel:
-    """Horizontal bars, the longest first; queries give few series and are instant."""
+    """Horizontal bars, the longest first; queries give few series, are instant, and a label of theirs is the legend."""
     builder = (
         bargauge.Panel()
         .display_mode(shape.BarGaugeDisplayMode.BASIC)
@@ -217,6 +217,8 @@ def ranking(
     panel = finished(builder, title, description, queries, unit=unit, steps=steps, decimals=decimals)
     if panel.field_config and panel.field_config.defaults:
         panel.field_config.defaults.no_value = "none"
+        # Or a single bar would have no name.
+        panel.field_config.defaults.display_name = f"${{__field.labels.{queries[0].legend.strip('{}')}}}"
     return panel
 
 

@@ -131,26 +131,26 @@ def _causes(title: str, description: str, metric: str, *labels: str) -> model.Pa
 
 def _by_hour() -> model.Panel:
     panel = categories(
-        "Failed attempts by hour of the day (UTC), 7 days",
-        "Failed attempts of tasks, by the hour in which they were counted. A tall hour: something else runs then, a "
-        "backup, a maintenance window, everybody's full hour; move the schedule.",
+        "Failed attempts an hour, by hour of the day (UTC)",
+        "Failed attempts of tasks by the hour in which they were counted, mean of seven days. A tall hour: something "
+        "else runs then, a backup, a maintenance window, everybody's full hour; move the schedule.",
         rows(clock.by_hour(_failed_attempts("1h"))),
         label=clock.PART,
         texts=clock.HOURS_OF_DAY,
-        decimals=0,
+        decimals=1,
     )
     return in_colour(panel, WATCH)
 
 
 def _by_weekday() -> model.Panel:
     panel = categories(
-        "Failed attempts by weekday (UTC), 4 weeks",
-        "Failed attempts of tasks on each weekday, and on the last two days of a month. Mondays: the weekend's data "
-        "comes at once. Month end: give what closes the books more time.",
+        "Failed attempts a day, by weekday (UTC)",
+        "Failed attempts of tasks on each weekday, and on the last two days of a month, mean of four weeks. Mondays: "
+        "the weekend's data comes at once. Month end: give what closes the books more time.",
         rows(clock.by_weekday(_failed_attempts("1d"))),
         label=clock.PART,
         texts=clock.DAYS_AND_MONTH_END,
-        decimals=0,
+        decimals=1,
     )
     return in_colour(panel, WATCH)
 

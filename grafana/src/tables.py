@@ -106,7 +106,7 @@ def _dressed(panel: model.Panel, column: Column) -> None:
         "color": model.FieldColor(mode=model.FieldColorModeId.THRESHOLDS) if column.steps else None,
         "custom__cellOptions": _cell(column),
         # Or an empty cell would say what an empty table says.
-        "noValue": "-",
+        "noValue": " " if column.links else "-",
         "min": 0 if column.bar else None,
         "max": column.full,
     }
