@@ -83,7 +83,7 @@ def _not_told() -> model.Panel:
         f"({_limit('max')} or {_limit('min')}) unless max by ({LIMITED}) ({told}) >= on ({PAIR}) group_left () {begun}"
     )
     return stats(
-        "Not told by the last run",
+        "Not told",
         "Metrics with a limit of which the last completed run told nothing. Above 0: did somebody take the line out, "
         "or did the task that tells it not run?",
         now(or_zero(f"count({chosen(f'({late})')})")),
@@ -233,7 +233,7 @@ def dashboard() -> model.Dashboard:
                 (_rows_today(), 4),
                 (_rejected(), 4),
             ),
-            band(10, (_last_values(), 24)),
+            band(13, (_last_values(), 24)),
             band(9, (_rows_per_day(), 24), heading="Over time"),
             band(8, (_one_metric(), 24), heading="Each metric, mean per step"),
         ],

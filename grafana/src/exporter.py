@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana.src import exporter_costs as costs
 from grafana.src import variables
 from grafana.src.colours import BAD, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD, WATCH, Steps
-from grafana.src.fields import mapped
+from grafana.src.fields import mapped, with_room
 from grafana.src.layout import band, board
 from grafana.src.panels import columns, lines, now, over_time, stats
 from grafana.src.promql import HOURS, highest, newest, of_workspaces, or_zero
@@ -119,18 +119,20 @@ def _sources() -> model.Panel:
 
 
 def _requests() -> model.Panel:
+    requests = of_workspaces("prefect_exporter_api_requests_total")
     by_endpoint = _per_second("prefect_exporter_api_requests_total", by="endpoint")
+    most = highest(f"sum by (endpoint) (rate({requests}[1h] @ end()))", 6)
     return lines(
         "Requests to the API, by endpoint",
         "What the exporter asks of Prefect, the six most frequent. It follows what changes, not how much there is; "
         "the ceiling is max_requests_per_second. Too much for your server: lengthen the intervals.",
-        over_time(highest(by_endpoint, 6), "{{endpoint}}"),
+        over_time(f"{by_endpoint} and on (endpoint) {most}", "{{endpoint}}"),
         unit="reqps",
     )
 
 
 def _errors() -> model.Panel:
-    return lines(
+    panel = lines(
         "Requests that failed, by code",
         "429: throttled, it waits by itself. 401 and 403: key or permission. 5xx, timeout and error: the server or "
         "the way to it. Nothing here is good.",
@@ -138,6 +140,7 @@ def _errors() -> model.Panel:
         over_time(or_zero(f"sum({_per_second('prefect_exporter_api_throttled_total', by='workspace')})"), "throttled"),
         unit="reqps",
     )
+    return with_room(panel, 0.1)
 
 
 def _lag() -> model.Panel:
@@ -154,11 +157,13 @@ def _lag() -> model.Panel:
 def _readings() -> model.Panel:
     buckets = of_workspaces("prefect_exporter_source_duration_seconds_bucket")
     grown = f"sum by (source, le) (rate({buckets}[15m]))"
+    seconds = of_workspaces("prefect_exporter_source_duration_seconds_sum")
+    most = highest(f"sum by (source) (rate({seconds}[1h] @ end()))", 5)
     return lines(
         "How long readings take, 95th percentile",
-        "The five slowest sources over a quarter of an hour. Near source_timeout (30 s unless set) they begin to "
-        "fail: give the Prefect database an eye, or the exporter more time.",
-        over_time(highest(f"histogram_quantile(0.95, {grown})", 5), "{{source}}"),
+        "The five sources that take most time, over a quarter of an hour. Near source_timeout (30 s unless set) they "
+        "begin to fail: give the Prefect database an eye, or the exporter more time.",
+        over_time(f"histogram_quantile(0.95, {grown}) and on (source) {most}", "{{source}}"),
         unit="s",
         bridge=True,
     )
@@ -176,7 +181,7 @@ def _records() -> model.Panel:
 
 
 def _audit() -> model.Panel:
-    return lines(
+    panel = lines(
         "Runs missing, by kind",
         "What the audit of closed hours found missing. It goes back to 0 by itself when the runs are read again; "
         "what stays is a fault worth a report.",
@@ -187,6 +192,7 @@ def _audit() -> model.Panel:
         ),
         decimals=0,
     )
+    return with_room(panel, 3)
 
 
 def dashboard() -> model.Dashboard:
@@ -198,7 +204,7 @@ def dashboard() -> model.Dashboard:
         since="now-24h",
         bands=[
             band(4, (_api(), 4), (_behind(), 4), (_missing(), 4), (_throttled(), 4), (_file(), 4), (_ledger_age(), 4)),
-            band(10, (_sources(), 24)),
+            band(14, (_sources(), 24)),
             band(8, (_lag(), 12), (_records(), 12), heading="Reading"),
             band(8, (_requests(), 12), (_errors(), 12)),
             band(8, (_readings(), 12), (_audit(), 12)),

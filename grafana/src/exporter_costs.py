@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as model
 
+from grafana.src.fields import with_room
 from grafana.src.panels import lines, now, over_time, ranking
 from grafana.src.promql import highest, newest, of_workspaces, or_zero
 from grafana.src.tables import Column, rows, table
@@ -26,14 +27,13 @@ def scrapes() -> model.Panel:
         "What Prometheus stores each time. It grows with flows, deployments and tasks, and stands still otherwise; a "
         "steady climb means that names are built from data.",
         over_time(f"scrape_samples_scraped * on (job, instance) {exporter}", "{{instance}}"),
-        decimals=0,
     )
 
 
 def left_out() -> model.Panel:
     folded = f"increase({of_workspaces('prefect_exporter_series_folded_total')}[1h])"
     rejected = f"increase({of_workspaces('prefect_exporter_metric_lines_rejected_total')}[1h])"
-    return lines(
+    panel = lines(
         "Left out, an hour",
         "Increments counted under (other), because max_pairs or max_tasks is reached, and parts of METRIC lines that "
         "could not be read. Above 0: raise the cap, or see the exporter's log for the flow.",
@@ -41,6 +41,7 @@ def left_out() -> model.Panel:
         over_time(or_zero(f"sum(max by (workspace, reason) ({rejected}))"), "METRIC parts unreadable"),
         decimals=0,
     )
+    return with_room(panel, 3)
 
 
 def ledger() -> model.Panel:

@@ -96,3 +96,13 @@ def with_room(panel: model.Panel, top: float) -> model.Panel:
     ):
         panel.field_config.defaults.custom.axis_soft_max = top
     return panel
+
+
+def with_steps_drawn(panel: model.Panel) -> model.Panel:
+    """The steps as dashed lines across the curves."""
+    if panel.field_config and panel.field_config.defaults:
+        settings = panel.field_config.defaults.custom
+        if isinstance(settings, shape.GraphFieldConfig):
+            dashed = shape.GraphThresholdsStyleMode.DASHED
+            settings.thresholds_style = shape.GraphThresholdsStyleConfig(mode=dashed)
+    return panel

@@ -8,9 +8,11 @@ from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.builders import statushistory
 from grafana_foundation_sdk.models import common as shape
 from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models import statushistory as history
 
 from grafana.src import variables
 from grafana.src.colours import BAD, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD, PLAIN, SUCCESS, WATCH, Steps
+from grafana.src.fields import with_room, with_steps_drawn
 from grafana.src.kpis import kpi_table
 from grafana.src.layout import band, board
 from grafana.src.panels import finished, lines, now, over_time, ranking, stats
@@ -58,7 +60,7 @@ def _good() -> str:
 
 
 def _budget(which: str) -> str:
-    return of_pairs(f"flow_deployment:prefect_slo_budget_runs:{which}")
+    return merged(of_pairs(f"flow_deployment:prefect_slo_budget_runs:{which}"))
 
 
 def _used() -> str:
@@ -139,7 +141,7 @@ def _budgets() -> model.Panel:
         "Objectives and budgets",
         "Budgets are counted in runs: so many may still fail in the window, and at least one always may. Below 0 the "
         "objective is broken. An objective that is never met is a wish: lower it, or mend the pipeline.",
-        rows(chosen(of_pairs("flow_deployment:prefect_pipeline_info:highest"))),
+        rows(chosen(merged(of_pairs("flow_deployment:prefect_pipeline_info:highest"), "criticality", "team"))),
         rows(chosen(_declared("objective_ratio"))),
         rows(chosen(f"{_good()} / {_runs()}")),
         rows(chosen(_runs())),
@@ -174,19 +176,22 @@ def _by_day() -> model.Panel:
         .line_width(0)
         .color_scheme(build.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
     )
-    return finished(
+    panel = finished(
         builder,
         "Success by day",
         "Of the outcomes of a day, how many completed; empty where nothing ended. A column of bad days is a shared "
         "cause, such as the warehouse; a row of them is one pipeline to mend. A run that failed and was retried "
         "counts as both.",
-        [over_time(named(chosen(f"{good} / {judged}")), "{{pipeline}}")],
+        [over_time(named(chosen(f"{good} / ({judged} > 0)")), "{{pipeline}}")],
         unit="percentunit",
         decimals=0,
         steps=SUCCESS,
         step=DAYS,
         last="30d",
     )
+    if isinstance(panel.options, history.Options):
+        panel.options.per_page = 0  # or there are buttons for a single page; the builder takes no 0
+    return panel
 
 
 def _freshness() -> model.Panel:
@@ -208,11 +213,11 @@ def _freshness() -> model.Panel:
         columns=(
             *PAIR_COLUMNS,
             Column("Value #A", "Last success, ago", unit="s", decimals=1, width=160),
-            Column("Value #B", "May be old", unit="s", decimals=0, width=120),
+            Column("Value #B", "May be old", unit="s", decimals=1, width=120),
             Column("Value #C", "Overdue for", unit="s", decimals=1, width=140, steps=((None, WATCH), (3600.0, BAD))),
             Column("Value #D", "Next start", unit="dateTimeFromNow", width=150),
             Column("Value #E", "Usual duration", unit="s", decimals=1, width=140),
-            Column("Value #F", "May take", unit="s", decimals=0, width=120),
+            Column("Value #F", "May take", unit="s", decimals=1, width=120),
         ),
         sort="Overdue for",
     )
@@ -223,7 +228,7 @@ def _share_used() -> model.Panel:
         "Budget used",
         "Failed runs as a share of those that the objective allows in its window: above 100 % it is broken. The ten "
         "pipelines that used most; mend from the top.",
-        now(f"sort_desc({named(highest(chosen(_used())))})", "{{pipeline}}"),
+        now(f"sort_desc({named(highest(f'({chosen(_used())}) > 0'))})", "{{pipeline}}"),
         unit="percentunit",
         decimals=0,
         steps=SHARE_USED,
@@ -235,8 +240,8 @@ def _burn() -> model.Panel:
     judged = total(grown(OUTCOMES, JUDGED, labels=("state",), window="7d"), by=PAIR)
     allowed = f"(1 - {merged(at_end(of_pairs('prefect_slo_objective_ratio')))})"
     failed = merged(at_end(of_pairs("prefect_flow_run_window_runs", 'window="slo"', 'result="bad"')))
-    used = f"{failed} / on ({PAIR}) {merged(at_end(_budget('allowed')))} > 0"
-    return lines(
+    used = f"{failed} / on ({PAIR}) {merged(at_end(of_pairs('flow_deployment:prefect_slo_budget_runs:allowed')))} > 0"
+    panel = lines(
         "Burn rate",
         "The failed share of the last seven days against the share that the objective allows: at 1 the budget lasts "
         "just as long as its window, at 4 a week of a month. The five pipelines that used most. Rising: stop and "
@@ -245,10 +250,12 @@ def _burn() -> model.Panel:
             named(f"({broken} / {judged}) / on ({PAIR}) {allowed}\nand on ({PAIR}) {highest(chosen(used), 5)}"),
             "{{pipeline}}",
         ),
+        steps=((None, PLAIN), (1.0, BAD)),
         step="6h",
         last="30d",
         decimals=1,
     )
+    return with_room(with_steps_drawn(panel), 1.2)
 
 
 def dashboard() -> model.Dashboard:
@@ -268,10 +275,10 @@ def dashboard() -> model.Dashboard:
                 (_failed_runs(), 4),
                 (_all_runs(), 4),
             ),
-            band(11, (_budgets(), 24)),
+            band(13, (_budgets(), 24)),
             band(10, (_by_day(), 24), heading="How it went, day by day"),
             band(9, (_share_used(), 12), (_burn(), 12)),
-            band(11, (_freshness(), 24), heading="Freshness"),
-            band(14, (kpi_table(), 24), heading="30 days"),
+            band(13, (_freshness(), 24), heading="Freshness"),
+            band(31, (kpi_table(), 24), heading="30 days"),
         ],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src.colours import STATES
-from grafana.src.fields import coloured
+from grafana.src.fields import coloured, with_room
 from grafana.src.panels import lines, over_time
 from grafana.src.pools import BY_POOL, by_limit, by_pool, by_queue, of_pools, waiting
 from grafana.src.promql import PAIR, of_workspaces
@@ -13,7 +13,7 @@ from grafana.src.promql import PAIR, of_workspaces
 
 def late_by_pool() -> model.Panel:
     late = f"sum by ({BY_POOL}) ({by_queue('prefect_work_queue_late_runs')})"
-    return lines(
+    panel = lines(
         "Late runs by pool",
         "Runs that wait for a worker. A hill at each full hour: too few workers or slots for the schedules; spread "
         "them. A line that only rises: nobody takes runs any more.",
@@ -21,16 +21,18 @@ def late_by_pool() -> model.Panel:
         decimals=0,
         fill=10,
     )
+    return with_room(panel, 3)
 
 
 def workers_by_pool() -> model.Panel:
-    return lines(
+    panel = lines(
         "Workers online by pool",
         "A pool whose line falls to 0 starts nothing. Up and down all day: workers are killed and replaced; see "
         "their logs.",
         over_time(by_pool("prefect_work_pool_workers", 'state="online"'), "{{work_pool}}"),
         decimals=0,
     )
+    return with_room(panel, 3)
 
 
 def under_way() -> model.Panel:
@@ -41,7 +43,7 @@ def under_way() -> model.Panel:
         over_time(f"sum by (state) ({waiting('.*')})", "{{state}}"),
         decimals=0,
     )
-    return coloured(panel, STATES)
+    return with_room(coloured(panel, STATES), 3)
 
 
 def slots_taken() -> model.Panel:

@@ -1,19 +1,15 @@
 """The month as Prometheus blocks, and the ledger that goes on from them: what `prefect-monitoring backfill` makes."""
 
-import subprocess
-import sys
 from pathlib import Path
 
-from dashboards.site import INSTANCE, JOB, WORKSPACE
+from dashboards.site import INSTANCE, WORKSPACE
+from support.backfill import Backfill
 from support.prefect_server import PrefectServer, env_for
 
 
 def backfilled(server: PrefectServer, directory: Path) -> None:
     """Fills the ledger in `directory`, and Prometheus' data there."""
-    data = directory / "prometheus/data"
-    data.mkdir(parents=True)
-    command = [sys.executable, "-m", "prefect_monitoring", "backfill", "--since", "30d", "--output", str(data)]
-    command += ["--ledger-url", f"sqlite:///{directory / 'ledger.db'}"]
-    command += ["--workspace", WORKSPACE, "--job", JOB, "--instance", INSTANCE]
-    done = subprocess.run(command, env=env_for(server), capture_output=True, text=True, check=False)
+    backfill = Backfill(env_for(server), directory, directory / "past", ("--max-requests-per-second", "1000"))
+    done = backfill.run("--since", "30d", "--instance", INSTANCE, "--workspace", WORKSPACE)
     assert done.returncode == 0, done.stdout + done.stderr
+    backfill.move_blocks(directory / "prometheus")

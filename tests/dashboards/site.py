@@ -71,8 +71,7 @@ def open_site(directory: Path, *, trouble: bool, make_history: MakeHistory, scra
         )
         exporter.wait_ready()
         config = prometheus_config(exporter.url, directory, scrape)
-        options = ("--storage.tsdb.retention.time=60d",)
-        prometheus = stack.enter_context(run_prometheus(directory / "prometheus", config, *options))
+        prometheus = stack.enter_context(run_prometheus(directory / "prometheus", config, "60d"))
         prometheus.wait_for(LAST_TO_COME[0], bool, READY_SECONDS)
         expected = LAST_TO_COME
         with Seeder(server.url) as api:
