@@ -7,7 +7,7 @@ from typing import Final
 from grafana_foundation_sdk.models import dashboard as model
 
 TAG: Final = "prefect-monitoring"
-_TIME: Final = "from=${__from}&to=${__to}"
+_TIME: Final = "${__url_time_range}"
 # A datasource that the reader chose has to survive the jump.
 _SOURCE: Final = "var-datasource=${datasource}"
 

@@ -254,7 +254,7 @@ def dashboard() -> model.Dashboard:
         description="What needs attention now, whether today's work is done, and how it went.",
         variables=variables.of_pipelines(),
         bands=[
-            band(4, (_attention_count(), 4), (_daily_flows(), 7), (_success(), 7), (_running(), 3), (_api(), 3)),
+            band(4, (_attention_count(), 4), (_daily_flows(), 6), (_success(), 6), (_running(), 4), (_api(), 4)),
             band(8, (_attention(), 15), (_alerts(), 9)),
             band(7, (_due_today(), 8), (_failing_most(), 8), (_slower(), 8), heading="Today and this week"),
             band(8, (_runs_by_state(), 10), (_throughput(), 7), (_under_way(), 7), heading="How it goes"),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.src.colours import BAD, CALM, GOOD
+from grafana.src.colours import BAD, CALM, GOOD, SUCCESS
 from grafana.src.fields import of_query
 from grafana.src.panels import now, stats
 from grafana.src.promql import PAIR, chosen, lately, merged, of_pairs, total
@@ -38,12 +38,16 @@ def objective() -> str:
 def success_panel(description: str, asked: str, ratio: Callable[[str], str]) -> model.Panel:
     """Success over a day, a week and a month, each in the colour of whether it is what was asked for."""
     windows = (("1d", "24 h"), ("7d", "7 days"), ("30d", "30 days"))
-    queries = []
-    for window, name in windows:
-        missed = f"({ratio(window)} < {asked})"
-        queries += [now(f"{ratio(window)} unless {missed}", name), now(missed, name)]
-    panel = stats("Success rate", description, *queries, now(asked, "objective"), unit="percentunit", decimals=1)
-    # Thresholds know fixed numbers only: so a query for what meets the objective, and one for what does not.
-    for met, missed in ("AB", "CD", "EF"):
+    # Thresholds know fixed numbers only: so one query for what meets the objective, one for what does not, and one for
+    # where there is none.
+    queries = [
+        now(f"({ratio(window)}) {compared} ({asked})", name)
+        for window, name in windows
+        for compared in (">=", "<", "unless")
+    ]
+    panel = stats(
+        "Success rate", description, *queries, now(asked, "objective"), unit="percentunit", decimals=1, steps=SUCCESS
+    )
+    for met, missed in ("AB", "DE", "GH"):
         of_query(of_query(panel, met, GOOD), missed, BAD)
-    return of_query(panel, "G", CALM)
+    return of_query(panel, "J", CALM)

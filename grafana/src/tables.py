@@ -99,6 +99,7 @@ def _dressed(panel: model.Panel, column: Column) -> None:
         "unit": column.unit,
         "decimals": column.decimals,
         "custom__width": column.width,
+        "custom__minWidth": None if column.width else 80,  # columns share what is left; Grafana's own 150 would not fit
         "custom__hidden": column.hidden or None,
         "links": list(column.links) or None,
         "mappings": [words(column.texts)] if column.texts else None,
