@@ -10,7 +10,7 @@ from grafana.src import clock
 from grafana.src.colours import BAD, CALM, GOOD, WATCH, Steps
 from grafana.src.fields import changed, coloured, in_colour
 from grafana.src.panels import categories, lines, now, over_time, stats
-from grafana.src.promql import HOURS, at_end, known, lately, merged, of_pairs, total
+from grafana.src.promql import HOURS, at_end, change, known, lately, merged, of_pairs, total
 from grafana.src.tables import rows
 
 _SECONDS: Final = "prefect_flow_run_duration_seconds_sum"
@@ -24,13 +24,14 @@ def _baseline(window: str) -> str:
     return f"avg({merged(lately(baseline))})"
 
 
-def _mean(window: str, *by: str) -> str:
-    """window: a range and, behind a blank, an offset."""
-    span, _, offset = window.partition(" ")
-    seconds, runs = (
-        total(merged(f"increase({of_pairs(metric)}[{span}] {offset})"), *by) for metric in (_SECONDS, _RUNS)
-    )
+def _mean(*by: str, window: str, start: str = "", end: str = "") -> str:
+    """Of the runs between two offsets, which are a window apart."""
+    seconds, runs = (total(change(metric, window=window, start=start, end=end), *by) for metric in (_SECONDS, _RUNS))
     return f"{seconds} / ({runs} > 0)"
+
+
+_THIS_WEEK: Final = _mean(window="7d", start=" offset 7d")
+_LAST_WEEK: Final = _mean(window="7d", start=" offset 14d", end=" offset 7d")
 
 
 def means() -> model.Panel:
@@ -50,7 +51,7 @@ def changes() -> model.Panel:
         "Change of the mean",
         "By how much runs take longer (+) or shorter (-): the last seven days against the seven before, and 30 days "
         "against the 30 before. A quarter more is worth a look, double is a fault to come.",
-        now(f"({_mean('7d')}) / ({_mean('7d offset 7d')}) - 1", "week over week"),
+        now(f"({_THIS_WEEK}) / ({_LAST_WEEK}) - 1", "week over week"),
         now(f"{_baseline('30d')} / ({_baseline('30d_before')} > 0) - 1", "month over month"),
         unit="percentunit",
         decimals=0,
@@ -65,7 +66,7 @@ def trend() -> model.Panel:
         "Duration",
         "Mean of the runs that completed within a step, against what is usual in 30 days and the declared limit. "
         "Creeping up: mend before the limit does. A single spike: see what else ran then.",
-        over_time(_mean("$__interval", "flow", "deployment"), "{{deployment}}"),
+        over_time(_mean("flow", "deployment", window="$__interval", end=" offset -$__interval"), "{{deployment}}"),
         over_time(f"max by (flow, deployment) ({usual})", "usual {{deployment}}"),
         over_time(limit, "limit {{deployment}}"),
         unit="s",
@@ -96,8 +97,8 @@ def weeks() -> model.Panel:
         "This week and last week",
         "Mean duration over a rolling day, and the same seven days before. A gap that stays open: something changed "
         "for good this week; see what was deployed, and how much data came.",
-        over_time(_mean("1d"), "this week"),
-        over_time(_mean("1d offset 7d"), "last week"),
+        over_time(_mean(window="1d", start=" offset 1d"), "this week"),
+        over_time(_mean(window="1d", start=" offset 8d", end=" offset 7d"), "last week"),
         unit="s",
         step=HOURS,
         last="7d",

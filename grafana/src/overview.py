@@ -18,7 +18,9 @@ from grafana.src.promql import (
     HOURS,
     PAIR,
     bars,
+    change,
     chosen,
+    grown,
     highest,
     lately,
     merged,
@@ -191,14 +193,14 @@ def _under_way() -> model.Panel:
 def _throughput() -> model.Panel:
     ended = "prefect_flow_run_outcomes_total"
     # The mean of a day, so that a night's batch does not hide what changed between two weeks.
-    day = f"increase({of_pairs(ended)}[1d])"
-    week_before = f"increase({of_pairs(ended)}[1d] offset 7d)"
+    day = grown(ended, labels=("state",), window="1d")
+    week_before = change(ended, labels=("state",), window="1d", start=" offset 8d", end=" offset 7d")
     panel = lines(
         "Runs per day",
         "Flow runs that ended within the 24 hours before, and a week earlier. Well below the week before: schedules "
         "are paused or nothing starts. Well above: something is run again and again.",
-        over_time(total(chosen(merged(day, "state"))), "now"),
-        over_time(total(chosen(merged(week_before, "state"))), "a week before"),
+        over_time(total(chosen(day)), "now"),
+        over_time(total(chosen(week_before)), "a week before"),
         step=HOURS,
         decimals=0,
         bridge=True,

@@ -54,15 +54,9 @@ def total(expr: str, *labels: str, by: str = "") -> str:
     return f"sum by ({', '.join(filter(None, (by, *labels)))}) ({expr})"
 
 
-def grown(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str = "$__range") -> str:
-    """What a counter of pairs grew by in a window that ends with the range."""
-    return merged(f"increase({of_pairs(metric, *matchers)}[{window}])", *labels)
-
-
-def level(metric: str, *matchers: str, labels: tuple[str, ...] = (), at: str = "") -> str:
-    """Where a counter of pairs stands; at: offset, `@ end()` or both."""
-    # Two hours: the nearest sample of an hourly history may be one hour away.
-    return merged(f"last_over_time({of_pairs(metric, *matchers)}[{HOURS}]{at})", *labels)
+def level(metric: str, *matchers: str, labels: tuple[str, ...] = (), at: str = "", reach: str = HOURS) -> str:
+    """Where a counter of pairs stands; at: offset, `@ end()` or both; reach: how old the last sample may be."""
+    return merged(f"last_over_time({of_pairs(metric, *matchers)}[{reach}]{at})", *labels)
 
 
 def known(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str = "$__range", at: str = "") -> str:
@@ -75,12 +69,31 @@ def known(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str
     return f"(clamp_min({now} - {before}, 0) or {now})"
 
 
+def change(
+    metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str, start: str = "", end: str = ""
+) -> str:
+    """What a counter of pairs grew by between two offsets, which are a window apart.
+
+    A difference of levels, because increase() loses, from Prometheus 3 on, what came between a window's begin and its
+    first sample: on an hourly history, all runs of an hour. increase() where there is no difference: after a birth or a
+    reset, and where the window reaches into the future.
+    """
+    later, earlier = (level(metric, *matchers, labels=labels, at=at, reach="1h") for at in (end, start))
+    rest = merged(f"increase({of_pairs(metric, *matchers)}[{window}]{end})", *labels)
+    return f"({later} - {earlier} >= 0 or {rest})"
+
+
+def grown(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str = "$__range") -> str:
+    """What a counter of pairs grew by in a window that ends with the range, or along it with each point."""
+    return change(metric, *matchers, labels=labels, window=window, start=f" offset {window}")
+
+
 def bars(metric: str, *matchers: str, labels: tuple[str, ...] = ()) -> str:
     """What a counter of pairs grew by in each step, told at the step's begin: so today has its bar, under its own date.
 
     For panels whose step is at least HOURS.
     """
-    return merged(f"increase({of_pairs(metric, *matchers)}[$__interval] offset -$__interval)", *labels)
+    return change(metric, *matchers, labels=labels, window="$__interval", end=" offset -$__interval")
 
 
 def chosen(expr: str) -> str:
