@@ -89,7 +89,7 @@ def _spent() -> model.Panel:
 
 def _nothing_left() -> model.Panel:
     return stats(
-        "Budgets at their end",
+        "Budgets at 0",
         "Pipelines whose next failed run breaks their objective. Look at these before you deploy anything.",
         now(f"sum({chosen(_budget('left') + ' == bool 0')})"),
         steps=COUNT_IS_WATCHED,
@@ -98,7 +98,7 @@ def _nothing_left() -> model.Panel:
 
 def _overdue() -> model.Panel:
     return stats(
-        "Not completed in time",
+        "Overdue",
         "Pipelines whose data is older than promised: PrefectNotSucceeded is firing. Above 0: tell who uses the "
         "data, then see below whether no run started or all of them failed.",
         now(_firing("PrefectNotSucceeded")),

@@ -121,7 +121,16 @@ def _pools() -> model.Panel:
             Column("Value #F", "Running", unit="short", width=100),
             Column("Value #G", "Late", unit="short", width=90, steps=COUNT_IS_BAD),
             Column("Value #H", "Slots", unit="short", width=90),
-            Column("Value #I", "Slots taken", unit="percentunit", decimals=0, width=150, steps=SLOTS_TAKEN, bar=True),
+            Column(
+                "Value #I",
+                "Slots taken",
+                unit="percentunit",
+                decimals=0,
+                width=150,
+                steps=SLOTS_TAKEN,
+                bar=True,
+                full=1.0,
+            ),
         ),
         sort="Late",
     )
@@ -164,7 +173,9 @@ def _limits() -> model.Panel:
             Column("limit", "Limit"),
             Column("Value #A", "Slots", unit="short", width=80),
             Column("Value #B", "Taken", unit="short", width=80),
-            Column("Value #C", "Share", unit="percentunit", decimals=0, width=170, steps=SLOTS_TAKEN, bar=True),
+            Column(
+                "Value #C", "Share", unit="percentunit", decimals=0, width=170, steps=SLOTS_TAKEN, bar=True, full=1.0
+            ),
         ),
         sort="Share",
     )
@@ -210,9 +221,9 @@ def dashboard() -> model.Dashboard:
                 (_waiting_for_slots(), 4),
                 (_full_limits(), 4),
             ),
-            band(7, (_pools(), 24)),
-            band(8, (_queues(), 12), (_limits(), 12)),
-            band(7, (_late_table(), 24)),
+            band(6, (_pools(), 24)),
+            band(7, (_queues(), 12), (_limits(), 12)),
+            band(9, (_late_table(), 24)),
             band(8, (curves.late_by_pool(), 12), (curves.under_way(), 12), heading="Over time"),
             band(8, (curves.workers_by_pool(), 12), (curves.heartbeats(), 12)),
             band(8, (curves.slots_taken(), 12), (curves.start_delay(), 12)),

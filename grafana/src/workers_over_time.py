@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.src.colours import STATES
-from grafana.src.fields import coloured, with_room
+from grafana.src.fields import coloured_by_state, with_room
 from grafana.src.panels import lines, over_time
 from grafana.src.pools import BY_POOL, by_limit, by_pool, by_queue, of_pools, waiting
 from grafana.src.promql import PAIR, of_workspaces
@@ -43,7 +42,7 @@ def under_way() -> model.Panel:
         over_time(f"sum by (state) ({waiting('.*')})", "{{state}}"),
         decimals=0,
     )
-    return with_room(coloured(panel, STATES), 3)
+    return with_room(coloured_by_state(panel), 3)
 
 
 def slots_taken() -> model.Panel:

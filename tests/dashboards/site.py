@@ -29,13 +29,15 @@ EXPORTER_OPTIONS = (
     *("--grafana-url", "http://grafana.example.com", "--runbook-url", "http://runbooks.example.com"),
     *("--prefect-ui-url", "http://prefect.example.com"),
 )
-# What is there last: the windows of the recording rules, the level of the task runs and of the log lines, the audit.
-LAST_TO_COME = (
-    "flow_deployment_task:prefect_task_run_seconds:share1d",
+# What is there last: rules' records, the level of task runs and log lines, the audit; then, what runs that end bring.
+AT_FIRST = (
+    "flow_deployment:prefect_slo_budget_runs:left",
     "prefect_custom_metric_value",
     "prefect_exporter_audit_missing",
     "prefect_deployment_next_due_timestamp_seconds",
     "prefect_task_run_time_share_ratio",
+)
+AT_LAST = (
     "increase(prefect_flow_run_failures_total[10m]) > 0",
     "increase(prefect_task_run_failures_total[10m]) > 0",
 )
@@ -72,15 +74,15 @@ def open_site(directory: Path, *, trouble: bool, make_history: MakeHistory, scra
         exporter.wait_ready()
         config = prometheus_config(exporter.url, directory, scrape)
         prometheus = stack.enter_context(run_prometheus(directory / "prometheus", config, "60d"))
-        prometheus.wait_for(LAST_TO_COME[0], bool, READY_SECONDS)
-        expected = LAST_TO_COME
+        wait_until(lambda: not missing(prometheus, AT_FIRST), READY_SECONDS, "a site that is full", every=0.5)
+        expected = AT_LAST
         with Seeder(server.url) as api:
             go_on(api, places)
             if trouble:
                 become_overdue(server, api, team.FINANCE, places[team.FINANCE])
                 pipelines.write_text(team.PIPELINES_FILE.replace("criticality: critical", "criticality: urgent"))
                 expected += (OVERDUE, "prefect_exporter_pipelines_file_valid == 0")
-        wait_until(lambda: not missing(prometheus, expected), READY_SECONDS, "a site with all numbers", every=0.5)
+        wait_until(lambda: not missing(prometheus, expected), READY_SECONDS, "a site that goes on", every=0.5)
         yield Site(trouble, server, places, exporter, prometheus)
 
 
