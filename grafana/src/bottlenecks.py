@@ -36,7 +36,7 @@ def _time() -> model.Panel:
 def _concentration() -> model.Panel:
     spent = chosen(tasks.week(tasks.SECONDS))
     return stats(
-        "Of it, in the top five tasks",
+        "Of it, in the top five",
         "Much: mend those five and leave the rest. Little: no single task is to blame; look at the workers and at "
         "what runs side by side.",
         now(f"sum({highest(spent, 5)}) / ({total(spent)} > 0)"),
@@ -47,7 +47,7 @@ def _concentration() -> model.Panel:
 
 def _over_half() -> model.Panel:
     return stats(
-        "Tasks over half of their run",
+        "Over half of their run",
         "Tasks that were running for more than half of their flow's last run. Of a flow that is too slow, begin with "
         "them.",
         now(or_zero(f"count({chosen(f'{_SHARES} > 0.5')})")),
@@ -69,7 +69,7 @@ def _cached() -> model.Panel:
         total(chosen(tasks.runs(states))) for states in ('state="cached"', 'state=~"cached|completed"')
     )
     return stats(
-        "Served from the cache, 7 days",
+        "From the cache, 7 days",
         "Task runs that Prefect's cache answered, of those that completed. Falling: cache keys change, or results "
         "expire. Zero is right where nothing is cached.",
         now(or_zero(f"{cached} / ({completed} > 0)")),
@@ -161,6 +161,7 @@ def _over_time() -> model.Panel:
         over_time(total(f"({seconds} and on ({TASK}) ({five}))"), "top five tasks"),
         over_time(total(f"({seconds} unless on ({TASK}) ({five}))"), "all others"),
         unit="s",
+        decimals=1,
         step=HOURS,
     )
     return coloured(panel, {"top five tasks": GOOD, "all others": CALM})

@@ -5,14 +5,15 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src import flow_durations, ratios, variables
+from grafana.src.annotations import critical_alerts
 from grafana.src.colours import BAD, CALM, GOOD, LOST, PLAIN, STATES, SUCCESS, WATCH
 from grafana.src.fields import changed, coloured, in_colour, when_empty
 from grafana.src.joins import with_failed_run, with_prefect_url
 from grafana.src.layout import band, board
 from grafana.src.links import to_failed_run
 from grafana.src.panels import columns, history, lines, now, over_time, ranking
-from grafana.src.promql import DAYS, HOURS, PAIR, bars, known, lately, merged, of_pairs, total
-from grafana.src.tables import WORKSPACE, Column, rows, table
+from grafana.src.promql import DAYS, HOURS, PAIR, bars, known, lately, merged, named, of_pairs, total
+from grafana.src.tables import Column, rows, table
 
 _OUTCOMES = "prefect_flow_run_outcomes_total"
 
@@ -23,42 +24,31 @@ def _standing() -> model.Panel:
 
     last = merged(lately(of_pairs("prefect_flow_run_last_outcome_timestamp_seconds")), "state")
     failed = merged(of_pairs("prefect_flow_run_failing_since_timestamp_seconds"))
+    told = (
+        f"1000 * topk by ({PAIR}) (1, {last})",
+        gauge("prefect_flow_run_consecutive_failures"),
+        gauge("prefect_flow_run_last_duration_seconds"),
+        gauge("prefect_flow_run_duration_baseline_seconds", 'window="30d"'),
+        ratios.success_by_pair("30d"),
+        f"1000 * {merged(of_pairs('prefect_deployment_next_due_timestamp_seconds'), how='min')}",
+        with_prefect_url(with_failed_run(f"1000 * {failed}")),
+    )
     return table(
         "Where it stands",
         "A row a deployment: how it ended last, how long it took, what is due. Failed: open the last failed run in "
         "Prefect. Nothing next: paused, or no schedule.",
-        rows(f"1000 * topk by ({PAIR}) (1, {last})"),
-        rows(gauge("prefect_flow_run_consecutive_failures")),
-        rows(gauge("prefect_flow_run_last_duration_seconds")),
-        rows(gauge("prefect_flow_run_duration_baseline_seconds", 'window="30d"')),
-        rows(f"max by ({PAIR}) ({ratios.success_by_pair('30d')})"),
-        rows(f"1000 * {merged(of_pairs('prefect_deployment_next_due_timestamp_seconds'), how='min')}"),
-        rows(with_prefect_url(with_failed_run(f"1000 * {failed}"))),
+        *(rows(named(f"({expr})")) for expr in told),
         columns=(
-            WORKSPACE,
-            Column("flow", "Flow"),
-            Column("deployment", "Deployment"),
-            Column(
-                "state", "Last outcome", width=110, texts={state: (state, colour) for state, colour in STATES.items()}
-            ),
+            Column("pipeline", "Pipeline"),
+            Column("state", "Last outcome", width=110, texts={name: (name, colour) for name, colour in STATES.items()}),
             Column("Value #A", "When", unit="dateTimeFromNow", width=120),
-            Column("Value #B", "Failed in a row", width=120, steps=((None, PLAIN), (1.0, BAD))),
+            Column("Value #B", "Failed in a row", width=115, steps=((None, PLAIN), (1.0, BAD))),
             Column("Value #C", "Took", unit="s", width=90, decimals=1),
             Column("Value #D", "Usually", unit="s", width=90, decimals=1),
-            Column(
-                "Value #E",
-                "Success, 30 days",
-                unit="percentunit",
-                width=150,
-                decimals=1,
-                steps=SUCCESS,
-                bar=True,
-                full=1,
-            ),
+            Column("Value #E", "Success, 30 days", "percentunit", 150, 1, SUCCESS, bar=True, full=1),
             Column("Value #F", "Next start", unit="dateTimeFromNow", width=120),
-            Column("flow_run_name", "Last failed run", links=(to_failed_run(),)),
-            Column("cause", "Cause", width=110),
-            Column("Value #G", "Failing since", unit="dateTimeFromNow", width=120),
+            Column("flow_run_name", "Last failed run", width=150, links=(to_failed_run(),)),
+            Column("cause", "Cause", width=120),
             Column("flow_run_id", "id", hidden=True),
             Column("prefect_url", "url", hidden=True),
         ),
@@ -90,9 +80,9 @@ def _states() -> model.Panel:
     )
     return history(
         "How runs ended",
-        "How the runs of each two hours ended; a colour holds until the next run ends. One bad piece among good "
-        "ones: an accident. Bad from some time on: what changed then? See the causes below.",
-        over_time(_by_deployment(" or ".join(codes)), "{{deployment}}"),
+        "How the runs of each two hours ended; a colour holds until the next run ends, a week at most. One bad piece "
+        "among good ones: an accident. Bad from some time on: what changed then? See the causes below.",
+        over_time(_by_deployment(f"last_over_time(({' or '.join(codes)})[8d:$__interval])"), "{{deployment}}"),
         texts={
             "1": ("completed", GOOD),
             "2": ("completed and failed", WATCH),
@@ -211,6 +201,7 @@ def dashboard() -> model.Dashboard:
         title="Flow",
         description="One flow and its deployments: where it stands, how it went, what changed.",
         variables=variables.of_one_flow(),
+        annotations=[critical_alerts()],
         since="now-30d",
         refresh="5m",
         bands=[

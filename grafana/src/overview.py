@@ -53,7 +53,7 @@ def _daily_flows() -> model.Panel:
     told = (
         ("done", daily.done()),
         ("failed", daily.failed()),
-        ("on their way", daily.under_way()),
+        ("under way", daily.under_way()),
         ("to come", daily.to_come()),
     )
     panel = stats(
@@ -109,13 +109,13 @@ def _attention() -> model.Panel:
         "dashboard; the runbook of the alert says what to do. Limits are those of the alert rules.",
         rows(named(ranked)),
         columns=(
-            Column("criticality", "Criticality", width=100, texts=_CRITICALITY),
+            Column("criticality", "Criticality", width=95, texts=_CRITICALITY),
             *PIPELINE,
-            Column("problem", "Problem", width=140),
-            Column(VALUE, "For", unit="dtdurations", width=100, decimals=0),
-            Column("cause", "Cause", width=115),
-            Column("flow_run_name", "Last failed run", links=(to_failed_run(),)),
-            Column("team", "Team", width=95),
+            Column("problem", "Problem", width=165),
+            Column(VALUE, "For", unit="dtdurations", width=110, decimals=0),
+            Column("cause", "Cause", width=130),
+            Column("flow_run_name", "Last failed run", width=170, links=(to_failed_run(),)),
+            Column("team", "Team", width=140),
             Column("flow_run_id", "id", hidden=True),
             Column("prefect_url", "url", hidden=True),
         ),
@@ -137,11 +137,11 @@ def _alerts() -> model.Panel:
         rows(f'label_replace(time() - {since} and on ({labels}) {firing}, "alert", "$1", "alertname", "Prefect(.+)")'),
         columns=(
             WORKSPACE,
-            Column("severity", "Severity", width=80, texts=_SEVERITY),
-            Column("alert", "Alert", width=170),
+            Column("severity", "Severity", width=75, texts=_SEVERITY),
+            Column("alert", "Alert", width=150),
             FLOW,
             Column("deployment", "Deployment", hidden=True),
-            Column(VALUE, "For", unit="dtdurations", width=95, decimals=0),
+            Column(VALUE, "For", unit="dtdurations", width=85, decimals=0),
         ),
         sort="Severity",
         descending=False,
@@ -157,7 +157,7 @@ def _due_today() -> model.Panel:
         rows(named(f"(1000 * {chosen(f'({daily.not_done()})')})")),
         columns=(
             *PIPELINE,
-            Column("status", "Status", width=100, texts=_STATUS),
+            Column("status", "Status", width=85, texts=_STATUS),
             Column(VALUE, "Due", unit="dateTimeFromNow", width=120),
         ),
         sort="Due",
@@ -257,8 +257,9 @@ def dashboard() -> model.Dashboard:
         variables=variables.of_pipelines(),
         bands=[
             band(4, (_attention_count(), 4), (_daily_flows(), 6), (_success(), 6), (_running(), 4), (_api(), 4)),
-            band(8, (_attention(), 15), (_alerts(), 9)),
-            band(7, (_due_today(), 8), (_failing_most(), 8), (_slower(), 8), heading="Today and this week"),
-            band(8, (_runs_by_state(), 10), (_throughput(), 7), (_under_way(), 7), heading="How it goes"),
+            band(8, (_attention(), 24)),
+            band(7, (_alerts(), 9), (_due_today(), 7), (_failing_most(), 8), heading="Today and this week"),
+            band(7, (_runs_by_state(), 12), (_under_way(), 12), heading="How it goes"),
+            band(7, (_throughput(), 12), (_slower(), 12)),
         ],
     )
