@@ -126,12 +126,13 @@ def _failures_by_cause() -> model.Panel:
 def _start_delay() -> model.Panel:
     buckets = total(known("prefect_flow_run_start_delay_seconds_bucket", labels=("le",), window="7d"), "le")
     panel = lines(
-        "Start delay, rolling week",
-        "From a run's expected start to its start, of half and of 95 % of the runs of seven days. Minutes: workers are "
-        "busy, gone, or wait for machines; see Workers and queues.",
+        "Start delay",
+        "From a run's expected start to its start, of half and of 95 % of the runs of a rolling week. Minutes: "
+        "workers are busy, gone, or wait for machines; see Workers and queues.",
         over_time(f"histogram_quantile(0.95, {buckets})", "95 %"),
         over_time(f"histogram_quantile(0.5, {buckets})", "half"),
         unit="s",
+        last="7d",  # finer steps: on a new installation, the first point is there within the hour
         bridge=True,
     )
     return coloured(panel, {"95 %": WATCH, "half": GOOD})
@@ -206,7 +207,7 @@ def dashboard() -> model.Dashboard:
         refresh="5m",
         bands=[
             band(4, (_standing(), 24)),
-            band(4, (_success(), 9), (flow_durations.means(), 9), (flow_durations.changes(), 6)),
+            band(4, (_success(), 9), (flow_durations.means(), 10), (flow_durations.changes(), 5)),
             band(4, (_states(), 24), heading="How it ended"),
             band(7, (_by_day(), 10), (_retries(), 8), (_failures_by_cause(), 6)),
             band(8, (flow_durations.trend(), 16), (flow_durations.quantiles(), 8), heading="How long it took"),
