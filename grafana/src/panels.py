@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from grafana_foundation_sdk.builders import barchart, bargauge, common, stat, statetimeline, text, timeseries
+from grafana_foundation_sdk.builders import barchart, bargauge, common, stat, statetimeline, timeseries
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common as shape
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import prometheus
 from grafana_foundation_sdk.models import statetimeline as timeline
-from grafana_foundation_sdk.models import text as text_model
 
 from grafana.src.colours import CALM, NO_JUDGEMENT, Steps, thresholds
 from grafana.src.fields import changed, in_colour, mapped, words
@@ -281,8 +280,3 @@ def categories(
     if texts:
         changed(panel, label, mappings=[words(texts)])
     return panel
-
-
-def note(title: str, description: str, markdown: str) -> model.Panel:
-    builder = text.Panel().mode(text_model.TextMode.MARKDOWN).content(markdown)
-    return finished(builder, title, description, [])

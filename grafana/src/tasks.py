@@ -15,7 +15,6 @@ TASK: Final = f"{PAIR}, task"
 SECONDS: Final = "prefect_task_run_seconds_total"
 OUTCOMES: Final = "prefect_task_run_outcomes_total"
 RETRIES: Final = "prefect_task_run_retries_total"
-FAILURES: Final = "prefect_task_run_failures_total"
 
 
 def week(metric: str, *matchers: str, labels: tuple[str, ...] = (), at: str = "") -> str:
