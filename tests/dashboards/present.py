@@ -1,6 +1,6 @@
 """How the team's server stands right now, which no history tells: workers, slots, runs under way, what is stuck."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -31,7 +31,6 @@ HEALTHY = (
     UnderWay(team.CUSTOMERS, ("Scheduled", "Pending"), 0.1),
 )
 IN_TROUBLE = (
-    *HEALTHY,
     UnderWay(team.FINANCE, LATE, 95),
     UnderWay(team.QUALITY, LATE, 250),
     UnderWay(team.QUALITY, LATE, 10),
@@ -84,49 +83,44 @@ def keep_alive(api: Seeder, *, trouble: bool) -> None:
         api.ask_for_work(pool)
 
 
-def set_up_present(
-    server: PrefectServer, api: Seeder, places: Mapping[Pipeline, Place], now: datetime, *, trouble: bool
-) -> None:
-    keep_alive(api, trouble=trouble)
-    api.take_slots("warehouse", team.LIMITS["warehouse"] if trouble else 2)
-    api.take_slots("crm-api", 1)
-    orders = places[team.ORDERS].deployment_id
-    api.take_slots(f"deployment:{orders}", 2 if trouble else 1)
-    if trouble:
-        api.take_slots("sftp", 1)
-        _lose_worker(server, api, now)
-        api.pause(work_pool="kubernetes", work_queue="backfills")
-        api.pause(deployment_id=str(places[team.NEWSLETTER].deployment_id))
-    batch = new_batch()
-    for under_way in IN_TROUBLE if trouble else HEALTHY:
-        _add_run(batch, under_way, places[under_way.pipeline], now)
-    if trouble:
-        add_log(
-            batch, now - timedelta(minutes=9), "METRIC: rows_extracted=none", flow_run_id=batch["flow_run"][0]["id"]
-        )
-    insert(server, batch)
+def set_up_present(server: PrefectServer, api: Seeder, places: Mapping[Pipeline, Place]) -> None:
+    """A quiet moment of a good day."""
+    keep_alive(api, trouble=False)
+    for limit, slots in ((f"deployment:{places[team.ORDERS].deployment_id}", 1), ("warehouse", 2), ("crm-api", 1)):
+        api.take_slots(limit, slots)
+    _add_runs(server, places, HEALTHY)
+
+
+def get_into_trouble(server: PrefectServer, api: Seeder, places: Mapping[Pipeline, Place]) -> None:
+    """From the same moment on."""
+    for limit, slots in (("warehouse", 2), ("sftp", 1)):
+        api.take_slots(limit, slots)
+    _lose_worker(server, api)
+    api.pause(work_pool="kubernetes", work_queue="backfills")
+    api.pause(deployment_id=str(places[team.NEWSLETTER].deployment_id))
+    _add_runs(server, places, IN_TROUBLE)
+    for pipeline in (team.FINANCE, team.QUALITY):
+        api.failed(_begin(api, places[pipeline], pipeline, "Failed"), pipeline.message)
+    _become_overdue(server, api, team.FINANCE, places[team.FINANCE])
 
 
 def go_on(api: Seeder, places: Mapping[Pipeline, Place]) -> None:
-    """Some runs end before Prometheus' eyes: counters that no history has are to grow too."""
-    for pipeline in (team.ORDERS, team.CRM, team.CUSTOMERS, team.QUALITY):
-        run = _begin(api, places[pipeline])
-        api.task_run(run, pipeline.steps[0].name)
-        api.completed(run)
-    for pipeline in (team.CRM, team.BACKFILL):
-        run = _begin(api, places[pipeline])
-        api.task_run(run, pipeline.steps[0].name, state="Failed")
-        api.failed(run, pipeline.message)
-    api.completed(_begin(api, places[team.CRM]))
+    """Runs end before Prometheus' eyes, so that counters without history grow too; what fails recovers."""
+    broken = (team.CRM, team.QUALITY, team.BACKFILL)
+    for pipeline in broken:
+        api.failed(_begin(api, places[pipeline], pipeline, "Failed"), pipeline.message)
+    for pipeline in (team.ORDERS, team.CUSTOMERS, *broken):
+        api.completed(_begin(api, places[pipeline], pipeline))
 
 
-def _begin(api: Seeder, place: Place) -> str:
+def _begin(api: Seeder, place: Place, pipeline: Pipeline, first_task: str = "Completed") -> str:
     run = api.run(place.flow_id, deployment_id=place.deployment_id)
     api.running(run)
+    api.task_run(run, pipeline.steps[0].name, state=first_task)
     return run
 
 
-def become_overdue(server: PrefectServer, api: Seeder, pipeline: Pipeline, place: Place) -> None:
+def _become_overdue(server: PrefectServer, api: Seeder, pipeline: Pipeline, place: Place) -> None:
     """A start comes in some seconds, and nobody makes it; the exporter asks when its schedule has changed."""
     schedule = {"schedule": {"cron": pipeline.cron, "timezone": "Etc/UTC"}, "active": True}
     api.call("PATCH", f"/deployments/{place.deployment_id}", {"schedules": [schedule]})
@@ -137,15 +131,24 @@ def become_overdue(server: PrefectServer, api: Seeder, pipeline: Pipeline, place
     insert(server, batch)
 
 
-def _lose_worker(server: PrefectServer, api: Seeder, now: datetime) -> None:
-    """One of `on-premises` that was last heard of hours ago."""
+def _lose_worker(server: PrefectServer, api: Seeder) -> None:
+    """The one of `on-premises` was last heard of hours ago."""
     (worker,) = team.WORKERS["on-premises"]
     api.heartbeat("on-premises", worker, every=1)
-    api.ask_for_work("on-premises")
     (row,) = api.call("POST", "/work_pools/on-premises/workers/filter", {})
-    update(server, "worker", row["id"], "last_heartbeat_time", now - timedelta(hours=4.4))
     (queue,) = api.call("POST", "/work_pools/on-premises/queues/filter", {})
-    update(server, "work_queue", queue["id"], "last_polled", now - timedelta(hours=4.4))
+    gone = datetime.now(UTC) - timedelta(hours=4.4)
+    update(server, "worker", row["id"], "last_heartbeat_time", gone)
+    update(server, "work_queue", queue["id"], "last_polled", gone)
+
+
+def _add_runs(server: PrefectServer, places: Mapping[Pipeline, Place], runs: Sequence[UnderWay]) -> None:
+    batch, now = new_batch(), datetime.now(UTC)
+    for under_way in runs:
+        _add_run(batch, under_way, places[under_way.pipeline], now)
+    told = now - timedelta(seconds=20)
+    add_log(batch, told, "METRIC: rows_extracted=none", flow_run_id=batch["flow_run"][0]["id"])
+    insert(server, batch)
 
 
 def _add_run(batch: dict[str, list[dict[str, object]]], one: UnderWay, place: Place, now: datetime) -> None:

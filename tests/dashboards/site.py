@@ -11,7 +11,7 @@ import yaml
 
 from dashboards import team
 from dashboards.month import Place, add_month, new_batch
-from dashboards.present import become_overdue, furnish, go_on, set_up_present
+from dashboards.present import furnish, get_into_trouble, go_on, set_up_present
 from dashboards.team import Pipeline
 from support.database import insert
 from support.exporter import Exporter, start_exporter
@@ -24,8 +24,10 @@ ROOT = Path(__file__).parents[2]
 WORKSPACE = "production"
 JOB = "prefect-monitoring"
 INSTANCE = "exporter:9877"
+SERVER_OPTIONS = {"PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "2"}
 EXPORTER_OPTIONS = (
-    *("--lookback", "30d", "--task-lookback", "30d", "--birth-hold", "2s", "--audit-interval", "3s"),
+    *("--lookback", "30d", "--task-lookback", "30d", "--birth-hold", "2s"),
+    *("--poll-interval", "2s", "--inventory-interval", "4s", "--audit-interval", "5s"),
     *("--grafana-url", "http://grafana.example.com", "--runbook-url", "http://runbooks.example.com"),
     *("--prefect-ui-url", "http://prefect.example.com"),
 )
@@ -41,7 +43,12 @@ AT_LAST = (
     "increase(prefect_flow_run_failures_total[10m]) > 0",
     "increase(prefect_task_run_failures_total[10m]) > 0",
 )
-OVERDUE = "prefect_deployment_unmet_due_timestamp_seconds"
+IN_TROUBLE = (
+    "prefect_deployment_unmet_due_timestamp_seconds",
+    "prefect_exporter_pipelines_file_valid == 0",
+    'prefect_flow_runs{state="late"}',
+    'prefect_flow_run_last_failure_info{flow="quality-checks"}',
+)
 READY_SECONDS = 90.0
 
 MakeHistory = Callable[[PrefectServer, Path], None]
@@ -50,60 +57,63 @@ MakeHistory = Callable[[PrefectServer, Path], None]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    trouble: bool
+    directory: Path
     server: PrefectServer
     places: dict[Pipeline, Place]
     exporter: Exporter
     prometheus: Prometheus
 
+    def go_on(self) -> None:
+        with Seeder(self.server.url) as api:
+            go_on(api, self.places)
+        self.wait_for(AT_LAST)
+
+    def get_into_trouble(self) -> None:
+        with Seeder(self.server.url) as api:
+            get_into_trouble(self.server, api, self.places)
+        broken = team.PIPELINES_FILE.replace("criticality: critical", "criticality: urgent")
+        (self.directory / "pipelines.yml").write_text(broken)
+        self.wait_for(IN_TROUBLE)
+
+    def wait_for(self, expected: Sequence[str]) -> None:
+        def missing() -> list[str]:
+            return [one for one in expected if not self.prometheus.query(one)]
+
+        wait_until(lambda: not missing(), READY_SECONDS, f"all of {expected}", every=0.5)
+
 
 @contextmanager
-def open_site(directory: Path, *, trouble: bool, make_history: MakeHistory, scrape: str = "1s") -> Iterator[Site]:
-    """The site until the block ends, with all of its numbers there."""
+def open_site(
+    directory: Path, *, make_history: MakeHistory, bad_month: bool = False, scrape: str = "1s"
+) -> Iterator[Site]:
+    """The site until the block ends; all is well, at least now: with `bad_month`, it was not before."""
     with ExitStack() as stack:
-        server = stack.enter_context(
-            start_server(directory / "server", env={"PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "2"})
-        )
-        places = seed(server, trouble=trouble)
+        server = stack.enter_context(start_server(directory / "server", env=SERVER_OPTIONS))
+        places = seed(server, bad_month=bad_month)
         make_history(server, directory)
         pipelines = directory / "pipelines.yml"
         pipelines.write_text(team.PIPELINES_FILE)
-        exporter = stack.enter_context(
-            start_exporter(env_for(server), directory, *EXPORTER_OPTIONS, "--pipelines", str(pipelines))
-        )
+        options = (*EXPORTER_OPTIONS, "--pipelines", str(pipelines))
+        exporter = stack.enter_context(start_exporter(env_for(server), directory, *options))
         exporter.wait_ready()
         config = prometheus_config(exporter.url, directory, scrape)
         prometheus = stack.enter_context(run_prometheus(directory / "prometheus", config, "60d"))
-        wait_until(lambda: not missing(prometheus, AT_FIRST), READY_SECONDS, "a site that is full", every=0.5)
-        expected = AT_LAST
-        with Seeder(server.url) as api:
-            go_on(api, places)
-            if trouble:
-                become_overdue(server, api, team.FINANCE, places[team.FINANCE])
-                pipelines.write_text(team.PIPELINES_FILE.replace("criticality: critical", "criticality: urgent"))
-                expected += (OVERDUE, "prefect_exporter_pipelines_file_valid == 0")
-        wait_until(lambda: not missing(prometheus, expected), READY_SECONDS, "a site that goes on", every=0.5)
-        yield Site(trouble, server, places, exporter, prometheus)
+        site = Site(directory, server, places, exporter, prometheus)
+        site.wait_for(AT_FIRST)
+        site.go_on()
+        yield site
 
 
-def seed(server: PrefectServer, *, trouble: bool) -> dict[Pipeline, Place]:
+def seed(server: PrefectServer, *, bad_month: bool) -> dict[Pipeline, Place]:
     now = datetime.now(UTC)
     batch = new_batch()
     with Seeder(server.url) as api:
         places = furnish(api)
         for pipeline, place in places.items():
-            add_month(batch, pipeline, place, now, trouble=trouble)
+            add_month(batch, pipeline, place, now, trouble=bad_month)
         insert(server, batch)
-        set_up_present(server, api, places, now, trouble=trouble)
+        set_up_present(server, api, places)
     return places
-
-
-def no_history(server: PrefectServer, directory: Path) -> None:
-    """The live numbers alone."""
-
-
-def missing(prometheus: Prometheus, expected: Sequence[str]) -> list[str]:
-    return [one for one in expected if not prometheus.query(one)]
 
 
 def prometheus_config(exporter_url: str, directory: Path, scrape: str) -> str:

@@ -283,7 +283,7 @@ pipelines:
     slo: {min_success_ratio: 95%, max_duration: 10m}
   - flow: quality-checks
     team: analytics
-    slo: {min_success_ratio: 98%}
+    slo: {min_success_ratio: 98%, max_duration: 10m}
     metrics: {null_share_percent: {max: 5}, rows_checked: {min: 50000}}
   - flow: ml-features
     team: machine-learning
