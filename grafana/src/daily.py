@@ -35,5 +35,5 @@ def to_come() -> str:
 
 def not_done() -> str:
     """Due and not completed, with what became of it as label `status`; the value is when it was due."""
-    told = (("failed", failed()), ("on its way", under_way()))
+    told = (("failed", failed()), ("under way", under_way()))
     return " or ".join(f'label_replace({expr}, "status", "{status}", "", "")' for status, expr in told)

@@ -35,7 +35,7 @@ from grafana.src.tables import FLOW, PIPELINE, VALUE, WORKSPACE, Column, rows, t
 # Numbers sort what words would not.
 _CRITICALITY: Final = {"1": ("critical", BAD), "2": ("standard", PLAIN), "3": ("low", CALM), "4": ("-", CALM)}
 _SEVERITY: Final = {"critical": ("critical", BAD), "warning": ("warning", WATCH), "info": ("info", CALM)}
-_STATUS: Final = {"failed": ("failed", BAD), "on its way": ("on its way", WATCH)}
+_STATUS: Final = {"failed": ("failed", BAD), "under way": ("under way", WATCH)}
 _EXPORTER_MISSING: Final = "Nothing, if the numbers at the top are there. No data there: the exporter is missing."
 
 
@@ -59,7 +59,7 @@ def _daily_flows() -> model.Panel:
     panel = stats(
         "Daily flows today (UTC)",
         "Deployments that run once a day or less often and have a start today. All done: nothing but done and to come. "
-        "Failed ones are in the table below, with the run to open; on their way for too long, too.",
+        "Failed ones are in the table below, with the run to open; those under way for too long as well.",
         *(now(or_zero(f"count({chosen(expr)})", live=True), name) for name, expr in told),
     )
     coloured(panel, {"done": GOOD})
@@ -153,7 +153,7 @@ def _due_today() -> model.Panel:
     return table(
         "Due today and not completed (UTC)",
         "Daily flows whose start has come and which have not completed since. Failed: open the flow. "
-        "On its way for longer than it usually takes: see Workers and queues.",
+        "Under way for longer than it usually takes: see Workers and queues.",
         rows(named(f"(1000 * {chosen(f'({daily.not_done()})')})")),
         columns=(
             *PIPELINE,
