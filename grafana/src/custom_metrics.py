@@ -54,14 +54,27 @@ def _beyond(how: str = "") -> str:
     return f"{_values()} > {how} {join} {_limit('max')}\nor {_values('min')} < {how} {join} {_limit('min')}"
 
 
-def _moved(part: str, window: str, *matchers: str, offset: str = "") -> str:
-    """What sums or counts grew by: one replica's, all labels that the lines gave together."""
-    grown = f"increase({_series(f'{OBSERVED}_{part}', *matchers)}[{window}]{offset})"
-    return f"max by ({PAIR}, task, metric) (sum by (instance, {PAIR}, task, metric) ({grown}))"
+def _together(expr: str) -> str:
+    """One replica's, all labels that the lines gave together."""
+    return f"max by ({ONE}) (sum by (instance, {ONE}) ({expr}))"
+
+
+def _moved(part: str, *matchers: str, window: str, ahead: bool = False) -> str:
+    """What sums or counts moved by in a window that ends now or, `ahead`, begins now.
+
+    A difference of levels, because values may be below zero, and because increase() loses runs of an hourly history;
+    increase() for what was born in the window.
+    """
+    series = _series(f"{OBSERVED}_{part}", *matchers)
+    end = f" offset -{window}" if ahead else ""
+    start = "" if ahead else f" offset {window}"
+    later = _together(f"last_over_time({series}[{window}]{end})")
+    earlier = _together(f"last_over_time({series}[1h]{start})")
+    return f"({later} - {earlier} or {_together(f'increase({series}[{window}]{end})')})"
 
 
 def _per_step(part: str, *matchers: str) -> str:
-    return _moved(part, "$__interval", *matchers, offset=" offset -$__interval")
+    return _moved(part, *matchers, window="$__interval", ahead=True)
 
 
 def _out_of_limits() -> model.Panel:
@@ -105,7 +118,7 @@ def _told() -> model.Panel:
         "Values told, 24 h",
         "METRIC values that were read within a day. 0 with runs that completed: does the log reach Prefect at level "
         "INFO?",
-        now(f"sum({chosen(_moved('count', '1d'))})"),
+        now(f"sum({chosen(_moved('count', window='1d'))})"),
         decimals=0,
     )
 
@@ -115,7 +128,7 @@ def _rows_today() -> model.Panel:
         "Rows, 24 h",
         "Sum of the metrics that are called rows or records, such as rows_loaded, over a day. Far below yesterday: a "
         "source delivered less, or a run is missing.",
-        now(f"sum({chosen(_moved('sum', '1d', COUNTED))})"),
+        now(f"sum({chosen(_moved('sum', COUNTED, window='1d'))})"),
         decimals=1,
     )
 
