@@ -80,7 +80,8 @@ def change(
     """
     later, earlier = (level(metric, *matchers, labels=labels, at=at, reach="1h") for at in (end, start))
     rest = merged(f"increase({of_pairs(metric, *matchers)}[{window}]{end})", *labels)
-    return f"({later} - {earlier} >= 0 or {rest})"
+    # Added up in another order, a sum of fractions may come out a hair smaller: that is no reset.
+    return f"({later} - {earlier} > -1e-6 or {rest})"
 
 
 def grown(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str = "$__range") -> str:
