@@ -36,7 +36,6 @@ from grafana.src.tables import FLOW, PIPELINE, VALUE, WORKSPACE, Column, rows, t
 _CRITICALITY: Final = {"1": ("critical", BAD), "2": ("standard", PLAIN), "3": ("low", CALM), "4": ("-", CALM)}
 _SEVERITY: Final = {"critical": ("critical", BAD), "warning": ("warning", WATCH), "info": ("info", CALM)}
 _STATUS: Final = {"failed": ("failed", BAD), "under way": ("under way", WATCH)}
-_EXPORTER_MISSING: Final = "Nothing, if the numbers at the top are there. No data there: the exporter is missing."
 
 
 def _attention_count() -> model.Panel:
@@ -121,7 +120,7 @@ def _attention() -> model.Panel:
         ),
         sort="Criticality",
         descending=False,
-        all_good=_EXPORTER_MISSING,
+        all_good="Nothing needs attention, if the count above says 0. Where it says No data, the exporter is missing.",
     )
 
 
@@ -162,7 +161,7 @@ def _due_today() -> model.Panel:
         ),
         sort="Due",
         descending=False,
-        all_good="Whatever was due has completed, if the numbers at the top are there.",
+        all_good="All that was due has completed, if the counts at the top are there.",
     )
 
 
@@ -185,7 +184,7 @@ def _under_way() -> model.Panel:
         over_time(total(chosen(_active()), "state"), "{{state}}"),
         fill=15,
         decimals=0,
-        last="24h",
+        last="6h",
     )
     return coloured_by_state(panel)
 
@@ -223,7 +222,7 @@ def _failing_most() -> model.Panel:
             Column("Value #B", "Success", unit="percentunit", width=140, decimals=0, steps=SUCCESS, bar=True, full=1),
         ),
         sort="Failed",
-        all_good="No run failed, if the numbers at the top are there.",
+        all_good="No run failed, if the counts at the top are there.",
     )
 
 
@@ -257,7 +256,7 @@ def dashboard() -> model.Dashboard:
         variables=variables.of_pipelines(),
         bands=[
             band(4, (_attention_count(), 4), (_daily_flows(), 6), (_success(), 6), (_running(), 4), (_api(), 4)),
-            band(8, (_attention(), 24)),
+            band(7, (_attention(), 24)),
             band(7, (_alerts(), 9), (_due_today(), 7), (_failing_most(), 8), heading="Today and this week"),
             band(7, (_runs_by_state(), 12), (_under_way(), 12), heading="How it goes"),
             band(7, (_throughput(), 12), (_slower(), 12)),
