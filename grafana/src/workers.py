@@ -223,7 +223,7 @@ def dashboard() -> model.Dashboard:
             ),
             band(6, (_pools(), 24)),
             band(7, (_queues(), 12), (_limits(), 12)),
-            band(9, (_late_table(), 24)),
+            band(7, (_late_table(), 24)),
             band(8, (curves.late_by_pool(), 12), (curves.under_way(), 12), heading="Over time"),
             band(8, (curves.workers_by_pool(), 12), (curves.heartbeats(), 12)),
             band(8, (curves.slots_taken(), 12), (curves.start_delay(), 12)),

@@ -10,6 +10,6 @@ from support.prefect_server import PrefectServer, env_for
 def backfilled(server: PrefectServer, directory: Path) -> None:
     """Fills the ledger in `directory`, and Prometheus' data there."""
     backfill = Backfill(env_for(server), directory, directory / "past", ("--max-requests-per-second", "1000"))
-    done = backfill.run("--since", "30d", "--instance", INSTANCE, "--workspace", WORKSPACE)
+    done = backfill.run("--since", "32d", "--instance", INSTANCE, "--workspace", WORKSPACE)
     assert done.returncode == 0, done.stdout + done.stderr
     backfill.move_blocks(directory / "prometheus")

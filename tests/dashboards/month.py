@@ -12,7 +12,7 @@ from random import Random
 from dashboards.team import Health, Pipeline, Reported, Step
 from support.bulk import Batch, Entered, add_flow_run, add_log, add_task_run, task_history
 
-MONTH = timedelta(days=30)
+MONTH = timedelta(days=32)  # two days more, so that there is something before the last 30 days
 SILENCE = timedelta(minutes=3)  # nothing ends so late that a reading could come between the rows
 TROUBLED = 5  # so many last runs report the values of trouble
 _INSTANT = timedelta(milliseconds=5)

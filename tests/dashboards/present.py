@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from dashboards import team
 from dashboards.month import Place, new_batch
 from dashboards.team import Pipeline
-from support.bulk import Entered, add_flow_run, add_log, add_task_run
+from support.bulk import Entered, add_flow_run, add_log, add_task_run, bulk_logs
 from support.database import insert, update
 from support.prefect_server import PrefectServer
 from support.seeder import Seeder
@@ -100,24 +100,35 @@ def get_into_trouble(server: PrefectServer, api: Seeder, places: Mapping[Pipelin
     api.pause(deployment_id=str(places[team.NEWSLETTER].deployment_id))
     _add_runs(server, places, IN_TROUBLE)
     for pipeline in (team.FINANCE, team.QUALITY):
-        api.failed(_begin(api, places[pipeline], pipeline, "Failed"), pipeline.message)
+        _fail(api, pipeline, places[pipeline])
     _become_overdue(server, api, team.FINANCE, places[team.FINANCE])
 
 
-def go_on(api: Seeder, places: Mapping[Pipeline, Place]) -> None:
+def go_on(server: PrefectServer, api: Seeder, places: Mapping[Pipeline, Place]) -> None:
     """Runs end before Prometheus' eyes, so that counters without history grow too; what fails recovers."""
     broken = (team.CRM, team.QUALITY, team.BACKFILL)
     for pipeline in broken:
-        api.failed(_begin(api, places[pipeline], pipeline, "Failed"), pipeline.message)
+        _fail(api, pipeline, places[pipeline])
     for pipeline in (team.ORDERS, team.CUSTOMERS, *broken):
-        api.completed(_begin(api, places[pipeline], pipeline))
+        _complete(server, api, pipeline, places[pipeline])
 
 
-def _begin(api: Seeder, place: Place, pipeline: Pipeline, first_task: str = "Completed") -> str:
+def _fail(api: Seeder, pipeline: Pipeline, place: Place) -> None:
     run = api.run(place.flow_id, deployment_id=place.deployment_id)
     api.running(run)
-    api.task_run(run, pipeline.steps[0].name, state=first_task)
-    return run
+    api.task_run(run, pipeline.steps[0].name, state="Failed")
+    api.failed(run, pipeline.message)
+
+
+def _complete(server: PrefectServer, api: Seeder, pipeline: Pipeline, place: Place) -> None:
+    run = api.run(place.flow_id, deployment_id=place.deployment_id)
+    api.running(run)
+    for step in pipeline.steps:
+        task_run = api.task_run(run, step.name)
+        usual = ((one, (one.low + one.high) / 2) for one in step.metrics)
+        lines = [(datetime.now(UTC), f"METRIC: {one.name}{one.labels}={value:.10g}") for one, value in usual]
+        bulk_logs(server, lines, flow_run_id=run, task_run_id=task_run)
+    api.completed(run)
 
 
 def _become_overdue(server: PrefectServer, api: Seeder, pipeline: Pipeline, place: Place) -> None:

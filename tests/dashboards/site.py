@@ -26,7 +26,7 @@ JOB = "prefect-monitoring"
 INSTANCE = "exporter:9877"
 SERVER_OPTIONS = {"PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "2"}
 EXPORTER_OPTIONS = (
-    *("--lookback", "30d", "--task-lookback", "30d", "--birth-hold", "2s"),
+    *("--lookback", "32d", "--task-lookback", "32d", "--birth-hold", "2s"),
     *("--poll-interval", "2s", "--inventory-interval", "4s", "--audit-interval", "5s"),
     *("--grafana-url", "http://grafana.example.com", "--runbook-url", "http://runbooks.example.com"),
     *("--prefect-ui-url", "http://prefect.example.com"),
@@ -65,7 +65,7 @@ class Site:
 
     def go_on(self) -> None:
         with Seeder(self.server.url) as api:
-            go_on(api, self.places)
+            go_on(self.server, api, self.places)
         self.wait_for(AT_LAST)
 
     def get_into_trouble(self) -> None:
