@@ -123,21 +123,6 @@ def _failures_by_cause() -> model.Panel:
     return in_colour(panel, BAD)
 
 
-def _start_delay() -> model.Panel:
-    buckets = total(known("prefect_flow_run_start_delay_seconds_bucket", labels=("le",), window="7d"), "le")
-    panel = lines(
-        "Start delay",
-        "From a run's expected start to its start, of half and of 95 % of the runs of a rolling week. Minutes: "
-        "workers are busy, gone, or wait for machines; see Workers and queues.",
-        over_time(f"histogram_quantile(0.95, {buckets})", "95 %"),
-        over_time(f"histogram_quantile(0.5, {buckets})", "half"),
-        unit="s",
-        last="7d",  # finer steps: on a new installation, the first point is there within the hour
-        bridge=True,
-    )
-    return coloured(panel, {"95 %": WATCH, "half": GOOD})
-
-
 def _retries() -> model.Panel:
     panel = columns(
         "Retries by day",
@@ -206,12 +191,13 @@ def dashboard() -> model.Dashboard:
         since="now-30d",
         refresh="5m",
         bands=[
-            band(4, (_standing(), 24)),
-            band(4, (_success(), 9), (flow_durations.means(), 10), (flow_durations.changes(), 5)),
+            band(5, (_standing(), 24)),
+            band(4, (_success(), 12), (flow_durations.means(), 12)),
             band(4, (_states(), 24), heading="How it ended"),
             band(7, (_by_day(), 10), (_retries(), 8), (_failures_by_cause(), 6)),
-            band(8, (flow_durations.trend(), 16), (flow_durations.quantiles(), 8), heading="How long it took"),
-            band(7, (flow_durations.weeks(), 8), (flow_durations.weekdays(), 8), (_start_delay(), 8)),
+            band(8, (flow_durations.trend(), 24), heading="How long it took"),
+            band(4, (flow_durations.changes(), 8), (flow_durations.quantiles(), 8), (flow_durations.start_delays(), 8)),
+            band(7, (flow_durations.weeks(), 12), (flow_durations.weekdays(), 12)),
             band(7, (_custom_values(), 14), (_custom_by_day(), 10), heading="What it says itself"),
         ],
     )

@@ -13,8 +13,9 @@ from grafana.src.panels import categories, lines, now, over_time, stats
 from grafana.src.promql import HOURS, at_end, change, known, lately, merged, of_pairs, total
 from grafana.src.tables import rows
 
-_SECONDS: Final = "prefect_flow_run_duration_seconds_sum"
-_RUNS: Final = "prefect_flow_run_duration_seconds_count"
+_DURATION: Final = "prefect_flow_run_duration_seconds"
+_SECONDS: Final = f"{_DURATION}_sum"
+_RUNS: Final = f"{_DURATION}_count"
 _DASHED: Final = {"fill": "dash", "dash": [6, 6]}
 _SLOWER: Final[Steps] = ((None, GOOD), (0.25, WATCH), (1.0, BAD))
 
@@ -59,38 +60,55 @@ def changes() -> model.Panel:
     )
 
 
+def _quantile(metric: str, share: float) -> str:
+    """Of a rolling week's runs."""
+    return f"histogram_quantile({share}, {total(known(f'{metric}_bucket', labels=('le',), window='7d'), 'le')})"
+
+
 def trend() -> model.Panel:
     limit = f"max by (flow, deployment) ({at_end(of_pairs('prefect_slo_max_duration_seconds'))})"
     usual = at_end(of_pairs("prefect_flow_run_duration_baseline_seconds", 'window="30d"'))
     panel = lines(
         "Duration",
-        "Mean of the runs that completed within a step, against what is usual in 30 days and the declared limit. "
-        "Creeping up: mend before the limit does. A single spike: see what else ran then.",
+        "Mean of the runs that completed within a step, against what is usual in 30 days, what 95 % of a week's runs "
+        "took at most (not part of a backfill), and the declared limit. Creeping up: mend it before it meets the "
+        "limit. A single spike: see what else ran then.",
         over_time(_mean("flow", "deployment", window="$__interval", end=" offset -$__interval"), "{{deployment}}"),
         over_time(f"max by (flow, deployment) ({usual})", "usual {{deployment}}"),
         over_time(limit, "limit {{deployment}}"),
+        over_time(_quantile(_DURATION, 0.95), "95 %"),
         unit="s",
         step=HOURS,
         bridge=True,
     )
-    in_colour(panel, GOOD)
+    coloured(in_colour(panel, GOOD), {"95 %": WATCH})
     changed(panel, "/^usual.*/", color={"mode": "fixed", "fixedColor": CALM}, custom__lineWidth=1)
     return changed(panel, "/^limit.*/", color={"mode": "fixed", "fixedColor": BAD}, custom__lineStyle=_DASHED)
 
 
 def quantiles() -> model.Panel:
-    buckets = total(known("prefect_flow_run_duration_seconds_bucket", labels=("le",), window="7d"), "le")
-    panel = lines(
-        "Half and 95 % of runs",
-        "Of a rolling week's completed runs, half took at most the lower line, 95 % the upper one. Wide apart: some "
-        "runs meet something that others do not, a lock, a large file, a slow machine. Not part of a backfill.",
-        over_time(f"histogram_quantile(0.95, {buckets})", "95 %"),
-        over_time(f"histogram_quantile(0.5, {buckets})", "half"),
+    return stats(
+        "Runs take at most, 7 days",
+        "Half and 95 % of the completed runs took at most so long. Far apart: some runs meet something that others "
+        "do not, a lock, a large file, a slow machine.",
+        now(_quantile(_DURATION, 0.5), "half of them"),
+        now(_quantile(_DURATION, 0.95), "95 % of them"),
         unit="s",
-        last="7d",  # finer steps: on a new installation, the first point is there within the hour
-        bridge=True,
+        decimals=1,
     )
-    return coloured(panel, {"95 %": WATCH, "half": GOOD})
+
+
+def start_delays() -> model.Panel:
+    return stats(
+        "Runs start late by at most, 7 days",
+        "From the expected start to the start, of half and of 95 % of the runs; retries do not count. Minutes: "
+        "workers are busy, gone, or wait for machines; see Workers and queues.",
+        now(_quantile("prefect_flow_run_start_delay_seconds", 0.5), "half of them"),
+        now(_quantile("prefect_flow_run_start_delay_seconds", 0.95), "95 % of them"),
+        unit="s",
+        decimals=1,
+        steps=((None, GOOD), (60.0, WATCH), (300.0, BAD)),
+    )
 
 
 def weeks() -> model.Panel:
