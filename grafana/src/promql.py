@@ -54,8 +54,11 @@ def total(expr: str, *labels: str, by: str = "") -> str:
     return f"sum by ({', '.join(filter(None, (by, *labels)))}) ({expr})"
 
 
-def level(metric: str, *matchers: str, labels: tuple[str, ...] = (), at: str = "", reach: str = HOURS) -> str:
-    """Where a counter of pairs stands; at: offset, `@ end()` or both; reach: how old the last sample may be."""
+def level(metric: str, *matchers: str, labels: tuple[str, ...] = (), at: str = "", reach: str = "5h") -> str:
+    """Where a counter of pairs stands; at: offset, `@ end()` or both; reach: how old the last sample may be.
+
+    Five hours bridge what is left open between the last block of a backfill and the first scrape.
+    """
     return merged(f"last_over_time({of_pairs(metric, *matchers)}[{reach}]{at})", *labels)
 
 
