@@ -256,7 +256,7 @@ def dashboard() -> model.Dashboard:
         variables=variables.of_pipelines(),
         bands=[
             band(4, (_attention_count(), 4), (_daily_flows(), 6), (_success(), 6), (_running(), 4), (_api(), 4)),
-            band(7, (_attention(), 24)),
+            band(8, (_attention(), 24)),
             band(7, (_alerts(), 9), (_due_today(), 7), (_failing_most(), 8), heading="Today and this week"),
             band(7, (_runs_by_state(), 12), (_under_way(), 12), heading="How it goes"),
             band(7, (_throughput(), 12), (_slower(), 12)),
