@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 
-.PHONY: install demo test lint unit integration test-long test-months test-oldest bench docs dashboards lock clean
+.PHONY: install demo config test lint unit integration test-long test-months test-oldest bench docs dashboards lock clean
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
@@ -17,6 +17,10 @@ install: $(VENV)/.ready
 
 demo: $(VENV)/.ready
 	$(BIN)/prefect-monitoring demo
+
+# What is your own of the stack in docker-compose.yml: docs/stack.md.
+config:
+	bash scripts/make_config.sh
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -68,6 +72,10 @@ bench: $(VENV)/.ready
 
 docs: $(VENV)/.ready
 	$(BIN)/python -m prefect_monitoring.reference docs
+	{ echo "# alertmanager/alertmanager.yml with the demo's stand-in instead of PagerDuty and the dead man's switch: \`make docs\`."; \
+	  sed -e 's#https://events.pagerduty.com/#http://inbox:9099/pagerduty/#' \
+	      -e 's#https://dead-mans-switch.invalid/put-your-own-here#http://inbox:9099/heartbeat#' alertmanager/alertmanager.yml; \
+	} >examples/alertmanager.yml
 
 dashboards: $(VENV)/.ready
 	$(BIN)/python -m grafana.src

@@ -1,4 +1,7 @@
-"""The command line. Exit code 2: something is to be mended first, and the message says what."""
+"""The command line. Exit code 2: something is to be mended first, and the message says what.
+
+`healthcheck` alone ends with 0 or 1, as probes do.
+"""
 
 from __future__ import annotations
 
@@ -55,16 +58,25 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_backfill_options(backfill)
     backfill.set_defaults(run=_backfill)
-    for command in (serve, check, backfill):
+    healthcheck = commands.add_parser(
+        "healthcheck", help="ask the exporter that runs with the same settings whether it is well", allow_abbrev=False
+    )
+    healthcheck.add_argument("--ready", action="store_true", help="ask whether its numbers are complete, too")
+    healthcheck.set_defaults(run=_healthcheck)
+    for command in (serve, check, backfill, healthcheck):
         _add_options(command)
     demo = commands.add_parser("demo", help="a real Prefect server, example flows and the exporter, until Ctrl-C")
+    _add_demo_options(demo)
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _add_demo_options(demo: argparse.ArgumentParser) -> None:
     demo.add_argument(
         "--directory", type=Path, default=Path(".demo"), help="where the demo keeps its data (%(default)s)"
     )
     demo.add_argument("--prefect-port", type=int, default=4200, help="port of the Prefect server; 0 for a free one")
     demo.add_argument("--listen", default="127.0.0.1:9877", help="address of the exporter (%(default)s)")
-    demo.set_defaults(run=_demo)
-    return parser
 
 
 def _add_backfill_options(command: argparse.ArgumentParser) -> None:
@@ -183,6 +195,18 @@ def _check(options: argparse.Namespace) -> int:
         mark = "note " if finding.advice else "ok   " if finding.ok else "FAULT"
         sys.stdout.write(f"{mark}  {finding.text}\n")
     return 0 if all(finding.ok for finding in findings) else FAULT
+
+
+def _healthcheck(options: argparse.Namespace) -> int:
+    """0 or 1: of a probe, Docker knows no other codes."""
+    from prefect_monitoring.healthcheck import ask
+
+    try:
+        well, told = ask(_load(options), ready=options.ready)
+    except SettingsError as fault:
+        well, told = False, str(fault)
+    sys.stdout.write(f"{told}\n")
+    return 0 if well else 1
 
 
 def _faults(about: str, fault: SettingsError) -> list[Finding]:

@@ -250,6 +250,13 @@ class Ledger:
                 rows.write_series(connection, moved, now)
             self._remember_series(moved)
 
+    def replace_values(self, values: Mapping[SeriesKey, float], now: float) -> None:
+        """Gives series other values that are the same but for the order in which they were summed up."""
+        moved = {key: replace(self.series[key], value=value) for key, value in values.items()}
+        with self.transaction() as connection:
+            rows.write_series(connection, moved, now)
+        self._remember_series(moved)
+
     def mark_gone(self, source: str, low: float, high: float, present: Collection[str]) -> int:
         """Marks the runs that ended within [low, high] but are not `present` there any more; how many.
 

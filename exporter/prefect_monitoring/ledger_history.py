@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite import insert
 from prefect_monitoring import fold, metric_fold, task_fold
 from prefect_monitoring import ledger_schema as schema
 from prefect_monitoring.changes import Moment, SeriesKey
-from prefect_monitoring.ledger_rows import key_columns, load_all, series_key
+from prefect_monitoring.ledger_rows import insert_all, key_columns, load_all, series_key
 
 # No buckets, which would be fifteen times as much, and no causes, which are patterns that change.
 RECORDED: Final = frozenset(
@@ -75,10 +75,9 @@ class Recorder:
             {"slot": slot, "series_id": ids[key], "amount": amount, "seen": seen}
             for (slot, key), (amount, seen) in sums.items()
         ]
-        if rows:
-            statement = insert(schema.history)
-            more = {name: schema.history.c[name] + statement.excluded[name] for name in ("amount", "seen")}
-            connection.execute(statement.on_conflict_do_update(index_elements=["slot", "series_id"], set_=more), rows)
+        statement = insert(schema.history)
+        more = {name: schema.history.c[name] + statement.excluded[name] for name in ("amount", "seen")}
+        insert_all(connection, statement.on_conflict_do_update(index_elements=["slot", "series_id"], set_=more), rows)
         return created
 
 

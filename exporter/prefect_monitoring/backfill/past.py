@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 
 from prefect_monitoring import ledger_history
@@ -54,19 +55,26 @@ class Past:
             self._output.save()
         add_up(self._totals, moves)
 
-    def compare_with_ledger(self) -> None:
-        """Once every day is written: that, and what came after it, is what the ledger counted."""
+    def join(self) -> None:
+        """Once every day is written: that, and what came after it, is what the ledger counted, to the last digit.
+
+        The last digits of a sum depend on the order of its parts. The ledger takes over the order of the past: were it
+        a hair lower, Prometheus would see a reset where the two meet, and count everything again.
+        """
         totals = dict(self._totals)
         add_up(totals, self._moves(self.history.end + 1, math.inf))
+        same: dict[SeriesKey, float] = {}
         for key, series in self._ledger.series.items():
             if key.metric in ledger_history.RECORDED:
                 amount, seen = totals.get(key, Total())
+                same[key] = amount
                 counted = sum(series.buckets) if series.buckets else seen
                 if seen != counted or not math.isclose(amount, series.value, rel_tol=1e-9, abs_tol=1e-6):
                     raise BlocksError(
                         f"The past of {key} comes to {amount:g}, but the ledger counts {series.value:g}: do not use"
                         " what was written; report it, please"
                     )
+        self._ledger.replace_values(same, time.time())
 
     def make_blocks(self, promtool: str, day: int) -> list[Block]:
         """Makes the blocks of a day, unless all of them are there; they hold what was written."""

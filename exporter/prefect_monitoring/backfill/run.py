@@ -28,7 +28,8 @@ from prefect_monitoring.settings import Settings
 
 # Prometheus keeps its newest hours in memory, and compacts what is older: blocks shall not reach into them.
 BEHIND_SECONDS: Final = 3 * HOUR
-_TSDB_BYTES_A_SAMPLE: Final = 3
+# A day's block holds few samples of each series: its index is most of it.
+_TSDB_BYTES_A_SAMPLE: Final = 10
 
 Tell = Callable[[str], None]
 
@@ -94,7 +95,7 @@ async def _write(readers: Readers, settings: Settings, output: Output, tell: Tel
             await in_ledger(past.write_day, day)
             progress("writing", done, len(days))
     tell(f"Wrote {output.texts} in {time.monotonic() - begun:.0f} s")
-    await in_ledger(past.compare_with_ledger)
+    await in_ledger(past.join)
     if promtool is None:
         tell("promtool is not on PATH: no blocks were made. Install Prometheus' tools and run the same command again")
     else:

@@ -40,10 +40,14 @@ def find_binaries() -> dict[str, str]:
 
 
 def local_prometheus_config(text: str, exporter: str, alertmanager: str, *, workspace: str) -> str:
-    """`text`, the shipped `prometheus.yml`, with local addresses (HOST:PORT); intervals and rules stay the same."""
+    """`text`, the shipped `prometheus.yml`, with local addresses (HOST:PORT); intervals and rules stay the same.
+
+    Only the exporter is scraped: the first job.
+    """
     config: dict[str, Any] = yaml.safe_load(text)
     config["rule_files"] = [str(shipped("prometheus") / pattern) for pattern in config["rule_files"]]
     config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [alertmanager]}]
+    del config["scrape_configs"][1:]
     config["scrape_configs"][0]["static_configs"] = [{"targets": [exporter], "labels": {"workspace": workspace}}]
     return str(yaml.safe_dump(config, sort_keys=False))
 

@@ -84,6 +84,11 @@ def deployment(example: Example, flows: Path, first: datetime) -> dict[str, Any]
     }
 
 
+def flow_names(client: httpx.Client) -> set[str]:
+    """Of up to a page of flows."""
+    return {flow["name"] for flow in _post(client, "/flows/filter", {"limit": _PAGE})}
+
+
 def clear_leftovers(client: httpx.Client, due_before: datetime) -> None:
     """Settle what an earlier demo in this directory left unfinished, as far as it was due before `due_before`.
 

@@ -1,0 +1,42 @@
+"""`prefect-monitoring healthcheck`: asks the exporter on this machine how it is. Images need no curl for it."""
+
+from __future__ import annotations
+
+import ssl
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Final
+
+from prefect_monitoring.settings import Settings
+
+TIMEOUT_SECONDS: Final = 5
+# Where somebody is who listens on all addresses.
+_NEAREST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 compared, not bound
+
+
+def ask(settings: Settings, *, ready: bool) -> tuple[bool, str]:
+    """Whether `/-/healthy` (or `/-/ready`) of the exporter with these settings answers 200, and what it says."""
+    host, _, port = settings.listen.rpartition(":")
+    host = host.strip("[]")
+    if port == "0":
+        return False, f"listen is {settings.listen}, which is any free port: give the port that is served on"
+    connection = _connect(_NEAREST.get(host, host), int(port), tls=bool(settings.tls_cert))
+    try:
+        connection.request("GET", "/-/ready" if ready else "/-/healthy")
+        answer = connection.getresponse()
+        return answer.status == 200, answer.read(1000).decode(errors="replace").strip()  # noqa: PLR2004 OK
+    except (OSError, HTTPException) as error:
+        return False, f"no answer on {settings.listen}: {error or type(error).__name__}"
+    finally:
+        connection.close()
+
+
+def _connect(host: str, port: int, *, tls: bool) -> HTTPConnection:
+    """Proxies of the environment are not asked."""
+    if not tls:
+        return HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+    # The certificate is made for the name that others know; one that has run out is no reason for a restart. Nothing
+    # secret is sent.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return HTTPSConnection(host, port, timeout=TIMEOUT_SECONDS, context=context)

@@ -1,0 +1,287 @@
+"""docker-compose.yml and the files it mounts: what they promise, and that they name the same things."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import textwrap
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from stack.compose import OWN_IMAGE, ROOT, compose, configuration, services
+
+DEMO = {"postgres", "prefect", "flows", "worker", "inbox"}
+SERVICES = sorted(services())
+each_service = pytest.mark.parametrize("name", SERVICES)
+
+
+def load(path: str) -> Any:
+    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+def port_of(service: str) -> int:
+    return int(services()[service]["ports"][0]["target"])
+
+
+def mounted(service: str, target: str) -> Path:
+    """What of the repository is at `target` in the service's container."""
+    for mount in services()[service]["volumes"]:
+        if mount["type"] == "bind" and Path(target).is_relative_to(mount["target"]):
+            return Path(mount["source"]) / Path(target).relative_to(mount["target"])
+    raise AssertionError(f"{target} is not mounted into {service}")
+
+
+# --- what every service promises -----------------------------------------------------------------------------------
+
+
+@each_service
+def test_service_has_no_rights_it_does_not_need(name: str) -> None:
+    service = services()[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not service.get("privileged")
+    assert not service.get("cap_add")
+
+
+@each_service
+def test_service_has_limits(name: str) -> None:
+    service = services()[name]
+    assert float(service["cpus"]) <= 2
+    assert 64 <= int(service["mem_limit"]) / 2**20 <= 2048
+    assert service["pids_limit"] > 0
+
+
+@each_service
+def test_service_is_asked_for_its_health(name: str) -> None:
+    check = services()[name]["healthcheck"]
+    assert check == {"disable": True} if name == "flows" else check["test"][0] == "CMD"
+
+
+@each_service
+def test_image_is_pinned(name: str) -> None:
+    image = services()[name]["image"]
+    assert image == OWN_IMAGE or re.fullmatch(r"[a-z/]+:v?\d+\.\d+(\.\d+)?(-bookworm)?", image)
+
+
+@each_service
+def test_port_is_open_on_loopback_only(name: str) -> None:
+    for port in services()[name].get("ports", []):
+        assert port["host_ip"] == "127.0.0.1"
+        assert int(port["published"]) == port["target"]
+
+
+@each_service
+def test_no_secret_is_in_the_environment(name: str) -> None:
+    environment: dict[str, str] = services()[name].get("environment") or {}
+    for variable, value in environment.items():
+        assert not re.search(r"PASSWORD|SECRET|TOKEN|API_KEY|AUTH_STRING", variable) or variable.endswith("FILE")
+        assert "@" not in value or urlsplit(value).password is None
+
+
+@each_service
+def test_what_is_mounted_exists_and_a_missing_file_is_an_error(name: str) -> None:
+    for mount in services()[name].get("volumes", []):
+        if mount["type"] == "bind":
+            assert Path(mount["source"]).exists(), mount
+            assert mount["read_only"] is True
+            assert mount["bind"] == {"create_host_path": False}
+
+
+def test_secrets_are_files() -> None:
+    for secret in configuration()["secrets"].values():
+        assert Path(secret["file"]).read_text().strip()
+    assert {"config/", ".env"} <= set((ROOT / ".gitignore").read_text().splitlines())
+
+
+def test_the_demo_alone_has_what_only_the_demo_needs() -> None:
+    assert {name for name, service in services().items() if service.get("profiles")} == DEMO
+    for name in set(SERVICES) - DEMO:
+        for other, how in services()[name].get("depends_on", {}).items():
+            assert how["required"] is (other not in DEMO), (name, other)
+
+
+def test_only_the_demos_server_can_reach_its_database_without_a_password() -> None:
+    assert configuration()["networks"]["database"]["internal"] is True
+    inside = {name for name, service in services().items() if "database" in service["networks"]}
+    assert inside == {"postgres", "prefect"}
+    assert list(services()["postgres"]["networks"]) == ["database"]
+    assert not services()["postgres"].get("ports")
+
+
+# --- the files say the same -----------------------------------------------------------------------------------------
+
+
+def test_prometheus_asks_services_at_their_ports() -> None:
+    config = yaml.safe_load(mounted("prometheus", "/etc/prometheus/prometheus.yml").read_text())
+    asked = [*config["scrape_configs"], *config["alerting"]["alertmanagers"]]
+    targets = [target for job in asked for one in job["static_configs"] for target in one["targets"]]
+    assert {target.partition(":")[0] for target in targets} == {"exporter", "prometheus", "alertmanager"}
+    for target in targets:
+        service, _, port = target.partition(":")
+        assert port_of(service) == int(port)
+        assert "default" in services()[service]["networks"]
+    for pattern in config["rule_files"]:
+        assert list(mounted("prometheus", "/etc/prometheus").glob(pattern))
+
+
+def test_alertmanager_finds_its_secrets() -> None:
+    text = mounted("alertmanager", "/etc/alertmanager/alertmanager.yml").read_text()
+    named = set(re.findall(r"_file: (\S+)", text))
+    given = {secret["target"] for secret in services()["alertmanager"]["secrets"]}
+    # The example team's route is a pattern to copy: nothing carries its label.
+    assert named - given == {"/etc/alertmanager/secrets/slack-url-example-team"}
+    assert given <= named
+    assert list(mounted("alertmanager", "/etc/alertmanager/templates").glob("*.tmpl"))
+
+
+def test_the_demos_routes_are_the_shipped_ones() -> None:
+    shipped, demo = ((ROOT / path / "alertmanager.yml").read_text() for path in ("alertmanager", "examples"))
+    inbox = f"http://inbox:{port_of('inbox')}"
+    expected = shipped.replace("https://events.pagerduty.com", f"{inbox}/pagerduty").replace(
+        "https://dead-mans-switch.invalid/put-your-own-here", f"{inbox}/heartbeat"
+    )
+    assert demo.partition("\n")[2] == expected, "run: make docs"
+
+
+def test_pinned_versions_are_those_that_the_docs_ask_for() -> None:
+    told = (ROOT / "docs/stack.md").read_text(encoding="utf-8")
+    for name in ("prometheus", "alertmanager", "grafana", "postgres"):
+        assert services()[name]["image"] in told, name
+
+
+# --- Grafana ---------------------------------------------------------------------------------------------------------
+
+
+def test_grafanas_data_source_is_the_stacks_prometheus() -> None:
+    provisioning = mounted("grafana", "/etc/grafana/provisioning")
+    (file,) = (provisioning / "datasources").iterdir()
+    config = yaml.safe_load(file.read_text())
+    assert config["apiVersion"] == 1
+    (source,) = config["datasources"]
+    assert (source["uid"], source["type"], source["access"]) == ("prometheus", "prometheus", "proxy")
+    assert source["isDefault"] is True
+    assert source["url"] == f"http://prometheus:{port_of('prometheus')}"
+    assert source["jsonData"]["timeInterval"] == load("prometheus/prometheus.yml")["global"]["scrape_interval"]
+
+
+def test_grafana_finds_the_dashboards() -> None:
+    (file,) = (mounted("grafana", "/etc/grafana/provisioning") / "dashboards").iterdir()
+    config = yaml.safe_load(file.read_text())
+    assert config["apiVersion"] == 1
+    (provider,) = config["providers"]
+    assert provider["type"] == "file"
+    folder = mounted("grafana", provider["options"]["path"])
+    uids = [json.loads(path.read_text())["uid"] for path in folder.glob("*.json")]
+    assert len(uids) == len(set(uids))
+    home = services()["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert mounted("grafana", home).exists()
+
+
+def test_grafana_has_no_default_password() -> None:
+    environment = services()["grafana"]["environment"]
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert not {name for name in environment if "PASSWORD" in name}
+
+
+# --- a stack of one's own --------------------------------------------------------------------------------------------
+
+ANSWERS = {
+    "cloud": [
+        "https://api.prefect.cloud/api/accounts/a/workspaces/b",
+        "pnu_the-key",
+        "https://hooks.slack.com/s",
+        "k1",
+        "",
+    ],
+    "basic auth": ["http://prefect.example:4200/api", "user:word", "https://hooks.slack.com/s", "k1", "k2"],
+    "open server": ["http://prefect.example:4200/api", "", "", "", ""],
+}
+VARIABLES = {
+    "cloud": "PREFECT_API_KEY_FILE",
+    "basic auth": "PREFECT_API_AUTH_STRING_FILE",
+    "open server": None,
+}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for name in ("docker-compose.yml", ".env.example", "alertmanager", "prometheus", "grafana", "scripts", "examples"):
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    return tmp_path
+
+
+def make_config(checkout: Path, answers: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "scripts/make_config.sh"],
+        cwd=checkout,
+        input="".join(f"{answer}\n" for answer in answers),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_own_stack_is_made_by_one_command(checkout: Path, kind: str) -> None:
+    done = make_config(checkout, ANSWERS[kind])
+    assert done.returncode == 0, done.stderr
+    url, credentials, slack, key, _ = ANSWERS[kind]
+    for secret in filter(None, (credentials, slack, key)):
+        assert secret not in done.stdout + done.stderr
+    told = compose("config", "--format", "json", cwd=checkout)
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    assert found["name"] == "prefect-monitoring"
+    assert set(found["services"]) == set(SERVICES) - DEMO
+    environment = found["services"]["exporter"]["environment"]
+    assert environment["PREFECT_API_URL"] == url
+    files = {name: value for name, value in environment.items() if name.endswith("_FILE")}
+    assert files == ({VARIABLES[kind]: "/run/secrets/prefect-credentials"} if VARIABLES[kind] else {})
+    assert (checkout / "config").stat().st_mode & 0o777 == 0o700
+    for name, secret in found["secrets"].items():
+        assert Path(secret["file"]).is_relative_to(checkout / "config/secrets"), name
+        assert Path(secret["file"]).stat().st_mode & 0o777 == 0o644  # each container reads it as its own user
+    assert (checkout / "config/secrets/slack-url").read_text() == f"{slack}\n"
+    assert "config/secrets/" not in done.stderr or "is empty" in done.stderr
+
+
+GUIDE = (ROOT / "docs/stack.md").read_text(encoding="utf-8")
+OVERRIDES = [textwrap.dedent(block) for block in re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)]
+
+
+@pytest.mark.parametrize("override", OVERRIDES, ids=lambda text: text.split()[1].rstrip(":"))
+def test_what_the_guide_adds_is_understood(checkout: Path, override: str) -> None:
+    make_config(checkout, ANSWERS["cloud"])
+    (checkout / "docker-compose.override.yml").write_text(override)
+    told = compose("config", "--format", "json", cwd=checkout)
+    assert told.returncode == 0, told.stderr
+    for name, service in yaml.safe_load(override)["services"].items():
+        found = json.loads(told.stdout)["services"][name]
+        assert found["environment"].items() >= service["environment"].items() if "environment" in service else True
+        assert len(found["secrets"]) > len(services()[name].get("secrets", []))
+
+
+def test_making_the_config_again_keeps_what_is_there(checkout: Path) -> None:
+    make_config(checkout, ANSWERS["cloud"])
+    (checkout / "config/pipelines.yml").write_text("pipelines: [] # mine\n")
+    before = {path: path.read_bytes() for path in (checkout / "config").rglob("*") if path.is_file()}
+    assert make_config(checkout, []).returncode == 0
+    assert {path: path.read_bytes() for path in (checkout / "config").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("url", ["", "prefect.example:4200", "http://127.0.0.1:4200/api", "http://localhost:4200/api"])
+def test_address_that_cannot_work_is_refused_with_a_reason(checkout: Path, url: str) -> None:
+    done = make_config(checkout, [url, "", "", "", ""])
+    assert done.returncode == 1
+    assert ("host.docker.internal" if "//" in url else "http://") in done.stderr
+    assert not (checkout / "config/exporter.env").exists()

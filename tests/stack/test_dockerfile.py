@@ -1,0 +1,91 @@
+"""exporter/Dockerfile, as far as it can be judged without an engine; tests/long/test_image.py carries its steps out."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+from prefect_monitoring.cli import make_parser
+from stack.compose import ROOT, instructions, own_image
+
+TEXT = (ROOT / "exporter/Dockerfile").read_text(encoding="utf-8")
+STEPS = instructions(TEXT)
+
+
+def copied() -> list[str]:
+    """What is taken from the repository."""
+    lines = [shlex.split(rest) for name, rest in STEPS if name == "COPY" and "--from" not in rest]
+    return [source for line in lines for source in line[:-1]]
+
+
+def in_context(path: str) -> bool:
+    """Whether .dockerignore lets it through."""
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    sent = True
+    for rule in rules:
+        if _matches(path, rule.removeprefix("!")):
+            sent = rule.startswith("!")
+    return sent
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """A pattern means what is below, too."""
+    if pattern.startswith("**/"):
+        return pattern.removeprefix("**/") in Path(path).parts
+    return any(fnmatch(str(one), pattern) for one in (Path(path), *Path(path).parents))
+
+
+def test_what_is_copied_exists_and_is_sent_to_the_engine() -> None:
+    assert copied()
+    for source in copied():
+        assert (ROOT / source).exists(), source
+        assert in_context(source), source
+
+
+def test_nothing_else_is_sent() -> None:
+    for path in (".git/config", ".env", "config/secrets/slack-url", "exporter/prefect_monitoring/__pycache__/x.pyc"):
+        assert not in_context(path), path
+
+
+def test_what_the_wheel_carries_along_is_copied() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    targets = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    for path in (*targets["force-include"], *targets["packages"], project["project"]["readme"]):
+        assert any(Path(path).is_relative_to(source) for source in copied()), path
+
+
+def test_base_is_one_exact_version_and_every_stage_is_built_on_it() -> None:
+    bases = [rest.split()[0] for name, rest in STEPS if name == "FROM"]
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-bookworm", bases[0])
+    assert set(bases[1:]) == {"base"}
+    assert len(bases) == 3
+
+
+def test_image_runs_as_a_user_by_number_who_may_do_nothing() -> None:
+    uid, gid = own_image().user.split(":")
+    assert int(uid) > 1000
+    assert int(gid) > 1000
+
+
+def test_image_starts_a_command_that_exists() -> None:
+    image = own_image()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert image.entrypoint[0] in project["scripts"]
+    assert make_parser().parse_args(image.command)
+    (check,) = [rest.partition("CMD ")[2] for name, rest in STEPS if name == "HEALTHCHECK"]
+    assert check == '["prefect-monitoring", "healthcheck"]'
+
+
+def test_everything_that_is_written_is_in_two_folders() -> None:
+    environment = own_image().environment
+    assert environment["PREFECT_MONITORING_LEDGER_URL"].startswith("sqlite:////var/lib/prefect-monitoring/")
+    assert environment["HOME"] == "/tmp"
+    assert environment["PREFECT_HOME"].startswith("/tmp/")
+
+
+def test_installs_what_is_locked_and_names_no_registry() -> None:
+    assert "--constraint requirements.lock" in TEXT
+    assert not re.search(r"https?://|--index|[a-z]\.(io|com|org)/", TEXT)

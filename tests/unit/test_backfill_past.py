@@ -1,0 +1,80 @@
+"""The past of a ledger: what was counted newest first is told oldest first, and the two meet in the same number."""
+
+import random
+from pathlib import Path
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from prefect_monitoring import fold
+from prefect_monitoring.backfill.blocks import BlocksError
+from prefect_monitoring.backfill.openmetrics import DAY
+from prefect_monitoring.backfill.output import Output, open_output
+from prefect_monitoring.backfill.past import Past
+from prefect_monitoring.changes import Changes, SeriesKey
+from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger_history import Plan
+from prefect_monitoring.ledger_opening import open_ledger
+from prefect_monitoring.records import Pair
+from prefect_monitoring.series import DEFAULT_BOUNDS
+from prefect_monitoring.settings import load_settings
+
+HOUR = 3600
+MIDNIGHT = 20_000 * DAY
+API = "http://127.0.0.1:4200/api"
+DURATION = SeriesKey(fold.DURATION, Pair("etl", "main"))
+
+
+def ledger_with(path: Path, seconds: list[tuple[float, float]]) -> Ledger:
+    """A ledger whose backfill counted these (end, duration), the newest first, two at a time."""
+    url = f"sqlite:///{path / 'ledger.db'}"
+    ledger = open_ledger(url, API, bounds=DEFAULT_BOUNDS, lookback=30 * DAY, now=MIDNIGHT + 3 * DAY)
+    ledger.store_plan(Plan(30 * DAY, HOUR))
+    newest_first = sorted(seconds, reverse=True)
+    for start in range(0, len(newest_first), 2):
+        changes = Changes()
+        for end, duration in newest_first[start : start + 2]:
+            changes.observe(DURATION, end, duration)
+        ledger.commit(changes, None, MIDNIGHT + 3 * DAY)
+    return ledger
+
+
+def output_in(path: Path, end: int) -> Output:
+    output = open_output(path / "past", HOUR, {"job": "prefect-monitoring"})
+    output.end = end
+    return output
+
+
+def last_told(output: Output, name: str) -> float:
+    [*_, newest] = sorted(output.texts.glob("*.om"))
+    families = text_string_to_metric_families(newest.read_bytes().decode())
+    return float([sample.value for family in families for sample in family.samples if sample.name == name][-1])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_live_sum_is_never_a_hair_below_that_of_the_past(tmp_path: Path, seed: int) -> None:
+    """Prometheus would take that for a reset, and count the whole sum again."""
+    chance = random.Random(seed)
+    ended = [(MIDNIGHT + number * HOUR / 3 + 1.0, chance.uniform(0.001, 300)) for number in range(140)]
+    ledger = ledger_with(tmp_path, ended)
+    output = output_in(tmp_path, MIDNIGHT + 2 * DAY)
+    past = Past(ledger, load_settings({}, {}), output)
+    for day in past.history.days:
+        past.write_day(day)
+    past.join()
+    assert ledger.series[DURATION].value >= last_told(output, f"{fold.DURATION}_sum")
+    ledger.close()
+    again = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", API, bounds=DEFAULT_BOUNDS, lookback=1, now=MIDNIGHT)
+    assert again.series[DURATION].value >= last_told(output, f"{fold.DURATION}_sum")
+    again.close()
+
+
+def test_a_past_that_comes_to_something_else_is_refused(tmp_path: Path) -> None:
+    ledger = ledger_with(tmp_path, [(MIDNIGHT + 60.0, 5.0), (MIDNIGHT + 9000.0, 7.0)])
+    ledger.replace_values({DURATION: 12.5}, MIDNIGHT)
+    past = Past(ledger, load_settings({}, {}), output_in(tmp_path, MIDNIGHT + 4 * HOUR))
+    for day in past.history.days:
+        past.write_day(day)
+    with pytest.raises(BlocksError, match=r"comes to 12, but the ledger counts 12\.5"):
+        past.join()
+    ledger.close()

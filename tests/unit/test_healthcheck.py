@@ -1,0 +1,94 @@
+"""`healthcheck`: 0 or 1, whatever address, certificate and credentials the exporter is served with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from prefect_monitoring.cli import main
+from prefect_monitoring.healthcheck import ask
+from prefect_monitoring.serve import bind
+from prefect_monitoring.server import Published, make_app
+from prefect_monitoring.settings import CONFIG_ENV, Settings
+from support.certificates import make_pair
+from support.ports import free_port
+from unit.snapshots import make_snapshot
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CONFIG_ENV, raising=False)
+
+
+@asynccontextmanager
+async def served(settings: Settings, *, clock: float | None = None) -> AsyncIterator[Published]:
+    published = Published(settings)
+    app = make_app(published, settings) if clock is None else make_app(published, settings, lambda: clock)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        lifespan="off",
+        ssl_certfile=settings.tls_cert or None,
+        ssl_keyfile=settings.tls_key or None,
+    )
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve(sockets=[bind(settings.listen)]))
+    try:
+        yield published
+    finally:
+        server.should_exit = True
+        await running
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost", "[::1]", "[::]"])
+async def test_asks_where_it_listens(host: str) -> None:
+    settings = Settings(listen=f"{host}:{free_port()}")
+    async with served(settings):
+        assert await asyncio.to_thread(ask, settings, ready=False) == (True, "healthy")
+
+
+async def test_certificate_for_another_name_and_credentials_are_no_obstacle(tmp_path: Path) -> None:
+    pair = make_pair(tmp_path)  # for 127.0.0.1, by an authority that nobody knows
+    settings = Settings(
+        listen=f"0.0.0.0:{free_port()}", tls_cert=str(pair.cert), tls_key=str(pair.key), auth_token="sesame"
+    )
+    async with served(settings):
+        assert await asyncio.to_thread(ask, settings, ready=False) == (True, "healthy")
+
+
+async def test_says_what_is_wrong() -> None:
+    settings = Settings(listen=f"127.0.0.1:{free_port()}")
+    async with served(settings, clock=4e9) as published:
+        assert await asyncio.to_thread(ask, settings, ready=True) == (False, "not ready: starting")
+        published.publish(make_snapshot())
+        well, told = await asyncio.to_thread(ask, settings, ready=False)
+        assert (well, told) == (False, "polling has stopped: restart the process")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--listen", "127.0.0.1:1"], "no answer on 127.0.0.1:1: "),
+        (["--listen", "127.0.0.1:0"], "any free port"),
+        (["--listen", "nowhere"], "--listen: 'nowhere' is not HOST:PORT"),
+    ],
+)
+def test_command_that_cannot_ask_ends_with_1(given: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["healthcheck", *given]) == 1
+    assert told in capsys.readouterr().out
+
+
+async def test_command_takes_the_settings_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(listen=f"127.0.0.1:{free_port()}")
+    monkeypatch.setenv("PREFECT_MONITORING_LISTEN", settings.listen)
+    async with served(settings):
+        assert await asyncio.to_thread(main, ["healthcheck"]) == 0
+        assert await asyncio.to_thread(main, ["healthcheck", "--ready"]) == 1
+    assert capsys.readouterr().out == "healthy\nnot ready: starting\n"
