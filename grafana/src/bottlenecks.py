@@ -115,7 +115,7 @@ def _slowest() -> model.Panel:
     slowest = f"sort_desc({named_task(highest(chosen(f'({tasks.mean_seconds()})')))})"
     panel = ranking(
         "Slowest tasks, mean of 7 days",
-        "Seconds a single run of the task takes, served from the cache ones left out. Slow and rare may be fine; "
+        "Seconds a single run of the task takes, those served from the cache left out. Slow and rare may be fine; "
         "slow and often is at the top of the table above.",
         now(slowest, "{{of}}"),
         unit="s",

@@ -132,7 +132,7 @@ def _alerts() -> model.Panel:
     return table(
         "Alerts that fire",
         "As Prometheus' rules see it; Alertmanager may have silenced or grouped them. The runbooks say what to do. "
-        "Empty although the rules are not loaded: then it says nothing.",
+        "It is empty, too, where the rules are not loaded.",
         rows(f'label_replace(time() - {since} and on ({labels}) {firing}, "alert", "$1", "alertname", "Prefect(.+)")'),
         columns=(
             WORKSPACE,
@@ -212,7 +212,7 @@ def _failing_most() -> model.Panel:
     most = highest(f"{chosen(ratios.window_runs('7d', 'bad'))} > 0")
     return table(
         "Failed most, 7 days",
-        "Runs that failed for good, and how many of all completed. Mend the first one first: open its dashboard for "
+        "Runs that failed for good, and the share that completed. Mend the first one first: open its dashboard for "
         "causes and the last failed run.",
         rows(named(most)),
         rows(named(f"({ratios.success_by_pair('7d')} and on ({PAIR}) ({most}))")),
