@@ -132,13 +132,14 @@ def _complete(server: PrefectServer, api: Seeder, pipeline: Pipeline, place: Pla
 
 
 def _become_overdue(server: PrefectServer, api: Seeder, pipeline: Pipeline, place: Place) -> None:
-    """A start comes in some seconds, and nobody makes it; the exporter asks when its schedule has changed."""
+    """Starts come soon, and nobody makes them; the exporter asks for the next one when the schedule has changed."""
     schedule = {"schedule": {"cron": pipeline.cron, "timezone": "Etc/UTC"}, "active": True}
     api.call("PATCH", f"/deployments/{place.deployment_id}", {"schedules": [schedule]})
     batch = new_batch()
-    due = [Entered("Scheduled", datetime.now(UTC) + timedelta(seconds=10))]
     of = {"deployment_id": place.deployment_id, "work_queue_id": place.work_queue_id}
-    add_flow_run(batch, place.flow_id, due, **of, tags=["auto-scheduled"])
+    for seconds in (4, 8, 16, 32):  # one of them is still to come when it asks
+        due = [Entered("Scheduled", datetime.now(UTC) + timedelta(seconds=seconds))]
+        add_flow_run(batch, place.flow_id, due, **of, tags=["auto-scheduled"])
     insert(server, batch)
 
 

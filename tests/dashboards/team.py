@@ -115,7 +115,7 @@ ORDERS = Pipeline(
 )
 CUSTOMERS = Pipeline(
     "extract-customers",
-    "hourly",
+    "every-2-hours",
     "kubernetes",
     95,
     (
@@ -125,7 +125,6 @@ CUSTOMERS = Pipeline(
     ),
     hours=every(2, 1),
     minute=20,
-    tags=("hourly",),
 )
 CRM = Pipeline(
     "sync-crm",
