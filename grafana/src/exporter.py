@@ -176,6 +176,7 @@ def _records() -> model.Panel:
         "Runs, task runs and log lines, repeated readings included, every two hours. A mountain after a start is the "
         "past being loaded; a steady one far above your runs is a too long overlap: tell us.",
         over_time(f"max by (source) (increase({records}[$__interval] offset -$__interval))", "{{source}}"),
+        decimals=None,
         step=HOURS,
     )
 
