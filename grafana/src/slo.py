@@ -38,6 +38,7 @@ OUTCOMES: Final = "prefect_flow_run_outcomes_total"
 JUDGED: Final = 'state=~"completed|failed|timed_out|crashed"'  # a cancelled run is neither good nor bad
 BROKEN: Final = 'state=~"failed|timed_out|crashed"'
 BUDGET_LEFT: Final[Steps] = ((None, BAD), (0.0, WATCH), (1.0, GOOD))
+OVERDUE: Final[Steps] = ((None, PLAIN), (0.001, WATCH), (3600.0, BAD))
 SHARE_USED: Final[Steps] = ((None, GOOD), (0.5, WATCH), (1.000001, BAD))
 CRITICALITY: Final = {"critical": ("critical", WATCH), "standard": ("standard", PLAIN), "low": ("low", PLAIN)}
 
@@ -197,16 +198,17 @@ def _by_day() -> model.Panel:
 def _freshness() -> model.Panel:
     completed = merged(lately(of_pairs("prefect_flow_run_last_outcome_timestamp_seconds", 'state="completed"')))
     unmet = f"time() - min by ({PAIR}) ({of_pairs('prefect_deployment_unmet_due_timestamp_seconds')})"
+    stale = f"time() - {completed} - on ({PAIR}) {_declared('max_staleness_seconds')}"
     due = merged(of_pairs("prefect_deployment_next_due_timestamp_seconds"))
     usual = merged(lately(of_pairs("prefect_flow_run_duration_baseline_seconds", 'window="30d"')))
     return table(
         "Freshness",
-        "How old the last success is, and what is due. Overdue: a start has passed and nothing completed since; "
-        "first see whether the deployment is paused, then Workers and queues. Without a next start: paused, or no "
-        "schedule.",
+        "How old the last success is, and what is due. Overdue: it is older than declared, or a start has passed and "
+        "nothing completed since; see whether the deployment is paused, then Workers and queues. Without a next start: "
+        "paused, or no schedule.",
         rows(chosen(f"time() - {completed}")),
         rows(chosen(_declared("max_staleness_seconds"))),
-        rows(chosen(unmet)),
+        rows(chosen(f"({stale} > 0 or {unmet})")),
         rows(chosen(f"1000 * {due}")),
         rows(chosen(usual)),
         rows(chosen(_declared("max_duration_seconds"))),
@@ -214,7 +216,7 @@ def _freshness() -> model.Panel:
             *PAIR_COLUMNS,
             Column("Value #A", "Last success, ago", unit="s", decimals=1, width=160),
             Column("Value #B", "May be old", unit="s", decimals=1, width=120),
-            Column("Value #C", "Overdue for", unit="s", decimals=1, width=140, steps=((None, WATCH), (3600.0, BAD))),
+            Column("Value #C", "Overdue for", unit="s", decimals=1, width=140, steps=OVERDUE),
             Column("Value #D", "Next start", unit="dateTimeFromNow", width=150),
             Column("Value #E", "Usual duration", unit="s", decimals=1, width=140),
             Column("Value #F", "May take", unit="s", decimals=1, width=120),
