@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 
-.PHONY: install demo config test lint unit integration test-long test-months test-oldest bench docs lock clean
+.PHONY: install demo config test lint unit integration test-long test-months test-oldest bench docs dashboards lock clean
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
@@ -76,6 +76,9 @@ docs: $(VENV)/.ready
 	  sed -e 's#https://events.pagerduty.com/#http://inbox:9099/pagerduty/#' \
 	      -e 's#https://dead-mans-switch.invalid/put-your-own-here#http://inbox:9099/heartbeat#' alertmanager/alertmanager.yml; \
 	} >examples/alertmanager.yml
+
+dashboards: $(VENV)/.ready
+	$(BIN)/python -m grafana.src
 
 lock: $(VENV)/.ready
 	$(BIN)/pip-compile --quiet --strip-extras --all-extras --upgrade --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml

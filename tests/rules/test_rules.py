@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from prefect_monitoring.metrics import CATALOGUE
+from support.promql_labels import reader
 
 ROOT = Path(__file__).parents[2]
 RULE_FILES = sorted((ROOT / "prometheus/rules").glob("*.yml"))
@@ -157,3 +158,9 @@ def test_metric_in_a_rule_exists(name: str) -> None:
     known = {metric.name for metric in CATALOGUE} | {rule["record"] for rule in RECORDS}
     known |= {f"{metric.name}_bucket" for metric in CATALOGUE if metric.kind == "histogram"}
     assert name in known
+
+
+@each_rule
+def test_labels_in_a_rule_exist(rule: dict[str, Any]) -> None:
+    """In selectors, in by, on and group_left: a wrong one would match nothing, or join nothing, without a word."""
+    reader().labels(rule["expr"])

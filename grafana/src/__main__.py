@@ -1,0 +1,3 @@
+from grafana.src.render import write
+
+write()

@@ -1,0 +1,24 @@
+"""Marks along time that a reader can switch on."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.models import dashboard as model
+
+from grafana.src.colours import BAD
+from grafana.src.promql import of_pairs
+from grafana.src.variables import SOURCE
+
+
+def critical_alerts() -> model.AnnotationQuery:
+    """When somebody was called. Off at first: a bad week would hide the curves."""
+    firing = of_pairs("ALERTS", 'alertstate="firing"', 'alertname=~"Prefect.+"', 'severity="critical"')
+    return model.AnnotationQuery(
+        name="Critical alerts",
+        datasource=SOURCE,
+        enable=False,
+        icon_color=BAD,
+        expr=f"max by (alertname, flow, deployment) ({firing})",
+        title_format="{{alertname}}",
+        text_format="{{flow}} {{deployment}}",
+        step="5m",
+    )

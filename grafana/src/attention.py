@@ -1,0 +1,60 @@
+"""What needs attention now, one problem a pair: the first of the list that applies. The value is for how many seconds.
+
+The limits are those of the alert rules in prometheus/rules; here, what is of low criticality counts as well.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana.src.promql import PAIR, chosen, lately, merged, of_pairs
+
+
+def _latest(metric: str, *matchers: str) -> str:
+    return merged(lately(of_pairs(metric, *matchers)))
+
+
+def _aged(metric: str, *matchers: str) -> str:
+    # Gauges that vanish when all is well are read as they are, or a run would go on ageing after its end.
+    return f"time() - {merged(of_pairs(metric, *matchers), how='min')}"
+
+
+def _in_state(states: str) -> str:
+    return _aged("prefect_flow_run_oldest_state_timestamp_seconds", f'state=~"{states}"')
+
+
+_USUAL: Final = "3 * " + _latest("prefect_flow_run_duration_baseline_seconds", 'window="30d"')
+_MAX_DURATION: Final = _latest("prefect_slo_max_duration_seconds")
+_STALENESS: Final = _latest("prefect_slo_max_staleness_seconds")
+_GRACE: Final = _latest("prefect_slo_grace_seconds")
+_LAST_SUCCESS: Final = _latest("prefect_flow_run_last_outcome_timestamp_seconds", 'state="completed"')
+
+PROBLEMS: Final = (
+    ("failing", _aged("prefect_flow_run_failing_since_timestamp_seconds")),
+    ("late to start", f"{_in_state('late')} > 300"),
+    ("stuck before start", f"{_in_state('pending|submitting|infrastructure_pending|cancelling')} > 900"),
+    ("waiting for a slot", f"{_in_state('awaiting_concurrency_slot')} > 3600"),
+    (
+        "running too long",
+        f"{_in_state('running|retrying')} > ({_MAX_DURATION} or clamp_min({_USUAL}, 1800))",
+    ),
+    ("no success in time", f"time() - {_LAST_SUCCESS} > {_STALENESS}"),
+    (
+        "due, not completed",
+        f"{_aged('prefect_deployment_unmet_due_timestamp_seconds')}"
+        f" > {_GRACE} + ({_MAX_DURATION} or {_USUAL} or 0 * {_GRACE})"
+        f" unless ({_STALENESS} and {_LAST_SUCCESS})"
+        f" unless {_latest('prefect_deployment_paused')} == 1",
+    ),
+    (
+        "paused for long",
+        f"{_aged('prefect_deployment_paused_since_timestamp_seconds')} > {_latest('prefect_slo_max_pause_seconds')}",
+    ),
+)
+
+
+def needs_attention() -> str:
+    found = f"\nor on ({PAIR}) ".join(
+        f'label_replace({expr}, "problem", "{problem}", "", "")' for problem, expr in PROBLEMS
+    )
+    return chosen(f"({found})")

@@ -1,0 +1,201 @@
+"""Where the time goes: which tasks to mend first, which grew, which the cache spares."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana_foundation_sdk.models import dashboard as model
+
+from grafana.src import tasks, variables
+from grafana.src.colours import BAD, CALM, COUNT_IS_WATCHED, FAINT, GOOD, PLAIN, WATCH, Steps
+from grafana.src.fields import coloured, in_colour, linked
+from grafana.src.layout import band, board
+from grafana.src.links import to_flow
+from grafana.src.panels import columns, lines, now, over_time, ranking, stats
+from grafana.src.promql import HOURS, bars, chosen, highest, lately, merged, of_pairs, or_zero, total
+from grafana.src.tables import DEPLOYMENT, FLOW, WORKSPACE, Column, rows, table
+from grafana.src.tasks import TASK, named_task
+
+_GROWTH: Final[Steps] = ((None, PLAIN), (0.25, WATCH), (1.0, BAD))
+# More than half of a run's time: mending anything else cannot make the run twice as fast.
+_SHARE: Final[Steps] = ((None, GOOD), (0.5, WATCH))
+_SHARES: Final = merged(lately(of_pairs("prefect_task_run_time_share_ratio")), by=TASK)
+
+
+def _time() -> model.Panel:
+    return stats(
+        "Time in tasks, 7 days",
+        "Seconds that finished task runs spent running, added up. It is what faster tasks could save; the table "
+        "below says where.",
+        now(total(chosen(tasks.week(tasks.SECONDS)))),
+        unit="s",
+        decimals=1,
+    )
+
+
+def _concentration() -> model.Panel:
+    spent = chosen(tasks.week(tasks.SECONDS))
+    return stats(
+        "Of it, in the top five",
+        "Much: mend those five and leave the rest. Little: no single task is to blame; look at the workers and at "
+        "what runs side by side.",
+        now(f"sum({highest(spent, 5)}) / ({total(spent)} > 0)"),
+        unit="percentunit",
+        decimals=0,
+    )
+
+
+def _over_half() -> model.Panel:
+    return stats(
+        "Over half of their run",
+        "Tasks that were running for more than half of their flow's last run. Of a flow that is too slow, begin with "
+        "them.",
+        now(or_zero(f"count({chosen(f'{_SHARES} > 0.5')})")),
+    )
+
+
+def _slower() -> model.Panel:
+    return stats(
+        "Tasks that slowed",
+        "Tasks whose mean of seven days is at least a quarter above that of the seven before. They will break a "
+        "limit next: see Grew most.",
+        now(or_zero(f"count({chosen(f'{tasks.growth()} >= 0.25')})")),
+        steps=COUNT_IS_WATCHED,
+    )
+
+
+def _cached() -> model.Panel:
+    cached, completed = (
+        total(chosen(tasks.runs(states))) for states in ('state="cached"', 'state=~"cached|completed"')
+    )
+    return stats(
+        "From the cache, 7 days",
+        "Task runs that Prefect's cache answered, of those that completed. Falling: cache keys change, or results "
+        "expire. Zero is right where nothing is cached.",
+        now(or_zero(f"{cached} / ({completed} > 0)")),
+        unit="percentunit",
+        decimals=1,
+    )
+
+
+def _first() -> model.Panel:
+    most = highest(chosen(f"({tasks.week(tasks.SECONDS)} > 0)"), 20)
+
+    def of_most(expr: str) -> str:
+        return f"max by ({TASK}) ({expr} and on ({TASK}) ({most}))"
+
+    return table(
+        "What to mend first",
+        "The twenty tasks that took most time in seven days. Mend what is high, has a large part of its run (over 50 "
+        "% is marked), and grows: split it, run it side by side, cache it, or ask for less data.",
+        rows(f"max by ({TASK}) ({most})"),
+        rows(of_most(_SHARES)),
+        rows(of_most(tasks.mean_seconds())),
+        rows(of_most(tasks.growth())),
+        rows(of_most(tasks.week(tasks.RETRIES))),
+        columns=(
+            WORKSPACE,
+            Column("task", "Task"),
+            FLOW,
+            DEPLOYMENT,
+            Column("Value #A", "Time, 7 days", unit="s", width=200, decimals=1, steps=((None, GOOD),), bar=True),
+            Column(
+                "Value #B", "Of the last run", unit="percentunit", width=160, decimals=0, steps=_SHARE, bar=True, full=1
+            ),
+            Column("Value #C", "Mean", unit="s", width=90, decimals=1),
+            Column("Value #D", "Week over week", unit="percentunit", width=130, decimals=0, steps=_GROWTH),
+            Column("Value #E", "Retries", width=80, decimals=0),
+        ),
+        sort="Time, 7 days",
+        all_good="No task has finished within seven days.",
+    )
+
+
+def _slowest() -> model.Panel:
+    slowest = f"sort_desc({named_task(highest(chosen(f'({tasks.mean_seconds()})')))})"
+    panel = ranking(
+        "Slowest tasks, mean of 7 days",
+        "Seconds a single run of the task takes, those served from the cache left out. Slow and rare may be fine; "
+        "slow and often is at the top of the table above.",
+        now(slowest, "{{of}}"),
+        unit="s",
+        decimals=1,
+    )
+    return linked(in_colour(panel, GOOD), to_flow())
+
+
+def _grew() -> model.Panel:
+    grew = f"sort_desc({named_task(highest(chosen(f'({tasks.growth()} > 0)')))})"
+    return ranking(
+        "Grew most, week over week",
+        "How much longer a run of the task takes than in the seven days before: 100 % is twice as long. Compare with "
+        "how much data came; if that did not grow, ask what was deployed.",
+        now(grew, "{{of}}"),
+        unit="percentunit",
+        decimals=0,
+        steps=((None, GOOD), (0.25, WATCH), (1.0, BAD)),
+    )
+
+
+def _shares() -> model.Panel:
+    largest = f"sort_desc({named_task(highest(chosen(_SHARES)))})"
+    return ranking(
+        "Part of the last run's time",
+        "The part of the flow's last run in which the task was running; tasks side by side add up to more than 100 "
+        "%. Over 50 %: nothing else can make the run twice as fast.",
+        now(largest, "{{of}}"),
+        unit="percentunit",
+        decimals=0,
+        steps=_SHARE,
+        high=1,
+    )
+
+
+def _over_time() -> model.Panel:
+    five = highest(chosen(f"({tasks.week(tasks.SECONDS, at=' @ end()')} > 0)"), 5)
+    seconds = chosen(bars(tasks.SECONDS, labels=("task",)))
+    panel = columns(
+        "Time in tasks",
+        "Seconds that task runs took: the five tasks that took most in the last seven days, and all others. The five "
+        "swell: see their growth above. All swell: more runs, or slower machines.",
+        over_time(total(f"({seconds} and on ({TASK}) ({five}))"), "top five tasks"),
+        over_time(total(f"({seconds} unless on ({TASK}) ({five}))"), "all others"),
+        unit="s",
+        decimals=1,
+        step=HOURS,
+    )
+    return coloured(panel, {"top five tasks": GOOD, "all others": CALM})
+
+
+def _cached_over_time() -> model.Panel:
+    def ended(states: str) -> str:
+        return total(chosen(bars("prefect_task_run_outcomes_total", f'state=~"{states}"', labels=("task", "state"))))
+
+    panel = lines(
+        "Served from the cache",
+        "Part of the completed task runs that the cache answered. A step down: a cache key changed with the last "
+        "deployment.",
+        over_time(f"{ended('cached')} / ({ended('cached|completed')} > 0)", "from the cache"),
+        unit="percentunit",
+        step=HOURS,
+        fill=15,
+        high=1,
+        bridge=True,
+    )
+    return in_colour(panel, FAINT)
+
+
+def dashboard() -> model.Dashboard:
+    return board(
+        uid="prefect-bottlenecks",
+        title="Bottlenecks",
+        description="Where the time goes: which tasks to mend first, which grew, which the cache spares.",
+        variables=variables.of_pipelines(),
+        refresh="5m",
+        bands=[
+            band(4, (_time(), 5), (_concentration(), 5), (_over_half(), 5), (_slower(), 4), (_cached(), 5)),
+            band(11, (_first(), 24)),
+            band(9, (_slowest(), 8), (_grew(), 8), (_shares(), 8), heading="Why"),
+            band(8, (_over_time(), 15), (_cached_over_time(), 9), heading="Over time"),
+        ],
+    )

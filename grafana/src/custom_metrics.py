@@ -1,0 +1,253 @@
+"""What flows tell in METRIC log lines: last values against their limits, rows a day, each metric's own curve."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana_foundation_sdk.models import dashboard as model
+
+from grafana.src import variables
+from grafana.src.colours import BAD, CALM, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD, WATCH, Steps
+from grafana.src.fields import changed
+from grafana.src.layout import band, board
+from grafana.src.panels import columns, lines, now, over_time, stats
+from grafana.src.promql import (
+    DAYS,
+    HOURS,
+    PAIR,
+    at_end,
+    chosen,
+    highest,
+    lately,
+    named,
+    of_pairs,
+    of_workspaces,
+    or_zero,
+)
+from grafana.src.tables import PAIR as PAIR_COLUMNS
+from grafana.src.tables import Column, rows, table
+
+VALUE: Final = "prefect_custom_metric_value"
+OBSERVED: Final = "prefect_custom_metric_observed"
+ONE: Final = f"{PAIR}, task, metric"
+LIMITED: Final = f"{PAIR}, metric"
+COUNTED: Final = 'metric=~"(.+_)?(rows|records)(_.+)?"'
+TOLD: Final[Steps] = ((None, GOOD), (26 * 3600.0, WATCH), (8 * 86400.0, BAD))
+VERDICT: Final = {"0": ("", GOOD), "1": ("out of limits", BAD)}
+
+
+def _series(metric: str, *matchers: str) -> str:
+    return of_pairs(metric, "task=~`${task:regex}`", "metric=~`${metric:regex}`", *matchers)
+
+
+def _limit(name: str) -> str:
+    return f"max by ({LIMITED}) ({lately(of_pairs(f'prefect_slo_metric_{name}', 'metric=~`${metric:regex}`'))})"
+
+
+def _values(how: str = "max") -> str:
+    return f"{how} by ({ONE}) ({lately(_series(VALUE))})"
+
+
+def _beyond(how: str = "") -> str:
+    """Values that are out of their limits; how="bool": 1 for each that is, 0 for the others that have a limit."""
+    join = f"on ({LIMITED}) group_left ()"
+    return f"{_values()} > {how} {join} {_limit('max')}\nor {_values('min')} < {how} {join} {_limit('min')}"
+
+
+def _together(expr: str) -> str:
+    """One replica's, all labels that the lines gave together."""
+    return f"max by ({ONE}) (sum by (instance, {ONE}) ({expr}))"
+
+
+def _moved(part: str, *matchers: str, window: str, ahead: bool = False) -> str:
+    """What sums or counts moved by in a window that ends now or, `ahead`, begins now.
+
+    A difference of levels, because values may be below zero, and because increase() loses runs of an hourly history;
+    increase() for what was born in the window.
+    """
+    series = _series(f"{OBSERVED}_{part}", *matchers)
+    end = f" offset -{window}" if ahead else ""
+    start = "" if ahead else f" offset {window}"
+    later = _together(f"last_over_time({series}[{window}]{end})")
+    earlier = _together(f"last_over_time({series}[1h]{start})")
+    return f"({later} - {earlier} or {_together(f'increase({series}[{window}]{end})')})"
+
+
+def _per_step(part: str, *matchers: str) -> str:
+    return _moved(part, *matchers, window="$__interval", ahead=True)
+
+
+def _out_of_limits() -> model.Panel:
+    return stats(
+        "Out of limits",
+        "Metrics whose last value breaks a limit of the pipelines file. Above 0: the table below says which; the "
+        "data behind it is suspect, whatever the run's state.",
+        now(or_zero(f"count({chosen(f'({_beyond()})')})")),
+        steps=COUNT_IS_BAD,
+    )
+
+
+def _not_told() -> model.Panel:
+    completed = lately(of_pairs("prefect_flow_run_last_outcome_timestamp_seconds", 'state="completed"'))
+    duration = lately(of_pairs("prefect_flow_run_last_duration_seconds"))
+    told = lately(of_pairs("prefect_custom_metric_last_observed_timestamp_seconds", "metric=~`${metric:regex}`"))
+    begun = f"(max by ({PAIR}) ({completed}) - max by ({PAIR}) ({duration}))"
+    late = (
+        f"({_limit('max')} or {_limit('min')}) unless max by ({LIMITED}) ({told}) >= on ({PAIR}) group_left () {begun}"
+    )
+    return stats(
+        "Not told",
+        "Metrics with a limit of which the last completed run told nothing. Above 0: did somebody take the line out, "
+        "or did the task that tells it not run?",
+        now(or_zero(f"count({chosen(f'({late})')})")),
+        steps=COUNT_IS_WATCHED,
+    )
+
+
+def _metrics() -> model.Panel:
+    return stats(
+        "Metrics",
+        "Names of metrics that flows tell, of those chosen. Far more than you know of: a flow builds names from "
+        "data; give the line a label instead.",
+        now(f"count(count by (metric) ({chosen(_values())}))"),
+    )
+
+
+def _told() -> model.Panel:
+    return stats(
+        "Values told, 24 h",
+        "METRIC values that were read within a day. 0 with runs that completed: does the log reach Prefect at level "
+        "INFO?",
+        now(f"sum({chosen(_moved('count', window='1d'))})"),
+        decimals=0,
+    )
+
+
+def _rows_today() -> model.Panel:
+    return stats(
+        "Rows, 24 h",
+        "Sum of the metrics that are called rows or records, such as rows_loaded, over a day. Far below yesterday: a "
+        "source delivered less, or a run is missing.",
+        now(f"sum({chosen(_moved('sum', COUNTED, window='1d'))})"),
+        decimals=1,
+    )
+
+
+def _rejected() -> model.Panel:
+    parts = of_workspaces("prefect_exporter_metric_lines_rejected_total")
+    return stats(
+        "Unreadable, 24 h",
+        "Parts of METRIC lines that could not be read or had no room, of all flows. Above 0: the exporter's log "
+        "names the flow and the reason.",
+        now(or_zero(f"sum(max by (workspace, reason) (increase({parts}[1d])))")),
+        decimals=0,
+        steps=COUNT_IS_WATCHED,
+    )
+
+
+def _numbers() -> tuple[model.Panel, ...]:
+    return _out_of_limits(), _not_told(), _metrics(), _told(), _rows_today(), _rejected()
+
+
+def _last_values() -> model.Panel:
+    told = lately(_series("prefect_custom_metric_last_observed_timestamp_seconds"))
+    least, most = (f"0 * {_values()} + on ({LIMITED}) group_left () {_limit(name)}" for name in ("min", "max"))
+    return table(
+        "Last values",
+        "What each task told last, and the limits that are declared for it. Out of limits: look at the run's data "
+        "before anybody uses it. Where a line gives labels, the greatest of its values stands here.",
+        rows(chosen(_values())),
+        rows(chosen(f"({least})")),
+        rows(chosen(f"({most})")),
+        rows(chosen(f"max by ({ONE}) ({_beyond('bool')})")),
+        rows(chosen(f"time() - max by ({ONE}) ({told})")),
+        columns=(
+            *PAIR_COLUMNS,
+            Column("task", "Task"),
+            Column("metric", "Metric"),
+            Column("Value #A", "Last value", unit="short", width=105),
+            Column("Value #B", "At least", unit="short", width=90),
+            Column("Value #C", "At most", unit="short", width=90),
+            Column("Value #D", "Verdict", width=110, texts=VERDICT),
+            Column("Value #E", "Told, ago", unit="s", decimals=0, width=100, steps=TOLD),
+        ),
+        sort="Verdict",
+    )
+
+
+def _rows_per_day() -> model.Panel:
+    panel = columns(
+        "Rows per day",
+        "Daily sums of the metrics called rows or records, the eight largest. A weekday lower than the same one last "
+        "week: ask the source first. Weekends are lower by nature.",
+        over_time(
+            named(f"{chosen(_per_step('sum', COUNTED))}\nand on ({ONE}) {_largest()}"),
+            "{{pipeline}} {{metric}}",
+        ),
+        decimals=1,
+        step=DAYS,
+        last="30d",
+    )
+    if panel.field_config and panel.field_config.defaults:
+        panel.field_config.defaults.no_value = "No metric here is called rows or records."
+    return panel
+
+
+def _largest() -> str:
+    total = at_end(_series(f"{OBSERVED}_sum", COUNTED))
+    return highest(f"max by ({ONE}) ({total})", 8)
+
+
+def _one_metric() -> model.Panel:
+    mean = f"{_per_step('sum')} / ({_per_step('count')} > 0)"
+    panel = lines(
+        "${metric}",
+        "Mean of the values that were told in each step, and the declared limits, dashed. Beyond them: look at the "
+        "runs of that time; a slow drift towards a limit is worth a look before it gets there.",
+        over_time(named(f"({chosen(f'({mean})')})"), "{{pipeline}}, {{task}}"),
+        over_time(_limit_line("max"), "at most"),
+        over_time(_limit_line("min"), "at least"),
+        step=HOURS,
+        bridge=True,
+        low=None,
+    )
+    for legend in ("at most", "at least"):
+        dashed = {"fill": "dash", "dash": [6, 6]}
+        fixed = {"mode": "fixed", "fixedColor": CALM}
+        changed(panel, legend, color=fixed, custom__lineStyle=dashed, custom__lineWidth=1, custom__showPoints="never")
+    panel.repeat = "metric"
+    panel.repeat_direction = "h"
+    panel.max_per_row = 3
+    panel.max_data_points = 60  # a third of the page: more would be noise
+    return panel
+
+
+def _limit_line(name: str) -> str:
+    """One line for each limit that differs, all along the range."""
+    limits = at_end(of_pairs(f"prefect_slo_metric_{name}", "metric=~`${metric:regex}`"))
+    return f"max by (metric) ({limits})" if name == "max" else f"min by (metric) ({limits})"
+
+
+def dashboard() -> model.Dashboard:
+    pipelines = variables.of_pipelines()
+    return board(
+        uid="prefect-custom-metrics",
+        title="Custom metrics",
+        description="What flows tell in METRIC log lines, against its limits.",
+        variables=[*pipelines[:4], variables.task(), variables.metric(), *pipelines[4:]],
+        since="now-30d",
+        bands=[
+            band(
+                4,
+                (_out_of_limits(), 4),
+                (_not_told(), 4),
+                (_metrics(), 4),
+                (_told(), 4),
+                (_rows_today(), 4),
+                (_rejected(), 4),
+            ),
+            band(13, (_last_values(), 24)),
+            band(9, (_rows_per_day(), 24), heading="Over time"),
+            band(8, (_one_metric(), 24), heading="Each metric, mean per step"),
+        ],
+    )

@@ -1,0 +1,108 @@
+"""Settings of what a finished panel shows: colours, words for values, links, and exceptions for single fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from grafana_foundation_sdk.models import common as shape
+from grafana_foundation_sdk.models import dashboard as model
+
+from grafana.src.colours import CALM, STATES, Steps, thresholds
+
+
+def changed(panel: model.Panel, name: str, **properties: object) -> model.Panel:
+    """Other settings for one field; `custom__x` is custom.x. Name: a legend, a column, or /a regex/."""
+    return _changed(panel, "byRegexp" if name.startswith("/") else "byName", name, properties)
+
+
+def of_query(panel: model.Panel, ref: str, colour: str) -> model.Panel:
+    """The colour of what one query gives, whatever its legend."""
+    return _changed(panel, "byFrameRefID", ref, {"color": {"mode": "fixed", "fixedColor": colour}})
+
+
+def _changed(panel: model.Panel, how: str, name: str, properties: Mapping[str, object]) -> model.Panel:
+    if panel.field_config is None:
+        raise ValueError(f"{panel.title} has no fields")
+    values = [model.DynamicConfigValue(id_val=key.replace("__", "."), value=value) for key, value in properties.items()]
+    panel.field_config.overrides = [
+        *(panel.field_config.overrides or []),
+        model.DashboardFieldConfigSourceOverrides(
+            matcher=model.MatcherConfig(id_val=how, options=name), properties=values
+        ),
+    ]
+    return panel
+
+
+def coloured(panel: model.Panel, colours: Mapping[str, str]) -> model.Panel:
+    """Each legend its colour, so that a thing looks the same wherever it is."""
+    for name, colour in colours.items():
+        changed(panel, name, color={"mode": "fixed", "fixedColor": colour})
+    return panel
+
+
+def coloured_by_state(panel: model.Panel) -> model.Panel:
+    """States that have no colour of their own are waits of some kind."""
+    return coloured(in_colour(panel, CALM), STATES)
+
+
+def in_colour(panel: model.Panel, colour: str) -> model.Panel:
+    """One colour for all that the panel shows."""
+    if panel.field_config and panel.field_config.defaults:
+        panel.field_config.defaults.color = model.FieldColor(mode=model.FieldColorModeId.FIXED, fixed_color=colour)
+    return panel
+
+
+def mapped(panel: model.Panel, texts: Mapping[str, tuple[str, str]]) -> model.Panel:
+    """Values shown as words: {"1": ("completed", colour)}."""
+    if panel.field_config and panel.field_config.defaults:
+        panel.field_config.defaults.mappings = [words(texts)]
+    return panel
+
+
+def words(texts: Mapping[str, tuple[str, str]]) -> model.ValueMap:
+    return model.ValueMap(
+        {
+            value: model.ValueMappingResult(text=said, color=colour or None, index=place)
+            for place, (value, (said, colour)) in enumerate(texts.items())
+        }
+    )
+
+
+def linked(panel: model.Panel, *links: model.DashboardLink) -> model.Panel:
+    """Where a click on a value leads."""
+    if panel.field_config and panel.field_config.defaults:
+        panel.field_config.defaults.links = list(links)
+    return panel
+
+
+def judged(panel: model.Panel, name: str, steps: Steps) -> model.Panel:
+    """Thresholds of one field."""
+    return changed(panel, name, thresholds=thresholds(steps).build(), color={"mode": "thresholds"})
+
+
+def when_empty(panel: model.Panel, text: str) -> model.Panel:
+    """What is said where there is nothing to draw, and that is no fault."""
+    if panel.field_config and panel.field_config.defaults:
+        panel.field_config.defaults.no_value = text
+    return panel
+
+
+def with_room(panel: model.Panel, top: float) -> model.Panel:
+    """The axis reaches at least so far: a curve that is 0 all along would get one up to 100."""
+    if (
+        panel.field_config
+        and panel.field_config.defaults
+        and isinstance(panel.field_config.defaults.custom, shape.GraphFieldConfig)
+    ):
+        panel.field_config.defaults.custom.axis_soft_max = top
+    return panel
+
+
+def with_steps_drawn(panel: model.Panel) -> model.Panel:
+    """The steps as dashed lines across the curves."""
+    if panel.field_config and panel.field_config.defaults:
+        settings = panel.field_config.defaults.custom
+        if isinstance(settings, shape.GraphFieldConfig):
+            dashed = shape.GraphThresholdsStyleMode.DASHED
+            settings.thresholds_style = shape.GraphThresholdsStyleConfig(mode=dashed)
+    return panel

@@ -1,0 +1,203 @@
+"""One flow and its deployments: where it stands, how it went, what changed."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.models import dashboard as model
+
+from grafana.src import flow_durations, ratios, variables
+from grafana.src.annotations import critical_alerts
+from grafana.src.colours import BAD, CALM, GOOD, LOST, PLAIN, STATES, SUCCESS, WATCH
+from grafana.src.fields import changed, coloured, in_colour, when_empty
+from grafana.src.joins import with_failed_run, with_prefect_url
+from grafana.src.layout import band, board
+from grafana.src.links import to_failed_run
+from grafana.src.panels import columns, history, lines, now, over_time, ranking
+from grafana.src.promql import DAYS, HOURS, PAIR, bars, known, lately, merged, named, of_pairs, total
+from grafana.src.tables import Column, rows, table
+
+_OUTCOMES = "prefect_flow_run_outcomes_total"
+
+
+def _standing() -> model.Panel:
+    def gauge(metric: str, *matchers: str) -> str:
+        return merged(lately(of_pairs(metric, *matchers)))
+
+    last = merged(lately(of_pairs("prefect_flow_run_last_outcome_timestamp_seconds")), "state")
+    failed = merged(of_pairs("prefect_flow_run_failing_since_timestamp_seconds"))
+    told = (
+        f"1000 * topk by ({PAIR}) (1, {last})",
+        gauge("prefect_flow_run_consecutive_failures"),
+        gauge("prefect_flow_run_last_duration_seconds"),
+        gauge("prefect_flow_run_duration_baseline_seconds", 'window="30d"'),
+        ratios.success_by_pair("30d"),
+        f"1000 * {merged(of_pairs('prefect_deployment_next_due_timestamp_seconds'), how='min')}",
+        with_prefect_url(with_failed_run(f"1000 * {failed}")),
+    )
+    return table(
+        "Where it stands",
+        "A row a deployment: how it ended last, how long it took, what is due. Failed: open the last failed run in "
+        "Prefect. Nothing next: paused, or no schedule.",
+        *(rows(named(f"({expr})")) for expr in told),
+        columns=(
+            Column("pipeline", "Pipeline"),
+            Column("state", "Last outcome", width=110, texts={name: (name, colour) for name, colour in STATES.items()}),
+            Column("Value #A", "When", unit="dateTimeFromNow", width=120),
+            Column("Value #B", "Failed in a row", width=115, steps=((None, PLAIN), (1.0, BAD))),
+            Column("Value #C", "Took", unit="s", width=90, decimals=1),
+            Column("Value #D", "Usually", unit="s", width=90, decimals=1),
+            Column("Value #E", "Success, 30 days", "percentunit", 150, 1, SUCCESS, bar=True, full=1),
+            Column("Value #F", "Next start", unit="dateTimeFromNow", width=120),
+            Column("flow_run_name", "Last failed run", width=150, links=(to_failed_run(),)),
+            Column("cause", "Cause", width=120),
+            Column("flow_run_id", "id", hidden=True),
+            Column("prefect_url", "url", hidden=True),
+        ),
+        sort="When",
+    )
+
+
+def _success() -> model.Panel:
+    return ratios.success_panel(
+        "Runs that completed, of those that ended well or badly; each run counts once, by its last state. Below the "
+        "objective: see the causes below, then mend the most frequent one.",
+        f"max({lately(of_pairs('prefect_slo_objective_ratio'))})",
+        lambda window: f"{total(ratios.window_runs(window, 'good'))} / ({total(ratios.window_runs(window))} > 0)",
+    )
+
+
+def _states() -> model.Panel:
+    def ended(states: str) -> str:
+        return merged(bars(_OUTCOMES, f'state=~"{states}"')) + " > 0"
+
+    bad = ended("failed|timed_out|crashed")
+    # The first that holds; what came first within a step, a counter does not tell.
+    codes = (
+        f"({ended('completed')} and on ({PAIR}) ({bad})) * 0 + 2",
+        f"({ended('completed')}) * 0 + 1",
+        f"({ended('failed|timed_out')}) * 0 + 3",
+        f"({ended('crashed')}) * 0 + 4",
+        f"({ended('cancelled')}) * 0 + 5",
+    )
+    return history(
+        "How runs ended",
+        "How the runs of each two hours ended; a colour holds until the next run ends, a week at most. One bad piece "
+        "among good ones: an accident. Bad from some time on: what changed then? See the causes below.",
+        over_time(_by_deployment(f"last_over_time(({' or '.join(codes)})[8d:$__interval])"), "{{deployment}}"),
+        texts={
+            "1": ("completed", GOOD),
+            "2": ("completed and failed", WATCH),
+            "3": ("failed", BAD),
+            "4": ("crashed", LOST),
+            "5": ("cancelled", CALM),
+        },
+        step=HOURS,
+    )
+
+
+def _by_deployment(expr: str) -> str:
+    return f'label_replace({expr}, "deployment", "without deployment", "deployment", "")'
+
+
+def _by_day() -> model.Panel:
+    panel = columns(
+        "Runs by day",
+        "How runs ended, day by day; a run that failed and was run again counts twice. A day without a bar: nothing "
+        "ran, although it may have been due.",
+        over_time(total(bars(_OUTCOMES, labels=("state",)), "state"), "{{state}}"),
+        step=DAYS,
+        last="30d",
+    )
+    return coloured(panel, STATES)
+
+
+def _failures_by_cause() -> model.Panel:
+    causes = f"sort_desc({total(known('prefect_flow_run_failures_total', labels=('cause',)), 'cause')} > 0)"
+    panel = ranking(
+        "Why runs failed",
+        "Failed outcomes within the range, by cause; on a young installation all that it knows. Timeouts and "
+        "connections: the other side, or too little patience. Code and data: yours to mend. Infrastructure and "
+        "memory: the worker's machine.",
+        now(causes, "{{cause}}"),
+        decimals=0,
+    )
+    return in_colour(panel, BAD)
+
+
+def _retries() -> model.Panel:
+    panel = columns(
+        "Retries by day",
+        "Attempts beyond the first: of whole runs, and of single tasks. Rising: something gets shaky before it breaks; "
+        "Retries and failures tells which task.",
+        over_time(total(bars("prefect_flow_run_retries_total")), "of runs"),
+        over_time(total(bars("prefect_task_run_retries_total", labels=("task",))), "of tasks"),
+        step=DAYS,
+    )
+    return coloured(panel, {"of runs": WATCH, "of tasks": CALM})
+
+
+def _custom_values() -> model.Panel:
+    def gauge(metric: str, *labels: str) -> str:
+        return merged(lately(of_pairs(metric)), *labels)
+
+    value = gauge("prefect_custom_metric_value", "task", "metric")
+    limits = [
+        f"{gauge(f'prefect_slo_metric_{end}', 'metric')} * on ({PAIR}, metric) group_right () ({value} * 0 + 1)"
+        for end in ("min", "max")
+    ]
+    return table(
+        "Custom metrics, last values",
+        "What METRIC lines in the logs told last, and the limits that are declared. Out of its limits: look at the "
+        "run's log before its data is used. More on the Custom metrics dashboard.",
+        rows(value),
+        *map(rows, limits),
+        rows(f"1000 * {gauge('prefect_custom_metric_last_observed_timestamp_seconds', 'task', 'metric')}"),
+        columns=(
+            Column("deployment", "Deployment", width=110),
+            Column("metric", "Metric"),
+            Column("task", "Task"),
+            Column("Value #A", "Last value", unit="short", width=95),
+            Column("Value #B", "At least", unit="short", width=80),
+            Column("Value #C", "At most", unit="short", width=80),
+            Column("Value #D", "Told", unit="dateTimeFromNow", width=115),
+        ),
+        sort="Metric",
+        descending=False,
+        all_good="No run of this flow has logged a METRIC line.",
+    )
+
+
+def _custom_by_day() -> model.Panel:
+    observed = bars("prefect_custom_metric_observed_sum", labels=("task", "metric"))
+    panel = lines(
+        "Custom metrics, sums by day",
+        "What METRIC lines added up to each day, on a logarithmic scale, so that small and large ones are seen "
+        "together. A line that drops or leaps: less or more data than usual came in.",
+        over_time(f"{total(observed, 'metric')} > 0", "{{metric}}"),
+        step=DAYS,
+        low=None,
+        bridge=True,
+    )
+    changed(panel, "/.*/", custom__scaleDistribution={"type": "log", "log": 10})
+    return when_empty(panel, "No METRIC lines.")
+
+
+def dashboard() -> model.Dashboard:
+    return board(
+        uid="prefect-flow",
+        title="Flow",
+        description="One flow and its deployments: where it stands, how it went, what changed.",
+        variables=variables.of_one_flow(),
+        annotations=[critical_alerts()],
+        since="now-30d",
+        refresh="5m",
+        bands=[
+            band(5, (_standing(), 24)),
+            band(4, (_success(), 12), (flow_durations.means(), 12)),
+            band(4, (_states(), 24), heading="How it ended"),
+            band(7, (_by_day(), 10), (_retries(), 8), (_failures_by_cause(), 6)),
+            band(8, (flow_durations.trend(), 24), heading="How long it took"),
+            band(4, (flow_durations.changes(), 8), (flow_durations.quantiles(), 8), (flow_durations.start_delays(), 8)),
+            band(7, (flow_durations.weeks(), 12), (flow_durations.weekdays(), 12)),
+            band(7, (_custom_values(), 14), (_custom_by_day(), 10), heading="What it says itself"),
+        ],
+    )

@@ -1,0 +1,144 @@
+"""How long one flow's runs take: now, usually, against its limit, against other weeks and days."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana_foundation_sdk.models import dashboard as model
+
+from grafana.src import clock
+from grafana.src.colours import BAD, CALM, GOOD, WATCH, Steps
+from grafana.src.fields import changed, coloured, in_colour
+from grafana.src.panels import categories, lines, now, over_time, stats
+from grafana.src.promql import HOURS, at_end, change, known, lately, merged, of_pairs, total
+from grafana.src.tables import rows
+
+_DURATION: Final = "prefect_flow_run_duration_seconds"
+_SECONDS: Final = f"{_DURATION}_sum"
+_RUNS: Final = f"{_DURATION}_count"
+_DASHED: Final = {"fill": "dash", "dash": [6, 6]}
+_SLOWER: Final[Steps] = ((None, GOOD), (0.25, WATCH), (1.0, BAD))
+
+
+def _baseline(window: str) -> str:
+    baseline = of_pairs("prefect_flow_run_duration_baseline_seconds", f'window="{window}"')
+    return f"avg({merged(lately(baseline))})"
+
+
+def _mean(*by: str, window: str, start: str = "", end: str = "") -> str:
+    """Of the runs between two offsets, which are a window apart."""
+    seconds, runs = (total(change(metric, window=window, start=start, end=end), *by) for metric in (_SECONDS, _RUNS))
+    return f"{seconds} / ({runs} > 0)"
+
+
+_THIS_WEEK: Final = _mean(window="7d", start=" offset 7d")
+_LAST_WEEK: Final = _mean(window="7d", start=" offset 14d", end=" offset 7d")
+
+
+def means() -> model.Panel:
+    windows = (("1d", "24 h"), ("7d", "7 days"), ("30d", "30 days"), ("30d_before", "30 before"))
+    return stats(
+        "Mean duration",
+        "Of completed runs, from the exporter's own long memory; of several deployments the mean. Growing from "
+        "window to window: Bottlenecks tells which task grew.",
+        *(now(_baseline(window), name) for window, name in windows),
+        unit="s",
+        decimals=1,
+    )
+
+
+def changes() -> model.Panel:
+    return stats(
+        "Change of the mean",
+        "By how much runs take longer (+) or shorter (-): the last seven days against the seven before, and 30 days "
+        "against the 30 before. A quarter more is worth a look, double is a fault to come.",
+        now(f"({_THIS_WEEK}) / ({_LAST_WEEK}) - 1", "week over week"),
+        now(f"{_baseline('30d')} / ({_baseline('30d_before')} > 0) - 1", "month over month"),
+        unit="percentunit",
+        decimals=0,
+        steps=_SLOWER,
+    )
+
+
+def _quantile(metric: str, share: float) -> str:
+    """Of a rolling week's runs."""
+    return f"histogram_quantile({share}, {total(known(f'{metric}_bucket', labels=('le',), window='7d'), 'le')})"
+
+
+def trend() -> model.Panel:
+    limit = f"max by (flow, deployment) ({at_end(of_pairs('prefect_slo_max_duration_seconds'))})"
+    usual = at_end(of_pairs("prefect_flow_run_duration_baseline_seconds", 'window="30d"'))
+    panel = lines(
+        "Duration",
+        "Mean of the runs that completed within a step, against what is usual in 30 days, what 95 % of a week's runs "
+        "took at most (not part of a backfill), and the declared limit. Creeping up: mend it before it meets the "
+        "limit. A single spike: see what else ran then.",
+        over_time(_mean("flow", "deployment", window="$__interval", end=" offset -$__interval"), "{{deployment}}"),
+        over_time(f"max by (flow, deployment) ({usual})", "usual {{deployment}}"),
+        over_time(limit, "limit {{deployment}}"),
+        over_time(_quantile(_DURATION, 0.95), "95 %"),
+        unit="s",
+        step=HOURS,
+        bridge=True,
+    )
+    coloured(in_colour(panel, GOOD), {"95 %": WATCH})
+    changed(panel, "/^usual.*/", color={"mode": "fixed", "fixedColor": CALM}, custom__lineWidth=1)
+    return changed(panel, "/^limit.*/", color={"mode": "fixed", "fixedColor": BAD}, custom__lineStyle=_DASHED)
+
+
+def quantiles() -> model.Panel:
+    return stats(
+        "Runs take at most, 7 days",
+        "Half and 95 % of the completed runs took at most so long. Far apart: some runs meet something that others "
+        "do not, a lock, a large file, a slow machine.",
+        now(_quantile(_DURATION, 0.5), "half of them"),
+        now(_quantile(_DURATION, 0.95), "95 % of them"),
+        unit="s",
+        decimals=1,
+    )
+
+
+def start_delays() -> model.Panel:
+    return stats(
+        "Runs start late by at most, 7 days",
+        "From the expected start to the start, of half and of 95 % of the runs; retries do not count. Minutes: "
+        "workers are busy, gone, or wait for machines; see Workers and queues.",
+        now(_quantile("prefect_flow_run_start_delay_seconds", 0.5), "half of them"),
+        now(_quantile("prefect_flow_run_start_delay_seconds", 0.95), "95 % of them"),
+        unit="s",
+        decimals=1,
+        steps=((None, GOOD), (60.0, WATCH), (300.0, BAD)),
+    )
+
+
+def weeks() -> model.Panel:
+    panel = lines(
+        "This week and last week",
+        "Mean duration over a rolling day, and the same seven days before. A gap that stays open: something changed "
+        "for good this week; see what was deployed, and how much data came.",
+        over_time(_mean(window="1d", start=" offset 1d"), "this week"),
+        over_time(_mean(window="1d", start=" offset 8d", end=" offset 7d"), "last week"),
+        unit="s",
+        step=HOURS,
+        last="7d",
+        bridge=True,
+    )
+    coloured(panel, {"this week": GOOD, "last week": CALM})
+    return changed(panel, "last week", custom__lineStyle=_DASHED)
+
+
+def weekdays() -> model.Panel:
+    seconds, runs = (
+        clock.by_weekday(clock.growth(merged(f"{of_pairs(metric)} offset 1d"), merged(of_pairs(metric))))
+        for metric in (_SECONDS, _RUNS)
+    )
+    panel = categories(
+        "By weekday and month end (UTC)",
+        "Mean duration of four weeks. One day far above the others: look at what it carries, such as weekly reports "
+        "or the month's closing, and give it a limit of its own or another hour.",
+        rows(f"{seconds} / ({runs} > 0)"),
+        label=clock.PART,
+        texts=clock.DAYS_AND_MONTH_END,
+        unit="s",
+    )
+    return in_colour(panel, GOOD)

@@ -1,0 +1,58 @@
+"""A row a day: the table that people copy into their monthly report."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana_foundation_sdk.models import dashboard as model
+
+from grafana.src.colours import SUCCESS
+from grafana.src.panels import Query
+from grafana.src.promql import DAYS, bars, chosen, total
+from grafana.src.tables import Column, table
+
+_JUDGED: Final = "completed|failed|timed_out|crashed"
+_DURATION: Final = "prefect_flow_run_duration_seconds"
+
+
+def _day(expr: str) -> Query:
+    return Query(expr, table=True)
+
+
+def _outcomes(states: str) -> str:
+    return total(chosen(bars("prefect_flow_run_outcomes_total", f'state=~"{states}"', labels=("state",))))
+
+
+def _grown(metric: str, *labels: str) -> str:
+    return total(chosen(bars(metric, labels=labels)))
+
+
+def kpi_table() -> model.Panel:
+    panel = table(
+        "Day by day",
+        "All chosen pipelines together, a row a day, today so far on top. Outcomes count each end of a run: one that "
+        "failed, was retried and completed is both. A day that stands out: click on it in Success by day above.",
+        _day(_outcomes(_JUDGED)),
+        _day(_outcomes("failed|timed_out")),
+        _day(_outcomes("crashed")),
+        _day(f"{_outcomes('completed')} / {_outcomes(_JUDGED)}"),
+        _day(_grown("prefect_flow_run_retries_total")),
+        _day(_grown("prefect_task_run_retries_total", "task")),
+        _day(f"{_grown(f'{_DURATION}_sum')} / {_grown(f'{_DURATION}_count')}"),
+        _day(_grown("prefect_task_run_seconds_total", "task")),
+        columns=(
+            Column("Time", "Day", unit="time:YYYY-MM-DD ddd"),
+            Column("Value #A", "Runs ended", unit="short", decimals=0, width=110),
+            Column("Value #B", "Failed", unit="short", decimals=0, width=90),
+            Column("Value #C", "Crashed", unit="short", decimals=0, width=100),
+            Column("Value #D", "Success", unit="percentunit", decimals=1, width=100, steps=SUCCESS),
+            Column("Value #E", "Flow retries", unit="short", decimals=0, width=120),
+            Column("Value #F", "Task retries", unit="short", decimals=0, width=120),
+            Column("Value #G", "Mean duration", unit="s", decimals=1, width=140),
+            Column("Value #H", "Time in tasks", unit="s", decimals=1),
+        ),
+        sort="Day",
+    )
+    panel.interval = DAYS
+    panel.time_from = "30d"
+    return panel

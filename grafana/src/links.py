@@ -1,0 +1,44 @@
+"""Ways from one dashboard to another, and out to Prefect: the variables and the time go along."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana_foundation_sdk.models import dashboard as model
+
+TAG: Final = "prefect-monitoring"
+_TIME: Final = "${__url_time_range}"
+# A datasource that the reader chose has to survive the jump.
+_SOURCE: Final = "var-datasource=${datasource}"
+
+
+def between_dashboards() -> list[model.DashboardLink]:
+    """The menu at the top of every dashboard."""
+    return [
+        model.DashboardLink(
+            title="Other Prefect dashboards",
+            type_val=model.DashboardLinkType.DASHBOARDS,
+            icon="external link",
+            tags=[TAG],
+            as_dropdown=True,
+            include_vars=True,
+            keep_time=True,
+        )
+    ]
+
+
+def to_dashboard(uid: str, title: str, *variables: str) -> model.DashboardLink:
+    """variables: names of fields of the row that become variables."""
+    passed = "&".join(f"var-{name}=${{__data.fields.{name}:percentencode}}" for name in variables)
+    return model.DashboardLink(title=title, url="&".join(filter(None, (f"/d/{uid}?{_SOURCE}", passed, _TIME))))
+
+
+def to_flow() -> model.DashboardLink:
+    """From a row or a series with workspace, flow and deployment to its own dashboard."""
+    return to_dashboard("prefect-flow", "Open this flow's dashboard", "workspace", "flow", "deployment")
+
+
+def to_failed_run() -> model.DashboardLink:
+    """From a row with prefect_url and flow_run_id to the run in Prefect's own pages."""
+    url = "${__data.fields.prefect_url}/runs/flow-run/${__data.fields.flow_run_id}"
+    return model.DashboardLink(title="Open the failed run in Prefect", url=url, target_blank=True)

@@ -1,0 +1,264 @@
+"""What needs attention now, whether today's work is done, and how it went."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana_foundation_sdk.models import dashboard as model
+
+from grafana.src import daily, ratios, variables
+from grafana.src.attention import needs_attention
+from grafana.src.colours import BAD, CALM, COUNT_IS_BAD, FAINT, GOOD, PLAIN, SUCCESS, WATCH
+from grafana.src.fields import changed, coloured, coloured_by_state, in_colour, judged, mapped
+from grafana.src.joins import with_failed_run, with_policy, with_prefect_url
+from grafana.src.layout import band, board
+from grafana.src.links import to_failed_run
+from grafana.src.panels import columns, lines, now, over_time, stats
+from grafana.src.promql import (
+    HOURS,
+    PAIR,
+    bars,
+    change,
+    chosen,
+    grown,
+    highest,
+    lately,
+    merged,
+    named,
+    of_pairs,
+    of_workspaces,
+    or_zero,
+    total,
+)
+from grafana.src.tables import FLOW, PIPELINE, VALUE, WORKSPACE, Column, rows, table
+
+# Numbers sort what words would not.
+_CRITICALITY: Final = {"1": ("critical", BAD), "2": ("standard", PLAIN), "3": ("low", CALM), "4": ("-", CALM)}
+_SEVERITY: Final = {"critical": ("critical", BAD), "warning": ("warning", WATCH), "info": ("info", CALM)}
+_STATUS: Final = {"failed": ("failed", BAD), "under way": ("under way", WATCH)}
+
+
+def _attention_count() -> model.Panel:
+    return stats(
+        "Need attention",
+        "Pipelines that fail, are late, stuck, too slow or stale now; the table below names them. "
+        "No data: the exporter is missing, see the Exporter dashboard.",
+        now(or_zero(f"count({needs_attention()})")),
+        steps=COUNT_IS_BAD,
+    )
+
+
+def _daily_flows() -> model.Panel:
+    told = (
+        ("done", daily.done()),
+        ("failed", daily.failed()),
+        ("under way", daily.under_way()),
+        ("to come", daily.to_come()),
+    )
+    panel = stats(
+        "Daily flows today (UTC)",
+        "Deployments that run once a day or less often and have a start today. All done: nothing but done and to come. "
+        "Failed ones are in the table below, with the run to open; those under way for too long as well.",
+        *(now(or_zero(f"count({chosen(expr)})", live=True), name) for name, expr in told),
+    )
+    coloured(panel, {"done": GOOD})
+    return judged(panel, "failed", COUNT_IS_BAD)
+
+
+def _success() -> model.Panel:
+    return ratios.success_panel(
+        "Runs that completed, of those that ended well or badly; each run counts once, by its last state. The "
+        "objective is the mean of those declared. Below it: see what failed most, then Retries and failures.",
+        ratios.objective(),
+        ratios.success,
+    )
+
+
+def _running() -> model.Panel:
+    panel = stats(
+        "Running now",
+        "Flow runs under way. Far more than usual: runs hang or pile up, see Workers and queues.",
+        now(or_zero(total(chosen(_active('state=~"running|retrying|cancelling"'))), live=True)),
+    )
+    return in_colour(panel, FAINT)
+
+
+def _active(*matchers: str) -> str:
+    return merged(of_pairs("prefect_flow_runs", *matchers), "work_pool", "state")
+
+
+def _api() -> model.Panel:
+    panel = stats(
+        "Prefect API",
+        "Whether Prefect's API answers the exporter, of all workspaces chosen the worst. Down: gauges of what runs "
+        "now vanish, counters stand still; see the Exporter dashboard.",
+        now(f"min({of_workspaces('prefect_up')})"),
+    )
+    return mapped(panel, {"1": ("answers", GOOD), "0": ("down", BAD)})
+
+
+def _attention() -> model.Panel:
+    rank = needs_attention()
+    ranked = with_prefect_url(with_failed_run(with_policy(rank)))
+    for place, criticality in (("1", "critical"), ("2", "standard"), ("3", "low"), ("4", "")):
+        ranked = f'label_replace({ranked}, "criticality", "{place}", "criticality", "{criticality}")'
+    return table(
+        "What needs attention now",
+        "One row a pipeline, the critical ones first, with the most telling problem. Open the run or the flow's "
+        "dashboard; the runbook of the alert says what to do. Limits are those of the alert rules.",
+        rows(named(ranked)),
+        columns=(
+            Column("criticality", "Criticality", width=95, texts=_CRITICALITY),
+            *PIPELINE,
+            Column("problem", "Problem", width=165),
+            Column(VALUE, "For", unit="dtdurations", width=110, decimals=0),
+            Column("cause", "Cause", width=130),
+            Column("flow_run_name", "Last failed run", width=170, links=(to_failed_run(),)),
+            Column("team", "Team", width=140),
+            Column("flow_run_id", "id", hidden=True),
+            Column("prefect_url", "url", hidden=True),
+        ),
+        sort="Criticality",
+        descending=False,
+        all_good="Nothing needs attention, if the count above says 0. Where it says No data, the exporter is missing.",
+    )
+
+
+def _alerts() -> model.Panel:
+    labels = "workspace, alertname, severity, flow, deployment"
+    which = 'alertname=~"Prefect.+", severity!="none"'
+    firing = merged(of_workspaces("ALERTS", 'alertstate="firing"', which), by=labels)
+    since = merged(of_workspaces("ALERTS_FOR_STATE", which), by=labels)
+    return table(
+        "Alerts that fire",
+        "As Prometheus' rules see it; Alertmanager may have silenced or grouped them. The runbooks say what to do. "
+        "It is empty, too, where the rules are not loaded.",
+        rows(f'label_replace(time() - {since} and on ({labels}) {firing}, "alert", "$1", "alertname", "Prefect(.+)")'),
+        columns=(
+            WORKSPACE,
+            Column("severity", "Severity", width=75, texts=_SEVERITY),
+            Column("alert", "Alert", width=150),
+            FLOW,
+            Column("deployment", "Deployment", hidden=True),
+            Column(VALUE, "For", unit="dtdurations", width=85, decimals=0),
+        ),
+        sort="Severity",
+        descending=False,
+        all_good="No alert fires, if the rules are loaded.",
+    )
+
+
+def _due_today() -> model.Panel:
+    return table(
+        "Due today and not completed (UTC)",
+        "Daily flows whose start has come and which have not completed since. Failed: open the flow. "
+        "Under way for longer than it usually takes: see Workers and queues.",
+        rows(named(f"(1000 * {chosen(f'({daily.not_done()})')})")),
+        columns=(
+            *PIPELINE,
+            Column("status", "Status", width=85, texts=_STATUS),
+            Column(VALUE, "Due", unit="dateTimeFromNow", width=120),
+        ),
+        sort="Due",
+        descending=False,
+        all_good="All that was due has completed, if the counts at the top are there.",
+    )
+
+
+def _runs_by_state() -> model.Panel:
+    panel = columns(
+        "Runs by state",
+        "Flow runs that ended, by how. Many failed at once: a shared cause, see Retries and failures. "
+        "None at all: nothing starts, see Workers and queues.",
+        over_time(total(chosen(bars("prefect_flow_run_outcomes_total", labels=("state",))), "state"), "{{state}}"),
+        step=HOURS,
+    )
+    return coloured_by_state(panel)
+
+
+def _under_way() -> model.Panel:
+    panel = lines(
+        "Running and waiting",
+        "Flow runs under way, by state. Late or pending ones that pile up: no worker takes them, see Workers and "
+        "queues. Awaiting a retry: something fails, see Retries and failures.",
+        over_time(total(chosen(_active()), "state"), "{{state}}"),
+        fill=15,
+        decimals=0,
+        last="6h",
+    )
+    return coloured_by_state(panel)
+
+
+def _throughput() -> model.Panel:
+    ended = "prefect_flow_run_outcomes_total"
+    # The mean of a day, so that a night's batch does not hide what changed between two weeks.
+    day = grown(ended, labels=("state",), window="1d")
+    week_before = change(ended, labels=("state",), window="1d", start=" offset 8d", end=" offset 7d")
+    panel = lines(
+        "Runs per day",
+        "Flow runs that ended within the 24 hours before, and a week earlier. Well below the week before: schedules "
+        "are paused or nothing starts. Well above: something is run again and again.",
+        over_time(total(chosen(day)), "now"),
+        over_time(total(chosen(week_before)), "a week before"),
+        step=HOURS,
+        decimals=0,
+        bridge=True,
+    )
+    coloured(panel, {"now": GOOD, "a week before": CALM})
+    return changed(panel, "a week before", custom__lineStyle={"fill": "dash", "dash": [6, 6]})
+
+
+def _failing_most() -> model.Panel:
+    most = highest(f"{chosen(ratios.window_runs('7d', 'bad'))} > 0")
+    return table(
+        "Failed most, 7 days",
+        "Runs that failed for good, and the share that completed. Mend the first one first: open its dashboard for "
+        "causes and the last failed run.",
+        rows(named(most)),
+        rows(named(f"({ratios.success_by_pair('7d')} and on ({PAIR}) ({most}))")),
+        columns=(
+            *PIPELINE,
+            Column("Value #A", "Failed", width=80, decimals=0),
+            Column("Value #B", "Success", unit="percentunit", width=140, decimals=0, steps=SUCCESS, bar=True, full=1),
+        ),
+        sort="Failed",
+        all_good="No run failed, if the counts at the top are there.",
+    )
+
+
+def _slower() -> model.Panel:
+    day, month = (
+        merged(lately(of_pairs("prefect_flow_run_duration_baseline_seconds", f'window="{window}"')))
+        for window in ("1d", "30d")
+    )
+    most = highest(chosen(f"({day} / ({month} > 0))"))
+    return table(
+        "Slower than usual, 24 hours",
+        "Mean duration of completed runs of the last day, against that of 30 days. From 1.5 times on look at the "
+        "flow's dashboard, then at Bottlenecks for the task that grew.",
+        rows(named(most)),
+        rows(named(f"({day} and on ({PAIR}) ({most}))")),
+        columns=(
+            *PIPELINE,
+            Column("Value #B", "Duration", unit="s", width=90, decimals=1),
+            Column("Value #A", "Times usual", width=125, decimals=2, steps=((None, PLAIN), (1.5, WATCH), (2.0, BAD))),
+        ),
+        sort="Times usual",
+        all_good="Nothing completed within a day.",
+    )
+
+
+def dashboard() -> model.Dashboard:
+    return board(
+        uid="prefect-overview",
+        title="Overview",
+        description="What needs attention now, whether today's work is done, and how it went.",
+        variables=variables.of_pipelines(),
+        bands=[
+            band(4, (_attention_count(), 4), (_daily_flows(), 6), (_success(), 6), (_running(), 4), (_api(), 4)),
+            band(8, (_attention(), 24)),
+            band(7, (_alerts(), 9), (_due_today(), 7), (_failing_most(), 8), heading="Today and this week"),
+            band(7, (_runs_by_state(), 12), (_under_way(), 12), heading="How it goes"),
+            band(7, (_throughput(), 12), (_slower(), 12)),
+        ],
+    )

@@ -1,0 +1,140 @@
+"""Pieces of queries: what the variables select, replicas merged, honest zeros, windows that an hourly history fills."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PAIR: Final = "workspace, flow, deployment"
+# The grid of a backfill is one hour, and a window needs two samples: below two hours increase() has nothing to show.
+HOURS: Final = "2h"
+DAYS: Final = "1d"
+
+
+def _matches(label: str) -> str:
+    # `=~` with the regex format in a raw string: names may hold dots, parentheses and quotes of both kinds.
+    return f"{label}=~`${{{label}:regex}}`"
+
+
+def _series(metric: str, labels: tuple[str, ...], matchers: tuple[str, ...]) -> str:
+    return f"{metric}{{{', '.join((*map(_matches, labels), *matchers))}}}"
+
+
+def of_pairs(metric: str, *matchers: str) -> str:
+    """The series of a metric that has flow and deployment."""
+    return _series(metric, ("workspace", "flow", "deployment"), matchers)
+
+
+def of_flows(metric: str, *matchers: str) -> str:
+    return _series(metric, ("workspace", "flow"), matchers)
+
+
+def of_workspaces(metric: str, *matchers: str) -> str:
+    return _series(metric, ("workspace",), matchers)
+
+
+def lately(series: str, window: str = "5m") -> str:
+    """A gauge of the ledger, as the rules read it: a restart of the exporter leaves no hole."""
+    return f"last_over_time({series}[{window}])"
+
+
+def at_end(series: str) -> str:
+    """A gauge as it is at the range's end, all along it: a backfill brings no gauges.
+
+    Grafana puts the end on a whole step, up to a day ago: hence a window that reaches a day beyond it.
+    """
+    return f"last_over_time({series}[26h] @ end() offset -1d)"
+
+
+def merged(expr: str, *labels: str, by: str = PAIR, how: str = "max") -> str:
+    """Replicas tell the same: one of them counts, they are never added up."""
+    return f"{how} by ({', '.join((by, *labels))}) ({expr})"
+
+
+def total(expr: str, *labels: str, by: str = "") -> str:
+    return f"sum by ({', '.join(filter(None, (by, *labels)))}) ({expr})"
+
+
+def level(metric: str, *matchers: str, labels: tuple[str, ...] = (), at: str = "", reach: str = "5h") -> str:
+    """Where a counter of pairs stands; at: offset, `@ end()` or both; reach: how old the last sample may be.
+
+    Five hours bridge what is left open between the last block of a backfill and the first scrape.
+    """
+    return merged(f"last_over_time({of_pairs(metric, *matchers)}[{reach}]{at})", *labels)
+
+
+def known(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str = "$__range", at: str = "") -> str:
+    """What a counter of pairs grew by in a window, as a difference: exact, and cheap for thousands of series.
+
+    Of what is younger than the window it is all that is known, what the exporter's first start loaded included.
+    """
+    now = level(metric, *matchers, labels=labels, at=at)
+    before = level(metric, *matchers, labels=labels, at=f"{at} offset {window}")
+    return f"(clamp_min({now} - {before}, 0) or {now})"
+
+
+def change(
+    metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str, start: str = "", end: str = ""
+) -> str:
+    """What a counter of pairs grew by between two offsets, which are a window apart.
+
+    A difference of levels, because increase() loses, from Prometheus 3 on, what came between a window's begin and its
+    first sample: on an hourly history, all runs of an hour. increase() where there is no difference: after a birth or a
+    reset, and where the window reaches into the future.
+    """
+    later, earlier = (level(metric, *matchers, labels=labels, at=at, reach="1h") for at in (end, start))
+    rest = merged(f"increase({of_pairs(metric, *matchers)}[{window}]{end})", *labels)
+    # Added up in another order, a sum of fractions may come out a hair smaller: that is no reset.
+    return f"({later} - {earlier} > -1e-6 or {rest})"
+
+
+def grown(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str = "$__range") -> str:
+    """What a counter of pairs grew by in a window that ends with the range, or along it with each point."""
+    return change(metric, *matchers, labels=labels, window=window, start=f" offset {window}")
+
+
+def bars(metric: str, *matchers: str, labels: tuple[str, ...] = ()) -> str:
+    """What a counter of pairs grew by in each step, told at the step's begin: so today has its bar, under its own date.
+
+    For panels whose step is at least HOURS.
+    """
+    return change(metric, *matchers, labels=labels, window="$__interval", end=" offset -$__interval")
+
+
+def chosen(expr: str) -> str:
+    """Leaves of anything with workspace, flow and deployment the pairs that team, criticality and tag select.
+
+    No series has the label `unchosen`: the regex of three times All matches its absence, `!~` then matches nothing, and
+    nothing is taken away. So pairs without a policy are there until somebody asks for a team, a criticality or a tag.
+    """
+    asked = "`${team:regex}${criticality:regex}${tag:regex}`"
+    pairs = lately(f'prefect_flow_run_outcomes_total{{state="completed", unchosen!~{asked}}}', HOURS)
+    # What is counted by steps goes back further than any policy is known.
+    known = at_end if "$__interval" in expr else lately
+    policies = known("prefect_pipeline_info{team=~`${team:regex}`, criticality=~`${criticality:regex}`}")
+    tagged = known("prefect_deployment_tag_info{tag=~`${tag:regex}`}")
+    untagged = known("prefect_pipeline_info{unchosen=~`${tag:regex}`}")
+    return (
+        f"({expr}\nunless on ({PAIR}) (\n  {pairs}\n  unless on ({PAIR}) (\n"
+        f"    {policies}\n    and on ({PAIR}) (\n      {tagged}\n      or {untagged}\n    )\n  )\n))"
+    )
+
+
+def or_zero(expr: str, *, live: bool = False) -> str:
+    """A sum that is 0 where nothing happened, and missing with the exporter; live: with the Prefect API, too."""
+    alive = of_workspaces("prefect_up") + (" == 1" if live else "")
+    return f"{expr}\nor 0 * max({alive})"
+
+
+def highest(expr: str, count: int = 10) -> str:
+    return f"topk({count}, {expr})"
+
+
+def named(expr: str) -> str:
+    """With the label `pipeline` for legends: flow/deployment, and the flow alone where there is no deployment."""
+    joined = f'label_join({expr}, "pipeline", "/", "flow", "deployment")'
+    return f'label_replace({joined}, "pipeline", "$1", "pipeline", "(.*)/")'
+
+
+def newest(metric: str, *matchers: str, by: str = "workspace") -> str:
+    """A gauge about the exporter itself, or the greatest of what replicas say."""
+    return f"max by ({by}) ({of_workspaces(metric, *matchers)})"

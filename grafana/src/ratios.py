@@ -1,0 +1,53 @@
+"""Success over the ledger's windows: exact, cheap, and there from the first day on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from grafana_foundation_sdk.models import dashboard as model
+
+from grafana.src.colours import BAD, CALM, GOOD, SUCCESS
+from grafana.src.fields import of_query
+from grafana.src.panels import now, stats
+from grafana.src.promql import PAIR, chosen, lately, merged, of_pairs, total
+
+
+def window_runs(window: str, result: str = "") -> str:
+    """Runs of each pair in a window: 1d, 7d, 30d or slo; result: good, bad or both."""
+    which = [f'window="{window}"', *([f'result="{result}"'] if result else [])]
+    runs = lately(of_pairs("prefect_flow_run_window_runs", *which))
+    return merged(runs) if result else total(merged(runs, "result"), by=PAIR)
+
+
+def success_by_pair(window: str) -> str:
+    return f"{window_runs(window, 'good')} / ({window_runs(window)} > 0)"
+
+
+def success(window: str) -> str:
+    """Over all pairs that are selected."""
+    return f"{total(chosen(window_runs(window, 'good')))} / ({total(chosen(window_runs(window)))} > 0)"
+
+
+def objective() -> str:
+    """What the objectives ask for on average, weighed by runs, of pairs that have one."""
+    asked = merged(lately(of_pairs("prefect_slo_objective_ratio")))
+    runs = window_runs("30d")
+    return f"{total(chosen(f'{asked} * {runs}'))} / ({total(chosen(f'{runs} and {asked}'))} > 0)"
+
+
+def success_panel(description: str, asked: str, ratio: Callable[[str], str]) -> model.Panel:
+    """Success over a day, a week and a month, each in the colour of whether it is what was asked for."""
+    windows = (("1d", "24 h"), ("7d", "7 days"), ("30d", "30 days"))
+    # Thresholds know fixed numbers only: so one query for what meets the objective, one for what does not, and one for
+    # where there is none.
+    queries = [
+        now(f"({ratio(window)}) {compared} ({asked})", name)
+        for window, name in windows
+        for compared in (">=", "<", "unless")
+    ]
+    panel = stats(
+        "Success rate", description, *queries, now(asked, "objective"), unit="percentunit", decimals=1, steps=SUCCESS
+    )
+    for met, missed in ("AB", "DE", "GH"):
+        of_query(of_query(panel, met, GOOD), missed, BAD)
+    return of_query(panel, "J", CALM)

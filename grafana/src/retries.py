@@ -1,0 +1,218 @@
+"""What fails and is tried again: which tasks, why, what the retries save, and when it happens."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana_foundation_sdk.models import dashboard as model
+
+from grafana.src import clock, tasks, variables
+from grafana.src.colours import BAD, COUNT_IS_BAD, GOOD, PLAIN, WATCH, Steps
+from grafana.src.fields import coloured, in_colour
+from grafana.src.layout import band, board
+from grafana.src.panels import categories, columns, now, over_time, ranking, stats
+from grafana.src.promql import HOURS, PAIR, bars, chosen, grown, highest, known, merged, of_pairs, or_zero, total
+from grafana.src.tables import DEPLOYMENT, FLOW, WORKSPACE, Column, rows, table
+from grafana.src.tasks import TASK
+
+_LOST_STATES: Final = 'state=~"failed|timed_out|crashed"'
+_OFTEN: Final[Steps] = ((None, GOOD), (0.1, WATCH), (0.5, BAD))
+
+
+def _lost() -> str:
+    return tasks.runs(_LOST_STATES)
+
+
+def _retried() -> model.Panel:
+    return stats(
+        "Retries, 7 days",
+        "Failed attempts of tasks that another attempt followed. Some are what retries are for; many mean that "
+        "something is shaky: the table below says which task.",
+        now(or_zero(total(chosen(tasks.week(tasks.RETRIES))))),
+        decimals=0,
+    )
+
+
+def _lost_count() -> model.Panel:
+    return stats(
+        "Tasks lost, 7 days",
+        "Task runs that failed, timed out or crashed for good: no retries, or none left. Give what is shaky retries "
+        "with a delay; mend what always fails.",
+        now(or_zero(total(chosen(_lost())))),
+        decimals=0,
+        steps=COUNT_IS_BAD,
+    )
+
+
+def _answered() -> model.Panel:
+    retried, lost = total(chosen(tasks.week(tasks.RETRIES))), total(chosen(_lost()))
+    return stats(
+        "Tried again, 7 days",
+        "Of all failed attempts of tasks, those that another attempt followed. Low: most failures have no retry at "
+        "all; set retries where the cause passes by itself, such as connections and rate limits.",
+        now(f"{retried} / ({retried} + {lost} > 0)"),
+        unit="percentunit",
+        decimals=0,
+    )
+
+
+def _run_retries() -> model.Panel:
+    return stats(
+        "Whole runs retried",
+        "Attempts of flow runs beyond the first, within the range. They repeat all of the work: retries of tasks "
+        "cost less.",
+        now(or_zero(total(chosen(grown("prefect_flow_run_retries_total"))))),
+        decimals=0,
+    )
+
+
+def _failed_runs() -> model.Panel:
+    return stats(
+        "Runs failed, 7 days",
+        "Runs that failed, timed out or crashed for good, whatever was tried. See the causes, then the flow.",
+        now(or_zero(total(chosen(_bad_runs())))),
+        decimals=0,
+        steps=COUNT_IS_BAD,
+    )
+
+
+def _bad_runs() -> str:
+    runs = of_pairs("prefect_flow_run_window_runs", 'window="7d"', 'result="bad"')
+    return merged(f"last_over_time({runs}[5m])")
+
+
+def _most() -> model.Panel:
+    most = highest(chosen(f"({tasks.week(tasks.RETRIES)} > 0)"), 15)
+
+    def of_most(expr: str) -> str:
+        return f"max by ({TASK}) ({expr} and on ({TASK}) ({most}))"
+
+    return table(
+        "Tasks that retry most, 7 days",
+        "The fifteen tasks with most retries. More than one retry in ten runs is shaky, one in two is a fault that "
+        "retries hide. Lost: failed in spite of them; more patience or another cause.",
+        rows(f"max by ({TASK}) ({most})"),
+        rows(of_most(tasks.runs())),
+        rows(of_most(f"({tasks.week(tasks.RETRIES)} / ({tasks.runs()} > 0))")),
+        rows(of_most(_lost())),
+        columns=(
+            WORKSPACE,
+            Column("task", "Task"),
+            FLOW,
+            DEPLOYMENT,
+            Column("Value #A", "Retries", width=90, decimals=0),
+            Column("Value #B", "Runs", width=90, decimals=0),
+            Column("Value #C", "Retries a run", width=170, decimals=2, steps=_OFTEN, bar=True, full=1),
+            Column("Value #D", "Lost", width=80, decimals=0, steps=((None, PLAIN), (1.0, BAD))),
+        ),
+        sort="Retries",
+        all_good="No task was tried again within seven days.",
+    )
+
+
+def _saved_and_lost() -> model.Panel:
+    lost = bars(tasks.OUTCOMES, _LOST_STATES, labels=("task", "state"))
+    panel = columns(
+        "Tried again and lost",
+        "Failed attempts of tasks: those that another attempt followed, and task runs that were lost for good. A "
+        "hill of both: an outage that retries did not outlast; wait longer between them.",
+        over_time(total(chosen(bars(tasks.RETRIES, labels=("task",)))), "tried again"),
+        over_time(total(chosen(lost)), "lost"),
+        step=HOURS,
+    )
+    return coloured(panel, {"tried again": WATCH, "lost": BAD})
+
+
+def _causes(title: str, description: str, metric: str, *labels: str) -> model.Panel:
+    causes = total(chosen(known(metric, labels=(*labels, "cause"))), "cause")
+    panel = ranking(title, description, now(f"sort_desc({causes} > 0)", "{{cause}}"), decimals=0)
+    return in_colour(panel, BAD)
+
+
+def _by_hour() -> model.Panel:
+    panel = categories(
+        "Failed attempts an hour, by hour of the day (UTC)",
+        "Failed attempts of tasks by the hour in which they were counted, mean of seven days. A tall hour: something "
+        "else runs then, a backup, a maintenance window, everybody's full hour; move the schedule.",
+        rows(clock.by_hour(_failed_attempts("1h"))),
+        label=clock.PART,
+        texts=clock.HOURS_OF_DAY,
+        decimals=1,
+    )
+    return in_colour(panel, WATCH)
+
+
+def _by_weekday() -> model.Panel:
+    panel = categories(
+        "Failed attempts a day, by weekday (UTC)",
+        "Failed attempts of tasks on each weekday, and on the last two days of a month, mean of four weeks. Mondays: "
+        "the weekend's data comes at once. Month end: give what closes the books more time.",
+        rows(clock.by_weekday(_failed_attempts("1d"))),
+        label=clock.PART,
+        texts=clock.DAYS_AND_MONTH_END,
+        decimals=1,
+    )
+    return in_colour(panel, WATCH)
+
+
+def _failed_attempts(offset: str) -> str:
+    """Retries, and what was lost: both are in a backfill, the failures by cause are not."""
+    retries, lost = of_pairs(tasks.RETRIES), of_pairs(tasks.OUTCOMES, _LOST_STATES)
+
+    def grew(series: str, *labels: str) -> str:
+        levels = [merged(at, *labels, by=TASK) for at in (f"{series} offset {offset}", series)]
+        return total(clock.growth(*levels), by=PAIR)
+
+    return chosen(f"({grew(retries)} + on ({PAIR}) {grew(lost, 'state')} or {grew(retries)})")
+
+
+def _failing_flows() -> model.Panel:
+    failed = highest(chosen(f"({_bad_runs()} > 0)"))
+    return table(
+        "Flows that fail most, 7 days",
+        "Runs that failed for good. Open the flow for its causes and the last failed run.",
+        rows(f"max by ({PAIR}) ({failed})"),
+        columns=(WORKSPACE, FLOW, DEPLOYMENT, Column("Value", "Failed", width=80, decimals=0)),
+        sort="Failed",
+        all_good="No run failed within seven days.",
+    )
+
+
+def dashboard() -> model.Dashboard:
+    return board(
+        uid="prefect-retries",
+        title="Retries and failures",
+        description="What fails and is tried again: which tasks, why, what the retries save, and when it happens.",
+        variables=variables.of_pipelines(),
+        refresh="5m",
+        bands=[
+            band(4, (_retried(), 5), (_lost_count(), 5), (_answered(), 5), (_run_retries(), 4), (_failed_runs(), 5)),
+            band(8, (_most(), 16), (_failing_flows(), 8)),
+            band(
+                8,
+                (_saved_and_lost(), 12),
+                (
+                    _causes(
+                        "Why flow runs failed",
+                        "Failed outcomes of flow runs within the range, by cause as told from the message; on a "
+                        "young installation all that it knows. The longest bar is what to mend; the flows that fail "
+                        "most are above.",
+                        "prefect_flow_run_failures_total",
+                    ),
+                    6,
+                ),
+                (
+                    _causes(
+                        "Why attempts of tasks failed",
+                        "Failed attempts of tasks within the range, those that a retry saved among them. Connections "
+                        "and rate limits ask for retries with a delay, code and data for a mend.",
+                        "prefect_task_run_failures_total",
+                        "task",
+                    ),
+                    6,
+                ),
+                heading="Why",
+            ),
+            band(8, (_by_hour(), 14), (_by_weekday(), 10), heading="When"),
+        ],
+    )

@@ -1,0 +1,123 @@
+"""Tables: instant queries side by side, columns with human names and units, links where a row leads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from grafana_foundation_sdk.builders import common
+from grafana_foundation_sdk.builders import table as build
+from grafana_foundation_sdk.models import common as shape
+from grafana_foundation_sdk.models import dashboard as model
+
+from grafana.src.colours import Steps, thresholds
+from grafana.src.fields import changed, words
+from grafana.src.links import to_flow
+from grafana.src.panels import Query, finished
+
+VALUE: Final = "Value"  # the value of a table's only query; of several it is "Value #A", "Value #B", …
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A label or a value of the queries, by Grafana's name for it. Columns stand as given; others are left out."""
+
+    of: str
+    name: str
+    unit: str | None = None
+    width: int | None = None
+    decimals: int | None = None
+    steps: Steps | None = None  # colours the text of the cell
+    bar: bool = False  # a bar in the cell, coloured by the steps
+    full: float | None = None  # the value of a bar that fills its cell; without it, the greatest one
+    texts: Mapping[str, tuple[str, str]] | None = None
+    links: Sequence[model.DashboardLink] = ()
+    hidden: bool = False  # there for links alone
+
+
+# What to_flow() needs, with the link on the flow's name.
+FLOW: Final = Column("flow", "Flow", links=(to_flow(),))
+DEPLOYMENT: Final = Column("deployment", "Deployment", links=(to_flow(),))
+WORKSPACE: Final = Column("workspace", "Workspace", hidden=True)
+PAIR: Final = (WORKSPACE, FLOW, DEPLOYMENT)
+# Both in one column, for narrow tables; the queries need promql.named().
+PIPELINE: Final = (
+    WORKSPACE,
+    Column("flow", "flow", hidden=True),
+    Column("deployment", "deployment", hidden=True),
+    Column("pipeline", "Pipeline", links=(to_flow(),)),
+)
+
+
+def rows(expr: str) -> Query:
+    """A query for a table or a chart by category. Aggregate it, or the metric's name keeps rows of several apart."""
+    return Query(expr, instant=True, table=True)
+
+
+def table(
+    title: str,
+    description: str,
+    *queries: Query,
+    columns: Sequence[Column],
+    sort: str = "",
+    descending: bool = True,
+    all_good: str | None = None,
+) -> model.Panel:
+    """sort: a column's name. all_good: what is said where no rows are good news."""
+    builder = build.Panel().cell_height(shape.TableCellHeight.SM)
+    if sort:
+        builder.sort_by([common.TableSortByFieldState().display_name(sort).desc(descending)])
+    panel = finished(builder, title, description, queries)
+    if all_good and panel.field_config and panel.field_config.defaults:
+        panel.field_config.defaults.no_value = all_good
+    panel.transformations = _shaped(columns, len(queries))
+    for column in columns:
+        _dressed(panel, column)
+    return panel
+
+
+def _shaped(columns: Sequence[Column], queries: int) -> list[model.DataTransformerConfig]:
+    """Rows of several queries become one by their labels; then the columns are chosen, ordered and named."""
+    steps: list[tuple[str, object]] = [("merge", {})] if queries > 1 else []
+    steps.append(("filterFieldsByName", {"include": {"names": [column.of for column in columns]}}))
+    steps.append(
+        (
+            "organize",
+            {
+                "indexByName": {column.of: place for place, column in enumerate(columns)},
+                "renameByName": {column.of: column.name for column in columns},
+                "excludeByName": {},
+            },
+        )
+    )
+    return [model.DataTransformerConfig(id_val=name, options=options) for name, options in steps]
+
+
+def _dressed(panel: model.Panel, column: Column) -> None:
+    settings: dict[str, object] = {
+        "unit": column.unit,
+        "decimals": column.decimals,
+        "custom__width": column.width,
+        "custom__minWidth": None if column.width else 80,  # columns share what is left; Grafana's own 150 would not fit
+        "custom__hidden": column.hidden or None,
+        "links": list(column.links) or None,
+        "mappings": [words(column.texts)] if column.texts else None,
+        "thresholds": thresholds(column.steps).build() if column.steps else None,
+        "color": model.FieldColor(mode=model.FieldColorModeId.THRESHOLDS) if column.steps else None,
+        "custom__cellOptions": _cell(column),
+        # Or an empty cell would say what an empty table says.
+        "noValue": " " if column.links else "-",
+        "min": 0 if column.bar else None,
+        "max": column.full,
+    }
+    if given := {name: value for name, value in settings.items() if value is not None}:
+        changed(panel, column.name, **given)
+
+
+def _cell(column: Column) -> object:
+    if column.bar:
+        return shape.TableBarGaugeCellOptions(
+            mode=shape.BarGaugeDisplayMode.BASIC, value_display_mode=shape.BarGaugeValueMode.TEXT
+        )
+    return shape.TableColorTextCellOptions() if column.steps or column.texts else None

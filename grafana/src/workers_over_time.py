@@ -1,0 +1,86 @@
+"""Pools, queues and limits along time."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.models import dashboard as model
+
+from grafana.src.fields import coloured_by_state, with_room
+from grafana.src.panels import lines, over_time
+from grafana.src.pools import BY_POOL, by_limit, by_pool, by_queue, of_pools, waiting
+from grafana.src.promql import PAIR, of_workspaces
+
+
+def late_by_pool() -> model.Panel:
+    late = f"sum by ({BY_POOL}) ({by_queue('prefect_work_queue_late_runs')})"
+    panel = lines(
+        "Late runs by pool",
+        "Runs that wait for a worker. A hill at each full hour: too few workers or slots for the schedules; spread "
+        "them. A line that only rises: nobody takes runs any more.",
+        over_time(late, "{{work_pool}}"),
+        decimals=0,
+        fill=10,
+    )
+    return with_room(panel, 3)
+
+
+def workers_by_pool() -> model.Panel:
+    panel = lines(
+        "Workers online by pool",
+        "A pool whose line falls to 0 starts nothing. Up and down all day: workers are killed and replaced; see "
+        "their logs.",
+        over_time(by_pool("prefect_work_pool_workers", 'state="online"'), "{{work_pool}}"),
+        decimals=0,
+    )
+    return with_room(panel, 3)
+
+
+def under_way() -> model.Panel:
+    panel = lines(
+        "Runs under way, by state",
+        "All pools together. Late and pending rise while running stays flat: the ceiling of workers or slots is "
+        "reached.",
+        over_time(f"sum by (state) ({waiting('.*')})", "{{state}}"),
+        decimals=0,
+    )
+    return with_room(coloured_by_state(panel), 3)
+
+
+def slots_taken() -> model.Panel:
+    taken = f"{by_pool('prefect_work_pool_slots_used')} / {by_pool('prefect_work_pool_slots')}"
+    limits = f"{by_limit('prefect_concurrency_limit_slots_used')} / ({by_limit('prefect_concurrency_limit_slots')} > 0)"
+    return lines(
+        "Slots taken, by pool and limit",
+        "Share of the slots in use. At 100 % for long while runs wait: raise the limit, or make the runs shorter; at "
+        "100 % with nothing running, a slot was never given back.",
+        over_time(taken, "pool {{work_pool}}"),
+        over_time(f"topk(5, {limits})", "limit {{limit}}"),
+        unit="percentunit",
+        decimals=0,
+        high=1,
+    )
+
+
+def start_delay() -> model.Panel:
+    delay = of_workspaces("prefect_flow_run_start_delay_seconds_bucket")
+    pool = f"max by ({BY_POOL}, flow, deployment) ({of_pools('prefect_deployment_info')})"
+    grown = f"max by ({PAIR}, le) (increase({delay}[1h]))"
+    by_pool = f"sum by (work_pool, le) ({grown} * on ({PAIR}) group_left (work_pool) {pool})"
+    return lines(
+        "Start delay, 95th percentile of an hour",
+        "From when a run was to start until it ran, by pool. Seconds are normal for processes, a minute or two for "
+        "containers. Growing: images, nodes or workers are short.",
+        over_time(f"histogram_quantile(0.95, {by_pool})", "{{work_pool}}"),
+        unit="s",
+        bridge=True,
+    )
+
+
+def heartbeats() -> model.Panel:
+    age = f"time() - {by_pool('prefect_work_pool_last_heartbeat_timestamp_seconds')}"
+    return lines(
+        "Since the last heartbeat, by pool",
+        "Saw teeth below the workers' heartbeat interval are healthy. A line that climbs: no worker of the pool is "
+        "alive.",
+        over_time(age, "{{work_pool}}"),
+        unit="s",
+    )

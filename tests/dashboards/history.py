@@ -1,0 +1,15 @@
+"""The month as Prometheus blocks, and the ledger that goes on from them: what `prefect-monitoring backfill` makes."""
+
+from pathlib import Path
+
+from dashboards.site import INSTANCE, WORKSPACE
+from support.backfill import Backfill
+from support.prefect_server import PrefectServer, env_for
+
+
+def backfilled(server: PrefectServer, directory: Path) -> None:
+    """Fills the ledger in `directory`, and Prometheus' data there."""
+    backfill = Backfill(env_for(server), directory, directory / "past", ("--max-requests-per-second", "1000"))
+    done = backfill.run("--since", "32d", "--instance", INSTANCE, "--workspace", WORKSPACE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    backfill.move_blocks(directory / "prometheus")

@@ -1,0 +1,184 @@
+"""How the team's server stands right now, which no history tells: workers, slots, runs under way, what is stuck."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from dashboards import team
+from dashboards.month import Place, new_batch
+from dashboards.team import Pipeline
+from support.bulk import Entered, add_flow_run, add_log, add_task_run, bulk_logs
+from support.database import insert, update
+from support.prefect_server import PrefectServer
+from support.seeder import Seeder
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """A run that has been in `states` (Prefect's names), the last of them still, since `minutes` ago."""
+
+    pipeline: Pipeline
+    states: tuple[str, ...]
+    minutes: float
+    task: str = ""  # of it, one is running
+
+
+RUNNING = ("Scheduled", "Pending", "Running")
+LATE = ("Scheduled", "Late")
+HEALTHY = (
+    UnderWay(team.ORDERS, RUNNING, 2, "download"),
+    UnderWay(team.CRM, RUNNING, 1, "call-api"),
+    UnderWay(team.CUSTOMERS, ("Scheduled", "Pending"), 0.1),
+)
+IN_TROUBLE = (
+    UnderWay(team.FINANCE, LATE, 95),
+    UnderWay(team.QUALITY, LATE, 250),
+    UnderWay(team.QUALITY, LATE, 10),
+    UnderWay(team.ARCHIVE, LATE, 32),
+    UnderWay(team.CRM, LATE, 48),
+    UnderWay(team.FEATURES, ("Scheduled", "Pending"), 72),
+    UnderWay(team.DBT, ("Scheduled", "AwaitingRetry"), 14),
+    UnderWay(team.ORDERS, ("Scheduled", "AwaitingConcurrencySlot"), 81),
+    UnderWay(team.ORDERS, ("Scheduled", "AwaitingConcurrencySlot"), 21),
+    UnderWay(team.WEB_EVENTS[1], RUNNING, 9 * 60, "copy-partition"),
+)
+
+
+def furnish(api: Seeder) -> dict[Pipeline, Place]:
+    """Pools, queues, flows, deployments, limits and automations; returns where the runs of each pipeline belong."""
+    for pool, (kind, slots) in team.POOLS.items():
+        api.work_pool(pool, type=kind, concurrency_limit=slots)
+        for queue, limit in team.QUEUES.get(pool, {}).items():
+            api.work_queue(pool, queue, concurrency_limit=limit)
+    for limit, slots in team.LIMITS.items():
+        api.concurrency_limit(limit, slots)
+    for name, enabled in (("retry-crashed", True), ("scale-pool", True), ("pause-on-failure", False)):
+        api.automation(name, enabled=enabled)
+    flows = {pipeline.flow: api.flow(pipeline.flow) for pipeline in team.TEAM}
+    for pipeline in team.TEAM:
+        if pipeline.deployment:
+            api.deployment(
+                flows[pipeline.flow],
+                pipeline.deployment,
+                work_pool=pipeline.pool,
+                work_queue=pipeline.queue,
+                cron=pipeline.cron,
+                tags=pipeline.tags,
+                concurrency_limit=2 if pipeline is team.ORDERS else None,
+            )
+    rows = api.call("POST", "/deployments/filter", {"sort": "NAME_ASC"})
+    found = {(row["flow_id"], row["name"]): Place(row["flow_id"], row["id"], row["work_queue_id"]) for row in rows}
+    bare = Place("", None, None)
+    places = {one: found.get((flows[one.flow], one.deployment), bare) for one in team.TEAM}
+    return {one: place if place.flow_id else Place(flows[one.flow], None, None) for one, place in places.items()}
+
+
+def keep_alive(api: Seeder, *, trouble: bool) -> None:
+    """What workers say all the time. In trouble, nobody serves `on-premises`."""
+    for pool, workers in team.WORKERS.items():
+        if trouble and pool == "on-premises":
+            continue
+        for worker in workers:
+            api.heartbeat(pool, worker, every=3600)
+        api.ask_for_work(pool)
+
+
+def set_up_present(server: PrefectServer, api: Seeder, places: Mapping[Pipeline, Place]) -> None:
+    """A quiet moment of a good day."""
+    keep_alive(api, trouble=False)
+    for limit, slots in ((f"deployment:{places[team.ORDERS].deployment_id}", 1), ("warehouse", 2), ("crm-api", 1)):
+        api.take_slots(limit, slots)
+    _add_runs(server, places, HEALTHY)
+
+
+def get_into_trouble(server: PrefectServer, api: Seeder, places: Mapping[Pipeline, Place]) -> None:
+    """From the same moment on."""
+    for limit, slots in (("warehouse", 2), ("sftp", 1)):
+        api.take_slots(limit, slots)
+    _lose_worker(server, api)
+    api.pause(work_pool="kubernetes", work_queue="backfills")
+    api.pause(deployment_id=str(places[team.NEWSLETTER].deployment_id))
+    _add_runs(server, places, IN_TROUBLE)
+    for pipeline in (team.FINANCE, team.QUALITY):
+        _fail(api, pipeline, places[pipeline])
+    _become_overdue(server, api, team.FINANCE, places[team.FINANCE])
+
+
+def go_on(server: PrefectServer, api: Seeder, places: Mapping[Pipeline, Place]) -> None:
+    """Runs end before Prometheus' eyes, so that counters without history grow too; what fails recovers."""
+    broken = (team.CRM, team.QUALITY, team.BACKFILL)
+    for pipeline in broken:
+        _fail(api, pipeline, places[pipeline])
+    for pipeline in (team.ORDERS, team.CUSTOMERS, *broken):
+        _complete(server, api, pipeline, places[pipeline])
+
+
+def _fail(api: Seeder, pipeline: Pipeline, place: Place) -> None:
+    run = api.run(place.flow_id, deployment_id=place.deployment_id)
+    api.running(run)
+    api.task_run(run, pipeline.steps[0].name, state="Failed")
+    api.failed(run, pipeline.message)
+
+
+def _complete(server: PrefectServer, api: Seeder, pipeline: Pipeline, place: Place) -> None:
+    run = api.run(place.flow_id, deployment_id=place.deployment_id)
+    api.running(run)
+    for step in pipeline.steps:
+        task_run = api.task_run(run, step.name)
+        usual = ((one, (one.low + one.high) / 2) for one in step.metrics)
+        lines = [(datetime.now(UTC), f"METRIC: {one.name}{one.labels}={value:.10g}") for one, value in usual]
+        bulk_logs(server, lines, flow_run_id=run, task_run_id=task_run)
+    api.completed(run)
+
+
+def _become_overdue(server: PrefectServer, api: Seeder, pipeline: Pipeline, place: Place) -> None:
+    """Starts come soon, and nobody makes them; the exporter asks for the next one when the schedule has changed."""
+    schedule = {"schedule": {"cron": pipeline.cron, "timezone": "Etc/UTC"}, "active": True}
+    api.call("PATCH", f"/deployments/{place.deployment_id}", {"schedules": [schedule]})
+    batch = new_batch()
+    of = {"deployment_id": place.deployment_id, "work_queue_id": place.work_queue_id}
+    for seconds in (4, 8, 16, 32):  # one of them is still to come when it asks
+        due = [Entered("Scheduled", datetime.now(UTC) + timedelta(seconds=seconds))]
+        add_flow_run(batch, place.flow_id, due, **of, tags=["auto-scheduled"])
+    insert(server, batch)
+
+
+def _lose_worker(server: PrefectServer, api: Seeder) -> None:
+    """The one of `on-premises` was last heard of hours ago."""
+    (worker,) = team.WORKERS["on-premises"]
+    api.heartbeat("on-premises", worker, every=1)
+    (row,) = api.call("POST", "/work_pools/on-premises/workers/filter", {})
+    (queue,) = api.call("POST", "/work_pools/on-premises/queues/filter", {})
+    gone = datetime.now(UTC) - timedelta(hours=4.4)
+    update(server, "worker", row["id"], "last_heartbeat_time", gone)
+    update(server, "work_queue", queue["id"], "last_polled", gone)
+
+
+def _add_runs(server: PrefectServer, places: Mapping[Pipeline, Place], runs: Sequence[UnderWay]) -> None:
+    batch, now = new_batch(), datetime.now(UTC)
+    for under_way in runs:
+        _add_run(batch, under_way, places[under_way.pipeline], now)
+    told = now - timedelta(seconds=20)
+    add_log(batch, told, "METRIC: rows_extracted=none", flow_run_id=batch["flow_run"][0]["id"])
+    insert(server, batch)
+
+
+def _add_run(batch: dict[str, list[dict[str, object]]], one: UnderWay, place: Place, now: datetime) -> None:
+    since = now - timedelta(minutes=one.minutes)
+    history = [
+        Entered(name, since - timedelta(seconds=3 * (len(one.states) - 1 - number)))
+        for number, name in enumerate(one.states)
+    ]
+    run_id = add_flow_run(
+        batch,
+        place.flow_id,
+        history,
+        deployment_id=place.deployment_id,
+        work_queue_id=place.work_queue_id,
+        tags=one.pipeline.tags,
+    )
+    if one.task:
+        begun = since + timedelta(seconds=5)
+        add_task_run(
+            batch, one.task, run_id, [Entered("Pending", begun - timedelta(seconds=1)), Entered("Running", begun)]
+        )

@@ -1,0 +1,220 @@
+"""Every query of the dashboards, asked of a real Prometheus: the team's month behind it and its exporter before it."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dashboards.history import backfilled
+from dashboards.pages import Page, Query, all_of, asked_of, label_values, pages, queries
+from dashboards.site import ROOT, Site, open_site
+from support.processes import wait_until
+from support.prometheus import Prometheus, run_prometheus
+
+POINTS = 120
+HOUR = 3600
+# One value of each variable, so that they have something in common.
+ONE = {
+    "workspace": "production",
+    "flow": "extract-orders",
+    "deployment": "hourly",
+    "team": "ingestion",
+    "criticality": "standard",
+    "tag": "hourly",
+    "task": "download",
+    "metric": "rows_extracted",
+    "work_pool": "kubernetes",
+}
+ONE_FLOW = "quality-checks"  # for the page of one flow: the one that has something of everything
+# Panels, or single queries of them ("uid: title" or "uid: title A"), that are rightly empty while all is well.
+EMPTY_WHEN_WELL = {
+    "prefect-flow: Where it stands G": "when it began to fail",
+    "prefect-overview: Alerts that fire": "none does",
+    "prefect-overview: What needs attention now": "nothing does",
+    "prefect-overview: Due today and not completed (UTC)": "everything is",
+    "prefect-slo: Freshness C": "nothing is overdue",
+}
+# Those that the seeded month cannot fill.
+NEVER_FILLED: dict[str, str] = {}
+# Panels of which one query is told, the one whose colour it is.
+ONE_OF_SEVERAL = {"prefect-overview: Success rate", "prefect-flow: Success rate"}
+
+pytestmark = pytest.mark.timeout(300)  # a server, an exporter and a Prometheus have to start
+JOINED = (
+    "prefect_flow_run_outcomes_total",
+    "prefect_flow_run_duration_seconds_sum",
+    "prefect_task_run_seconds_total",
+    "prefect_custom_metric_observed_sum",
+)
+each_query = pytest.mark.parametrize("query", queries(), ids=str)
+each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.uid)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`filled`: there is a number to draw; NaN is none."""
+
+    error: str = ""
+    filled: bool = False
+
+
+Answers = Mapping[str, Answer]  # by query
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What the queries give while the variables are All, and while each has one value."""
+
+    with_all: Answers
+    with_one: Answers
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with open_site(tmp_path_factory.mktemp("site"), make_history=backfilled) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def rounds(site: Site) -> tuple[Round, Round]:
+    """While all is well, and in trouble."""
+    well = _round(site.prometheus)
+    site.get_into_trouble()
+    return well, _round(site.prometheus)
+
+
+def _round(prometheus: Prometheus) -> Round:
+    return Round(_answers(prometheus, _all), _answers(prometheus, partial(_one, prometheus)))
+
+
+@each_query
+def test_query_gives_what_the_panel_shows(rounds: tuple[Round, Round], query: Query) -> None:
+    well, trouble = (one.with_all[str(query)] for one in rounds)
+    assert not well.error, query.text
+    assert not trouble.error, query.text
+    if _listed(NEVER_FILLED, query) or _panel(query) in ONE_OF_SEVERAL:
+        return
+    assert trouble.filled, query.text
+    assert well.filled or _listed(EMPTY_WHEN_WELL, query), query.text
+
+
+@pytest.mark.parametrize("panel", sorted(ONE_OF_SEVERAL))
+def test_one_of_several_is_told(rounds: tuple[Round, Round], panel: str) -> None:
+    for one in rounds:
+        filled = [one.with_all[str(query)].filled for query in queries() if _panel(query) == panel]
+        assert any(filled)
+        assert not all(filled), "take it off the list"
+
+
+@pytest.mark.parametrize("entry", [*EMPTY_WHEN_WELL, *NEVER_FILLED])
+def test_exceptions_are_still_needed(rounds: tuple[Round, Round], entry: str) -> None:
+    excused = [query for query in queries() if _listed({entry: ""}, query)]
+    assert excused, "there is no such panel"
+    filled = [all(one.with_all[str(query)].filled for query in excused) for one in rounds]
+    assert not filled[0], "it has data when all is well: take it off the list"
+    assert not (entry in NEVER_FILLED and any(filled)), "it has data: take it off the list"
+
+
+@each_query
+def test_query_works_with_one_value_of_each_variable(rounds: tuple[Round, Round], query: Query) -> None:
+    for one in rounds:
+        assert not one.with_one[str(query)].error, query.text
+
+
+@each_page
+def test_page_is_not_empty_with_one_value_of_each_variable(rounds: tuple[Round, Round], page: Page) -> None:
+    """A matcher that takes All but no single value leaves a page of empty panels."""
+    names = [str(query) for query in queries() if query.page is page]
+    filled = {name for name in names if rounds[1].with_all[name].filled}
+    still = {name for name in filled if rounds[1].with_one[name].filled}
+    assert len(still) >= 0.6 * len(filled), sorted(filled - still)
+
+
+@each_page
+def test_variables_have_values(site: Site, page: Page) -> None:
+    for name, variable in page.variables.items():
+        if asked_of(variable):
+            assert _values(site.prometheus, page, name, _all(page)), name
+
+
+@pytest.mark.parametrize("counter", JOINED)
+def test_live_counters_go_on_from_the_past(site: Site, counter: str) -> None:
+    """Sums of a month of durations, too: a last digit less at the join, and a day would show the whole month again."""
+    assert site.prometheus.query(f"count_over_time({counter}[1d] offset 3h)"), "a past of its own"
+    assert not site.prometheus.query(f"resets({counter}[1d]) > 0")
+
+
+def test_without_an_exporter_nothing_is_shown_at_all(tmp_path: Path) -> None:
+    """A zero would say that all is well. The shipped rules are there, and find nothing either."""
+    config = json.dumps({"rule_files": [str(ROOT / "prometheus/rules/*.yml")]})
+    with run_prometheus(tmp_path, config) as prometheus:
+        wait_until(lambda: prometheus.query("1"), 10, "an answer")
+        answers = _answers(prometheus, _all)
+    assert not {name: answer.error for name, answer in answers.items() if answer.error}
+    assert not [name for name, answer in answers.items() if answer.filled]
+
+
+def _listed(entries: Mapping[str, str], query: Query) -> bool:
+    return bool({str(query), _panel(query)} & entries.keys())
+
+
+def _panel(query: Query) -> str:
+    return str(query).rpartition(" ")[0]
+
+
+def _all(page: Page) -> dict[str, str]:
+    values = {name: all_of(variable) for name, variable in page.variables.items()}
+    return values | ({"flow": ONE_FLOW} if page.uid == "prefect-flow" else {})
+
+
+def _one(prometheus: Prometheus, page: Page) -> dict[str, str]:
+    values = _all(page)
+    for name, variable in page.variables.items():
+        if asked_of(variable):
+            found = _values(prometheus, page, name, values)
+            assert found, f"{page.uid}: nothing to choose from for {name}"
+            values[name] = re.escape(ONE[name] if ONE.get(name) in found else found[0])
+    return values
+
+
+def _values(prometheus: Prometheus, page: Page, name: str, others: Mapping[str, str]) -> list[str]:
+    """What Grafana offers for a variable while the others have these values."""
+    asked = Query(page, {}, {"expr": asked_of(page.variables[name])}).filled(others)
+    series, label = label_values(asked)
+    answer = httpx.get(f"{prometheus.url}/api/v1/label/{label}/values", params={"match[]": series}, trust_env=False)
+    return list(answer.raise_for_status().json()["data"])
+
+
+def _answers(prometheus: Prometheus, values: Callable[[Page], dict[str, str]]) -> Answers:
+    chosen = {page.uid: values(page) for page in pages()}
+    now = time.time()
+    with httpx.Client(base_url=prometheus.url, timeout=30, trust_env=False) as client, ThreadPoolExecutor(4) as pool:
+        asked = list(queries())
+        answers = pool.map(lambda query: _ask(client, query, query.filled(chosen[query.page.uid]), now), asked)
+        return {str(query): answer for query, answer in zip(asked, answers, strict=True)}
+
+
+def _ask(client: httpx.Client, query: Query, text: str, now: float) -> Answer:
+    if query.instant:
+        body = client.post("/api/v1/query", data={"query": text, "time": str(now)}).json()
+    else:
+        step = max(query.step, query.seconds // POINTS)
+        # Grafana moves the ends to multiples of the step. Before that, this site was not there yet; what has a past is.
+        is_past = query.step >= HOUR and "_bucket" not in text
+        end = now // step * step if is_past else now
+        span = {"start": str(end - query.seconds), "end": str(end), "step": str(step)}
+        body = client.post("/api/v1/query_range", data={"query": text, **span}).json()
+    if body["status"] != "success":
+        return Answer(body["error"])
+    result = body["data"]["result"]
+    if body["data"]["resultType"] == "scalar":
+        return Answer(filled=True)
+    numbers = (number for row in result for _, number in row.get("values") or [row["value"]])
+    return Answer(filled=any(number != "NaN" for number in numbers))

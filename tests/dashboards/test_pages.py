@@ -1,0 +1,233 @@
+"""The dashboards as files: what every one of them owes its reader, and that their names and links lead somewhere."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dashboards.pages import FOLDER, ROOT, Page, Query, all_of, asked_of, label_values, names_in, pages, queries
+from grafana.src.render import rendered
+from support.promql_labels import Labels, UnknownNameError, metric_names, reader
+
+UIDS = {
+    "prefect-overview",
+    "prefect-flow",
+    "prefect-bottlenecks",
+    "prefect-retries",
+    "prefect-slo",
+    "prefect-workers",
+    "prefect-custom-metrics",
+    "prefect-exporter",
+}
+SHOW_NO_NUMBERS = {"row", "text", "alertlist", "dashlist"}
+DRAW_CURVES = {"timeseries", "barchart", "state-timeline", "status-history", "heatmap"}
+# A label that no series has, by which a query asks whether a variable is All.
+NOBODYS_LABELS: Labels = frozenset({"unchosen"})
+LINK = re.compile(r"/d/([\w-]+)(?:/[\w-]*)?(?:\?([^'\"\s]*))?")
+
+each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.uid)
+each_query = pytest.mark.parametrize("query", queries(), ids=str)
+
+
+def test_committed_files_are_what_is_generated() -> None:
+    files = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdir()}
+    made = rendered()
+    assert files.keys() == made.keys()
+    different = [name for name, text in made.items() if files[name] != text]
+    assert not different, "run `make dashboards`"
+
+
+def test_uids_are_fixed() -> None:
+    assert Counter(page.uid for page in pages()) == Counter(UIDS)
+    assert all(page.path.stem == page.uid for page in pages())
+
+
+@each_page
+def test_page_says_what_it_is_for(page: Page) -> None:
+    assert page.content["title"]
+    assert page.content["description"]
+    assert page.content["tags"] == ["prefect-monitoring"]
+    assert not page.content.get("id"), "an id belongs to one Grafana"
+
+
+@each_page
+def test_panel_ids_are_unique(page: Page) -> None:
+    twice = [number for number, count in Counter(panel["id"] for panel in page.panels(rows=True)).items() if count > 1]
+    assert not twice
+
+
+@each_page
+def test_panels_fill_the_page_and_do_not_overlap(page: Page) -> None:
+    taken: Counter[tuple[int, int]] = Counter()
+    for panel in page.content["panels"]:
+        at = panel["gridPos"]
+        assert at["x"] + at["w"] <= 24, panel["title"]
+        taken.update((x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"]))
+    assert set(taken.values()) == {1}
+    height = max(y for _, y in taken) + 1
+    assert len(taken) == 24 * height, "an empty corner"
+
+
+@each_page
+def test_panel_explains_itself(page: Page) -> None:
+    for panel in page.panels():
+        assert panel.get("title"), panel
+        assert len(panel.get("description") or "") > 40, panel["title"]
+
+
+@each_page
+def test_numbers_have_units(page: Page) -> None:
+    for panel in page.panels():
+        if panel["type"] in SHOW_NO_NUMBERS:
+            continue
+        own = panel["fieldConfig"]
+        properties = [one for override in own.get("overrides") or () for one in override["properties"]]
+        units = [own["defaults"].get("unit"), *(one["value"] for one in properties if one["id"] == "unit")]
+        assert any(units), panel["title"]
+
+
+@each_page
+def test_everything_is_asked_of_the_chosen_data_source(page: Page) -> None:
+    for source in _data_sources(page.content):
+        assert source in ("${datasource}", "-- Grafana --", "-- Dashboard --", "grafana"), source
+    assert next(iter(page.variables)) == "datasource"
+
+
+def _data_sources(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        if (source := node.get("datasource")) is not None:
+            yield source["uid"] if isinstance(source, dict) else source
+        for value in node.values():
+            yield from _data_sources(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _data_sources(value)
+
+
+@each_page
+def test_variables_that_are_used_are_defined_and_the_other_way_round(page: Page) -> None:
+    # The menu of links carries every variable along: it uses none by name.
+    used = {name for name in names_in(page.content) if not name.startswith("__")}
+    assert used == page.variables.keys()
+
+
+@each_page
+def test_variables_take_many_values_and_all(page: Page) -> None:
+    for name, variable in page.variables.items():
+        if variable["type"] == "query":
+            assert variable["multi"], name
+        if variable["type"] == "query" and (page.uid, name) != ("prefect-flow", "flow"):
+            assert variable["includeAll"], name
+            assert variable["allValue"] == ".*", f"{name}: All is to include what lacks the label"
+
+
+@each_query
+def test_variables_are_matched_as_patterns(query: Query) -> None:
+    several = {name for name, variable in query.page.variables.items() if variable.get("multi")}
+    for operator, value in re.findall(r"(=~|!~|!=|=)\s*(\"[^\"]*\"|`[^`]*`)", query.text):
+        if several & set(names_in(value)):
+            assert operator in ("=~", "!~"), f"{operator}{value}"
+
+
+@each_query
+def test_curve_has_a_name(query: Query) -> None:
+    # Bars by category have their names in a column.
+    if query.panel["type"] in DRAW_CURVES and query.target.get("format") != "table":
+        assert query.target.get("legendFormat") not in (None, "", "__auto"), "Grafana would show the raw series"
+
+
+@each_query
+def test_query_names_what_exists(query: Query) -> None:
+    """Metrics and labels, in selectors and in by, on and group_left; and the labels that the legend shows."""
+    values = {name: all_of(variable) for name, variable in query.page.variables.items()}
+    there = _labels(query.filled(values))
+    shown = set(re.findall(r"{{\s*(\w+)\s*}}", query.target.get("legendFormat") or ""))
+    assert shown <= there
+
+
+@each_page
+def test_variables_ask_for_what_exists(page: Page) -> None:
+    values = {name: all_of(variable) for name, variable in page.variables.items()}
+    asking = [one for variable in page.variables.values() if (one := asked_of(variable))]
+    asking += [one["expr"] for one in page.content["annotations"].get("list") or () if one.get("expr")]
+    for text in asking:
+        filled = Query(page, {}, {"expr": text}).filled(values)
+        if text.startswith("label_values("):
+            series, label = label_values(filled)
+            assert label in _labels(series)
+        else:
+            _labels(filled)
+
+
+def _labels(text: str) -> Labels:
+    known = reader()
+    return type(known)({name: labels | NOBODYS_LABELS for name, labels in known.metrics.items()}).labels(text)
+
+
+def test_a_query_that_names_nothing_real_is_found_out() -> None:
+    for text in (
+        "prefect_flow_run_outcome_total",
+        "prefect_flow_run_duration_seconds",  # a histogram has no series of that name
+        'prefect_flow_run_outcomes_total{status="failed"}',
+        "sum by (pool) (prefect_flow_runs)",
+        "prefect_up * on (workspace) group_left (team) prefect_up",
+        "sum by (flow) (sum by (workspace) (prefect_flow_runs))",
+    ):
+        with pytest.raises(UnknownNameError):
+            _labels(text)
+
+
+@each_page
+def test_links_lead_to_dashboards_and_pass_variables_that_they_have(page: Page) -> None:
+    for url in _urls(page.content):
+        _check_link(url)
+
+
+def _urls(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(url := node.get("url"), str):
+            yield url
+        for value in node.values():
+            yield from _urls(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _urls(value)
+
+
+MESSAGES = sorted([*ROOT.glob("prometheus/rules/*.yml"), *ROOT.glob("alertmanager/**/*.*")])
+
+
+@pytest.mark.parametrize("path", MESSAGES, ids=lambda path: path.name)
+def test_links_in_messages_lead_to_dashboards(path: Path) -> None:
+    # Templates stand where values will; they may hold quotes and blanks.
+    _check_link(re.sub(r"{{.*?}}", "value", path.read_text(encoding="utf-8")))
+
+
+def _check_link(text: str) -> None:
+    variables = {page.uid: page.variables.keys() for page in pages()}
+    for uid, parameters in LINK.findall(text):
+        known = variables.get(uid)
+        assert known is not None, f"no dashboard is called {uid}"
+        unknown = set(re.findall(r"(?:^|&)var-(\w+)=", parameters)) - known
+        assert not unknown, f"{uid} has no such variables"
+
+
+def test_messages_do_link() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("prometheus/rules/*.yml"))
+    assert {uid for uid, _ in LINK.findall(text)} == {"prefect-flow", "prefect-workers", "prefect-exporter"}
+
+
+@each_query
+def test_history_is_asked_over_windows_that_an_hourly_grid_fills(query: Query) -> None:
+    """increase() and rate() of what a backfill writes hourly need two samples: at least two hours, or the step."""
+    written = ("prefect_flow_run_outcomes", "prefect_flow_run_dur", "prefect_task_run_", "prefect_custom_metric_obs")
+    values = {name: all_of(variable) for name, variable in query.page.variables.items()}
+    if not any(name.startswith(written) for name in metric_names(query.filled(values))):
+        return
+    for window in re.findall(r"(?:increase|rate)\([^\[\]]*\[([^\]]+)\]", query.text):
+        if window == "$__interval":
+            assert query.step >= 7200, query
+        elif window != "$__range":
+            assert re.fullmatch(r"[2-9]h|\d\dh|\d+d", window), window
