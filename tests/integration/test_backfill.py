@@ -246,6 +246,18 @@ def test_without_promtool_the_files_are_there_and_it_says_so(
     assert "already serves" in refused.stderr, "the backfill is over"
 
 
+def test_where_all_is_new_there_is_no_past_and_serve_can_begin(
+    month: Month, server: PrefectServer, tmp_path: Path
+) -> None:
+    only_fresh = Backfill(env_for(server), tmp_path, tmp_path / "past", ("--include-flows", f"{month.prefix}fresh"))
+    done = only_fresh.run()
+    assert done.returncode == 2
+    assert "nothing that ended more than three hours ago: there is no past to write" in done.stderr
+    assert "To write" not in done.stdout
+    with start_exporter(env_for(server), tmp_path, *only_fresh.options) as exporter:
+        exporter.wait_ready()
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [

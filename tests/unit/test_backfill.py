@@ -111,6 +111,11 @@ def test_each_sample_is_the_sum_of_what_came_before(
             assert value == sum(move.amount for move in written if move.slot <= at)
 
 
+def test_what_began_after_the_end_makes_no_day() -> None:
+    assert list(history({COMPLETED: MIDNIGHT + 6 * HOUR}, MIDNIGHT + 5 * HOUR).days) == []
+    assert list(history({COMPLETED: MIDNIGHT + 5 * HOUR}, MIDNIGHT + 5 * HOUR).days) == [MIDNIGHT]
+
+
 def test_sums_and_counts_are_told_apart(tmp_path: Path) -> None:
     past = history({DURATION: MIDNIGHT, ROWS: MIDNIGHT}, MIDNIGHT + HOUR)
     moves = [Move(MIDNIGHT + HOUR, DURATION, 12.5, 2), Move(MIDNIGHT + HOUR, ROWS, -4.0, 1)]

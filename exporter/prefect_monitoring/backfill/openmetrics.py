@@ -43,8 +43,8 @@ class History:
     @property
     def days(self) -> range:
         """The first instants of the days (UTC) that have samples."""
-        first = min((slot for slot in self.births.values() if slot <= self.end), default=self.end + 1)
-        return range(first // DAY * DAY, self.end + 1, DAY)
+        first = min((slot for slot in self.births.values() if slot <= self.end), default=None)
+        return range(first // DAY * DAY, self.end + 1, DAY) if first is not None else range(0)
 
     def slots(self, day: int, key: SeriesKey) -> range:
         """The slots of a day at which a series is told."""
