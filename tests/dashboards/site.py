@@ -116,7 +116,7 @@ def seed(server: PrefectServer, *, bad_month: bool) -> dict[Pipeline, Place]:
     with Seeder(server.url) as api:
         places = furnish(api)
         # While the scheduler writes, whoever else writes to SQLite may wait for a minute.
-        scheduled = [str(place.deployment_id) for pipeline, place in places.items() if pipeline.cron]
+        scheduled = [str(place.deployment_id) for pipeline, place in places.items() if pipeline.hours]
         wait_until(lambda: all(map(api.scheduled_starts, scheduled)), READY_SECONDS, "scheduled runs", every=0.5)
         for pipeline, place in places.items():
             add_month(batch, pipeline, place, now, trouble=bad_month)
