@@ -41,6 +41,8 @@ def add_month(batch: Batch, pipeline: Pipeline, place: Place, now: datetime, *, 
             continue
         left = len(starts) - number
         ended = "Failed" if left <= health.last_failed else _ended(health, random)
+        if not trouble and left <= 2:  # the last one may be under way still
+            ended = "Completed"
         _add_run(batch, pipeline, place, due, end, took, ended, random, in_trouble=trouble and left <= TROUBLED)
 
 

@@ -54,6 +54,7 @@ def furnish(api: Seeder) -> dict[Pipeline, Place]:
         api.concurrency_limit(limit, slots)
     for name, enabled in (("retry-crashed", True), ("scale-pool", True), ("pause-on-failure", False)):
         api.automation(name, enabled=enabled)
+    minute = (datetime.now(UTC) - timedelta(minutes=5)).minute  # none is due within the next 55: nobody would run it
     flows = {pipeline.flow: api.flow(pipeline.flow) for pipeline in team.TEAM}
     for pipeline in team.TEAM:
         if pipeline.deployment:
@@ -62,7 +63,7 @@ def furnish(api: Seeder) -> dict[Pipeline, Place]:
                 pipeline.deployment,
                 work_pool=pipeline.pool,
                 work_queue=pipeline.queue,
-                cron=pipeline.cron,
+                cron=pipeline.cron(minute),
                 tags=pipeline.tags,
                 concurrency_limit=2 if pipeline is team.ORDERS else None,
             )
@@ -132,13 +133,18 @@ def _complete(server: PrefectServer, api: Seeder, pipeline: Pipeline, place: Pla
 
 
 def _become_overdue(server: PrefectServer, api: Seeder, pipeline: Pipeline, place: Place) -> None:
-    """Starts come soon, and nobody makes them; the exporter asks for the next one when the schedule has changed."""
-    schedule = {"schedule": {"cron": pipeline.cron, "timezone": "Etc/UTC"}, "active": True}
+    """Starts come soon, and nobody makes them; the exporter asks for the next one when the schedule has changed.
+
+    From now on, it is daily at about this time: at any time of the day, the start after these is a day ahead.
+    """
+    now = datetime.now(UTC)
+    daily = now - timedelta(minutes=2)
+    schedule = {"schedule": {"cron": f"{daily.minute} {daily.hour} * * *", "timezone": "UTC"}, "active": True}
     api.call("PATCH", f"/deployments/{place.deployment_id}", {"schedules": [schedule]})
     batch = new_batch()
     of = {"deployment_id": place.deployment_id, "work_queue_id": place.work_queue_id}
-    for seconds in (4, 8, 16, 32):  # one of them is still to come when it asks
-        due = [Entered("Scheduled", datetime.now(UTC) + timedelta(seconds=seconds))]
+    for seconds in (6, 14):  # one of them is still to come when it asks
+        due = [Entered("Scheduled", now + timedelta(seconds=seconds))]
         add_flow_run(batch, place.flow_id, due, **of, tags=["auto-scheduled"])
     insert(server, batch)
 

@@ -43,8 +43,12 @@ AT_LAST = (
     "increase(prefect_flow_run_failures_total[10m]) > 0",
     "increase(prefect_task_run_failures_total[10m]) > 0",
 )
+WELL = (
+    "absent(prefect_flow_run_consecutive_failures > 0)",
+    'absent(ALERTS{alertname="PrefectRunFailed",alertstate="firing"})',
+)
 IN_TROUBLE = (
-    "prefect_deployment_unmet_due_timestamp_seconds",
+    "prefect_deployment_next_due_timestamp_seconds - time() > 80000 and prefect_deployment_unmet_due_timestamp_seconds",
     "prefect_exporter_pipelines_file_valid == 0",
     'prefect_flow_runs{state="late"}',
     'prefect_flow_run_last_failure_info{flow="quality-checks"}',
@@ -101,6 +105,8 @@ def open_site(
         site = Site(directory, server, places, exporter, prometheus)
         site.wait_for(AT_FIRST)
         site.go_on()
+        if not bad_month:
+            site.wait_for(WELL)
         yield site
 
 
@@ -110,7 +116,7 @@ def seed(server: PrefectServer, *, bad_month: bool) -> dict[Pipeline, Place]:
     with Seeder(server.url) as api:
         places = furnish(api)
         # While the scheduler writes, whoever else writes to SQLite may wait for a minute.
-        scheduled = [str(place.deployment_id) for pipeline, place in places.items() if pipeline.cron]
+        scheduled = [str(place.deployment_id) for pipeline, place in places.items() if pipeline.hours]
         wait_until(lambda: all(map(api.scheduled_starts, scheduled)), READY_SECONDS, "scheduled runs", every=0.5)
         for pipeline, place in places.items():
             add_month(batch, pipeline, place, now, trouble=bad_month)

@@ -62,12 +62,12 @@ class Pipeline:
     flow_retries: int = 0  # runs in a hundred that fail, are retried as a whole and complete
     ad_hoc: int = 0  # runs in the month, of a flow that people run by hand
 
-    @property
-    def cron(self) -> str | None:
+    def cron(self, minute: int) -> str | None:
+        """The schedule, at another minute than in the past."""
         if not self.hours:
             return None
         days = "*" if self.days == EVERY_DAY else ",".join(CRON_DAYS[day] for day in self.days)
-        return f"{self.minute} {','.join(map(str, self.hours))} * * {days}"
+        return f"{minute} {','.join(map(str, self.hours))} * * {days}"
 
     def health(self, trouble: bool) -> Health:
         return self.in_trouble if trouble and self.in_trouble is not None else self.healthy
