@@ -14,6 +14,7 @@ from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 
+from prefect_monitoring.option_types import host_and_port
 from prefect_monitoring.settings import Settings
 
 # Probes of an orchestrator carry no credentials, and these pages tell nothing of the runs.
@@ -69,7 +70,7 @@ class _Guard(AuthenticationBackend):
 
 
 def _is_loopback(listen: str) -> bool:
-    host = listen.rpartition(":")[0].strip("[]")
+    host = host_and_port(listen)[0]
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -6,6 +6,7 @@ import ssl
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Final
 
+from prefect_monitoring.option_types import host_and_port
 from prefect_monitoring.settings import Settings
 
 TIMEOUT_SECONDS: Final = 5
@@ -15,11 +16,10 @@ _NEAREST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 compared, 
 
 def ask(settings: Settings, *, ready: bool) -> tuple[bool, str]:
     """Whether `/-/healthy` (or `/-/ready`) of the exporter with these settings answers 200, and what it says."""
-    host, _, port = settings.listen.rpartition(":")
-    host = host.strip("[]")
-    if port == "0":
+    host, port = host_and_port(settings.listen)
+    if port == 0:
         return False, f"listen is {settings.listen}, which is any free port: give the port that is served on"
-    connection = _connect(_NEAREST.get(host, host), int(port), tls=bool(settings.tls_cert))
+    connection = _connect(_NEAREST.get(host, host), port, tls=bool(settings.tls_cert))
     try:
         connection.request("GET", "/-/ready" if ready else "/-/healthy")
         answer = connection.getresponse()

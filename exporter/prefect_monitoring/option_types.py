@@ -55,6 +55,12 @@ def _address(text: str) -> str:
     return text
 
 
+def host_and_port(address: str) -> tuple[str, int]:
+    """The parts of a valid Address; of an IPv6 host without its brackets."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def _web_address(text: str) -> str:
     parts = urlsplit(text)
     if parts.username is not None or parts.password is not None:

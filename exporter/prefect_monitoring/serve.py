@@ -21,6 +21,7 @@ from prefect_monitoring.auth import IN_CLEAR, travel_in_clear
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_file import LedgerError, LedgerInUseError
 from prefect_monitoring.metrics import shown_metrics
+from prefect_monitoring.option_types import host_and_port
 from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_http import Traffic, api_address, open_http
 from prefect_monitoring.readers import ledger_of, make_readers
@@ -121,11 +122,10 @@ def _open(settings: Settings, address: str) -> Ledger:
 
 def bind(listen: str) -> socket.socket:
     """A listening socket on HOST:PORT. Raises ListenError."""
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
+    host, port = host_and_port(listen)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, int(port)), family=family)
+        listener = socket.create_server((host, port), family=family)
     except OSError as error:
         raise ListenError(
             f"Cannot listen on {listen} ({error.strerror}): stop what uses it, or give another address with --listen"

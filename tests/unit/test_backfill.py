@@ -11,9 +11,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prefect_monitoring import fold
 from prefect_monitoring.backfill.blocks import are_whole, blocks_of_day, remove_blocks
 from prefect_monitoring.backfill.families import FAMILIES, births, exposed, labels_of
-from prefect_monitoring.backfill.openmetrics import DAY, History, Size, Totals, add_up, cost, write_day
+from prefect_monitoring.backfill.openmetrics import History, Size, Totals, add_up, cost, write_day
 from prefect_monitoring.changes import SeriesKey
 from prefect_monitoring.ledger_history import RECORDED, Move, slot_of
+from prefect_monitoring.ledger_rows import DAY
 from prefect_monitoring.metric_fold import CUSTOM_OBSERVED
 from prefect_monitoring.metrics import CATALOGUE
 from prefect_monitoring.records import Pair

@@ -8,13 +8,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from prefect_monitoring import fold
 from prefect_monitoring.backfill.blocks import BlocksError
-from prefect_monitoring.backfill.openmetrics import DAY
 from prefect_monitoring.backfill.output import Output, open_output
 from prefect_monitoring.backfill.past import Past
 from prefect_monitoring.changes import Changes, SeriesKey
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_history import Plan
 from prefect_monitoring.ledger_opening import open_ledger
+from prefect_monitoring.ledger_rows import DAY
 from prefect_monitoring.records import Pair
 from prefect_monitoring.series import DEFAULT_BOUNDS
 from prefect_monitoring.settings import load_settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prefect_monitoring.backfill.output import Output
+from prefect_monitoring.ledger_rows import DAY
 
 _BLOCKS = """\
 Before `serve` is scraped, move the blocks to where the live series will go (docs/backfill.md has the details):
@@ -20,5 +21,5 @@ _SERVE = "Then start `prefect-monitoring serve` with the same ledger: its counte
 def how_to_move(output: Output, *, since: float, made_blocks: bool) -> str:
     labels = ", ".join(f'{name}="{value}"' for name, value in output.target.items())
     text = _BLOCKS if made_blocks else _TEXT
-    filled = text.format(blocks=output.blocks, texts=output.texts, days=since / 86_400 + 15, labels=labels)
+    filled = text.format(blocks=output.blocks, texts=output.texts, days=since / DAY + 15, labels=labels)
     return f"{filled}\n{_SERVE}"

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from prefect_monitoring.backfill.openmetrics import DAY, History, Size, Total, Totals
+from prefect_monitoring.backfill.openmetrics import History, Size, Total, Totals
+from prefect_monitoring.ledger_rows import DAY
 
 # promtool takes the longest of 2, 6, 18, … hours that fits, and reads the whole file for each block: two or three
 # times for a day, instead of twelve.
@@ -101,8 +102,8 @@ def check_last_values(promtool: str, blocks: Path, history: History, totals: Tot
 
 def _last_values(history: History, totals: Totals) -> Mapping[str, list[float]]:
     values: defaultdict[str, list[float]] = defaultdict(list)
-    for family in history.families:
-        for key in history.series_of(family):
+    for family, told in history.series:
+        for key, _ in told:
             if history.births[key] <= history.end:
                 values[family.name].append(float(getattr(totals.get(key, Total()), family.measure)))
     return values

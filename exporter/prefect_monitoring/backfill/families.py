@@ -73,7 +73,7 @@ def births(series: Collection[SeriesKey], first_moves: Mapping[SeriesKey, int], 
 
 def _is_zero_born(key: SeriesKey) -> bool:
     born = task_fold.task_births(key.pair, key.task) if key.task else fold.births(key.pair)
-    return key in set(born)
+    return key in born
 
 
 def labels_of(family: Family, key: SeriesKey, target: Mapping[str, str]) -> str:

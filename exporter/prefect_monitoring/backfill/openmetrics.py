@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple
-
-from prometheus_client.utils import floatToGoString
 
 from prefect_monitoring.backfill.families import Family, labels_of
 from prefect_monitoring.changes import SeriesKey
 from prefect_monitoring.ledger_history import Move
+from prefect_monitoring.ledger_rows import DAY
+from prefect_monitoring.metrics.family import as_text
 
-DAY: Final = 86_400
 # A value, a timestamp, two blanks and a newline.
 _BYTES_BESIDE_NAME: Final = 20
 
@@ -27,7 +27,7 @@ class Total(NamedTuple):
 Totals = dict[SeriesKey, Total]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class History:
     """What is told: the families, when each series begins (slots, epoch seconds), the grid, the labels of the target.
 
@@ -51,8 +51,21 @@ class History:
         first = -(-day // self.step) * self.step
         return range(max(first, self.births[key]), min(day + DAY - 1, self.end) + 1, self.step)
 
-    def series_of(self, family: Family) -> list[SeriesKey]:
-        return sorted(key for key in self.births if key.metric == family.metric)
+    @cached_property
+    def series(self) -> tuple[tuple[Family, tuple[tuple[SeriesKey, str], ...]], ...]:
+        """The series of each family, and how a sample of theirs begins: the same for each day."""
+        keys = sorted(self.births)
+        return tuple(
+            (
+                family,
+                tuple(
+                    (key, f"{family.name}{{{labels_of(family, key, self.target)}}}")
+                    for key in keys
+                    if key.metric == family.metric
+                ),
+            )
+            for family in self.families
+        )
 
 
 class Size(NamedTuple):
@@ -64,12 +77,11 @@ class Size(NamedTuple):
 def cost(history: History) -> Size:
     """What the whole past will take as text, worked out before a line is written."""
     samples = series = size = 0
-    for family in history.families:
-        for key in history.series_of(family):
+    for _, told in history.series:
+        for key, name in told:
             slots = max((history.end - history.births[key]) // history.step + 1, 0)
             samples += slots
             series += bool(slots)
-            name = f"{family.name}{{{labels_of(family, key, history.target)}}}"
             size += slots * (len(name.encode()) + _BYTES_BESIDE_NAME)
     return Size(samples, series, size)
 
@@ -82,14 +94,13 @@ def write_day(file: Path, history: History, day: int, before: Mapping[SeriesKey,
     partial = file.with_suffix(".partial")
     samples = series = 0
     with partial.open("w", encoding="utf-8", newline="\n") as text:
-        for family in history.families:
+        for family, told in history.series:
             text.write(f"# TYPE {family.title} {family.kind}\n")
-            for key in history.series_of(family):
+            for key, name in told:
                 if slots := history.slots(day, key):
                     curve = _curve(before.get(key, Total()), moved.get(key, ()), slots)
-                    name = f"{family.name}{{{labels_of(family, key, history.target)}}}"
                     text.writelines(
-                        f"{name} {_number(getattr(total, family.measure))} {slot}\n" for slot, total in curve
+                        f"{name} {as_text(getattr(total, family.measure))} {slot}\n" for slot, total in curve
                     )
                     samples += len(curve)
                     series += 1
@@ -118,7 +129,3 @@ def _curve(start: Total, moves: Sequence[Move], slots: range) -> list[tuple[int,
             move = next(upcoming, None)
         curve.append((slot, Total(amount, seen)))
     return curve
-
-
-def _number(value: float) -> str:
-    return str(floatToGoString(value))  # type: ignore[no-untyped-call] # prometheus_client types it not

@@ -17,11 +17,12 @@ from prefect_monitoring.backfill.blocks import (
     remove_blocks,
 )
 from prefect_monitoring.backfill.families import FAMILIES, births, exposed
-from prefect_monitoring.backfill.openmetrics import DAY, History, Total, Totals, add_up, write_day
+from prefect_monitoring.backfill.openmetrics import History, Total, Totals, add_up, write_day
 from prefect_monitoring.backfill.output import Output
 from prefect_monitoring.changes import SeriesKey
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_history import Move
+from prefect_monitoring.ledger_rows import DAY
 from prefect_monitoring.settings import Settings
 
 

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from prefect_monitoring.ledger_rows import DAY
 from prefect_monitoring.walk import LOG_LINES
 
-_SECONDS_A_DAY: Final = 86_400
 # What is counted as it is loaded has no other unit; lines are known by how far their time has come.
-_UNITS: Final = {LOG_LINES: ("days", _SECONDS_A_DAY)}
+_UNITS: Final = {LOG_LINES: ("days", DAY)}
 
 
 class _Amount(ProgressColumn):

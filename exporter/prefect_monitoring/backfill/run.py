@@ -50,8 +50,9 @@ async def backfill(settings: Settings, options: Options, tell: Tell) -> None:
             output = open_output(options.output, options.step, options.target)
             tell(f"Reading what {address} still holds of the last {format_duration(options.since)}")
             await _load(readers, traffic, tell)
-            await _write(readers, settings, output, tell)
-            tell(how_to_move(output, since=options.since, made_blocks=find_promtool() is not None))
+            promtool = find_promtool()
+            await _write(readers, settings, output, promtool, tell)
+            tell(how_to_move(output, since=options.since, made_blocks=promtool is not None))
         finally:
             readers.flow_runs.close()
 
@@ -82,12 +83,12 @@ async def _load(readers: Readers, traffic: Traffic, tell: Tell) -> None:
     tell(f"Loaded in {time.monotonic() - begun:.0f} s with {requests:,} requests; {lost} runs are missing")
 
 
-async def _write(readers: Readers, settings: Settings, output: Output, tell: Tell) -> None:
+async def _write(readers: Readers, settings: Settings, output: Output, promtool: str | None, tell: Tell) -> None:
     """Day by day, so that it can be ended between two of them."""
     in_ledger = readers.flow_runs.in_ledger
     output.end = output.end or int((time.time() - BEHIND_SECONDS) // output.step * output.step)
     past = await in_ledger(Past, readers.flow_runs.ledger, settings, output)
-    days, promtool = past.history.days, find_promtool()
+    days = past.history.days
     _tell_cost(past.history, output, tell, blocks=promtool is not None)
     begun = time.monotonic()
     with bars() as progress:

@@ -58,7 +58,7 @@ class Metric:
 
     def _histogram(self, snapshot: Snapshot, rows: Mapping[tuple[str, ...], float | Series]) -> ExposedFamily:
         family = HistogramMetricFamily(self.name, self.help, labels=self.labels)
-        limits = [_le(limit) for limit in (self.bounds(snapshot) if self.bounds else ())] + ["+Inf"]
+        limits = [as_text(limit) for limit in (self.bounds(snapshot) if self.bounds else ())] + ["+Inf"]
         for labels, series in rows.items():
             if isinstance(series, Series):
                 buckets = list(zip(limits, accumulate(series.buckets), strict=True))
@@ -66,5 +66,6 @@ class Metric:
         return family
 
 
-def _le(limit: float) -> str:
-    return str(floatToGoString(limit))  # type: ignore[no-untyped-call] # prometheus_client types it not
+def as_text(value: float) -> str:
+    """A number as the exposition writes it."""
+    return str(floatToGoString(value))  # type: ignore[no-untyped-call] # prometheus_client types it not
