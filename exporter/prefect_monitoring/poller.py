@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -98,15 +98,17 @@ class Poller:
     def start(self) -> AsyncIOScheduler:
         """Schedules the readings, the first ones now. The caller shuts the scheduler down."""
         scheduler = AsyncIOScheduler(timezone="UTC")
-        for job, seconds in (
-            (self.poll, self._settings.poll_interval),
-            (self.poll_details, self._settings.poll_interval),
-            (self.take_inventory, self._settings.inventory_interval),
-            (self.audit, self._settings.audit_interval),
+        sources = self.sources
+        for job, seconds, long_readings in (
+            (self.poll, self._settings.poll_interval, (sources.finished,)),
+            (self.poll_details, self._settings.poll_interval, (sources.finished_tasks, sources.log_lines)),
+            (self.take_inventory, self._settings.inventory_interval, ()),
+            (self.audit, self._settings.audit_interval, ()),
         ):
             scheduler.add_job(
-                job,
+                _until_read,
                 "interval",
+                args=(job, long_readings),
                 seconds=seconds,
                 next_run_time=datetime.now(UTC),
                 coalesce=True,
@@ -263,3 +265,10 @@ class Poller:
         self._policies.renew(catalog.live_deployments(names), catalog.live_pairs(names), now)
         windows = {pair: policy.window for pair, policy in self._policies.now.items()}
         self._standings.renew(self._ledger, now, windows)
+
+
+async def _until_read(job: Callable[[], Awaitable[None]], sources: Sequence[Source]) -> None:
+    """Runs a job, and again at once while these sources have more to give: a level, or what an outage left behind."""
+    await job()
+    while any(source.has_more for source in sources):
+        await job()

@@ -210,7 +210,7 @@ async def open_http(traffic: Traffic, max_requests_per_second: float) -> AsyncIt
     limiter = AsyncLimiter(burst, burst / max_requests_per_second)
     # One retry, which the CSRF token's renewal needs; the hook below keeps every other failure away from it.
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
-        async with get_client(httpx_settings={"event_hooks": {"response": [_raise_errors]}}) as client:
+        async with get_client(httpx_settings={"event_hooks": {"response": [_take_answer]}}) as client:
             share_csrf_token(client)
             yield PrefectHttp(client, limiter, traffic)
 
@@ -220,7 +220,11 @@ def _segment(name: str) -> str:
     return quote(name, safe="").replace(".", "%2E")
 
 
-async def _raise_errors(response: httpx.Response) -> None:
+async def _take_answer(response: httpx.Response) -> None:
+    """Reads the answer. Raises ApiError when it tells of a fault."""
+    body = await response.aread()
+    # It refers back to the response: page upon page would wait in memory for the garbage collector.
+    response.stream = httpx.ByteStream(b"")
     if response.has_redirect_location and response.request.method == "POST" and response.status_code < _KEEPS_METHOD:
         # Followed, the POST would become a GET, and whatever answers that is no list of runs.
         where = f"{response.request.url.path} is redirected elsewhere ({response.status_code})"
@@ -228,7 +232,6 @@ async def _raise_errors(response: httpx.Response) -> None:
         raise ApiError(f"{where}: {hint}", str(response.status_code))
     if response.status_code < _BAD_REQUEST:
         return
-    body = await response.aread()
     if is_csrf_business(response, body):
         return
     code, endpoint = str(response.status_code), response.request.url.path

@@ -20,7 +20,7 @@ READING_BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one reading gave. Not `complete`: there is more, which the next reading takes up."""
+    """What one reading gave. Not `complete`: there is more, which the next reading takes up, at once."""
 
     records: int
     complete: bool = True
@@ -74,6 +74,7 @@ class Source:
     """A source's readings so far. `read` never raises: an outage of one source is no other source's business.
 
     `answered` is whether the API did, whatever became of the answer: a full disk is no outage of Prefect's.
+    `has_more`: the last reading worked, and left something for the next.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Source:
     answered: bool | None = None
     last_success: float | None = None
     complete_to: float | None = None
+    has_more: bool = False
     readings: Series = field(default_factory=lambda: Series(0.0, (0,) * (len(READING_BOUNDS) + 1), released=True))
     records: int = 0
     error: str = "not read yet"
@@ -91,6 +93,7 @@ class Source:
     async def read(self, reading: Callable[[], Awaitable[Reading]]) -> bool:
         """Runs `reading` within the source's deadline; whether it worked."""
         started, begun = self.clock(), time.monotonic()
+        self.has_more = False
         try:
             async with asyncio.timeout(self.timeout):
                 result = await reading()
@@ -105,6 +108,7 @@ class Source:
         else:
             self.up, self.answered, self.error, self.last_success = True, True, "", self.clock()
             self.records += result.records
+            self.has_more = not result.complete
             if result.complete:
                 self.complete_to = started
             self.outages.worked(self.name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,7 @@ from prefect_monitoring.records import Pair
 from prefect_monitoring.series import Series
 from prefect_monitoring.settings import Settings
 from prefect_monitoring.snapshot import Snapshot
+from support.processes import wait_until
 from unit.conftest import DAY, MakeReaders, OpenLedger
 from unit.fake_prefect import FakePrefect
 
@@ -51,6 +54,10 @@ class Process:
         self.fake.now += after
         await self.poller.poll()
         return self.last
+
+    @property
+    def is_ready(self) -> bool:
+        return bool(self.published) and not self.last.health.not_ready
 
     @property
     def series(self) -> dict[SeriesKey, Series]:
@@ -91,6 +98,24 @@ async def test_first_failure_ever_is_seen_as_an_increase_from_zero(
         await process.poll(15)
         values.append(process.outcome())
     assert values == [0, 0, 0, 0, 0, 1, 1, 1], "zero for one hold of 70 s, then the increment"
+
+
+async def test_level_that_takes_several_readings_waits_for_no_further_poll(
+    fake: FakePrefect, make_readers: MakeReaders, place: tuple[str, str]
+) -> None:
+    process = Process(fake, make_readers(), Settings(poll_interval="1h", source_timeout="1s"))
+    fake.page_limit = 1
+    for _ in range(6):
+        fail_one(fake, place)
+    # Six pages take more than the half of `source_timeout` after which a reading begins none.
+    fake.before_request = lambda endpoint: time.sleep(0.2 * (endpoint == "finished_page"))
+    scheduler = process.poller.start()
+    try:
+        await asyncio.to_thread(wait_until, lambda: process.is_ready, 30, "the starting level")
+    finally:
+        scheduler.shutdown(wait=False)
+    assert process.outcome() == 6
+    assert len(process.published) > 1, "what there is is published in between"
 
 
 async def test_starting_level_is_exposed_at_once_and_whole(

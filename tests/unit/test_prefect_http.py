@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+import httpx
 import pytest
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
@@ -55,6 +57,24 @@ async def test_no_other_endpoint_can_be_asked(http: PrefectHttp, site: Loopback)
 
 
 # Answers
+
+
+async def test_nothing_of_an_answer_waits_for_the_garbage_collector(http: PrefectHttp, site: Loopback) -> None:
+    """A level is thousands of pages of half a megabyte each."""
+    site.answer = lambda _: Answer(body=[{"id": "1"}])
+    await http.request(FLOWS, json={})
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            await http.request(FLOWS, json={})
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        assert [one for one in gc.garbage if isinstance(one, httpx.Response | httpx.Request)] == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 async def test_answer_is_decoded_and_counted(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:

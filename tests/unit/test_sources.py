@@ -69,8 +69,14 @@ async def test_reading_that_left_something_is_up_but_not_complete(clock: Clock, 
         return Reading(3, complete=False)
 
     assert await source.read(partly)
+    assert source.has_more
     assert source.status().complete_to is None
     assert source.status().last_success == 1000
+    assert not await source.read(fails)
+    assert not source.has_more, "a fault waits for the next poll"
+    await source.read(partly)
+    await source.read(works)
+    assert not source.has_more
 
 
 @pytest.mark.parametrize(
