@@ -236,7 +236,8 @@ async def test_one_outage_is_one_warning_whatever_is_read(
         await exporter.poll()
         caplog.clear()
         WHOLE[kind][0](proxy)
-        impatient(exporter)
+        if kind == "hangs":  # what answers at all may take its time on a busy machine
+            impatient(exporter)
         for _ in range(2):
             await exporter.poll()
             await exporter.inventory()
