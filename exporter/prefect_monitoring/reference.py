@@ -85,6 +85,8 @@ What to know before you build on them:
 - **Windows** move in whole hours, the running one included: `1d` covers the last 23 to 24 hours. What they are compared
   with: `30d_before` is the 30 days before those of `30d`; `same_weekday` is `1d` 7, 14, 21 and 28 days ago, so that at any
   hour Sundays are compared with Sundays. Its mean takes in the running hour as far as that has come today.
+- A **pause calls off** what was due before it and not met, as does switching the schedules off: no such start is shown
+  then, nor after the resume. Only what is due from then on can be missed or unmet.
 - `process_*` (CPU, memory, file descriptors of the exporter) come from prometheus_client and are always there.
 - A **lost ledger** starts a new level: compare counters only since `prefect_exporter_ledger_created_timestamp_seconds`.
 
