@@ -108,6 +108,7 @@ def _flow_run(row: Row) -> FlowRun:
         run_time=row.get("total_run_time"),
         auto_scheduled=bool(row.get("auto_scheduled")),
         is_subflow=row.get("parent_task_run_id") is not None,
+        scheduled_at=maybe_instant(row.get("next_scheduled_start_time")),
     )
 
 

@@ -142,6 +142,24 @@ async def test_pause_is_dated(seeder: Seeder, unique: str, exporter: Rig) -> Non
     assert since == pytest.approx(time.time(), abs=60)
 
 
+@pytest.mark.parametrize("way", ["old UI", "new UI", "flow"])
+async def test_retry_is_dated_by_when_it_is_due(seeder: Seeder, unique: str, exporter: Rig, way: str) -> None:
+    flow = seeder.flow(f"{unique}etl")
+    run = seeder.run(flow, deployment_id=seeder.deployment(flow, "daily"))
+    seeder.running(run)
+    due = time.time() + 600
+    if way == "flow":
+        seeder.call("PATCH", f"/flow_runs/{run}", {"empirical_policy": {"retries": 1, "retry_delay": 600}})
+        assert seeder.propose(run, "FAILED")["status"] == "REJECT", "it is to be retried instead"
+    else:
+        seeder.failed(run)
+        seeder.retry_from_ui(run, scheduled_time=datetime.fromtimestamp(due, UTC), force=way == "new UI")
+    await exporter.poll()
+    of = {"flow": f"{unique}etl", "deployment": "daily", "state": "awaiting_retry"}
+    shown = value(exporter.samples, "prefect_flow_run_oldest_state_timestamp_seconds", **of)
+    assert shown == pytest.approx(due, abs=30)
+
+
 async def test_subflow_whose_parent_is_over_is_an_orphan(seeder: Seeder, unique: str, exporter: Rig) -> None:
     parent = seeder.run(seeder.flow(f"{unique}parent"))
     seeder.running(parent)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from prefect_monitoring.records import OVERFLOW, FlowRun, Pair, State
@@ -22,6 +24,15 @@ def test_what_waits_to_start_has_waited_since_it_was_expected(name: str) -> None
     """Late is noticed some time later; a run that waits for a slot enters a new state with each try."""
     active = summarise_active([(PAIR, run(1, name, at=NOW, expected_at=NOW - 5000))])
     assert list(active.oldest.values()) == [NOW - 5000]
+
+
+@pytest.mark.parametrize("due", [NOW + 600, NOW - 1200])
+def test_a_retry_is_waited_for_since_it_is_due(due: float) -> None:
+    """A delay may be hours long; but what is due and does not come back is lost."""
+    waiting = replace(run(1, "AwaitingRetry", at=NOW - 9000, expected_at=NOW - 99999), scheduled_at=due)
+    assert summarise_active([(PAIR, waiting)]).oldest == {(PAIR, "awaiting_retry"): due}
+    unknown = replace(waiting, scheduled_at=None)
+    assert summarise_active([(PAIR, unknown)]).oldest == {(PAIR, "awaiting_retry"): NOW - 9000}
 
 
 def test_the_oldest_run_of_a_state_counts_and_every_run_is_counted() -> None:

@@ -93,7 +93,7 @@ METRICS: Final = (
     Metric(
         "prefect_flow_run_oldest_state_timestamp_seconds",
         "gauge",
-        "Since when the oldest flow run in this state is in it: its attempt's start, a late run's expected start.",
+        "Since when the oldest flow run in this state is in it: its attempt's start; late or awaiting_retry: the due time.",
         (*PAIR, "state"),
         _oldest,
     ),
