@@ -194,6 +194,12 @@ async def test_check_tells_what_a_valid_file_may_not_mean(
     assert f"{unique}gone) matches nothing" in advice[1]
     assert f"{unique}critical/prod: 0.99 of 1 runs in 30d allows 0.01 failures" in advice[2]
 
+    seeder.completed(seeder.run(flow))
+    file.write_text(f'pipelines: [{{flow: {unique}critical, deployment: ""}}]')
+    findings = await check(Settings(pipelines=str(file), ledger_url=f"sqlite:///{tmp_path}/other.db"))
+    advice = [finding.text for finding in findings if finding.advice]
+    assert [f"{unique}critical: 0.99 of 1 runs in 30d allows 0.01 failures" in text for text in advice] == [True]
+
     file.write_text("pipelines: [{}]")
     faults = [finding.text for finding in await check(Settings(pipelines=str(file))) if not finding.ok]
     assert [f"pipelines: {file}:1: pipelines[0].flow: Field required" in text for text in faults] == [True]
