@@ -65,6 +65,8 @@ What to know before you build on them:
 - A **new series is born at 0** and shows its first increment one birth hold later (option `birth_hold`), so that
   `increase()` sees the first failure ever. What a first start loads is the starting level, not an increase.
 - A **duration** runs from the first Running after the previous terminal state to the end. A state set by hand has none.
+- A run that is **running** is as old as its attempts together, in `prefect_flow_run_oldest_state_timestamp_seconds`: those
+  since it was last over, without the waits and pauses between them. It jumps back when an attempt begins.
 - **Subflow runs** are flow runs without a deployment (`deployment=""`). To leave them out of a query, select
   `deployment!=""`; to leave out a flow altogether, use `exclude_flows`.
 - Runs of a deployment whose name is gone are counted under `deployment="(deleted)"`. Gauges of a deleted or renamed flow

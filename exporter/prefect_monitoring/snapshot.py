@@ -152,8 +152,11 @@ def summarise_active(runs: Iterable[tuple[Pair, FlowRun]], orphans: Collection[s
 
 
 def _since(run: FlowRun) -> float:
-    """Since when the run is in its state, or should have left it; a retry that is not due yet, from then on."""
+    """Since when the run is in its state, or should have left it; a retry that is not due yet, from then on.
+
+    What is Running has its earlier attempts added to its age: the run may not take longer, in however many attempts.
+    """
     due = run.expected_at if run.state.label in _DUE_SINCE_EXPECTED else None
     # A retry may be delayed by hours, in its process or by a person: it is lost when that is over and it is still here.
     due = run.scheduled_at if run.state.label == "awaiting_retry" else due
-    return due if due is not None else run.state.at
+    return due if due is not None else run.state.at - run.ran_before

@@ -1,5 +1,6 @@
 """What is declared about pipelines, and what paging is built upon, over a real server."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -158,6 +159,32 @@ async def test_retry_is_dated_by_when_it_is_due(seeder: Seeder, unique: str, exp
     of = {"flow": f"{unique}etl", "deployment": "daily", "state": "awaiting_retry"}
     shown = value(exporter.samples, "prefect_flow_run_oldest_state_timestamp_seconds", **of)
     assert shown == pytest.approx(due, abs=30)
+
+
+async def test_attempts_of_a_running_run_add_up(seeder: Seeder, unique: str, exporter: Rig) -> None:
+    flow = seeder.flow(f"{unique}etl")
+    run = seeder.run(flow, deployment_id=seeder.deployment(flow, "daily"))
+    seeder.call("PATCH", f"/flow_runs/{run}", {"empirical_policy": {"retries": 1, "retry_delay": 0}})
+
+    async def age() -> float:
+        await exporter.poll()
+        shown = matching(exporter.samples, "prefect_flow_run_oldest_state_timestamp_seconds", flow=f"{unique}etl")
+        (since,) = shown.values()
+        return time.time() - since
+
+    seeder.running(run)
+    await asyncio.sleep(3)
+    assert seeder.propose(run, "FAILED")["status"] == "REJECT"
+    await asyncio.sleep(3)
+    seeder.set_state(run, "RUNNING")
+    in_second = await age()
+    assert 3 <= in_second < 6, "the first attempt, and not the wait for the second"
+
+    seeder.failed(run)
+    seeder.retry_from_ui(run)
+    seeder.set_state(run, "PENDING")
+    seeder.set_state(run, "RUNNING")
+    assert await age() < 3, "it begins anew"
 
 
 async def test_subflow_whose_parent_is_over_is_an_orphan(seeder: Seeder, unique: str, exporter: Rig) -> None:

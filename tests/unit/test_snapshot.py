@@ -54,3 +54,8 @@ def test_what_has_no_room_has_no_age() -> None:
     active = summarise_active([(OVERFLOW, run(1, "Running", at=NOW))])
     assert active.oldest == {}
     assert active.counts == {(OVERFLOW, "k8s", "running"): 1}
+
+
+def test_a_retried_run_has_been_running_for_as_long_as_all_its_attempts() -> None:
+    third = replace(run(1, "Retrying", at=NOW - 60), ran_before=3600.0)
+    assert summarise_active([(PAIR, third)]).oldest == {(PAIR, "retrying"): NOW - 3660}

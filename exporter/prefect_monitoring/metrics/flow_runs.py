@@ -93,7 +93,7 @@ METRICS: Final = (
     Metric(
         "prefect_flow_run_oldest_state_timestamp_seconds",
         "gauge",
-        "Since when the oldest flow run in this state is in it: its attempt's start; late, awaiting_retry: when due.",
+        "Since when the oldest flow run in the state is in it, earlier attempts added; late, awaiting_retry: when due.",
         (*PAIR, "state"),
         _oldest,
     ),
