@@ -80,13 +80,15 @@ class Due:
     """When a deployment's schedules last expected a start, and when they expect the next; None: not known.
 
     `unmet_at` is the earliest expected start that passed after the last completed run, as of the last start that
-    passed; `paused_at` is when it was found paused.
+    passed; `paused_at` is when it was found paused. `called_off_at` is when it was last found paused, or its schedules
+    switched off: what was due until then and did not come is not asked for any more.
     """
 
     last_at: float | None = None
     next_at: float | None = None
     unmet_at: float | None = None
     paused_at: float | None = None
+    called_off_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

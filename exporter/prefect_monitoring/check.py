@@ -19,10 +19,10 @@ from prefect_monitoring.ledger_opening import inspect_ledger
 from prefect_monitoring.log_api import LogApi
 from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.policy.pipelines import PipelinesError, PipelinesFile, parse_pipelines, read_pipelines
-from prefect_monitoring.policy.policies import Policies
-from prefect_monitoring.policy.review import idle_entries, unmeasurable
+from prefect_monitoring.policy.review import idle_entries, reviewed, unmeasurable
 from prefect_monitoring.prefect_api import PrefectApi
 from prefect_monitoring.prefect_http import ApiError, NoApiUrlError, Traffic, api_address, open_http
+from prefect_monitoring.records import Pair
 from prefect_monitoring.settings import Settings
 from prefect_monitoring.task_api import TaskApi
 from prefect_monitoring.tls import TlsError, check_pair
@@ -107,13 +107,12 @@ async def _check_pipelines(settings: Settings) -> list[Finding]:
 async def _review(file: PipelinesFile, api: PrefectApi, now: float) -> list[str]:
     """What the file may not mean, in view of what exists and how often it ran."""
     names = Names({}, {}, frozenset()).with_flows(await api.flows()).with_deployments(await api.deployments())
-    policies = Policies(file)
-    declared = {
-        pair: (deployment.id, policy.window)
-        for pair, deployment in names.live_deployments()
-        if policies.entry_for(pair) and (policy := policies.of(pair, ()))
+    ids: dict[Pair, tuple[str, str | None]] = {Pair(flow.name, ""): (flow.id, None) for flow in names.live_flows()}
+    ids |= {pair: (deployment.flow_id, deployment.id) for pair, deployment in names.live_deployments()}
+    runs = {
+        pair: await api.judged_runs(*ids[pair], now - policy.window, now)
+        for pair, policy in sorted(reviewed(file, ids).items())
     }
-    runs = {pair: await api.judged_runs(one, now - window, now) for pair, (one, window) in declared.items()}
     return [*idle_entries(file, names.live_pairs()), *unmeasurable(file, runs)]
 
 

@@ -38,9 +38,15 @@ def is_scheduled(deployment: Deployment) -> bool:
     return not deployment.paused and bool(deployment.schedules)
 
 
+def is_called_off(due: Due) -> bool:
+    """Whether the unmet start is not asked for any more: since then, a pause came or the schedules went off."""
+    return due.unmet_at is not None and due.called_off_at is not None and due.unmet_at <= due.called_off_at
+
+
 def passed(due: Due, at: float, completed_at: float | None) -> Due:
     """`due` once the start that was expected at `at` has passed; `completed_at`: when a run last completed."""
-    return replace(due, last_at=at, unmet_at=unmet(due, completed_at) or at)
+    before = None if is_called_off(due) else unmet(due, completed_at)
+    return replace(due, last_at=at, unmet_at=before or at)
 
 
 def unmet(due: Due, completed_at: float | None) -> float | None:
@@ -52,14 +58,19 @@ def unmet(due: Due, completed_at: float | None) -> float | None:
 def settled(due: Due, deployment: Deployment, now: float, completed_at: float | None) -> Due:
     """What is due once `now` is here: a next start that has passed is the last one, and unmet unless a run completed.
 
-    What is paused or lost its schedules is not due: the start that it was waiting for never came.
+    What is paused or lost its schedules is not due: the start that it was waiting for never came. An unmet one from
+    before is called off, also for the time when it is on again.
     """
-    if not is_scheduled(deployment):
+    is_off = not is_scheduled(deployment)
+    if is_off:
         due = replace(due, next_at=None)
     elif due.next_at is not None and due.next_at <= now:
         is_newer = due.last_at is None or due.next_at > due.last_at
         due = replace(passed(due, due.next_at, completed_at) if is_newer else due, next_at=None)
-    return replace(due, unmet_at=unmet(due, completed_at))
+    first = unmet(due, completed_at)
+    if first is not None and (is_called_off(due) or (is_off and deployment.paused is not None)):
+        return replace(due, last_at=None, unmet_at=None)
+    return replace(due, unmet_at=first)
 
 
 def settled_all(
@@ -86,7 +97,7 @@ def plan(deployments: Iterable[Deployment], dues: Mapping[str, Due], asked: Mapp
         if one.paused != (due.paused_at is not None):
             result.pauses[one.id] = now if one.paused else None
         if not is_scheduled(one):
-            if due.next_at is not None:
+            if due.next_at is not None or (due.unmet_at is not None and not is_called_off(due)):
                 result.off.append(one.id)
             continue
         before = asked.get(one.id)

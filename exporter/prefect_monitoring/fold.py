@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from prefect_monitoring.changes import HOUR, Changes, KnownRun, SeriesKey
@@ -61,6 +62,17 @@ def _was_idle(run: FlowRun) -> bool:
     if run.attempts == 0 or run.started_at is None or run.ended_at is None or run.run_time is None:
         return False
     return run.ended_at - run.started_at - run.run_time > CLOCK_GRAIN
+
+
+def ran_before(run: FlowRun, history: tuple[State, ...]) -> float:
+    """Seconds that a run was Running before its present state, since it was last over: without waits and pauses."""
+    seconds = 0.0
+    for state, following in pairwise(_states(Sighting(run, None, history))):
+        if state.is_terminal:
+            seconds = 0.0
+        elif state.type == "RUNNING":
+            seconds += max(following.at - state.at, 0.0)
+    return seconds
 
 
 def births(pair: Pair) -> Iterable[SeriesKey]:

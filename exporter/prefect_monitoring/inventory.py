@@ -120,7 +120,7 @@ class InventoryReader:
         now = self._reader.clock()
         live = {one.id: one for one in self._wanted_deployments()}
         plan = dues.plan(live.values(), self._reader.ledger.dues, self._asked, now)
-        await self._reader.in_ledger(self._store_pauses, plan)
+        await self._reader.in_ledger(self._store_pauses, plan, now)
         starts = await self._api.next_starts(plan.ask, now) if plan.ask else {}
         await self._reader.in_ledger(self._store_starts, plan, starts)
         self._asked = _asked_after(self._asked, live, plan, now)
@@ -131,9 +131,9 @@ class InventoryReader:
             if self._filters.allow(pair, one.tags, one.work_pool):
                 yield one
 
-    def _store_pauses(self, plan: Plan) -> None:
+    def _store_pauses(self, plan: Plan, now: float) -> None:
         known = self._reader.ledger.dues
-        off = {one: replace(known.get(one, dues.UNKNOWN), next_at=None) for one in plan.off}
+        off = {one: replace(known.get(one, dues.UNKNOWN), next_at=None, called_off_at=now) for one in plan.off}
         pauses = {
             one: replace(off.get(one) or known.get(one, dues.UNKNOWN), paused_at=at) for one, at in plan.pauses.items()
         }

@@ -78,7 +78,7 @@ def write_dues(connection: sa.Connection, dues: Mapping[str, Due]) -> None:
 
 def load_dues(connection: sa.Connection) -> dict[str, Due]:
     return {
-        row.deployment_id: Due(row.last_at, row.next_at, row.unmet_at, row.paused_at)
+        row.deployment_id: Due(row.last_at, row.next_at, row.unmet_at, row.paused_at, row.called_off_at)
         for row in load_all(connection, schema.dues)
     }
 

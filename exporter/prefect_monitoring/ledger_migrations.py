@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from prefect_monitoring import ledger_schema as schema
 from prefect_monitoring.ledger_rows import read_meta, write_meta
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 
 
 def migrate(connection: sa.Connection, version: int) -> None:
@@ -39,10 +39,7 @@ def _tasks_and_sources(connection: sa.Connection) -> None:
 
 def _unmet_and_paused(connection: sa.Connection) -> None:
     """2 → 3: since when a due start is unmet, and a deployment paused."""
-    known = {column["name"] for column in sa.inspect(connection).get_columns("dues")}
-    for name in ("unmet_at", "paused_at"):
-        if name not in known:  # the step before makes the table as it is today
-            connection.exec_driver_sql(f"ALTER TABLE dues ADD COLUMN {name} FLOAT")
+    _add_instants(connection, "unmet_at", "paused_at")
 
 
 def _history(connection: sa.Connection) -> None:
@@ -50,5 +47,24 @@ def _history(connection: sa.Connection) -> None:
     schema.tables.create_all(connection, [schema.history_series, schema.history])
 
 
+def _called_off(connection: sa.Connection) -> None:
+    """4 → 5: until when what was due is called off, which a pause does."""
+    _add_instants(connection, "called_off_at")
+    connection.exec_driver_sql("UPDATE dues SET called_off_at = paused_at")
+
+
+def _add_instants(connection: sa.Connection, *names: str) -> None:
+    """Adds columns to `dues`, where the first step has not made the table as it is today."""
+    known = {column["name"] for column in sa.inspect(connection).get_columns("dues")}
+    for name in names:
+        if name not in known:
+            connection.exec_driver_sql(f"ALTER TABLE dues ADD COLUMN {name} FLOAT")
+
+
 # Step N, counted from 1, brings a ledger from version N to N + 1.
-_STEPS: Final[tuple[Callable[[sa.Connection], None], ...]] = (_tasks_and_sources, _unmet_and_paused, _history)
+_STEPS: Final[tuple[Callable[[sa.Connection], None], ...]] = (
+    _tasks_and_sources,
+    _unmet_and_paused,
+    _history,
+    _called_off,
+)

@@ -130,7 +130,8 @@ last_values = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
     sqlite_with_rowid=False,
 )
-# When a deployment's schedules last expected a start and expect the next, which is unmet, and since when it pauses.
+# When a deployment's schedules last expected a start and expect the next, which is unmet, since when it pauses, and
+# when they were last switched off.
 dues = sa.Table(
     "dues",
     tables,
@@ -139,6 +140,7 @@ dues = sa.Table(
     sa.Column("next_at", sa.Float),
     sa.Column("unmet_at", sa.Float),
     sa.Column("paused_at", sa.Float),
+    sa.Column("called_off_at", sa.Float),
     sqlite_with_rowid=False,
 )
 

@@ -18,8 +18,11 @@ from prefect_monitoring.time_shares import time_shares
 HOURLY_KEPT: Final = 62 * DAY
 DAILY_KEPT: Final = 400 * DAY
 WINDOWS: Final[Mapping[str, int]] = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
-SLO_WINDOW: Final = "slo"
+# What the windows are compared with.
+BEFORE: Final = "30d_before"
+SAME_WEEKDAY: Final = "same_weekday"
 SAME_WEEKDAY_WEEKS: Final = 4
+SLO_WINDOW: Final = "slo"
 RECENT_FAILURES: Final = 3
 RECENT_DURATIONS: Final = 24
 
@@ -61,7 +64,7 @@ def standings(
             connection, {one: slo_windows[pairs[one]] for one in batch if pairs[one] in slo_windows}, now
         )
         for number in batch:
-            row = windows.get(number)
+            sums = windows.get(number, {}) | weekdays.get(number, {})
             last_good = _newest(connection, number, ("COMPLETED",))
             failures, since = _failures_since(connection, number, last_good.ended_at if last_good is not None else 0.0)
             last_bad = _newest(connection, number, BAD_TYPES) if failures else None
@@ -72,8 +75,8 @@ def standings(
                 failing_since=since,
                 recent_failures=_recent_failures(connection, number, now - DAY),
                 last_failure=known_run(last_bad, pairs[number]) if last_bad is not None else None,
-                window_runs=_window_runs(row) | slo.get(number, {}),
-                baselines=_baselines(row, weekdays.get(number)),
+                window_runs=_window_runs(sums) | slo.get(number, {}),
+                baselines=_baselines(sums),
                 time_shares=time_shares(connection, _last_run(connection, number)),
             )
     return found
@@ -128,11 +131,11 @@ def _spans(now: float) -> dict[str, tuple[int, int]]:
     """Each window as [start, end) in whole hours, the running hour included."""
     end = int(now // HOUR + 1) * HOUR
     spans = {name: (end - length, end) for name, length in WINDOWS.items()}
-    spans["30d_before"] = (end - 60 * DAY, end - 30 * DAY)
+    spans[BEFORE] = (end - 60 * DAY, end - 30 * DAY)
     return spans
 
 
-def _windows(connection: sa.Connection, numbers: Collection[int], now: float) -> dict[int, Mapping[str, Any]]:
+def _windows(connection: sa.Connection, numbers: Collection[int], now: float) -> dict[int, dict[str, float]]:
     spans = _spans(now)
     sums = []
     for name, (start, end) in spans.items():
@@ -171,30 +174,36 @@ def _slo_windows(
     return found
 
 
-def _same_weekday(connection: sa.Connection, numbers: Collection[int], now: float) -> dict[int, tuple[float, float]]:
-    """(completed runs with a duration, their seconds) on this weekday of the last weeks, today left out; UTC."""
-    today = int(now // DAY) * DAY
-    days = [today - 7 * DAY * week for week in range(1, SAME_WEEKDAY_WEEKS + 1)]
+def _same_weekday(connection: sa.Connection, numbers: Collection[int], now: float) -> dict[int, dict[str, float]]:
+    """The 24 hours of `1d` in the last weeks: whatever the hour, each weekday is compared with itself.
+
+    Of the running hour, `timed` and `seconds` have no more there than has passed of it now.
+    """
+    end = int(now // HOUR + 1) * HOUR
+    ends = [end - 7 * DAY * week for week in range(1, SAME_WEEKDAY_WEEKS + 1)]
+    hours = [start for one in ends for start in range(one - DAY, one, HOUR)]
+    passed = sa.case((hourly.c.start.in_([one - HOUR for one in ends]), now % HOUR / HOUR), else_=1.0)
     query = (
-        sa.select(daily.c.pair_id, sa.func.total(daily.c.timed), sa.func.total(daily.c.seconds))
-        .where(daily.c.pair_id.in_(numbers), daily.c.start.in_(days))
-        .group_by(daily.c.pair_id)
+        sa.select(
+            hourly.c.pair_id,
+            *(sa.func.total(hourly.c[one]).label(f"{SAME_WEEKDAY} {one}") for one in ("good", "bad")),
+            *(sa.func.total(hourly.c[one] * passed).label(f"{SAME_WEEKDAY} {one}") for one in ("timed", "seconds")),
+        )
+        .where(hourly.c.pair_id.in_(numbers), hourly.c.start.in_(hours))
+        .group_by(hourly.c.pair_id)
     )
-    return {number: (timed, seconds) for number, timed, seconds in connection.execute(query)}
+    return {row["pair_id"]: dict(row) for row in connection.execute(query).mappings()}
 
 
-def _window_runs(row: Mapping[str, Any] | None) -> dict[tuple[str, str], int]:
-    return {
-        (name, result): int(row[f"{name} {result}"]) if row else 0 for name in WINDOWS for result in ("good", "bad")
-    }
+def _window_runs(sums: Mapping[str, float]) -> dict[tuple[str, str], int]:
+    names = (*WINDOWS, BEFORE, SAME_WEEKDAY)
+    return {(name, result): int(sums.get(f"{name} {result}", 0)) for name in names for result in ("good", "bad")}
 
 
-def _baselines(row: Mapping[str, Any] | None, weekday: tuple[float, float] | None) -> dict[str, float]:
+def _baselines(sums: Mapping[str, float]) -> dict[str, float]:
     """Mean seconds of completed runs; a window without one has no mean."""
-    sums: dict[str, tuple[float, float]] = {"same_weekday": weekday or (0, 0)}
-    if row is not None:
-        sums |= {name: (row[f"{name} timed"], row[f"{name} seconds"]) for name in _spans(0)}
-    return {name: seconds / timed for name, (timed, seconds) in sums.items() if timed > 0}
+    names = (*WINDOWS, BEFORE, SAME_WEEKDAY)
+    return {name: sums[f"{name} seconds"] / timed for name in names if (timed := sums.get(f"{name} timed", 0)) > 0}
 
 
 def forget(connection: sa.Connection, now: float, horizon: float) -> None:

@@ -71,10 +71,11 @@ class PrefectApi:
 
         return await count_by_type(count, types)
 
-    async def judged_runs(self, deployment_id: str, low: float, high: float) -> int:
-        """How many runs of a deployment ended within [low, high] as good or bad."""
-        runs = {"deployment_id": {"any_": [deployment_id]}, **ended(low, high, ["COMPLETED", *BAD_TYPES])}
-        return await self.pager.count("/flow_runs/count", {"flow_runs": runs})
+    async def judged_runs(self, flow_id: str, deployment_id: str | None, low: float, high: float) -> int:
+        """How many runs of a flow's deployment, or without one, ended within [low, high] as good or bad."""
+        which = {"any_": [deployment_id]} if deployment_id is not None else {"is_null_": True}
+        runs = {"deployment_id": which, **ended(low, high, ["COMPLETED", *BAD_TYPES])}
+        return await self.pager.count("/flow_runs/count", {"flows": {"id": {"any_": [flow_id]}}, "flow_runs": runs})
 
     async def flow_runs(self, ids: Collection[str]) -> list[FlowRun]:
         """Those of `ids` that exist, in whatever state."""
@@ -108,6 +109,7 @@ def _flow_run(row: Row) -> FlowRun:
         run_time=row.get("total_run_time"),
         auto_scheduled=bool(row.get("auto_scheduled")),
         is_subflow=row.get("parent_task_run_id") is not None,
+        scheduled_at=maybe_instant(row.get("next_scheduled_start_time")),
     )
 
 

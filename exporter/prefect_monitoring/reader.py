@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from prefect_monitoring.catalog import Catalog, Names, renames, unknown_ids
-from prefect_monitoring.fold import Sighting, fold, needs_history
+from prefect_monitoring.fold import Sighting, fold, needs_history, ran_before
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.prefect_api import PrefectApi
 from prefect_monitoring.prefect_http import INCOMPLETE, ApiError
@@ -40,6 +41,7 @@ class Reader:
         self.catalog = catalog
         self.clock = clock
         self._cause_of = cause_of
+        self._ran_before: Mapping[str, float] = {}  # by state id
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
 
     async def in_ledger(self, work: Callable[..., Answer], *args: Any, **kwargs: Any) -> Answer:
@@ -72,8 +74,22 @@ class Reader:
         absorbed = await self.absorb(runs, lambda _left: None)
         if unnamed := [run for run in runs if run.id not in absorbed.pairs]:
             raise ApiError(f"{len(unnamed)} active runs cannot be named: {absorbed.reason}", INCOMPLETE)
-        known = [(absorbed.pairs[run.id], run) for run in runs]
-        return [(pair, run) for pair, run in known if pair is not None]
+        named = [(absorbed.pairs[run.id], run) for run in await self._with_attempts(runs)]
+        return [(pair, run) for pair, run in named if pair is not None]
+
+    async def _with_attempts(self, runs: Iterable[FlowRun]) -> list[FlowRun]:
+        """The same runs; those that are Running, and not for the first time, with how long they were so before.
+
+        Each attempt's history is read once. What could not be read is tried again: so long, it counts from its state.
+        """
+        runs = list(runs)
+        again = {run.state.id: run for run in runs if run.state.type == "RUNNING" and run.run_time}
+        before = {state_id: self._ran_before[state_id] for state_id in again.keys() & self._ran_before.keys()}
+        unread = [run for state_id, run in again.items() if state_id not in before]
+        histories, _ = await self.api.histories([run.id for run in unread])
+        before |= {run.state.id: ran_before(run, histories[run.id]) for run in unread if run.id in histories}
+        self._ran_before = before
+        return [replace(run, ran_before=before.get(run.state.id, 0.0)) for run in runs]
 
     async def orphans(self, active: Iterable[FlowRun]) -> set[str]:
         """The ids of those active subflow runs whose parent run is not active any more."""

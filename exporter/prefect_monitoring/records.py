@@ -65,7 +65,10 @@ class FlowRun:
 
     `started_at` is the first start ever, also after a re-run. `attempts` counts entries into Running.
     `rescheduled` is true when the run was set back to Scheduled after a terminal state. `run_time` is the seconds
-    that it was Running in all. `is_subflow`: a task run of another flow run made it.
+    that it was Running in all. `is_subflow`: a task run of another flow run made it. `scheduled_at` is when it is to
+    start or to go on, where it waits for that: `expected_at` stays the first start's, also when a retry is due.
+    `ran_before`: of a run that is Running, the seconds that it already was before its present attempt, since it was
+    last over; a page does not show them.
     """
 
     id: str
@@ -84,6 +87,8 @@ class FlowRun:
     work_queue: str = ""
     auto_scheduled: bool = False
     is_subflow: bool = False
+    scheduled_at: float | None = None
+    ran_before: float = 0.0
 
     @property
     def kind(self) -> str:

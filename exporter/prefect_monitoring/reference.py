@@ -65,6 +65,8 @@ What to know before you build on them:
 - A **new series is born at 0** and shows its first increment one birth hold later (option `birth_hold`), so that
   `increase()` sees the first failure ever. What a first start loads is the starting level, not an increase.
 - A **duration** runs from the first Running after the previous terminal state to the end. A state set by hand has none.
+- A run that is **running** is as old as its attempts together, in `prefect_flow_run_oldest_state_timestamp_seconds`: those
+  since it was last over, without the waits and pauses between them. It jumps back when an attempt begins.
 - **Subflow runs** are flow runs without a deployment (`deployment=""`). To leave them out of a query, select
   `deployment!=""`; to leave out a flow altogether, use `exclude_flows`.
 - Runs of a deployment whose name is gone are counted under `deployment="(deleted)"`. Gauges of a deleted or renamed flow
@@ -82,8 +84,11 @@ What to know before you build on them:
   retry saved too, as long as the task run's log reaches Prefect.
 - `prefect_task_run_time_share_ratio` is about the pair's last finished run. A task run that was retried counts as its
   running time before its end. Shares of tasks that run side by side add up to more than 1.
-- **Windows** move in whole hours, the running one included: `1d` covers the last 23 to 24 hours. `same_weekday` is in
-  UTC.
+- **Windows** move in whole hours, the running one included: `1d` covers the last 23 to 24 hours. What they are compared
+  with: `30d_before` is the 30 days before those of `30d`; `same_weekday` is `1d` 7, 14, 21 and 28 days ago, so that at any
+  hour Sundays are compared with Sundays. Its mean takes in the running hour as far as that has come today.
+- A **pause calls off** what was due before it and not met, as does switching the schedules off: no such start is shown
+  then, nor after the resume. Only what is due from then on can be missed or unmet.
 - `process_*` (CPU, memory, file descriptors of the exporter) come from prometheus_client and are always there.
 - A **lost ledger** starts a new level: compare counters only since `prefect_exporter_ledger_created_timestamp_seconds`.
 
@@ -140,7 +145,7 @@ def _series_arithmetic() -> str:
     return (
         "## How many series\n\nEverything is per pair of flow and deployment. A pair that has done nothing yet has"
         f" {sum(per_pair.values()) + 4} counter series, all 0:\n\n{''.join(lines)}"
-        "- outcomes for `completed`, `failed`, `crashed`, and retries: 4\n\nOnce it has run, 6 `prefect_flow_run_window_runs`,"
+        "- outcomes for `completed`, `failed`, `crashed`, and retries: 4\n\nOnce it has run, 10 `prefect_flow_run_window_runs`,"
         " up to 5 baselines and a handful of other gauges come on top; further states and causes as they happen."
         " `prefect_exporter_series` says what there is; `metrics_off` and wider buckets make it less.\n"
     )

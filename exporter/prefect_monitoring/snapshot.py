@@ -145,7 +145,18 @@ def summarise_active(runs: Iterable[tuple[Pair, FlowRun]], orphans: Collection[s
         counts[pair, run.work_pool, label] += 1
         late[run.work_pool, run.work_queue] += label == "late"
         left_over[pair] += run.id in orphans
-        since = run.expected_at if label in _DUE_SINCE_EXPECTED and run.expected_at is not None else run.state.at
+        since = _since(run)
         if pair != OVERFLOW:
             oldest[pair, label] = min(since, oldest.get((pair, label), since))
     return ActiveRuns(counts, oldest, late, +left_over)
+
+
+def _since(run: FlowRun) -> float:
+    """Since when the run is in its state, or should have left it; a retry that is not due yet, from then on.
+
+    What is Running has its earlier attempts added to its age: the run may not take longer, in however many attempts.
+    """
+    due = run.expected_at if run.state.label in _DUE_SINCE_EXPECTED else None
+    # A retry may be delayed by hours, in its process or by a person: it is lost when that is over and it is still here.
+    due = run.scheduled_at if run.state.label == "awaiting_retry" else due
+    return due if due is not None else run.state.at - run.ran_before

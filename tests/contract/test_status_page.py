@@ -31,7 +31,8 @@ def expressions(alert: str) -> str:
         ("PrefectStartMissed", f"(prefect_deployment_last_due_timestamp_seconds) > {states.MISSED_SECONDS} "),
         (
             "PrefectRunStuck",
-            f'{{state=~"pending|submitting|infrastructure_pending|cancelling"}}) > {states.STUCK_SECONDS} ',
+            '{state=~"pending|submitting|infrastructure_pending|awaiting_retry|cancelling"})'
+            f" > {states.STUCK_SECONDS} ",
         ),
         ("PrefectRunStuck", f'{{state="awaiting_concurrency_slot"}}) > {states.SLOT_SECONDS} '),
         ("PrefectRunTooLong", f"clamp_min({states.USUAL_FACTOR} * max by"),

@@ -1,5 +1,6 @@
 """What is declared about pipelines, and what paging is built upon, over a real server."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -142,6 +143,50 @@ async def test_pause_is_dated(seeder: Seeder, unique: str, exporter: Rig) -> Non
     assert since == pytest.approx(time.time(), abs=60)
 
 
+@pytest.mark.parametrize("way", ["old UI", "new UI", "flow"])
+async def test_retry_is_dated_by_when_it_is_due(seeder: Seeder, unique: str, exporter: Rig, way: str) -> None:
+    flow = seeder.flow(f"{unique}etl")
+    run = seeder.run(flow, deployment_id=seeder.deployment(flow, "daily"))
+    seeder.running(run)
+    due = time.time() + 600
+    if way == "flow":
+        seeder.call("PATCH", f"/flow_runs/{run}", {"empirical_policy": {"retries": 1, "retry_delay": 600}})
+        assert seeder.propose(run, "FAILED")["status"] == "REJECT", "it is to be retried instead"
+    else:
+        seeder.failed(run)
+        seeder.retry_from_ui(run, scheduled_time=datetime.fromtimestamp(due, UTC), force=way == "new UI")
+    await exporter.poll()
+    of = {"flow": f"{unique}etl", "deployment": "daily", "state": "awaiting_retry"}
+    shown = value(exporter.samples, "prefect_flow_run_oldest_state_timestamp_seconds", **of)
+    assert shown == pytest.approx(due, abs=30)
+
+
+async def test_attempts_of_a_running_run_add_up(seeder: Seeder, unique: str, exporter: Rig) -> None:
+    flow = seeder.flow(f"{unique}etl")
+    run = seeder.run(flow, deployment_id=seeder.deployment(flow, "daily"))
+    seeder.call("PATCH", f"/flow_runs/{run}", {"empirical_policy": {"retries": 1, "retry_delay": 0}})
+
+    async def age() -> float:
+        await exporter.poll()
+        shown = matching(exporter.samples, "prefect_flow_run_oldest_state_timestamp_seconds", flow=f"{unique}etl")
+        (since,) = shown.values()
+        return time.time() - since
+
+    seeder.running(run)
+    await asyncio.sleep(3)
+    assert seeder.propose(run, "FAILED")["status"] == "REJECT"
+    await asyncio.sleep(3)
+    seeder.set_state(run, "RUNNING")
+    in_second = await age()
+    assert 3 <= in_second < 6, "the first attempt, and not the wait for the second"
+
+    seeder.failed(run)
+    seeder.retry_from_ui(run)
+    seeder.set_state(run, "PENDING")
+    seeder.set_state(run, "RUNNING")
+    assert await age() < 3, "it begins anew"
+
+
 async def test_subflow_whose_parent_is_over_is_an_orphan(seeder: Seeder, unique: str, exporter: Rig) -> None:
     parent = seeder.run(seeder.flow(f"{unique}parent"))
     seeder.running(parent)
@@ -175,6 +220,12 @@ async def test_check_tells_what_a_valid_file_may_not_mean(
     assert [f"{unique}critical) never counts" in text for text in advice] == [True, False, False]
     assert f"{unique}gone) matches nothing" in advice[1]
     assert f"{unique}critical/prod: 0.99 of 1 runs in 30d allows 0.01 failures" in advice[2]
+
+    seeder.completed(seeder.run(flow))
+    file.write_text(f'pipelines: [{{flow: {unique}critical, deployment: ""}}]')
+    findings = await check(Settings(pipelines=str(file), ledger_url=f"sqlite:///{tmp_path}/other.db"))
+    advice = [finding.text for finding in findings if finding.advice]
+    assert [f"{unique}critical: 0.99 of 1 runs in 30d allows 0.01 failures" in text for text in advice] == [True]
 
     file.write_text("pipelines: [{}]")
     faults = [finding.text for finding in await check(Settings(pipelines=str(file))) if not finding.ok]

@@ -34,5 +34,5 @@ INSERT INTO series VALUES
   ('prefect_flow_run_duration_seconds', 'etl', 'daily', '', 512.5, '[1, 2, 38, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]', 1, 1772440000.0),
   ('prefect_flow_run_outcomes_total', 'we"ird', '', 'crashed', 7.0, '[]', 1, 1772440000.0);
 INSERT INTO last_outcomes VALUES (1, 'completed', 1772440000.0), (1, 'failed', 1772450000.0);
-INSERT INTO hourly VALUES (1, 1772438400, 1, 0, 1, 12.5), (1, 1772449200, 0, 1, 0, 0.0);
+INSERT INTO hourly VALUES (1, 1771833600, 4, 0, 4, 40.0), (1, 1772438400, 1, 0, 1, 12.5), (1, 1772449200, 0, 1, 0, 0.0);
 INSERT INTO daily VALUES (1, 1772409600, 1, 1, 1, 12.5), (1, 1771804800, 4, 0, 4, 40.0);

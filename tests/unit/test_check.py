@@ -59,6 +59,50 @@ async def test_all_is_well_and_nothing_is_made(site: Loopback, tmp_path: Path) -
     assert files_in(tmp_path) == []
 
 
+FLOW, DEPLOYMENT = (f"00000000-0000-0000-0000-00000000000{number}" for number in (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "told", "counted"),
+    [
+        ("defaults: {slo: {min_success_ratio: 90%}}", ["defaults: 0.9 of the runs in 30d allows no"], [DEPLOYMENT]),
+        ("defaults: {slo: {window: 7d}}", ["defaults: 0.99 of the runs in 7d allows no"], [DEPLOYMENT]),
+        ("defaults: {team: data}", [], []),
+        ("pipelines: [{flow: etl}]", ["etl/daily: 0.99 of 5 runs"], [DEPLOYMENT]),
+        ('pipelines: [{flow: etl, deployment: ""}]', ["etl: 0.99 of 5 runs"], [None]),
+        ('pipelines: [{flow: etl, deployment: "|daily"}]', ["etl: 0.99", "etl/daily: 0.99"], [None, DEPLOYMENT]),
+    ],
+)
+async def test_every_declared_objective_is_reviewed(
+    site: Loopback, tmp_path: Path, text: str, told: list[str], counted: list[str | None]
+) -> None:
+    rows = {
+        "/flows/filter": [{"id": FLOW, "name": "etl"}],
+        "/deployments/filter": [{"id": DEPLOYMENT, "name": "daily", "flow_id": FLOW, "tags": []}],
+    }
+    empty = site.answer
+    judged: list[str | None] = []
+
+    def answer(asked: Asked) -> Answer:
+        path = asked.path.removeprefix("/api")
+        runs = asked.body.get("flow_runs", {}) if isinstance(asked.body, dict) else {}
+        if path == "/flow_runs/count" and "deployment_id" in runs:
+            of = runs["deployment_id"]
+            judged.append(of["any_"][0] if "any_" in of else None)
+            assert "any_" in of or asked.body["flows"] == {"id": {"any_": [FLOW]}}
+            return Answer(body=5)
+        return Answer(body=rows[path]) if path in rows else empty(asked)
+
+    site.answer = answer
+    file = tmp_path / "pipelines.yml"
+    file.write_text(text, encoding="utf-8")
+    findings = await check(settings_of(tmp_path).model_copy(update={"pipelines": str(file)}))
+    assert [one.text for one in findings if not one.ok] == []
+    advice = [one.text.removeprefix("pipelines: ") for one in findings if one.advice]
+    assert [one[: len(start)] for one, start in zip(advice, told, strict=True)] == told
+    assert judged == counted
+
+
 async def test_one_fault_of_the_api_is_one_finding_with_all_it_hides(site: Loopback, tmp_path: Path) -> None:
     site.answer = lambda _: Answer(401, {"detail": "no"})
     bad = [finding for finding in await check(settings_of(tmp_path)) if not finding.ok]

@@ -35,11 +35,14 @@ CASES = {
     "asked long ago": (ONE, Due(None, AHEAD), Asked(HOURLY, NOW - ASK_AGAIN_SECONDS), Plan(ask=["d"])),
     "paused": (PAUSED, Due(PAST, AHEAD), JUST, Plan(off=["d"], pauses={"d": NOW})),
     "paused, passed": (PAUSED, Due(None, PAST), JUST, Plan(off=["d"], pauses={"d": NOW})),
-    "paused for long": (PAUSED, Due(PAST, None, paused_at=PAST), JUST, Plan()),
+    "paused for long": (PAUSED, Due(PAST, None, paused_at=PAST, called_off_at=PAST), JUST, Plan()),
+    "paused, with something due": (PAUSED, Due(PAST, None, PAST, paused_at=PAST), JUST, Plan(off=["d"])),
     "no longer paused": (ONE, Due(None, AHEAD, paused_at=PAST), JUST, Plan(pauses={"d": None})),
     "paused, not read since the start": (UNREAD, Due(None, None, paused_at=PAST), None, Plan()),
     "without schedules": (BARE, UNKNOWN, None, Plan()),
     "schedules taken away": (BARE, Due(None, AHEAD), JUST, Plan(off=["d"])),
+    "schedules taken away, nothing ahead": (BARE, Due(PAST, None, PAST), JUST, Plan(off=["d"])),
+    "schedules taken away for long": (BARE, Due(PAST, None, PAST, called_off_at=PAST), JUST, Plan()),
     "not read since the start": (UNREAD, Due(None, PAST), None, Plan()),
 }
 
@@ -125,6 +128,26 @@ def test_a_success_meets_all_that_was_due_before_it() -> None:
 
     assert settled(due, ONE, NOW, PAST - 601).unmet_at == PAST - 600
     assert settled(due, ONE, NOW, PAST - 600).unmet_at is None
+
+
+@pytest.mark.parametrize("deployment", [PAUSED, BARE])
+def test_what_is_off_is_not_asked_for(deployment: Deployment) -> None:
+    assert settled(Due(PAST, None, PAST), deployment, NOW, None) == UNKNOWN
+    assert settled(Due(PAST, None, PAST), UNREAD, NOW, None) == Due(PAST, None, PAST), (
+        "nobody knows yet whether it is off"
+    )
+
+
+def test_what_was_due_before_a_pause_is_not_asked_for_after_it() -> None:
+    due = Due(PAST, AHEAD, PAST - 600, called_off_at=PAST + 1)
+
+    shown = settled(due, ONE, NOW, None)
+    assert (shown.last_at, shown.next_at, shown.unmet_at) == (None, AHEAD, None)
+    met = settled(due, ONE, NOW, PAST + 5)
+    assert (met.last_at, met.unmet_at) == (PAST, None), "what came tells nothing wrong"
+    later = settled(replace(due, next_at=NOW), ONE, NOW, None)
+    assert (later.last_at, later.unmet_at) == (NOW, NOW), "what is due after it counts, from then on"
+    assert passed(due, NOW, None).unmet_at == NOW
 
 
 def test_a_schedule_of_every_five_minutes_does_not_hide_how_long_it_fails() -> None:

@@ -332,6 +332,36 @@ async def test_pause_is_dated_when_it_is_first_seen_and_outlives_a_restart(
     assert since() is None
 
 
+@pytest.mark.parametrize("off", [{"paused": True}, {"schedules": ""}], ids=["paused", "schedules off"])
+async def test_what_was_due_before_it_was_off_is_not_asked_for_when_it_is_on_again(
+    process: Process, fake: FakePrefect, api: FakeInventory, scheduled: str, off: dict[str, object]
+) -> None:
+    def told() -> list[object]:
+        shown = rows(process.snapshot)
+        metrics = [f"prefect_deployment_{one}_due_timestamp_seconds" for one in ("last", "unmet")]
+        return [shown[metric].get(("etl", "daily")) for metric in metrics]
+
+    on = {name: getattr(fake.deployment_names[scheduled], name) for name in off}
+    await process.read()
+    fake.now = MONDAY_NOON + 1001
+    await process.read()
+    assert told() == [MONDAY_NOON + 1000, MONDAY_NOON + 1000]
+    change(fake, scheduled, **off)
+    fake.now += 60
+    await process.read()
+    assert told() == [None, None]
+
+    fake.now += 3 * 86400
+    api.starts[scheduled] = [fake.now + 500, fake.now + 1500]
+    process = Process(fake, process.api, process.reader, process.settings)  # the resume is seen after a restart
+    change(fake, scheduled, **on)
+    await process.read()
+    assert told() == [None, None]
+    due, fake.now = fake.now + 500, fake.now + 501
+    await process.read()
+    assert told() == [due, due]
+
+
 async def test_pass_in_which_nothing_changed_asks_nothing(
     process: Process, fake: FakePrefect, api: FakeInventory, scheduled: str
 ) -> None:

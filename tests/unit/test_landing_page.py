@@ -141,6 +141,11 @@ def test_what_needs_attention_comes_first() -> None:
     assert "7 need attention, 1 fails unwatched, 2 fine, 2 idle · prefect-monitoring" in page.text
 
 
+def test_a_retry_to_come_is_told_by_when_it_is_due() -> None:
+    page = shown(snapshot_of({PAIR: GOOD}, active={(PAIR, "awaiting_retry"): NOW + HOUR}))
+    assert "waiting for a retry due 13:00" in " ".join(page.text.split())
+
+
 def test_a_row_in_full() -> None:
     policy = Policy(criticality="critical", team="data", objective=0.999, window=7 * DAY, max_duration=120.0)
     snapshot = snapshot_of({PAIR: failing(PAIR)}, policies={PAIR: policy}, links=LINKS)

@@ -65,7 +65,8 @@ def test_before_the_level_is_complete_nothing_is_said_of_the_past() -> None:
         ("late", 299, "late"),
         ("pending", 899, "starting"),
         ("awaiting_concurrency_slot", 3599, "waiting for a slot"),
-        ("awaiting_retry", 99999, "waiting for a retry"),
+        ("awaiting_retry", 899, "waiting for a retry"),
+        ("awaiting_retry", -3600, "waiting for a retry"),
         ("suspended", 99999, "run suspended"),
     ],
 )
@@ -80,6 +81,7 @@ def test_what_goes_on_is_no_trouble(state: str, seconds: float, text: str) -> No
         ("pending", 901, "stuck", "PrefectRunStuck"),
         ("infrastructure_pending", 901, "stuck", "PrefectRunStuck"),
         ("cancelling", 901, "stuck", "PrefectRunStuck"),
+        ("awaiting_retry", 901, "stuck", "PrefectRunStuck"),
         ("awaiting_concurrency_slot", 3601, "stuck", "PrefectRunStuck"),
         ("running", 1801, "running too long", "PrefectRunTooLong"),
         ("retrying", 1801, "running too long", "PrefectRunTooLong"),

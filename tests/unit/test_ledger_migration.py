@@ -181,15 +181,27 @@ def test_what_was_due_is_kept_when_pauses_and_unmet_starts_come(tmp_path: Path, 
     """A ledger of version 2: `dues` has no columns for them yet."""
     open_it().close()
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
-        connection.execute("ALTER TABLE dues DROP COLUMN unmet_at")
-        connection.execute("ALTER TABLE dues DROP COLUMN paused_at")
+        for column in ("unmet_at", "paused_at", "called_off_at"):
+            connection.execute(f"ALTER TABLE dues DROP COLUMN {column}")
         connection.execute("INSERT INTO dues VALUES ('d', 1.5, 2.5)")
         connection.execute("PRAGMA user_version = 2")
         connection.commit()
 
     ledger = open_it()
     assert ledger.dues == {"d": Due(1.5, 2.5)}
-    ledger.store_dues({"d": Due(1.5, 2.5, 1.5, 0.5)})
+    ledger.store_dues({"d": Due(1.5, 2.5, 1.5, 0.5, 0.25)})
     ledger.close()
-    assert open_it().dues == {"d": Due(1.5, 2.5, 1.5, 0.5)}
+    assert open_it().dues == {"d": Due(1.5, 2.5, 1.5, 0.5, 0.25)}
     assert version_of(tmp_path / "ledger.db") == SCHEMA_VERSION
+
+
+def test_what_is_paused_as_a_new_version_begins_asks_for_nothing_of_before(tmp_path: Path, open_it: OpenLedger) -> None:
+    """A ledger of version 4: it knows since when a deployment is paused, and not what that calls off."""
+    open_it().close()
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        connection.execute("ALTER TABLE dues DROP COLUMN called_off_at")
+        connection.execute("INSERT INTO dues VALUES ('d', 1.5, NULL, 1.5, 2.5), ('e', 1.5, 2.5, 1.5, NULL)")
+        connection.execute("PRAGMA user_version = 4")
+        connection.commit()
+
+    assert open_it().dues == {"d": Due(1.5, None, 1.5, 2.5, 2.5), "e": Due(1.5, 2.5, 1.5)}

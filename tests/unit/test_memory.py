@@ -55,6 +55,10 @@ def test_windows_are_whole_hours_with_the_running_one(ledger: Ledger, count) -> 
         ("7d", "bad"): 3,
         ("30d", "good"): 3,
         ("30d", "bad"): 3,
+        ("30d_before", "good"): 0,
+        ("30d_before", "bad"): 1,
+        ("same_weekday", "good"): 1,
+        ("same_weekday", "bad"): 0,
     }
     at_one = standing(ledger, at("2026-03-02 13:00:00")).window_runs
     assert at_one["1d", "bad"] == 0, "at the stroke of one, the hour that began at 13:00 yesterday leaves"
@@ -72,7 +76,7 @@ def test_baselines_are_means_of_completed_runs(ledger: Ledger, count) -> None:
     count("2026-01-01 13:00", seconds=5000.0)  # the first hour of the 30 days before
     count("2026-01-01 12:59:59", seconds=70000.0)  # too old
     baselines = dict(standing(ledger).baselines)
-    # Mondays: 2026-02-23, -16, -09, -02; none of the runs above was then.
+    # From 13:00 on 2026-02-22, -15, -08 and -01 to 13:00 on the day after; none of the runs above was then.
     assert baselines == {
         "1d": pytest.approx(15.0),
         "7d": pytest.approx(30.0),
@@ -81,21 +85,44 @@ def test_baselines_are_means_of_completed_runs(ledger: Ledger, count) -> None:
     }
 
 
-def test_same_weekday_is_the_last_four_without_today(ledger: Ledger, count) -> None:
-    count("2026-03-02 00:00", seconds=9999.0)  # today
-    count("2026-02-23 00:00:00", seconds=10.0)
-    count("2026-02-23 23:59:59.999999", seconds=20.0)
-    count("2026-02-22 23:59:59.999999", seconds=9999.0)  # Sunday
-    count("2026-02-24 00:00:00", seconds=9999.0)  # Tuesday
-    count("2026-02-16 12:00", seconds=30.0)
-    count("2026-02-09 12:00", "FAILED", seconds=9999.0)
-    count("2026-02-02 12:00", seconds=60.0)
-    count("2026-01-26 12:00", seconds=9999.0)  # the fifth
-    assert standing(ledger).baselines["same_weekday"] == pytest.approx(30.0)
-    just_before_midnight = at("2026-03-02 23:59:59")
-    assert standing(ledger, just_before_midnight).baselines["same_weekday"] == pytest.approx(30.0)
-    tuesday = standing(ledger, at("2026-03-03 00:00:00"))
-    assert tuesday.baselines["same_weekday"] == pytest.approx(9999.0)
+def test_same_weekday_is_the_same_24_hours_of_the_last_four_weeks(ledger: Ledger, count) -> None:
+    count("2026-03-02 12:00", seconds=9999.0)  # within the last 24 hours
+    count("2026-02-22 13:00:00", seconds=10.0)  # its first hour, a week ago: Sunday afternoon
+    count("2026-02-22 12:59:59.999999", seconds=9999.0)  # the hour before
+    count("2026-02-23 11:59:59.999999", seconds=20.0)  # Monday, the last hour before the running one
+    count("2026-02-23 13:00:00", seconds=9999.0)  # the hour after
+    count("2026-02-16 09:00", seconds=30.0)
+    count("2026-02-09 09:00", "FAILED", seconds=9999.0)
+    count("2026-02-02 09:00", seconds=60.0)
+    count("2026-01-26 09:00", seconds=9999.0)  # the fifth
+    one = standing(ledger)
+    assert one.baselines["same_weekday"] == pytest.approx(30.0)
+    assert (one.window_runs["same_weekday", "good"], one.window_runs["same_weekday", "bad"]) == (4, 1)
+    at_one = standing(ledger, at("2026-03-02 13:00:00"))
+    assert at_one.baselines["same_weekday"] == pytest.approx(110.0 / 3), "the first hour has left, as it has from 1d"
+
+
+def test_of_the_running_hour_no_more_of_other_weeks_counts_than_has_passed(ledger: Ledger, count) -> None:
+    """A slow load at night and quick runs from noon to one: at half past twelve, half of those are still to come."""
+    for day in ("2026-02-02", "2026-02-09", "2026-02-16", "2026-02-23"):
+        count(f"{day} 00:30", seconds=600.0)
+        for minute in range(0, 60, 5):
+            count(f"{day} 12:{minute:02}", seconds=20.0)
+    assert standing(ledger, at("2026-03-02 12:00:00")).baselines["same_weekday"] == pytest.approx(600.0)
+    assert standing(ledger).baselines["same_weekday"] == pytest.approx((600.0 + 6 * 20.0) / 7)
+    assert standing(ledger, at("2026-03-02 13:00")).baselines["same_weekday"] == pytest.approx((600.0 + 12 * 20.0) / 13)
+
+
+def test_slow_sundays_make_no_slow_mondays(ledger: Ledger) -> None:
+    """An hourly flow that takes 10 minutes on Sundays and 2 otherwise is as slow as ever, at any hour of the week."""
+    hours = range(int(at("2026-01-26")), int(at("2026-03-09")), int(HOUR))
+    for number, start in enumerate(hours):
+        is_sunday = datetime.fromtimestamp(start, UTC).weekday() == 6
+        run = outcome(number, start + 1800.0, PAIR, "COMPLETED", 600.0 if is_sunday else 120.0)
+        ledger.commit(run, level(ledger), NOW)
+    for hour in range(int(at("2026-03-01")), int(at("2026-03-04")), int(HOUR)):
+        means = standing(ledger, hour + 1800.0).baselines
+        assert means["1d"] < 1.25 * means["same_weekday"], datetime.fromtimestamp(hour, UTC)
 
 
 def test_window_without_a_completed_run_has_no_baseline(ledger: Ledger, count) -> None:

@@ -27,6 +27,7 @@ def run_row(number: int = 1, **changes: Any) -> dict[str, Any]:
         "total_run_time": 12.5,
         "empirical_policy": {"retry_type": "reschedule"},
         "expected_start_time": "2026-03-02T12:00:00Z",
+        "next_scheduled_start_time": "2026-03-02T12:30:00Z",
         "start_time": "2026-03-02T12:00:01.000001Z",
         "end_time": None,
         "state": {
@@ -52,6 +53,7 @@ async def test_flow_run_is_decoded(site: Loopback, api: PrefectApi) -> None:
     assert run.state.label == "awaiting_retry"
     assert (run.attempts, run.rescheduled, run.deployment_id, run.work_pool, run.tags) == (2, True, None, "", ("a",))
     assert (run.expected_at, run.started_at, run.ended_at) == (1772452800.0, 1772452801.000001, None)
+    assert run.scheduled_at == 1772454600.0, "when the retry is due; it was first expected before"
     assert run.run_time == 12.5
     asked = site.asked[-1].body
     assert asked["sort"] == "END_TIME_DESC"

@@ -572,3 +572,61 @@ async def test_microseconds_survive_the_ledger(fake: FakePrefect, reader: Reader
     await read(reader)
     with reader.ledger.transaction() as connection:
         assert connection.scalar(sa.select(schema.runs.c.ended_at)) == fake.runs[run].end
+
+
+# How long a run has been running
+
+
+async def ran_before(reader: Reader) -> list[float]:
+    return [run.ran_before for _, run in await reader.read_active()]
+
+
+async def test_attempts_of_a_run_add_up_without_the_waits_between_them(fake: FakePrefect, reader: Reader) -> None:
+    run = fake.schedule(fake.add_flow("etl"), retries=3)
+    fake.start(run)
+    assert await ran_before(reader) == [0.0]
+    for _ in range(2):
+        fake.finish(run, 1800.0, "FAILED")
+        fake.now += 7200.0  # the delay
+        fake.set_state(run, "RUNNING")
+    assert fake.runs[run].state.name == "Retrying"
+    assert await ran_before(reader) == [3600.0]
+
+
+async def test_a_pause_is_no_running(fake: FakePrefect, reader: Reader) -> None:
+    run = fake.schedule(fake.add_flow("etl"))
+    fake.start(run)
+    fake.finish(run, 60.0, "PAUSED")
+    fake.now += 86400.0
+    fake.set_state(run, "RUNNING")
+    assert await ran_before(reader) == [60.0]
+
+
+async def test_a_run_that_is_run_again_begins_anew(fake: FakePrefect, reader: Reader) -> None:
+    """Days later, by hand: it is no run of days, although its start is still the first one."""
+    flow = fake.add_flow("etl")
+    run = fake.schedule(flow, fake.add_deployment("daily", flow), retries=1)
+    fake.start(run)
+    fake.finish(run, 1800.0, "CRASHED")
+    fake.now += 3 * 86400.0
+    fake.retry(run)
+    fake.start(run, 5.0)
+    assert await ran_before(reader) == [0.0]
+
+
+async def test_earlier_attempts_are_read_once_and_again_when_they_could_not_be(
+    fake: FakePrefect, reader: Reader
+) -> None:
+    run = fake.schedule(fake.add_flow("etl"), retries=1)
+    fake.start(run)
+    fake.finish(run, 1800.0, "FAILED")
+    await reader.read_active()
+    fake.set_state(run, "RUNNING")
+    await reader.read_active()
+    asked = fake.requests["histories"]
+    again = Reader(reader.api, reader.ledger, reader.catalog, lambda _: "", reader.clock)
+    fake.broken["histories"] = ApiError("no answer", "timeout")
+    assert await ran_before(again) == [0.0], "as young as it can be"
+    fake.broken.clear()
+    assert [await ran_before(again) for _ in range(3)] == [[1800.0]] * 3
+    assert fake.requests["histories"] == asked + 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from prefect_monitoring.records import OVERFLOW, FlowRun, Pair, State
@@ -24,6 +26,15 @@ def test_what_waits_to_start_has_waited_since_it_was_expected(name: str) -> None
     assert list(active.oldest.values()) == [NOW - 5000]
 
 
+@pytest.mark.parametrize("due", [NOW + 600, NOW - 1200])
+def test_a_retry_is_waited_for_since_it_is_due(due: float) -> None:
+    """A delay may be hours long; but what is due and does not come back is lost."""
+    waiting = replace(run(1, "AwaitingRetry", at=NOW - 9000, expected_at=NOW - 99999), scheduled_at=due)
+    assert summarise_active([(PAIR, waiting)]).oldest == {(PAIR, "awaiting_retry"): due}
+    unknown = replace(waiting, scheduled_at=None)
+    assert summarise_active([(PAIR, unknown)]).oldest == {(PAIR, "awaiting_retry"): NOW - 9000}
+
+
 def test_the_oldest_run_of_a_state_counts_and_every_run_is_counted() -> None:
     runs = [run(1, "Running", at=NOW - 60), run(2, "Running", at=NOW - 600), run(3, "Pending", at=NOW - 5)]
     active = summarise_active([(PAIR, one) for one in runs])
@@ -43,3 +54,8 @@ def test_what_has_no_room_has_no_age() -> None:
     active = summarise_active([(OVERFLOW, run(1, "Running", at=NOW))])
     assert active.oldest == {}
     assert active.counts == {(OVERFLOW, "k8s", "running"): 1}
+
+
+def test_a_retried_run_has_been_running_for_as_long_as_all_its_attempts() -> None:
+    third = replace(run(1, "Retrying", at=NOW - 60), ran_before=3600.0)
+    assert summarise_active([(PAIR, third)]).oldest == {(PAIR, "retrying"): NOW - 3660}

@@ -79,7 +79,7 @@ def _row(case: Case, links: Links) -> Row:
 
 
 def _since(at: float, now: float) -> str:
-    return f"since {instant(at, now)} ({age(now - at)})"
+    return f"since {instant(at, now)} ({age(now - at)})" if at <= now else f"due {instant(at, now)}"
 
 
 def _last_run(case: Case) -> Line | None:

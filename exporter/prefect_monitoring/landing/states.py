@@ -143,7 +143,10 @@ def _missed(case: Case) -> Remark | None:
 
 
 def _stuck(case: Case) -> Remark | None:
-    for limit, states in ((STUCK_SECONDS, (*_STARTING, "cancelling")), (SLOT_SECONDS, ("awaiting_concurrency_slot",))):
+    for limit, states in (
+        (STUCK_SECONDS, (*_STARTING, "awaiting_retry", "cancelling")),
+        (SLOT_SECONDS, ("awaiting_concurrency_slot",)),
+    ):
         for state in states:
             since = case.oldest.get(state)
             if case.policy is not None and since is not None and case.now - since > limit:

@@ -82,14 +82,14 @@ METRICS: Final = (
     Metric(
         "prefect_deployment_last_due_timestamp_seconds",
         "gauge",
-        "The latest start that the deployment's schedules expected and whose time has come.",
+        "The latest start that the schedules expected and whose time has come; none that was missed before a pause.",
         PAIR,
         _due(lambda due: due.last_at),
     ),
     Metric(
         "prefect_deployment_unmet_due_timestamp_seconds",
         "gauge",
-        "The earliest expected start that has passed without a completed run since; absent while there is none.",
+        "The earliest expected start that passed, without a completed run or a pause since; absent if there is none.",
         PAIR,
         _due(lambda due: due.unmet_at),
     ),

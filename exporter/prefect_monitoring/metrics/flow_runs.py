@@ -93,7 +93,7 @@ METRICS: Final = (
     Metric(
         "prefect_flow_run_oldest_state_timestamp_seconds",
         "gauge",
-        "Since when the oldest flow run in this state is in it: its attempt's start, a late run's expected start.",
+        "Since when the oldest flow run in the state is in it, earlier attempts added; late, awaiting_retry: when due.",
         (*PAIR, "state"),
         _oldest,
     ),
@@ -149,14 +149,14 @@ METRICS: Final = (
     Metric(
         "prefect_flow_run_duration_baseline_seconds",
         "gauge",
-        "Mean seconds of completed flow runs over 1d, 7d, 30d, the 30 days before, the last four same weekdays (UTC).",
+        "Mean seconds of completed flow runs over 1d, 7d, 30d, 30d_before, same_weekday (1d in the last 4 weeks).",
         (*PAIR, "window"),
         standing(lambda one: (((window,), mean) for window, mean in one.baselines.items())),
     ),
     Metric(
         "prefect_flow_run_window_runs",
         "gauge",
-        "Flow runs by last state, good (completed) or bad (failed, timed out, crashed), over 1d, 7d, 30d or the SLO's.",
+        "Flow runs by last state, good (completed) or bad (failed, timed out, crashed), over the same windows and slo.",
         (*PAIR, "window", "result"),
         standing(lambda one: ((key, runs) for key, runs in one.window_runs.items())),
     ),

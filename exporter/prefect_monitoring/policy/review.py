@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Final
 
 from prefect_monitoring.option_types import format_duration
 from prefect_monitoring.policy.pipelines import PipelinesFile
-from prefect_monitoring.policy.policies import Policies
+from prefect_monitoring.policy.policies import Policies, Policy
 from prefect_monitoring.records import Pair
+
+_EXAMPLES: Final = 3
+_ROUNDING: Final = 1e-6  # as in the rule: a tenth of ten runs is one
+_WHAT_HAPPENS: Final = (
+    "a first failure is above it, and PrefectBudgetSpent tells of the second; a longer window or a lower ratio can be"
+    " measured"
+)
 
 
 def idle_entries(file: PipelinesFile, pairs: Collection[Pair]) -> Iterator[str]:
@@ -24,17 +32,37 @@ def idle_entries(file: PipelinesFile, pairs: Collection[Pair]) -> Iterator[str]:
             yield f"{name} never counts: earlier entries match all that it matches; the first one wins"
 
 
-def unmeasurable(file: PipelinesFile, runs: Mapping[Pair, int]) -> Iterator[str]:
-    """Advice for each pair whose objective allows less than one failure among its `runs` of one window."""
+def reviewed(file: PipelinesFile, pairs: Iterable[Pair]) -> dict[Pair, Policy]:
+    """Those of `pairs` whose objective the file declares: in an entry, or for every deployment in the defaults."""
     policies = Policies(file)
+    everybody = file.defaults.slo.min_success_ratio is not None or file.defaults.slo.window is not None
+    found = ((pair, policies.of(pair, ())) for pair in pairs if everybody or policies.entry_for(pair))
+    return {pair: policy for pair, policy in found if policy is not None}
+
+
+def unmeasurable(file: PipelinesFile, runs: Mapping[Pair, int]) -> Iterator[str]:
+    """Advice where an objective allows less than one failure among a pair's `runs` of one window.
+
+    A line for each pair that an entry names, one for all those that have the defaults' objective.
+    """
+    policies = Policies(file)
+    others: list[str] = []
+    default: Policy | None = None
     for pair, count in sorted(runs.items()):
         policy = policies.of(pair, ())
-        if policy is None:
+        if policy is None or (allowed := (1 - policy.objective) * count) >= 1 - _ROUNDING:
             continue
-        allowed = (1 - policy.objective) * count
-        if allowed < 1:
-            yield (
-                f"{pair.flow}/{pair.deployment}: {policy.objective:.4g} of {count} runs in"
-                f" {format_duration(policy.window)} allows {allowed:.2g} failures: a first failure is above it, and"
-                " PrefectBudgetSpent tells of the second; a longer window or a lower ratio can be measured"
-            )
+        name = f"{pair.flow}/{pair.deployment}" if pair.deployment else pair.flow
+        if policies.entry_for(pair):
+            objective = f"{policy.objective:.4g} of {count} runs in {format_duration(policy.window)}"
+            yield f"{name}: {objective} allows {allowed:.2g} failures: {_WHAT_HAPPENS}"
+        else:
+            default = policy
+            others.append(f"{name} ({count} runs)")
+    if default is not None:
+        objective = f"{default.objective:.4g} of the runs in {format_duration(default.window)}"
+        examples = ", ".join(others[:_EXAMPLES])
+        yield (
+            f"defaults: {objective} allows no whole failure of {len(others)} deployments, such as {examples}:"
+            f" {_WHAT_HAPPENS}"
+        )
