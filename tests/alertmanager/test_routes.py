@@ -69,7 +69,9 @@ def test_receivers(severity: str, criticality: str, team: str) -> None:
 @pytest.mark.parametrize("team", TEAMS)
 def test_escalation(team: str) -> None:
     assert told("escalated=yes", "severity=critical", f'team="{team}"') == ["escalation"]
-    assert not {"pagerduty", "escalation"} & set(told("alertname=PrefectStillFailing", "severity=warning", f'team="{team}"'))
+    assert not {"pagerduty", "escalation"} & set(
+        told("alertname=PrefectStillFailing", "severity=warning", f'team="{team}"')
+    )
     receiver = next(one for one in CONFIG["receivers"] if one["name"] == "escalation")
     assert set(receiver) == {"name", "pagerduty_configs", "slack_configs"}
 
