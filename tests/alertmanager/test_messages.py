@@ -384,6 +384,17 @@ def test_the_silence_link_silences_this_pipeline_alone(alertmanager: Alertmanage
     assert one["labels"] == adhoc
 
 
+def test_the_silence_link_of_the_platform_silences_no_pipeline(alertmanager: Alertmanager, inbox: Inbox) -> None:
+    platform = {"severity": "critical", "workspace": "production"}
+    old = {**platform, "alertname": "PrefectNumbersOld", "source": "finished_flow_runs"}
+    alertmanager.post(old, {**platform, "alertname": "PrefectPoolWithoutWorkers", "work_pool": "kube"}, ORDERS)
+    told = next(one for one in inbox.wait_for(2, "slack") if "2 alerts" in attachment(one)["title"])
+    filters = silence_filters(buttons(told)["Silence"])
+    assert {'flow=""', 'deployment=""'} < set(filters)
+    found = alertmanager.alerts(*filters)
+    assert {one["labels"]["alertname"] for one in found} == {"PrefectNumbersOld", "PrefectPoolWithoutWorkers"}
+
+
 @pytest.mark.parametrize(("text", "secret"), SECRETS, ids=[f"{n}-{text[:24]}" for n, (text, _) in enumerate(SECRETS)])
 def test_secrets_are_not_passed_on(lasting: Alertmanager, text: str, secret: str) -> None:
     workspace = f"secrets {SECRETS.index((text, secret))}"
