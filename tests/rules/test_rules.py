@@ -147,6 +147,18 @@ def test_labels_of_an_alert_do_not_change_with_its_value(rule: dict[str, Any]) -
     assert not re.search(r"\$value|query|flow_run_id|url", " ".join(rule["labels"].values()))
 
 
+@each_alert
+def test_what_pages_goes_on_while_nothing_can_be_seen(rule: dict[str, Any]) -> None:
+    """With the labels that it had, or it would be another alert."""
+    severities = re.sub(r"{{.*?}}", " ", rule["labels"]["severity"]).split()
+    if "critical" not in severities or rule["alert"] in {"PrefectApiDown", "PrefectExporterDown"}:
+        return
+    held = rf'0 \* max by \(([\w, ]+)\) \(ALERTS{{alertname="{rule["alert"]}",alertstate="firing"}}\)'
+    found = re.search(held + r"\n\s+and on \(workspace\) workspace:prefect_blind:last3m\s*$", rule["expr"])
+    assert found
+    assert set(found[1].split(", ")) == reader().labels(rule["expr"])
+
+
 @pytest.mark.parametrize("rule", RECORDS, ids=_name)
 def test_record_is_named_level_metric_operation(rule: dict[str, Any]) -> None:
     assert re.fullmatch(r"[a-z_]+:prefect_[a-z0-9_]+:[a-z0-9_]+", rule["record"])
