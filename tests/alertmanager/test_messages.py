@@ -178,14 +178,28 @@ def test_a_team_has_its_channel_and_a_standard_failure_does_not_page(alertmanage
 
 
 def test_escalation_goes_to_another_service_and_repeats_nothing(alertmanager: Alertmanager, inbox: Inbox) -> None:
-    standard = {**ORDERS, "severity": "warning", "criticality": "standard", "alertname": "PrefectRepeatedFailure"}
-    still = {**standard, "alertname": "PrefectStillFailing", "severity": "critical", "escalated": "yes"}
-    alertmanager.post(standard, annotations=ANNOTATIONS)
-    inbox.wait_for(1)
-    alertmanager.post(standard, still, annotations=ANNOTATIONS)
-    slack, pager = one_each(inbox, "firing", before=1)
+    repeated = {**ORDERS, "alertname": "PrefectRepeatedFailure"}
+    still = {**ORDERS, "alertname": "PrefectStillFailing", "escalated": "yes"}
+    alertmanager.post(repeated, annotations=ANNOTATIONS)
+    one_each(inbox, "firing")
+    alertmanager.post(repeated, still, annotations=ANNOTATIONS)
+    slack, pager = one_each(inbox, "firing", before=2)
     assert "severity critical, escalated" in attachment(slack)["footer"]
     assert pager["channel"] == "pagerduty-escalation-key"
+
+
+def test_what_is_standard_and_still_fails_is_told_in_its_channel_again(
+    alertmanager: Alertmanager, inbox: Inbox
+) -> None:
+    standard = {**ORDERS, "severity": "warning", "criticality": "standard"}
+    alertmanager.post(standard, annotations=ANNOTATIONS)
+    inbox.wait_for(1)
+    still = {**standard, "alertname": "PrefectStillFailing"}
+    alertmanager.post(standard, still, annotations=ANNOTATIONS | {"summary": "orders/nightly: still failing"})
+    inbox.wait_for(2)
+    time.sleep(SECONDS_OF_SILENCE)
+    assert [(one["kind"], one["channel"]) for one in inbox.messages()] == [("slack", "#data-alerts")] * 2
+    assert attachment(inbox.messages()[-1])["title"] == "🟠 orders/nightly: still failing"
 
 
 def test_api_down_is_one_page_and_resolves_nothing(alertmanager: Alertmanager, inbox: Inbox) -> None:
@@ -368,6 +382,17 @@ def test_the_silence_link_silences_this_pipeline_alone(alertmanager: Alertmanage
 
     (one,) = wait_until(silenced, 5, "a silenced alert")
     assert one["labels"] == adhoc
+
+
+def test_the_silence_link_of_the_platform_silences_no_pipeline(alertmanager: Alertmanager, inbox: Inbox) -> None:
+    platform = {"severity": "critical", "workspace": "production"}
+    old = {**platform, "alertname": "PrefectNumbersOld", "source": "finished_flow_runs"}
+    alertmanager.post(old, {**platform, "alertname": "PrefectPoolWithoutWorkers", "work_pool": "kube"}, ORDERS)
+    told = next(one for one in inbox.wait_for(2, "slack") if "2 alerts" in attachment(one)["title"])
+    filters = silence_filters(buttons(told)["Silence"])
+    assert {'flow=""', 'deployment=""'} < set(filters)
+    found = alertmanager.alerts(*filters)
+    assert {one["labels"]["alertname"] for one in found} == {"PrefectNumbersOld", "PrefectPoolWithoutWorkers"}
 
 
 @pytest.mark.parametrize(("text", "secret"), SECRETS, ids=[f"{n}-{text[:24]}" for n, (text, _) in enumerate(SECRETS)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import time
 from collections.abc import Iterator
 from itertools import product
@@ -69,7 +70,9 @@ def test_receivers(severity: str, criticality: str, team: str) -> None:
 @pytest.mark.parametrize("team", TEAMS)
 def test_escalation(team: str) -> None:
     assert told("escalated=yes", "severity=critical", f'team="{team}"') == ["escalation"]
-    assert "pagerduty" not in told("escalated=yes", "severity=warning", "criticality=low"), "what is low never pages"
+    assert not {"pagerduty", "escalation"} & set(
+        told("alertname=PrefectStillFailing", "severity=warning", f'team="{team}"')
+    )
     receiver = next(one for one in CONFIG["receivers"] if one["name"] == "escalation")
     assert set(receiver) == {"name", "pagerduty_configs", "slack_configs"}
 
@@ -100,6 +103,26 @@ def test_groups() -> None:
     assert ("slack-digest", ("workspace", "team")) in groups
 
 
+def test_beside_routes_of_ones_own_they_are_what_they_are_alone(tmp_path: Path) -> None:
+    """The parent that the guide names, below a root with other groups and timings."""
+    guide = (SHIPPED.parents[1] / "docs/alerting.md").read_text()
+    (snippet,) = [block for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "Prefect.+" in block]
+    (parent,) = yaml.safe_load(textwrap.dedent(snippet))["route"]["routes"]
+    parent["routes"] = CONFIG["route"]["routes"]
+    timings = {"group_wait": "1m", "group_interval": "1h", "repeat_interval": "7d"}
+    root = {"receiver": "host", "group_by": ["alertname"], **timings, "routes": [parent]}
+    host = {**CONFIG, "route": root, "receivers": [*CONFIG["receivers"], {"name": "host"}]}
+    (tmp_path / "host.yml").write_text(yaml.safe_dump({**host, "templates": []}))
+    code, output = amtool("check-config", str(tmp_path / "host.yml"))
+    assert code == 0, output
+
+    def told_how(route: dict[str, Any]) -> list[tuple[Any, ...]]:
+        kept = ("receiver", "group_by", "group_wait", "group_interval", "repeat_interval")
+        return [tuple(str(one[name]) for name in kept) for one in routes(route)]
+
+    assert told_how(root)[1:] == told_how(CONFIG["route"])
+
+
 def test_low_is_muted_whichever_channel_it_goes_to() -> None:
     def muted(route: dict[str, Any]) -> Iterator[tuple[str, bool]]:
         yield route["receiver"], route.get("mute_time_intervals") == ["outside-working-hours"]
@@ -110,6 +133,15 @@ def test_low_is_muted_whichever_channel_it_goes_to() -> None:
     assert dict(muted(low)) == {"slack-data-alerts": True, "slack-example-team": True}
     others = [one for one in CONFIG["route"]["routes"] if one is not low and one["receiver"] != "slack-digest"]
     assert not any(is_muted for route in others for _, is_muted in muted(route))
+
+
+def test_what_low_repeats_after_a_night_is_told_in_the_morning() -> None:
+    """Its end was muted, so Alertmanager takes it for what it told the day before, until repeat_interval has passed."""
+    muted = [one for one in routes() if "outside-working-hours" in one.get("mute_time_intervals", [])]
+    low = [one for one in muted if one["receiver"] != "slack-digest"]
+    assert {one["receiver"] for one in low} == {"slack-data-alerts", "slack-example-team"}
+    night = 14  # hours, 18:00 to 08:00
+    assert all(int(one["repeat_interval"].removesuffix("h")) < night for one in low)
 
 
 def minute(text: str) -> int:
@@ -202,7 +234,7 @@ HIDDEN = [
     (REPEATED, FAILED),
     (STILL, FAILED),
     (STILL, REPEATED),
-    (STILL, alert("PrefectRepeatedFailure", "warning", **ORDERS)),  # of a standard pipeline, which now pages
+    (alert("PrefectStillFailing", "warning", **ORDERS), alert("PrefectRepeatedFailure", "warning", **ORDERS)),
     (alert("PrefectZombieRun", "warning", **ORDERS), alert("PrefectRunTooLong", "warning", **ORDERS)),
     (NO_WORKERS, LATE),
     (NO_WORKERS, alert("PrefectQueueNotPolled", "warning", work_queue="default", **POOL)),

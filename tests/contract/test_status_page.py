@@ -38,7 +38,7 @@ def expressions(alert: str) -> str:
         ("PrefectRunTooLong", f"clamp_min({states.USUAL_FACTOR} * max by"),
         ("PrefectRunTooLong", f'{{window="30d"}}[5m])), {states.LONG_SECONDS}) '),
         ("PrefectZombieRun", f"{states.DEAD_SECONDS // 3600} * 3600 * flow_deployment:prefect_pipeline_info:highest"),
-        ("PrefectNotSucceeded", f"{states.USUAL_FACTOR} * max by"),
+        ("flow_deployment:prefect_slo_grace_seconds:with_duration", f"{states.USUAL_FACTOR} * max by"),
         ("flow_deployment:prefect_slo_budget_runs:allowed", "+ 1e-6, 1)"),
         ("PrefectBudgetSpent", "flow_deployment:prefect_slo_budget_runs:left < 0"),
         (

@@ -247,7 +247,8 @@ def recovery_is_told(night: Night) -> None:
             night.end_of(night.run("nightly-load", name), timeout=180)
         for name in CRITICAL:
             for kind in ("slack", "pagerduty"):
-                night.wait_told(kind, name, status="resolved", timeout=180)
+                # What fired goes on for three minutes after an outage.
+                night.wait_told(kind, name, status="resolved", timeout=360)
         for name in CRITICAL:  # in the whole night: one page, one recovery
             told = [one["status"] for one in night.told("pagerduty", name)]
             assert told == ["firing", "resolved"], name

@@ -72,7 +72,7 @@ EXPECTED = (
     ),
     expect("PrefectTasksRetrying", "info", (10, 12, 3), (11, 5, 2), flow="core", task="extract"),
     expect("PrefectTasksRetrying", "info", (10, 12, 3), (11, 5, 2), flow="core", task="load"),
-    expect("PrefectStillFailing", "critical", (10, 10, 20.1), (12, 6, 20.1), flow="declared", escalated="yes"),
+    expect("PrefectStillFailing", "warning", (10, 10, 20.1), (12, 6, 20.1), flow="declared"),
     expect("PrefectRunFailed", "warning", (10, 6, 20.1), (12, 6, 20.1), "it begins so", flow="declared"),
     # Two within three days are one too many, until the first is three days old.
     expect("PrefectBudgetSpent", "warning", (11, 6, 20.1), (13, 6, 0), flow="declared"),

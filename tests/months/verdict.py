@@ -16,7 +16,7 @@ from months.watch import Watch
 from support.prometheus import binary
 
 _FAILED: Final = re.compile(r'expr: "(?:[^"\\]|\\.)*", time: (\S+),\n\s+exp: .*\n\s+got: (.*)')
-_ALERT_READ: Final = re.compile(r'alertname="(\w+)"')
+_ALERTS_READ: Final = re.compile(r'alertname=~?"([\w|]+)"')
 _VERDICT: Final = re.compile(r"^\s*(SUCCESS|FAILED)", re.MULTILINE)
 _WORDS: Final = re.compile(r"Unit Testing:\s+\S+|FAILED:|SUCCESS")
 _SAMPLE: Final = re.compile(r'\{((?:[^"{}]|"(?:[^"\\]|\\.)*")*)\} (\S+?)(?:, |$)')
@@ -68,11 +68,13 @@ def judge(groups: Sequence[Group], series: Iterable[tuple[str, str]], watch: Wat
 
 def parts(groups: Sequence[Group], number: int) -> list[list[Group]]:
     """The alerts in so many parts that take about as long, each with all that they read."""
-    alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
-    found = []
+    rules = [rule for group in groups for rule in group["rules"]]
+    alerts = [rule for rule in rules if "alert" in rule]
+    found: list[list[Group]] = []
+    read_by_all = {name for rule in rules if "record" in rule for name in _alerts_read(rule["expr"])}
     for part in range(number):
-        names = {rule["alert"] for rule in alerts[part::number]}
-        names |= {other for rule in alerts if rule["alert"] in names for other in _ALERT_READ.findall(rule["expr"])}
+        names = {rule["alert"] for rule in alerts[part::number]} | read_by_all
+        names |= {other for rule in alerts if rule["alert"] in names for other in _alerts_read(rule["expr"])}
         found.append(
             [
                 {**group, "rules": [one for one in group["rules"] if "record" in one or one["alert"] in names]}
@@ -80,6 +82,10 @@ def parts(groups: Sequence[Group], number: int) -> list[list[Group]]:
             ]
         )
     return found
+
+
+def _alerts_read(expression: str) -> set[str]:
+    return {name for names in _ALERTS_READ.findall(expression) for name in names.split("|")}
 
 
 def _question(seconds: float) -> dict[str, Any]:

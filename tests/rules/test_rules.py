@@ -85,16 +85,28 @@ def test_two_replicas_change_nothing(path: Path, tmp_path: Path) -> None:
 
 
 @each_alert_name
-def test_alert_is_seen_to_fire_and_to_be_silent(name: str) -> None:
-    expected = [
-        one["exp_alerts"]
-        for path in TEST_FILES
-        for test in _load(path)["tests"]
+def test_alert_is_seen_to_fire_and_then_to_resolve(name: str) -> None:
+    """By what promtool expects of it, with labels and annotations."""
+    seen = [_expected_of(name, test) for path in TEST_FILES for test in _load(path)["tests"]]
+    fires = [min((at for at, alerts in one if alerts), default=None) for one in seen]
+    silent = [max((at for at, alerts in one if not alerts), default=0.0) for one in seen]
+    assert any(at is not None for at in fires), "no test in which it fires"
+    if name != "PrefectWatchdog":
+        both = [pair for pair in zip(fires, silent, strict=True) if pair[0] is not None]
+        assert any(last > first for first, last in both), "no test in which it fires, and is silent later"
+
+
+def _expected_of(name: str, test: dict[str, Any]) -> list[tuple[float, list[Any]]]:
+    """What one test expects of an alert, by when."""
+    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    return [
+        (
+            sum(int(number) * seconds[unit] for number, unit in re.findall(r"(\d+)([smhd])", str(one["eval_time"]))),
+            one["exp_alerts"],
+        )
         for one in test.get("alert_rule_test", ())
         if one["alertname"] == name
     ]
-    assert any(expected), "no test in which it fires, with labels and annotations"
-    assert [] in expected or name == "PrefectWatchdog", "no test in which it is silent"
 
 
 @each_alert_name
@@ -135,6 +147,18 @@ def test_labels_of_an_alert_do_not_change_with_its_value(rule: dict[str, Any]) -
     assert not re.search(r"\$value|query|flow_run_id|url", " ".join(rule["labels"].values()))
 
 
+@each_alert
+def test_what_pages_goes_on_while_nothing_can_be_seen(rule: dict[str, Any]) -> None:
+    """With the labels that it had, or it would be another alert."""
+    severities = re.sub(r"{{.*?}}", " ", rule["labels"]["severity"]).split()
+    if "critical" not in severities or rule["alert"] in {"PrefectApiDown", "PrefectExporterDown"}:
+        return
+    held = rf'0 \* max by \(([\w, ]+)\) \(ALERTS{{alertname="{rule["alert"]}",alertstate="firing"}}\)'
+    found = re.search(held + r"\n\s+and on \(workspace\) workspace:prefect_blind:last3m\s*$", rule["expr"])
+    assert found
+    assert set(found[1].split(", ")) == reader().labels(rule["expr"])
+
+
 @pytest.mark.parametrize("rule", RECORDS, ids=_name)
 def test_record_is_named_level_metric_operation(rule: dict[str, Any]) -> None:
     assert re.fullmatch(r"[a-z_]+:prefect_[a-z0-9_]+:[a-z0-9_]+", rule["record"])
@@ -150,7 +174,9 @@ def test_rule_names_nobody(rule: dict[str, Any]) -> None:
 
 @each_rule
 def test_rule_looks_back_no_further_than_a_day(rule: dict[str, Any]) -> None:
-    assert set(re.findall(r"\[(\w+)\]", rule["expr"])) <= {"5m", "15m", "30m", "1h", "1d"}
+    """But for the one that has to survive a weekend, over one series."""
+    week = {"7d"} if rule.get("alert") == "PrefectExporterDown" else set()
+    assert set(re.findall(r"\[(\w+)\]", rule["expr"])) <= {"3m", "5m", "15m", "30m", "1h", "1d"} | week
 
 
 @pytest.mark.parametrize("name", sorted(_metrics_named()))

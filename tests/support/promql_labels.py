@@ -4,6 +4,7 @@ It raises UnknownNameError where an expression names a metric or a label that is
 a `by`, an `on` or a `group_left`.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import cache, reduce
@@ -142,12 +143,14 @@ def reader() -> Reader:
     found = Reader(known)
     groups = [group for path in sorted(RULES.glob("*.yml")) for group in yaml.safe_load(path.read_text())["groups"]]
     rules = [rule for group in groups for rule in group["rules"]]
+    # Rules read ALERTS, which have the labels of rules: until it is known which, any word of theirs may be one.
+    found.metrics["ALERTS"] = ALERT.union(*(re.findall(r"\w+", rule["expr"]) for rule in rules))
     for rule in rules:
         if "record" in rule:
             found.metrics[rule["record"]] = found.labels(rule["expr"]) | frozenset(rule.get("labels", ()))
-    found.metrics["ALERTS"] = found.metrics["ALERTS_FOR_STATE"] = ALERT
+    labels = ALERT
     for rule in rules:
         with suppress(UnknownNameError):  # which the rule's own test tells
-            found.metrics["ALERTS"] |= found.labels(rule["expr"]) if "alert" in rule else ALERT
-    found.metrics["ALERTS_FOR_STATE"] = found.metrics["ALERTS"]
+            labels |= found.labels(rule["expr"]) if "alert" in rule else ALERT
+    found.metrics["ALERTS"] = found.metrics["ALERTS_FOR_STATE"] = labels
     return found
