@@ -33,11 +33,12 @@ unit: $(VENV)/.ready
 integration: $(VENV)/.ready
 	$(BIN)/pytest tests/integration
 
+# Three workers on two cores: much of the time goes by in waiting.
 test: lint
 	bash tests/support/install_servers.sh
 	$(BIN)/coverage erase
 	rm -rf .metrics_seen
-	METRICS_SEEN=$(CURDIR)/.metrics_seen $(BIN)/coverage run -m pytest -n 2 --dist loadfile
+	METRICS_SEEN=$(CURDIR)/.metrics_seen $(BIN)/coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 	METRICS_SEEN=$(CURDIR)/.metrics_seen $(BIN)/python tests/support/metrics_seen.py
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
