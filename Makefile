@@ -43,10 +43,10 @@ test: lint
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 
-# What takes minutes.
+# What takes minutes; -rP shows what it measures.
 test-long: $(VENV)/.ready
 	bash tests/support/install_servers.sh
-	$(BIN)/pytest -n 2 --dist loadfile tests/e2e tests/long
+	$(BIN)/pytest -n 2 --dist loadfile -rP tests/e2e tests/long
 
 # Two simulated months of scrapes, judged by promtool: some ten minutes on two cores.
 test-months: $(VENV)/.ready

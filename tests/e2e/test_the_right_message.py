@@ -149,7 +149,7 @@ def start_shipped_exporter(server: PrefectServer, directory: Path, url: str = ""
 
 
 @pytest.mark.timeout(1500)
-def test_a_bad_night(night: Night, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_night(night: Night) -> None:
     steps: list[Callable[[Night], None]] = [
         everything_is_up,
         what_fails_for_good_is_told_once,
@@ -163,10 +163,8 @@ def test_a_bad_night(night: Night, capsys: pytest.CaptureFixture[str]) -> None:
     for step in steps:
         begun = time.monotonic()
         step(night)
-        with capsys.disabled():
-            sys.stdout.write(f"\n{step.__name__}: {time.monotonic() - begun:.0f} s")
-    with capsys.disabled():
-        sys.stdout.write(f"\n{report(night)}\n")
+        sys.stdout.write(f"{step.__name__}: {time.monotonic() - begun:.0f} s\n")
+    sys.stdout.write(f"{report(night)}\n")  # shown by -rP
 
 
 def everything_is_up(night: Night) -> None:
