@@ -32,7 +32,7 @@ _LAST_SUCCESS: Final = _latest("prefect_flow_run_last_outcome_timestamp_seconds"
 PROBLEMS: Final = (
     ("failing", _aged("prefect_flow_run_failing_since_timestamp_seconds")),
     ("late to start", f"{_in_state('late')} > 300"),
-    ("stuck before start", f"{_in_state('pending|submitting|infrastructure_pending|cancelling')} > 900"),
+    ("stuck before start", f"{_in_state('pending|submitting|infrastructure_pending|awaiting_retry|cancelling')} > 900"),
     ("waiting for a slot", f"{_in_state('awaiting_concurrency_slot')} > 3600"),
     (
         "running too long",
