@@ -22,6 +22,8 @@ WINDOWS: Final[Mapping[str, int]] = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
 BEFORE: Final = "30d_before"
 SAME_WEEKDAY: Final = "same_weekday"
 SAME_WEEKDAY_WEEKS: Final = 4
+ALL_WINDOWS: Final = (*WINDOWS, BEFORE, SAME_WEEKDAY)
+RESULTS: Final = ("good", "bad")
 SLO_WINDOW: Final = "slo"
 RECENT_FAILURES: Final = 3
 RECENT_DURATIONS: Final = 24
@@ -127,9 +129,13 @@ def _recent_failures(connection: sa.Connection, number: int, since: float) -> tu
     return tuple(connection.scalars(failed.order_by(runs.c.ended_at.desc()).limit(RECENT_FAILURES)))
 
 
+def _hours_end(now: float) -> int:
+    return int(now // HOUR + 1) * HOUR
+
+
 def _spans(now: float) -> dict[str, tuple[int, int]]:
     """Each window as [start, end) in whole hours, the running hour included."""
-    end = int(now // HOUR + 1) * HOUR
+    end = _hours_end(now)
     spans = {name: (end - length, end) for name, length in WINDOWS.items()}
     spans[BEFORE] = (end - 60 * DAY, end - 30 * DAY)
     return spans
@@ -158,7 +164,7 @@ def _slo_windows(
 ) -> dict[int, dict[tuple[str, str], int]]:
     """Runs by result over each pair's own window (`lengths`, seconds): whole hours, or whole days beyond 60 of them."""
     found: dict[int, dict[tuple[str, str], int]] = {
-        number: {(SLO_WINDOW, "good"): 0, (SLO_WINDOW, "bad"): 0} for number in lengths
+        number: {(SLO_WINDOW, result): 0 for result in RESULTS} for number in lengths
     }
     for length in set(lengths.values()):
         numbers = [number for number, one in lengths.items() if one == length]
@@ -179,14 +185,14 @@ def _same_weekday(connection: sa.Connection, numbers: Collection[int], now: floa
 
     Of the running hour, `timed` and `seconds` have no more there than has passed of it now.
     """
-    end = int(now // HOUR + 1) * HOUR
+    end = _hours_end(now)
     ends = [end - 7 * DAY * week for week in range(1, SAME_WEEKDAY_WEEKS + 1)]
     hours = [start for one in ends for start in range(one - DAY, one, HOUR)]
     passed = sa.case((hourly.c.start.in_([one - HOUR for one in ends]), now % HOUR / HOUR), else_=1.0)
     query = (
         sa.select(
             hourly.c.pair_id,
-            *(sa.func.total(hourly.c[one]).label(f"{SAME_WEEKDAY} {one}") for one in ("good", "bad")),
+            *(sa.func.total(hourly.c[one]).label(f"{SAME_WEEKDAY} {one}") for one in RESULTS),
             *(sa.func.total(hourly.c[one] * passed).label(f"{SAME_WEEKDAY} {one}") for one in ("timed", "seconds")),
         )
         .where(hourly.c.pair_id.in_(numbers), hourly.c.start.in_(hours))
@@ -196,14 +202,13 @@ def _same_weekday(connection: sa.Connection, numbers: Collection[int], now: floa
 
 
 def _window_runs(sums: Mapping[str, float]) -> dict[tuple[str, str], int]:
-    names = (*WINDOWS, BEFORE, SAME_WEEKDAY)
-    return {(name, result): int(sums.get(f"{name} {result}", 0)) for name in names for result in ("good", "bad")}
+    return {(name, result): int(sums.get(f"{name} {result}", 0)) for name in ALL_WINDOWS for result in RESULTS}
 
 
 def _baselines(sums: Mapping[str, float]) -> dict[str, float]:
     """Mean seconds of completed runs; a window without one has no mean."""
-    names = (*WINDOWS, BEFORE, SAME_WEEKDAY)
-    return {name: sums[f"{name} seconds"] / timed for name in names if (timed := sums.get(f"{name} timed", 0)) > 0}
+    timed = {name: sums.get(f"{name} timed", 0) for name in ALL_WINDOWS}
+    return {name: sums[f"{name} seconds"] / count for name, count in timed.items() if count}
 
 
 def forget(connection: sa.Connection, now: float, horizon: float) -> None:

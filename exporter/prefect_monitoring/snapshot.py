@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final
 
 from prefect_monitoring.changes import Due, LastValue, SeriesKey
@@ -28,9 +29,13 @@ _SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-# A late run has been due since its expected start, which the server notices some time later; one that waits for a slot
-# gets a new state with each try.
-_DUE_SINCE_EXPECTED: Final = frozenset({"late", "awaiting_concurrency_slot"})
+# When a run that waits was due, by state. The server notices some time later that a run is late; one that waits for a
+# slot gets a new state with each try; a retry may be delayed by hours, and is lost when it still waits after that.
+_DUE_AT: Final[Mapping[str, Callable[[FlowRun], float | None]]] = {
+    "late": attrgetter("expected_at"),
+    "awaiting_concurrency_slot": attrgetter("expected_at"),
+    "awaiting_retry": attrgetter("scheduled_at"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +161,6 @@ def _since(run: FlowRun) -> float:
 
     What is Running has its earlier attempts added to its age: the run may not take longer, in however many attempts.
     """
-    due = run.expected_at if run.state.label in _DUE_SINCE_EXPECTED else None
-    # A retry may be delayed by hours, in its process or by a person: it is lost when that is over and it is still here.
-    due = run.scheduled_at if run.state.label == "awaiting_retry" else due
+    due_at = _DUE_AT.get(run.state.label)
+    due = due_at(run) if due_at else None
     return due if due is not None else run.state.at - run.ran_before
