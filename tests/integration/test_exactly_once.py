@@ -1,6 +1,7 @@
 """What a real server holds is what is counted, however it came about."""
 
 import asyncio
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -68,6 +69,7 @@ async def test_retried_from_the_ui(
 
         if watched == "while off":
             await exporter.stop()
+        begun = time.time()
         run = seeder.run(flow, deployment_id=deployment)
         seeder.failed(run)
         await look()
@@ -78,10 +80,13 @@ async def test_retried_from_the_ui(
         if watched == "between":
             assert value(exporter.samples, "prefect_flow_run_consecutive_failures", **pair) == 0, "a retry is pending"
             assert total(exporter.samples, "prefect_flow_runs", **pair, state="awaiting_retry") == 1
+        waited_from = time.time()
         await asyncio.sleep(2)
+        waited = time.time() - waited_from
         seeder.running(run)
         await look()
         seeder.completed(run)
+        at_most = time.time() - begun - waited
         if watched == "while off":
             await exporter.start()
         assert (
@@ -91,9 +96,9 @@ async def test_retried_from_the_ui(
         )
         samples = exporter.samples
         assert value(samples, "prefect_flow_run_duration_seconds_count", **pair) == 1
-        assert value(samples, "prefect_flow_run_duration_seconds_sum", **pair) < 1.9, "the wait is not part of it"
+        assert value(samples, "prefect_flow_run_duration_seconds_sum", **pair) <= at_most, "the wait is not part of it"
         assert value(samples, "prefect_flow_run_start_delay_seconds_count", **pair) == 1
-        assert value(samples, "prefect_flow_run_start_delay_seconds_sum", **pair) < 1.9, "a retry's wait is no delay"
+        assert value(samples, "prefect_flow_run_start_delay_seconds_sum", **pair) <= at_most, "nor a delay"
         assert value(samples, "prefect_flow_run_retries_total", **pair) == 1
         assert value(samples, "prefect_flow_run_consecutive_failures", **pair) == 0
         assert value(samples, "prefect_flow_run_window_runs", **pair, window="1d", result="good") == 1

@@ -95,9 +95,7 @@ def test_two_processes_on_one_ledger(server: PrefectServer, unique: str, filled:
     options = ("--include-flows", f"{unique}.*", "--birth-hold", "0s")
     with start_exporter(env_for(server), tmp_path, *options) as first:
         first.wait_ready()
-        begun = time.monotonic()
-        said = refused(env_for(server), tmp_path, *options)
-        assert time.monotonic() - begun < 10
+        said = refused(env_for(server), tmp_path, *options, within=30)
         assert "in use by another prefect-monitoring" in said
         second = run_exporter(env_for(server), tmp_path, *options, "--ledger-wait", "60s")
         try:
@@ -119,12 +117,12 @@ def test_a_process_that_waits_for_its_ledger(server: PrefectServer, tmp_path: Pa
             wait_until(lambda: waiting.get("/-/ready"), 60, "an answer", ignore=(httpx.ConnectError,))
             begun = time.monotonic()
             assert waiting.get("/-/ready").status_code == 503
-            assert time.monotonic() - begun < 1
+            assert time.monotonic() - begun < 20
             assert waiting.process.running, waiting.process.output()
         finally:
             begun = time.monotonic()
             code = waiting.process.stop()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     assert code == 0, waiting.process.output()
 
 

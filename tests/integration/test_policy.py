@@ -172,19 +172,23 @@ async def test_attempts_of_a_running_run_add_up(seeder: Seeder, unique: str, exp
         (since,) = shown.values()
         return time.time() - since
 
+    begun = time.time()
     seeder.running(run)
     await asyncio.sleep(3)
     assert seeder.propose(run, "FAILED")["status"] == "REJECT"
+    waited_from = time.time()
     await asyncio.sleep(3)
+    waited = time.time() - waited_from
     seeder.set_state(run, "RUNNING")
     in_second = await age()
-    assert 3 <= in_second < 6, "the first attempt, and not the wait for the second"
+    assert 3 <= in_second <= time.time() - begun - waited, "the first attempt, and not the wait for the second"
 
     seeder.failed(run)
     seeder.retry_from_ui(run)
     seeder.set_state(run, "PENDING")
+    anew = time.time()
     seeder.set_state(run, "RUNNING")
-    assert await age() < 3, "it begins anew"
+    assert await age() <= time.time() - anew, "it begins anew"
 
 
 async def test_subflow_whose_parent_is_over_is_an_orphan(seeder: Seeder, unique: str, exporter: Rig) -> None:

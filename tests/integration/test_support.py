@@ -163,10 +163,7 @@ def test_bulk_runs_look_like_real_ones(server: PrefectServer, seeder: Seeder, un
     seeder.completed(real)
     end = datetime.now(UTC) - timedelta(days=30)
 
-    began = time.monotonic()
     ids = bulk_finished_runs(server, flow, [end] * 2000, deployment_id=deployment, duration=timedelta(seconds=90))
-    assert time.monotonic() - began < 5
-
     made, lived = seeder.read(ids[0]), seeder.read(real)
     varying = {"id", "name", "created", "updated", "state", "state_id", "start_time", "end_time", "expected_start_time"}
     varying |= {"total_run_time", "estimated_run_time", "estimated_start_time_delta"}

@@ -157,12 +157,12 @@ async def test_poll_waits_a_moment_for_details_and_not_for_long(
     await asyncio.sleep(0)
     begun = time.monotonic()
     await process.poller.poll()
-    assert DETAILS_PATIENCE - 0.1 <= time.monotonic() - begun < DETAILS_PATIENCE + 2
+    assert DETAILS_PATIENCE - 0.1 <= time.monotonic() - begun < DETAILS_PATIENCE + 10
     assert process.loaded() is None
     gate.set()
     begun = time.monotonic()
     await process.poller.poll()
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < DETAILS_PATIENCE
     assert process.loaded() == 0, "done at the same time, and shown at once"
     await details
 

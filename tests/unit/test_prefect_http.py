@@ -121,7 +121,7 @@ async def test_server_that_is_away_for_a_moment_is_asked_again_but_not_for_long(
     with pytest.raises(ApiError) as caught:
         await http.request(FLOWS, json={})
     assert caught.value.code == "503"
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     assert traffic.throttled == 0
 
 
