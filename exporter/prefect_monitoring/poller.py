@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-
 from prefect_monitoring.audit import RECENT_SECONDS, Audit
 from prefect_monitoring.changes import HOUR
+from prefect_monitoring.jobs import Job, Jobs
 from prefect_monitoring.ledger import Keep
 from prefect_monitoring.ledger_file import LedgerError
 from prefect_monitoring.links import find_links
@@ -95,29 +94,17 @@ class Poller:
             audits={audit.source: source(f"audit_{audit.source}") for audit in self._readers.audits},
         )
 
-    def start(self) -> AsyncIOScheduler:
-        """Schedules the readings, the first ones now. The caller shuts the scheduler down."""
-        scheduler = AsyncIOScheduler(timezone="UTC")
-        sources = self.sources
-        for job, seconds, long_readings in (
-            (self.poll, self._settings.poll_interval, (sources.finished,)),
-            (self.poll_details, self._settings.poll_interval, (sources.finished_tasks, sources.log_lines)),
-            (self.take_inventory, self._settings.inventory_interval, ()),
-            (self.audit, self._settings.audit_interval, ()),
-        ):
-            scheduler.add_job(
-                _until_read,
-                "interval",
-                args=(job, long_readings),
-                seconds=seconds,
-                next_run_time=datetime.now(UTC),
-                coalesce=True,
-                max_instances=1,
-                misfire_grace_time=None,
-            )
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a long catch-up skips turns; that is no news
-        scheduler.start()
-        return scheduler
+    def start(self) -> Jobs:
+        """Begins to read; the caller stops it."""
+        sources, settings = self.sources, self._settings
+        return Jobs(
+            [
+                Job(self.poll, settings.poll_interval, (sources.finished,)),
+                Job(self.poll_details, settings.poll_interval, (sources.finished_tasks, sources.log_lines)),
+                Job(self.take_inventory, settings.inventory_interval),
+                Job(self.audit, settings.audit_interval),
+            ]
+        )
 
     async def poll(self) -> None:
         """Reads finished and active flow runs side by side, and publishes whatever came of it."""
@@ -265,10 +252,3 @@ class Poller:
         self._policies.renew(catalog.live_deployments(names), catalog.live_pairs(names), now)
         windows = {pair: policy.window for pair, policy in self._policies.now.items()}
         self._standings.renew(self._ledger, now, windows)
-
-
-async def _until_read(job: Callable[[], Awaitable[None]], sources: Sequence[Source]) -> None:
-    """Runs a job, and again at once while these sources have more to give: a level, or what an outage left behind."""
-    await job()
-    while any(source.has_more for source in sources):
-        await job()

@@ -87,11 +87,9 @@ async def _watch(settings: Settings, ledger: Ledger, published: Published, until
             poller = Poller(readers, settings, traffic, published.publish)
             # What the ledger knows is served at once: a restart is no gap and no reset.
             await poller.publish()
-            scheduler = poller.start()
+            jobs = poller.start()
             await asyncio.wait([until])
-            # A poll that is dropped here is not a failure to tell.
-            logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
-            scheduler.shutdown(wait=False)
+            await jobs.stop()
         finally:
             await asyncio.to_thread(readers.flow_runs.close)
 

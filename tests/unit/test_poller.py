@@ -109,11 +109,11 @@ async def test_level_that_takes_several_readings_waits_for_no_further_poll(
         fail_one(fake, place)
     # Six pages take more than the half of `source_timeout` after which a reading begins none.
     fake.before_request = lambda endpoint: time.sleep(0.2 * (endpoint == "finished_page"))
-    scheduler = process.poller.start()
+    jobs = process.poller.start()
     try:
         await asyncio.to_thread(wait_until, lambda: process.is_ready, 30, "the starting level")
     finally:
-        scheduler.shutdown(wait=False)
+        await jobs.stop()
     assert process.outcome() == 6
     assert len(process.published) > 1, "what there is is published in between"
 
