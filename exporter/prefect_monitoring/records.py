@@ -102,6 +102,7 @@ class TaskRun:
 
     `task` is the task's name without what the run adds to it. `flow_run_id` is None outside flows. `attempts` counts
     entries into Running, `run_time` the seconds spent in it. `flow_run_attempt` is the flow run's attempt that made it.
+    `message_known`: whether the state is there with its message, or only what the run's own row says of it.
     """
 
     id: str
@@ -113,6 +114,7 @@ class TaskRun:
     started_at: float | None
     ended_at: float | None
     run_time: float
+    message_known: bool = True
 
     @property
     def kind(self) -> str:

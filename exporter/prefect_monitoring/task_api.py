@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any, Final
 
 from prefect_monitoring.histories import Histories, read_histories, state_of
-from prefect_monitoring.pager import Page, Pager, Row, count_by_type, decode, ended, maybe_instant
+from prefect_monitoring.pager import Page, Pager, Row, count_by_type, decode, ended, instant, maybe_instant
 from prefect_monitoring.prefect_http import ApiError
-from prefect_monitoring.records import ROLLED_BACK, TaskRun
+from prefect_monitoring.records import ROLLED_BACK, State, TaskRun
 from prefect_monitoring.server_ability import Ability
 from prefect_monitoring.task_pages import page_by_start
 
@@ -108,12 +108,24 @@ def _task_run(row: Row) -> TaskRun:
         task=task_name(row["name"], row["task_key"], row["dynamic_key"]),
         flow_run_id=row["flow_run_id"],
         flow_run_attempt=row.get("flow_run_run_count") or 0,
-        state=state_of(row["state"]),
+        state=_present_state(row),
         attempts=row["run_count"],
         started_at=maybe_instant(row["start_time"]),
         ended_at=maybe_instant(row["end_time"]),
         run_time=row.get("total_run_time") or 0.0,
+        message_known=row["state"] is not None,
     )
+
+
+def _present_state(row: Row) -> State:
+    """The state that the run is in; without its message where the server has written the run and not yet its state.
+
+    On SQLite that is so for some seconds while very many task runs end, and for ever when the server dies in between.
+    """
+    if row["state"] is not None or row["state_id"] is None:
+        return state_of(row["state"])
+    at = row["end_time"] or row["start_time"] or row["expected_start_time"]
+    return State(row["state_id"], row["state_type"], row["state_name"], instant(at), "")
 
 
 def task_name(run_name: str, task_key: str, dynamic_key: str) -> str:

@@ -29,10 +29,14 @@ class TaskSighting:
 
 
 def needs_task_history(run: TaskRun, known: KnownTaskRun | None) -> bool:
-    """Whether terminal states may hide behind the present one: a roll-back follows a completion, a hand may move it."""
+    """Whether terminal states may hide behind the present one: a roll-back follows a completion, a hand may move it.
+
+    Or whether the present one is a failure that does not tell its cause.
+    """
     if known is not None and known.state_id == run.state.id:
         return False
-    return known is not None or run.state.name == ROLLED_BACK or run.state.at != run.ended_at
+    silent = run.state.type in BAD_TYPES and not run.message_known
+    return silent or known is not None or run.state.name == ROLLED_BACK or run.state.at != run.ended_at
 
 
 def task_births(pair: Pair, task: str) -> Iterable[SeriesKey]:
@@ -105,6 +109,8 @@ def _count(
 def _new_outcomes(sighting: TaskSighting, before: KnownTaskRun | None, horizon: float) -> list[State]:
     """The terminal states entered since the ledger last saw the run, up to its present one."""
     present = sighting.run.state
+    if not sighting.run.message_known:
+        present = next((state for state in sighting.history if state.id == present.id), present)
     past = [state for state in sighting.history if state.at <= present.at and state.id != present.id]
     since = before.state_at if before is not None else horizon
     return [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final
 
+from prefect_monitoring.histories import Histories
 from prefect_monitoring.prefect_http import ApiError
 from prefect_monitoring.reader import Reader
 from prefect_monitoring.records import FlowRun, Pair, State, TaskRun
@@ -11,6 +13,8 @@ from prefect_monitoring.sources import Reading
 from prefect_monitoring.task_api import TaskApi
 from prefect_monitoring.task_fold import TaskSighting, fold_tasks, needs_task_history
 from prefect_monitoring.walk import TASK_RUNS, Absorbed, Cursor, CursorAfter, Walk
+
+HALF_WRITTEN_SECONDS: Final = 300.0
 
 
 class TaskReader:
@@ -88,14 +92,28 @@ class TaskReader:
         known = await self.reader.in_ledger(self.reader.ledger.known_task_runs, [run.id for run in runs])
         wanted = [run.id for run in runs if needs_task_history(run, known.get(run.id))]
         histories, fault = await self.api.histories(wanted)
-        unread = set(wanted) - histories.keys()
+        half_written = self._half_written(runs, histories)
+        unread = (set(wanted) - histories.keys()) | half_written
         left = tuple(
             run for run in runs if run.id in unread or (run.flow_run_id is not None and run.flow_run_id not in owners)
         )
         skipped = {run.id for run in left}
         ready = [run for run in runs if run.id not in skipped]
         await self.reader.in_ledger(self._count, ready, owners, histories, cursor_after(left))
-        return Absorbed({}, left, reason or str(fault or ""))
+        unwritten = "the server has yet to write their last states" if half_written else ""
+        return Absorbed({}, left, reason or str(fault or "") or unwritten)
+
+    def _half_written(self, runs: Sequence[TaskRun], histories: Histories) -> set[str]:
+        """Failures whose cause is not there yet. Not for ever: the server may have died before it wrote that."""
+        since = self.reader.clock() - HALF_WRITTEN_SECONDS
+        return {
+            run.id
+            for run in runs
+            if not run.message_known
+            and run.id in histories
+            and run.state.id not in {state.id for state in histories[run.id]}
+            and (run.ended_at or 0.0) > since
+        }
 
     def _count(
         self,

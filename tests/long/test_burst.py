@@ -25,7 +25,7 @@ def counted(samples: Samples) -> tuple[float, float]:
 
 
 @pytest.mark.timeout(2 * PATIENCE_SECONDS)
-async def test_a_burst_of_task_runs(tmp_path: Path) -> None:
+async def test_a_burst_of_task_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with start_server(tmp_path) as server, Seeder(server.url) as seeder:
         async with rig(server.url, tmp_path) as exporter:
             await exporter.inventory()
@@ -40,6 +40,7 @@ async def test_a_burst_of_task_runs(tmp_path: Path) -> None:
                 seen = now
                 await asyncio.sleep(1)
             await running
+            assert "another shape" not in caplog.text, "runs whose states the server has yet to write are Prefect's too"
             assert sum(map(len, task_runs(seeder, "burst").values())) == TASKS
             assert counted(exporter.samples) == (TASKS, TASKS)
             assert total(exporter.samples, "prefect_custom_metric_observed_sum", metric="rows") == 3 * TASKS

@@ -10,7 +10,7 @@ import itertools
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from prefect_monitoring.analysis.metric_lines import MARK
@@ -48,7 +48,10 @@ class Server(Protocol):
 
 @dataclass
 class ServerTaskRun:
-    """`recorded`: when each of `states` can be seen. `saved`: what the attempts that were retried failed with."""
+    """`recorded`: when the run can be seen in each of `states`; `written`: when that state can be, with its message.
+
+    `saved`: what the attempts that were retried failed with.
+    """
 
     id: str
     task: str
@@ -57,6 +60,7 @@ class ServerTaskRun:
     is_placeholder: bool = False
     states: list[State] = field(default_factory=list)
     recorded: list[float] = field(default_factory=list)
+    written: list[float] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
 
     @property
@@ -74,11 +78,15 @@ class ServerTaskRun:
     def seen(self, now: float) -> list[State]:
         return self.states[: bisect_right(self.recorded, now)]
 
+    def history(self, now: float) -> tuple[State, ...]:
+        return tuple(self.states[: bisect_right(self.written, now)])
+
     def record(self, now: float) -> TaskRun | None:
         """The run as it can be seen; the end is that of the first terminal state, whatever comes after."""
         states = self.seen(now)
         if not states:
             return None
+        is_written = self.written[len(states) - 1] <= now
         running = [state.at for state in states if state.type == "RUNNING"]
         ends = [state.at for state in states if state.is_terminal]
         return TaskRun(
@@ -86,11 +94,12 @@ class ServerTaskRun:
             task=self.task,
             flow_run_id=self.flow_run_id,
             flow_run_attempt=self.flow_run_attempt,
-            state=states[-1],
+            state=states[-1] if is_written else replace(states[-1], message=""),
             attempts=len(running),
             started_at=running[0] if running else None,
             ended_at=ends[0] if ends and running else None,
             run_time=_run_time(states),
+            message_known=is_written,
         )
 
 
@@ -99,11 +108,15 @@ def _run_time(states: Sequence[State]) -> float:
 
 
 class FakeTasks:
-    """`lag`: how far the recorder is behind from now on. `filters_ends`: false of servers before 3.6.22."""
+    """`lag`: how far the recorder is behind from now on, `state_lag`: how much later still it writes the states.
+
+    `filters_ends`: false of servers before 3.6.22.
+    """
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.lag = 0.0
+        self.state_lag = 0.0
         self.filters_ends = True
         self.runs: dict[str, ServerTaskRun] = {}
 
@@ -123,6 +136,7 @@ class FakeTasks:
         state = State(self.server.new_id(), state_type or TYPES[name], name, self.server.now, message)
         run.states.append(state)
         run.recorded.append(max(self.server.now + self.lag, *run.recorded, 0.0))
+        run.written.append(max(run.recorded[-1] + self.state_lag, *run.written, 0.0))
 
     def finish(self, run_id: str, after: float = 0.0, name: str = "Completed", message: str = "") -> None:
         self.server.now += after
@@ -196,7 +210,7 @@ class FakeTasks:
         for run_id in run_ids:
             try:
                 await self.server.request("task_histories")
-                found[run_id] = tuple(self.runs[run_id].seen(self.server.now))
+                found[run_id] = self.runs[run_id].history(self.server.now)
             except ApiError as error:
                 fault = fault or error
         return found, fault

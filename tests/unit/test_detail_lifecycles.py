@@ -62,7 +62,7 @@ class DetailWorld(World):
 
     async def sync(self) -> None:
         """Reads everything there is; what was late has come by then."""
-        self.fake.tasks.lag = self.fake.logs.delay = 0.0
+        self.fake.tasks.lag = self.fake.tasks.state_lag = self.fake.logs.delay = 0.0
         await super().sync()
         await self.poll()
 
@@ -76,6 +76,7 @@ class Work:
 
     def act(self, kind: str, number: int) -> None:
         self.fake.tasks.lag = (0.0, 0.0, 20.0, 60.0)[number % 4]
+        self.fake.tasks.state_lag = (0.0, 0.0, 0.0, 5.0, 40.0)[number % 5]
         self.fake.logs.delay = (0.0, 3.0, 50.0)[number % 3]
         getattr(self, kind)(number)
 

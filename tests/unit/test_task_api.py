@@ -17,6 +17,7 @@ from prefect_monitoring.walk import next_page
 from unit.loopback import Answer, Asked, Loopback
 
 NO_PLACEHOLDERS = {"exists_": False}
+BEFORE, NOON, AFTER = "2026-03-02T11:59:00Z", "2026-03-02T12:00:00Z", "2026-03-02T12:00:09Z"
 
 
 def row(number: int = 1, **changes: Any) -> dict[str, Any]:
@@ -116,6 +117,23 @@ async def test_what_older_servers_leave_out(site: Loopback, api: TaskApi) -> Non
 
 
 @pytest.mark.parametrize(
+    ("begun", "ended", "at"),
+    [(NOON, AFTER, AFTER), (NOON, None, NOON), (None, None, BEFORE)],
+    ids=["over", "running", "pending"],
+)
+async def test_run_whose_state_is_not_written_yet(
+    site: Loopback, api: TaskApi, begun: str | None, ended: str | None, at: str
+) -> None:
+    """Prefect 3.8.8 on SQLite, while 2,000 task runs end at once."""
+    of_the_run = {"state": None, "state_id": "s", "state_type": "FAILED", "state_name": "TimedOut"}
+    times = {"start_time": begun, "end_time": ended, "expected_start_time": BEFORE}
+    site.answer = lambda _: Answer(body=[row(**of_the_run, **times)])
+    (run,) = (await api.finished_page(0.0, None, 0)).runs
+    assert run.state == State("s", "FAILED", "TimedOut", datetime.fromisoformat(at).timestamp(), "")
+    assert not run.message_known
+
+
+@pytest.mark.parametrize(
     "rows",
     [
         [{}],
@@ -123,7 +141,7 @@ async def test_what_older_servers_leave_out(site: Loopback, api: TaskApi) -> Non
         ["x"],
         {"detail": "?"},
         None,
-        [row(state=None)],
+        [row(state=None, state_id=None)],
         [row(end_time="yesterday")],
         [row(task_key=None, name="mine")],
         [row(name=None)],

@@ -184,6 +184,30 @@ def test_history_is_asked_for_when_the_state_moved() -> None:
     assert needs_task_history(run_of(state(9, "Completed", 120.0), ended_at=120.0), known)
 
 
+# The server has written the run, and not yet its state
+
+
+SILENT = replace(run_of(state(3, "Failed", 110.0), ended_at=110.0), message_known=False)
+TOLD = state(3, "Failed", 110.0, "Task run encountered an exception ConnectionError: reset by peer")
+
+
+def test_cause_that_is_not_there_yet_is_looked_for_in_the_history() -> None:
+    assert needs_task_history(SILENT, None)
+    assert not needs_task_history(replace(DONE.run, message_known=False), None), "a success has no cause"
+    changes = fold(sight(SILENT, TOLD))
+    assert outcomes(changes) == {"failed": 1}
+    assert changes.increments[SeriesKey(TASK_FAILURES, PAIR, "connection", LOAD)] == 1
+    whole = sight(run_of(TOLD, ended_at=110.0))
+    assert fold(whole, known=changes.task_runs) == Changes(), "it is counted"
+
+
+def test_state_that_never_comes_keeps_nothing_from_being_counted() -> None:
+    """The server died between the two."""
+    changes = fold(sight(SILENT))
+    assert outcomes(changes) == {"failed": 1}
+    assert changes.increments[SeriesKey(TASK_FAILURES, PAIR, cause_of(""), LOAD)] == 1
+
+
 # Excluded, forgotten, nameless
 
 

@@ -12,6 +12,7 @@ from prefect_monitoring.prefect_http import ApiError
 from prefect_monitoring.readers import Readers
 from prefect_monitoring.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Pair
 from prefect_monitoring.task_fold import TASK_FAILURES, TASK_OUTCOMES, TASK_RETRIES, TASK_SECONDS
+from prefect_monitoring.task_reader import HALF_WRITTEN_SECONDS
 from prefect_monitoring.walk import OVERLAP_SECONDS, TASK_RUNS
 from unit.conftest import DAY, MakeReaders, OpenLedger
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
@@ -271,6 +272,34 @@ async def test_history_that_cannot_be_read_is_waited_for(fake: FakePrefect, read
     fake.broken.clear()
     await readers.task_runs.read_finished(60)
     assert outcomes(readers.flow_runs.ledger) == {("load", "completed"): 1, ("load", "rolled_back"): 1}
+
+
+async def test_cause_that_is_not_written_yet_is_waited_for(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+    failed = SeriesKey(TASK_FAILURES, PAIR, "connection", "load")
+    fake.tasks.state_lag = 10.0
+    fake.tasks.run("extract", flow_run)
+    fake.tasks.finish(fake.tasks.begin("load", flow_run), 1, "Failed", "ConnectionError: reset by peer")
+    with pytest.raises(ApiError, match="1 finished runs wait to be counted: the server has yet to write"):
+        await readers.task_runs.read_finished(60)
+    assert outcomes(readers.flow_runs.ledger) == {("extract", "completed"): 1}, "a success needs no message"
+    fake.now += 10
+    await readers.task_runs.read_finished(60)
+    assert outcomes(readers.flow_runs.ledger) == {("extract", "completed"): 1, ("load", "failed"): 1}
+    assert readers.flow_runs.ledger.series[failed].value == 1
+
+
+async def test_cause_that_is_never_written_is_not_waited_for_for_ever(
+    fake: FakePrefect, readers: Readers, flow_run: str
+) -> None:
+    fake.tasks.state_lag = 10 * DAY
+    fake.tasks.finish(fake.tasks.begin("load", flow_run), 1, "Failed", "ConnectionError: reset by peer")
+    with pytest.raises(ApiError, match="1 finished runs wait"):
+        await readers.task_runs.read_finished(60)
+    fake.now += HALF_WRITTEN_SECONDS
+    await readers.task_runs.read_finished(60)
+    assert outcomes(readers.flow_runs.ledger) == {("load", "failed"): 1}
+    await readers.task_runs.read_finished(60)
+    assert outcomes(readers.flow_runs.ledger) == {("load", "failed"): 1}
 
 
 # Under way
