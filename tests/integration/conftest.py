@@ -28,15 +28,15 @@ def seeder(server: PrefectServer) -> Iterator[Seeder]:
 
 
 @pytest.fixture(autouse=True)
-def no_schedule_outlives_its_test(request: pytest.FixtureRequest) -> Iterator[None]:
+def what_costs_does_not_outlive_its_test(request: pytest.FixtureRequest) -> Iterator[None]:
     """But those of a module's fixtures, which are older."""
     if "seeder" not in request.fixturenames:
         yield
         return
     shared: Seeder = request.getfixturevalue("seeder")
-    older = len(shared.scheduled)
+    older = len(shared.lasting)
     yield
-    shared.end_schedules(but=older)
+    shared.clear_away(but=older)
 
 
 @pytest.fixture

@@ -90,13 +90,14 @@ def month(server: PrefectServer, seeder: Seeder) -> Month:
     return seed(server, seeder, f"past-{os.getpid()}-")
 
 
-def backfill_of(month: Month, server: PrefectServer, directory: Path) -> Backfill:
-    return Backfill(env_for(server), directory, directory / "past", ("--include-flows", f"{month.prefix}.*"))
+def backfill_of(month: Month, server: PrefectServer, directory: Path, *, measured: bool = False) -> Backfill:
+    options = ("--include-flows", f"{month.prefix}.*")
+    return Backfill(env_for(server, measured=measured), directory, directory / "past", options)
 
 
 @pytest.fixture
 def backfill(server: PrefectServer, month: Month, tmp_path: Path) -> Backfill:
-    return backfill_of(month, server, tmp_path)
+    return backfill_of(month, server, tmp_path, measured=True)
 
 
 @pytest.fixture(scope="module")

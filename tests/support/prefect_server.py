@@ -83,11 +83,14 @@ def start_server(
         process.stop()
 
 
-def env_for(server: PrefectServer, *, url: str | None = None) -> dict[str, str]:
-    """The environment for a subprocess that talks to the server, or to `url` before it: no settings of the caller's."""
+def env_for(server: PrefectServer, *, url: str | None = None, measured: bool = False) -> dict[str, str]:
+    """The environment for a subprocess that talks to the server, or to `url` before it: no settings of the caller's.
+
+    `measured`: its coverage counts, which makes it half as slow again: for tests of what only processes do.
+    """
     home = server.home.parent / "client"
     home.mkdir(exist_ok=True)
-    env = _clean_environment(coverage=True) | {
+    env = _clean_environment(coverage=measured) | {
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": url or server.url,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

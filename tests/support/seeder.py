@@ -49,7 +49,7 @@ class Seeder:
             # The server closes what was idle for 5 s, maybe just as the next request is on its way.
             limits=httpx.Limits(keepalive_expiry=2),
         )
-        self.scheduled: list[str] = []  # the deployments that have schedules
+        self.lasting: list[str] = []  # paths of what costs everybody for as long as it is there
 
     def __enter__(self) -> Self:
         return self
@@ -115,22 +115,25 @@ class Seeder:
         }
         deployment_id = str(self.call("POST", "/deployments/", body)["id"])
         if schedules:
-            self.scheduled.append(deployment_id)
+            self.lasting.append(f"/deployments/{deployment_id}")
         return deployment_id
 
-    def end_schedules(self, *, but: int = 0) -> None:
-        """Deletes the deployments with schedules, and what the scheduler made of these, but the first so many.
+    def clear_away(self, *, but: int = 0) -> None:
+        """Deletes the deployments with schedules, the pools and the automations, but the first so many of all these.
 
-        Schedules of seconds flood a server: their runs become late, and it marks them so again and again.
+        Schedules of seconds flood a server: their runs become late, and it marks them so again and again. It holds each
+        event against every automation, and whoever takes an inventory asks for the workers of each pool.
         """
-        for deployment_id in self.scheduled[but:]:
+        for path in reversed(self.lasting[but:]):
             with suppress(httpx.HTTPStatusError):  # its test has deleted it
-                self.delete_deployment(deployment_id)
-        del self.scheduled[but:]
+                self.call("DELETE", path)
+        del self.lasting[but:]
 
     def work_pool(self, name: str, *, type: str = "process", concurrency_limit: int | None = None) -> str:  # noqa: A002
         body = {"name": name, "type": type, "concurrency_limit": concurrency_limit}
-        return str(self.call("POST", "/work_pools/", body)["id"])
+        pool_id = str(self.call("POST", "/work_pools/", body)["id"])
+        self.lasting.append(f"/work_pools/{quote(name, safe='')}")
+        return pool_id
 
     def work_queue(self, work_pool: str, name: str, *, concurrency_limit: int | None = None) -> str:
         body = {"name": name, "concurrency_limit": concurrency_limit}
@@ -165,7 +168,9 @@ class Seeder:
         """One that waits for an event that never comes, and does nothing."""
         trigger = {"type": "event", "posture": "Reactive", "expect": ["never"], "threshold": 1, "within": 0}
         body = {"name": name, "enabled": enabled, "trigger": trigger, "actions": [{"type": "do-nothing"}]}
-        return str(self.call("POST", "/automations/", body)["id"])
+        automation_id = str(self.call("POST", "/automations/", body)["id"])
+        self.lasting.append(f"/automations/{automation_id}")
+        return automation_id
 
     def scheduled_starts(self, deployment_id: str) -> list[float]:
         """When the deployment's Scheduled runs are expected to start, the next first; epoch seconds."""
