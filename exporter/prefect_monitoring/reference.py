@@ -147,7 +147,8 @@ def _series_arithmetic() -> str:
         "## How many series\n\nEverything is per pair of flow and deployment. A pair that has done nothing yet has"
         f" {sum(per_pair.values()) + 4} counter series, all 0:\n\n{''.join(lines)}"
         "- outcomes for `completed`, `failed`, `crashed`, and retries: 4\n\nOnce it has run,"
-        f" {len(ALL_WINDOWS) * len(RESULTS)} `prefect_flow_run_window_runs`, up to {len(ALL_WINDOWS)} baselines and a handful of other gauges come on top; further states and causes as they happen."
+        f" {len(ALL_WINDOWS) * len(RESULTS)} `prefect_flow_run_window_runs`, up to {len(ALL_WINDOWS)} baselines"
+        " and a handful of other gauges come on top; further states and causes as they happen."
         " `prefect_exporter_series` says what there is; `metrics_off` and wider buckets make it less.\n"
     )
 

@@ -104,7 +104,7 @@ class TaskReader:
         return Absorbed({}, left, reason or str(fault or "") or unwritten)
 
     def _half_written(self, runs: Sequence[TaskRun], histories: Histories) -> set[str]:
-        """Failures whose cause is not there yet. Not for ever: the server may have died before it wrote that."""
+        """Those whose present state is not in their history yet. Not for ever: the server may have died before that."""
         since = self.reader.clock() - HALF_WRITTEN_SECONDS
         return {
             run.id
