@@ -380,7 +380,7 @@ def test_the_silence_link_silences_this_pipeline_alone(alertmanager: Alertmanage
     def silenced() -> list[dict[str, Any]]:
         return [one for one in alertmanager.alerts() if one["status"]["silencedBy"]]
 
-    (one,) = wait_until(silenced, 5, "a silenced alert")
+    (one,) = wait_until(silenced, 60, "a silenced alert")
     assert one["labels"] == adhoc
 
 
@@ -440,7 +440,7 @@ def test_fifty_flows_at_once_in_a_digest(alertmanager: Alertmanager, inbox: Inbo
 
 def settled(inbox: Inbox, ready: Any) -> list[dict[str, Any]]:
     """The last message, once all has been said."""
-    wait_until(ready, 10, "all alerts")
+    wait_until(ready, 60, "all alerts")
     seen = -1
     while seen != len(inbox.messages()):
         seen = len(inbox.messages())

@@ -267,7 +267,7 @@ def hiders(alertmanager: Alertmanager, source: dict[str, str], target: dict[str,
     def there() -> list[dict[str, Any]]:
         return alertmanager.alerts(f"alertname={name}", f'workspace="{workspace}"')
 
-    (found,) = wait_until(there, 5, name)
+    (found,) = wait_until(there, 60, name)
     return list(found["status"]["inhibitedBy"])
 
 

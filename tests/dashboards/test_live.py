@@ -155,7 +155,7 @@ def test_without_an_exporter_nothing_is_shown_at_all(tmp_path: Path) -> None:
     """A zero would say that all is well. The shipped rules are there, and find nothing either."""
     config = json.dumps({"rule_files": [str(ROOT / "prometheus/rules/*.yml")]})
     with run_prometheus(tmp_path, config) as prometheus:
-        wait_until(lambda: prometheus.query("1"), 10, "an answer")
+        wait_until(lambda: prometheus.query("1"), 60, "an answer")
         answers = _answers(prometheus, _all)
     assert not {name: answer.error for name, answer in answers.items() if answer.error}
     assert not [name for name, answer in answers.items() if answer.filled]

@@ -91,7 +91,7 @@ def test_rules_are_loaded_and_alerts_have_somewhere_to_go(stack: Engine) -> None
             [one["url"] for one in prometheus(stack, "alertmanagers")["activeAlertmanagers"]]
             == ["http://alertmanager:9093/api/v2/alerts"]
         ),
-        20,
+        60,
         "an Alertmanager",
     )
 
@@ -101,7 +101,7 @@ def test_an_alert_reaches_slack_and_pagerduty(stack: Engine) -> None:
     done = stack.containers["alertmanager"].run(in_the_guide("alertmanager", "alert add"))
     assert done.returncode == 0, done.stderr
     try:
-        wait_until(lambda: messages(stack, "slack") and messages(stack, "pagerduty"), 20, "messages", every=0.2)
+        wait_until(lambda: messages(stack, "slack") and messages(stack, "pagerduty"), 60, "messages", every=0.2)
     except TimeoutError:
         pytest.fail(
             f"nothing has come; Alertmanager says:\n{stack.containers['alertmanager'].process.output()[-3000:]}"

@@ -209,7 +209,7 @@ class FaultProxy:
         server = self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(server)), name="proxy", daemon=True)
         self._thread.start()
-        wait_until(lambda: server.started, 10, "the proxy to listen", every=0.01)
+        wait_until(lambda: server.started, 60, "the proxy to listen", every=0.01)
 
     async def _serve(self, server: uvicorn.Server) -> None:
         self._loop = asyncio.get_running_loop()

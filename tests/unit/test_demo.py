@@ -160,12 +160,12 @@ _PARENT = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c'
 @pytest.mark.parametrize("leader", ["time.sleep(60)", _DEAF], ids=["polite", "deaf"])
 def test_a_stop_ends_the_whole_group(launcher: Launcher, leader: str) -> None:
     child = start(launcher, "family", ("-c", _PARENT + leader), grace_seconds=0.3)
-    wait_until(lambda: "deaf" in child.log.read_text(), 10, "the deaf child")
+    wait_until(lambda: "deaf" in child.log.read_text(), 60, "the deaf child")
     began = time.monotonic()
     stop(child)
     assert child.process.returncode in (-signal.SIGTERM, -signal.SIGKILL)
-    wait_until(lambda: not group_lives(child), 5, "the end of the group")
-    assert time.monotonic() - began < 5
+    wait_until(lambda: not group_lives(child), 60, "the end of the group")
+    assert time.monotonic() - began < 30
 
 
 def test_stopping_what_has_ended_is_fine(launcher: Launcher) -> None:
