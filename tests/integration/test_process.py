@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from support.truth import truth
 
 MARKER = "MARKER-0451-DO-NOT-TELL"
 COMMAND = (sys.executable, "-m", "prefect_monitoring")
+env_of = partial(env_for, measured=True)  # what only processes do is tested here
 
 
 def run(env: Mapping[str, str], directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -82,7 +84,7 @@ async def test_told_to_stop(
         now = datetime.now(UTC)
         bulk_finished_runs(server, flow, [now - timedelta(hours=3, seconds=s) for s in range(700)])
         proxy.slow(0.5, path="/flow_runs/filter")
-    with start_exporter(env_for(server, url=proxy.url, measured=True), tmp_path, *options) as exporter:
+    with start_exporter(env_of(server, url=proxy.url), tmp_path, *options) as exporter:
         if when == "loading":
             wait_until(lambda: _pages(proxy) >= 2, 60, "the first pages")
             assert exporter.get("/-/ready").status_code == 503
@@ -116,7 +118,7 @@ def test_started_before_prefect(
     seeder.failed(seeder.run(seeder.flow(f"{unique}etl")))
     proxy.refuse()
     options = ("--include-flows", f"{unique}.*", "--birth-hold", "0s")
-    with start_exporter(env_for(server, url=proxy.url, measured=True), tmp_path, *options) as exporter:
+    with start_exporter(env_of(server, url=proxy.url), tmp_path, *options) as exporter:
         wait_until(
             lambda: value(exporter.samples, "prefect_exporter_source_up", source="finished_flow_runs") == 0,
             60,
@@ -152,7 +154,7 @@ def test_a_restart_serves_the_restored_counters_before_anything_is_read(
     for _ in range(3):
         seeder.failed(seeder.run(flow))
     options = ("--include-flows", f"{unique}.*", "--birth-hold", "0s")
-    env = env_for(server, url=proxy.url, measured=True)
+    env = env_of(server, url=proxy.url)
     with start_exporter(env, tmp_path, *options) as exporter:
         exporter.wait_ready()
         exporter.process.kill()
@@ -172,7 +174,7 @@ def test_a_restart_serves_the_restored_counters_before_anything_is_read(
 def test_a_debug_log_and_the_pages_tell_no_secret(
     proxy: FaultProxy, server: PrefectServer, unique: str, tmp_path: Path
 ) -> None:
-    env = env_for(server, url=proxy.url.replace("://", f"://admin:{MARKER}@"), measured=True)
+    env = env_of(server, url=proxy.url.replace("://", f"://admin:{MARKER}@"))
     env |= {"PREFECT_API_KEY": MARKER}
     options = ("--include-flows", f"{unique}.*", "--log-level", "debug")
     with start_exporter(env, tmp_path, *options) as exporter:
@@ -189,7 +191,7 @@ def test_a_debug_log_and_the_pages_tell_no_secret(
 
 def test_log_lines_for_machines(proxy: FaultProxy, server: PrefectServer, unique: str, tmp_path: Path) -> None:
     options = ("--include-flows", f"{unique}.*", "--log-format", "json")
-    with start_exporter(env_for(server, url=proxy.url, measured=True), tmp_path, *options) as exporter:
+    with start_exporter(env_of(server, url=proxy.url), tmp_path, *options) as exporter:
         exporter.wait_ready()
         proxy.status(503)
         wait_until(lambda: "prefect_up 0" in exporter.text, 60, "an outage")
@@ -207,7 +209,7 @@ def test_log_lines_for_machines(proxy: FaultProxy, server: PrefectServer, unique
 def test_a_port_in_use(server: PrefectServer, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        exporter = run_exporter(env_for(server, measured=True), tmp_path, "--listen", address)
+        exporter = run_exporter(env_of(server), tmp_path, "--listen", address)
         assert exporter.process.popen.wait(20) == 2
     said = exporter.process.output()
     assert f"Cannot listen on {address}" in said
@@ -228,7 +230,7 @@ def test_no_address_of_prefect(bare: dict[str, str], tmp_path: Path, command: st
 
 def test_every_wrong_option_with_its_place(server: PrefectServer, tmp_path: Path) -> None:
     (tmp_path / "options.yaml").write_text("poll_interval: 15\nno_such_option: 1\nduration_buckets: [3, 2]\n")
-    env = env_for(server, measured=True) | {
+    env = env_of(server) | {
         "PREFECT_MONITORING_LISTEN": "nowhere",
         "PREFECT_MONITORING_CONFIG": str(tmp_path / "options.yaml"),
         "PREFECT_MONITORING_TYPO": "1",
@@ -258,17 +260,13 @@ def test_every_wrong_option_with_its_place(server: PrefectServer, tmp_path: Path
 
 
 def test_check_finds_nothing_wrong(server: PrefectServer, tmp_path: Path) -> None:
-    done = run(
-        env_for(server, measured=True), tmp_path, "check", "--ledger-url", f"sqlite:///{tmp_path / 'new' / 'ledger.db'}"
-    )
+    done = run(env_of(server), tmp_path, "check", "--ledger-url", f"sqlite:///{tmp_path / 'new' / 'ledger.db'}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 3
     assert not list(tmp_path.glob("new*")), "looking makes nothing"
-    with start_exporter(env_for(server, measured=True), tmp_path) as exporter:
+    with start_exporter(env_of(server), tmp_path) as exporter:
         exporter.wait_ready()
-        done = run(
-            env_for(server, measured=True), tmp_path, "check", "--ledger-url", f"sqlite:///{tmp_path / 'ledger.db'}"
-        )
+        done = run(env_of(server), tmp_path, "check", "--ledger-url", f"sqlite:///{tmp_path / 'ledger.db'}")
         assert done.returncode == 0
         assert "in use by a running prefect-monitoring" in done.stdout
 
@@ -278,7 +276,7 @@ def test_check_finds_every_fault_at_once(proxy: FaultProxy, server: PrefectServe
     proxy.status(500, path="/flow_runs/count")
     (tmp_path / "file").write_text("")
     done = run(
-        env_for(server, url=proxy.url, measured=True),
+        env_of(server, url=proxy.url),
         tmp_path,
         "check",
         "--ledger-url",
@@ -298,7 +296,7 @@ def test_check_does_not_wait_long_for_a_silent_api(proxy: FaultProxy, server: Pr
     proxy.hang()
     begun = time.monotonic()
     options = ("--ledger-url", f"sqlite:///{tmp_path / 'ledger.db'}", "--source-timeout", "2s")
-    done = run(env_for(server, url=proxy.url, measured=True), tmp_path, "check", *options)
+    done = run(env_of(server, url=proxy.url), tmp_path, "check", *options)
     assert done.returncode == 2
     assert done.stdout.count("no answer within 2 s") == 1
     assert time.monotonic() - begun < 20, "one after the other they would take half a minute"
