@@ -15,7 +15,7 @@ TASK_RETRIES: Final = "prefect_task_run_retries_total"
 TASK_FAILURES: Final = "prefect_task_run_failures_total"
 TASK_DURATION: Final = "prefect_task_run_duration_seconds"
 
-ZERO_BORN_STATES: Final = ("completed", "failed")
+TASK_ZERO_BORN_STATES: Final = ("completed", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def needs_task_history(run: TaskRun, known: KnownTaskRun | None) -> bool:
 
 def task_births(pair: Pair, task: str) -> Iterable[SeriesKey]:
     """The series that exist from the moment a task is known."""
-    yield from (SeriesKey(TASK_OUTCOMES, pair, state, task) for state in ZERO_BORN_STATES)
+    yield from (SeriesKey(TASK_OUTCOMES, pair, state, task) for state in TASK_ZERO_BORN_STATES)
     yield from (SeriesKey(metric, pair, task=task) for metric in (TASK_SECONDS, TASK_RETRIES))
 
 

@@ -21,7 +21,7 @@ from prefect_monitoring.landing import page as landing
 from prefect_monitoring.landing.page import HEADERS, StatusPage, render_page
 from prefect_monitoring.memory import Standing
 from prefect_monitoring.policy.policies import Policy
-from prefect_monitoring.records import Pair
+from prefect_monitoring.records import OTHER, Pair
 from prefect_monitoring.snapshot import AuditReport, FileStatus, Health, Links, Snapshot
 from unit.snapshots import NOW, make_snapshot
 from unit.status_pages import BAD_RUN, DAY, GOOD, HOUR, MINUTE, big_snapshot, failing, snapshot_of
@@ -358,7 +358,7 @@ PIECES = [
 NAMES = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), min_size=1, max_size=60),
     st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join),
-)
+).filter(lambda name: name != OTHER)
 
 
 @given(NAMES)
