@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from prefect_monitoring.changes import HOUR
+from prefect_monitoring.model.cursor import OVERLAP_SECONDS
+from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.pager import MAX_PAGE
 from prefect_monitoring.reader import Reader
-from prefect_monitoring.walk import OVERLAP_SECONDS, Walk
+from prefect_monitoring.walk import Walk
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from prefect_monitoring.changes import Due
-from prefect_monitoring.records import Deployment, Pair
+from prefect_monitoring.model.changes import Due
+from prefect_monitoring.model.records import Deployment, Pair
 
 ASK_AGAIN_SECONDS: Final = 3600.0  # a start that a person called off does not change the schedules
 UNKNOWN: Final = Due()

@@ -6,24 +6,17 @@ counted per run (result, duration in the long memory) is the difference to what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from prefect_monitoring.changes import HOUR, Changes, KnownRun, SeriesKey
-from prefect_monitoring.records import BAD_TYPES, FlowRun, Pair, State
+from prefect_monitoring.model.changes import Changes, KnownRun, SeriesKey
+from prefect_monitoring.model.counted_metrics import DURATION, FAILURES, OUTCOMES, RETRIES, START_DELAY, births
+from prefect_monitoring.model.records import BAD_TYPES, FlowRun, Pair, State
+from prefect_monitoring.model.units import HOUR
 
 CLOCK_GRAIN: Final = 0.001
-
-OUTCOMES: Final = "prefect_flow_run_outcomes_total"
-FAILURES: Final = "prefect_flow_run_failures_total"
-RETRIES: Final = "prefect_flow_run_retries_total"
-DURATION: Final = "prefect_flow_run_duration_seconds"
-START_DELAY: Final = "prefect_flow_run_start_delay_seconds"
-
-HISTOGRAMS: Final = (DURATION, START_DELAY)
-ZERO_BORN_STATES: Final = ("completed", "failed", "crashed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +66,6 @@ def ran_before(run: FlowRun, history: tuple[State, ...]) -> float:
         elif state.type == "RUNNING":
             seconds += max(following.at - state.at, 0.0)
     return seconds
-
-
-def births(pair: Pair) -> Iterable[SeriesKey]:
-    """The series that exist from the moment a pair is known, before anything happened to it."""
-    yield from (SeriesKey(OUTCOMES, pair, state) for state in ZERO_BORN_STATES)
-    yield from (SeriesKey(metric, pair) for metric in (RETRIES, *HISTOGRAMS))
 
 
 def fold(known: Known, sightings: Sequence[Sighting], cause_of: Callable[[str], str]) -> Changes:

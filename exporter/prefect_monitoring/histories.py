@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from prefect_monitoring.model.records import State
 from prefect_monitoring.pager import Row, decode, instant
 from prefect_monitoring.prefect_http import INCOMPLETE, ApiError, PrefectHttp
-from prefect_monitoring.records import State
 
 HISTORY_CONCURRENCY: Final = 4
 HISTORY_SECONDS: Final = 5.0  # what is left is read next time: a batch that never ends would never count anything

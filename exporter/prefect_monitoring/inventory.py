@@ -7,37 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from prefect_monitoring import dues
 from prefect_monitoring.catalog import Filters
-from prefect_monitoring.changes import Changes
 from prefect_monitoring.dues import Asked, Plan
 from prefect_monitoring.inventory_api import InventoryApi
+from prefect_monitoring.model.changes import Changes
+from prefect_monitoring.model.inventory import Inventory
+from prefect_monitoring.model.records import ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
 from prefect_monitoring.prefect_http import INCOMPLETE, ApiError
 from prefect_monitoring.reader import Reader
-from prefect_monitoring.records import ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
 from prefect_monitoring.settings import Settings
 from prefect_monitoring.sources import Reading
 
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, slots=True)
-class Inventory:
-    """A part is None when it was never read, or so long ago that it cannot pass for the present.
-
-    `workers` are by pool, without the pools that have none by design and those whose workers could not be read.
-    `limits` are by the name to show, `tags` by deployment id and only those that are to be shown.
-    """
-
-    pools: Sequence[WorkPool] | None = None
-    workers: Mapping[str, Workers] = field(default_factory=dict)
-    queues: Sequence[WorkQueue] | None = None
-    limits: Mapping[str, ConcurrencyLimit] | None = None
-    automations: Mapping[bool, int] | None = None
-    tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

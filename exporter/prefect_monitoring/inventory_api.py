@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
+from prefect_monitoring.model.records import ConcurrencyLimit, Workers, WorkPool, WorkQueue
 from prefect_monitoring.pager import MAX_PAGE, Pager, Row, decode, instant, iso, maybe_instant
 from prefect_monitoring.prefect_http import ApiError
-from prefect_monitoring.records import ConcurrencyLimit, Workers, WorkPool, WorkQueue
 
 WORKER_CONCURRENCY: Final = 4
 WORKER_FAULTS: Final = 3  # one broken pool is left alone; a dead endpoint is not asked for every pool

@@ -21,13 +21,14 @@ from prefect_monitoring import ledger_history as history
 from prefect_monitoring import ledger_rows as rows
 from prefect_monitoring import ledger_schema as schema
 from prefect_monitoring import memory
-from prefect_monitoring.catalog import Names
-from prefect_monitoring.changes import Changes, Due, KnownRun, KnownTaskRun, LastValue, SeriesKey
 from prefect_monitoring.fold import Known
 from prefect_monitoring.ledger_file import LedgerError, explain
-from prefect_monitoring.records import NO_FLOW, OTHER, OVERFLOW, Deployment, Flow, Pair
-from prefect_monitoring.series import Bounds, Series, advance
-from prefect_monitoring.walk import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
+from prefect_monitoring.model.changes import Changes, Due, KnownRun, KnownTaskRun, LastValue, SeriesKey
+from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
+from prefect_monitoring.model.names import Names
+from prefect_monitoring.model.records import NO_FLOW, OTHER, OVERFLOW, Deployment, Flow, Pair
+from prefect_monitoring.model.run_stats import Standing
+from prefect_monitoring.model.series import Bounds, Series, advance
 
 _RUNS: Final[Mapping[str, sa.Table]] = {FLOW_RUNS: schema.runs, TASK_RUNS: schema.task_runs}
 
@@ -118,7 +119,7 @@ class Ledger:
 
     def standings(
         self, pairs: Collection[Pair], now: float, slo_windows: Mapping[Pair, float] | None = None
-    ) -> dict[Pair, memory.Standing]:
+    ) -> dict[Pair, Standing]:
         """How `pairs` stand; `slo_windows` are the lengths of their SLOs' windows, in seconds."""
         numbers = {self._ids[pair]: pair for pair in pairs if pair in self._ids}
         with self.transaction() as connection:

@@ -9,10 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from prefect_monitoring import ledger_schema as schema
-from prefect_monitoring.changes import Changes, Due, KnownTaskRun, LastValue, SeriesKey
 from prefect_monitoring.dues import UNKNOWN
 from prefect_monitoring.dues import passed as after_passing
 from prefect_monitoring.ledger_rows import batches, key_columns, load_all, pack, series_key, unpack, upsert
+from prefect_monitoring.model.changes import Changes, Due, KnownTaskRun, LastValue, SeriesKey
 
 
 def known_task_runs(connection: sa.Connection, run_ids: Collection[str]) -> dict[str, KnownTaskRun]:

@@ -14,21 +14,21 @@ from typing import Final, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from prefect_monitoring import fold, metric_fold, task_fold
 from prefect_monitoring import ledger_schema as schema
-from prefect_monitoring.changes import Moment, SeriesKey
 from prefect_monitoring.ledger_rows import insert_all, key_columns, load_all, series_key
+from prefect_monitoring.model import counted_metrics
+from prefect_monitoring.model.changes import Moment, SeriesKey
 
 # No buckets, which would be fifteen times as much, and no causes, which are patterns that change.
 RECORDED: Final = frozenset(
     {
-        fold.OUTCOMES,
-        fold.DURATION,
-        fold.RETRIES,
-        task_fold.TASK_OUTCOMES,
-        task_fold.TASK_SECONDS,
-        task_fold.TASK_RETRIES,
-        metric_fold.CUSTOM_OBSERVED,
+        counted_metrics.OUTCOMES,
+        counted_metrics.DURATION,
+        counted_metrics.RETRIES,
+        counted_metrics.TASK_OUTCOMES,
+        counted_metrics.TASK_SECONDS,
+        counted_metrics.TASK_RETRIES,
+        counted_metrics.CUSTOM_OBSERVED,
     }
 )
 

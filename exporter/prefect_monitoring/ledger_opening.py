@@ -14,8 +14,8 @@ from prefect_monitoring import ledger_rows as rows
 from prefect_monitoring import ledger_schema as schema
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_file import LedgerError, connect, inspect, sqlite_path, take_lock
-from prefect_monitoring.series import Bounds
-from prefect_monitoring.walk import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
+from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
+from prefect_monitoring.model.series import Bounds
 
 
 def open_ledger(

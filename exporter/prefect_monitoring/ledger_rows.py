@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from prefect_monitoring import ledger_schema as schema
-from prefect_monitoring.changes import HOUR, Changes, KnownRun, SeriesKey, Tally
-from prefect_monitoring.records import Deployment, Flow, Pair
-from prefect_monitoring.series import Series
+from prefect_monitoring.model.changes import Changes, KnownRun, SeriesKey, Tally
+from prefect_monitoring.model.records import Deployment, Flow, Pair
+from prefect_monitoring.model.series import Series
+from prefect_monitoring.model.units import DAY, HOUR
 
-DAY: Final = 24 * HOUR
 _ID_BATCH: Final = 500  # well below SQLite's limit of bound variables
 
 PairIds = Mapping[Pair, int]

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from prefect_monitoring.analysis.metric_lines import MARK
 from prefect_monitoring.analysis.retry_lines import FAILURE_PHRASE
+from prefect_monitoring.model.records import LogLine
 from prefect_monitoring.pager import Pager, Row, decode, instant, iso
 from prefect_monitoring.prefect_http import ApiError
-from prefect_monitoring.records import LogLine
 from prefect_monitoring.server_ability import Ability
 
 # Terms are ORed; the server also finds them in logger names and in any case, so that each hit is looked at again.

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from prefect_monitoring.analysis.metric_lines import Reason, parse
 from prefect_monitoring.analysis.retry_lines import saved_failure
-from prefect_monitoring.changes import Changes, LastValue, SeriesKey
-from prefect_monitoring.records import NO_FLOW, LogLine, Pair
-from prefect_monitoring.task_fold import TASK_FAILURES
-
-CUSTOM_OBSERVED: Final = "prefect_custom_metric_observed"
-CUSTOM_VALUE: Final = "prefect_custom_metric_value"
-REJECTED: Final = "prefect_exporter_metric_lines_rejected_total"
+from prefect_monitoring.model.changes import Changes, LastValue, SeriesKey
+from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED, TASK_FAILURES
+from prefect_monitoring.model.records import NO_FLOW, LogLine, Pair
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
+from prefect_monitoring.model.records import TERMINAL_TYPES
 from prefect_monitoring.prefect_http import ApiError, PrefectHttp
-from prefect_monitoring.records import TERMINAL_TYPES
 
 MAX_PAGE: Final = 200
 MAX_REREADS: Final = 3

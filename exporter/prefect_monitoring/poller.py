@@ -12,22 +12,22 @@ from functools import partial
 from typing import Final
 
 from prefect_monitoring.audit import RECENT_SECONDS, Audit
-from prefect_monitoring.changes import HOUR
 from prefect_monitoring.jobs import Job, Jobs
 from prefect_monitoring.ledger import Keep
 from prefect_monitoring.ledger_file import LedgerError
 from prefect_monitoring.links import find_links
 from prefect_monitoring.log_reader import LINES_KEPT_SECONDS
+from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
+from prefect_monitoring.model.records import FlowRun, Pair
+from prefect_monitoring.model.series import BirthHold
+from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.picture import Live, Picture, Sources, Standings, summarise_tasks
 from prefect_monitoring.policy.book import PolicyBook
 from prefect_monitoring.prefect_http import ApiError, Traffic
 from prefect_monitoring.readers import Readers
-from prefect_monitoring.records import FlowRun, Pair
-from prefect_monitoring.series import BirthHold
 from prefect_monitoring.settings import Settings
 from prefect_monitoring.snapshot import AuditReport, Snapshot, summarise_active
 from prefect_monitoring.sources import OutageLog, Reading, Source
-from prefect_monitoring.walk import FLOW_RUNS, TASK_RUNS
 
 log = logging.getLogger(__name__)
 

@@ -10,14 +10,16 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from prefect_monitoring.catalog import Catalog, Names, renames, unknown_ids
+from prefect_monitoring.catalog import Catalog
 from prefect_monitoring.fold import Sighting, fold, needs_history, ran_before
 from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
+from prefect_monitoring.model.names import Names, renames, unknown_ids
+from prefect_monitoring.model.records import DELETED, Deployment, Flow, FlowRun, Pair, State
 from prefect_monitoring.prefect_api import PrefectApi
 from prefect_monitoring.prefect_http import INCOMPLETE, ApiError
-from prefect_monitoring.records import DELETED, Deployment, Flow, FlowRun, Pair, State
 from prefect_monitoring.sources import Reading
-from prefect_monitoring.walk import FLOW_RUNS, Absorbed, Cursor, CursorAfter, Walk
+from prefect_monitoring.walk import Absorbed, CursorAfter, Walk
 
 Answer = TypeVar("Answer")
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from prefect_monitoring.fold import DURATION, START_DELAY
+from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION, START_DELAY
 from prefect_monitoring.option_types import (
     Address,
     Buckets,
@@ -28,7 +28,6 @@ from prefect_monitoring.option_types import (
     WebAddress,
 )
 from prefect_monitoring.secret_files import SecretFileError, read_secret
-from prefect_monitoring.series import DEFAULT_BOUNDS
 
 ENV_PREFIX: Final = "PREFECT_MONITORING_"
 CONFIG_ENV: Final = ENV_PREFIX + "CONFIG"

@@ -8,16 +8,23 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final
 
-from prefect_monitoring.changes import Due, LastValue, SeriesKey
-from prefect_monitoring.inventory import Inventory
-from prefect_monitoring.memory import Standing
-from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, REJECTED
+from prefect_monitoring.model.changes import Due, LastValue, SeriesKey
+from prefect_monitoring.model.counted_metrics import (
+    CUSTOM_OBSERVED,
+    REJECTED,
+    TASK_DURATION,
+    TASK_FAILURES,
+    TASK_OUTCOMES,
+    TASK_RETRIES,
+    TASK_SECONDS,
+)
+from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.inventory import Inventory
+from prefect_monitoring.model.records import OVERFLOW, Deployment, FlowRun, Pair
+from prefect_monitoring.model.run_stats import Standing
+from prefect_monitoring.model.series import Bounds, Series
+from prefect_monitoring.model.source_status import FileStatus, SourceStatus
 from prefect_monitoring.policy.policies import Policy
-from prefect_monitoring.records import OVERFLOW, Deployment, FlowRun, Pair
-from prefect_monitoring.series import Bounds, Series
-from prefect_monitoring.sources import SourceStatus
-from prefect_monitoring.task_fold import TASK_DURATION, TASK_FAILURES, TASK_OUTCOMES, TASK_RETRIES, TASK_SECONDS
-from prefect_monitoring.walk import FLOW_RUNS, LOG_LINES, TASK_RUNS
 
 ShownSeries = Mapping[str, Mapping[SeriesKey, Series]]
 
@@ -77,14 +84,6 @@ class Links:
     prefect_url: str = ""
     grafana_url: str = ""
     runbook_url: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class FileStatus:
-    """Whether the pipelines file is valid as it stands, and when it was last read so (None: not since the start)."""
-
-    valid: bool
-    last_success: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
 
 from prefect_monitoring.ledger_file import LedgerError
+from prefect_monitoring.model.series import Series, observe
+from prefect_monitoring.model.source_status import READING_BOUNDS, SourceStatus
 from prefect_monitoring.prefect_http import INCOMPLETE, ApiError
-from prefect_monitoring.series import Series, observe
 
 log = logging.getLogger(__name__)
-
-READING_BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +22,6 @@ class Reading:
 
     records: int
     complete: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class SourceStatus:
-    """How a source fares; `up` is None before its first reading.
-
-    `complete_to`: the instant up to which all that it holds has been read.
-    """
-
-    name: str
-    up: bool | None
-    last_success: float | None
-    complete_to: float | None
-    readings: Series
-    records: int
-    error: str
 
 
 class OutageLog:

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any, Final
 
 from prefect_monitoring.histories import Histories, read_histories, state_of
+from prefect_monitoring.model.records import ROLLED_BACK, State, TaskRun
 from prefect_monitoring.pager import Page, Pager, Row, count_by_type, decode, ended, instant, maybe_instant
 from prefect_monitoring.prefect_http import ApiError
-from prefect_monitoring.records import ROLLED_BACK, State, TaskRun
 from prefect_monitoring.server_ability import Ability
 from prefect_monitoring.task_pages import page_by_start
 

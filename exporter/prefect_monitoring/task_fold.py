@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from prefect_monitoring.changes import Changes, KnownTaskRun, SeriesKey
-from prefect_monitoring.records import BAD_TYPES, ROLLED_BACK, Pair, State, TaskRun
-
-TASK_OUTCOMES: Final = "prefect_task_run_outcomes_total"
-TASK_SECONDS: Final = "prefect_task_run_seconds_total"
-TASK_RETRIES: Final = "prefect_task_run_retries_total"
-TASK_FAILURES: Final = "prefect_task_run_failures_total"
-TASK_DURATION: Final = "prefect_task_run_duration_seconds"
-
-TASK_ZERO_BORN_STATES: Final = ("completed", "failed")
+from prefect_monitoring.model.changes import Changes, KnownTaskRun, SeriesKey
+from prefect_monitoring.model.counted_metrics import (
+    TASK_DURATION,
+    TASK_FAILURES,
+    TASK_OUTCOMES,
+    TASK_RETRIES,
+    TASK_SECONDS,
+    task_births,
+)
+from prefect_monitoring.model.records import BAD_TYPES, ROLLED_BACK, Pair, State, TaskRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +36,6 @@ def needs_task_history(run: TaskRun, known: KnownTaskRun | None) -> bool:
         return False
     silent = run.state.type in BAD_TYPES and not run.message_known
     return silent or known is not None or run.state.name == ROLLED_BACK or run.state.at != run.ended_at
-
-
-def task_births(pair: Pair, task: str) -> Iterable[SeriesKey]:
-    """The series that exist from the moment a task is known."""
-    yield from (SeriesKey(TASK_OUTCOMES, pair, state, task) for state in TASK_ZERO_BORN_STATES)
-    yield from (SeriesKey(metric, pair, task=task) for metric in (TASK_SECONDS, TASK_RETRIES))
 
 
 def fold_tasks(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from prefect_monitoring.model.records import TaskRun
 from prefect_monitoring.pager import Page, Pager, iso
-from prefect_monitoring.records import TaskRun
 
 
 async def page_by_start(

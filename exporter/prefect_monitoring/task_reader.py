@@ -6,13 +6,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from prefect_monitoring.histories import Histories
+from prefect_monitoring.model.cursor import TASK_RUNS, Cursor
+from prefect_monitoring.model.records import FlowRun, Pair, State, TaskRun
 from prefect_monitoring.prefect_http import ApiError
 from prefect_monitoring.reader import Reader
-from prefect_monitoring.records import FlowRun, Pair, State, TaskRun
 from prefect_monitoring.sources import Reading
 from prefect_monitoring.task_api import TaskApi
 from prefect_monitoring.task_fold import TaskSighting, fold_tasks, needs_task_history
-from prefect_monitoring.walk import TASK_RUNS, Absorbed, Cursor, CursorAfter, Walk
+from prefect_monitoring.walk import Absorbed, CursorAfter, Walk
 
 HALF_WRITTEN_SECONDS: Final = 300.0
 

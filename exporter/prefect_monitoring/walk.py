@@ -14,43 +14,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
+from prefect_monitoring.model.cursor import Cursor
+from prefect_monitoring.model.records import Pair
 from prefect_monitoring.pager import Page
 from prefect_monitoring.prefect_http import INCOMPLETE, ApiError
-from prefect_monitoring.records import Pair
 from prefect_monitoring.sources import Reading
-
-# The server mints a state's timestamp just before it commits the state: a slow commit shows an end late. Task runs are
-# written by a recorder that is up to a minute behind when many end at once.
-OVERLAP_SECONDS: Final = 300.0
 
 # Counted in one transaction, once there is more than a page to catch up with.
 BATCH_PAGES: Final = 4
-
-FLOW_RUNS: Final = "flow_runs"
-TASK_RUNS: Final = "task_runs"
-LOG_LINES: Final = "log_lines"
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """How far a source is read. `walk_*` hold a walk through a window, newest end first, that is under way.
-
-    `watermark`: every end up to here is read. `horizon`: states before it are history and never counted.
-    `walk_left`: the earliest end of the runs that this walk could not count; the watermark stays before it.
-    """
-
-    watermark: float
-    horizon: float
-    level_complete: bool = False
-    walk_newest: float | None = None
-    walk_before: float | None = None
-    walk_offset: int = 0
-    walk_left: float | None = None
-
-    @property
-    def after(self) -> float:
-        """Where the window of a walk ends."""
-        return max(self.horizon, self.watermark - OVERLAP_SECONDS)
 
 
 class Finished(Protocol):

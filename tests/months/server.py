@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prefect_monitoring.log_api import LogPage
+from prefect_monitoring.model.records import ConcurrencyLimit, FlowRun, State, TaskRun, Workers, WorkPool, WorkQueue
 from prefect_monitoring.prefect_http import ApiError
-from prefect_monitoring.records import ConcurrencyLimit, FlowRun, State, TaskRun, Workers, WorkPool, WorkQueue
 from unit.fake_details import FakeLogs, FakeTasks
 from unit.fake_inventory import FakeInventory
 from unit.fake_prefect import FakePrefect, ServerRun

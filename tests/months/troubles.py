@@ -9,7 +9,7 @@ from pathlib import Path
 from months.schedules import HOUR, MINUTE
 from months.server import DOWN, MonthRun
 from months.world import World
-from prefect_monitoring.records import State
+from prefect_monitoring.model.records import State
 
 
 @dataclass(frozen=True)

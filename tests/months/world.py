@@ -9,7 +9,7 @@ from typing import Final
 
 from months.schedules import Schedule, on
 from months.server import MonthRun, MonthServer
-from prefect_monitoring.records import ConcurrencyLimit
+from prefect_monitoring.model.records import ConcurrencyLimit
 
 FOREVER: Final = on(1000)
 LATE_AFTER: Final = 15.0

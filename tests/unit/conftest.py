@@ -16,15 +16,14 @@ from prefect_monitoring.inventory import InventoryReader
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_opening import open_ledger
 from prefect_monitoring.log_reader import LogReader
-from prefect_monitoring.metric_fold import CUSTOM_OBSERVED
+from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, DEFAULT_BOUNDS
+from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
+from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.prefect_http import PrefectHttp, Traffic, open_http
 from prefect_monitoring.reader import Reader
 from prefect_monitoring.readers import Readers
-from prefect_monitoring.records import ROLLED_BACK, TERMINAL_TYPES
-from prefect_monitoring.series import DEFAULT_BOUNDS
 from prefect_monitoring.settings import Settings
 from prefect_monitoring.task_reader import TaskReader
-from prefect_monitoring.walk import FLOW_RUNS, TASK_RUNS
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
 from unit.loopback import Loopback, loopback
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from prefect_monitoring.model.records import ConcurrencyLimit, Workers, WorkPool, WorkQueue
 from prefect_monitoring.prefect_http import ApiError
-from prefect_monitoring.records import ConcurrencyLimit, Workers, WorkPool, WorkQueue
 
 
 @dataclass

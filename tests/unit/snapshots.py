@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from prefect_monitoring.changes import Due, KnownRun, LastValue, SeriesKey
-from prefect_monitoring.fold import DURATION, FAILURES, OUTCOMES, RETRIES, START_DELAY
-from prefect_monitoring.inventory import Inventory
-from prefect_monitoring.memory import Standing
-from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED
+from prefect_monitoring.model.changes import Due, KnownRun, LastValue, SeriesKey
+from prefect_monitoring.model.counted_metrics import (
+    CUSTOM_OBSERVED,
+    CUSTOM_VALUE,
+    DURATION,
+    FAILURES,
+    OUTCOMES,
+    REJECTED,
+    RETRIES,
+    START_DELAY,
+    TASK_DURATION,
+    TASK_FAILURES,
+    TASK_OUTCOMES,
+    TASK_RETRIES,
+    TASK_SECONDS,
+)
+from prefect_monitoring.model.inventory import Inventory
+from prefect_monitoring.model.records import NO_FLOW, ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
+from prefect_monitoring.model.run_stats import Standing
+from prefect_monitoring.model.series import Series
+from prefect_monitoring.model.source_status import READING_BOUNDS, FileStatus, SourceStatus
 from prefect_monitoring.policy.pipelines import Limits
 from prefect_monitoring.policy.policies import Policy
-from prefect_monitoring.records import (
-    NO_FLOW,
-    ConcurrencyLimit,
-    Deployment,
-    Pair,
-    Workers,
-    WorkPool,
-    WorkQueue,
-)
-from prefect_monitoring.series import Series
-from prefect_monitoring.snapshot import ActiveRuns, AuditReport, FileStatus, Health, Links, SelfReport, Snapshot
-from prefect_monitoring.sources import READING_BOUNDS, SourceStatus
-from prefect_monitoring.task_fold import TASK_DURATION, TASK_FAILURES, TASK_OUTCOMES, TASK_RETRIES, TASK_SECONDS
+from prefect_monitoring.snapshot import ActiveRuns, AuditReport, Health, Links, SelfReport, Snapshot
 
 PAIR = Pair("etl", "daily")
 ODD = Pair('we"ird\\\nflow', "")

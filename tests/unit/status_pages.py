@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from prefect_monitoring.changes import Due, KnownRun
-from prefect_monitoring.memory import RECENT_DURATIONS, Standing
+from prefect_monitoring.model.changes import Due, KnownRun
+from prefect_monitoring.model.records import Deployment, Pair
+from prefect_monitoring.model.run_stats import RECENT_DURATIONS, Standing
+from prefect_monitoring.model.source_status import SourceStatus
 from prefect_monitoring.policy.policies import Policy
-from prefect_monitoring.records import Deployment, Pair
 from prefect_monitoring.snapshot import ActiveRuns, Links, Snapshot
-from prefect_monitoring.sources import SourceStatus
 from unit.snapshots import NOW, make_snapshot
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0

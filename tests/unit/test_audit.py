@@ -7,16 +7,15 @@ from collections.abc import Callable
 import pytest
 
 from prefect_monitoring.audit import RECENT_SECONDS, Audit, Verdict
-from prefect_monitoring.changes import SeriesKey
-from prefect_monitoring.fold import OUTCOMES
+from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.model.counted_metrics import OUTCOMES, TASK_OUTCOMES
+from prefect_monitoring.model.cursor import FLOW_RUNS, OVERLAP_SECONDS, TASK_RUNS
+from prefect_monitoring.model.records import Pair
 from prefect_monitoring.poller import WHOLE_AUDIT_INTERVAL, Poller
 from prefect_monitoring.prefect_http import ApiError, Traffic
 from prefect_monitoring.readers import Readers
-from prefect_monitoring.records import Pair
 from prefect_monitoring.settings import Settings
 from prefect_monitoring.snapshot import AuditReport, Snapshot
-from prefect_monitoring.task_fold import TASK_OUTCOMES
-from prefect_monitoring.walk import FLOW_RUNS, OVERLAP_SECONDS, TASK_RUNS
 from unit.conftest import DAY
 from unit.fake_prefect import FakePrefect
 

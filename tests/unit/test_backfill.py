@@ -8,25 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from prefect_monitoring import fold
 from prefect_monitoring.backfill.blocks import are_whole, blocks_of_day, remove_blocks
 from prefect_monitoring.backfill.families import FAMILIES, births, exposed, labels_of
 from prefect_monitoring.backfill.openmetrics import History, Size, Totals, add_up, cost, write_day
-from prefect_monitoring.changes import SeriesKey
 from prefect_monitoring.ledger_history import RECORDED, Move, slot_of
-from prefect_monitoring.ledger_rows import DAY
-from prefect_monitoring.metric_fold import CUSTOM_OBSERVED
 from prefect_monitoring.metrics import CATALOGUE
-from prefect_monitoring.records import Pair
-from prefect_monitoring.task_fold import TASK_OUTCOMES, TASK_SECONDS
+from prefect_monitoring.model import counted_metrics
+from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, TASK_OUTCOMES, TASK_SECONDS
+from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.units import DAY
 
 HOUR = 3600
 MIDNIGHT = 20_000 * DAY
 PAIR = Pair("etl", "main")
-COMPLETED = SeriesKey(fold.OUTCOMES, PAIR, "completed")
-FAILED = SeriesKey(fold.OUTCOMES, PAIR, "failed")
-CANCELLED = SeriesKey(fold.OUTCOMES, PAIR, "cancelled")
-DURATION = SeriesKey(fold.DURATION, PAIR)
+COMPLETED = SeriesKey(counted_metrics.OUTCOMES, PAIR, "completed")
+FAILED = SeriesKey(counted_metrics.OUTCOMES, PAIR, "failed")
+CANCELLED = SeriesKey(counted_metrics.OUTCOMES, PAIR, "cancelled")
+DURATION = SeriesKey(counted_metrics.DURATION, PAIR)
 ROWS = SeriesKey(CUSTOM_OBSERVED, PAIR, "rows", "load", (("table", "orders"),))
 TARGET = {"job": "prefect-monitoring", "workspace": "production"}
 
@@ -59,14 +58,14 @@ def test_every_family_has_its_metric_and_the_labels_of_the_live_one() -> None:
 
 
 def test_what_is_switched_off_has_no_past() -> None:
-    kept = exposed(FAMILIES, [fold.OUTCOMES, f"{CUSTOM_OBSERVED}_sum"])
+    kept = exposed(FAMILIES, [counted_metrics.OUTCOMES, f"{CUSTOM_OBSERVED}_sum"])
     assert len(kept) == len(FAMILIES) - 2
-    assert not any(family.metric == fold.OUTCOMES for family in kept)
+    assert not any(family.metric == counted_metrics.OUTCOMES for family in kept)
 
 
 def test_series_begin_a_step_before_they_move_and_zero_born_ones_with_their_flow() -> None:
     first = {COMPLETED: 10 * HOUR, CANCELLED: 50 * HOUR, ROWS: 70 * HOUR}
-    other = SeriesKey(fold.OUTCOMES, Pair("never", ""), "completed")
+    other = SeriesKey(counted_metrics.OUTCOMES, Pair("never", ""), "completed")
     task = SeriesKey(TASK_OUTCOMES, PAIR, "failed", "load")
     begun = births([COMPLETED, FAILED, CANCELLED, DURATION, ROWS, other, task], first, HOUR)
     assert begun == {

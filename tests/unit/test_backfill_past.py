@@ -6,23 +6,23 @@ from pathlib import Path
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from prefect_monitoring import fold
 from prefect_monitoring.backfill.blocks import BlocksError
 from prefect_monitoring.backfill.output import Output, open_output
 from prefect_monitoring.backfill.past import Past
-from prefect_monitoring.changes import Changes, SeriesKey
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_history import Plan
 from prefect_monitoring.ledger_opening import open_ledger
-from prefect_monitoring.ledger_rows import DAY
-from prefect_monitoring.records import Pair
-from prefect_monitoring.series import DEFAULT_BOUNDS
+from prefect_monitoring.model import counted_metrics
+from prefect_monitoring.model.changes import Changes, SeriesKey
+from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS
+from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.units import DAY
 from prefect_monitoring.settings import load_settings
 
 HOUR = 3600
 MIDNIGHT = 20_000 * DAY
 API = "http://127.0.0.1:4200/api"
-DURATION = SeriesKey(fold.DURATION, Pair("etl", "main"))
+DURATION = SeriesKey(counted_metrics.DURATION, Pair("etl", "main"))
 
 
 def ledger_with(path: Path, seconds: list[tuple[float, float]]) -> Ledger:
@@ -62,10 +62,10 @@ def test_the_live_sum_is_never_a_hair_below_that_of_the_past(tmp_path: Path, see
     for day in past.history.days:
         past.write_day(day)
     past.join()
-    assert ledger.series[DURATION].value >= last_told(output, f"{fold.DURATION}_sum")
+    assert ledger.series[DURATION].value >= last_told(output, f"{counted_metrics.DURATION}_sum")
     ledger.close()
     again = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", API, bounds=DEFAULT_BOUNDS, lookback=1, now=MIDNIGHT)
-    assert again.series[DURATION].value >= last_told(output, f"{fold.DURATION}_sum")
+    assert again.series[DURATION].value >= last_told(output, f"{counted_metrics.DURATION}_sum")
     again.close()
 
 

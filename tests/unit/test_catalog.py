@@ -6,13 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from prefect_monitoring.catalog import Catalog, Names, renames, unknown_ids
-from prefect_monitoring.changes import SeriesKey
-from prefect_monitoring.fold import OUTCOMES, births
-from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, REJECTED
-from prefect_monitoring.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Deployment, Flow, FlowRun, Pair, State
+from prefect_monitoring.catalog import Catalog
+from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.model.counted_metrics import (
+    CUSTOM_OBSERVED,
+    OUTCOMES,
+    REJECTED,
+    TASK_DURATION,
+    TASK_OUTCOMES,
+    births,
+)
+from prefect_monitoring.model.names import Names, renames, unknown_ids
+from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Deployment, Flow, FlowRun, Pair, State
 from prefect_monitoring.settings import Settings
-from prefect_monitoring.task_fold import TASK_DURATION, TASK_OUTCOMES
 
 NAMES = Names(
     {"f1": Flow("f1", "etl"), "f2": Flow("f2", "ml")},

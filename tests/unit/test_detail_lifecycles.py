@@ -17,16 +17,23 @@ import pytest
 from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 
-from prefect_monitoring.changes import SeriesKey
 from prefect_monitoring.ledger import Ledger
-from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED
+from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.model.counted_metrics import (
+    CUSTOM_OBSERVED,
+    CUSTOM_VALUE,
+    REJECTED,
+    TASK_FAILURES,
+    TASK_OUTCOMES,
+    TASK_RETRIES,
+    TASK_SECONDS,
+)
+from prefect_monitoring.model.cursor import LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.series import Series
 from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_http import ApiError, Traffic
-from prefect_monitoring.records import Pair
-from prefect_monitoring.series import Series
 from prefect_monitoring.snapshot import Snapshot
-from prefect_monitoring.task_fold import TASK_FAILURES, TASK_OUTCOMES, TASK_RETRIES, TASK_SECONDS
-from prefect_monitoring.walk import LOG_LINES, TASK_RUNS
 from unit.fake_details import ServerTaskRun
 from unit.fake_prefect import FakePrefect
 from unit.test_lifecycles import CRASHES, SETTINGS, World, all_series

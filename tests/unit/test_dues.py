@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_monitoring.changes import Due
 from prefect_monitoring.dues import ASK_AGAIN_SECONDS, UNKNOWN, Asked, Plan, passed, plan, settled, settled_all
-from prefect_monitoring.records import Deployment, Pair
+from prefect_monitoring.model.changes import Due
+from prefect_monitoring.model.records import Deployment, Pair
 
 NOW = 1772452800.0
 HOURLY = '[{"cron":"0 * * * *"}]'

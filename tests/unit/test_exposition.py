@@ -12,16 +12,22 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from prefect_monitoring.changes import LastValue, SeriesKey
 from prefect_monitoring.exposition import OPENMETRICS, TEXT, accepted, render
-from prefect_monitoring.fold import DURATION, OUTCOMES, RETRIES, START_DELAY
-from prefect_monitoring.inventory import Inventory
-from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, CUSTOM_VALUE
 from prefect_monitoring.metrics import CATALOGUE, shown_metrics
-from prefect_monitoring.records import Pair
-from prefect_monitoring.series import Series
+from prefect_monitoring.model.changes import LastValue, SeriesKey
+from prefect_monitoring.model.counted_metrics import (
+    CUSTOM_OBSERVED,
+    CUSTOM_VALUE,
+    DURATION,
+    OUTCOMES,
+    RETRIES,
+    START_DELAY,
+    TASK_DURATION,
+)
+from prefect_monitoring.model.inventory import Inventory
+from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.series import Series
 from prefect_monitoring.snapshot import Snapshot
-from prefect_monitoring.task_fold import TASK_DURATION
 from unit.snapshots import NOW, PAIR, counter, make_snapshot
 
 GOLDEN = Path(__file__).with_name("golden_exposition.txt")

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_monitoring.analysis.failure_causes import cause_of
-from prefect_monitoring.changes import Changes, KnownRun, Result, SeriesKey
-from prefect_monitoring.fold import (
+from prefect_monitoring.fold import Known, Sighting, fold, needs_history
+from prefect_monitoring.model.changes import Changes, KnownRun, Result, SeriesKey
+from prefect_monitoring.model.counted_metrics import (
     DURATION,
     FAILURES,
     HISTOGRAMS,
@@ -18,13 +19,9 @@ from prefect_monitoring.fold import (
     RETRIES,
     START_DELAY,
     ZERO_BORN_STATES,
-    Known,
-    Sighting,
     births,
-    fold,
-    needs_history,
 )
-from prefect_monitoring.records import FlowRun, Pair, State
+from prefect_monitoring.model.records import FlowRun, Pair, State
 from unit.fake_prefect import FakePrefect, ServerRun
 
 PAIR = Pair("etl", "daily")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from prefect_monitoring.landing.sparkline import HEIGHT, STEP, WIDTH, sparkline
 from prefect_monitoring.landing.words import age, counted, instant, percent, span
-from prefect_monitoring.memory import RECENT_DURATIONS
+from prefect_monitoring.model.run_stats import RECENT_DURATIONS
 
 
 def plain(text: str) -> str:

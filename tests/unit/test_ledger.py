@@ -11,16 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from prefect_monitoring.catalog import Names
-from prefect_monitoring.changes import Changes, KnownRun, SeriesKey, Tally
-from prefect_monitoring.fold import DURATION, OUTCOMES, RETRIES, START_DELAY, births
 from prefect_monitoring.ledger import Keep, Ledger
 from prefect_monitoring.ledger_file import LedgerError, LedgerInUseError, sqlite_path
 from prefect_monitoring.ledger_migrations import SCHEMA_VERSION
 from prefect_monitoring.ledger_opening import inspect_ledger
-from prefect_monitoring.records import Deployment, Flow, Pair
-from prefect_monitoring.series import DEFAULT_BOUNDS
-from prefect_monitoring.walk import FLOW_RUNS, Cursor
+from prefect_monitoring.model.changes import Changes, KnownRun, SeriesKey, Tally
+from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION, OUTCOMES, RETRIES, START_DELAY, births
+from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
+from prefect_monitoring.model.names import Names
+from prefect_monitoring.model.records import Deployment, Flow, Pair
 from unit.conftest import API, DAY, OpenLedger
 from unit.fake_prefect import MONDAY_NOON
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
-from prefect_monitoring.changes import Changes, KnownTaskRun, LastValue, SeriesKey
 from prefect_monitoring.ledger import Ledger
-from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED
-from prefect_monitoring.records import NO_FLOW, Pair
-from prefect_monitoring.series import DEFAULT_BOUNDS
-from prefect_monitoring.task_fold import TASK_DURATION, TASK_SECONDS
-from prefect_monitoring.walk import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
+from prefect_monitoring.model.changes import Changes, KnownTaskRun, LastValue, SeriesKey
+from prefect_monitoring.model.counted_metrics import (
+    CUSTOM_OBSERVED,
+    CUSTOM_VALUE,
+    DEFAULT_BOUNDS,
+    REJECTED,
+    TASK_DURATION,
+    TASK_SECONDS,
+)
+from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
+from prefect_monitoring.model.records import NO_FLOW, Pair
 from unit.conftest import DAY, OpenLedger
 from unit.test_ledger import KEEP, NOW, level, memory_of, outcome, run_id
 

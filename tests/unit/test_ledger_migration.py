@@ -12,13 +12,13 @@ import pytest
 import sqlalchemy as sa
 
 from prefect_monitoring import ledger_schema as schema
-from prefect_monitoring.changes import Due, SeriesKey
-from prefect_monitoring.fold import DURATION, FAILURES, OUTCOMES
 from prefect_monitoring.ledger_migrations import SCHEMA_VERSION
 from prefect_monitoring.ledger_opening import inspect_ledger
-from prefect_monitoring.records import Pair
-from prefect_monitoring.series import Series
-from prefect_monitoring.walk import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
+from prefect_monitoring.model.changes import Due, SeriesKey
+from prefect_monitoring.model.counted_metrics import DURATION, FAILURES, OUTCOMES
+from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
+from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.series import Series
 from unit.conftest import API, DAY, OpenLedger
 from unit.fake_prefect import MONDAY_NOON
 from unit.test_ledger import outcome

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from prefect_monitoring.log_api import LogApi, LogPage
+from prefect_monitoring.model.records import LogLine
 from prefect_monitoring.pager import MAX_PAGE, Pager
 from prefect_monitoring.prefect_http import ApiError, PrefectHttp
-from prefect_monitoring.records import LogLine
 from unit.loopback import Answer, Asked, Loopback
 
 NOON = 1772452800.0

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 
 from prefect_monitoring.analysis.metric_lines import Reason
-from prefect_monitoring.changes import LastValue, SeriesKey
 from prefect_monitoring.ledger import Keep, Ledger
 from prefect_monitoring.log_reader import (
     DEEP_EVERY_SECONDS,
@@ -18,12 +17,12 @@ from prefect_monitoring.log_reader import (
     UNSEARCHED,
     WINDOW_SECONDS,
 )
-from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED
+from prefect_monitoring.model.changes import LastValue, SeriesKey
+from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED, TASK_FAILURES
+from prefect_monitoring.model.cursor import LOG_LINES
+from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, Pair
 from prefect_monitoring.prefect_http import ApiError
 from prefect_monitoring.readers import Readers
-from prefect_monitoring.records import DELETED, NO_FLOW, OTHER, Pair
-from prefect_monitoring.task_fold import TASK_FAILURES
-from prefect_monitoring.walk import LOG_LINES
 from unit.conftest import DAY, MakeReaders, OpenLedger
 from unit.fake_prefect import FakePrefect
 

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from prefect_monitoring.ledger import Ledger
-from prefect_monitoring.memory import RECENT_DURATIONS, Standing
-from prefect_monitoring.records import Pair
+from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.run_stats import RECENT_DURATIONS, Standing
 from unit.conftest import DAY
 from unit.test_ledger import KEEP, level, outcome, run_id
 

@@ -9,8 +9,8 @@ import pytest
 
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_opening import open_ledger
+from prefect_monitoring.model.records import Deployment, Pair
 from prefect_monitoring.policy.book import PolicyBook
-from prefect_monitoring.records import Deployment, Pair
 from prefect_monitoring.settings import Settings, SettingsError
 
 NOW = 1_000_000.0

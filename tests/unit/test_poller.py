@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from prefect_monitoring.changes import SeriesKey
-from prefect_monitoring.fold import OUTCOMES
 from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.model.counted_metrics import OUTCOMES
+from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.series import Series
 from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_http import ApiError, Traffic
 from prefect_monitoring.readers import Readers
-from prefect_monitoring.records import Pair
-from prefect_monitoring.series import Series
 from prefect_monitoring.settings import Settings
 from prefect_monitoring.snapshot import Snapshot
 from support.processes import wait_until

@@ -7,14 +7,20 @@ import time
 
 import pytest
 
-from prefect_monitoring.changes import SeriesKey
-from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED
+from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.model.counted_metrics import (
+    CUSTOM_OBSERVED,
+    CUSTOM_VALUE,
+    REJECTED,
+    TASK_FAILURES,
+    TASK_OUTCOMES,
+    TASK_SECONDS,
+)
+from prefect_monitoring.model.records import Pair
 from prefect_monitoring.poller import DETAILS_PATIENCE
 from prefect_monitoring.prefect_http import ApiError
-from prefect_monitoring.records import Pair
 from prefect_monitoring.settings import Settings
 from prefect_monitoring.snapshot import Snapshot
-from prefect_monitoring.task_fold import TASK_FAILURES, TASK_OUTCOMES, TASK_SECONDS
 from unit.conftest import DAY, MakeReaders
 from unit.fake_prefect import FakePrefect
 from unit.test_poller import Process

@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 
 from prefect_monitoring.histories import HISTORY_FAULTS
+from prefect_monitoring.model.records import TERMINAL_TYPES, State
 from prefect_monitoring.pager import MAX_PAGE
 from prefect_monitoring.prefect_api import PrefectApi
 from prefect_monitoring.prefect_http import ApiError, PrefectHttp
-from prefect_monitoring.records import TERMINAL_TYPES, State
 from unit.loopback import Answer, Asked, Loopback
 
 

@@ -7,13 +7,13 @@ import sqlalchemy as sa
 
 from prefect_monitoring import ledger_schema as schema
 from prefect_monitoring.audit import Audit, Verdict
-from prefect_monitoring.changes import SeriesKey
-from prefect_monitoring.fold import OUTCOMES, RETRIES, START_DELAY
 from prefect_monitoring.ledger import Keep, Ledger
+from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.model.counted_metrics import OUTCOMES, RETRIES, START_DELAY
+from prefect_monitoring.model.cursor import FLOW_RUNS, OVERLAP_SECONDS
+from prefect_monitoring.model.records import DELETED, TERMINAL_TYPES, Pair
 from prefect_monitoring.prefect_http import ApiError
 from prefect_monitoring.reader import Reader
-from prefect_monitoring.records import DELETED, TERMINAL_TYPES, Pair
-from prefect_monitoring.walk import FLOW_RUNS, OVERLAP_SECONDS
 from unit.conftest import DAY, MakeReader, OpenLedger
 from unit.fake_prefect import MICROSECOND, MONDAY_NOON, FakePrefect
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from prefect_monitoring.changes import Changes, SeriesKey
-from prefect_monitoring.fold import DURATION, OUTCOMES, START_DELAY, births
-from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, REJECTED
-from prefect_monitoring.records import Pair
-from prefect_monitoring.series import DEFAULT_BOUNDS, BirthHold, Series, advance, empty
+from prefect_monitoring.model.changes import Changes, SeriesKey
+from prefect_monitoring.model.counted_metrics import (
+    CUSTOM_OBSERVED,
+    DEFAULT_BOUNDS,
+    DURATION,
+    OUTCOMES,
+    REJECTED,
+    START_DELAY,
+    TASK_DURATION,
+    TASK_FAILURES,
+    TASK_OUTCOMES,
+    births,
+)
+from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.series import BirthHold, Series, advance, empty
 from prefect_monitoring.snapshot import shown
-from prefect_monitoring.task_fold import TASK_DURATION, TASK_FAILURES, TASK_OUTCOMES
-from prefect_monitoring.walk import FLOW_RUNS, LOG_LINES, TASK_RUNS
 
 PAIR = Pair("etl", "daily")
 COMPLETED = SeriesKey(OUTCOMES, PAIR, "completed")

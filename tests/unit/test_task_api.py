@@ -9,9 +9,9 @@ from uuid import UUID
 
 import pytest
 
+from prefect_monitoring.model.records import TERMINAL_TYPES, State, TaskRun
 from prefect_monitoring.pager import MAX_PAGE, Pager
 from prefect_monitoring.prefect_http import ApiError, PrefectHttp
-from prefect_monitoring.records import TERMINAL_TYPES, State, TaskRun
 from prefect_monitoring.task_api import TaskApi, task_name
 from prefect_monitoring.walk import next_page
 from unit.loopback import Answer, Asked, Loopback

@@ -11,20 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_monitoring.analysis.failure_causes import cause_of
-from prefect_monitoring.changes import Changes, KnownTaskRun, SeriesKey
-from prefect_monitoring.records import Pair, State, TaskRun
-from prefect_monitoring.task_fold import (
+from prefect_monitoring.model.changes import Changes, KnownTaskRun, SeriesKey
+from prefect_monitoring.model.counted_metrics import (
     TASK_DURATION,
     TASK_FAILURES,
     TASK_OUTCOMES,
     TASK_RETRIES,
     TASK_SECONDS,
-    ZERO_BORN_STATES,
-    TaskSighting,
-    fold_tasks,
-    needs_task_history,
     task_births,
 )
+from prefect_monitoring.model.records import Pair, State, TaskRun
+from prefect_monitoring.task_fold import ZERO_BORN_STATES, TaskSighting, fold_tasks, needs_task_history
 from unit.fake_details import FakeTasks
 from unit.fake_prefect import FakePrefect
 

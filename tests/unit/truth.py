@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from prefect_monitoring.analysis.failure_causes import cause_of
-from prefect_monitoring.records import BAD_TYPES, NO_FLOW, Pair
+from prefect_monitoring.model.records import BAD_TYPES, NO_FLOW, Pair
 from unit.fake_details import ServerTaskRun, Told
 from unit.fake_prefect import FakePrefect, ServerRun
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prefect_monitoring.backfill.output import Output
-from prefect_monitoring.ledger_rows import DAY
+from prefect_monitoring.model.units import DAY
 
 _BLOCKS = """\
 Before `serve` is scraped, move the blocks to where the live series will go (docs/backfill.md has the details):

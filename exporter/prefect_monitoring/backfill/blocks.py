@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from prefect_monitoring.backfill.openmetrics import History, Size, Total, Totals
-from prefect_monitoring.ledger_rows import DAY
+from prefect_monitoring.model.units import DAY
 
 # promtool takes the longest of 2, 6, 18, … hours that fits, and reads the whole file for each block: two or three
 # times for a day, instead of twelve.

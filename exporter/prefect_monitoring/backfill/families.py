@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from prefect_monitoring import fold, metric_fold, task_fold
-from prefect_monitoring.changes import SeriesKey
-from prefect_monitoring.records import Pair
+from prefect_monitoring.model import counted_metrics
+from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.model.records import Pair
 
 Measure = Literal["amount", "seen"]
 
@@ -35,15 +35,15 @@ class Family:
 # Each metric of ledger_history.RECORDED; the order is that of the files. Sums and counts are families of their own: as
 # parts of a summary, OpenMetrics would want them by instant, and TSDB blocks want them by series.
 FAMILIES: Final[tuple[Family, ...]] = (
-    Family(fold.OUTCOMES, fold.OUTCOMES, detail="state"),
-    Family(fold.DURATION, f"{fold.DURATION}_sum", "amount", "unknown"),
-    Family(fold.DURATION, f"{fold.DURATION}_count", "seen", "unknown"),
-    Family(fold.RETRIES, fold.RETRIES),
-    Family(task_fold.TASK_OUTCOMES, task_fold.TASK_OUTCOMES, detail="state"),
-    Family(task_fold.TASK_SECONDS, task_fold.TASK_SECONDS),
-    Family(task_fold.TASK_RETRIES, task_fold.TASK_RETRIES),
-    Family(metric_fold.CUSTOM_OBSERVED, f"{metric_fold.CUSTOM_OBSERVED}_sum", "amount", "unknown", "metric"),
-    Family(metric_fold.CUSTOM_OBSERVED, f"{metric_fold.CUSTOM_OBSERVED}_count", "seen", "unknown", "metric"),
+    Family(counted_metrics.OUTCOMES, counted_metrics.OUTCOMES, detail="state"),
+    Family(counted_metrics.DURATION, f"{counted_metrics.DURATION}_sum", "amount", "unknown"),
+    Family(counted_metrics.DURATION, f"{counted_metrics.DURATION}_count", "seen", "unknown"),
+    Family(counted_metrics.RETRIES, counted_metrics.RETRIES),
+    Family(counted_metrics.TASK_OUTCOMES, counted_metrics.TASK_OUTCOMES, detail="state"),
+    Family(counted_metrics.TASK_SECONDS, counted_metrics.TASK_SECONDS),
+    Family(counted_metrics.TASK_RETRIES, counted_metrics.TASK_RETRIES),
+    Family(counted_metrics.CUSTOM_OBSERVED, f"{counted_metrics.CUSTOM_OBSERVED}_sum", "amount", "unknown", "metric"),
+    Family(counted_metrics.CUSTOM_OBSERVED, f"{counted_metrics.CUSTOM_OBSERVED}_count", "seen", "unknown", "metric"),
 )
 OWN_LABELS: Final = frozenset({"flow", "deployment", "task", *(one.detail for one in FAMILIES if one.detail)})
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
@@ -72,7 +72,7 @@ def births(series: Collection[SeriesKey], first_moves: Mapping[SeriesKey, int], 
 
 
 def _is_zero_born(key: SeriesKey) -> bool:
-    born = task_fold.task_births(key.pair, key.task) if key.task else fold.births(key.pair)
+    born = counted_metrics.task_births(key.pair, key.task) if key.task else counted_metrics.births(key.pair)
     return key in born
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from prefect_monitoring.backfill.families import OWN_LABELS
-from prefect_monitoring.ledger_rows import DAY
+from prefect_monitoring.model.units import DAY
 from prefect_monitoring.option_types import parse_duration
 from prefect_monitoring.settings import SettingsError
 

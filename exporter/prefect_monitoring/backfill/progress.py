@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from prefect_monitoring.ledger_rows import DAY
-from prefect_monitoring.walk import LOG_LINES
+from prefect_monitoring.model.cursor import LOG_LINES
+from prefect_monitoring.model.units import DAY
 
 # What is counted as it is loaded has no other unit; lines are known by how far their time has come.
 _UNITS: Final = {LOG_LINES: ("days", DAY)}

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from prefect_monitoring.changes import Due
-from prefect_monitoring.memory import Standing
+from prefect_monitoring.model.changes import Due
+from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Deployment, Pair
+from prefect_monitoring.model.run_stats import Standing
 from prefect_monitoring.policy.policies import Policy
-from prefect_monitoring.records import NO_FLOW, OVERFLOW, Deployment, Pair
 from prefect_monitoring.snapshot import Snapshot
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from prefect_monitoring.landing.words import span
-from prefect_monitoring.memory import RECENT_DURATIONS
+from prefect_monitoring.model.run_stats import RECENT_DURATIONS
 
 HEIGHT: Final = 24
 STEP: Final = 5

@@ -14,7 +14,7 @@ from typing import Final
 from prefect_monitoring.analysis.failure_causes import OTHER_CAUSE
 from prefect_monitoring.landing.cases import Case
 from prefect_monitoring.landing.words import counted, percent, span
-from prefect_monitoring.memory import SLO_WINDOW
+from prefect_monitoring.model.run_stats import SLO_WINDOW
 from prefect_monitoring.policy.pipelines import CRITICALITIES
 from prefect_monitoring.policy.policies import Policy
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from prefect_monitoring.changes import SeriesKey
-from prefect_monitoring.metric_fold import CUSTOM_OBSERVED, CUSTOM_VALUE
 from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.metrics.rows import PAIR
+from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE
 from prefect_monitoring.snapshot import Snapshot
 
 LABELS: Final = (*PAIR, "task", "metric")

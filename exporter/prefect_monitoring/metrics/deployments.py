@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from prefect_monitoring.changes import Due
 from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.metrics.rows import PAIR
-from prefect_monitoring.records import Deployment
+from prefect_monitoring.model.changes import Due
+from prefect_monitoring.model.records import Deployment
 from prefect_monitoring.snapshot import Snapshot
 
 

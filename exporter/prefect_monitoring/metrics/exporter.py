@@ -6,10 +6,10 @@ import platform
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from prefect_monitoring.metric_fold import REJECTED
 from prefect_monitoring.metrics.family import Metric, Row
-from prefect_monitoring.snapshot import FileStatus, Snapshot
-from prefect_monitoring.sources import READING_BOUNDS, SourceStatus
+from prefect_monitoring.model.counted_metrics import REJECTED
+from prefect_monitoring.model.source_status import READING_BOUNDS, FileStatus, SourceStatus
+from prefect_monitoring.snapshot import Snapshot
 
 
 def _one(value: Callable[[Snapshot], float]) -> Callable[[Snapshot], Iterator[Row]]:

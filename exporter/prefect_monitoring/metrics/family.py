@@ -11,7 +11,7 @@ from prometheus_client import Metric as ExposedFamily
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, UnknownMetricFamily
 from prometheus_client.utils import floatToGoString
 
-from prefect_monitoring.series import Series
+from prefect_monitoring.model.series import Series
 from prefect_monitoring.snapshot import Snapshot
 
 Kind = Literal["counter", "gauge", "histogram", "unknown"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from prefect_monitoring import fold
-from prefect_monitoring.memory import Standing
 from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.metrics.rows import PAIR, kept, standing
-from prefect_monitoring.records import Pair
+from prefect_monitoring.model import counted_metrics
+from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.run_stats import Standing
 from prefect_monitoring.snapshot import Snapshot
 
 
@@ -47,41 +47,41 @@ def _names(pair: Pair) -> tuple[str, str]:
 
 METRICS: Final = (
     Metric(
-        fold.OUTCOMES,
+        counted_metrics.OUTCOMES,
         "counter",
         "Terminal states entered by flow runs. A re-run of a finished run that ends again is a new outcome.",
         (*PAIR, "state"),
-        kept(fold.OUTCOMES, "detail"),
+        kept(counted_metrics.OUTCOMES, "detail"),
     ),
     Metric(
-        fold.DURATION,
+        counted_metrics.DURATION,
         "histogram",
         "Seconds that completed flow runs took, from the first Running after the previous terminal state to the end.",
         PAIR,
-        kept(fold.DURATION),
-        lambda snapshot: snapshot.bounds[fold.DURATION],
+        kept(counted_metrics.DURATION),
+        lambda snapshot: snapshot.bounds[counted_metrics.DURATION],
     ),
     Metric(
-        fold.START_DELAY,
+        counted_metrics.START_DELAY,
         "histogram",
         "Seconds from a flow run's expected start to its first start; waiting for a retry is not part of it.",
         PAIR,
-        kept(fold.START_DELAY),
-        lambda snapshot: snapshot.bounds[fold.START_DELAY],
+        kept(counted_metrics.START_DELAY),
+        lambda snapshot: snapshot.bounds[counted_metrics.START_DELAY],
     ),
     Metric(
-        fold.RETRIES,
+        counted_metrics.RETRIES,
         "counter",
         "Attempts of flow runs beyond their first.",
         PAIR,
-        kept(fold.RETRIES),
+        kept(counted_metrics.RETRIES),
     ),
     Metric(
-        fold.FAILURES,
+        counted_metrics.FAILURES,
         "counter",
         "Failed, timed-out and crashed outcomes of flow runs, by cause as told from the state's message.",
         (*PAIR, "cause"),
-        kept(fold.FAILURES, "detail"),
+        kept(counted_metrics.FAILURES, "detail"),
     ),
     Metric(
         "prefect_flow_runs",

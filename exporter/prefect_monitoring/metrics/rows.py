@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from prefect_monitoring.memory import Standing
 from prefect_monitoring.metrics.family import Row
+from prefect_monitoring.model.run_stats import Standing
 from prefect_monitoring.snapshot import Snapshot
 
 PAIR: Final = ("flow", "deployment")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from prefect_monitoring import task_fold
 from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.metrics.rows import PAIR, kept, standing
+from prefect_monitoring.model import counted_metrics
 from prefect_monitoring.snapshot import Snapshot
 
 TASK: Final = (*PAIR, "task")
@@ -21,38 +21,38 @@ def _active(snapshot: Snapshot) -> Iterator[Row]:
 
 def _durations(snapshot: Snapshot) -> Iterator[Row]:
     """Over all deployments of a flow: buckets for each of them would be many."""
-    for key, series in snapshot.series.get(task_fold.TASK_DURATION, {}).items():
+    for key, series in snapshot.series.get(counted_metrics.TASK_DURATION, {}).items():
         yield (key.pair.flow, key.task), series
 
 
 METRICS: Final = (
     Metric(
-        task_fold.TASK_OUTCOMES,
+        counted_metrics.TASK_OUTCOMES,
         "counter",
         "Terminal states entered by task runs; a task run served from the cache is `cached`, not `completed`.",
         (*TASK, "state"),
-        kept(task_fold.TASK_OUTCOMES, "task", "detail"),
+        kept(counted_metrics.TASK_OUTCOMES, "task", "detail"),
     ),
     Metric(
-        task_fold.TASK_SECONDS,
+        counted_metrics.TASK_SECONDS,
         "counter",
         "Seconds that finished task runs spent running; waiting for a retry is not part of it.",
         TASK,
-        kept(task_fold.TASK_SECONDS, "task"),
+        kept(counted_metrics.TASK_SECONDS, "task"),
     ),
     Metric(
-        task_fold.TASK_RETRIES,
+        counted_metrics.TASK_RETRIES,
         "counter",
         "Attempts of task runs beyond their first. Task runs of a flow run's next attempt are task runs of their own.",
         TASK,
-        kept(task_fold.TASK_RETRIES, "task"),
+        kept(counted_metrics.TASK_RETRIES, "task"),
     ),
     Metric(
-        task_fold.TASK_FAILURES,
+        counted_metrics.TASK_FAILURES,
         "counter",
         "Failed and crashed attempts of task runs by cause; those that a retry saved are told from their log lines.",
         (*TASK, "cause"),
-        kept(task_fold.TASK_FAILURES, "task", "detail"),
+        kept(counted_metrics.TASK_FAILURES, "task", "detail"),
     ),
     Metric(
         "prefect_task_run_time_share_ratio",
@@ -69,12 +69,12 @@ METRICS: Final = (
         _active,
     ),
     Metric(
-        task_fold.TASK_DURATION,
+        counted_metrics.TASK_DURATION,
         "histogram",
         "Seconds that completed task runs spent running, over all deployments of the flow.",
         ("flow", "task"),
         _durations,
-        lambda snapshot: snapshot.bounds.get(task_fold.TASK_DURATION, ()),
+        lambda snapshot: snapshot.bounds.get(counted_metrics.TASK_DURATION, ()),
         by_default=False,
     ),
 )

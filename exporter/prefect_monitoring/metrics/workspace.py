@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from prefect_monitoring.metrics.family import Metric, Row
-from prefect_monitoring.records import ConcurrencyLimit
+from prefect_monitoring.model.records import ConcurrencyLimit
 from prefect_monitoring.snapshot import Snapshot
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
+from prefect_monitoring.model.records import Pair
 from prefect_monitoring.option_types import format_duration
 from prefect_monitoring.policy.pipelines import PipelinesFile
 from prefect_monitoring.policy.policies import Policies, Policy
-from prefect_monitoring.records import Pair
 
 _EXAMPLES: Final = 3
 _ROUNDING: Final = 1e-6  # as in the rule: a tenth of ten runs is one

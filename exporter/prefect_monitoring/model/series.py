@@ -9,10 +9,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
-from prefect_monitoring.changes import Changes, SeriesKey
-from prefect_monitoring.fold import DURATION, START_DELAY
+from prefect_monitoring.model.changes import Changes, SeriesKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +28,6 @@ class Series:
 
 Bounds = Mapping[str, tuple[float, ...]]
 """Upper bounds per histogram, ascending, without +Inf; a summary has none. What is not here is a counter."""
-
-DEFAULT_BOUNDS: Final[Bounds] = {
-    DURATION: (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400),
-    START_DELAY: (1, 5, 15, 60, 300, 900, 3600),
-}
 
 
 def empty(metric: str, bounds: Bounds, *, released: bool) -> Series:

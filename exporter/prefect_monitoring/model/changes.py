@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from prefect_monitoring.records import BAD_TYPES, Pair
-
-HOUR: Final = 3600
+from prefect_monitoring.model.records import BAD_TYPES, Pair
 
 
 class Result(StrEnum):

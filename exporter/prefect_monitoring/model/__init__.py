@@ -1,0 +1,1 @@
+"""Values that every part shares, without libraries and without input or output."""

@@ -1,0 +1,70 @@
+"""The names of flows and deployments, by id."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prefect_monitoring.model.records import DELETED, Deployment, Flow, FlowRun, Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The flows and deployments that were ever seen, by id, and which of the ids are gone."""
+
+    flows: Mapping[str, Flow]
+    deployments: Mapping[str, Deployment]
+    gone: frozenset[str]
+
+    def pair_of(self, flow_id: str, deployment_id: str | None) -> Pair:
+        flow = self.flows.get(flow_id)
+        deployment = self.deployments.get(deployment_id) if deployment_id else None
+        absent = DELETED if deployment_id else ""
+        return Pair(flow.name if flow else DELETED, deployment.name if deployment else absent)
+
+    def pair_of_deployment(self, deployment_id: str) -> Pair:
+        deployment = self.deployments.get(deployment_id)
+        return self.pair_of(deployment.flow_id if deployment else "", deployment_id)
+
+    def live_deployments(self) -> Iterator[tuple[Pair, Deployment]]:
+        for deployment in self.deployments.values():
+            known = deployment.flow_id in self.flows and deployment.flow_id not in self.gone
+            if known and deployment.id not in self.gone:
+                yield self.pair_of(deployment.flow_id, deployment.id), deployment
+
+    def live_flows(self) -> Iterator[Flow]:
+        return (flow for flow in self.flows.values() if flow.id not in self.gone)
+
+    def live_pairs(self) -> set[Pair]:
+        return {pair for pair, _ in self.live_deployments()} | {Pair(flow.name, "") for flow in self.live_flows()}
+
+    def with_flows(self, flows: Mapping[str, Flow]) -> Names:
+        return Names({**self.flows, **flows}, self.deployments, self.gone - flows.keys())
+
+    def with_deployments(self, deployments: Mapping[str, Deployment]) -> Names:
+        return Names(self.flows, {**self.deployments, **deployments}, self.gone - deployments.keys())
+
+    def without(self, gone: Collection[str]) -> Names:
+        return Names(self.flows, self.deployments, self.gone.union(gone))
+
+
+def renames(before: Names, after: Names, pairs: Collection[Pair]) -> dict[Pair, Pair]:
+    """Which of `pairs` bear another name `after`, because their flow or their deployment was renamed."""
+    flows = {
+        flow.name: after.flows[flow.id].name for flow in before.live_flows() if after.flows[flow.id].name != flow.name
+    }
+    moved = {
+        pair: after.pair_of(deployment.flow_id, deployment.id)
+        for pair, deployment in before.live_deployments()
+        if after.pair_of(deployment.flow_id, deployment.id) != pair
+    }
+    by_flow = {pair: Pair(flows[pair.flow], pair.deployment) for pair in pairs if pair.flow in flows}
+    return {old: new for old, new in {**by_flow, **moved}.items() if old in pairs}
+
+
+def unknown_ids(names: Names, runs: Iterable[FlowRun]) -> tuple[set[str], set[str]]:
+    """The flow ids and the deployment ids of `runs` that have no name yet."""
+    runs = list(runs)
+    flows = {run.flow_id for run in runs} - names.flows.keys()
+    deployments = {run.deployment_id for run in runs if run.deployment_id} - names.deployments.keys()
+    return flows, deployments

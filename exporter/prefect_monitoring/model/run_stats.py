@@ -1,0 +1,45 @@
+"""Run statistics: how a pipeline stands, and the windows over which its runs are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from prefect_monitoring.model.changes import KnownRun
+from prefect_monitoring.model.units import DAY
+
+WINDOWS: Final[Mapping[str, int]] = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
+# What the windows are compared with.
+BEFORE: Final = "30d_before"
+SAME_WEEKDAY: Final = "same_weekday"
+SAME_WEEKDAY_WEEKS: Final = 4
+ALL_WINDOWS: Final = (*WINDOWS, BEFORE, SAME_WEEKDAY)
+RESULTS: Final = ("good", "bad")
+SLO_WINDOW: Final = "slo"
+RECENT_FAILURES: Final = 3
+RECENT_DURATIONS: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a pair stands now. Instants in epoch seconds, durations in seconds, windows by name.
+
+    `failing_since`: the end of the first failed run since the last completed one. `recent_failures`: the ends of the
+    newest failed runs of the last day, newest first. `recent_durations`: of the newest completed runs, newest first.
+    """
+
+    last_outcomes: Mapping[str, float] = field(default_factory=dict)
+    recent_durations: tuple[float, ...] = ()
+    consecutive_failures: int = 0
+    failing_since: float | None = None
+    recent_failures: tuple[float, ...] = ()
+    last_failure: KnownRun | None = None
+    window_runs: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    time_shares: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def last_duration(self) -> float | None:
+        """Seconds that the last completed run took."""
+        return self.recent_durations[0] if self.recent_durations else None

@@ -1,0 +1,34 @@
+"""How the readings of a source, and of the pipelines file, go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from prefect_monitoring.model.series import Series
+
+READING_BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """How a source fares; `up` is None before its first reading.
+
+    `complete_to`: the instant up to which all that it holds has been read.
+    """
+
+    name: str
+    up: bool | None
+    last_success: float | None
+    complete_to: float | None
+    readings: Series
+    records: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """Whether the pipelines file is valid as it stands, and when it was last read so (None: not since the start)."""
+
+    valid: bool
+    last_success: float | None

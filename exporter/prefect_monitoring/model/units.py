@@ -1,0 +1,8 @@
+"""Units of time, in seconds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+HOUR: Final = 3600
+DAY: Final = 24 * HOUR
