@@ -14,8 +14,8 @@ from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 
-from prefect_monitoring.option_types import host_and_port
-from prefect_monitoring.settings import Settings
+from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.types import host_and_port
 
 # Probes of an orchestrator carry no credentials, and these pages tell nothing of the runs.
 OPEN_PATHS: Final = frozenset({"/-/healthy", "/-/ready"})

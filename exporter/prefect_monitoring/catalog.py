@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, REJECTED, TASK_DURATION, births
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Deployment, FlowRun, Pair
-from prefect_monitoring.settings import Settings
 
 
 class Filters:

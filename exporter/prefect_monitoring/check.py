@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import UUID
 
 from prefect_monitoring.auth import IN_CLEAR, accepted_credentials, travel_in_clear
+from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.inventory_api import InventoryApi
 from prefect_monitoring.ledger_file import LedgerError, LedgerInUseError, sqlite_path
 from prefect_monitoring.ledger_opening import inspect_ledger
@@ -23,7 +24,6 @@ from prefect_monitoring.policy.pipelines import PipelinesError, PipelinesFile, p
 from prefect_monitoring.policy.review import idle_entries, reviewed, unmeasurable
 from prefect_monitoring.prefect_api import PrefectApi
 from prefect_monitoring.prefect_http import ApiError, NoApiUrlError, Traffic, api_address, open_http
-from prefect_monitoring.settings import Settings
 from prefect_monitoring.task_api import TaskApi
 from prefect_monitoring.tls import TlsError, check_pair
 

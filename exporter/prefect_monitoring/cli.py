@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from prefect_monitoring import __version__
-from prefect_monitoring.settings import (
+from prefect_monitoring.config.settings import (
     CONFIG_ENV,
     Settings,
     SettingsError,
@@ -127,8 +127,8 @@ def _serve(options: argparse.Namespace) -> int:
     except SettingsError as fault:
         return _refuse(str(fault))
     # Prefect takes a second to import: --help and a wrong option need not wait for it.
+    from prefect_monitoring.config.log_setup import set_up_logging
     from prefect_monitoring.ledger_file import LedgerError
-    from prefect_monitoring.logs import set_up_logging
     from prefect_monitoring.prefect_credentials import credentials_from_files
     from prefect_monitoring.prefect_http import NoApiUrlError
     from prefect_monitoring.serve import ListenError, serve
@@ -159,8 +159,8 @@ def _backfill(options: argparse.Namespace) -> int:
     from prefect_monitoring.backfill.blocks import BlocksError
     from prefect_monitoring.backfill.output import OutputError
     from prefect_monitoring.backfill.run import backfill
+    from prefect_monitoring.config.log_setup import set_up_logging
     from prefect_monitoring.ledger_file import LedgerError
-    from prefect_monitoring.logs import set_up_logging
     from prefect_monitoring.prefect_credentials import credentials_from_files
     from prefect_monitoring.prefect_http import ApiError, NoApiUrlError
 

@@ -6,8 +6,8 @@ import ssl
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Final
 
-from prefect_monitoring.option_types import host_and_port
-from prefect_monitoring.settings import Settings
+from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.types import host_and_port
 
 TIMEOUT_SECONDS: Final = 5
 # Where somebody is who listens on all addresses.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prefect.settings import PREFECT_UI_URL
 
+from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.prefect_http import public_address
-from prefect_monitoring.settings import Settings
 from prefect_monitoring.snapshot import Links
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from prefect_monitoring import __version__, dues
 from prefect_monitoring.catalog import Catalog
+from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES
@@ -18,7 +19,6 @@ from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.book import PolicyBook
 from prefect_monitoring.prefect_http import Traffic
 from prefect_monitoring.readers import Readers
-from prefect_monitoring.settings import Settings
 from prefect_monitoring.snapshot import ActiveRuns, AuditReport, Health, Links, SelfReport, Snapshot, shown
 from prefect_monitoring.sources import Source
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 from prefect_monitoring.audit import RECENT_SECONDS, Audit
+from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.jobs import Job, Jobs
 from prefect_monitoring.ledger import Keep
 from prefect_monitoring.ledger_file import LedgerError
@@ -25,7 +26,6 @@ from prefect_monitoring.picture import Live, Picture, Sources, Standings, summar
 from prefect_monitoring.policy.book import PolicyBook
 from prefect_monitoring.prefect_http import ApiError, Traffic
 from prefect_monitoring.readers import Readers
-from prefect_monitoring.settings import Settings
 from prefect_monitoring.snapshot import AuditReport, Snapshot, summarise_active
 from prefect_monitoring.sources import OutageLog, Reading, Source
 

@@ -8,8 +8,8 @@ from typing import Final
 
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, temporary_settings
 
-from prefect_monitoring.secret_files import SecretFileError, read_secret
-from prefect_monitoring.settings import SettingsError
+from prefect_monitoring.config.secrets import SecretFileError, read_secret
+from prefect_monitoring.config.settings import SettingsError
 
 _SETTINGS: Final = {"PREFECT_API_KEY": PREFECT_API_KEY, "PREFECT_API_AUTH_STRING": PREFECT_API_AUTH_STRING}
 

@@ -10,6 +10,7 @@ from functools import partial
 from prefect_monitoring.analysis.failure_causes import CausePattern, cause_of, compile_pattern
 from prefect_monitoring.audit import Audit
 from prefect_monitoring.catalog import Catalog
+from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.inventory import InventoryReader
 from prefect_monitoring.inventory_api import InventoryApi
 from prefect_monitoring.ledger import Ledger
@@ -22,7 +23,6 @@ from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.prefect_api import PrefectApi
 from prefect_monitoring.prefect_http import PrefectHttp
 from prefect_monitoring.reader import Reader
-from prefect_monitoring.settings import Settings
 from prefect_monitoring.task_api import TaskApi
 from prefect_monitoring.task_reader import TaskReader
 

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from pydantic.fields import FieldInfo
 
+from prefect_monitoring.config.settings import CONFIG_ENV, Settings, env_name, flag_name, has_flag
+from prefect_monitoring.config.types import Duration, format_duration
 from prefect_monitoring.metrics import SUBJECTS
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, HISTOGRAMS
 from prefect_monitoring.model.run_stats import ALL_WINDOWS, RESULTS
-from prefect_monitoring.option_types import Duration, format_duration
 from prefect_monitoring.policy.pipelines import PipelinesFile
-from prefect_monitoring.settings import CONFIG_ENV, Settings, env_name, flag_name, has_flag
 
 _CONFIGURATION: Final = """# Configuration
 

@@ -8,7 +8,7 @@ import ssl
 from pathlib import Path
 from typing import Final, NoReturn
 
-from prefect_monitoring.settings import Settings
+from prefect_monitoring.config.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from prefect_monitoring.config.settings import SettingsError
 from prefect_monitoring.metrics import CATALOGUE, shown_metrics
 from prefect_monitoring.metrics.family import Metric
-from prefect_monitoring.settings import SettingsError
 
 PAIR = ("flow", "deployment")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from prefect_monitoring.config.settings import Settings, env_name
 from prefect_monitoring.metrics import CATALOGUE
-from prefect_monitoring.settings import Settings, env_name
 from support.promql_labels import UnknownNameError, reader
 
 GUIDE = (Path(__file__).parents[2] / "docs/migration.md").read_text(encoding="utf-8")

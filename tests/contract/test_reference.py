@@ -10,9 +10,9 @@ import pytest
 
 from prefect_monitoring import __version__
 from prefect_monitoring.cli import make_parser
+from prefect_monitoring.config.settings import Settings, env_name, flag_name, has_flag
 from prefect_monitoring.metrics import CATALOGUE
 from prefect_monitoring.reference import PAGES
-from prefect_monitoring.settings import Settings, env_name, flag_name, has_flag
 
 ROOT = Path(__file__).parents[2]
 

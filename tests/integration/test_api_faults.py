@@ -18,8 +18,8 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_A
 from prefect_monitoring import pager, prefect_http
 from prefect_monitoring.check import check
 from prefect_monitoring.cli import main
+from prefect_monitoring.config.settings import load_settings
 from prefect_monitoring.server import make_app
-from prefect_monitoring.settings import load_settings
 from support.bulk import bulk_finished_runs, bulk_task_runs
 from support.exposition import Samples, matching, outcomes, total, value
 from support.ports import free_port
@@ -740,7 +740,9 @@ def test_check_tells_no_secret(
 def test_an_address_that_is_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    monkeypatch.setattr("prefect_monitoring.logs.set_up_logging", lambda _: None)  # the log is pytest's here
+    monkeypatch.setattr(
+        "prefect_monitoring.config.log_setup.set_up_logging", lambda _: None
+    )  # the log is pytest's here
     options = ["--ledger-url", f"sqlite:///{tmp_path / 'ledger.db'}", "--listen", f"127.0.0.1:{free_port()}"]
     wrong = url.format(marker=MARKER, host="127.0.0.1:4200")
     for command in ("check", "serve"):

@@ -17,10 +17,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_monitoring import ledger_file
 from prefect_monitoring.check import check
 from prefect_monitoring.cli import main
+from prefect_monitoring.config.settings import load_settings
 from prefect_monitoring.ledger_file import LedgerError
 from prefect_monitoring.serve import ledger_of
 from prefect_monitoring.server import make_app
-from prefect_monitoring.settings import load_settings
 from support.exporter import Exporter, run_exporter, start_exporter
 from support.exposition import outcomes, value
 from support.prefect_server import PrefectServer, env_for

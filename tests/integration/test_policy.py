@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from prefect_monitoring.check import check
-from prefect_monitoring.settings import Settings
+from prefect_monitoring.config.settings import Settings
 from support.exposition import matching, value
 from support.prefect_server import PrefectServer
 from support.rig import Rig, rig

@@ -13,7 +13,7 @@ from months.series import Storage
 from months.troubles import Trouble, Troubles
 from months.watch import Watch
 from months.world import Pipeline, Spell, World
-from prefect_monitoring.settings import Settings
+from prefect_monitoring.config.settings import Settings
 
 
 @dataclass(frozen=True)

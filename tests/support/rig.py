@@ -9,12 +9,12 @@ from typing import Any
 
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
+from prefect_monitoring.config.settings import load_settings
 from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_http import Traffic, api_address, open_http
 from prefect_monitoring.reader import Reader
 from prefect_monitoring.readers import ledger_of, make_readers
 from prefect_monitoring.server import Published
-from prefect_monitoring.settings import load_settings
 from prefect_monitoring.snapshot import Snapshot
 from support.exposition import Samples, outcomes, parse
 

@@ -12,6 +12,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_monitoring.analysis.failure_causes import cause_of
 from prefect_monitoring.audit import Audit
 from prefect_monitoring.catalog import Catalog
+from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.inventory import InventoryReader
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_opening import open_ledger
@@ -22,7 +23,6 @@ from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.prefect_http import PrefectHttp, Traffic, open_http
 from prefect_monitoring.reader import Reader
 from prefect_monitoring.readers import Readers
-from prefect_monitoring.settings import Settings
 from prefect_monitoring.task_reader import TaskReader
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
 from unit.loopback import Loopback, loopback

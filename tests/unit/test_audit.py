@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from prefect_monitoring.audit import RECENT_SECONDS, Audit, Verdict
+from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES, TASK_OUTCOMES
 from prefect_monitoring.model.cursor import FLOW_RUNS, OVERLAP_SECONDS, TASK_RUNS
@@ -14,7 +15,6 @@ from prefect_monitoring.model.records import Pair
 from prefect_monitoring.poller import WHOLE_AUDIT_INTERVAL, Poller
 from prefect_monitoring.prefect_http import ApiError, Traffic
 from prefect_monitoring.readers import Readers
-from prefect_monitoring.settings import Settings
 from prefect_monitoring.snapshot import AuditReport, Snapshot
 from unit.conftest import DAY
 from unit.fake_prefect import FakePrefect

@@ -9,6 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prefect_monitoring.backfill.blocks import BlocksError
 from prefect_monitoring.backfill.output import Output, open_output
 from prefect_monitoring.backfill.past import Past
+from prefect_monitoring.config.settings import load_settings
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_history import Plan
 from prefect_monitoring.ledger_opening import open_ledger
@@ -17,7 +18,6 @@ from prefect_monitoring.model.changes import Changes, SeriesKey
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.units import DAY
-from prefect_monitoring.settings import load_settings
 
 HOUR = 3600
 MIDNIGHT = 20_000 * DAY

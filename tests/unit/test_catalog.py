@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from prefect_monitoring.catalog import Catalog
+from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import (
     CUSTOM_OBSERVED,
@@ -18,7 +19,6 @@ from prefect_monitoring.model.counted_metrics import (
 )
 from prefect_monitoring.model.names import Names, renames, unknown_ids
 from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Deployment, Flow, FlowRun, Pair, State
-from prefect_monitoring.settings import Settings
 
 NAMES = Names(
     {"f1": Flow("f1", "etl"), "f2": Flow("f2", "ml")},

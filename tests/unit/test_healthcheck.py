@@ -11,10 +11,10 @@ import pytest
 import uvicorn
 
 from prefect_monitoring.cli import main
+from prefect_monitoring.config.settings import CONFIG_ENV, Settings
 from prefect_monitoring.healthcheck import ask
 from prefect_monitoring.serve import bind
 from prefect_monitoring.server import Published, make_app
-from prefect_monitoring.settings import CONFIG_ENV, Settings
 from support.certificates import make_pair
 from support.ports import free_port
 from unit.snapshots import make_snapshot

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.dues import settled_all
 from prefect_monitoring.inventory import InventoryReader, named_limits
 from prefect_monitoring.metrics import deployments, work_pools, workspace
@@ -15,7 +16,6 @@ from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
 from prefect_monitoring.prefect_http import ApiError
 from prefect_monitoring.reader import Reader
-from prefect_monitoring.settings import Settings
 from prefect_monitoring.snapshot import ActiveRuns, Snapshot
 from prefect_monitoring.sources import OutageLog, Source
 from unit.conftest import MakeReader

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from prefect_monitoring import audit as audit_module
 from prefect_monitoring import ledger_schema as schema
+from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_opening import open_ledger
 from prefect_monitoring.model.changes import SeriesKey
@@ -32,7 +33,6 @@ from prefect_monitoring.model.series import Series
 from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_http import ApiError, Traffic
 from prefect_monitoring.readers import Readers
-from prefect_monitoring.settings import Settings
 from prefect_monitoring.snapshot import Snapshot
 from unit.conftest import API, BOUNDS, readers_of
 from unit.fake_prefect import FakePrefect, ServerRun

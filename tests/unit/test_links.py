@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
+from prefect_monitoring.config.settings import Settings, SettingsError, load_settings
 from prefect_monitoring.links import find_links
-from prefect_monitoring.settings import Settings, SettingsError, load_settings
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import (
     CUSTOM_OBSERVED,
@@ -19,7 +20,6 @@ from prefect_monitoring.model.counted_metrics import (
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.poller import DETAILS_PATIENCE
 from prefect_monitoring.prefect_http import ApiError
-from prefect_monitoring.settings import Settings
 from prefect_monitoring.snapshot import Snapshot
 from unit.conftest import DAY, MakeReaders
 from unit.fake_prefect import FakePrefect

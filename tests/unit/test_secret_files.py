@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, temporary_settings
 
+from prefect_monitoring.config.secrets import SecretFileError, read_secret
+from prefect_monitoring.config.settings import SettingsError
 from prefect_monitoring.prefect_credentials import credentials_from_files
-from prefect_monitoring.secret_files import SecretFileError, read_secret
-from prefect_monitoring.settings import SettingsError
 
 SECRET = "Sesam-0451"
 

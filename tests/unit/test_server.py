@@ -10,11 +10,11 @@ from html.parser import HTMLParser
 import httpx
 import pytest
 
+from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.exposition import OPENMETRICS, TEXT
 from prefect_monitoring.model.source_status import SourceStatus
 from prefect_monitoring.picture import current_limit
 from prefect_monitoring.server import DEAD_AFTER_POLLS, Published, make_app
-from prefect_monitoring.settings import Settings
 from prefect_monitoring.snapshot import Health
 from unit.snapshots import NOW, make_snapshot
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from prefect_monitoring.config.settings import CONFIG_ENV, Settings, SettingsError, env_name, flag_name, load_settings
+from prefect_monitoring.config.types import format_duration, parse_duration
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION
-from prefect_monitoring.option_types import format_duration, parse_duration
-from prefect_monitoring.settings import CONFIG_ENV, Settings, SettingsError, env_name, flag_name, load_settings
 
 
 @pytest.fixture

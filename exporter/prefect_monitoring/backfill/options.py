@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from prefect_monitoring.backfill.families import OWN_LABELS
+from prefect_monitoring.config.settings import SettingsError
+from prefect_monitoring.config.types import parse_duration
 from prefect_monitoring.model.units import DAY
-from prefect_monitoring.option_types import parse_duration
-from prefect_monitoring.settings import SettingsError
 
 _MIN_SINCE: Final = 6 * 3600.0
 _MIN_STEP: Final = 60

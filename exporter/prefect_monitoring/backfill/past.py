@@ -19,11 +19,11 @@ from prefect_monitoring.backfill.blocks import (
 from prefect_monitoring.backfill.families import FAMILIES, births, exposed
 from prefect_monitoring.backfill.openmetrics import History, Total, Totals, add_up, write_day
 from prefect_monitoring.backfill.output import Output
+from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_history import Move
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.units import DAY
-from prefect_monitoring.settings import Settings
 
 
 class Past:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from prefect_monitoring.config.settings import SettingsError
 from prefect_monitoring.metrics import (
     custom,
     deployments,
@@ -16,7 +17,6 @@ from prefect_monitoring.metrics import (
     workspace,
 )
 from prefect_monitoring.metrics.family import Metric
-from prefect_monitoring.settings import SettingsError
 
 SUBJECTS: Final[dict[str, tuple[Metric, ...]]] = {
     "Flow runs": flow_runs.METRICS,

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from prefect_monitoring.option_types import Duration, Pattern
+from prefect_monitoring.config.types import Duration, Pattern
 from prefect_monitoring.policy.yaml_lines import Document, NotYamlError, YamlFault, read_yaml
 
 Criticality = Literal["critical", "standard", "low"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
+from prefect_monitoring.config.types import format_duration
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.option_types import format_duration
 from prefect_monitoring.policy.pipelines import PipelinesFile
 from prefect_monitoring.policy.policies import Policies, Policy
 

@@ -7,7 +7,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-from prefect_monitoring.settings import Settings
+from prefect_monitoring.config.settings import Settings
 
 
 class JsonFormatter(logging.Formatter):
