@@ -14,7 +14,8 @@ from typing import Final
 from benchmarks.measures import Measure
 from benchmarks.subject import PAGE, UNLIMITED, Call, Running, Subject, exporter_on, prefect_at
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
-from prefect_monitoring.prefect_http import ApiError, PrefectHttp, Traffic, open_http
+from prefect_monitoring.prefect_api.client import PrefectHttp, Traffic, open_http
+from prefect_monitoring.prefect_api.errors import ApiError
 from support.exposition import value
 from support.processes import wait_until
 

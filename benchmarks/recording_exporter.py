@@ -15,7 +15,7 @@ import orjson
 
 from prefect_monitoring.cli import main
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
-from prefect_monitoring.prefect_http import PrefectHttp
+from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.reader import Reader
 from prefect_monitoring.task_reader import TaskReader
 

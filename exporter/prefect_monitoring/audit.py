@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from prefect_monitoring.model.cursor import OVERLAP_SECONDS
 from prefect_monitoring.model.units import HOUR
-from prefect_monitoring.pager import MAX_PAGE
+from prefect_monitoring.prefect_api.pagination import MAX_PAGE
 from prefect_monitoring.reader import Reader
 from prefect_monitoring.walk import Walk
 

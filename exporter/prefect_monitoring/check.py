@@ -13,18 +13,20 @@ from uuid import UUID
 
 from prefect_monitoring.auth import IN_CLEAR, accepted_credentials, travel_in_clear
 from prefect_monitoring.config.settings import Settings
-from prefect_monitoring.inventory_api import InventoryApi
 from prefect_monitoring.ledger_file import LedgerError, LedgerInUseError, sqlite_path
 from prefect_monitoring.ledger_opening import inspect_ledger
-from prefect_monitoring.log_api import LogApi
 from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.policy.pipelines import PipelinesError, PipelinesFile, parse_pipelines, read_pipelines
 from prefect_monitoring.policy.review import idle_entries, reviewed, unmeasurable
-from prefect_monitoring.prefect_api import PrefectApi
-from prefect_monitoring.prefect_http import ApiError, NoApiUrlError, Traffic, api_address, open_http
-from prefect_monitoring.task_api import TaskApi
+from prefect_monitoring.prefect_api.address import api_address
+from prefect_monitoring.prefect_api.client import Traffic, open_http
+from prefect_monitoring.prefect_api.errors import ApiError, NoApiUrlError
+from prefect_monitoring.prefect_api.flow_runs import PrefectApi
+from prefect_monitoring.prefect_api.inventory import InventoryApi
+from prefect_monitoring.prefect_api.logs import LogApi
+from prefect_monitoring.prefect_api.task_runs import TaskApi
 from prefect_monitoring.tls import TlsError, check_pair
 
 NOBODY = str(UUID(int=0))

@@ -129,8 +129,8 @@ def _serve(options: argparse.Namespace) -> int:
     # Prefect takes a second to import: --help and a wrong option need not wait for it.
     from prefect_monitoring.config.log_setup import set_up_logging
     from prefect_monitoring.ledger_file import LedgerError
-    from prefect_monitoring.prefect_credentials import credentials_from_files
-    from prefect_monitoring.prefect_http import NoApiUrlError
+    from prefect_monitoring.prefect_api.credentials import credentials_from_files
+    from prefect_monitoring.prefect_api.errors import NoApiUrlError
     from prefect_monitoring.serve import ListenError, serve
     from prefect_monitoring.tls import TlsError
 
@@ -161,8 +161,8 @@ def _backfill(options: argparse.Namespace) -> int:
     from prefect_monitoring.backfill.run import backfill
     from prefect_monitoring.config.log_setup import set_up_logging
     from prefect_monitoring.ledger_file import LedgerError
-    from prefect_monitoring.prefect_credentials import credentials_from_files
-    from prefect_monitoring.prefect_http import ApiError, NoApiUrlError
+    from prefect_monitoring.prefect_api.credentials import credentials_from_files
+    from prefect_monitoring.prefect_api.errors import ApiError, NoApiUrlError
 
     set_up_logging(settings)
     try:
@@ -179,7 +179,7 @@ def _backfill(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from prefect_monitoring.check import check, check_without_settings
-    from prefect_monitoring.prefect_credentials import credentials_from_files
+    from prefect_monitoring.prefect_api.credentials import credentials_from_files
 
     findings: list[Finding] = []
     with ExitStack() as stack:

@@ -14,11 +14,11 @@ from prefect_monitoring import dues
 from prefect_monitoring.catalog import Filters
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.dues import Asked, Plan
-from prefect_monitoring.inventory_api import InventoryApi
 from prefect_monitoring.model.changes import Changes
 from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
-from prefect_monitoring.prefect_http import INCOMPLETE, ApiError
+from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
+from prefect_monitoring.prefect_api.inventory import InventoryApi
 from prefect_monitoring.reader import Reader
 from prefect_monitoring.sources import Reading
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect.settings import PREFECT_UI_URL
 
 from prefect_monitoring.config.settings import Settings
-from prefect_monitoring.prefect_http import public_address
+from prefect_monitoring.prefect_api.address import public_address
 from prefect_monitoring.snapshot import Links
 
 

@@ -16,8 +16,8 @@ from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names, renames, unknown_ids
 from prefect_monitoring.model.records import DELETED, Deployment, Flow, FlowRun, Pair, State
-from prefect_monitoring.prefect_api import PrefectApi
-from prefect_monitoring.prefect_http import INCOMPLETE, ApiError
+from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
+from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 from prefect_monitoring.sources import Reading
 from prefect_monitoring.walk import Absorbed, CursorAfter, Walk
 

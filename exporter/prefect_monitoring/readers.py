@@ -12,18 +12,18 @@ from prefect_monitoring.audit import Audit
 from prefect_monitoring.catalog import Catalog
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.inventory import InventoryReader
-from prefect_monitoring.inventory_api import InventoryApi
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_opening import open_ledger
-from prefect_monitoring.log_api import LogApi
 from prefect_monitoring.log_reader import LogReader
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, DURATION, START_DELAY, TASK_DURATION
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
-from prefect_monitoring.prefect_api import PrefectApi
-from prefect_monitoring.prefect_http import PrefectHttp
+from prefect_monitoring.prefect_api.client import PrefectHttp
+from prefect_monitoring.prefect_api.flow_runs import PrefectApi
+from prefect_monitoring.prefect_api.inventory import InventoryApi
+from prefect_monitoring.prefect_api.logs import LogApi
+from prefect_monitoring.prefect_api.task_runs import TaskApi
 from prefect_monitoring.reader import Reader
-from prefect_monitoring.task_api import TaskApi
 from prefect_monitoring.task_reader import TaskReader
 
 

@@ -24,7 +24,8 @@ from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_file import LedgerError, LedgerInUseError
 from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.poller import Poller
-from prefect_monitoring.prefect_http import Traffic, api_address, open_http
+from prefect_monitoring.prefect_api.address import api_address
+from prefect_monitoring.prefect_api.client import Traffic, open_http
 from prefect_monitoring.readers import ledger_of, make_readers
 from prefect_monitoring.server import Published, make_app
 

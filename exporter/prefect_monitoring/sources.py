@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from prefect_monitoring.ledger_file import LedgerError
 from prefect_monitoring.model.series import Series, observe
 from prefect_monitoring.model.source_status import READING_BOUNDS, SourceStatus
-from prefect_monitoring.prefect_http import INCOMPLETE, ApiError
+from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
 
 log = logging.getLogger(__name__)
 

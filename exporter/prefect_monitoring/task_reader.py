@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
-from prefect_monitoring.histories import Histories
 from prefect_monitoring.model.cursor import TASK_RUNS, Cursor
 from prefect_monitoring.model.records import FlowRun, Pair, State, TaskRun
-from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.state_history import Histories
+from prefect_monitoring.prefect_api.task_runs import TaskApi
 from prefect_monitoring.reader import Reader
 from prefect_monitoring.sources import Reading
-from prefect_monitoring.task_api import TaskApi
 from prefect_monitoring.task_fold import TaskSighting, fold_tasks, needs_task_history
 from prefect_monitoring.walk import Absorbed, CursorAfter, Walk
 

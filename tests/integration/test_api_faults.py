@@ -15,10 +15,11 @@ import httpx
 import pytest
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
-from prefect_monitoring import pager, prefect_http
 from prefect_monitoring.check import check
 from prefect_monitoring.cli import main
 from prefect_monitoring.config.settings import load_settings
+from prefect_monitoring.prefect_api import client as prefect_http
+from prefect_monitoring.prefect_api import pagination as pager
 from prefect_monitoring.server import make_app
 from support.bulk import bulk_finished_runs, bulk_task_runs
 from support.exposition import Samples, matching, outcomes, total, value

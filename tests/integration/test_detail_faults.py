@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_monitoring import histories
+from prefect_monitoring.prefect_api import state_history as histories
 from support.bulk import bulk_finished_runs, bulk_logs, bulk_task_runs
 from support.exposition import Samples, matching, outcomes, total, value
 from support.prefect_server import PrefectServer

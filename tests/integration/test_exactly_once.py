@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_monitoring import pager
+from prefect_monitoring.prefect_api import pagination as pager
 from support.bulk import bulk_finished_runs, rename_flow_in_database
 from support.exposition import matching, total, value
 from support.prefect_server import PrefectServer, start_server

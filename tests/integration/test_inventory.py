@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from prefect_monitoring.prefect_http import ENDPOINTS
+from prefect_monitoring.prefect_api.client import ENDPOINTS
 from support.exposition import matching, value
 from support.prefect_server import PrefectServer, start_server
 from support.processes import wait_until_async

@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from prefect_monitoring.log_api import LogPage
 from prefect_monitoring.model.records import ConcurrencyLimit, FlowRun, State, TaskRun, Workers, WorkPool, WorkQueue
-from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.logs import LogPage
 from unit.fake_details import FakeLogs, FakeTasks
 from unit.fake_inventory import FakeInventory
 from unit.fake_prefect import FakePrefect, ServerRun

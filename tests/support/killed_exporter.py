@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from prefect_monitoring import ledger_rows, pager
+from prefect_monitoring import ledger_rows
 from prefect_monitoring.cli import main
 from prefect_monitoring.ledger import Ledger
-from prefect_monitoring.pager import Page
 from prefect_monitoring.poller import Poller
-from prefect_monitoring.prefect_api import PrefectApi
-from prefect_monitoring.prefect_http import PrefectHttp
+from prefect_monitoring.prefect_api import pagination as pager
+from prefect_monitoring.prefect_api.client import PrefectHttp
+from prefect_monitoring.prefect_api.flow_runs import PrefectApi
+from prefect_monitoring.prefect_api.pagination import Page
 
 SMALL_PAGE = 3
 

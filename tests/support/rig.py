@@ -11,7 +11,8 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 
 from prefect_monitoring.config.settings import load_settings
 from prefect_monitoring.poller import Poller
-from prefect_monitoring.prefect_http import Traffic, api_address, open_http
+from prefect_monitoring.prefect_api.address import api_address
+from prefect_monitoring.prefect_api.client import Traffic, open_http
 from prefect_monitoring.reader import Reader
 from prefect_monitoring.readers import ledger_of, make_readers
 from prefect_monitoring.server import Published

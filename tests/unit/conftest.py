@@ -20,7 +20,7 @@ from prefect_monitoring.log_reader import LogReader
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, DEFAULT_BOUNDS
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
-from prefect_monitoring.prefect_http import PrefectHttp, Traffic, open_http
+from prefect_monitoring.prefect_api.client import PrefectHttp, Traffic, open_http
 from prefect_monitoring.reader import Reader
 from prefect_monitoring.readers import Readers
 from prefect_monitoring.task_reader import TaskReader

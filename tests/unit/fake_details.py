@@ -15,10 +15,10 @@ from typing import Protocol
 
 from prefect_monitoring.analysis.metric_lines import MARK
 from prefect_monitoring.analysis.retry_lines import FAILURE_PHRASE
-from prefect_monitoring.log_api import LogPage
 from prefect_monitoring.model.records import LogLine, State, TaskRun
-from prefect_monitoring.pager import Page
-from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.logs import LogPage
+from prefect_monitoring.prefect_api.pagination import Page
 
 TICK = 1e-6
 TYPES = {

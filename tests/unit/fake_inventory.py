@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from prefect_monitoring.model.records import ConcurrencyLimit, Workers, WorkPool, WorkQueue
-from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.prefect_api.errors import ApiError
 
 
 @dataclass

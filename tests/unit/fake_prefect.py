@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from prefect_monitoring.model.records import TERMINAL_TYPES, Deployment, Flow, FlowRun, State
-from prefect_monitoring.pager import Page
-from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.pagination import Page
 from unit.fake_details import FakeLogs, FakeTasks
 from unit.fake_inventory import FakeInventory
 

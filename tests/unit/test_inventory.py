@@ -14,7 +14,7 @@ from prefect_monitoring.metrics import deployments, work_pools, workspace
 from prefect_monitoring.model.changes import Due
 from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
-from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.reader import Reader
 from prefect_monitoring.snapshot import ActiveRuns, Snapshot
 from prefect_monitoring.sources import OutageLog, Source

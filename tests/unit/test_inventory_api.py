@@ -9,11 +9,12 @@ from uuid import UUID
 
 import pytest
 
-from prefect_monitoring import inventory_api
-from prefect_monitoring.inventory_api import InventoryApi
 from prefect_monitoring.model.records import ConcurrencyLimit, Workers, WorkPool, WorkQueue
-from prefect_monitoring.pager import MAX_PAGE, Pager
-from prefect_monitoring.prefect_http import ENDPOINTS, ApiError, PrefectHttp, Traffic
+from prefect_monitoring.prefect_api import inventory as inventory_api
+from prefect_monitoring.prefect_api.client import ENDPOINTS, PrefectHttp, Traffic
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.inventory import InventoryApi
+from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Pager
 from unit.loopback import Answer, Asked, Loopback
 
 NOON = 1772452800.0

@@ -31,7 +31,8 @@ from prefect_monitoring.model.counted_metrics import DURATION, FAILURES, OUTCOME
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.poller import Poller
-from prefect_monitoring.prefect_http import ApiError, Traffic
+from prefect_monitoring.prefect_api.client import Traffic
+from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.readers import Readers
 from prefect_monitoring.snapshot import Snapshot
 from unit.conftest import API, BOUNDS, readers_of

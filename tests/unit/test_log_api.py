@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from prefect_monitoring.log_api import LogApi, LogPage
 from prefect_monitoring.model.records import LogLine
-from prefect_monitoring.pager import MAX_PAGE, Pager
-from prefect_monitoring.prefect_http import ApiError, PrefectHttp
+from prefect_monitoring.prefect_api.client import PrefectHttp
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.logs import LogApi, LogPage
+from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Pager
 from unit.loopback import Answer, Asked, Loopback
 
 NOON = 1772452800.0
@@ -106,7 +107,7 @@ async def test_server_without_a_search_is_read_whole(site: Loopback, api: LogApi
 async def test_search_that_failed_once_is_tried_again_later(
     site: Loopback, api: LogApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_monitoring.server_ability.ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("prefect_monitoring.prefect_api.flow_runs.capabilities.ASK_AGAIN_SECONDS", 0.0)
     site.answer = cannot_search(500)
     await api.page(NOON, None, 0)
     site.answer = lambda _: Answer(body=[row(1)])

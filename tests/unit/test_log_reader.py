@@ -21,7 +21,7 @@ from prefect_monitoring.model.changes import LastValue, SeriesKey
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED, TASK_FAILURES
 from prefect_monitoring.model.cursor import LOG_LINES
 from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, Pair
-from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.readers import Readers
 from unit.conftest import DAY, MakeReaders, OpenLedger
 from unit.fake_prefect import FakePrefect

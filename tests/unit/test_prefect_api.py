@@ -7,11 +7,12 @@ from uuid import UUID
 
 import pytest
 
-from prefect_monitoring.histories import HISTORY_FAULTS
 from prefect_monitoring.model.records import TERMINAL_TYPES, State
-from prefect_monitoring.pager import MAX_PAGE
-from prefect_monitoring.prefect_api import PrefectApi
-from prefect_monitoring.prefect_http import ApiError, PrefectHttp
+from prefect_monitoring.prefect_api.client import PrefectHttp
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.flow_runs import PrefectApi
+from prefect_monitoring.prefect_api.pagination import MAX_PAGE
+from prefect_monitoring.prefect_api.state_history import HISTORY_FAULTS
 from unit.loopback import Answer, Asked, Loopback
 
 
@@ -223,7 +224,7 @@ async def test_completed_runs_are_what_the_other_terminal_states_leave(site: Loo
 async def test_histories_that_take_too_long_are_left_for_the_next_reading(
     site: Loopback, api: PrefectApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_monitoring.histories.HISTORY_SECONDS", -1.0)
+    monkeypatch.setattr("prefect_monitoring.prefect_api.flow_runs.state_history.HISTORY_SECONDS", -1.0)
     found, fault = await api.histories(["a", "b"])
     assert found == {}
     assert fault is not None

@@ -13,19 +13,17 @@ import httpx
 import pytest
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
-from prefect_monitoring import prefect_http
-from prefect_monitoring.prefect_http import (
+from prefect_monitoring.prefect_api import client as prefect_http
+from prefect_monitoring.prefect_api.address import api_address
+from prefect_monitoring.prefect_api.client import (
     ENDPOINTS,
     SHORT_WAIT_SECONDS,
-    ApiError,
-    NoApiUrlError,
     PrefectHttp,
-    ThrottledError,
     Traffic,
     _retry_after_seconds,
-    api_address,
     open_http,
 )
+from prefect_monitoring.prefect_api.errors import ApiError, NoApiUrlError, ThrottledError
 from unit.loopback import Answer, Asked, Loopback
 
 FLOWS = "/flows/filter"

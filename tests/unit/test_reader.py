@@ -12,7 +12,7 @@ from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES, RETRIES, START_DELAY
 from prefect_monitoring.model.cursor import FLOW_RUNS, OVERLAP_SECONDS
 from prefect_monitoring.model.records import DELETED, TERMINAL_TYPES, Pair
-from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.reader import Reader
 from unit.conftest import DAY, MakeReader, OpenLedger
 from unit.fake_prefect import MICROSECOND, MONDAY_NOON, FakePrefect

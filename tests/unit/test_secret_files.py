@@ -9,7 +9,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, temporary
 
 from prefect_monitoring.config.secrets import SecretFileError, read_secret
 from prefect_monitoring.config.settings import SettingsError
-from prefect_monitoring.prefect_credentials import credentials_from_files
+from prefect_monitoring.prefect_api.credentials import credentials_from_files
 
 SECRET = "Sesam-0451"
 

@@ -10,9 +10,10 @@ from uuid import UUID
 import pytest
 
 from prefect_monitoring.model.records import TERMINAL_TYPES, State, TaskRun
-from prefect_monitoring.pager import MAX_PAGE, Pager
-from prefect_monitoring.prefect_http import ApiError, PrefectHttp
-from prefect_monitoring.task_api import TaskApi, task_name
+from prefect_monitoring.prefect_api.client import PrefectHttp
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Pager
+from prefect_monitoring.prefect_api.task_runs import TaskApi, task_name
 from prefect_monitoring.walk import next_page
 from unit.loopback import Answer, Asked, Loopback
 

@@ -11,7 +11,7 @@ from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import TASK_FAILURES, TASK_OUTCOMES, TASK_RETRIES, TASK_SECONDS
 from prefect_monitoring.model.cursor import OVERLAP_SECONDS, TASK_RUNS
 from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Pair
-from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.readers import Readers
 from prefect_monitoring.task_reader import HALF_WRITTEN_SECONDS
 from unit.conftest import DAY, MakeReaders, OpenLedger

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from prefect_monitoring.audit import Audit
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
-from prefect_monitoring.prefect_http import ApiError, ThrottledError
+from prefect_monitoring.prefect_api.errors import ApiError, ThrottledError
 from prefect_monitoring.readers import Readers
 from prefect_monitoring.sources import Reading
 

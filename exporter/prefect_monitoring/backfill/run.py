@@ -23,7 +23,8 @@ from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_file import LedgerError
 from prefect_monitoring.ledger_history import Plan
 from prefect_monitoring.model.units import HOUR
-from prefect_monitoring.prefect_http import Traffic, api_address, open_http
+from prefect_monitoring.prefect_api.address import api_address
+from prefect_monitoring.prefect_api.client import Traffic, open_http
 from prefect_monitoring.readers import Readers, ledger_of, make_readers
 
 # Prometheus keeps its newest hours in memory, and compacts what is older: blocks shall not reach into them.

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
 from prefect_monitoring.model.records import TERMINAL_TYPES
-from prefect_monitoring.prefect_http import ApiError, PrefectHttp
+from prefect_monitoring.prefect_api.client import PrefectHttp
+from prefect_monitoring.prefect_api.errors import ApiError
 
 MAX_PAGE: Final = 200
 MAX_REREADS: Final = 3

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from prefect_monitoring.model.records import ConcurrencyLimit, Workers, WorkPool, WorkQueue
-from prefect_monitoring.pager import MAX_PAGE, Pager, Row, decode, instant, iso, maybe_instant
-from prefect_monitoring.prefect_http import ApiError
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Pager, Row, decode, instant, iso, maybe_instant
 
 WORKER_CONCURRENCY: Final = 4
 WORKER_FAULTS: Final = 3  # one broken pool is left alone; a dead endpoint is not asked for every pool

@@ -22,9 +22,11 @@ import httpx
 import orjson
 from aiolimiter import AsyncLimiter
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from prefect_monitoring.prefect_csrf import is_csrf_business, share_csrf_token
+from prefect_monitoring.prefect_api.address import api_address
+from prefect_monitoring.prefect_api.csrf import is_csrf_business, share_csrf_token
+from prefect_monitoring.prefect_api.errors import ApiError, ThrottledError
 
 # Some of Prefect's reads write (get_scheduled_flow_runs marks deployments ready): they must never stand here.
 ENDPOINTS: Final[Mapping[str, str]] = {
@@ -47,7 +49,6 @@ ENDPOINTS: Final[Mapping[str, str]] = {
 }
 SHORT_WAIT_SECONDS: Final = 5.0
 MAX_TRIES: Final = 3
-INCOMPLETE: Final = "incomplete"
 TRANSIENT_CODES: Final = frozenset({"502", "503"})
 TRANSIENT_WAIT_SECONDS: Final = 0.3
 _KEEPS_METHOD: Final = 307
@@ -60,56 +61,6 @@ _HINTS: Final[Mapping[int, str]] = {
 }
 # Told alike for every endpoint: it is one outage, and one line in the log and in `check`.
 _WHOLE_API: Final = frozenset({401, 502, 503, 504})
-
-
-class ApiError(Exception):
-    """A request that gave no usable answer. `code` is what `prefect_exporter_api_requests_total` shows for it.
-
-    INCOMPLETE is the code of a reading that was answered, but that lacks what another endpoint did not give.
-    """
-
-    def __init__(self, message: str, code: str, *, detail: bytes = b"") -> None:
-        super().__init__(message)
-        self.code = code
-        self.detail = detail
-
-
-class ThrottledError(ApiError):
-    """The API asked for a pause of so many `seconds` (429 or Retry-After); until it is over, nothing is sent."""
-
-    def __init__(self, message: str, code: str, seconds: float) -> None:
-        super().__init__(message, code)
-        self.seconds = seconds
-
-
-class NoApiUrlError(Exception):
-    """Prefect has no usable API address: without one, its client would start an empty server of its own."""
-
-    def __init__(self, what: str = "No Prefect API address") -> None:
-        super().__init__(
-            f"{what}: set PREFECT_API_URL (for example http://127.0.0.1:4200/api) or select a profile that has one:"
-            " prefect config view"
-        )
-
-
-def api_address() -> str:
-    """The configured API address without credentials or a trailing slash. Raises NoApiUrlError without one."""
-    address = PREFECT_API_URL.value()
-    if not address:
-        raise NoApiUrlError
-    if found := public_address(address):
-        return found
-    # Not shown: where it is no URL, nobody can tell which part of it is a password.
-    raise NoApiUrlError("The Prefect API address is not an http:// or https:// URL")
-
-
-def public_address(address: str) -> str:
-    """An http(s) address without credentials or a trailing slash; "" for anything else."""
-    try:
-        url = httpx.URL(address)
-    except httpx.InvalidURL:
-        return ""
-    return str(url.copy_with(userinfo=b"")).rstrip("/") if url.scheme in {"http", "https"} and url.host else ""
 
 
 @dataclass(slots=True)

@@ -9,9 +9,9 @@ from typing import Any, Final
 from prefect_monitoring.analysis.metric_lines import MARK
 from prefect_monitoring.analysis.retry_lines import FAILURE_PHRASE
 from prefect_monitoring.model.records import LogLine
-from prefect_monitoring.pager import Pager, Row, decode, instant, iso
-from prefect_monitoring.prefect_http import ApiError
-from prefect_monitoring.server_ability import Ability
+from prefect_monitoring.prefect_api.capabilities import Ability
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.pagination import Pager, Row, decode, instant, iso
 
 # Terms are ORed; the server also finds them in logger names and in any case, so that each hit is looked at again.
 _QUERY: Final = f'"{MARK}" "{FAILURE_PHRASE}"'

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from prefect_monitoring.model.records import State
-from prefect_monitoring.pager import Row, decode, instant
-from prefect_monitoring.prefect_http import INCOMPLETE, ApiError, PrefectHttp
+from prefect_monitoring.prefect_api.client import PrefectHttp
+from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
+from prefect_monitoring.prefect_api.pagination import Row, decode, instant
 
 HISTORY_CONCURRENCY: Final = 4
 HISTORY_SECONDS: Final = 5.0  # what is left is read next time: a batch that never ends would never count anything

@@ -7,10 +7,11 @@ from typing import Final
 
 import orjson
 
-from prefect_monitoring.histories import Histories, read_histories, state_of
 from prefect_monitoring.model.records import BAD_TYPES, TERMINAL_TYPES, Deployment, Flow, FlowRun
-from prefect_monitoring.pager import Page, Pager, Row, count_by_type, decode, ended, iso, maybe_instant
-from prefect_monitoring.prefect_http import ApiError, PrefectHttp
+from prefect_monitoring.prefect_api.client import PrefectHttp
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.pagination import Page, Pager, Row, count_by_type, decode, ended, iso, maybe_instant
+from prefect_monitoring.prefect_api.state_history import Histories, read_histories, state_of
 
 _TERMINAL: Final = sorted(TERMINAL_TYPES)
 _ACTIVE: Final = {

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from prefect_monitoring.histories import Histories, read_histories, state_of
 from prefect_monitoring.model.records import ROLLED_BACK, State, TaskRun
-from prefect_monitoring.pager import Page, Pager, Row, count_by_type, decode, ended, instant, maybe_instant
-from prefect_monitoring.prefect_http import ApiError
-from prefect_monitoring.server_ability import Ability
-from prefect_monitoring.task_pages import page_by_start
+from prefect_monitoring.prefect_api.capabilities import Ability
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.pagination import (
+    Page,
+    Pager,
+    Row,
+    count_by_type,
+    decode,
+    ended,
+    instant,
+    iso,
+    maybe_instant,
+)
+from prefect_monitoring.prefect_api.state_history import Histories, read_histories, state_of
 
 _ENDPOINT: Final = "/task_runs/filter"
 _NO_PLACEHOLDERS: Final = {"subflow_runs": {"exists_": False}}
@@ -137,3 +146,29 @@ def task_name(run_name: str, task_key: str, dynamic_key: str) -> str:
         if suffix and run_name.endswith(f"-{suffix}") and len(run_name) > len(suffix) + 1:
             return run_name.removesuffix(f"-{suffix}")
     return _KEY_HASH.sub("", task_key) or run_name
+
+
+async def page_by_start(
+    pager: Pager,
+    decoded: Callable[[Sequence[Mapping[str, Any]]], list[TaskRun]],
+    others: Mapping[str, object],
+    after: float,
+    before: float | None,
+    offset: int,
+) -> Page[TaskRun]:
+    """Task runs that ended within [after, before], newest first, less the first `offset` of them; `others` filter too.
+
+    What ended by `before` has begun by then. What began by then and ended later comes first, and is passed over.
+    """
+    begun = {"start_time": {"before_": iso(before)}} if before is not None else {}
+    criteria = {"task_runs": {**begun, **others}, "sort": "END_TIME_DESC"}
+    kept: list[TaskRun] = []
+    read = 0
+    while True:
+        rows, limit = await pager.page("/task_runs/filter", criteria, read)
+        read += len(rows)
+        ends = [run for run in decoded(rows) if run.ended_at is not None]
+        kept += [run for run in ends if after <= (run.ended_at or 0.0) <= (before or float("inf"))]
+        complete = len(rows) < limit or any((run.ended_at or 0.0) < after for run in ends)
+        if complete or len(kept) > offset:
+            return Page(tuple(kept[offset:]), complete)

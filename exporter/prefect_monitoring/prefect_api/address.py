@@ -1,0 +1,28 @@
+"""Where the Prefect API is."""
+
+from __future__ import annotations
+
+import httpx
+from prefect.settings import PREFECT_API_URL
+
+from prefect_monitoring.prefect_api.errors import NoApiUrlError
+
+
+def api_address() -> str:
+    """The configured API address without credentials or a trailing slash. Raises NoApiUrlError without one."""
+    address = PREFECT_API_URL.value()
+    if not address:
+        raise NoApiUrlError
+    if found := public_address(address):
+        return found
+    # Not shown: where it is no URL, nobody can tell which part of it is a password.
+    raise NoApiUrlError("The Prefect API address is not an http:// or https:// URL")
+
+
+def public_address(address: str) -> str:
+    """An http(s) address without credentials or a trailing slash; "" for anything else."""
+    try:
+        url = httpx.URL(address)
+    except httpx.InvalidURL:
+        return ""
+    return str(url.copy_with(userinfo=b"")).rstrip("/") if url.scheme in {"http", "https"} and url.host else ""

@@ -1,0 +1,37 @@
+"""Why a request to the Prefect API gave no usable answer."""
+
+from __future__ import annotations
+
+from typing import Final
+
+INCOMPLETE: Final = "incomplete"
+
+
+class ApiError(Exception):
+    """A request that gave no usable answer. `code` is what `prefect_exporter_api_requests_total` shows for it.
+
+    INCOMPLETE is the code of a reading that was answered, but that lacks what another endpoint did not give.
+    """
+
+    def __init__(self, message: str, code: str, *, detail: bytes = b"") -> None:
+        super().__init__(message)
+        self.code = code
+        self.detail = detail
+
+
+class ThrottledError(ApiError):
+    """The API asked for a pause of so many `seconds` (429 or Retry-After); until it is over, nothing is sent."""
+
+    def __init__(self, message: str, code: str, seconds: float) -> None:
+        super().__init__(message, code)
+        self.seconds = seconds
+
+
+class NoApiUrlError(Exception):
+    """Prefect has no usable API address: without one, its client would start an empty server of its own."""
+
+    def __init__(self, what: str = "No Prefect API address") -> None:
+        super().__init__(
+            f"{what}: set PREFECT_API_URL (for example http://127.0.0.1:4200/api) or select a profile that has one:"
+            " prefect config view"
+        )
