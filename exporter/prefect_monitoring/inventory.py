@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from prefect_monitoring import dues
-from prefect_monitoring.catalog import Filters
 from prefect_monitoring.config.settings import Settings
-from prefect_monitoring.dues import Asked, Plan
+from prefect_monitoring.counting import schedules as dues
+from prefect_monitoring.counting.filters import Filters
+from prefect_monitoring.counting.schedules import Asked, Plan
 from prefect_monitoring.model.changes import Changes
 from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue

@@ -21,7 +21,7 @@ from prefect_monitoring import ledger_history as history
 from prefect_monitoring import ledger_rows as rows
 from prefect_monitoring import ledger_schema as schema
 from prefect_monitoring import memory
-from prefect_monitoring.fold import Known
+from prefect_monitoring.counting.flow_runs import Known
 from prefect_monitoring.ledger_file import LedgerError, explain
 from prefect_monitoring.model.changes import Changes, Due, KnownRun, KnownTaskRun, LastValue, SeriesKey
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor

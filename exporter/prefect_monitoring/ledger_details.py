@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from prefect_monitoring import ledger_schema as schema
-from prefect_monitoring.dues import UNKNOWN
-from prefect_monitoring.dues import passed as after_passing
+from prefect_monitoring.counting.schedules import UNKNOWN
+from prefect_monitoring.counting.schedules import passed as after_passing
 from prefect_monitoring.ledger_rows import batches, key_columns, load_all, pack, series_key, unpack, upsert
 from prefect_monitoring.model.changes import Changes, Due, KnownTaskRun, LastValue, SeriesKey
 

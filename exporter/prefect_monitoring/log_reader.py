@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from prefect_monitoring.analysis.metric_lines import Reason, parse
-from prefect_monitoring.metric_fold import LineSighting, fold_lines
+from prefect_monitoring.counting.log_lines import LineSighting, fold_lines
 from prefect_monitoring.model.cursor import LOG_LINES
 from prefect_monitoring.model.records import DELETED, LogLine, Pair
 from prefect_monitoring.model.units import HOUR

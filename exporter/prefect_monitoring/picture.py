@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from prefect_monitoring import __version__, dues
-from prefect_monitoring.catalog import Catalog
+from prefect_monitoring import __version__
 from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.counting import schedules as dues
+from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES

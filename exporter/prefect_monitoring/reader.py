@@ -10,8 +10,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from prefect_monitoring.catalog import Catalog
-from prefect_monitoring.fold import Sighting, fold, needs_history, ran_before
+from prefect_monitoring.counting.cardinality import Catalog
+from prefect_monitoring.counting.flow_runs import Sighting, fold, needs_history, ran_before
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names, renames, unknown_ids

@@ -9,8 +9,8 @@ from functools import partial
 
 from prefect_monitoring.analysis.failure_causes import CausePattern, cause_of, compile_pattern
 from prefect_monitoring.audit import Audit
-from prefect_monitoring.catalog import Catalog
 from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.inventory import InventoryReader
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_opening import open_ledger

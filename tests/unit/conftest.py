@@ -11,8 +11,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_monitoring.analysis.failure_causes import cause_of
 from prefect_monitoring.audit import Audit
-from prefect_monitoring.catalog import Catalog
 from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.inventory import InventoryReader
 from prefect_monitoring.ledger import Ledger
 from prefect_monitoring.ledger_opening import open_ledger

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from prefect_monitoring.catalog import Catalog
 from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import (
     CUSTOM_OBSERVED,

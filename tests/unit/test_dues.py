@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_monitoring.dues import ASK_AGAIN_SECONDS, UNKNOWN, Asked, Plan, passed, plan, settled, settled_all
+from prefect_monitoring.counting.schedules import (
+    ASK_AGAIN_SECONDS,
+    UNKNOWN,
+    Asked,
+    Plan,
+    passed,
+    plan,
+    settled,
+    settled_all,
+)
 from prefect_monitoring.model.changes import Due
 from prefect_monitoring.model.records import Deployment, Pair
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_monitoring.analysis.failure_causes import cause_of
-from prefect_monitoring.fold import Known, Sighting, fold, needs_history
+from prefect_monitoring.counting.flow_runs import Known, Sighting, fold, needs_history
 from prefect_monitoring.model.changes import Changes, KnownRun, Result, SeriesKey
 from prefect_monitoring.model.counted_metrics import (
     DURATION,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from prefect_monitoring.config.settings import Settings
-from prefect_monitoring.dues import settled_all
+from prefect_monitoring.counting.schedules import settled_all
 from prefect_monitoring.inventory import InventoryReader, named_limits
 from prefect_monitoring.metrics import deployments, work_pools, workspace
 from prefect_monitoring.model.changes import Due

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_monitoring.analysis.failure_causes import cause_of
+from prefect_monitoring.counting.task_runs import ZERO_BORN_STATES, TaskSighting, fold_tasks, needs_task_history
 from prefect_monitoring.model.changes import Changes, KnownTaskRun, SeriesKey
 from prefect_monitoring.model.counted_metrics import (
     TASK_DURATION,
@@ -21,7 +22,6 @@ from prefect_monitoring.model.counted_metrics import (
     task_births,
 )
 from prefect_monitoring.model.records import Pair, State, TaskRun
-from prefect_monitoring.task_fold import ZERO_BORN_STATES, TaskSighting, fold_tasks, needs_task_history
 from unit.fake_details import FakeTasks
 from unit.fake_prefect import FakePrefect
 
