@@ -13,8 +13,9 @@ from uuid import UUID
 
 from prefect_monitoring.auth import IN_CLEAR, accepted_credentials, travel_in_clear
 from prefect_monitoring.config.settings import Settings
-from prefect_monitoring.ledger_file import LedgerError, LedgerInUseError, sqlite_path
-from prefect_monitoring.ledger_opening import inspect_ledger
+from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
+from prefect_monitoring.ledger.opening import inspect_ledger
+from prefect_monitoring.ledger.sqlite import sqlite_path
 from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Pair

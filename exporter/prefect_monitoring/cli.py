@@ -128,7 +128,7 @@ def _serve(options: argparse.Namespace) -> int:
         return _refuse(str(fault))
     # Prefect takes a second to import: --help and a wrong option need not wait for it.
     from prefect_monitoring.config.log_setup import set_up_logging
-    from prefect_monitoring.ledger_file import LedgerError
+    from prefect_monitoring.ledger.errors import LedgerError
     from prefect_monitoring.prefect_api.credentials import credentials_from_files
     from prefect_monitoring.prefect_api.errors import NoApiUrlError
     from prefect_monitoring.serve import ListenError, serve
@@ -160,7 +160,7 @@ def _backfill(options: argparse.Namespace) -> int:
     from prefect_monitoring.backfill.output import OutputError
     from prefect_monitoring.backfill.run import backfill
     from prefect_monitoring.config.log_setup import set_up_logging
-    from prefect_monitoring.ledger_file import LedgerError
+    from prefect_monitoring.ledger.errors import LedgerError
     from prefect_monitoring.prefect_api.credentials import credentials_from_files
     from prefect_monitoring.prefect_api.errors import ApiError, NoApiUrlError
 

@@ -11,7 +11,7 @@ from prefect_monitoring import __version__
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.counting import schedules as dues
 from prefect_monitoring.counting.cardinality import Catalog
-from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES
 from prefect_monitoring.model.records import NO_FLOW, Pair, TaskRun

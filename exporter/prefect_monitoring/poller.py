@@ -14,8 +14,8 @@ from typing import Final
 from prefect_monitoring.audit import RECENT_SECONDS, Audit
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.jobs import Job, Jobs
-from prefect_monitoring.ledger import Keep
-from prefect_monitoring.ledger_file import LedgerError
+from prefect_monitoring.ledger.errors import LedgerError
+from prefect_monitoring.ledger.ledger import Keep
 from prefect_monitoring.links import find_links
 from prefect_monitoring.log_reader import LINES_KEPT_SECONDS
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.counting.flow_runs import Sighting, fold, needs_history, ran_before
-from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names, renames, unknown_ids
 from prefect_monitoring.model.records import DELETED, Deployment, Flow, FlowRun, Pair, State

@@ -12,10 +12,8 @@ from prefect_monitoring.audit import Audit
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.inventory import InventoryReader
-from prefect_monitoring.ledger import Ledger
-from prefect_monitoring.ledger_opening import open_ledger
+from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.log_reader import LogReader
-from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, DURATION, START_DELAY, TASK_DURATION
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp
@@ -58,24 +56,4 @@ def make_readers(
                 is_possible=lambda: tasks.api.filters_ends,
             ),
         ),
-    )
-
-
-def ledger_of(settings: Settings, address: str) -> Ledger:
-    """The ledger that the settings name, for the API at `address`. Raises LedgerError."""
-    bounds: dict[str, tuple[float, ...]] = {
-        DURATION: settings.duration_buckets,
-        START_DELAY: settings.start_delay_buckets,
-        CUSTOM_OBSERVED: (),
-    }
-    if TASK_DURATION in settings.metrics_on:
-        bounds[TASK_DURATION] = settings.duration_buckets
-    return open_ledger(
-        settings.ledger_url,
-        address,
-        bounds=bounds,
-        lookback=settings.lookback,
-        task_lookback=settings.task_lookback,
-        now=time.time(),
-        moved_from=settings.moved_from,
     )

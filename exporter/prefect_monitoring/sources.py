@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from prefect_monitoring.ledger_file import LedgerError
+from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.model.series import Series, observe
 from prefect_monitoring.model.source_status import READING_BOUNDS, SourceStatus
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError

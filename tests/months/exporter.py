@@ -12,7 +12,7 @@ from months.server import MonthServer
 from months.watch import Watch
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.exposition import render
-from prefect_monitoring.ledger_opening import open_ledger
+from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.metrics import CATALOGUE
 from prefect_monitoring.metrics.family import Metric
 from prefect_monitoring.poller import Poller

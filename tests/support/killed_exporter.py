@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from prefect_monitoring import ledger_rows
 from prefect_monitoring.cli import main
-from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger import ledger as ledger_module
+from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_api import pagination as pager
 from prefect_monitoring.prefect_api.client import PrefectHttp
@@ -54,7 +54,7 @@ def after_last_page() -> None:
 
 def in_transaction() -> None:
     """Runs and states are written, series and cursor are not; nothing is committed."""
-    ledger_rows.write_series = die
+    ledger_module.write_series = die
 
 
 def after_commit() -> None:

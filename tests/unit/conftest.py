@@ -14,8 +14,8 @@ from prefect_monitoring.audit import Audit
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.inventory import InventoryReader
-from prefect_monitoring.ledger import Ledger
-from prefect_monitoring.ledger_opening import open_ledger
+from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.log_reader import LogReader
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, DEFAULT_BOUNDS
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS

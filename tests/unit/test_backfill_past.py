@@ -10,9 +10,9 @@ from prefect_monitoring.backfill.blocks import BlocksError
 from prefect_monitoring.backfill.output import Output, open_output
 from prefect_monitoring.backfill.past import Past
 from prefect_monitoring.config.settings import load_settings
-from prefect_monitoring.ledger import Ledger
-from prefect_monitoring.ledger_history import Plan
-from prefect_monitoring.ledger_opening import open_ledger
+from prefect_monitoring.ledger.backfill_journal import Plan
+from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.model import counted_metrics
 from prefect_monitoring.model.changes import Changes, SeriesKey
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS

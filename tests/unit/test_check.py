@@ -11,7 +11,7 @@ from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_setting
 from prefect_monitoring.check import check
 from prefect_monitoring.cli import FAULT, main
 from prefect_monitoring.config.settings import CONFIG_ENV, ENV_PREFIX, Settings
-from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger.ledger import Ledger
 from support.certificates import make_pair
 from unit.conftest import OpenLedger
 from unit.loopback import Answer, Asked, Loopback, loopback

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from prefect_monitoring.ledger import Keep, Ledger
-from prefect_monitoring.ledger_file import LedgerError, LedgerInUseError, sqlite_path
-from prefect_monitoring.ledger_migrations import SCHEMA_VERSION
-from prefect_monitoring.ledger_opening import inspect_ledger
+from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
+from prefect_monitoring.ledger.ledger import Keep, Ledger
+from prefect_monitoring.ledger.migrations import SCHEMA_VERSION
+from prefect_monitoring.ledger.opening import inspect_ledger
+from prefect_monitoring.ledger.sqlite import sqlite_path
 from prefect_monitoring.model.changes import Changes, KnownRun, SeriesKey, Tally
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION, OUTCOMES, RETRIES, START_DELAY, births
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
@@ -332,7 +333,7 @@ def test_defect_in_the_middle_of_a_transaction_changes_nothing(
 
     before = memory_of(busy_ledger)
     with monkeypatch.context() as patched:
-        patched.setattr("prefect_monitoring.ledger_rows.write_series", defect)
+        patched.setattr("prefect_monitoring.ledger.ledger.write_series", defect)
         with pytest.raises(ZeroDivisionError):
             busy_ledger.commit(outcome(60), None, NOW)
     assert memory_of(busy_ledger) == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
-from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import Changes, KnownTaskRun, LastValue, SeriesKey
 from prefect_monitoring.model.counted_metrics import (
     CUSTOM_OBSERVED,

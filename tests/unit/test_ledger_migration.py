@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from prefect_monitoring import ledger_schema as schema
-from prefect_monitoring.ledger_migrations import SCHEMA_VERSION
-from prefect_monitoring.ledger_opening import inspect_ledger
+from prefect_monitoring.ledger import schema
+from prefect_monitoring.ledger.migrations import SCHEMA_VERSION
+from prefect_monitoring.ledger.opening import inspect_ledger
 from prefect_monitoring.model.changes import Due, SeriesKey
 from prefect_monitoring.model.counted_metrics import DURATION, FAILURES, OUTCOMES
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor

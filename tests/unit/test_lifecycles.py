@@ -22,10 +22,10 @@ from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 
 from prefect_monitoring import audit as audit_module
-from prefect_monitoring import ledger_schema as schema
 from prefect_monitoring.config.settings import Settings
-from prefect_monitoring.ledger import Ledger
-from prefect_monitoring.ledger_opening import open_ledger
+from prefect_monitoring.ledger import schema
+from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import DURATION, FAILURES, OUTCOMES, RETRIES, START_DELAY
 from prefect_monitoring.model.records import Pair

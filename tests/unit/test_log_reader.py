@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from prefect_monitoring.analysis.metric_lines import Reason
-from prefect_monitoring.ledger import Keep, Ledger
+from prefect_monitoring.ledger.ledger import Keep, Ledger
 from prefect_monitoring.log_reader import (
     DEEP_EVERY_SECONDS,
     LINES_KEPT_SECONDS,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
-from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.run_stats import RECENT_DURATIONS, Standing
 from unit.conftest import DAY

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from prefect_monitoring.config.settings import Settings, SettingsError
-from prefect_monitoring.ledger import Ledger
-from prefect_monitoring.ledger_opening import open_ledger
+from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.model.records import Deployment, Pair
 from prefect_monitoring.policy.book import PolicyBook
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from prefect_monitoring.config.settings import Settings
-from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES
 from prefect_monitoring.model.records import Pair

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from prefect_monitoring import ledger_schema as schema
 from prefect_monitoring.audit import Audit, Verdict
-from prefect_monitoring.ledger import Keep, Ledger
+from prefect_monitoring.ledger import schema
+from prefect_monitoring.ledger.ledger import Keep, Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES, RETRIES, START_DELAY
 from prefect_monitoring.model.cursor import FLOW_RUNS, OVERLAP_SECONDS

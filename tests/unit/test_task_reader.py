@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import TASK_FAILURES, TASK_OUTCOMES, TASK_RETRIES, TASK_SECONDS
 from prefect_monitoring.model.cursor import OVERLAP_SECONDS, TASK_RUNS

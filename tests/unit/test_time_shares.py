@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_monitoring.ledger import Ledger
+from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.ledger.time_shares import covered
 from prefect_monitoring.model.changes import Changes, KnownTaskRun
 from prefect_monitoring.model.cursor import TASK_RUNS
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.time_shares import covered
 from unit.conftest import DAY
 from unit.test_ledger import KEEP, NOW, level, outcome, run_id
 

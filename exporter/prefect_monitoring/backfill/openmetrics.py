@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from prefect_monitoring.backfill.families import Family, labels_of
-from prefect_monitoring.ledger_history import Move
+from prefect_monitoring.ledger.backfill_journal import Move
 from prefect_monitoring.metrics.family import as_text
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.units import DAY

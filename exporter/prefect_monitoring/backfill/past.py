@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator
 
-from prefect_monitoring import ledger_history
 from prefect_monitoring.backfill.blocks import (
     Block,
     BlocksError,
@@ -20,8 +19,9 @@ from prefect_monitoring.backfill.families import FAMILIES, births, exposed
 from prefect_monitoring.backfill.openmetrics import History, Total, Totals, add_up, write_day
 from prefect_monitoring.backfill.output import Output
 from prefect_monitoring.config.settings import Settings
-from prefect_monitoring.ledger import Ledger
-from prefect_monitoring.ledger_history import Move
+from prefect_monitoring.ledger import backfill_journal as ledger_history
+from prefect_monitoring.ledger.backfill_journal import Move
+from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.units import DAY
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -10,10 +11,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from prefect_monitoring import ledger_rows as rows
-from prefect_monitoring import ledger_schema as schema
-from prefect_monitoring.ledger import Ledger
-from prefect_monitoring.ledger_file import LedgerError, connect, inspect, sqlite_path, take_lock
+from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.ledger import schema
+from prefect_monitoring.ledger import sql as rows
+from prefect_monitoring.ledger.errors import LedgerError
+from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.ledger.sqlite import connect, inspect, sqlite_path, take_lock
+from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, DURATION, START_DELAY, TASK_DURATION
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
 from prefect_monitoring.model.series import Bounds
 
@@ -96,3 +100,23 @@ def _drop_rebucketed(connection: sa.Connection, stored: Mapping[str, list[float]
 
 def _plain(bounds: Bounds) -> dict[str, list[float]]:
     return {metric: [float(limit) for limit in limits] for metric, limits in bounds.items()}
+
+
+def ledger_of(settings: Settings, address: str) -> Ledger:
+    """The ledger that the settings name, for the API at `address`. Raises LedgerError."""
+    bounds: dict[str, tuple[float, ...]] = {
+        DURATION: settings.duration_buckets,
+        START_DELAY: settings.start_delay_buckets,
+        CUSTOM_OBSERVED: (),
+    }
+    if TASK_DURATION in settings.metrics_on:
+        bounds[TASK_DURATION] = settings.duration_buckets
+    return open_ledger(
+        settings.ledger_url,
+        address,
+        bounds=bounds,
+        lookback=settings.lookback,
+        task_lookback=settings.task_lookback,
+        now=time.time(),
+        moved_from=settings.moved_from,
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from prefect_monitoring.ledger_schema import task_runs
+from prefect_monitoring.ledger.schema import task_runs
 
 Span = tuple[float, float]
 

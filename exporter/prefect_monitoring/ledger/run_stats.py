@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 
-from prefect_monitoring.ledger_rows import batches, delete_keys, known_run, series_key
-from prefect_monitoring.ledger_schema import counted, daily, hourly, last_outcomes, runs, series
-from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.ledger.retention import HOURLY_KEPT
+from prefect_monitoring.ledger.run_rows import known_run
+from prefect_monitoring.ledger.schema import daily, hourly, last_outcomes, runs
+from prefect_monitoring.ledger.sql import batches
+from prefect_monitoring.ledger.time_shares import time_shares
 from prefect_monitoring.model.records import BAD_TYPES, TERMINAL_TYPES, Pair
 from prefect_monitoring.model.run_stats import (
     ALL_WINDOWS,
@@ -25,10 +27,6 @@ from prefect_monitoring.model.run_stats import (
     Standing,
 )
 from prefect_monitoring.model.units import DAY, HOUR
-from prefect_monitoring.time_shares import time_shares
-
-HOURLY_KEPT: Final = 62 * DAY
-DAILY_KEPT: Final = 400 * DAY
 
 
 def standings(
@@ -187,29 +185,3 @@ def _baselines(sums: Mapping[str, float]) -> dict[str, float]:
     """Mean seconds of completed runs; a window without one has no mean."""
     timed = {name: sums.get(f"{name} timed", 0) for name in ALL_WINDOWS}
     return {name: sums[f"{name} seconds"] / count for name, count in timed.items() if count}
-
-
-def forget(connection: sa.Connection, now: float, horizon: float) -> None:
-    """Deletes runs that ended before `horizon` and tallies past their time.
-
-    A pair's newest completed run stays, and so do the failures after it: they are its standing, however old.
-    """
-    newer = runs.alias()
-    later_good = sa.exists().where(
-        newer.c.pair_id == runs.c.pair_id, newer.c.state_type == "COMPLETED", newer.c.ended_at > runs.c.ended_at
-    )
-    standing = runs.c.pair_id.is_not(None) & runs.c.state_type.in_(("COMPLETED", *BAD_TYPES)) & ~later_good
-    connection.execute(sa.delete(runs).where(runs.c.ended_at < horizon, ~standing))
-    # Deleted while they ran, or dead without a word: nobody will tell of their end.
-    connection.execute(sa.delete(runs).where(runs.c.ended_at.is_(None), runs.c.state_at < horizon))
-    connection.execute(sa.delete(counted).where(counted.c.run_id.not_in(sa.select(runs.c.run_id))))
-    connection.execute(sa.delete(hourly).where(hourly.c.start < now - HOURLY_KEPT))
-    connection.execute(sa.delete(daily).where(daily.c.start < now - DAILY_KEPT))
-
-
-def expire_series(connection: sa.Connection, dead: Collection[Pair], before: float) -> set[SeriesKey]:
-    """Deletes the series of `dead` pairs that nothing has touched since `before`; which they were."""
-    old = connection.execute(sa.select(series).where(series.c.updated_at < before))
-    expired = {key for row in old if (key := series_key(row)).pair in dead}
-    delete_keys(connection, series, expired)
-    return expired

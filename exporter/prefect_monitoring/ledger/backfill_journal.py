@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from prefect_monitoring import ledger_schema as schema
-from prefect_monitoring.ledger_rows import insert_all, key_columns, load_all, series_key
+from prefect_monitoring.ledger import schema
+from prefect_monitoring.ledger.series_rows import key_columns, series_key
+from prefect_monitoring.ledger.sql import insert_all, load_all
 from prefect_monitoring.model import counted_metrics
 from prefect_monitoring.model.changes import Moment, SeriesKey
 

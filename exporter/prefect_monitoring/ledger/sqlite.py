@@ -13,18 +13,11 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
-from prefect_monitoring.ledger_migrations import SCHEMA_VERSION, migrate
-from prefect_monitoring.ledger_rows import read_meta
+from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
+from prefect_monitoring.ledger.migrations import SCHEMA_VERSION, migrate
+from prefect_monitoring.ledger.sql import read_meta
 
 BUSY_TIMEOUT_SECONDS: Final = 5
-
-
-class LedgerError(Exception):
-    """The ledger cannot be used; the message says what to do about it."""
-
-
-class LedgerInUseError(LedgerError):
-    """Another process has the ledger."""
 
 
 def sqlite_path(url: str) -> Path:

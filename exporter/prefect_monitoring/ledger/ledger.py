@@ -16,13 +16,20 @@ import sqlalchemy as sa
 from filelock import FileLock
 from sqlalchemy.exc import DatabaseError
 
-from prefect_monitoring import ledger_details as details
-from prefect_monitoring import ledger_history as history
-from prefect_monitoring import ledger_rows as rows
-from prefect_monitoring import ledger_schema as schema
-from prefect_monitoring import memory
 from prefect_monitoring.counting.flow_runs import Known
-from prefect_monitoring.ledger_file import LedgerError, explain
+from prefect_monitoring.ledger import backfill_journal as history
+from prefect_monitoring.ledger import run_rows as details
+from prefect_monitoring.ledger import run_stats as memory
+from prefect_monitoring.ledger import schema
+from prefect_monitoring.ledger import sql as rows
+from prefect_monitoring.ledger.errors import LedgerError
+from prefect_monitoring.ledger.name_rows import new_pairs, rename_pair, write_objects
+from prefect_monitoring.ledger.retention import HOURLY_KEPT, expire_series, forget_details, forget_runs
+from prefect_monitoring.ledger.rollup_rows import write_last_outcomes, write_tallies
+from prefect_monitoring.ledger.run_rows import known_run, write_runs
+from prefect_monitoring.ledger.schedule_rows import load_dues, passed_dues, write_dues
+from prefect_monitoring.ledger.series_rows import delete_keys, load_values, series_key, touch_series, write_series
+from prefect_monitoring.ledger.sqlite import explain
 from prefect_monitoring.model.changes import Changes, Due, KnownRun, KnownTaskRun, LastValue, SeriesKey
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
 from prefect_monitoring.model.names import Names
@@ -101,7 +108,7 @@ class Ledger:
         with self.transaction() as connection:
             for batch in rows.batches([rows.pack(run_id) for run_id in run_ids]):
                 for row in connection.execute(sa.select(schema.runs).where(schema.runs.c.run_id.in_(batch))):
-                    run = rows.known_run(row, self._pairs.get(row.pair_id))
+                    run = known_run(row, self._pairs.get(row.pair_id))
                     found[run.run_id] = run
                 for row in connection.execute(sa.select(schema.counted).where(schema.counted.c.run_id.in_(batch))):
                     counted.add((rows.unpack(row.run_id), rows.unpack(row.state_id)))
@@ -166,15 +173,15 @@ class Ledger:
         pairs |= {pair for pair, _ in (*changes.tallies, *changes.last_outcomes)}
         with self.transaction() as connection:
             numbers = {one: self._ids.get(self.names.pair_of_deployment(one), 0) for one in changes.due}
-            moved_dues = details.passed_dues(connection, self.dues, changes.due, numbers)
-            created = rows.new_pairs(connection, pairs - self._ids.keys())
+            moved_dues = passed_dues(connection, self.dues, changes.due, numbers)
+            created = new_pairs(connection, pairs - self._ids.keys())
             ids = {**self._ids, **created}
-            rows.write_runs(connection, changes, ids)
-            rows.write_tallies(connection, changes, ids)
-            rows.write_last_outcomes(connection, changes, ids)
-            rows.write_series(connection, moved, now)
+            write_runs(connection, changes, ids)
+            write_tallies(connection, changes, ids)
+            write_last_outcomes(connection, changes, ids)
+            write_series(connection, moved, now)
             details.write_details(connection, changes)
-            details.write_dues(connection, moved_dues)
+            write_dues(connection, moved_dues)
             recorded = self._recorder.write(connection, changes.moments) if self._recorder else {}
             if cursor is not None:
                 rows.write_meta(connection, cursors=_plain(cursors))
@@ -197,12 +204,12 @@ class Ledger:
             self.names = names  # equal in what the ledger keeps, newer in what it does not
             return
         with self.transaction() as connection:
-            rows.write_objects(connection, names.flows.values(), names.deployments.values(), names.gone)
-            rows.write_series(connection, moved, now)
+            write_objects(connection, names.flows.values(), names.deployments.values(), names.gone)
+            write_series(connection, moved, now)
             for old, new in renamed.items():
-                rows.rename_pair(connection, old, new)
+                rename_pair(connection, old, new)
             # Their time to live begins now, not with their last increment.
-            rows.touch_series(connection, self.names.live_pairs() - names.live_pairs(), now)
+            touch_series(connection, self.names.live_pairs() - names.live_pairs(), now)
             pairs = rows.load_all(connection, schema.pairs)
         self.names = names
         self._remember_series(moved)
@@ -214,7 +221,7 @@ class Ledger:
         """Takes over what is known of these deployments' schedules."""
         if dues:
             with self.transaction() as connection:
-                details.write_dues(connection, dues)
+                write_dues(connection, dues)
             self.dues.update(dues)
 
     def store_pipelines(self, text: str) -> None:
@@ -248,14 +255,14 @@ class Ledger:
         moved = {key: replace(self.series[key], released=True) for key in keys if key in self.held}
         if moved:
             with self.transaction() as connection:
-                rows.write_series(connection, moved, now)
+                write_series(connection, moved, now)
             self._remember_series(moved)
 
     def replace_values(self, values: Mapping[SeriesKey, float], now: float) -> None:
         """Gives series other values that are the same but for the order in which they were summed up."""
         moved = {key: replace(self.series[key], value=value) for key, value in values.items()}
         with self.transaction() as connection:
-            rows.write_series(connection, moved, now)
+            write_series(connection, moved, now)
         self._remember_series(moved)
 
     def mark_gone(self, source: str, low: float, high: float, present: Collection[str]) -> int:
@@ -286,17 +293,17 @@ class Ledger:
         }
         dead = {key.pair for key in (*self.series, *self.values)} - set(live) - {OVERFLOW, NO_FLOW}
         with self.transaction() as connection:
-            memory.forget(connection, now, cursors[FLOW_RUNS].horizon)
-            details.forget_details(
+            forget_runs(connection, now, cursors[FLOW_RUNS].horizon)
+            forget_details(
                 connection,
                 task_horizon=cursors[TASK_RUNS].horizon,
                 lines_before=cursors[LOG_LINES].watermark - keep.lines,
             )
             gone = self.names.gone & self.dues.keys()
             connection.execute(sa.delete(schema.dues).where(schema.dues.c.deployment_id.in_(gone)))
-            expired = memory.expire_series(connection, dead, now - keep.dead_series)
-            old = {key for key, one in self.values.items() if key.pair in dead or one.at < now - memory.HOURLY_KEPT}
-            rows.delete_keys(connection, schema.last_values, old)
+            expired = expire_series(connection, dead, now - keep.dead_series)
+            old = {key for key, one in self.values.items() if key.pair in dead or one.at < now - HOURLY_KEPT}
+            delete_keys(connection, schema.last_values, old)
             rows.write_meta(connection, cursors=_plain(cursors))
         self.cursors = cursors
         self.held -= expired
@@ -314,8 +321,8 @@ class Ledger:
             deployments = rows.load_all(connection, schema.deployments)
             self._remember_pairs({Pair(r.flow, r.deployment): r.id for r in rows.load_all(connection, schema.pairs)})
             series = rows.load_all(connection, schema.series)
-            self.values = details.load_values(connection)
-            self.dues = details.load_dues(connection)
+            self.values = load_values(connection)
+            self.dues = load_dues(connection)
             stored = rows.read_meta(connection)
             recorded = history.recorded_series(connection)
         self.pipelines = stored.get("pipelines")
@@ -327,7 +334,7 @@ class Ledger:
             {r.id: Deployment(r.id, r.name, r.flow_id, r.work_pool, r.work_queue, tuple(r.tags)) for r in deployments},
             frozenset(r.id for r in (*flows, *deployments) if r.gone),
         )
-        self._remember_series({rows.series_key(r): Series(r.value, tuple(r.buckets), r.released) for r in series})
+        self._remember_series({series_key(r): Series(r.value, tuple(r.buckets), r.released) for r in series})
         self.touched = set(self._ids)
 
     def _remember_series(self, moved: Mapping[SeriesKey, Series]) -> None:

@@ -7,8 +7,8 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from prefect_monitoring import ledger_schema as schema
-from prefect_monitoring.ledger_rows import read_meta, write_meta
+from prefect_monitoring.ledger import schema
+from prefect_monitoring.ledger.sql import read_meta, write_meta
 
 SCHEMA_VERSION: Final = 5
 

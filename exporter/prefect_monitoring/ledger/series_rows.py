@@ -1,0 +1,66 @@
+"""Rows of series and last values, within the caller's transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from prefect_monitoring.ledger import schema
+from prefect_monitoring.ledger.sql import load_all, upsert
+from prefect_monitoring.model.changes import LastValue, SeriesKey
+from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.series import Series
+
+
+def key_columns(key: SeriesKey) -> dict[str, str]:
+    """A series' key as the columns that hold it."""
+    return {
+        "metric": key.metric,
+        "flow": key.pair.flow,
+        "deployment": key.pair.deployment,
+        "detail": key.detail,
+        "task": key.task,
+        "labels": json.dumps(key.labels, ensure_ascii=False) if key.labels else "[]",
+    }
+
+
+def series_key(row: sa.Row[Any]) -> SeriesKey:
+    labels = tuple((name, value) for name, value in json.loads(row.labels)) if row.labels != "[]" else ()
+    return SeriesKey(row.metric, Pair(row.flow, row.deployment), row.detail, row.task, labels)
+
+
+def delete_keys(connection: sa.Connection, table: sa.Table, keys: Collection[SeriesKey]) -> None:
+    if keys:
+        matches = [table.c[name] == sa.bindparam(f"a_{name}") for name in key_columns(next(iter(keys)))]
+        rows = [{f"a_{name}": value for name, value in key_columns(key).items()} for key in keys]
+        connection.execute(sa.delete(table).where(*matches), rows)
+
+
+def write_series(connection: sa.Connection, moved: Mapping[SeriesKey, Series], now: float) -> None:
+    upsert(
+        connection,
+        schema.series,
+        [
+            {
+                **key_columns(key),
+                "value": one.value,
+                "buckets": list(one.buckets),
+                "released": one.released,
+                "updated_at": now,
+            }
+            for key, one in moved.items()
+        ],
+    )
+
+
+def touch_series(connection: sa.Connection, pairs: Collection[Pair], now: float) -> None:
+    for pair in pairs:
+        mine = (schema.series.c.flow == pair.flow) & (schema.series.c.deployment == pair.deployment)
+        connection.execute(sa.update(schema.series).where(mine).values(updated_at=now))
+
+
+def load_values(connection: sa.Connection) -> dict[SeriesKey, LastValue]:
+    return {series_key(row): LastValue(row.value, row.at) for row in load_all(connection, schema.last_values)}
