@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_monitoring.analysis.failure_causes import cause_of
-from prefect_monitoring.counting.task_runs import ZERO_BORN_STATES, TaskSighting, fold_tasks, needs_task_history
+from prefect_monitoring.counting.task_runs import TaskSighting, fold_tasks, needs_task_history
 from prefect_monitoring.model.changes import Changes, KnownTaskRun, SeriesKey
 from prefect_monitoring.model.counted_metrics import (
     TASK_DURATION,
@@ -19,6 +19,7 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_OUTCOMES,
     TASK_RETRIES,
     TASK_SECONDS,
+    TASK_ZERO_BORN_STATES,
     task_births,
 )
 from prefect_monitoring.model.records import Pair, State, TaskRun
@@ -73,7 +74,7 @@ def test_one_completed_task_run() -> None:
 def test_births_are_what_dashboards_ask_for_at_once() -> None:
     born = set(task_births(PAIR, LOAD))
     assert born == {
-        *(SeriesKey(TASK_OUTCOMES, PAIR, one, LOAD) for one in ZERO_BORN_STATES),
+        *(SeriesKey(TASK_OUTCOMES, PAIR, one, LOAD) for one in TASK_ZERO_BORN_STATES),
         SeriesKey(TASK_SECONDS, PAIR, task=LOAD),
         SeriesKey(TASK_RETRIES, PAIR, task=LOAD),
     }
