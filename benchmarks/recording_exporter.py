@@ -14,10 +14,10 @@ from typing import Any
 import orjson
 
 from prefect_monitoring.cli import main
+from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ingest.task_runs import TaskReader
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.prefect_api.client import PrefectHttp
-from prefect_monitoring.reader import Reader
-from prefect_monitoring.task_reader import TaskReader
 
 
 def record_into(file: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Final, cast
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from prefect_monitoring.sources import Source
+from prefect_monitoring.ingest.source import Source
 
 STOP_SECONDS: Final = 5.0
 

@@ -11,6 +11,8 @@ from prefect_monitoring import __version__
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.counting import schedules as dues
 from prefect_monitoring.counting.cardinality import Catalog
+from prefect_monitoring.ingest.readers import Readers
+from prefect_monitoring.ingest.source import Source
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES
@@ -19,9 +21,7 @@ from prefect_monitoring.model.run_stats import Standing
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.book import PolicyBook
 from prefect_monitoring.prefect_api.client import Traffic
-from prefect_monitoring.readers import Readers
 from prefect_monitoring.snapshot import ActiveRuns, AuditReport, Health, Links, SelfReport, Snapshot, shown
-from prefect_monitoring.sources import Source
 
 STALE_AFTER_INTERVALS: Final = 3
 

@@ -11,13 +11,15 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
-from prefect_monitoring.audit import RECENT_SECONDS, Audit
 from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.ingest.log_lines import LINES_KEPT_SECONDS
+from prefect_monitoring.ingest.readers import Readers
+from prefect_monitoring.ingest.reconcile import RECENT_SECONDS, Audit
+from prefect_monitoring.ingest.source import OutageLog, Reading, Source
 from prefect_monitoring.jobs import Job, Jobs
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Keep
 from prefect_monitoring.links import find_links
-from prefect_monitoring.log_reader import LINES_KEPT_SECONDS
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.model.records import FlowRun, Pair
 from prefect_monitoring.model.series import BirthHold
@@ -26,9 +28,7 @@ from prefect_monitoring.picture import Live, Picture, Sources, Standings, summar
 from prefect_monitoring.policy.book import PolicyBook
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.readers import Readers
 from prefect_monitoring.snapshot import AuditReport, Snapshot, summarise_active
-from prefect_monitoring.sources import OutageLog, Reading, Source
 
 log = logging.getLogger(__name__)
 

@@ -20,6 +20,7 @@ from prefect_monitoring import tls
 from prefect_monitoring.auth import IN_CLEAR, travel_in_clear
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.config.types import host_and_port
+from prefect_monitoring.ingest.readers import make_readers
 from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import ledger_of
@@ -27,7 +28,6 @@ from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
-from prefect_monitoring.readers import make_readers
 from prefect_monitoring.server import Published, make_app
 
 log = logging.getLogger(__name__)

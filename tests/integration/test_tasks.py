@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from prefect_monitoring import task_reader
+from prefect_monitoring.ingest import task_runs as task_reader
 from prefect_monitoring.model.changes import Changes
 from support.bulk import bulk_finished_runs, bulk_logs, bulk_task_runs
 from support.exposition import Samples, matching, total, value

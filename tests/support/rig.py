@@ -10,12 +10,12 @@ from typing import Any
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from prefect_monitoring.config.settings import load_settings
+from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ingest.readers import make_readers
 from prefect_monitoring.ledger.opening import ledger_of
 from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
-from prefect_monitoring.reader import Reader
-from prefect_monitoring.readers import make_readers
 from prefect_monitoring.server import Published
 from prefect_monitoring.snapshot import Snapshot
 from support.exposition import Samples, outcomes, parse

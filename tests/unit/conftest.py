@@ -10,20 +10,20 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_monitoring.analysis.failure_causes import cause_of
-from prefect_monitoring.audit import Audit
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.counting.cardinality import Catalog
-from prefect_monitoring.inventory import InventoryReader
+from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ingest.inventory import InventoryReader
+from prefect_monitoring.ingest.log_lines import LogReader
+from prefect_monitoring.ingest.readers import Readers
+from prefect_monitoring.ingest.reconcile import Audit
+from prefect_monitoring.ingest.task_runs import TaskReader
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import open_ledger
-from prefect_monitoring.log_reader import LogReader
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, DEFAULT_BOUNDS
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp, Traffic, open_http
-from prefect_monitoring.reader import Reader
-from prefect_monitoring.readers import Readers
-from prefect_monitoring.task_reader import TaskReader
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
 from unit.loopback import Loopback, loopback
 

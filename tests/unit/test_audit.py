@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from prefect_monitoring.audit import RECENT_SECONDS, Audit, Verdict
 from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.ingest.readers import Readers
+from prefect_monitoring.ingest.reconcile import RECENT_SECONDS, Audit, Verdict
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES, TASK_OUTCOMES
 from prefect_monitoring.model.cursor import FLOW_RUNS, OVERLAP_SECONDS, TASK_RUNS
@@ -15,7 +16,6 @@ from prefect_monitoring.model.records import Pair
 from prefect_monitoring.poller import WHOLE_AUDIT_INTERVAL, Poller
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.readers import Readers
 from prefect_monitoring.snapshot import AuditReport, Snapshot
 from unit.conftest import DAY
 from unit.fake_prefect import FakePrefect
@@ -132,7 +132,7 @@ async def test_what_cannot_be_counted_even_so_is_told(
 async def test_verdicts_of_halves_add_up(
     fake: FakePrefect, readers: Readers, place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_monitoring.audit.MAX_PAGE", 2)
+    monkeypatch.setattr("prefect_monitoring.ingest.reconcile.MAX_PAGE", 2)
     await read(readers)
     for _ in range(8):
         run_one(fake, place)

@@ -9,15 +9,15 @@ import pytest
 
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.counting.schedules import settled_all
-from prefect_monitoring.inventory import InventoryReader, named_limits
+from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ingest.inventory import InventoryReader, named_limits
+from prefect_monitoring.ingest.source import OutageLog, Source
 from prefect_monitoring.metrics import deployments, work_pools, workspace
 from prefect_monitoring.model.changes import Due
 from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.reader import Reader
 from prefect_monitoring.snapshot import ActiveRuns, Snapshot
-from prefect_monitoring.sources import OutageLog, Source
 from unit.conftest import MakeReader
 from unit.fake_inventory import FakeInventory
 from unit.fake_prefect import MONDAY_NOON, FakePrefect

@@ -21,8 +21,9 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 
-from prefect_monitoring import audit as audit_module
 from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.ingest import reconcile as audit_module
+from prefect_monitoring.ingest.readers import Readers
 from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import open_ledger
@@ -33,7 +34,6 @@ from prefect_monitoring.model.series import Series
 from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.readers import Readers
 from prefect_monitoring.snapshot import Snapshot
 from unit.conftest import API, BOUNDS, readers_of
 from unit.fake_prefect import FakePrefect, ServerRun

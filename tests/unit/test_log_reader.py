@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from prefect_monitoring.analysis.metric_lines import Reason
-from prefect_monitoring.ledger.ledger import Keep, Ledger
-from prefect_monitoring.log_reader import (
+from prefect_monitoring.ingest.log_lines import (
     DEEP_EVERY_SECONDS,
     LINES_KEPT_SECONDS,
     MAX_WINDOW_SECONDS,
@@ -17,12 +16,13 @@ from prefect_monitoring.log_reader import (
     UNSEARCHED,
     WINDOW_SECONDS,
 )
+from prefect_monitoring.ingest.readers import Readers
+from prefect_monitoring.ledger.ledger import Keep, Ledger
 from prefect_monitoring.model.changes import LastValue, SeriesKey
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED, TASK_FAILURES
 from prefect_monitoring.model.cursor import LOG_LINES
 from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, Pair
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.readers import Readers
 from unit.conftest import DAY, MakeReaders, OpenLedger
 from unit.fake_prefect import FakePrefect
 
@@ -269,7 +269,7 @@ async def test_more_lines_than_one_reading_has_time_for_are_read_in_several(
     await read(readers)
     fake.page_limit = 2
     clock = SimpleNamespace(monotonic=lambda: fake.requests["log_page"])
-    monkeypatch.setattr("prefect_monitoring.log_reader.time", clock)
+    monkeypatch.setattr("prefect_monitoring.ingest.log_lines.time", clock)
     for _ in range(60):
         fake.now += 1
         fake.logs.emit("rows", 1, flow_run)
@@ -415,7 +415,7 @@ async def test_windows_narrow_down_to_an_hour_while_the_server_is_slow(
         return await original(after, before, offset)
 
     fake.logs.page = slow  # type: ignore[method-assign]
-    monkeypatch.setattr("prefect_monitoring.log_reader.QUICK_SECONDS", -1.0)
+    monkeypatch.setattr("prefect_monitoring.ingest.log_lines.QUICK_SECONDS", -1.0)
     await read(readers)
     assert {before - after for after, before in asked if before is not None} == {WINDOW_SECONDS}
 

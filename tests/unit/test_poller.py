@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.ingest.readers import Readers
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES
@@ -20,7 +21,6 @@ from prefect_monitoring.model.series import Series
 from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.readers import Readers
 from prefect_monitoring.snapshot import Snapshot
 from support.processes import wait_until
 from unit.conftest import DAY, MakeReaders, OpenLedger

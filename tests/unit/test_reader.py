@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from prefect_monitoring.audit import Audit, Verdict
+from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ingest.reconcile import Audit, Verdict
 from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.ledger import Keep, Ledger
 from prefect_monitoring.model.changes import SeriesKey
@@ -13,7 +14,6 @@ from prefect_monitoring.model.counted_metrics import OUTCOMES, RETRIES, START_DE
 from prefect_monitoring.model.cursor import FLOW_RUNS, OVERLAP_SECONDS
 from prefect_monitoring.model.records import DELETED, TERMINAL_TYPES, Pair
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.reader import Reader
 from unit.conftest import DAY, MakeReader, OpenLedger
 from unit.fake_prefect import MICROSECOND, MONDAY_NOON, FakePrefect
 
@@ -531,7 +531,7 @@ async def test_run_that_was_deleted_is_gone_but_stays_counted(
 async def test_audit_narrows_a_difference_down(
     fake: FakePrefect, reader: Reader, place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_monitoring.audit.MAX_PAGE", 4)
+    monkeypatch.setattr("prefect_monitoring.ingest.reconcile.MAX_PAGE", 4)
     runs = []
     for _ in range(32):
         run = fake.schedule(*place)

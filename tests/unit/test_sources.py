@@ -7,10 +7,10 @@ import logging
 
 import pytest
 
+from prefect_monitoring.ingest.source import OutageLog, Reading, Source
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.model.source_status import READING_BOUNDS
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.sources import OutageLog, Reading, Source
 
 
 class Clock:

@@ -9,12 +9,12 @@ from uuid import UUID
 
 import pytest
 
+from prefect_monitoring.ingest.incremental import next_page
 from prefect_monitoring.model.records import TERMINAL_TYPES, State, TaskRun
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Pager
 from prefect_monitoring.prefect_api.task_runs import TaskApi, task_name
-from prefect_monitoring.walk import next_page
 from unit.loopback import Answer, Asked, Loopback
 
 NO_PLACEHOLDERS = {"exists_": False}

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from prefect_monitoring.ingest.readers import Readers
+from prefect_monitoring.ingest.task_runs import HALF_WRITTEN_SECONDS
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import TASK_FAILURES, TASK_OUTCOMES, TASK_RETRIES, TASK_SECONDS
 from prefect_monitoring.model.cursor import OVERLAP_SECONDS, TASK_RUNS
 from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Pair
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.readers import Readers
-from prefect_monitoring.task_reader import HALF_WRITTEN_SECONDS
 from unit.conftest import DAY, MakeReaders, OpenLedger
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
 

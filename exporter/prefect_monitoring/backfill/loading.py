@@ -7,11 +7,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from prefect_monitoring.audit import Audit
+from prefect_monitoring.ingest.readers import Readers
+from prefect_monitoring.ingest.reconcile import Audit
+from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.prefect_api.errors import ApiError, ThrottledError
-from prefect_monitoring.readers import Readers
-from prefect_monitoring.sources import Reading
 
 log = logging.getLogger(__name__)
 

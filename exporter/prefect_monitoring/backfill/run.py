@@ -19,6 +19,7 @@ from prefect_monitoring.backfill.past import Past
 from prefect_monitoring.backfill.progress import bars
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.config.types import format_duration
+from prefect_monitoring.ingest.readers import Readers, make_readers
 from prefect_monitoring.ledger.backfill_journal import Plan
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Ledger
@@ -26,7 +27,6 @@ from prefect_monitoring.ledger.opening import ledger_of
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
-from prefect_monitoring.readers import Readers, make_readers
 
 # Prometheus keeps its newest hours in memory, and compacts what is older: blocks shall not reach into them.
 BEHIND_SECONDS: Final = 3 * HOUR

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from prefect_monitoring.analysis.failure_causes import CausePattern, cause_of, compile_pattern
-from prefect_monitoring.audit import Audit
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.counting.cardinality import Catalog
-from prefect_monitoring.inventory import InventoryReader
+from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ingest.inventory import InventoryReader
+from prefect_monitoring.ingest.log_lines import LogReader
+from prefect_monitoring.ingest.reconcile import Audit
+from prefect_monitoring.ingest.task_runs import TaskReader
 from prefect_monitoring.ledger.ledger import Ledger
-from prefect_monitoring.log_reader import LogReader
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp
@@ -21,8 +23,6 @@ from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 from prefect_monitoring.prefect_api.inventory import InventoryApi
 from prefect_monitoring.prefect_api.logs import LogApi
 from prefect_monitoring.prefect_api.task_runs import TaskApi
-from prefect_monitoring.reader import Reader
-from prefect_monitoring.task_reader import TaskReader
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
+from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.model.cursor import Cursor
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
 from prefect_monitoring.prefect_api.pagination import Page
-from prefect_monitoring.sources import Reading
 
 # Counted in one transaction, once there is more than a page to catch up with.
 BATCH_PAGES: Final = 4

@@ -6,14 +6,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from prefect_monitoring.counting.task_runs import TaskSighting, fold_tasks, needs_task_history
+from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, Walk
+from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.model.cursor import TASK_RUNS, Cursor
 from prefect_monitoring.model.records import FlowRun, Pair, State, TaskRun
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.state_history import Histories
 from prefect_monitoring.prefect_api.task_runs import TaskApi
-from prefect_monitoring.reader import Reader
-from prefect_monitoring.sources import Reading
-from prefect_monitoring.walk import Absorbed, CursorAfter, Walk
 
 HALF_WRITTEN_SECONDS: Final = 300.0
 

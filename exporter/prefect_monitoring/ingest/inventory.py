@@ -14,13 +14,14 @@ from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.counting import schedules as dues
 from prefect_monitoring.counting.filters import Filters
 from prefect_monitoring.counting.schedules import Asked, Plan
+from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.model.changes import Changes
 from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
+from prefect_monitoring.policy.tags import shown_tags
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
 from prefect_monitoring.prefect_api.inventory import InventoryApi
-from prefect_monitoring.reader import Reader
-from prefect_monitoring.sources import Reading
 
 Value = TypeVar("Value")
 
@@ -152,8 +153,3 @@ def named_limits(
     names = {deployment.id: f"{pair.flow}/{pair.deployment}" for pair, deployment in deployments}
     own = {names[one.deployment_id]: one for one in limits if one.deployment_id in names}
     return own | {one.name: one for one in limits if one.deployment_id is None}
-
-
-def shown_tags(tags: Iterable[str], patterns: Iterable[re.Pattern[str]], most: int) -> tuple[str, ...]:
-    """The first `most` of the tags that match one of the patterns as a whole, in the order of the alphabet."""
-    return tuple(sorted({tag for tag in tags if any(pattern.fullmatch(tag) for pattern in patterns)})[:most])

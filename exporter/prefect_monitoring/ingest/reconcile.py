@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ingest.incremental import Walk
 from prefect_monitoring.model.cursor import OVERLAP_SECONDS
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.prefect_api.pagination import MAX_PAGE
-from prefect_monitoring.reader import Reader
-from prefect_monitoring.walk import Walk
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Reading each source into the ledger."""
