@@ -19,8 +19,8 @@ from prefect_monitoring.ledger.sqlite import sqlite_path
 from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.policy.pipelines import PipelinesError, PipelinesFile, parse_pipelines, read_pipelines
-from prefect_monitoring.policy.review import idle_entries, reviewed, unmeasurable
+from prefect_monitoring.policy.lint import idle_entries, reviewed, unmeasurable
+from prefect_monitoring.policy.pipelines_file import PipelinesError, PipelinesFile, parse_pipelines, read_pipelines
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
 from prefect_monitoring.prefect_api.errors import ApiError, NoApiUrlError

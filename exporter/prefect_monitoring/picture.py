@@ -19,7 +19,7 @@ from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES
 from prefect_monitoring.model.records import NO_FLOW, Pair, TaskRun
 from prefect_monitoring.model.run_stats import Standing
 from prefect_monitoring.model.units import HOUR
-from prefect_monitoring.policy.book import PolicyBook
+from prefect_monitoring.policy.reloader import PolicyBook
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.snapshot import ActiveRuns, AuditReport, Health, Links, SelfReport, Snapshot, shown
 

@@ -25,7 +25,7 @@ from prefect_monitoring.model.records import FlowRun, Pair
 from prefect_monitoring.model.series import BirthHold
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.picture import Live, Picture, Sources, Standings, summarise_tasks
-from prefect_monitoring.policy.book import PolicyBook
+from prefect_monitoring.policy.reloader import PolicyBook
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.snapshot import AuditReport, Snapshot, summarise_active

@@ -14,7 +14,7 @@ from prefect_monitoring.config.types import Duration, format_duration
 from prefect_monitoring.metrics import SUBJECTS
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, HISTOGRAMS
 from prefect_monitoring.model.run_stats import ALL_WINDOWS, RESULTS
-from prefect_monitoring.policy.pipelines import PipelinesFile
+from prefect_monitoring.policy.pipelines_file import PipelinesFile
 
 _CONFIGURATION: Final = """# Configuration
 

@@ -24,7 +24,7 @@ from prefect_monitoring.model.records import OVERFLOW, Deployment, FlowRun, Pair
 from prefect_monitoring.model.run_stats import Standing
 from prefect_monitoring.model.series import Bounds, Series
 from prefect_monitoring.model.source_status import FileStatus, SourceStatus
-from prefect_monitoring.policy.policies import Policy
+from prefect_monitoring.policy.resolve import Policy
 
 ShownSeries = Mapping[str, Mapping[SeriesKey, Series]]
 

@@ -14,7 +14,7 @@ from prefect_monitoring.landing.page import render_page
 from prefect_monitoring.model.changes import Due
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.run_stats import RECENT_DURATIONS, Standing
-from prefect_monitoring.policy.policies import Policy
+from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot import Links, Snapshot
 from support.browser import chromium, view
 from unit.snapshots import NOW, make_snapshot

@@ -23,8 +23,8 @@ from prefect_monitoring.model.records import NO_FLOW, ConcurrencyLimit, Deployme
 from prefect_monitoring.model.run_stats import Standing
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.model.source_status import READING_BOUNDS, FileStatus, SourceStatus
-from prefect_monitoring.policy.pipelines import Limits
-from prefect_monitoring.policy.policies import Policy
+from prefect_monitoring.policy.pipelines_file import Limits
+from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot import ActiveRuns, AuditReport, Health, Links, SelfReport, Snapshot
 
 PAIR = Pair("etl", "daily")

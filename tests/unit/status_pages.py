@@ -8,7 +8,7 @@ from prefect_monitoring.model.changes import Due, KnownRun
 from prefect_monitoring.model.records import Deployment, Pair
 from prefect_monitoring.model.run_stats import RECENT_DURATIONS, Standing
 from prefect_monitoring.model.source_status import SourceStatus
-from prefect_monitoring.policy.policies import Policy
+from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot import ActiveRuns, Links, Snapshot
 from unit.snapshots import NOW, make_snapshot
 

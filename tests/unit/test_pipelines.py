@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prefect_monitoring.policy.pipelines import PipelinesError, PipelinesFile, parse_pipelines, read_pipelines
+from prefect_monitoring.policy.pipelines_file import PipelinesError, PipelinesFile, parse_pipelines, read_pipelines
 
 ROOT = Path(__file__).parents[2]
 

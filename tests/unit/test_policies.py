@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.policy.pipelines import parse_pipelines
-from prefect_monitoring.policy.policies import Policies, Policy
-from prefect_monitoring.policy.review import idle_entries, unmeasurable
+from prefect_monitoring.policy.lint import idle_entries, unmeasurable
+from prefect_monitoring.policy.pipelines_file import parse_pipelines
+from prefect_monitoring.policy.resolve import Policies, Policy
 
 PROD = Pair("etl", "prod")
 

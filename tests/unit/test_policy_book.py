@@ -11,7 +11,7 @@ from prefect_monitoring.config.settings import Settings, SettingsError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.model.records import Deployment, Pair
-from prefect_monitoring.policy.book import PolicyBook
+from prefect_monitoring.policy.reloader import PolicyBook
 
 NOW = 1_000_000.0
 PAIR = Pair("etl", "prod")

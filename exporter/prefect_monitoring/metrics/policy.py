@@ -7,8 +7,8 @@ from typing import Final
 
 from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.metrics.rows import PAIR
-from prefect_monitoring.policy.pipelines import Limits
-from prefect_monitoring.policy.policies import Policy
+from prefect_monitoring.policy.pipelines_file import Limits
+from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot import Snapshot
 
 

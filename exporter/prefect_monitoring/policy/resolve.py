@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.policy.pipelines import CRITICALITIES, RESERVED_LABELS, Limits, Pipeline, PipelinesFile
+from prefect_monitoring.policy.pipelines_file import CRITICALITIES, RESERVED_LABELS, Limits, Pipeline, PipelinesFile
 
 DEFAULT_OBJECTIVE: Final = 0.99
 DEFAULT_WINDOW: Final = 30 * 86400.0

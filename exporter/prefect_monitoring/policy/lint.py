@@ -7,8 +7,8 @@ from typing import Final
 
 from prefect_monitoring.config.types import format_duration
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.policy.pipelines import PipelinesFile
-from prefect_monitoring.policy.policies import Policies, Policy
+from prefect_monitoring.policy.pipelines_file import PipelinesFile
+from prefect_monitoring.policy.resolve import Policies, Policy
 
 _EXAMPLES: Final = 3
 _ROUNDING: Final = 1e-6  # as in the rule: a tenth of ten runs is one

@@ -12,8 +12,8 @@ from prefect_monitoring.config.settings import Settings, SettingsError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.records import Deployment, Pair
 from prefect_monitoring.model.source_status import FileStatus
-from prefect_monitoring.policy.pipelines import PipelinesError, PipelinesFile, parse_pipelines, read_pipelines
-from prefect_monitoring.policy.policies import Policies, Policy
+from prefect_monitoring.policy.pipelines_file import PipelinesError, PipelinesFile, parse_pipelines, read_pipelines
+from prefect_monitoring.policy.resolve import Policies, Policy
 from prefect_monitoring.policy.tags import shown_tags
 
 log = logging.getLogger(__name__)
