@@ -19,16 +19,23 @@ from prefect_monitoring.ingest.source import OutageLog, Reading, Source
 from prefect_monitoring.jobs import Job, Jobs
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Keep
-from prefect_monitoring.links import find_links
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.model.records import FlowRun, Pair
 from prefect_monitoring.model.series import BirthHold
 from prefect_monitoring.model.units import HOUR
-from prefect_monitoring.picture import Live, Picture, Sources, Standings, summarise_tasks
 from prefect_monitoring.policy.reloader import PolicyBook
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.snapshot import AuditReport, Snapshot, summarise_active
+from prefect_monitoring.snapshot.builder import (
+    Live,
+    Picture,
+    Sources,
+    Standings,
+    find_links,
+    summarise_active,
+    summarise_tasks,
+)
+from prefect_monitoring.snapshot.model import AuditReport, Snapshot
 
 log = logging.getLogger(__name__)
 

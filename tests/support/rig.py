@@ -17,7 +17,7 @@ from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
 from prefect_monitoring.server import Published
-from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.snapshot.model import Snapshot
 from support.exposition import Samples, outcomes, parse
 
 

@@ -15,7 +15,7 @@ from prefect_monitoring.model.changes import Due
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.run_stats import RECENT_DURATIONS, Standing
 from prefect_monitoring.policy.resolve import Policy
-from prefect_monitoring.snapshot import Links, Snapshot
+from prefect_monitoring.snapshot.model import Links, Snapshot
 from support.browser import chromium, view
 from unit.snapshots import NOW, make_snapshot
 from unit.status_pages import DAY, GOOD, HOUR, MINUTE, failing, snapshot_of

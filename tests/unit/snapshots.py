@@ -25,7 +25,7 @@ from prefect_monitoring.model.series import Series
 from prefect_monitoring.model.source_status import READING_BOUNDS, FileStatus, SourceStatus
 from prefect_monitoring.policy.pipelines_file import Limits
 from prefect_monitoring.policy.resolve import Policy
-from prefect_monitoring.snapshot import ActiveRuns, AuditReport, Health, Links, SelfReport, Snapshot
+from prefect_monitoring.snapshot.model import ActiveRuns, AuditReport, Health, Links, SelfReport, Snapshot
 
 PAIR = Pair("etl", "daily")
 ODD = Pair('we"ird\\\nflow', "")

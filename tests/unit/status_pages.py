@@ -9,7 +9,7 @@ from prefect_monitoring.model.records import Deployment, Pair
 from prefect_monitoring.model.run_stats import RECENT_DURATIONS, Standing
 from prefect_monitoring.model.source_status import SourceStatus
 from prefect_monitoring.policy.resolve import Policy
-from prefect_monitoring.snapshot import ActiveRuns, Links, Snapshot
+from prefect_monitoring.snapshot.model import ActiveRuns, Links, Snapshot
 from unit.snapshots import NOW, make_snapshot
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0

@@ -16,7 +16,7 @@ from prefect_monitoring.model.records import Pair
 from prefect_monitoring.poller import WHOLE_AUDIT_INTERVAL, Poller
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.snapshot import AuditReport, Snapshot
+from prefect_monitoring.snapshot.model import AuditReport, Snapshot
 from unit.conftest import DAY
 from unit.fake_prefect import FakePrefect
 

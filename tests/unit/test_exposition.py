@@ -27,7 +27,7 @@ from prefect_monitoring.model.counted_metrics import (
 from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.series import Series
-from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.snapshot.model import Snapshot
 from unit.snapshots import NOW, PAIR, counter, make_snapshot
 
 GOLDEN = Path(__file__).with_name("golden_exposition.txt")

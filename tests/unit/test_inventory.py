@@ -17,7 +17,7 @@ from prefect_monitoring.model.changes import Due
 from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.snapshot import ActiveRuns, Snapshot
+from prefect_monitoring.snapshot.model import ActiveRuns, Snapshot
 from unit.conftest import MakeReader
 from unit.fake_inventory import FakeInventory
 from unit.fake_prefect import MONDAY_NOON, FakePrefect

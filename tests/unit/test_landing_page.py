@@ -23,7 +23,7 @@ from prefect_monitoring.model.records import OTHER, Pair
 from prefect_monitoring.model.run_stats import Standing
 from prefect_monitoring.model.source_status import FileStatus
 from prefect_monitoring.policy.resolve import Policy
-from prefect_monitoring.snapshot import AuditReport, Health, Links, Snapshot
+from prefect_monitoring.snapshot.model import AuditReport, Health, Links, Snapshot
 from unit.snapshots import NOW, make_snapshot
 from unit.status_pages import BAD_RUN, DAY, GOOD, HOUR, MINUTE, big_snapshot, failing, snapshot_of
 

@@ -12,7 +12,7 @@ from prefect_monitoring.model.changes import Due
 from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Pair
 from prefect_monitoring.model.run_stats import Standing
 from prefect_monitoring.policy.resolve import Policy
-from prefect_monitoring.snapshot import Health, Snapshot
+from prefect_monitoring.snapshot.model import Health, Snapshot
 from unit.snapshots import NOW
 from unit.status_pages import DAY, GOOD, HOUR, MINUTE, failing, snapshot_of
 

@@ -34,7 +34,7 @@ from prefect_monitoring.model.series import Series
 from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.snapshot.model import Snapshot
 from unit.conftest import API, BOUNDS, readers_of
 from unit.fake_prefect import FakePrefect, ServerRun
 from unit.truth import Truth

@@ -6,7 +6,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
 from prefect_monitoring.config.settings import Settings, SettingsError, load_settings
-from prefect_monitoring.links import find_links
+from prefect_monitoring.snapshot.builder import find_links
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from prefect_monitoring.model.counted_metrics import (
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.series import BirthHold, Series, advance, empty
-from prefect_monitoring.snapshot import shown
+from prefect_monitoring.snapshot.builder import shown
 
 PAIR = Pair("etl", "daily")
 COMPLETED = SeriesKey(OUTCOMES, PAIR, "completed")

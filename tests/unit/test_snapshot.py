@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from prefect_monitoring.model.records import OVERFLOW, FlowRun, Pair, State
-from prefect_monitoring.snapshot import summarise_active
+from prefect_monitoring.snapshot.builder import summarise_active
 
 NOW = 1772452800.0
 PAIR = Pair("etl", "daily")

@@ -10,7 +10,7 @@ from prefect_monitoring.model.changes import Due
 from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Deployment, Pair
 from prefect_monitoring.model.run_stats import Standing
 from prefect_monitoring.policy.resolve import Policy
-from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.snapshot.model import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from prefect_monitoring.landing.cases import read_at
 from prefect_monitoring.landing.words import age, counted, moment
-from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.snapshot.model import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

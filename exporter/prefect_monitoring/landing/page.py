@@ -20,7 +20,7 @@ from prefect_monitoring.landing.notices import frozen_at, is_stalled, notices
 from prefect_monitoring.landing.rows import Row, rows
 from prefect_monitoring.landing.sparkline import HEIGHT, WIDTH
 from prefect_monitoring.landing.states import Group
-from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.snapshot.model import Snapshot
 
 CONTENT_TYPE: Final = "text/html; charset=utf-8"
 RELOAD_SECONDS: Final = 30

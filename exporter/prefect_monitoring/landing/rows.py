@@ -10,7 +10,7 @@ from prefect_monitoring.landing.sparkline import Sparkline, sparkline
 from prefect_monitoring.landing.states import State, allowed_failures, slo_runs, state_of
 from prefect_monitoring.landing.words import age, counted, instant, percent, span
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.snapshot import Links, Snapshot
+from prefect_monitoring.snapshot.model import Links, Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.metrics.rows import PAIR
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE
-from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.snapshot.model import Snapshot
 
 LABELS: Final = (*PAIR, "task", "metric")
 

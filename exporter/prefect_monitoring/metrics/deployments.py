@@ -9,7 +9,7 @@ from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.metrics.rows import PAIR
 from prefect_monitoring.model.changes import Due
 from prefect_monitoring.model.records import Deployment
-from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.snapshot.model import Snapshot
 
 
 def _info(snapshot: Snapshot) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from typing import Final
 from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.model.counted_metrics import REJECTED
 from prefect_monitoring.model.source_status import READING_BOUNDS, FileStatus, SourceStatus
-from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.snapshot.model import Snapshot
 
 
 def _one(value: Callable[[Snapshot], float]) -> Callable[[Snapshot], Iterator[Row]]:

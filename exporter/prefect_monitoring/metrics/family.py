@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.utils import floatToGoString
 
 from prefect_monitoring.model.series import Series
-from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.snapshot.model import Snapshot
 
 Kind = Literal["counter", "gauge", "histogram", "unknown"]
 Row = tuple[tuple[str, ...], float | Series]

@@ -10,7 +10,7 @@ from prefect_monitoring.metrics.rows import PAIR, kept, standing
 from prefect_monitoring.model import counted_metrics
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.run_stats import Standing
-from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.snapshot.model import Snapshot
 
 
 def _last_duration(standing: Standing) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.metrics.rows import PAIR
 from prefect_monitoring.policy.pipelines_file import Limits
 from prefect_monitoring.policy.resolve import Policy
-from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.snapshot.model import Snapshot
 
 
 def _own_labels(snapshot: Snapshot) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from prefect_monitoring.metrics.family import Row
 from prefect_monitoring.model.run_stats import Standing
-from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.snapshot.model import Snapshot
 
 PAIR: Final = ("flow", "deployment")
 

@@ -8,7 +8,7 @@ from typing import Final
 from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.metrics.rows import PAIR, kept, standing
 from prefect_monitoring.model import counted_metrics
-from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.snapshot.model import Snapshot
 
 TASK: Final = (*PAIR, "task")
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.model.records import WorkPool, WorkQueue
-from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.snapshot.model import Snapshot
 
 POOL: Final = ("work_pool",)
 QUEUE: Final = ("work_pool", "work_queue")

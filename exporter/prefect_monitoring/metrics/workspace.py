@@ -7,7 +7,7 @@ from typing import Final
 
 from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.model.records import ConcurrencyLimit
-from prefect_monitoring.snapshot import Snapshot
+from prefect_monitoring.snapshot.model import Snapshot
 
 
 def _limits(value: Callable[[ConcurrencyLimit], int]) -> Callable[[Snapshot], Iterator[Row]]:

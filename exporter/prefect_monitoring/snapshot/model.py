@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import Final
 
 from prefect_monitoring.model.changes import Due, LastValue, SeriesKey
-from prefect_monitoring.model.counted_metrics import (
-    CUSTOM_OBSERVED,
-    REJECTED,
-    TASK_DURATION,
-    TASK_FAILURES,
-    TASK_OUTCOMES,
-    TASK_RETRIES,
-    TASK_SECONDS,
-)
-from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.inventory import Inventory
-from prefect_monitoring.model.records import OVERFLOW, Deployment, FlowRun, Pair
+from prefect_monitoring.model.records import Deployment, Pair
 from prefect_monitoring.model.run_stats import Standing
 from prefect_monitoring.model.series import Bounds, Series
 from prefect_monitoring.model.source_status import FileStatus, SourceStatus
 from prefect_monitoring.policy.resolve import Policy
 
 ShownSeries = Mapping[str, Mapping[SeriesKey, Series]]
-
-# What a metric is counted from, where it is not finished flow runs alone.
-_SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
-    **dict.fromkeys((TASK_OUTCOMES, TASK_SECONDS, TASK_RETRIES, TASK_DURATION), (TASK_RUNS,)),
-    TASK_FAILURES: (TASK_RUNS, LOG_LINES),
-    **dict.fromkeys((CUSTOM_OBSERVED, REJECTED), (LOG_LINES,)),
-}
-
-
-# When a run that waits was due, by state. The server notices some time later that a run is late; one that waits for a
-# slot gets a new state with each try; a retry may be delayed by hours, and is lost when it still waits after that.
-_DUE_AT: Final[Mapping[str, Callable[[FlowRun], float | None]]] = {
-    "late": attrgetter("expected_at"),
-    "awaiting_concurrency_slot": attrgetter("expected_at"),
-    "awaiting_retry": attrgetter("scheduled_at"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,38 +99,3 @@ class Snapshot:
     inventory: Inventory
     about: SelfReport
     health: Health
-
-
-def shown(series: Mapping[SeriesKey, Series], complete: Collection[str]) -> ShownSeries:
-    """What may be seen of the ledger's series: none whose sources' level is not `complete`, zero in the birth hold."""
-    found: dict[str, dict[SeriesKey, Series]] = {}
-    for key, one in series.items():
-        found.setdefault(key.metric, {})[key] = one if one.released else one.zero
-    return {metric: rows for metric, rows in found.items() if set(_SOURCES.get(metric, (FLOW_RUNS,))) <= set(complete)}
-
-
-def summarise_active(runs: Iterable[tuple[Pair, FlowRun]], orphans: Collection[str] = ()) -> ActiveRuns:
-    """`orphans`: the ids of those whose parent run is over."""
-    counts: Counter[tuple[Pair, str, str]] = Counter()
-    late: Counter[tuple[str, str]] = Counter()
-    oldest: dict[tuple[Pair, str], float] = {}
-    left_over: Counter[Pair] = Counter()
-    for pair, run in runs:
-        label = run.state.label
-        counts[pair, run.work_pool, label] += 1
-        late[run.work_pool, run.work_queue] += label == "late"
-        left_over[pair] += run.id in orphans
-        since = _since(run)
-        if pair != OVERFLOW:
-            oldest[pair, label] = min(since, oldest.get((pair, label), since))
-    return ActiveRuns(counts, oldest, late, +left_over)
-
-
-def _since(run: FlowRun) -> float:
-    """Since when the run is in its state, or should have left it; a retry that is not due yet, from then on.
-
-    What is Running has its earlier attempts added to its age: the run may not take longer, in however many attempts.
-    """
-    due_at = _DUE_AT.get(run.state.label)
-    due = due_at(run) if due_at else None
-    return due if due is not None else run.state.at - run.ran_before

@@ -1,0 +1,1 @@
+"""The immutable picture that one poll leaves behind."""
