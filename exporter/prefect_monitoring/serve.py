@@ -25,9 +25,9 @@ from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import ledger_of
 from prefect_monitoring.metrics import shown_metrics
-from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
+from prefect_monitoring.runtime.poller import Poller
 from prefect_monitoring.server import Published, make_app
 
 log = logging.getLogger(__name__)

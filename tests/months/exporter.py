@@ -15,8 +15,8 @@ from prefect_monitoring.exposition import render
 from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.metrics import CATALOGUE
 from prefect_monitoring.metrics.family import Metric
-from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_api.client import Traffic
+from prefect_monitoring.runtime.poller import Poller
 from prefect_monitoring.snapshot.model import Snapshot
 from unit.conftest import API, BOUNDS, readers_of
 

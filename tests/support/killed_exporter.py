@@ -12,11 +12,11 @@ from typing import Any
 from prefect_monitoring.cli import main
 from prefect_monitoring.ledger import ledger as ledger_module
 from prefect_monitoring.ledger.ledger import Ledger
-from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_api import pagination as pager
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 from prefect_monitoring.prefect_api.pagination import Page
+from prefect_monitoring.runtime.poller import Poller
 
 SMALL_PAGE = 3
 

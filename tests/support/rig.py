@@ -13,9 +13,9 @@ from prefect_monitoring.config.settings import load_settings
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.readers import make_readers
 from prefect_monitoring.ledger.opening import ledger_of
-from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
+from prefect_monitoring.runtime.poller import Poller
 from prefect_monitoring.server import Published
 from prefect_monitoring.snapshot.model import Snapshot
 from support.exposition import Samples, outcomes, parse

@@ -13,9 +13,9 @@ from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES, TASK_OUTCOMES
 from prefect_monitoring.model.cursor import FLOW_RUNS, OVERLAP_SECONDS, TASK_RUNS
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.poller import WHOLE_AUDIT_INTERVAL, Poller
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.runtime.poller import WHOLE_AUDIT_INTERVAL, Poller
 from prefect_monitoring.snapshot.model import AuditReport, Snapshot
 from unit.conftest import DAY
 from unit.fake_prefect import FakePrefect

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from prefect_monitoring import jobs
-from prefect_monitoring.jobs import Job, Jobs
+from prefect_monitoring.runtime import scheduler as jobs
+from prefect_monitoring.runtime.scheduler import Job, Jobs
 
 
 async def test_nothing_is_under_way_after_the_stop() -> None:

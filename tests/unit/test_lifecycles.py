@@ -31,9 +31,9 @@ from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import DURATION, FAILURES, OUTCOMES, RETRIES, START_DELAY
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.series import Series
-from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.runtime.poller import Poller
 from prefect_monitoring.snapshot.model import Snapshot
 from unit.conftest import API, BOUNDS, readers_of
 from unit.fake_prefect import FakePrefect, ServerRun

@@ -18,9 +18,9 @@ from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.series import Series
-from prefect_monitoring.poller import Poller
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.runtime.poller import Poller
 from prefect_monitoring.snapshot.model import Snapshot
 from support.processes import wait_until
 from unit.conftest import DAY, MakeReaders, OpenLedger

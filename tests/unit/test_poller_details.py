@@ -18,8 +18,8 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_SECONDS,
 )
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.poller import DETAILS_PATIENCE
 from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.runtime.poller import DETAILS_PATIENCE
 from prefect_monitoring.snapshot.model import Snapshot
 from unit.conftest import DAY, MakeReaders
 from unit.fake_prefect import FakePrefect

@@ -16,7 +16,6 @@ from prefect_monitoring.ingest.log_lines import LINES_KEPT_SECONDS
 from prefect_monitoring.ingest.readers import Readers
 from prefect_monitoring.ingest.reconcile import RECENT_SECONDS, Audit
 from prefect_monitoring.ingest.source import OutageLog, Reading, Source
-from prefect_monitoring.jobs import Job, Jobs
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Keep
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
@@ -26,6 +25,7 @@ from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.reloader import PolicyBook
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.runtime.scheduler import Job, Jobs
 from prefect_monitoring.snapshot.builder import (
     Live,
     Picture,
