@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from prefect_monitoring.auth import IN_CLEAR, accepted_credentials, travel_in_clear
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
 from prefect_monitoring.ledger.opening import inspect_ledger
@@ -28,7 +27,8 @@ from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 from prefect_monitoring.prefect_api.inventory import InventoryApi
 from prefect_monitoring.prefect_api.logs import LogApi
 from prefect_monitoring.prefect_api.task_runs import TaskApi
-from prefect_monitoring.tls import TlsError, check_pair
+from prefect_monitoring.web.auth import IN_CLEAR, accepted_credentials, travel_in_clear
+from prefect_monitoring.web.tls import TlsError, check_pair
 
 NOBODY = str(UUID(int=0))
 

@@ -132,7 +132,7 @@ def _serve(options: argparse.Namespace) -> int:
     from prefect_monitoring.prefect_api.credentials import credentials_from_files
     from prefect_monitoring.prefect_api.errors import NoApiUrlError
     from prefect_monitoring.serve import ListenError, serve
-    from prefect_monitoring.tls import TlsError
+    from prefect_monitoring.web.tls import TlsError
 
     set_up_logging(settings)
     try:

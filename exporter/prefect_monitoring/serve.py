@@ -16,8 +16,6 @@ from typing import Final
 
 import uvicorn
 
-from prefect_monitoring import tls
-from prefect_monitoring.auth import IN_CLEAR, travel_in_clear
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.config.types import host_and_port
 from prefect_monitoring.ingest.readers import make_readers
@@ -28,7 +26,9 @@ from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
 from prefect_monitoring.runtime.poller import Poller
-from prefect_monitoring.server import Published, make_app
+from prefect_monitoring.web import tls
+from prefect_monitoring.web.app import Published, make_app
+from prefect_monitoring.web.auth import IN_CLEAR, travel_in_clear
 
 log = logging.getLogger(__name__)
 

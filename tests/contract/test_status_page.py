@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prefect_monitoring.landing import states
+from prefect_monitoring.web.status_page import conditions as states
 
 RULES = Path(__file__).parents[2] / "prometheus/rules"
 

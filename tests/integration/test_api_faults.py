@@ -20,7 +20,7 @@ from prefect_monitoring.cli import main
 from prefect_monitoring.config.settings import load_settings
 from prefect_monitoring.prefect_api import client as prefect_http
 from prefect_monitoring.prefect_api import pagination as pager
-from prefect_monitoring.server import make_app
+from prefect_monitoring.web.app import make_app
 from support.bulk import bulk_finished_runs, bulk_task_runs
 from support.exposition import Samples, matching, outcomes, total, value
 from support.ports import free_port

@@ -20,7 +20,7 @@ from prefect_monitoring.config.settings import load_settings
 from prefect_monitoring.ledger import sqlite as ledger_file
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.serve import ledger_of
-from prefect_monitoring.server import make_app
+from prefect_monitoring.web.app import make_app
 from support.exporter import Exporter, run_exporter, start_exporter
 from support.exposition import outcomes, value
 from support.prefect_server import PrefectServer, env_for

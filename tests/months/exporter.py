@@ -11,13 +11,13 @@ from typing import Any
 from months.server import MonthServer
 from months.watch import Watch
 from prefect_monitoring.config.settings import Settings
-from prefect_monitoring.exposition import render
 from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.metrics import CATALOGUE
 from prefect_monitoring.metrics.family import Metric
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.runtime.poller import Poller
 from prefect_monitoring.snapshot.model import Snapshot
+from prefect_monitoring.web.exposition import render
 from unit.conftest import API, BOUNDS, readers_of
 
 

@@ -16,8 +16,8 @@ from prefect_monitoring.ledger.opening import ledger_of
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
 from prefect_monitoring.runtime.poller import Poller
-from prefect_monitoring.server import Published
 from prefect_monitoring.snapshot.model import Snapshot
+from prefect_monitoring.web.app import Published
 from support.exposition import Samples, outcomes, parse
 
 

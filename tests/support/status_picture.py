@@ -10,12 +10,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from prefect_monitoring.landing.page import render_page
 from prefect_monitoring.model.changes import Due
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.run_stats import RECENT_DURATIONS, Standing
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Links, Snapshot
+from prefect_monitoring.web.status_page.page import render_page
 from support.browser import chromium, view
 from unit.snapshots import NOW, make_snapshot
 from unit.status_pages import DAY, GOOD, HOUR, MINUTE, failing, snapshot_of

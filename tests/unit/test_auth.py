@@ -8,9 +8,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from prefect_monitoring.auth import accepted_credentials, travel_in_clear
 from prefect_monitoring.config.settings import Settings
-from prefect_monitoring.server import Published, make_app
+from prefect_monitoring.web.app import Published, make_app
+from prefect_monitoring.web.auth import accepted_credentials, travel_in_clear
 from unit.snapshots import NOW, make_snapshot
 
 USER, PASSWORD, TOKEN = "ops", "p:ä:ss wörd€", "t0ken-ABC/+=~"

@@ -12,7 +12,6 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from prefect_monitoring.exposition import OPENMETRICS, TEXT, accepted, render
 from prefect_monitoring.metrics import CATALOGUE, shown_metrics
 from prefect_monitoring.model.changes import LastValue, SeriesKey
 from prefect_monitoring.model.counted_metrics import (
@@ -28,6 +27,7 @@ from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.snapshot.model import Snapshot
+from prefect_monitoring.web.exposition import OPENMETRICS, TEXT, accepted, render
 from unit.snapshots import NOW, PAIR, counter, make_snapshot
 
 GOLDEN = Path(__file__).with_name("golden_exposition.txt")

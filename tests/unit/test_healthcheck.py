@@ -14,7 +14,7 @@ from prefect_monitoring.cli import main
 from prefect_monitoring.config.settings import CONFIG_ENV, Settings
 from prefect_monitoring.healthcheck import ask
 from prefect_monitoring.serve import bind
-from prefect_monitoring.server import Published, make_app
+from prefect_monitoring.web.app import Published, make_app
 from support.certificates import make_pair
 from support.ports import free_port
 from unit.snapshots import make_snapshot

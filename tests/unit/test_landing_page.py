@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_monitoring.landing import page as landing
-from prefect_monitoring.landing.page import HEADERS, StatusPage, render_page
 from prefect_monitoring.model.changes import Due
 from prefect_monitoring.model.records import OTHER, Pair
 from prefect_monitoring.model.run_stats import Standing
 from prefect_monitoring.model.source_status import FileStatus
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import AuditReport, Health, Links, Snapshot
+from prefect_monitoring.web.status_page import page as landing
+from prefect_monitoring.web.status_page.page import HEADERS, StatusPage, render_page
 from unit.snapshots import NOW, make_snapshot
 from unit.status_pages import BAD_RUN, DAY, GOOD, HOUR, MINUTE, big_snapshot, failing, snapshot_of
 

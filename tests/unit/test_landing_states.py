@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from prefect_monitoring.landing.cases import cases, read_at
-from prefect_monitoring.landing.states import Group, State, state_of
 from prefect_monitoring.model.changes import Due
 from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Pair
 from prefect_monitoring.model.run_stats import Standing
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Health, Snapshot
+from prefect_monitoring.web.status_page.conditions import Group, State, state_of
+from prefect_monitoring.web.status_page.pipeline_view import cases, read_at
 from unit.snapshots import NOW
 from unit.status_pages import DAY, GOOD, HOUR, MINUTE, failing, snapshot_of
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_monitoring.landing.sparkline import HEIGHT, STEP, WIDTH, sparkline
-from prefect_monitoring.landing.words import age, counted, instant, percent, span
 from prefect_monitoring.model.run_stats import RECENT_DURATIONS
+from prefect_monitoring.web.status_page.formatting import age, counted, instant, percent, span
+from prefect_monitoring.web.status_page.sparkline import HEIGHT, STEP, WIDTH, sparkline
 
 
 def plain(text: str) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from prefect_monitoring import tls
 from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.web import tls
 from support.certificates import Pair, make_pair
 from support.processes import wait_until_async
 

@@ -12,11 +12,11 @@ from enum import IntEnum
 from typing import Final
 
 from prefect_monitoring.analysis.failure_causes import OTHER_CAUSE
-from prefect_monitoring.landing.cases import Case
-from prefect_monitoring.landing.words import counted, percent, span
 from prefect_monitoring.model.run_stats import SLO_WINDOW
 from prefect_monitoring.policy.pipelines_file import CRITICALITIES
 from prefect_monitoring.policy.resolve import Policy
+from prefect_monitoring.web.status_page.formatting import counted, percent, span
+from prefect_monitoring.web.status_page.pipeline_view import Case
 
 LATE_SECONDS: Final = 300
 MISSED_SECONDS: Final = 600

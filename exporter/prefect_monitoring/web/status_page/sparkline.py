@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from prefect_monitoring.landing.words import span
 from prefect_monitoring.model.run_stats import RECENT_DURATIONS
+from prefect_monitoring.web.status_page.formatting import span
 
 HEIGHT: Final = 24
 STEP: Final = 5

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from prefect_monitoring.landing.cases import read_at
-from prefect_monitoring.landing.words import age, counted, moment
 from prefect_monitoring.snapshot.model import Snapshot
+from prefect_monitoring.web.status_page.formatting import age, counted, moment
+from prefect_monitoring.web.status_page.pipeline_view import read_at
 
 
 @dataclass(frozen=True, slots=True)

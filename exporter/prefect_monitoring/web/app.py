@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from prefect_monitoring.auth import guards
 from prefect_monitoring.config.settings import Settings
-from prefect_monitoring.exposition import Body, Exposition, accepted, render
-from prefect_monitoring.landing.page import HEADERS, RELOAD_SECONDS, StatusPage
 from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.snapshot.builder import current_limit
 from prefect_monitoring.snapshot.model import Snapshot
+from prefect_monitoring.web.auth import guards
+from prefect_monitoring.web.exposition import Body, Exposition, accepted, render
+from prefect_monitoring.web.status_page.page import HEADERS, RELOAD_SECONDS, StatusPage
 
 # A poll that hangs in one reading after the other still publishes in between; silence this long is a dead loop.
 DEAD_AFTER_POLLS: Final = 5

@@ -14,13 +14,13 @@ from typing import Final
 
 import jinja2
 
-from prefect_monitoring.exposition import GZIP_LEVEL, Body
-from prefect_monitoring.landing import words
-from prefect_monitoring.landing.notices import frozen_at, is_stalled, notices
-from prefect_monitoring.landing.rows import Row, rows
-from prefect_monitoring.landing.sparkline import HEIGHT, WIDTH
-from prefect_monitoring.landing.states import Group
 from prefect_monitoring.snapshot.model import Snapshot
+from prefect_monitoring.web.exposition import GZIP_LEVEL, Body
+from prefect_monitoring.web.status_page import formatting as words
+from prefect_monitoring.web.status_page.banners import frozen_at, is_stalled, notices
+from prefect_monitoring.web.status_page.conditions import Group
+from prefect_monitoring.web.status_page.rows import Row, rows
+from prefect_monitoring.web.status_page.sparkline import HEIGHT, WIDTH
 
 CONTENT_TYPE: Final = "text/html; charset=utf-8"
 RELOAD_SECONDS: Final = 30

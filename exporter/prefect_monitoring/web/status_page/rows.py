@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
-from prefect_monitoring.landing.cases import Case, cases
-from prefect_monitoring.landing.sparkline import Sparkline, sparkline
-from prefect_monitoring.landing.states import State, allowed_failures, slo_runs, state_of
-from prefect_monitoring.landing.words import age, counted, instant, percent, span
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.snapshot.model import Links, Snapshot
+from prefect_monitoring.web.status_page.conditions import State, allowed_failures, slo_runs, state_of
+from prefect_monitoring.web.status_page.formatting import age, counted, instant, percent, span
+from prefect_monitoring.web.status_page.pipeline_view import Case, cases
+from prefect_monitoring.web.status_page.sparkline import Sparkline, sparkline
 
 
 @dataclass(frozen=True, slots=True)
