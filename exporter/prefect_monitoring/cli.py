@@ -26,7 +26,7 @@ from prefect_monitoring.config.settings import (
 )
 
 if TYPE_CHECKING:
-    from prefect_monitoring.check import Finding
+    from prefect_monitoring.commands.check import Finding
 
 FAULT: Final = 2
 
@@ -127,11 +127,11 @@ def _serve(options: argparse.Namespace) -> int:
     except SettingsError as fault:
         return _refuse(str(fault))
     # Prefect takes a second to import: --help and a wrong option need not wait for it.
+    from prefect_monitoring.commands.serve import ListenError, serve
     from prefect_monitoring.config.log_setup import set_up_logging
     from prefect_monitoring.ledger.errors import LedgerError
     from prefect_monitoring.prefect_api.credentials import credentials_from_files
     from prefect_monitoring.prefect_api.errors import NoApiUrlError
-    from prefect_monitoring.serve import ListenError, serve
     from prefect_monitoring.web.tls import TlsError
 
     set_up_logging(settings)
@@ -178,7 +178,7 @@ def _backfill(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from prefect_monitoring.check import check, check_without_settings
+    from prefect_monitoring.commands.check import check, check_without_settings
     from prefect_monitoring.prefect_api.credentials import credentials_from_files
 
     findings: list[Finding] = []
@@ -199,7 +199,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _healthcheck(options: argparse.Namespace) -> int:
     """0 or 1: of a probe, Docker knows no other codes."""
-    from prefect_monitoring.healthcheck import ask
+    from prefect_monitoring.commands.healthcheck import ask
 
     try:
         well, told = ask(_load(options), ready=options.ready)
@@ -210,7 +210,7 @@ def _healthcheck(options: argparse.Namespace) -> int:
 
 
 def _faults(about: str, fault: SettingsError) -> list[Finding]:
-    from prefect_monitoring.check import Finding
+    from prefect_monitoring.commands.check import Finding
 
     return [Finding(ok=False, text=f"{about}: {line}") for line in str(fault).splitlines()]
 

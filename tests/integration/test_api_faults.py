@@ -15,8 +15,8 @@ import httpx
 import pytest
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
-from prefect_monitoring.check import check
 from prefect_monitoring.cli import main
+from prefect_monitoring.commands.check import check
 from prefect_monitoring.config.settings import load_settings
 from prefect_monitoring.prefect_api import client as prefect_http
 from prefect_monitoring.prefect_api import pagination as pager

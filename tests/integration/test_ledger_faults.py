@@ -14,12 +14,12 @@ import pytest
 from filelock import FileLock
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from prefect_monitoring.check import check
 from prefect_monitoring.cli import main
+from prefect_monitoring.commands.check import check
+from prefect_monitoring.commands.serve import ledger_of
 from prefect_monitoring.config.settings import load_settings
 from prefect_monitoring.ledger import sqlite as ledger_file
 from prefect_monitoring.ledger.errors import LedgerError
-from prefect_monitoring.serve import ledger_of
 from prefect_monitoring.web.app import make_app
 from support.exporter import Exporter, run_exporter, start_exporter
 from support.exposition import outcomes, value

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_monitoring.check import check
+from prefect_monitoring.commands.check import check
 from prefect_monitoring.config.settings import Settings
 from support.exposition import matching, value
 from support.prefect_server import PrefectServer

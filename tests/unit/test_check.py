@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
-from prefect_monitoring.check import check
 from prefect_monitoring.cli import FAULT, main
+from prefect_monitoring.commands.check import check
 from prefect_monitoring.config.settings import CONFIG_ENV, ENV_PREFIX, Settings
 from prefect_monitoring.ledger.ledger import Ledger
 from support.certificates import make_pair
@@ -237,7 +237,7 @@ def test_credentials_of_prefect_from_a_file_are_sent(
         seen.append(PREFECT_API_KEY.value())
         return []
 
-    monkeypatch.setattr("prefect_monitoring.check.check", look)
+    monkeypatch.setattr("prefect_monitoring.commands.check.check", look)
     assert main(["check"]) == 0
     assert seen == [SECRET]
     assert SECRET not in capsys.readouterr().out

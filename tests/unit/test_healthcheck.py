@@ -11,9 +11,9 @@ import pytest
 import uvicorn
 
 from prefect_monitoring.cli import main
+from prefect_monitoring.commands.healthcheck import ask
+from prefect_monitoring.commands.serve import bind
 from prefect_monitoring.config.settings import CONFIG_ENV, Settings
-from prefect_monitoring.healthcheck import ask
-from prefect_monitoring.serve import bind
 from prefect_monitoring.web.app import Published, make_app
 from support.certificates import make_pair
 from support.ports import free_port

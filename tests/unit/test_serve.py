@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from prefect_monitoring.serve import ListenError, bind
+from prefect_monitoring.commands.serve import ListenError, bind
 
 
 def test_small_answers_do_not_wait_for_the_reader_s_acknowledgement() -> None:
