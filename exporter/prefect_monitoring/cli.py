@@ -156,9 +156,9 @@ def _backfill(options: argparse.Namespace) -> int:
         )
     except SettingsError as fault:
         return _refuse(str(fault))
-    from prefect_monitoring.backfill.blocks import BlocksError
-    from prefect_monitoring.backfill.output import OutputError
+    from prefect_monitoring.backfill.output_folder import OutputError
     from prefect_monitoring.backfill.run import backfill
+    from prefect_monitoring.backfill.tsdb_blocks import BlocksError
     from prefect_monitoring.config.log_setup import set_up_logging
     from prefect_monitoring.ledger.errors import LedgerError
     from prefect_monitoring.prefect_api.credentials import credentials_from_files

@@ -13,8 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from prefect_monitoring.analysis.metric_lines import MARK
-from prefect_monitoring.analysis.retry_lines import FAILURE_PHRASE
+from prefect_monitoring.analysis.metric_lines import FAILURE_PHRASE, MARK
 from prefect_monitoring.model.records import LogLine, State, TaskRun
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.logs import LogPage

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from prefect_monitoring.backfill.blocks import are_whole, blocks_of_day, remove_blocks
 from prefect_monitoring.backfill.families import FAMILIES, births, exposed, labels_of
 from prefect_monitoring.backfill.openmetrics import History, Size, Totals, add_up, cost, write_day
+from prefect_monitoring.backfill.tsdb_blocks import are_whole, blocks_of_day, remove_blocks
 from prefect_monitoring.ledger.backfill_journal import RECORDED, Move, slot_of
 from prefect_monitoring.metrics import CATALOGUE
 from prefect_monitoring.model import counted_metrics

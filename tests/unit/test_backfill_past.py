@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from prefect_monitoring.backfill.blocks import BlocksError
-from prefect_monitoring.backfill.output import Output, open_output
-from prefect_monitoring.backfill.past import Past
+from prefect_monitoring.backfill.export import Past
+from prefect_monitoring.backfill.output_folder import Output, open_output
+from prefect_monitoring.backfill.tsdb_blocks import BlocksError
 from prefect_monitoring.config.settings import load_settings
 from prefect_monitoring.ledger.backfill_journal import Plan
 from prefect_monitoring.ledger.ledger import Ledger

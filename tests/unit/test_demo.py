@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from prefect import Flow
 
-from prefect_monitoring.demo.prefect_server import deployment
+from prefect_monitoring.demo.prefect_server import deployment, shipped
 from prefect_monitoring.demo.processes import (
     Child,
     DemoError,
@@ -27,7 +27,6 @@ from prefect_monitoring.demo.processes import (
     usable_port,
 )
 from prefect_monitoring.demo.schedule import EXAMPLES, LEAD_SECONDS, PERIOD_SECONDS, SLOT_SECONDS, Example, starts
-from prefect_monitoring.demo.shipped import shipped
 from support.ports import free_port
 from support.processes import wait_until
 

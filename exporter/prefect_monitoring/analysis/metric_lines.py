@@ -179,3 +179,13 @@ def _number(text: str) -> float | Reason:
     except ValueError:
         return Reason.MALFORMED
     return value if math.isfinite(value) else Reason.NON_FINITE
+
+
+FAILURE_PHRASE: Final = "Task run failed with"
+_SAVED: Final = re.compile(rf"{FAILURE_PHRASE} \w+: (?P<what>.*) - Retry \d+/\d+ will start", re.DOTALL)
+
+
+def saved_failure(message: str) -> str | None:
+    """What an attempt failed with, as the line tells it; None for any other line."""
+    found = _SAVED.match(message)
+    return found["what"] if found else None

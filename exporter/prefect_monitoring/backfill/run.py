@@ -9,14 +9,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from prefect_monitoring.backfill.advice import how_to_move
-from prefect_monitoring.backfill.blocks import find_promtool
+from prefect_monitoring.backfill.export import Past
 from prefect_monitoring.backfill.loading import load, missing
 from prefect_monitoring.backfill.openmetrics import History, cost
 from prefect_monitoring.backfill.options import Options
-from prefect_monitoring.backfill.output import Output, OutputError, open_output
-from prefect_monitoring.backfill.past import Past
+from prefect_monitoring.backfill.output_folder import Output, OutputError, open_output
 from prefect_monitoring.backfill.progress import bars
+from prefect_monitoring.backfill.tsdb_blocks import find_promtool
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.config.types import format_duration
 from prefect_monitoring.ingest.readers import Readers, make_readers
@@ -24,7 +23,7 @@ from prefect_monitoring.ledger.backfill_journal import Plan
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import ledger_of
-from prefect_monitoring.model.units import HOUR
+from prefect_monitoring.model.units import DAY, HOUR
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
 
@@ -141,3 +140,23 @@ def _tell_cost(history: History, output: Output, tell: Tell, *, blocks: bool) ->
 
 def _megabytes(size: float) -> str:
     return f"{size / 2**20:,.1f} MiB"
+
+
+_BLOCKS = """\
+Before `serve` is scraped, move the blocks to where the live series will go (docs/backfill.md has the details):
+  Prometheus       let it keep them (--storage.tsdb.retention.time of {days:.0f}d or more), then, as its user:
+                   mv {blocks}/* DATA_DIRECTORY/    (the one of --storage.tsdb.path; seen within a minute)
+  Mimir            mimirtool backfill --address=… --id=TENANT {blocks}/*
+  Thanos           thanos tools bucket upload-blocks --path={blocks} --objstore.config-file=… --label='…="…"'
+  VictoriaMetrics  vmctl prometheus --prom-snapshot={blocks} --vm-addr=…
+Each of these must show the labels {labels} on the live target as well, or the two will not join."""
+_TEXT = """\
+The past is in {texts}, a file for each day. Where promtool is, run the same command again: it makes blocks of them."""
+_SERVE = "Then start `prefect-monitoring serve` with the same ledger: its counters go on where the past ends."
+
+
+def how_to_move(output: Output, *, since: float, made_blocks: bool) -> str:
+    labels = ", ".join(f'{name}="{value}"' for name, value in output.target.items())
+    text = _BLOCKS if made_blocks else _TEXT
+    filled = text.format(blocks=output.blocks, texts=output.texts, days=since / DAY + 15, labels=labels)
+    return f"{filled}\n{_SERVE}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from prefect_monitoring.analysis.metric_lines import Reason, parse
-from prefect_monitoring.analysis.retry_lines import saved_failure
+from prefect_monitoring.analysis.metric_lines import Reason, parse, saved_failure
 from prefect_monitoring.model.changes import Changes, LastValue, SeriesKey
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED, TASK_FAILURES
 from prefect_monitoring.model.records import NO_FLOW, LogLine, Pair

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import yaml
 
-from prefect_monitoring.demo.shipped import shipped
+from prefect_monitoring.demo.prefect_server import shipped
 
 SHIPPED_SECRETS: Final = "/etc/alertmanager/secrets/"
 _KEY_LENGTH: Final = 32  # of PagerDuty's integration keys

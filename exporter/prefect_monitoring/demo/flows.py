@@ -16,9 +16,9 @@ from typing import Final
 import httpx
 
 from prefect_monitoring.demo import prefect_server
+from prefect_monitoring.demo.prefect_server import shipped
 from prefect_monitoring.demo.processes import DemoError
 from prefect_monitoring.demo.schedule import EXAMPLES, LEAD_SECONDS
-from prefect_monitoring.demo.shipped import shipped
 
 _SERVER_TIMEOUT: Final = 90
 

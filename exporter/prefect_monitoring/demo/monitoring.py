@@ -14,8 +14,8 @@ from typing import Any, Final
 import yaml
 
 from prefect_monitoring.demo.alerting import local_config, write_local_secrets
+from prefect_monitoring.demo.prefect_server import shipped
 from prefect_monitoring.demo.processes import Child, Launcher, join_address, start
-from prefect_monitoring.demo.shipped import shipped
 
 WORKSPACE: Final = "demo"
 _BINARIES: Final = {"prometheus": ("prometheus",), "alertmanager": ("prometheus-alertmanager", "alertmanager")}

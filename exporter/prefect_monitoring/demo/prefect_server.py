@@ -138,3 +138,12 @@ def _request(client: httpx.Client, method: str, path: str, body: object = None, 
         # SQLite was locked by one of the server's own services.
         time.sleep(_PAUSE_SECONDS)
     raise DemoError(f"Prefect refused {method} {path}: {problem}")
+
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def shipped(path: str) -> Path:
+    """A file or folder by its path in the repository."""
+    packaged = _PACKAGE / "shipped" / path
+    return packaged if packaged.exists() else _PACKAGE.parents[1] / path

@@ -17,9 +17,9 @@ import filelock
 import httpx
 
 from prefect_monitoring.demo import monitoring, prefect_server, processes
+from prefect_monitoring.demo.prefect_server import shipped
 from prefect_monitoring.demo.processes import Child, DemoError, Launcher
 from prefect_monitoring.demo.schedule import EXAMPLES, LEAD_SECONDS, PERIOD_SECONDS, WORKER_POOL
-from prefect_monitoring.demo.shipped import shipped
 
 _HOST: Final = "127.0.0.1"
 _SERVER_TIMEOUT: Final = 90

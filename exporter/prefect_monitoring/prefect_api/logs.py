@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from prefect_monitoring.analysis.metric_lines import MARK
-from prefect_monitoring.analysis.retry_lines import FAILURE_PHRASE
+from prefect_monitoring.analysis.metric_lines import FAILURE_PHRASE, MARK
 from prefect_monitoring.model.records import LogLine
 from prefect_monitoring.prefect_api.capabilities import Ability
 from prefect_monitoring.prefect_api.errors import ApiError

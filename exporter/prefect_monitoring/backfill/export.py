@@ -6,7 +6,10 @@ import math
 import time
 from collections.abc import Iterator
 
-from prefect_monitoring.backfill.blocks import (
+from prefect_monitoring.backfill.families import FAMILIES, births, exposed
+from prefect_monitoring.backfill.openmetrics import History, Total, Totals, add_up, write_day
+from prefect_monitoring.backfill.output_folder import Output
+from prefect_monitoring.backfill.tsdb_blocks import (
     Block,
     BlocksError,
     are_whole,
@@ -15,9 +18,6 @@ from prefect_monitoring.backfill.blocks import (
     make_blocks,
     remove_blocks,
 )
-from prefect_monitoring.backfill.families import FAMILIES, births, exposed
-from prefect_monitoring.backfill.openmetrics import History, Total, Totals, add_up, write_day
-from prefect_monitoring.backfill.output import Output
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.ledger import backfill_journal as ledger_history
 from prefect_monitoring.ledger.backfill_journal import Move
