@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 
-.PHONY: install demo config test lint unit integration test-long test-months test-oldest bench docs dashboards lock clean
+.PHONY: install dev demo config test lint unit integration test-long test-months test-oldest bench docs dashboards lock clean
 
+# What users install; the development tools come on top of it.
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
@@ -13,7 +14,13 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
+$(VENV)/.dev: $(VENV)/.ready requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	touch $@
+
 install: $(VENV)/.ready
+
+dev: $(VENV)/.dev
 
 demo: $(VENV)/.ready
 	$(BIN)/prefect-monitoring demo
@@ -22,15 +29,16 @@ demo: $(VENV)/.ready
 config:
 	bash scripts/make_config.sh
 
-lint: $(VENV)/.ready
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-unit: $(VENV)/.ready
+unit: $(VENV)/.dev
 	$(BIN)/pytest tests/unit
 
-integration: $(VENV)/.ready
+integration: $(VENV)/.dev
 	$(BIN)/pytest tests/integration
 
 # Three workers on two cores: much of the time goes by in waiting.
@@ -44,20 +52,20 @@ test: lint
 	$(BIN)/coverage report --fail-under=90
 
 # What takes minutes; -rP shows what it measures.
-test-long: $(VENV)/.ready
+test-long: $(VENV)/.dev
 	bash tests/support/install_servers.sh
 	$(BIN)/pytest -n 2 --dist loadfile -rP tests/e2e tests/long
 
 # Two simulated months of scrapes, judged by promtool: some ten minutes on two cores.
-test-months: $(VENV)/.ready
+test-months: $(VENV)/.dev
 	bash tests/support/install_servers.sh
 	$(BIN)/pytest tests/months
 
 # The lock, except for the oldest supported Prefect and for what it cannot have as new as that.
-$(OLDEST)/.ready: requirements.lock pyproject.toml tests/support/oldest.txt
+$(OLDEST)/.ready: requirements-dev.lock pyproject.toml tests/support/oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
 	sed -En 's/^([a-z0-9-]+).*/^\1==/p' tests/support/oldest.txt >$(OLDEST)/others
-	grep -E '^[a-z]' requirements.lock | grep -vf $(OLDEST)/others >$(OLDEST)/constraints.txt
+	grep -E '^[a-z]' requirements-dev.lock | grep -vf $(OLDEST)/others >$(OLDEST)/constraints.txt
 	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check -c $(OLDEST)/constraints.txt -r tests/support/oldest.txt --editable '.[dev,demo]'
 	touch $@
 
@@ -67,22 +75,26 @@ test-oldest: $(OLDEST)/.ready
 	$(OLDEST)/bin/pytest $(or $(ARGS),tests/integration)
 
 # ARGS="--postgres --size 1k" and so on; `make bench ARGS=--help` tells them.
-bench: $(VENV)/.ready
+bench: $(VENV)/.dev
 	bash tests/support/install_servers.sh
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
 
-docs: $(VENV)/.ready
-	$(BIN)/python -m prefect_monitoring.reference docs
+docs: $(VENV)/.dev
+	$(BIN)/python -m scripts.generate_reference docs
 	{ echo "# alertmanager/alertmanager.yml with the demo's stand-in instead of PagerDuty and the dead man's switch: \`make docs\`."; \
 	  sed -e 's#https://events.pagerduty.com/#http://inbox:9099/pagerduty/#' \
 	      -e 's#https://dead-mans-switch.invalid/put-your-own-here#http://inbox:9099/heartbeat#' alertmanager/alertmanager.yml; \
 	} >examples/alertmanager.yml
 
-dashboards: $(VENV)/.ready
+dashboards: $(VENV)/.dev
 	$(BIN)/python -m grafana.src
 
-lock: $(VENV)/.ready
-	$(BIN)/pip-compile --quiet --strip-extras --all-extras --upgrade --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
+PIP_COMPILE := $(BIN)/pip-compile --quiet --strip-extras --upgrade --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+# One lock for what users install, one for development; the second never differs from the first where both have a package.
+lock: $(VENV)/.dev
+	$(PIP_COMPILE) --extra demo --output-file requirements.lock pyproject.toml
+	$(PIP_COMPILE) --extra demo --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) $(OLDEST) .coverage* .metrics_seen .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,7 +12,7 @@ from prefect_monitoring import __version__
 from prefect_monitoring.cli import make_parser
 from prefect_monitoring.config.settings import Settings, env_name, flag_name, has_flag
 from prefect_monitoring.metrics import CATALOGUE
-from prefect_monitoring.reference import PAGES
+from scripts.generate_reference import PAGES
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,17 +55,33 @@ def test_commands_of_the_readme_exist() -> None:
     assert "make test" in (ROOT / ".ci/run").read_text(encoding="utf-8")
 
 
-def test_lock_file_names_no_host_and_no_path() -> None:
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    assert "==" in lock
-    assert not re.search(r"https?:|file:/|--index|--find-links", lock)
+LOCKS = {"requirements.lock": ("demo",), "requirements-dev.lock": ("demo", "dev")}
+"""Each lock, and the extras that it holds beside what the exporter needs."""
 
 
-def test_lock_file_holds_what_the_project_needs() -> None:
+def pins(lock: str) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / lock).read_text(encoding="utf-8"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_lock_names_no_host_and_no_path(lock: str) -> None:
+    text = (ROOT / lock).read_text(encoding="utf-8")
+    assert "==" in text
+    assert not re.search(r"https?:|file:/|--index|--find-links", text)
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_lock_holds_what_its_extras_need(lock: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    needed = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
-    locked = re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
-    assert not {re.split(r"[<>=!\[]", one)[0].lower() for one in needed} - set(locked)
+    extras = [requirement for extra in LOCKS[lock] for requirement in project["optional-dependencies"][extra]]
+    needed = [*project["dependencies"], *extras]
+    assert not {re.split(r"[<>=!\[]", one)[0].lower() for one in needed} - pins(lock).keys()
+
+
+def test_user_lock_holds_no_development_tool_and_the_same_versions() -> None:
+    users, developers = pins("requirements.lock"), pins("requirements-dev.lock")
+    assert not users.keys() & {"pytest", "ruff", "mypy", "playwright", "import-linter", "hypothesis"}
+    assert users.items() <= developers.items()
 
 
 def test_version_is_told() -> None:

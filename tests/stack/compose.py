@@ -37,7 +37,7 @@ def _program() -> list[str]:
         and subprocess.run([*plugin, "version"], capture_output=True, check=False).returncode == 0
     ):
         return plugin
-    raise RuntimeError("Compose is not here: `make install` installs it with what development needs")
+    raise RuntimeError("Compose is not here: `make dev` installs it")
 
 
 @cache

@@ -173,7 +173,7 @@ def test_a_row_in_full() -> None:
 
 def test_every_runbook_that_is_linked_exists() -> None:
     runbooks = {path.name for path in (Path(__file__).parents[2] / "docs/runbooks").glob("*.md")}
-    source = (Path(landing.__file__).with_name("states.py")).read_text(encoding="utf-8")
+    source = (Path(landing.__file__).with_name("conditions.py")).read_text(encoding="utf-8")
     named = re.findall(r'"(Prefect[A-Z]\w+)"', source)
     assert len(named) >= 8
     assert {f"{name}.md" for name in named} <= runbooks

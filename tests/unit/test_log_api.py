@@ -107,7 +107,7 @@ async def test_server_without_a_search_is_read_whole(site: Loopback, api: LogApi
 async def test_search_that_failed_once_is_tried_again_later(
     site: Loopback, api: LogApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_monitoring.prefect_api.flow_runs.capabilities.ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("prefect_monitoring.prefect_api.capabilities.ASK_AGAIN_SECONDS", 0.0)
     site.answer = cannot_search(500)
     await api.page(NOON, None, 0)
     site.answer = lambda _: Answer(body=[row(1)])

@@ -224,7 +224,7 @@ async def test_completed_runs_are_what_the_other_terminal_states_leave(site: Loo
 async def test_histories_that_take_too_long_are_left_for_the_next_reading(
     site: Loopback, api: PrefectApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_monitoring.prefect_api.flow_runs.state_history.HISTORY_SECONDS", -1.0)
+    monkeypatch.setattr("prefect_monitoring.prefect_api.state_history.HISTORY_SECONDS", -1.0)
     found, fault = await api.histories(["a", "b"])
     assert found == {}
     assert fault is not None

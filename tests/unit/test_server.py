@@ -12,7 +12,7 @@ import pytest
 
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.model.source_status import SourceStatus
-from prefect_monitoring.snapshot.builder import current_limit
+from prefect_monitoring.snapshot.freshness import current_limit
 from prefect_monitoring.snapshot.model import Health
 from prefect_monitoring.web.app import DEAD_AFTER_POLLS, Published, make_app
 from prefect_monitoring.web.exposition import OPENMETRICS, TEXT

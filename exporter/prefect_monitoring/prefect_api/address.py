@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import httpx
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 
 from prefect_monitoring.prefect_api.errors import NoApiUrlError
 
@@ -26,3 +26,8 @@ def public_address(address: str) -> str:
     except httpx.InvalidURL:
         return ""
     return str(url.copy_with(userinfo=b"")).rstrip("/") if url.scheme in {"http", "https"} and url.host else ""
+
+
+def ui_address() -> str:
+    """Where Prefect itself says that its UI is, without credentials; "" where that is no http(s) address."""
+    return public_address(PREFECT_UI_URL.value() or "")

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final
 
-from prefect.settings import PREFECT_UI_URL
-
 from prefect_monitoring import __version__
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.counting import schedules as dues
@@ -33,11 +31,10 @@ from prefect_monitoring.model.run_stats import Standing
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.reloader import PolicyBook
-from prefect_monitoring.prefect_api.address import public_address
+from prefect_monitoring.prefect_api.address import ui_address
 from prefect_monitoring.prefect_api.client import Traffic
+from prefect_monitoring.snapshot.freshness import current_limit, listing_limit
 from prefect_monitoring.snapshot.model import ActiveRuns, AuditReport, Health, Links, SelfReport, ShownSeries, Snapshot
-
-STALE_AFTER_INTERVALS: Final = 3
 
 
 @dataclass(slots=True)
@@ -117,7 +114,7 @@ class Picture:
             pair: one.last_outcomes["completed"] for pair, one in standings.items() if "completed" in one.last_outcomes
         }
         limit = current_limit(self.settings)
-        read_lately = _is_fresh(self.sources.deployments, now, self._listing_limit)
+        read_lately = _is_fresh(self.sources.deployments, now, listing_limit(self.settings))
         values = ledger.values if LOG_LINES in complete else {}
         snapshot = Snapshot(
             taken_at=now,
@@ -130,15 +127,11 @@ class Picture:
             deployments=tuple(deployments.items()) if read_lately else None,
             dues=dues.settled_all(ledger.dues, deployments, now, completed if FLOW_RUNS in complete else None),
             policies=self.policies.now,
-            inventory=self.readers.inventory.picture(deployments, now, self._listing_limit),
+            inventory=self.readers.inventory.picture(deployments, now, listing_limit(self.settings)),
             about=self._self_report(ledger),
             health=Health(tuple(self._not_ready(ledger)), level_complete=ledger.cursor.level_complete),
         )
         return snapshot, {key for key in ledger.held if key in series.get(key.metric, ())}
-
-    @property
-    def _listing_limit(self) -> float:
-        return STALE_AFTER_INTERVALS * self.settings.inventory_interval + self.settings.source_timeout
 
     def _not_ready(self, ledger: Ledger) -> Iterator[str]:
         finished = self.sources.finished
@@ -164,14 +157,6 @@ class Picture:
             links=self.links,
             pipelines_file=self.policies.status,
         )
-
-
-def current_limit(settings: Settings) -> float:
-    """How old what is read at each poll may be and still pass for the present, in seconds.
-
-    A reading may take its whole time, and another one beside it too, before either is published.
-    """
-    return STALE_AFTER_INTERVALS * settings.poll_interval + settings.source_timeout
 
 
 def summarise_tasks(runs: Iterable[tuple[Pair, TaskRun]], catalog: Catalog) -> dict[tuple[Pair, str, str], int]:
@@ -240,5 +225,5 @@ def _since(run: FlowRun) -> float:
 
 def find_links(settings: Settings) -> Links:
     """Prefect's address is the setting's, else what Prefect itself takes it for; never with credentials."""
-    prefect = settings.prefect_ui_url or public_address(PREFECT_UI_URL.value() or "")
+    prefect = settings.prefect_ui_url or ui_address()
     return Links(prefect, settings.grafana_url, settings.runbook_url)

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.metrics import shown_metrics
-from prefect_monitoring.snapshot.builder import current_limit
+from prefect_monitoring.snapshot.freshness import current_limit
 from prefect_monitoring.snapshot.model import Snapshot
 from prefect_monitoring.web.auth import guards
 from prefect_monitoring.web.exposition import Body, Exposition, accepted, render

@@ -94,7 +94,7 @@ def _content(snapshot: Snapshot, stale_after: float, now: float) -> dict[str, ob
 @cache
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("prefect_monitoring", "landing"),
+        loader=jinja2.PackageLoader(__package__, ""),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -1,4 +1,4 @@
-"""The reference pages, made from the code: `python -m prefect_monitoring.reference docs`. A test keeps them so."""
+"""The reference pages, made from the code: `python -m scripts.generate_reference docs`. A test keeps them so."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from prefect_monitoring.policy.pipelines_file import PipelinesFile
 
 _CONFIGURATION: Final = """# Configuration
 
-<!-- Generated from exporter/prefect_monitoring/settings.py by `make docs`. -->
+<!-- Generated from exporter/prefect_monitoring/config/settings.py by `make docs`. -->
 
 Every option can be given as a flag, as an environment variable and as a key of one YAML file, which `--config FILE` or
 `{config_env}` names. A flag beats the environment, which beats the file. An unknown option is an error.
