@@ -60,7 +60,7 @@ def filled(server: PrefectServer, seeder: Seeder, unique: str) -> str:
 
 def needs_root() -> None:
     if os.geteuid() != 0:
-        pytest.skip("mounting needs root; tests/unit/test_ledger.py has the same faults as SQLite plays them")
+        pytest.skip("mounting needs root; tests/unit/ledger/test_ledger.py has the same faults as SQLite plays them")
 
 
 @pytest.fixture

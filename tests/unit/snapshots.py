@@ -152,3 +152,7 @@ def make_snapshot() -> Snapshot:
         about=_about(),
         health=Health(()),
     )
+
+
+def all_series(snapshot: Snapshot) -> dict[SeriesKey, Series]:
+    return {key: one for rows in snapshot.series.values() for key, one in rows.items()}

@@ -6,71 +6,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from prefect_monitoring.config.settings import Settings
-from prefect_monitoring.ingest.readers import Readers
-from prefect_monitoring.ledger.ledger import Ledger
-from prefect_monitoring.model.changes import SeriesKey
-from prefect_monitoring.model.counted_metrics import OUTCOMES
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.model.series import Series
-from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.runtime.poller import Poller
-from prefect_monitoring.snapshot.model import Snapshot
 from support.processes import wait_until
 from unit.conftest import DAY, MakeReaders, OpenLedger
 from unit.fake_prefect import FakePrefect
+from unit.poller_process import FAILED, PAIR, Process
 
-PAIR = Pair("etl", "daily")
-FAILED = SeriesKey(OUTCOMES, PAIR, "failed")
 DOWN = ApiError("the API answered 503", "503")
-
-
-@dataclass
-class Process:
-    """One process of the exporter, up to what it publishes."""
-
-    fake: FakePrefect
-    readers: Readers
-    settings: Settings
-    published: list[Snapshot] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.poller = Poller(self.readers, self.settings, Traffic(), self.published.append, self.fake.clock)
-
-    @property
-    def ledger(self) -> Ledger:
-        return self.readers.flow_runs.ledger
-
-    @property
-    def last(self) -> Snapshot:
-        return self.published[-1]
-
-    async def poll(self, after: float = 15.0) -> Snapshot:
-        self.fake.now += after
-        await self.poller.poll()
-        return self.last
-
-    @property
-    def is_ready(self) -> bool:
-        return bool(self.published) and not self.last.health.not_ready
-
-    @property
-    def series(self) -> dict[SeriesKey, Series]:
-        return {key: one for rows in self.last.series.values() for key, one in rows.items()}
-
-    async def inventory(self) -> None:
-        await self.poller.take_inventory()
-        await self.poller.audit()
-
-    def outcome(self) -> float | None:
-        one = self.series.get(FAILED)
-        return one.value if one is not None else None
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from prefect_monitoring.runtime.poller import DETAILS_PATIENCE
 from prefect_monitoring.snapshot.model import Snapshot
 from unit.conftest import DAY, MakeReaders
 from unit.fake_prefect import FakePrefect
-from unit.test_poller import Process
+from unit.poller_process import Process
 
 PAIR = Pair("etl", "daily")
 LOADED = SeriesKey(TASK_OUTCOMES, PAIR, "completed", "load")

@@ -37,7 +37,8 @@ from prefect_monitoring.runtime.poller import Poller
 from prefect_monitoring.snapshot.model import Snapshot
 from unit.fake_details import ServerTaskRun
 from unit.fake_prefect import FakePrefect
-from unit.test_lifecycles import CRASHES, SETTINGS, World, all_series
+from unit.lifecycle_world import CRASHES, SETTINGS, World
+from unit.snapshots import all_series
 from unit.truth import DetailTruth, Truth
 
 SOURCES = {

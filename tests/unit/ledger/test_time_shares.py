@@ -11,7 +11,7 @@ from prefect_monitoring.model.changes import Changes, KnownTaskRun
 from prefect_monitoring.model.cursor import TASK_RUNS
 from prefect_monitoring.model.records import Pair
 from unit.conftest import DAY
-from unit.test_ledger import KEEP, NOW, level, outcome, run_id
+from unit.ledger_values import KEEP, NOW, level, outcome, run_id
 
 PAIR = Pair("etl", "daily")
 LONG = 60

@@ -12,57 +12,19 @@ from pathlib import Path
 import pytest
 
 from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
-from prefect_monitoring.ledger.ledger import Keep, Ledger
+from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.migrations import SCHEMA_VERSION
 from prefect_monitoring.ledger.opening import inspect_ledger
 from prefect_monitoring.ledger.sqlite import sqlite_path
-from prefect_monitoring.model.changes import Changes, KnownRun, SeriesKey, Tally
+from prefect_monitoring.model.changes import Changes, KnownRun, SeriesKey
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION, OUTCOMES, RETRIES, START_DELAY, births
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Deployment, Flow, Pair
 from unit.conftest import API, DAY, OpenLedger
-from unit.fake_prefect import MONDAY_NOON
+from unit.ledger_values import KEEP, NOW, PAIR, level, memory_of, outcome, run_id
 
-PAIR = Pair("etl", "daily")
 COMPLETED = SeriesKey(OUTCOMES, PAIR, "completed")
-NOW = MONDAY_NOON
-KEEP = Keep(runs=30 * DAY, task_runs=7 * DAY, lines=1800, dead_series=7 * DAY)
-
-
-def run_id(number: int) -> str:
-    return f"00000000-0000-0000-0000-{number:012d}"
-
-
-def outcome(
-    number: int, at: float = NOW, pair: Pair = PAIR, state_type: str = "COMPLETED", seconds: float = 10.0
-) -> Changes:
-    """What the fold makes of one run that ended so."""
-    label = state_type.lower()
-    state_id = run_id(number + 500_000)
-    changes = Changes()
-    run = KnownRun(
-        run_id(number), pair, state_id, state_type, at, 1, start_counted=True, ended_at=at, duration=seconds, name="run"
-    )
-    changes.runs[run.run_id] = run
-    changes.counted.add((run.run_id, state_id))
-    changes.increments[SeriesKey(OUTCOMES, pair, label)] += 1
-    if state_type == "COMPLETED":
-        changes.observations[SeriesKey(DURATION, pair)].append(seconds)
-    changes.tallies[pair, int(at // 3600) * 3600] = Tally()
-    changes.tallies[pair, int(at // 3600) * 3600].add(run, 1)
-    changes.last_outcomes[pair, label] = at
-    changes.born.update(births(pair))
-    return changes
-
-
-def level(ledger: Ledger, watermark: float = NOW) -> Cursor:
-    return Cursor(watermark, ledger.cursor.horizon, level_complete=True)
-
-
-def memory_of(ledger: Ledger) -> tuple[object, ...]:
-    kept = (dict(ledger.series), dict(ledger.values), dict(ledger.cursors), dict(ledger.dues))
-    return *kept, set(ledger.held), ledger.names, set(ledger.pairs), dict(ledger.folded)
 
 
 # Coming back

@@ -172,7 +172,7 @@ def test_a_row_in_full() -> None:
 
 
 def test_every_runbook_that_is_linked_exists() -> None:
-    runbooks = {path.name for path in (Path(__file__).parents[2] / "docs/runbooks").glob("*.md")}
+    runbooks = {path.name for path in (Path(__file__).parents[3] / "docs/runbooks").glob("*.md")}
     source = (Path(landing.__file__).with_name("conditions.py")).read_text(encoding="utf-8")
     named = re.findall(r'"(Prefect[A-Z]\w+)"', source)
     assert len(named) >= 8

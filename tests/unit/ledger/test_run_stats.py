@@ -11,7 +11,7 @@ from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.run_stats import RECENT_DURATIONS, Standing
 from unit.conftest import DAY
-from unit.test_ledger import KEEP, level, outcome, run_id
+from unit.ledger_values import KEEP, level, outcome, run_id
 
 PAIR = Pair("etl", "daily")
 HOUR = 3600.0

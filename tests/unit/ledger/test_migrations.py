@@ -21,7 +21,7 @@ from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.series import Series
 from unit.conftest import API, DAY, OpenLedger
 from unit.fake_prefect import MONDAY_NOON
-from unit.test_ledger import outcome
+from unit.ledger_values import outcome
 
 VERSION_1 = Path(__file__).with_name("ledger_version_1.sql")
 PAIR = Pair("etl", "daily")

@@ -18,7 +18,7 @@ from prefect_monitoring.model.counted_metrics import (
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
 from prefect_monitoring.model.records import NO_FLOW, Pair
 from unit.conftest import DAY, OpenLedger
-from unit.test_ledger import KEEP, NOW, level, memory_of, outcome, run_id
+from unit.ledger_values import KEEP, NOW, level, memory_of, outcome, run_id
 
 PAIR = Pair("etl", "daily")
 ROWS = SeriesKey(CUSTOM_VALUE, PAIR, "rows", "load", (("table", 'o"r\\ders'),))

@@ -1,0 +1,160 @@
+"""An exporter beside the model of the server, killed at any point of a poll."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.ingest.readers import Readers
+from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.ledger.opening import open_ledger
+from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.model.series import Series
+from prefect_monitoring.prefect_api.client import Traffic
+from prefect_monitoring.runtime.poller import Poller
+from prefect_monitoring.snapshot.model import Snapshot
+from unit.conftest import API, BOUNDS, DAY, readers_of
+from unit.fake_prefect import FakePrefect
+
+SETTINGS = Settings(birth_hold="70s", ledger_url="sqlite:////nowhere/ledger.db")
+
+
+class SimulatedCrash(BaseException):
+    """The process dies here."""
+
+
+CRASHES = ("between pages", "in a transaction", "before a commit", "after a commit")
+
+
+@dataclass
+class World:
+    """A server, a ledger file, and the process that reads the one into the other."""
+
+    path: Path
+    fake: FakePrefect
+    ledger: Ledger = field(init=False)
+    poller: Poller = field(init=False)
+    readers: Readers = field(init=False)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    upcoming: list[tuple[int, Callable[[], None]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.begin()
+        self.fake.before_request = self._before_request
+
+    def begin(self) -> None:
+        self.ledger = open_ledger(f"sqlite:///{self.path}", API, bounds=BOUNDS, lookback=30 * DAY, now=self.fake.now)
+        # Durability against power cuts is not what is tested here, and it costs most of the time.
+        pragma(self.ledger, "synchronous=OFF")
+        self.readers = readers_of(self.fake, self.ledger, SETTINGS)
+        self.poller = Poller(self.readers, SETTINGS, Traffic(), self.snapshots.append, self.fake.clock)
+
+    def end(self) -> None:
+        self.readers.flow_runs.close()
+
+    async def restart(self) -> None:
+        self.end()
+        self.begin()
+        await self.poller.publish()
+
+    def _before_request(self, _endpoint: str) -> None:
+        due = [change for left, change in self.upcoming if left <= 0]
+        self.upcoming = [(left - 1, change) for left, change in self.upcoming if left > 0]
+        for change in due:
+            change()
+
+    async def poll(self) -> None:
+        await self.poller.poll()
+
+    async def inventory(self) -> None:
+        await self.poller.take_inventory()
+        await self.poller.audit()
+
+    async def read_everything(self) -> None:
+        await self.poll()
+        await self.inventory()
+
+    async def sync(self) -> None:
+        """Reads everything there is: the audit trails what is read, so the clock moves on first."""
+        self.upcoming.clear()
+        self.fake.broken.clear()
+        for _ in range(2):
+            # A newer end moves the watermark on: what was set by hand before is the audit's to find.
+            self.fake.now += 400
+            newest = self.fake.schedule(next(iter(self.fake.flow_names)))
+            self.fake.start(newest)
+            self.fake.finish(newest)
+            self.fake.now += 400
+            await self.read_everything()
+        await self.poll()
+
+    def leave_on_disk(self, disk: Path) -> None:
+        """What kill -9 leaves: the files as they are now, whatever this process still rolls back in its own."""
+        for suffix in ("-wal", ""):
+            if (source := self.path.with_name(self.path.name + suffix)).exists():
+                shutil.copyfile(source, disk.with_name(disk.name + suffix))
+
+    def die_at(self, kind: str, die: Callable[..., None]) -> None:
+        engine = self.ledger._engine
+        if kind == "between pages":
+            self.fake.before_request = die
+        elif kind == "in a transaction":
+            sa.event.listen(engine, "after_cursor_execute", die)
+        elif kind == "before a commit":
+            sa.event.listen(engine, "commit", die)
+        else:
+            remember = self.ledger._remember_series
+
+            def remember_or_die(moved: dict[SeriesKey, Series]) -> None:
+                die()
+                remember(moved)
+
+            self.ledger._remember_series = remember_or_die  # type: ignore[method-assign,assignment]
+
+    async def poll_and_crash(self, kind: str, countdown: int) -> None:
+        """A poll in which the process dies, if it gets that far; then the next process."""
+        disk = self.path.with_name(f"{self.path.stem}x.db")
+
+        def die(*event: object) -> None:
+            nonlocal countdown
+            countdown -= 1
+            if countdown >= 0 or "BEGIN IMMEDIATE" in event:
+                return
+            if not disk.exists():
+                self.leave_on_disk(disk)
+            raise SimulatedCrash
+
+        self.die_at(kind, die)
+        with contextlib.suppress(SimulatedCrash):
+            await self.read_everything()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        self.fake.before_request = self._before_request
+        self.end()
+        if disk.exists():
+            self.path = disk
+        self.begin()
+        await self.poller.publish()
+
+
+def raw(ledger: Ledger) -> sqlite3.Connection:
+    pooled = ledger._engine.raw_connection()
+    connection = pooled.driver_connection
+    pooled.close()
+    assert isinstance(connection, sqlite3.Connection)
+    return connection
+
+
+def pragma(ledger: Ledger, setting: str) -> None:
+    """Set on the ledger's own connection, outside any transaction."""
+    raw(ledger).execute(f"PRAGMA {setting}")
