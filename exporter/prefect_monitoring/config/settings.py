@@ -13,9 +13,21 @@ from typing import Any, Final, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION, START_DELAY
-from prefect_monitoring.config.types import Address, Buckets, CauseRules, Duration, FileName, Names, Patterns, Secret, Token, UserName, WebAddress
 from prefect_monitoring.config.secrets import SecretFileError, read_secret
+from prefect_monitoring.config.types import (
+    Address,
+    Buckets,
+    CauseRules,
+    Duration,
+    FileName,
+    Names,
+    Patterns,
+    Secret,
+    Token,
+    UserName,
+    WebAddress,
+)
+from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION, START_DELAY
 
 ENV_PREFIX: Final = "PREFECT_MONITORING_"
 CONFIG_ENV: Final = ENV_PREFIX + "CONFIG"
