@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,8 @@ from pydantic.fields import FieldInfo
 from prefect_monitoring.config.settings import CONFIG_ENV, Settings, env_name, flag_name, has_flag
 from prefect_monitoring.config.types import Duration, format_duration
 from prefect_monitoring.metrics import SUBJECTS
-from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, HISTOGRAMS
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, DEFAULT_BOUNDS, births
+from prefect_monitoring.model.records import NO_FLOW
 from prefect_monitoring.model.run_stats import ALL_WINDOWS, RESULTS
 from prefect_monitoring.policy.pipelines_file import PipelinesFile
 
@@ -138,18 +140,26 @@ def metrics_page() -> str:
 
 
 def _series_arithmetic() -> str:
-    per_pair = {metric: len(DEFAULT_BOUNDS[metric]) + 3 for metric in HISTOGRAMS}
+    born = Counter(key.metric for key in births(NO_FLOW))
+    histograms = {metric: len(DEFAULT_BOUNDS[metric]) + 3 for metric in born if metric in DEFAULT_BOUNDS}
     lines = [
-        f"- `{metric}`: {count} series a pair (buckets, `+Inf`, sum, count)\n" for metric, count in per_pair.items()
+        f"- `{metric}`: {histograms[metric]} series (buckets, `+Inf`, sum, count)\n"
+        if metric in histograms
+        else f"- `{metric}`: {count} series{_details(metric)}\n"
+        for metric, count in born.items()
     ]
     return (
         "## How many series\n\nEverything is per pair of flow and deployment. A pair that has done nothing yet has"
-        f" {sum(per_pair.values()) + 4} counter series, all 0:\n\n{''.join(lines)}"
-        "- outcomes for `completed`, `failed`, `crashed`, and retries: 4\n\nOnce it has run,"
-        f" {len(ALL_WINDOWS) * len(RESULTS)} `prefect_flow_run_window_runs`, up to {len(ALL_WINDOWS)} baselines"
-        " and a handful of other gauges come on top; further states and causes as they happen."
-        " `prefect_exporter_series` says what there is; `metrics_off` and wider buckets make it less.\n"
+        f" {sum({**born, **histograms}.values())} counter series, all 0:\n\n{''.join(lines)}"
+        f"\nOnce it has run, {len(ALL_WINDOWS) * len(RESULTS)} `prefect_flow_run_window_runs`, up to"
+        f" {len(ALL_WINDOWS)} baselines and a handful of other gauges come on top; further states and causes as they"
+        " happen. `prefect_exporter_series` says what there is; `metrics_off` and wider buckets make it less.\n"
     )
+
+
+def _details(metric: str) -> str:
+    names = ", ".join(f"`{detail}`" for detail in COUNTED_METRICS[metric].zero_born if detail)
+    return f" ({names})" if names else ""
 
 
 def _option_row(name: str, field: FieldInfo) -> str:

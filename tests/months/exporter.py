@@ -14,11 +14,12 @@ from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.metrics import CATALOGUE
 from prefect_monitoring.metrics.family import Metric
+from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.runtime.poller import Poller
 from prefect_monitoring.snapshot.model import Snapshot
 from prefect_monitoring.web.exposition import render
-from unit.conftest import API, BOUNDS, readers_of
+from unit.conftest import API, readers_of
 
 
 def metrics_named(names: Collection[str]) -> tuple[Metric, ...]:
@@ -74,7 +75,7 @@ class Exporter:
         ledger = open_ledger(
             f"sqlite:///{self.ledger}",
             API,
-            bounds=BOUNDS,
+            bounds=DEFAULT_BOUNDS,
             lookback=self.settings.lookback,
             task_lookback=self.settings.task_lookback,
             now=self.server.now,

@@ -20,7 +20,7 @@ from prefect_monitoring.ingest.reconcile import Audit
 from prefect_monitoring.ingest.task_runs import TaskReader
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import open_ledger
-from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, DEFAULT_BOUNDS
+from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp, Traffic, open_http
@@ -33,7 +33,6 @@ hypothesis.settings.load_profile("ours")
 
 API = "http://prefect.test/api"
 DAY = 86400.0
-BOUNDS = {**DEFAULT_BOUNDS, CUSTOM_OBSERVED: ()}
 
 OpenLedger = Callable[..., Ledger]
 
@@ -47,7 +46,7 @@ def open_it(tmp_path: Path) -> Iterator[OpenLedger]:
         arguments = {
             "url": f"sqlite:///{tmp_path}/ledger.db",
             "api": API,
-            "bounds": BOUNDS,
+            "bounds": DEFAULT_BOUNDS,
             "lookback": 30 * DAY,
             "now": MONDAY_NOON,
             **changes,

@@ -17,11 +17,12 @@ from prefect_monitoring.ingest.readers import Readers
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.runtime.poller import Poller
 from prefect_monitoring.snapshot.model import Snapshot
-from unit.conftest import API, BOUNDS, DAY, readers_of
+from unit.conftest import API, DAY, readers_of
 from unit.fake_prefect import FakePrefect
 
 SETTINGS = Settings(birth_hold="70s", ledger_url="sqlite:////nowhere/ledger.db")
@@ -51,7 +52,9 @@ class World:
         self.fake.before_request = self._before_request
 
     def begin(self) -> None:
-        self.ledger = open_ledger(f"sqlite:///{self.path}", API, bounds=BOUNDS, lookback=30 * DAY, now=self.fake.now)
+        self.ledger = open_ledger(
+            f"sqlite:///{self.path}", API, bounds=DEFAULT_BOUNDS, lookback=30 * DAY, now=self.fake.now
+        )
         # Durability against power cuts is not what is tested here, and it costs most of the time.
         pragma(self.ledger, "synchronous=OFF")
         self.readers = readers_of(self.fake, self.ledger, SETTINGS)

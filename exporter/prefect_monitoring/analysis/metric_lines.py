@@ -10,8 +10,9 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
+
+from prefect_monitoring.model.metric_lines import Reason
 
 MAX_LABELS: Final = 5
 MAX_LABEL_VALUE: Final = 200
@@ -19,17 +20,6 @@ RESERVED_LABELS: Final = frozenset(
     {"flow", "deployment", "task", "metric", "workspace", "job", "instance", "le", "quantile"}
 )
 RESERVED_PREFIXES: Final = ("__", "exported_")
-
-
-class Reason(StrEnum):
-    """Why a piece was refused: what is no pair is malformed; of a pair's faults the first from the left is told."""
-
-    MALFORMED = "malformed"
-    NAME = "name"
-    LABEL = "label"
-    NON_FINITE = "non_finite"
-    TOO_MANY = "too_many"
-    """Never given here: this reader knows of no limit over all messages."""
 
 
 Labels = tuple[tuple[str, str], ...]

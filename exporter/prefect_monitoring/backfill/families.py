@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from prefect_monitoring.model import counted_metrics
 from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMetric
 from prefect_monitoring.model.records import Pair
 
 Measure = Literal["amount", "seen"]
@@ -15,16 +15,13 @@ Measure = Literal["amount", "seen"]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A family of samples: the ledger's metric, the name as exposed, what of it is told, as which OpenMetrics type.
-
-    `detail` is the label that the key's detail is told as.
-    """
+    """A family of samples: the ledger's metric, the name as exposed, what of it is written, and as which type."""
 
     metric: str
     name: str
+    labels: tuple[str, ...]
     measure: Measure = "amount"
     kind: Literal["counter", "unknown"] = "counter"
-    detail: str = ""
 
     @property
     def title(self) -> str:
@@ -32,20 +29,23 @@ class Family:
         return self.name.removesuffix("_total") if self.kind == "counter" else self.name
 
 
-# Each metric of ledger_history.RECORDED; the order is that of the files. Sums and counts are families of their own: as
-# parts of a summary, OpenMetrics would want them by instant, and TSDB blocks want them by series.
-FAMILIES: Final[tuple[Family, ...]] = (
-    Family(counted_metrics.OUTCOMES, counted_metrics.OUTCOMES, detail="state"),
-    Family(counted_metrics.DURATION, f"{counted_metrics.DURATION}_sum", "amount", "unknown"),
-    Family(counted_metrics.DURATION, f"{counted_metrics.DURATION}_count", "seen", "unknown"),
-    Family(counted_metrics.RETRIES, counted_metrics.RETRIES),
-    Family(counted_metrics.TASK_OUTCOMES, counted_metrics.TASK_OUTCOMES, detail="state"),
-    Family(counted_metrics.TASK_SECONDS, counted_metrics.TASK_SECONDS),
-    Family(counted_metrics.TASK_RETRIES, counted_metrics.TASK_RETRIES),
-    Family(counted_metrics.CUSTOM_OBSERVED, f"{counted_metrics.CUSTOM_OBSERVED}_sum", "amount", "unknown", "metric"),
-    Family(counted_metrics.CUSTOM_OBSERVED, f"{counted_metrics.CUSTOM_OBSERVED}_count", "seen", "unknown", "metric"),
-)
-OWN_LABELS: Final = frozenset({"flow", "deployment", "task", *(one.detail for one in FAMILIES if one.detail)})
+def _families_of(row: CountedMetric) -> tuple[Family, ...]:
+    """None for what has no past. Sums and counts are families of their own.
+
+    As parts of a summary, OpenMetrics would want them by instant, and TSDB blocks want them by series.
+    """
+    if not row.backfilled:
+        return ()
+    if not row.is_observed:
+        return (Family(row.name, row.name, row.labels),)
+    return (
+        Family(row.name, f"{row.name}_sum", row.labels, "amount", "unknown"),
+        Family(row.name, f"{row.name}_count", row.labels, "seen", "unknown"),
+    )
+
+
+FAMILIES: Final[tuple[Family, ...]] = tuple(family for row in COUNTED_METRICS.values() for family in _families_of(row))
+OWN_LABELS: Final = frozenset(label for family in FAMILIES for label in family.labels)
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
@@ -72,18 +72,11 @@ def births(series: Collection[SeriesKey], first_moves: Mapping[SeriesKey, int], 
 
 
 def _is_zero_born(key: SeriesKey) -> bool:
-    born = counted_metrics.task_births(key.pair, key.task) if key.task else counted_metrics.births(key.pair)
-    return key in born
+    return key.detail in COUNTED_METRICS[key.metric].zero_born
 
 
 def labels_of(family: Family, key: SeriesKey, target: Mapping[str, str]) -> str:
     """The labels of a series as OpenMetrics writes them; an empty label is an absent one, and is left out."""
-    told = {
-        "flow": key.pair.flow,
-        "deployment": key.pair.deployment,
-        "task": key.task,
-        **({family.detail: key.detail} if family.detail else {}),
-        **dict(key.labels),
-        **target,
-    }
-    return ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in told.items() if value)
+    values = COUNTED_METRICS[family.metric].label_values(key)
+    labels = {**dict(zip(family.labels, values, strict=True)), **dict(key.labels), **target}
+    return ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels.items() if value)

@@ -9,12 +9,12 @@ from typing import Final
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.counting.filters import Filters
 from prefect_monitoring.model.changes import SeriesKey
-from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, REJECTED, TASK_DURATION, births
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CUSTOM_OBSERVED, births
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Deployment, FlowRun, Pair
 
-# Kept by flow, or by nothing: their pair is none that anything else is counted under.
-_OF_NO_PAIR: Final = frozenset({REJECTED, TASK_DURATION})
+# The pair of such a series stands for no pipeline.
+_NOT_BY_PIPELINE: Final = frozenset(name for name, row in COUNTED_METRICS.items() if not row.is_by_pipeline)
 
 
 class Catalog:
@@ -33,7 +33,7 @@ class Catalog:
             self._remember(key)
 
     def _remember(self, key: SeriesKey) -> None:
-        if key.pair == OVERFLOW or key.metric in _OF_NO_PAIR:
+        if key.pair == OVERFLOW or key.metric in _NOT_BY_PIPELINE:
             return
         self._admitted.add(key.pair)
         if key.metric == CUSTOM_OBSERVED:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from prefect_monitoring.analysis.metric_lines import Reason, parse, saved_failure
+from prefect_monitoring.analysis.metric_lines import parse, saved_failure
 from prefect_monitoring.model.changes import Changes, LastValue, SeriesKey
-from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED, TASK_FAILURES
+from prefect_monitoring.model.counted_metrics import (
+    CUSTOM_OBSERVED,
+    CUSTOM_VALUE,
+    REJECTED,
+    TASK_FAILURES,
+    births_of_no_pipeline,
+)
+from prefect_monitoring.model.metric_lines import Reason
 from prefect_monitoring.model.records import NO_FLOW, LogLine, Pair
 
 
@@ -27,7 +34,7 @@ def fold_lines(
     cause_of: Callable[[str], str],
 ) -> Changes:
     """What lines that were not counted before add, the oldest first. `values` tells what a metric's last value is."""
-    changes = Changes(born={SeriesKey(REJECTED, NO_FLOW, reason) for reason in Reason})
+    changes = Changes(born=set(births_of_no_pipeline()))
     for sighting in sightings:
         changes.lines[sighting.line.id] = sighting.line.at
         if sighting.pair is not None:

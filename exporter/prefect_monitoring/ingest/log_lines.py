@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from prefect_monitoring.analysis.metric_lines import Reason, parse
+from prefect_monitoring.analysis.metric_lines import parse
 from prefect_monitoring.counting.log_lines import LineSighting, fold_lines
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.ingest.task_runs import TaskReader
 from prefect_monitoring.model.cursor import LOG_LINES
+from prefect_monitoring.model.metric_lines import Reason
 from prefect_monitoring.model.records import DELETED, LogLine, Pair
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError

@@ -17,21 +17,10 @@ from sqlalchemy.dialects.sqlite import insert
 from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.series_rows import key_columns, series_key
 from prefect_monitoring.ledger.sql import insert_all, load_all
-from prefect_monitoring.model import counted_metrics
 from prefect_monitoring.model.changes import Moment, SeriesKey
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
 
-# No buckets, which would be fifteen times as much, and no causes, which are patterns that change.
-RECORDED: Final = frozenset(
-    {
-        counted_metrics.OUTCOMES,
-        counted_metrics.DURATION,
-        counted_metrics.RETRIES,
-        counted_metrics.TASK_OUTCOMES,
-        counted_metrics.TASK_SECONDS,
-        counted_metrics.TASK_RETRIES,
-        counted_metrics.CUSTOM_OBSERVED,
-    }
-)
+RECORDED: Final = frozenset(name for name, row in COUNTED_METRICS.items() if row.backfilled)
 
 
 @dataclass(frozen=True, slots=True)

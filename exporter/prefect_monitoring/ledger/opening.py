@@ -17,7 +17,7 @@ from prefect_monitoring.ledger import sql as rows
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.sqlite import connect, inspect, sqlite_path, take_lock
-from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, DURATION, START_DELAY, TASK_DURATION
+from prefect_monitoring.model.counted_metrics import bounds_of
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
 from prefect_monitoring.model.series import Bounds
 
@@ -104,17 +104,10 @@ def _plain(bounds: Bounds) -> dict[str, list[float]]:
 
 def ledger_of(settings: Settings, address: str) -> Ledger:
     """The ledger that the settings name, for the API at `address`. Raises LedgerError."""
-    bounds: dict[str, tuple[float, ...]] = {
-        DURATION: settings.duration_buckets,
-        START_DELAY: settings.start_delay_buckets,
-        CUSTOM_OBSERVED: (),
-    }
-    if TASK_DURATION in settings.metrics_on:
-        bounds[TASK_DURATION] = settings.duration_buckets
     return open_ledger(
         settings.ledger_url,
         address,
-        bounds=bounds,
+        bounds=bounds_of(settings.metrics_on, lambda option: getattr(settings, option)),
         lookback=settings.lookback,
         task_lookback=settings.task_lookback,
         now=time.time(),

@@ -6,21 +6,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from prefect_monitoring.metrics.family import Metric, Row
-from prefect_monitoring.metrics.rows import PAIR
 from prefect_monitoring.model.changes import SeriesKey
-from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CUSTOM_OBSERVED, CUSTOM_VALUE
 from prefect_monitoring.snapshot.model import Snapshot
 
-LABELS: Final = (*PAIR, "task", "metric")
+LABELS: Final = COUNTED_METRICS[CUSTOM_VALUE].labels
 
 
 def _rows(values: Mapping[SeriesKey, float]) -> Iterator[Row]:
     """Rows with a column for every label that any of the lines has: to Prometheus, an empty label is an absent one."""
     own = _own_labels(values)
+    labels_of = COUNTED_METRICS[CUSTOM_VALUE].label_values
     for key, value in values.items():
-        told = dict(key.labels)
-        names = (key.pair.flow, key.pair.deployment, key.task, key.detail)
-        yield (*names, *(told.get(label, "") for label in own)), value
+        given = dict(key.labels)
+        yield (*labels_of(key), *(given.get(label, "") for label in own)), value
 
 
 def _own_labels(keys: Iterable[SeriesKey]) -> tuple[str, ...]:

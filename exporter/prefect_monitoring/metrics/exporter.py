@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from prefect_monitoring.metrics.family import Metric, Row
+from prefect_monitoring.metrics.rows import counted
 from prefect_monitoring.model.counted_metrics import REJECTED
 from prefect_monitoring.model.source_status import READING_BOUNDS, FileStatus, SourceStatus
 from prefect_monitoring.snapshot.model import Snapshot
@@ -47,11 +48,6 @@ def _folded(snapshot: Snapshot) -> Iterator[Row]:
     """From zero on, or increase() would miss the first; of metrics that are kept."""
     for metric in sorted(snapshot.series):
         yield (metric,), snapshot.about.folded.get(metric, 0.0)
-
-
-def _rejected(snapshot: Snapshot) -> Iterator[Row]:
-    for key, series in snapshot.series.get(REJECTED, {}).items():
-        yield (key.detail,), series.value
 
 
 def _build_info(snapshot: Snapshot) -> Iterator[Row]:
@@ -179,12 +175,9 @@ METRICS: Final = (
         ("kind",),
         lambda snapshot: (((kind,), audit.done_at) for kind, audit in snapshot.about.audits.items()),
     ),
-    Metric(
+    counted(
         REJECTED,
-        "counter",
         "Parts of METRIC lines that could not be read or had no room (max_custom_metrics), by reason.",
-        ("reason",),
-        _rejected,
     ),
     Metric(
         "prefect_exporter_links_info",

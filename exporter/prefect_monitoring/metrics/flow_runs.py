@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from prefect_monitoring.metrics.family import Metric, Row
-from prefect_monitoring.metrics.rows import PAIR, kept, standing
-from prefect_monitoring.model import counted_metrics
+from prefect_monitoring.metrics.rows import PAIR, counted, standing
+from prefect_monitoring.model.counted_metrics import DURATION, FAILURES, OUTCOMES, RETRIES, START_DELAY
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.run_stats import Standing
 from prefect_monitoring.snapshot.model import Snapshot
@@ -46,42 +46,25 @@ def _names(pair: Pair) -> tuple[str, str]:
 
 
 METRICS: Final = (
-    Metric(
-        counted_metrics.OUTCOMES,
-        "counter",
+    counted(
+        OUTCOMES,
         "Terminal states entered by flow runs. A re-run of a finished run that ends again is a new outcome.",
-        (*PAIR, "state"),
-        kept(counted_metrics.OUTCOMES, "detail"),
     ),
-    Metric(
-        counted_metrics.DURATION,
-        "histogram",
+    counted(
+        DURATION,
         "Seconds that completed flow runs took, from the first Running after the previous terminal state to the end.",
-        PAIR,
-        kept(counted_metrics.DURATION),
-        lambda snapshot: snapshot.bounds[counted_metrics.DURATION],
     ),
-    Metric(
-        counted_metrics.START_DELAY,
-        "histogram",
+    counted(
+        START_DELAY,
         "Seconds from a flow run's expected start to its first start; waiting for a retry is not part of it.",
-        PAIR,
-        kept(counted_metrics.START_DELAY),
-        lambda snapshot: snapshot.bounds[counted_metrics.START_DELAY],
     ),
-    Metric(
-        counted_metrics.RETRIES,
-        "counter",
+    counted(
+        RETRIES,
         "Attempts of flow runs beyond their first.",
-        PAIR,
-        kept(counted_metrics.RETRIES),
     ),
-    Metric(
-        counted_metrics.FAILURES,
-        "counter",
+    counted(
+        FAILURES,
         "Failed, timed-out and crashed outcomes of flow runs, by cause as told from the state's message.",
-        (*PAIR, "cause"),
-        kept(counted_metrics.FAILURES, "detail"),
     ),
     Metric(
         "prefect_flow_runs",

@@ -5,22 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from prefect_monitoring.metrics.family import Row
+from prefect_monitoring.metrics.family import Metric, Row
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
 from prefect_monitoring.model.run_stats import Standing
 from prefect_monitoring.snapshot.model import Snapshot
 
 PAIR: Final = ("flow", "deployment")
 
 
-def kept(metric: str, *fields: str) -> Callable[[Snapshot], Iterator[Row]]:
-    """Rows of a counter or histogram that the ledger keeps; `fields` of its key follow the pair's names."""
+def counted(name: str, text: str) -> Metric:
+    """A counter or histogram that the ledger keeps, as its row in the table of these says; `text` is its help."""
+    row = COUNTED_METRICS[name]
+    labels_of = row.label_values
 
     def rows(snapshot: Snapshot) -> Iterator[Row]:
-        for key, series in snapshot.series.get(metric, {}).items():
-            labels = (key.pair.flow, key.pair.deployment, *(getattr(key, field) for field in fields))
-            yield labels, series if series.buckets else series.value
+        for key, series in snapshot.series.get(name, {}).items():
+            yield labels_of(key), series if series.buckets else series.value
 
-    return rows
+    is_histogram = row.kind == "histogram"
+    return Metric(
+        name,
+        "histogram" if is_histogram else "counter",
+        text,
+        row.labels,
+        rows,
+        bounds=(lambda snapshot: snapshot.bounds.get(name, ())) if is_histogram else None,
+        by_default=row.by_default,
+    )
 
 
 def standing(values: Callable[[Standing], Iterable[Row]]) -> Callable[[Snapshot], Iterator[Row]]:

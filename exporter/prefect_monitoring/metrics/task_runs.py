@@ -6,8 +6,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from prefect_monitoring.metrics.family import Metric, Row
-from prefect_monitoring.metrics.rows import PAIR, kept, standing
-from prefect_monitoring.model import counted_metrics
+from prefect_monitoring.metrics.rows import PAIR, counted, standing
+from prefect_monitoring.model.counted_metrics import (
+    TASK_DURATION,
+    TASK_FAILURES,
+    TASK_OUTCOMES,
+    TASK_RETRIES,
+    TASK_SECONDS,
+)
 from prefect_monitoring.snapshot.model import Snapshot
 
 TASK: Final = (*PAIR, "task")
@@ -19,40 +25,22 @@ def _active(snapshot: Snapshot) -> Iterator[Row]:
             yield (pair.flow, pair.deployment, task, state), count
 
 
-def _durations(snapshot: Snapshot) -> Iterator[Row]:
-    """Over all deployments of a flow: buckets for each of them would be many."""
-    for key, series in snapshot.series.get(counted_metrics.TASK_DURATION, {}).items():
-        yield (key.pair.flow, key.task), series
-
-
 METRICS: Final = (
-    Metric(
-        counted_metrics.TASK_OUTCOMES,
-        "counter",
+    counted(
+        TASK_OUTCOMES,
         "Terminal states entered by task runs; a task run served from the cache is `cached`, not `completed`.",
-        (*TASK, "state"),
-        kept(counted_metrics.TASK_OUTCOMES, "task", "detail"),
     ),
-    Metric(
-        counted_metrics.TASK_SECONDS,
-        "counter",
+    counted(
+        TASK_SECONDS,
         "Seconds that finished task runs spent running; waiting for a retry is not part of it.",
-        TASK,
-        kept(counted_metrics.TASK_SECONDS, "task"),
     ),
-    Metric(
-        counted_metrics.TASK_RETRIES,
-        "counter",
+    counted(
+        TASK_RETRIES,
         "Attempts of task runs beyond their first. Task runs of a flow run's next attempt are task runs of their own.",
-        TASK,
-        kept(counted_metrics.TASK_RETRIES, "task"),
     ),
-    Metric(
-        counted_metrics.TASK_FAILURES,
-        "counter",
+    counted(
+        TASK_FAILURES,
         "Failed and crashed attempts of task runs by cause; those that a retry saved are told from their log lines.",
-        (*TASK, "cause"),
-        kept(counted_metrics.TASK_FAILURES, "task", "detail"),
     ),
     Metric(
         "prefect_task_run_time_share_ratio",
@@ -68,13 +56,8 @@ METRICS: Final = (
         (*TASK, "state"),
         _active,
     ),
-    Metric(
-        counted_metrics.TASK_DURATION,
-        "histogram",
+    counted(
+        TASK_DURATION,
         "Seconds that completed task runs spent running, over all deployments of the flow.",
-        ("flow", "task"),
-        _durations,
-        lambda snapshot: snapshot.bounds.get(counted_metrics.TASK_DURATION, ()),
-        by_default=False,
     ),
 )

@@ -1,47 +1,235 @@
-"""The metrics that the ledger keeps."""
+"""The metrics that the ledger keeps: one row for each, which counting, ledger, snapshot, backfill and metrics read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final, Literal
 
 from prefect_monitoring.model.changes import SeriesKey
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.metric_lines import Reason
+from prefect_monitoring.model.records import NO_FLOW, Pair
 from prefect_monitoring.model.series import Bounds
 
+Kind = Literal["counter", "histogram", "summary", "last_value"]
+
 OUTCOMES: Final = "prefect_flow_run_outcomes_total"
-FAILURES: Final = "prefect_flow_run_failures_total"
-RETRIES: Final = "prefect_flow_run_retries_total"
 DURATION: Final = "prefect_flow_run_duration_seconds"
 START_DELAY: Final = "prefect_flow_run_start_delay_seconds"
-HISTOGRAMS: Final = (DURATION, START_DELAY)
-ZERO_BORN_STATES: Final = ("completed", "failed", "crashed")
-
-
-def births(pair: Pair) -> Iterable[SeriesKey]:
-    """The series that exist from the moment a pair is known, before anything happened to it."""
-    yield from (SeriesKey(OUTCOMES, pair, state) for state in ZERO_BORN_STATES)
-    yield from (SeriesKey(metric, pair) for metric in (RETRIES, *HISTOGRAMS))
-
-
+RETRIES: Final = "prefect_flow_run_retries_total"
+FAILURES: Final = "prefect_flow_run_failures_total"
 TASK_OUTCOMES: Final = "prefect_task_run_outcomes_total"
 TASK_SECONDS: Final = "prefect_task_run_seconds_total"
 TASK_RETRIES: Final = "prefect_task_run_retries_total"
 TASK_FAILURES: Final = "prefect_task_run_failures_total"
 TASK_DURATION: Final = "prefect_task_run_duration_seconds"
-TASK_ZERO_BORN_STATES: Final = ("completed", "failed")
-
-
-def task_births(pair: Pair, task: str) -> Iterable[SeriesKey]:
-    """The series that exist from the moment a task is known."""
-    yield from (SeriesKey(TASK_OUTCOMES, pair, state, task) for state in TASK_ZERO_BORN_STATES)
-    yield from (SeriesKey(metric, pair, task=task) for metric in (TASK_SECONDS, TASK_RETRIES))
-
-
 CUSTOM_OBSERVED: Final = "prefect_custom_metric_observed"
 CUSTOM_VALUE: Final = "prefect_custom_metric_value"
 REJECTED: Final = "prefect_exporter_metric_lines_rejected_total"
-DEFAULT_BOUNDS: Final[Bounds] = {
-    DURATION: (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400),
-    START_DELAY: (1, 5, 15, 60, 300, 900, 3600),
+
+_DURATION_BUCKETS: Final = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400)
+_WITHOUT_DETAIL: Final = ("",)
+
+
+@dataclass(frozen=True, slots=True)
+class CountedMetric:
+    """What is kept under a name, and what it is counted from.
+
+    `kind`: a summary is a sum and a count, a last value is replaced rather than added to.
+    `sources`: the cursors that it is counted from; it is shown once the baseline of all of them is complete.
+    `labels`: as exposed, in this order; `flow`, `deployment` and `task` are the key's, any other is the key's detail.
+    A metric without `deployment` is not kept by pipeline.
+    `buckets`: upper bounds in seconds, ascending, without +Inf; `buckets_option` is the option that replaces them.
+    `zero_born`: the details that are exposed at zero from the moment the pipeline or task is known.
+    `backfilled`: whether a backfill records and writes its past.
+    `by_default`: else it is kept and exposed only when `metrics_on` names it.
+    """
+
+    name: str
+    kind: Kind
+    sources: tuple[str, ...]
+    labels: tuple[str, ...]
+    buckets: tuple[float, ...] = ()
+    buckets_option: str = ""
+    zero_born: tuple[str, ...] = ()
+    backfilled: bool = False
+    by_default: bool = True
+
+    @property
+    def is_by_pipeline(self) -> bool:
+        return "deployment" in self.labels
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether single values are added to it, rather than amounts."""
+        return self.kind in {"histogram", "summary"}
+
+    @property
+    def label_values(self) -> Callable[[SeriesKey], tuple[str, ...]]:
+        """Gives the label values of a series, in the order of `labels`."""
+        parts = [_KEY_PARTS.get(label, _DETAIL) for label in self.labels]
+        return lambda key: tuple([part(key) for part in parts])
+
+
+_KEY_PARTS: Final[Mapping[str, Callable[[SeriesKey], str]]] = {
+    "flow": attrgetter("pair.flow"),
+    "deployment": attrgetter("pair.deployment"),
+    "task": attrgetter("task"),
 }
+_DETAIL: Final[Callable[[SeriesKey], str]] = attrgetter("detail")
+
+# What is backfilled has no buckets there, which would be fifteen times as much; causes are patterns that change, and
+# have no past.
+_ROWS: Final = (
+    CountedMetric(
+        OUTCOMES,
+        kind="counter",
+        sources=(FLOW_RUNS,),
+        labels=("flow", "deployment", "state"),
+        zero_born=("completed", "failed", "crashed"),
+        backfilled=True,
+    ),
+    CountedMetric(
+        DURATION,
+        kind="histogram",
+        sources=(FLOW_RUNS,),
+        labels=("flow", "deployment"),
+        buckets=_DURATION_BUCKETS,
+        buckets_option="duration_buckets",
+        zero_born=_WITHOUT_DETAIL,
+        backfilled=True,
+    ),
+    CountedMetric(
+        START_DELAY,
+        kind="histogram",
+        sources=(FLOW_RUNS,),
+        labels=("flow", "deployment"),
+        buckets=(1, 5, 15, 60, 300, 900, 3600),
+        buckets_option="start_delay_buckets",
+        zero_born=_WITHOUT_DETAIL,
+    ),
+    CountedMetric(
+        RETRIES,
+        kind="counter",
+        sources=(FLOW_RUNS,),
+        labels=("flow", "deployment"),
+        zero_born=_WITHOUT_DETAIL,
+        backfilled=True,
+    ),
+    CountedMetric(
+        FAILURES,
+        kind="counter",
+        sources=(FLOW_RUNS,),
+        labels=("flow", "deployment", "cause"),
+    ),
+    CountedMetric(
+        TASK_OUTCOMES,
+        kind="counter",
+        sources=(TASK_RUNS,),
+        labels=("flow", "deployment", "task", "state"),
+        zero_born=("completed", "failed"),
+        backfilled=True,
+    ),
+    CountedMetric(
+        TASK_SECONDS,
+        kind="counter",
+        sources=(TASK_RUNS,),
+        labels=("flow", "deployment", "task"),
+        zero_born=_WITHOUT_DETAIL,
+        backfilled=True,
+    ),
+    CountedMetric(
+        TASK_RETRIES,
+        kind="counter",
+        sources=(TASK_RUNS,),
+        labels=("flow", "deployment", "task"),
+        zero_born=_WITHOUT_DETAIL,
+        backfilled=True,
+    ),
+    # A failed attempt that a retry saved leaves no state behind, only a log line.
+    CountedMetric(
+        TASK_FAILURES,
+        kind="counter",
+        sources=(TASK_RUNS, LOG_LINES),
+        labels=("flow", "deployment", "task", "cause"),
+    ),
+    # Over all deployments of a flow: buckets for each of them would be many.
+    CountedMetric(
+        TASK_DURATION,
+        kind="histogram",
+        sources=(TASK_RUNS,),
+        labels=("flow", "task"),
+        buckets=_DURATION_BUCKETS,
+        buckets_option="duration_buckets",
+        by_default=False,
+    ),
+    CountedMetric(
+        CUSTOM_OBSERVED,
+        kind="summary",
+        sources=(LOG_LINES,),
+        labels=("flow", "deployment", "task", "metric"),
+        backfilled=True,
+    ),
+    CountedMetric(
+        CUSTOM_VALUE,
+        kind="last_value",
+        sources=(LOG_LINES,),
+        labels=("flow", "deployment", "task", "metric"),
+    ),
+    CountedMetric(
+        REJECTED,
+        kind="counter",
+        sources=(LOG_LINES,),
+        labels=("reason",),
+        zero_born=tuple(Reason),
+    ),
+)
+COUNTED_METRICS: Final[Mapping[str, CountedMetric]] = {row.name: row for row in _ROWS}
+
+
+def bounds_of(on: Collection[str] = (), chosen: Callable[[str], tuple[float, ...]] | None = None) -> Bounds:
+    """The bounds of every histogram and summary that is kept, with the metrics that `on` names.
+
+    `chosen` gives the bounds that an option sets; without it, they are the defaults.
+    """
+    return {
+        row.name: chosen(row.buckets_option) if chosen and row.buckets_option else row.buckets
+        for row in _ROWS
+        if row.is_observed and (row.by_default or row.name in on)
+    }
+
+
+DEFAULT_BOUNDS: Final[Bounds] = bounds_of()
+
+
+def _zero_born(*, by_pipeline: bool, by_task: bool) -> tuple[tuple[str, str], ...]:
+    """Metric and detail of the zero-born series of what has these labels."""
+    return tuple(
+        (row.name, detail)
+        for row in _ROWS
+        if row.is_by_pipeline is by_pipeline and ("task" in row.labels) is by_task
+        for detail in row.zero_born
+    )
+
+
+# Worked out once: births are asked for with every run that is read.
+_OF_PIPELINES: Final = _zero_born(by_pipeline=True, by_task=False)
+_OF_TASKS: Final = _zero_born(by_pipeline=True, by_task=True)
+_OF_NO_PIPELINE: Final = _zero_born(by_pipeline=False, by_task=False)
+
+
+def births(pair: Pair) -> Iterable[SeriesKey]:
+    """The series that exist from the moment a pipeline is known, before anything happened to it."""
+    return [SeriesKey(metric, pair, detail) for metric, detail in _OF_PIPELINES]
+
+
+def task_births(pair: Pair, task: str) -> Iterable[SeriesKey]:
+    """The series that exist from the moment a task of a pipeline is known."""
+    return [SeriesKey(metric, pair, detail, task) for metric, detail in _OF_TASKS]
+
+
+def births_of_no_pipeline() -> Iterable[SeriesKey]:
+    """The zero-born series that no pipeline and no flow has."""
+    return [SeriesKey(metric, NO_FLOW, detail) for metric, detail in _OF_NO_PIPELINE]

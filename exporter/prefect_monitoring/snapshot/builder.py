@@ -16,16 +16,8 @@ from prefect_monitoring.ingest.readers import Readers
 from prefect_monitoring.ingest.source import Source
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
-from prefect_monitoring.model.counted_metrics import (
-    CUSTOM_OBSERVED,
-    REJECTED,
-    TASK_DURATION,
-    TASK_FAILURES,
-    TASK_OUTCOMES,
-    TASK_RETRIES,
-    TASK_SECONDS,
-)
-from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
+from prefect_monitoring.model.cursor import FLOW_RUNS
 from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, FlowRun, Pair, TaskRun
 from prefect_monitoring.model.run_stats import Standing
 from prefect_monitoring.model.series import Series
@@ -115,12 +107,16 @@ class Picture:
         }
         limit = current_limit(self.settings)
         read_lately = _is_fresh(self.sources.deployments, now, listing_limit(self.settings))
-        values = ledger.values if LOG_LINES in complete else {}
+        metrics = shown_metrics(complete)
         snapshot = Snapshot(
             taken_at=now,
             bounds=ledger.bounds,
             series=series,
-            values={key: one for key, one in values.items() if key.pair in pairs or key.pair == NO_FLOW},
+            values={
+                key: one
+                for key, one in ledger.values.items()
+                if key.metric in metrics and (key.pair in pairs or key.pair == NO_FLOW)
+            },
             standings={pair: one for pair, one in standings.items() if pair in pairs},
             active=live.active if _is_fresh(self.sources.active, now, limit) else None,
             active_tasks=live.active_tasks if _is_fresh(self.sources.active_tasks, now, limit) else None,
@@ -173,12 +169,6 @@ def _any_answered(*sources: Source) -> bool | None:
     return any(asked) if asked else None
 
 
-# What a metric is counted from, where it is not finished flow runs alone.
-_SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
-    **dict.fromkeys((TASK_OUTCOMES, TASK_SECONDS, TASK_RETRIES, TASK_DURATION), (TASK_RUNS,)),
-    TASK_FAILURES: (TASK_RUNS, LOG_LINES),
-    **dict.fromkeys((CUSTOM_OBSERVED, REJECTED), (LOG_LINES,)),
-}
 # When a run that waits was due, by state. The server notices some time later that a run is late; one that waits for a
 # slot gets a new state with each try; a retry may be delayed by hours, and is lost when it still waits after that.
 _DUE_AT: Final[Mapping[str, Callable[[FlowRun], float | None]]] = {
@@ -188,12 +178,19 @@ _DUE_AT: Final[Mapping[str, Callable[[FlowRun], float | None]]] = {
 }
 
 
+def shown_metrics(complete: Collection[str]) -> set[str]:
+    """The metrics of which the baseline of every source is `complete`."""
+    return {name for name, row in COUNTED_METRICS.items() if set(row.sources) <= set(complete)}
+
+
 def shown(series: Mapping[SeriesKey, Series], complete: Collection[str]) -> ShownSeries:
-    """What may be seen of the ledger's series: none whose sources' level is not `complete`, zero in the birth hold."""
+    """The ledger's series, without metrics whose baseline is not `complete`; zero during the birth hold."""
+    metrics = shown_metrics(complete)
     found: dict[str, dict[SeriesKey, Series]] = {}
     for key, one in series.items():
-        found.setdefault(key.metric, {})[key] = one if one.released else one.zero
-    return {metric: rows for metric, rows in found.items() if set(_SOURCES.get(metric, (FLOW_RUNS,))) <= set(complete)}
+        if key.metric in metrics:
+            found.setdefault(key.metric, {})[key] = one if one.released else one.zero
+    return found
 
 
 def summarise_active(runs: Iterable[tuple[Pair, FlowRun]], orphans: Collection[str] = ()) -> ActiveRuns:

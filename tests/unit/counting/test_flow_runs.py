@@ -14,11 +14,9 @@ from prefect_monitoring.model.changes import Changes, KnownRun, Result, SeriesKe
 from prefect_monitoring.model.counted_metrics import (
     DURATION,
     FAILURES,
-    HISTOGRAMS,
     OUTCOMES,
     RETRIES,
     START_DELAY,
-    ZERO_BORN_STATES,
     births,
 )
 from prefect_monitoring.model.records import FlowRun, Pair, State
@@ -168,13 +166,6 @@ def test_two_terminal_states_in_one_microsecond_are_two_outcomes() -> None:
     history = (state(1, "RUNNING", 100.0), failed, by_hand)
     changes = fold(NOTHING, [Sighting(run_of(by_hand, ended_at=130.0), PAIR, history)], cause_of)
     assert changes.counted == {("r", "s2"), ("r", "s3")}
-
-
-def test_births_are_what_every_pair_has_from_the_start() -> None:
-    expected = {SeriesKey(OUTCOMES, PAIR, name) for name in ZERO_BORN_STATES}
-    expected |= {SeriesKey(metric, PAIR) for metric in (RETRIES, *HISTOGRAMS)}
-    assert set(births(PAIR)) == expected
-    assert set(ZERO_BORN_STATES) == {"completed", "failed", "crashed"}
 
 
 def test_results_are_those_of_the_last_state() -> None:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from prefect_monitoring.analysis.failure_causes import cause_of
-from prefect_monitoring.analysis.metric_lines import Reason, saved_failure
+from prefect_monitoring.analysis.metric_lines import saved_failure
 from prefect_monitoring.counting.log_lines import LineSighting, fold_lines
 from prefect_monitoring.model.changes import Changes, LastValue, SeriesKey
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED, TASK_FAILURES
+from prefect_monitoring.model.metric_lines import Reason
 from prefect_monitoring.model.records import NO_FLOW, LogLine, Pair
 
 PAIR = Pair("etl", "daily")

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from prefect_monitoring.analysis.metric_lines import Reason
 from prefect_monitoring.ingest.log_lines import (
     DEEP_EVERY_SECONDS,
     LINES_KEPT_SECONDS,
@@ -21,6 +20,7 @@ from prefect_monitoring.ledger.ledger import Keep, Ledger
 from prefect_monitoring.model.changes import LastValue, SeriesKey
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED, TASK_FAILURES
 from prefect_monitoring.model.cursor import LOG_LINES
+from prefect_monitoring.model.metric_lines import Reason
 from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, Pair
 from prefect_monitoring.prefect_api.errors import ApiError
 from unit.conftest import DAY, MakeReaders, OpenLedger

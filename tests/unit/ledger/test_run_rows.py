@@ -68,7 +68,7 @@ def test_each_source_has_a_level_of_its_own(ledger: Ledger) -> None:
 
 
 def test_what_is_switched_off_is_not_kept(open_it: OpenLedger) -> None:
-    ledger = open_it(bounds=DEFAULT_BOUNDS)
+    ledger = open_it(bounds={})
     ledger.commit(details_of(10), None, NOW, TASK_RUNS)
     assert {key.metric for key in ledger.series} == {TASK_SECONDS}
     ledger.close()

@@ -1,0 +1,94 @@
+"""The table of the metrics that the ledger keeps."""
+
+from __future__ import annotations
+
+import pytest
+
+from prefect_monitoring.analysis.metric_lines import Reason
+from prefect_monitoring.metrics import CATALOGUE
+from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.model.counted_metrics import (
+    COUNTED_METRICS,
+    CUSTOM_OBSERVED,
+    DEFAULT_BOUNDS,
+    DURATION,
+    OUTCOMES,
+    REJECTED,
+    RETRIES,
+    START_DELAY,
+    TASK_DURATION,
+    TASK_FAILURES,
+    TASK_OUTCOMES,
+    TASK_RETRIES,
+    TASK_SECONDS,
+    CountedMetric,
+    births,
+    births_of_no_pipeline,
+    bounds_of,
+    task_births,
+)
+from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.records import NO_FLOW, Pair
+
+PAIR = Pair("etl", "daily")
+ROWS = list(COUNTED_METRICS.values())
+
+
+def test_births_of_a_pipeline_are_the_zero_born_series_without_a_task() -> None:
+    assert list(births(PAIR)) == [
+        SeriesKey(OUTCOMES, PAIR, "completed"),
+        SeriesKey(OUTCOMES, PAIR, "failed"),
+        SeriesKey(OUTCOMES, PAIR, "crashed"),
+        SeriesKey(DURATION, PAIR),
+        SeriesKey(START_DELAY, PAIR),
+        SeriesKey(RETRIES, PAIR),
+    ]
+
+
+def test_births_of_a_task_are_the_zero_born_series_with_a_task() -> None:
+    assert list(task_births(PAIR, "load")) == [
+        SeriesKey(TASK_OUTCOMES, PAIR, "completed", "load"),
+        SeriesKey(TASK_OUTCOMES, PAIR, "failed", "load"),
+        SeriesKey(TASK_SECONDS, PAIR, task="load"),
+        SeriesKey(TASK_RETRIES, PAIR, task="load"),
+    ]
+
+
+def test_births_of_no_pipeline_are_the_reasons_of_rejected_lines() -> None:
+    assert set(births_of_no_pipeline()) == {SeriesKey(REJECTED, NO_FLOW, reason) for reason in Reason}
+
+
+def test_bounds_default_to_the_buckets_of_the_table() -> None:
+    assert set(DEFAULT_BOUNDS) == {DURATION, START_DELAY, CUSTOM_OBSERVED}
+    assert DEFAULT_BOUNDS[CUSTOM_OBSERVED] == (), "a summary has none"
+    assert DEFAULT_BOUNDS[DURATION] == COUNTED_METRICS[DURATION].buckets
+
+
+def test_bounds_are_those_of_the_options_and_of_what_is_switched_on() -> None:
+    options = {"duration_buckets": (60.0, 600.0), "start_delay_buckets": (5.0,)}
+    assert bounds_of([TASK_DURATION], options.__getitem__) == {
+        DURATION: (60.0, 600.0),
+        START_DELAY: (5.0,),
+        TASK_DURATION: (60.0, 600.0),
+        CUSTOM_OBSERVED: (),
+    }
+
+
+def test_labels_are_read_from_the_key_in_their_order() -> None:
+    key = SeriesKey(TASK_FAILURES, PAIR, "timeout", "load")
+    assert COUNTED_METRICS[TASK_FAILURES].label_values(key) == ("etl", "daily", "load", "timeout")
+    assert COUNTED_METRICS[TASK_DURATION].label_values(key) == ("etl", "load")
+    assert COUNTED_METRICS[REJECTED].label_values(SeriesKey(REJECTED, NO_FLOW, "name")) == ("name",)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_row_is_consistent_and_exposed(row: CountedMetric) -> None:
+    assert set(row.sources) <= {FLOW_RUNS, TASK_RUNS, LOG_LINES}
+    assert row.sources
+    assert (row.kind == "histogram") == bool(row.buckets)
+    details = [label for label in row.labels if label not in {"flow", "deployment", "task"}]
+    assert len(details) <= 1, "a key has one detail"
+    assert bool(details) or row.zero_born in {(), ("",)}
+    exposed = [metric for metric in CATALOGUE if metric.name.removesuffix("_sum") == row.name]
+    assert [metric.labels for metric in exposed] == [row.labels]
+    assert [metric.by_default for metric in exposed] == [row.by_default]
