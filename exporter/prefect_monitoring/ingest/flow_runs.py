@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -27,8 +27,20 @@ Answer = TypeVar("Answer")
 UNSTARTED_SECONDS: Final = 7 * 86400.0
 
 
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """The active flow runs of the last reading, with their pairs, by id; `orphans`: whose parent run is over."""
+
+    runs: Mapping[str, tuple[Pair, FlowRun]]
+    orphans: Collection[str]
+
+
 class Reader:
-    """Reads into the ledger. All ledger work happens on one thread, so that no two changes can interleave."""
+    """Reads into the ledger. All ledger work happens on one thread, so that no two changes can interleave.
+
+    The catalogue is used on that thread too: to look a pair up may admit it. Elsewhere only what the ledger replaces as
+    a whole is read: `names` and `cursors`.
+    """
 
     def __init__(
         self,
@@ -43,6 +55,7 @@ class Reader:
         self.catalog = catalog
         self.clock = clock
         self._cause_of = cause_of
+        self.under_way: UnderWay | None = None
         self._ran_before: Mapping[str, float] = {}  # by state id
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
 
@@ -69,6 +82,13 @@ class Reader:
         if absorbed.left:
             raise ApiError(f"{len(absorbed.left)} finished runs wait to be counted: {absorbed.reason}", INCOMPLETE)
         return Reading(reading.records + len(endless))
+
+    async def read_under_way(self) -> Reading:
+        """Reads the active runs, for `under_way`. Raises ApiError."""
+        runs = await self.read_active()
+        orphans = await self.orphans(run for _, run in runs)
+        self.under_way = UnderWay({run.id: (pair, run) for pair, run in runs}, orphans)
+        return Reading(len(runs))
 
     async def read_active(self) -> list[tuple[Pair, FlowRun]]:
         """The runs that need attention or resources now, with their pairs. ApiError when some have no name."""

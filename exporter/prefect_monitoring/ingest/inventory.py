@@ -6,7 +6,7 @@ Each part is kept with the instant it was read at; none waits for another.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -105,8 +105,7 @@ class InventoryReader:
         """Asks when deployments are due next, where that is not known; what was due meanwhile is remembered."""
         now = self._reader.clock()
         live = {one.id: one for one in self._wanted_deployments()}
-        plan = dues.plan(live.values(), self._reader.ledger.dues, self._asked, now)
-        await self._reader.in_ledger(self._store_pauses, plan, now)
+        plan = await self._reader.in_ledger(self._plan, live.values(), now)
         starts = await self._api.next_starts(plan.ask, now) if plan.ask else {}
         await self._reader.in_ledger(self._store_starts, plan, starts)
         self._asked = _asked_after(self._asked, live, plan, now)
@@ -117,13 +116,16 @@ class InventoryReader:
             if self._filters.allow(pair, one.tags, one.work_pool):
                 yield one
 
-    def _store_pauses(self, plan: Plan, now: float) -> None:
+    def _plan(self, live: Collection[Deployment], now: float) -> Plan:
+        """What to ask about, and in the ledger who is paused since when and who is due no more."""
         known = self._reader.ledger.dues
+        plan = dues.plan(live, known, self._asked, now)
         off = {one: replace(known.get(one, dues.UNKNOWN), next_at=None, called_off_at=now) for one in plan.off}
         pauses = {
             one: replace(off.get(one) or known.get(one, dues.UNKNOWN), paused_at=at) for one, at in plan.pauses.items()
         }
         self._reader.ledger.store_dues(off | pauses)
+        return plan
 
     def _store_starts(self, plan: Plan, starts: Mapping[str, float]) -> None:
         """In this order: were the process killed in between, the next start would still be there to have passed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -116,38 +116,39 @@ class LogReader:
         ledger = self._reader.ledger
         counted = await self._reader.in_ledger(ledger.counted_lines, [line.id for line in page.lines])
         fresh = [line for line in page.lines if line.id not in counted]
-        sightings, reason = await self._name(fresh, now)
+        owners, reason = await self._tasks.owners({line.flow_run_id for line in fresh if line.flow_run_id})
         if reason:
             raise ApiError(f"log lines wait to be counted: {reason}", INCOMPLETE)
+        named = await self._with_tasks(fresh, now)
         # In silence it stays behind the present: our clock may be ahead of those that write the lines.
         end = now - WINDOW_SECONDS if before is None else before
         reached = max(end, page.last or end) if page.complete else page.last
-        await self._reader.in_ledger(self._count, sightings, reached, page.complete and before is None)
-        if len(sightings) < len(fresh):
-            log.debug("%d log lines wait for their task runs", len(fresh) - len(sightings))
+        complete = page.complete and before is None
+        await self._reader.in_ledger(self._count, named, owners, reached, complete=complete)
+        if len(named) < len(fresh):
+            log.debug("%d log lines wait for their task runs", len(fresh) - len(named))
 
-    async def _name(self, lines: Sequence[LogLine], now: float) -> tuple[list[LineSighting], str]:
-        """The lines that can be counted under a name, and why others could not even be asked about."""
-        owners, reason = await self._tasks.owners({line.flow_run_id for line in lines if line.flow_run_id})
-        if reason:
-            return [], reason
+    async def _with_tasks(self, lines: Sequence[LogLine], now: float) -> list[tuple[LogLine, str]]:
+        """The lines that can be counted, each with the task that wrote it: "" for the flow itself."""
         tasks = await self._tasks.names({line.task_run_id for line in lines if line.task_run_id})
-        sightings = []
+        named = []
         for line in lines:
             task = tasks.get(line.task_run_id) if line.task_run_id else ""
-            if task is None and now - line.at < self._lateness.patience:
-                continue
-            pair = owners[line.flow_run_id] if line.flow_run_id else self._reader.catalog.pair_outside_flows()
-            sightings.append(LineSighting(line, pair, self._task(pair, DELETED if task is None else task)))
-        return sightings, ""
+            if task is not None or now - line.at >= self._lateness.patience:
+                named.append((line, DELETED if task is None else task))
+        return named
 
-    def _task(self, pair: Pair | None, task: str) -> str:
-        return self._reader.catalog.task_of(pair, task) if pair is not None and task else task
-
-    def _count(self, sightings: Sequence[LineSighting], reached: float | None, complete: bool) -> None:
+    def _count(
+        self,
+        named: Sequence[tuple[LogLine, str]],
+        owners: Mapping[str, Pair | None],
+        reached: float | None,
+        *,
+        complete: bool,
+    ) -> None:
         ledger, catalog, now = self._reader.ledger, self._reader.catalog, self._reader.clock()
-        counted = ledger.counted_lines([one.line.id for one in sightings])
-        fresh = [one for one in sightings if one.line.id not in counted]
+        counted = ledger.counted_lines([line.id for line, _ in named])
+        fresh = [self._sighting(line, task, owners) for line, task in named if line.id not in counted]
         for one in fresh:
             self._tell_rejected(one)
         changes = fold_lines(fresh, ledger.values.get, catalog.admits_custom, self._cause_of)
@@ -155,6 +156,11 @@ class LogReader:
         watermark = max(cursor.watermark, min(reached if reached is not None else cursor.watermark, now))
         after = replace(cursor, watermark=watermark, level_complete=cursor.level_complete or complete)
         ledger.commit(changes, after if after != cursor else None, now, LOG_LINES)
+
+    def _sighting(self, line: LogLine, task: str, owners: Mapping[str, Pair | None]) -> LineSighting:
+        catalog = self._reader.catalog
+        pair = owners[line.flow_run_id] if line.flow_run_id else catalog.pair_outside_flows()
+        return LineSighting(line, pair, catalog.task_of(pair, task) if pair is not None and task else task)
 
     def _tell_rejected(self, sighting: LineSighting) -> None:
         """Names the flow, the task and the fault, once; the line itself may hold what no log of ours should."""

@@ -24,6 +24,7 @@ class TaskReader:
     def __init__(self, reader: Reader, api: TaskApi, cause_of: Callable[[str], str]) -> None:
         self.reader = reader
         self.api = api
+        self.under_way: Sequence[tuple[Pair, TaskRun]] | None = None
         self._cause_of = cause_of
 
     @property
@@ -55,6 +56,13 @@ class TaskReader:
         ours = await self.reader.in_ledger(ledger.ended_by_kind, TASK_RUNS, cursor.after, cursor.watermark)
         return theirs != sum(ours.values())
 
+    async def read_under_way(self) -> Reading:
+        """Reads the task runs of the flow runs that were last found active, for `under_way`."""
+        flow_runs = self.reader.under_way
+        runs = await self.read_active(flow_runs.runs if flow_runs is not None else {})
+        self.under_way = runs
+        return Reading(len(runs))
+
     async def read_active(self, flow_runs: Mapping[str, tuple[Pair, FlowRun]]) -> list[tuple[Pair, TaskRun]]:
         """The task runs under way in `flow_runs`, by id, without those that an earlier attempt left behind dead."""
         alive = {run_id for run_id, (_, run) in flow_runs.items() if run.state.type in {"RUNNING", "CANCELLING"}}
@@ -74,10 +82,14 @@ class TaskReader:
             unnamed, reason = await self.reader.name(runs)
             if unnamed:
                 return found, reason
-            found |= {run.id: self.reader.catalog.pair_of(self.reader.ledger.names, run) for run in runs}
-            gone = self.reader.catalog.pair_of_deleted()
-            found |= dict.fromkeys(unknown - found.keys(), gone)
+            found |= await self.reader.in_ledger(self._pairs_of, unknown, runs)
         return found, ""
+
+    def _pairs_of(self, run_ids: Collection[str], runs: Sequence[FlowRun]) -> dict[str, Pair | None]:
+        """The pair of each of `run_ids`, of which the API still has `runs`."""
+        catalog, names = self.reader.catalog, self.reader.ledger.names
+        gone = dict.fromkeys(run_ids, catalog.pair_of_deleted())
+        return gone | {run.id: catalog.pair_of(names, run) for run in runs}
 
     async def names(self, task_run_ids: Collection[str]) -> dict[str, str]:
         """The task of each of these task runs that the ledger or the API knows."""

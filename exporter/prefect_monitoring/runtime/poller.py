@@ -19,7 +19,6 @@ from prefect_monitoring.ingest.source import OutageLog, Reading, Source
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Keep
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
-from prefect_monitoring.model.records import FlowRun, Pair
 from prefect_monitoring.model.series import BirthHold
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.reloader import PolicyBook
@@ -32,8 +31,6 @@ from prefect_monitoring.snapshot.builder import (
     Sources,
     Standings,
     find_links,
-    summarise_active,
-    summarise_tasks,
 )
 from prefect_monitoring.snapshot.model import AuditReport, Snapshot
 
@@ -63,7 +60,6 @@ class Poller:
         self._publish = publish
         self._clock = clock
         self._hold = BirthHold(settings.birth_hold)
-        self._active_runs: dict[str, tuple[Pair, FlowRun]] = {}
         self._details: asyncio.Task[None] | None = None
         self._pruned_at = clock()
         self._whole_audits: dict[str, tuple[float, int]] = {}
@@ -118,7 +114,7 @@ class Poller:
         """Reads finished and active flow runs side by side, and publishes whatever came of it."""
         level_was_complete = self._ledger.cursor.level_complete
         await asyncio.gather(
-            self.sources.finished.read(self._read_finished), self.sources.active.read(self._read_active)
+            self.sources.finished.read(self._read_finished), self.sources.active.read(self._reader.read_under_way)
         )
         self._live.polled = self._live.polled or bool(self.sources.finished.up)
         if self._details is not None:  # mostly done at about the same time; never waited for long
@@ -135,7 +131,7 @@ class Poller:
         try:
             await asyncio.gather(
                 self.sources.finished_tasks.read(self._read_finished_tasks),
-                self.sources.active_tasks.read(self._read_active_tasks),
+                self.sources.active_tasks.read(self._readers.task_runs.read_under_way),
             )
             # Until the level of the task runs is there, lines would ask for their names one by one.
             if self._ledger.cursors[TASK_RUNS].level_complete or not self.sources.finished_tasks.up:
@@ -177,7 +173,7 @@ class Poller:
             log.debug("The snapshot is made of what is in memory: %s", fault)
         snapshot, held = await self._reader.in_ledger(self._picture.take, now)
         await asyncio.to_thread(self._publish, snapshot)
-        self._hold.show(held, self._clock())
+        await self._reader.in_ledger(self._hold.show, held, self._clock())
 
     @property
     def _budget(self) -> float:
@@ -194,19 +190,8 @@ class Poller:
     async def _read_finished(self) -> Reading:
         return await self._reader.walk_finished(self._budget)
 
-    async def _read_active(self) -> Reading:
-        runs = await self._reader.read_active()
-        self._active_runs = {run.id: (pair, run) for pair, run in runs}
-        self._live.active = summarise_active(runs, await self._reader.orphans(run for _, run in runs))
-        return Reading(len(runs))
-
     async def _read_finished_tasks(self) -> Reading:
         return await self._readers.task_runs.read_finished(self._budget)
-
-    async def _read_active_tasks(self) -> Reading:
-        runs = await self._readers.task_runs.read_active(self._active_runs)
-        self._live.active_tasks = summarise_tasks(runs, self._reader.catalog)
-        return Reading(len(runs))
 
     async def _audit(self, audit: Audit, until: float) -> Reading:
         """The last day each time, everything once an hour; what was missing of everything stays told until the next."""

@@ -33,8 +33,6 @@ from prefect_monitoring.snapshot.model import ActiveRuns, AuditReport, Health, L
 class Live:
     """What was last read of the present; whether it is still that is for the picture to say."""
 
-    active: ActiveRuns | None = None
-    active_tasks: Mapping[tuple[Pair, str, str], int] | None = None
     prefect_version: str = ""
     polled: bool = False
     audits: dict[str, AuditReport] = field(default_factory=dict)
@@ -97,7 +95,7 @@ class Picture:
 
     def take(self, now: float) -> tuple[Snapshot, set[SeriesKey]]:
         """The snapshot, and which of its series it shows at zero because of their birth hold."""
-        ledger, catalog, live = self.readers.flow_runs.ledger, self.readers.flow_runs.catalog, self.live
+        ledger, catalog = self.readers.flow_runs.ledger, self.readers.flow_runs.catalog
         pairs, deployments = catalog.live_pairs(ledger.names), catalog.live_deployments(ledger.names)
         complete = {source for source, cursor in ledger.cursors.items() if cursor.level_complete}
         series = shown(ledger.series, complete)
@@ -118,8 +116,8 @@ class Picture:
                 if key.metric in metrics and (key.pair in pairs or key.pair == NO_FLOW)
             },
             standings={pair: one for pair, one in standings.items() if pair in pairs},
-            active=live.active if _is_fresh(self.sources.active, now, limit) else None,
-            active_tasks=live.active_tasks if _is_fresh(self.sources.active_tasks, now, limit) else None,
+            active=self._active() if _is_fresh(self.sources.active, now, limit) else None,
+            active_tasks=self._active_tasks() if _is_fresh(self.sources.active_tasks, now, limit) else None,
             deployments=tuple(deployments.items()) if read_lately else None,
             dues=dues.settled_all(ledger.dues, deployments, now, completed if FLOW_RUNS in complete else None),
             policies=self.policies.now,
@@ -128,6 +126,14 @@ class Picture:
             health=Health(tuple(self._not_ready(ledger)), level_complete=ledger.cursor.level_complete),
         )
         return snapshot, {key for key in ledger.held if key in series.get(key.metric, ())}
+
+    def _active(self) -> ActiveRuns | None:
+        under_way = self.readers.flow_runs.under_way
+        return None if under_way is None else summarise_active(under_way.runs.values(), under_way.orphans)
+
+    def _active_tasks(self) -> Mapping[tuple[Pair, str, str], int] | None:
+        under_way = self.readers.task_runs.under_way
+        return None if under_way is None else summarise_tasks(under_way, self.readers.flow_runs.catalog)
 
     def _not_ready(self, ledger: Ledger) -> Iterator[str]:
         finished = self.sources.finished
