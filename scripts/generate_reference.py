@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic.fields import FieldInfo
 
-from prefect_monitoring.config.settings import CONFIG_ENV, Settings, env_name, flag_name, has_flag
+from prefect_monitoring.config.settings import CONFIG_ENV, OPTIONS, env_name, flag_name, has_flag
 from prefect_monitoring.config.types import Duration, format_duration
 from prefect_monitoring.metrics import SUBJECTS
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, DEFAULT_BOUNDS, births
@@ -122,7 +122,7 @@ logger.info('Loaded. METRIC: rows_loaded{table="orders"}=%d rows_rejected=%d', l
 
 
 def configuration_page() -> str:
-    rows = [_option_row(name, field) for name, field in Settings.model_fields.items()]
+    rows = [_option_row(name, field) for name, field in OPTIONS.items()]
     return _CONFIGURATION.format(config_env=CONFIG_ENV) + "\n".join(rows) + "\n"
 
 

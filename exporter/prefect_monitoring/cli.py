@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from prefect_monitoring import __version__
 from prefect_monitoring.config.settings import (
     CONFIG_ENV,
+    OPTIONS,
     Settings,
     SettingsError,
     env_name,
@@ -98,7 +99,7 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--config", type=Path, metavar="FILE", help=f"YAML file of options (environment: {CONFIG_ENV})"
     )
-    for name, field in Settings.model_fields.items():
+    for name, field in OPTIONS.items():
         text = f"{field.description} (environment: {env_name(name)})".replace("%", "%%")
         if has_flag(name):
             command.add_argument(flag_name(name), dest=name, metavar="VALUE", help=text)
@@ -115,7 +116,7 @@ class _RefuseSecret(argparse.Action):
 
 
 def _load(options: argparse.Namespace) -> Settings:
-    flags = {name: getattr(options, name) for name in Settings.model_fields if getattr(options, name) is not None}
+    flags = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
     from_environment = os.environ.get(CONFIG_ENV)
     config = options.config or (Path(from_environment) if from_environment else None)
     return load_settings(flags, os.environ, config)
@@ -134,7 +135,7 @@ def _serve(options: argparse.Namespace) -> int:
     from prefect_monitoring.prefect_api.errors import NoApiUrlError
     from prefect_monitoring.web.tls import TlsError
 
-    set_up_logging(settings)
+    set_up_logging(settings.logs)
     try:
         with credentials_from_files(os.environ):
             asyncio.run(serve(settings))
@@ -151,7 +152,7 @@ def _backfill(options: argparse.Namespace) -> int:
         chosen = parse_options(
             *(options.since, options.output, options.step, options.label),
             job=options.job,
-            instance=options.instance or settings.listen,
+            instance=options.instance or settings.web.listen,
             workspace=options.workspace,
         )
     except SettingsError as fault:
@@ -164,7 +165,7 @@ def _backfill(options: argparse.Namespace) -> int:
     from prefect_monitoring.prefect_api.credentials import credentials_from_files
     from prefect_monitoring.prefect_api.errors import ApiError, NoApiUrlError
 
-    set_up_logging(settings)
+    set_up_logging(settings.logs)
     try:
         with credentials_from_files(os.environ):
             asyncio.run(backfill(settings, chosen, print))
@@ -202,7 +203,7 @@ def _healthcheck(options: argparse.Namespace) -> int:
     from prefect_monitoring.commands.healthcheck import ask
 
     try:
-        well, told = ask(_load(options), ready=options.ready)
+        well, told = ask(_load(options).web, ready=options.ready)
     except SettingsError as fault:
         well, told = False, str(fault)
     sys.stdout.write(f"{told}\n")

@@ -173,7 +173,7 @@ async def test_a_ledger_that_cannot_be_written(
     with frozen(ledger if what == "file" else tmp_path):
         settings = load_settings({"ledger_url": f"sqlite:///{ledger}"}, {})
         with pytest.raises(LedgerError, match=r"read-only|cannot be (opened|taken|written)") as told:
-            ledger_of(settings, server.url)
+            ledger_of(settings.ledger, settings.history, settings.metrics, server.url)
         assert str(ledger) in str(told.value)
         assert "right to write there" in str(told.value)
         with _api(server):

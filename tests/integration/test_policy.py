@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from prefect_monitoring.commands.check import check
-from prefect_monitoring.config.settings import Settings
 from support.exposition import matching, value
+from support.options import settings_with
 from support.prefect_server import PrefectServer
 from support.rig import Rig, rig
 from support.seeder import Seeder
@@ -218,7 +218,7 @@ async def test_check_tells_what_a_valid_file_may_not_mean(
     file = tmp_path / "reviewed.yml"
     file.write_text(f"pipelines: [{{flow: {unique}.*}}, {{flow: {unique}critical}}, {{flow: {unique}gone}}]")
 
-    findings = await check(Settings(pipelines=str(file), ledger_url=f"sqlite:///{tmp_path}/other.db"))
+    findings = await check(settings_with(pipelines=str(file), ledger_url=f"sqlite:///{tmp_path}/other.db"))
     advice = [finding.text for finding in findings if finding.advice]
     assert [finding.text for finding in findings if not finding.ok] == []
     assert [f"{unique}critical) never counts" in text for text in advice] == [True, False, False]
@@ -227,10 +227,10 @@ async def test_check_tells_what_a_valid_file_may_not_mean(
 
     seeder.completed(seeder.run(flow))
     file.write_text(f'pipelines: [{{flow: {unique}critical, deployment: ""}}]')
-    findings = await check(Settings(pipelines=str(file), ledger_url=f"sqlite:///{tmp_path}/other.db"))
+    findings = await check(settings_with(pipelines=str(file), ledger_url=f"sqlite:///{tmp_path}/other.db"))
     advice = [finding.text for finding in findings if finding.advice]
     assert [f"{unique}critical: 0.99 of 1 runs in 30d allows 0.01 failures" in text for text in advice] == [True]
 
     file.write_text("pipelines: [{}]")
-    faults = [finding.text for finding in await check(Settings(pipelines=str(file))) if not finding.ok]
+    faults = [finding.text for finding in await check(settings_with(pipelines=str(file))) if not finding.ok]
     assert [f"pipelines: {file}:1: pipelines[0].flow: Field required" in text for text in faults] == [True]

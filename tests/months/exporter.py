@@ -16,7 +16,7 @@ from prefect_monitoring.metrics import CATALOGUE
 from prefect_monitoring.metrics.family import Metric
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS
 from prefect_monitoring.prefect_api.client import Traffic
-from prefect_monitoring.runtime.poller import Poller
+from prefect_monitoring.runtime.poller import Poller, make_poller
 from prefect_monitoring.snapshot.model import Snapshot
 from prefect_monitoring.web.exposition import render
 from unit.conftest import API, readers_of
@@ -76,12 +76,12 @@ class Exporter:
             f"sqlite:///{self.ledger}",
             API,
             bounds=DEFAULT_BOUNDS,
-            lookback=self.settings.lookback,
-            task_lookback=self.settings.task_lookback,
+            lookback=self.settings.history.lookback,
+            task_lookback=self.settings.history.task_lookback,
             now=self.server.now,
         )
         self._readers = readers_of(self.server, ledger, self.settings)
-        self.poller = Poller(self._readers, self.settings, Traffic(), self.published.append, self.server.clock)
+        self.poller = make_poller(self._readers, self.settings, Traffic(), self.published.append, self.server.clock)
 
     def stop(self) -> None:
         if self.poller is not None:

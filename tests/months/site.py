@@ -13,7 +13,7 @@ from months.series import Storage
 from months.troubles import Trouble, Troubles
 from months.watch import Watch
 from months.world import Pipeline, Spell, World
-from prefect_monitoring.config.settings import Settings
+from support.options import settings_with
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ async def _live_through(site: Site, watch: Watch, metrics: frozenset[str], folde
     world = World(site.pipelines, site.spells, site.pools, site.own_limits)
     world.server.inventory.slots = site.slots
     Troubles(world, file, site.troubles)
-    settings = Settings.model_validate({"birth_hold": watch.birth_hold, "pipelines": str(file), **site.options})
+    settings = settings_with(birth_hold=watch.birth_hold, pipelines=str(file), **site.options)
     shown = metrics_named(metrics)
     storage = Storage(watch.begin)
     lives = [(one, Exporter(world.server, folder / f"{one.ledger}.db", settings, shown)) for one in site.processes]

@@ -15,7 +15,7 @@ from prefect_monitoring.ingest.readers import make_readers
 from prefect_monitoring.ledger.opening import ledger_of
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
-from prefect_monitoring.runtime.poller import Poller
+from prefect_monitoring.runtime.poller import Poller, make_poller
 from prefect_monitoring.snapshot.model import Snapshot
 from prefect_monitoring.web.app import Published
 from support.exposition import Samples, outcomes, parse
@@ -43,12 +43,13 @@ class Rig:
             temporary_settings(url | ({PREFECT_API_AUTH_STRING: self._auth} if self._auth else {}))
         )
         settings = load_settings({"ledger_url": f"sqlite:///{self.ledger}", **self.options}, {})
-        self.traffic, self.published = Traffic(), Published(settings)
-        http = await self._open.enter_async_context(open_http(self.traffic, settings.max_requests_per_second))
-        readers = make_readers(settings, ledger_of(settings, api_address()), http, lambda: self.clock())
+        self.traffic, self.published = Traffic(), Published(settings.metrics)
+        http = await self._open.enter_async_context(open_http(self.traffic, settings.poll.max_requests_per_second))
+        ledger = ledger_of(settings.ledger, settings.history, settings.metrics, api_address())
+        readers = make_readers(settings, ledger, http, lambda: self.clock())
         self.reader = readers.flow_runs
         self._open.callback(self.reader.close)
-        self.poller = Poller(readers, settings, self.traffic, self.published.publish, lambda: self.clock())
+        self.poller = make_poller(readers, settings, self.traffic, self.published.publish, lambda: self.clock())
         await self.poller.publish()
 
     async def stop(self) -> None:

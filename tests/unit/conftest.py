@@ -24,6 +24,7 @@ from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp, Traffic, open_http
+from support.options import settings_with
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
 from unit.loopback import Loopback, loopback
 
@@ -72,13 +73,13 @@ def fake() -> FakePrefect:
 
 def readers_of(fake: FakePrefect, ledger: Ledger, settings: Settings) -> Readers:
     """Readers of the model of the server, otherwise put together as `make_readers` does it."""
-    reader = Reader(fake, ledger, Catalog(settings, ledger.series), cause_of, fake.clock)  # type: ignore[arg-type]
+    reader = Reader(fake, ledger, Catalog(settings.filters, settings.labels, ledger.series), cause_of, fake.clock)  # type: ignore[arg-type]
     tasks = TaskReader(reader, fake.tasks, cause_of)  # type: ignore[arg-type]
     return Readers(
         flow_runs=reader,
         task_runs=tasks,
         log_lines=LogReader(tasks, fake.logs, cause_of),  # type: ignore[arg-type]
-        inventory=InventoryReader(reader, fake.inventory, settings),  # type: ignore[arg-type]
+        inventory=InventoryReader(reader, fake.inventory, settings.filters, settings.labels),  # type: ignore[arg-type]
         audits=(
             Audit(reader, FLOW_RUNS, TERMINAL_TYPES, fake.ended_by_type, reader.finished),
             Audit(
@@ -99,7 +100,7 @@ def make_readers(fake: FakePrefect, ledger: Ledger) -> Iterator[MakeReaders]:
     made: list[Readers] = []
 
     def make(into: Ledger = ledger, **options: object) -> Readers:
-        made.append(readers_of(fake, into, Settings(**options)))  # type: ignore[arg-type]
+        made.append(readers_of(fake, into, settings_with(**options)))
         return made[-1]
 
     yield make

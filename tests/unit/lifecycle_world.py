@@ -12,7 +12,6 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.ingest.readers import Readers
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import open_ledger
@@ -20,12 +19,13 @@ from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.prefect_api.client import Traffic
-from prefect_monitoring.runtime.poller import Poller
+from prefect_monitoring.runtime.poller import Poller, make_poller
 from prefect_monitoring.snapshot.model import Snapshot
+from support.options import settings_with
 from unit.conftest import API, DAY, readers_of
 from unit.fake_prefect import FakePrefect
 
-SETTINGS = Settings(birth_hold="70s", ledger_url="sqlite:////nowhere/ledger.db")
+SETTINGS = settings_with(birth_hold="70s", ledger_url="sqlite:////nowhere/ledger.db")
 
 
 class SimulatedCrash(BaseException):
@@ -58,7 +58,7 @@ class World:
         # Durability against power cuts is not what is tested here, and it costs most of the time.
         pragma(self.ledger, "synchronous=OFF")
         self.readers = readers_of(self.fake, self.ledger, SETTINGS)
-        self.poller = Poller(self.readers, SETTINGS, Traffic(), self.snapshots.append, self.fake.clock)
+        self.poller = make_poller(self.readers, SETTINGS, Traffic(), self.snapshots.append, self.fake.clock)
 
     def end(self) -> None:
         self.readers.flow_runs.close()

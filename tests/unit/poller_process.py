@@ -12,7 +12,7 @@ from prefect_monitoring.model.counted_metrics import OUTCOMES
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.prefect_api.client import Traffic
-from prefect_monitoring.runtime.poller import Poller
+from prefect_monitoring.runtime.poller import make_poller
 from prefect_monitoring.snapshot.model import Snapshot
 from unit.fake_prefect import FakePrefect
 
@@ -30,7 +30,7 @@ class Process:
     published: list[Snapshot] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.poller = Poller(self.readers, self.settings, Traffic(), self.published.append, self.fake.clock)
+        self.poller = make_poller(self.readers, self.settings, Traffic(), self.published.append, self.fake.clock)
 
     @property
     def ledger(self) -> Ledger:

@@ -18,7 +18,7 @@ from prefect_monitoring.backfill.tsdb_blocks import (
     make_blocks,
     remove_blocks,
 )
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import MetricSettings
 from prefect_monitoring.ledger import backfill_journal as ledger_history
 from prefect_monitoring.ledger.backfill_journal import Move
 from prefect_monitoring.ledger.ledger import Ledger
@@ -29,7 +29,7 @@ from prefect_monitoring.model.units import DAY
 class Past:
     """What a ledger wrote down, and where it goes. Works on the ledger's thread; raises LedgerError, BlocksError."""
 
-    def __init__(self, ledger: Ledger, settings: Settings, output: Output) -> None:
+    def __init__(self, ledger: Ledger, settings: MetricSettings, output: Output) -> None:
         with ledger.transaction() as connection:
             numbers = ledger_history.recorded_series(connection)
             firsts = ledger_history.first_slots(connection)

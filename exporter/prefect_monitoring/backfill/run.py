@@ -16,7 +16,7 @@ from prefect_monitoring.backfill.options import Options
 from prefect_monitoring.backfill.output_folder import Output, OutputError, open_output
 from prefect_monitoring.backfill.progress import bars
 from prefect_monitoring.backfill.tsdb_blocks import find_promtool
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import MetricSettings, Settings
 from prefect_monitoring.config.types import format_duration
 from prefect_monitoring.ingest.readers import Readers, make_readers
 from prefect_monitoring.ledger.backfill_journal import Plan
@@ -41,10 +41,10 @@ async def backfill(settings: Settings, options: Options, tell: Tell) -> None:
     Raises NoApiUrlError, LedgerError, ApiError, OutputError or BlocksError.
     """
     address = api_address()
-    settings = settings.model_copy(update={"lookback": options.since, "task_lookback": options.since})
-    ledger = ledger_of(settings, address)
+    history = settings.history.model_copy(update={"lookback": options.since, "task_lookback": options.since})
+    ledger = ledger_of(settings.ledger, history, settings.metrics, address)
     traffic = Traffic()
-    async with open_http(traffic, settings.max_requests_per_second) as http:
+    async with open_http(traffic, settings.poll.max_requests_per_second) as http:
         readers = make_readers(settings, ledger, http)
         try:
             await readers.flow_runs.in_ledger(_begin, ledger, options)
@@ -52,7 +52,7 @@ async def backfill(settings: Settings, options: Options, tell: Tell) -> None:
             tell(f"Reading what {address} still holds of the last {format_duration(options.since)}")
             await _load(readers, traffic, tell)
             promtool = find_promtool()
-            await _write(readers, settings, output, promtool, tell)
+            await _write(readers, settings.metrics, output, promtool, tell)
             tell(how_to_move(output, since=options.since, made_blocks=promtool is not None))
         finally:
             readers.flow_runs.close()
@@ -84,7 +84,7 @@ async def _load(readers: Readers, traffic: Traffic, tell: Tell) -> None:
     tell(f"Loaded in {time.monotonic() - begun:.0f} s with {requests:,} requests; {lost} runs are missing")
 
 
-async def _write(readers: Readers, settings: Settings, output: Output, promtool: str | None, tell: Tell) -> None:
+async def _write(readers: Readers, settings: MetricSettings, output: Output, promtool: str | None, tell: Tell) -> None:
     """Day by day, so that it can be ended between two of them."""
     in_ledger = readers.flow_runs.in_ledger
     output.end = output.end or int((time.time() - BEHIND_SECONDS) // output.step * output.step)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import LedgerSettings, PollSettings, Settings, WebSettings
 from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
 from prefect_monitoring.ledger.opening import inspect_ledger
 from prefect_monitoring.ledger.sqlite import sqlite_path
@@ -44,19 +44,20 @@ class Finding:
 
 async def check(settings: Settings) -> list[Finding]:
     """One finding for each thing that was looked at."""
-    shown_metrics(settings.metrics_on, settings.metrics_off)
+    shown_metrics(settings.metrics.metrics_on, settings.metrics.metrics_off)
     valid = Finding(ok=True, text="settings: valid")
-    ledger = await asyncio.to_thread(_check_ledger, settings)
-    found = [valid, *_check_endpoints(settings), *await _check_api(settings), ledger]
-    return found + (await _check_pipelines(settings) if settings.pipelines else [])
+    ledger = await asyncio.to_thread(_check_ledger, settings.ledger)
+    found = [valid, *_check_endpoints(settings.web), *await _check_api(settings.poll), ledger]
+    pipelines = settings.policy.pipelines
+    return found + (await _check_pipelines(Path(pipelines), settings.poll) if pipelines else [])
 
 
 async def check_without_settings() -> list[Finding]:
     """What can be looked at while the settings are wrong."""
-    return await _check_api(Settings())
+    return await _check_api(PollSettings())
 
 
-def _check_endpoints(settings: Settings) -> list[Finding]:
+def _check_endpoints(settings: WebSettings) -> list[Finding]:
     """Nothing to say of those that everybody may read over plain http."""
     try:
         check_pair(settings)
@@ -71,7 +72,7 @@ def _check_endpoints(settings: Settings) -> list[Finding]:
     return [Finding(ok=True, text=f"endpoints: {scheme}, {readers}{advice}")]
 
 
-async def _check_api(settings: Settings) -> list[Finding]:
+async def _check_api(settings: PollSettings) -> list[Finding]:
     try:
         address = api_address()
     except NoApiUrlError as fault:
@@ -92,8 +93,7 @@ async def _check_api(settings: Settings) -> list[Finding]:
     ]
 
 
-async def _check_pipelines(settings: Settings) -> list[Finding]:
-    path = Path(settings.pipelines)
+async def _check_pipelines(path: Path, settings: PollSettings) -> list[Finding]:
     try:
         file = parse_pipelines(read_pipelines(path), str(path))
     except PipelinesError as fault:
@@ -163,7 +163,7 @@ async def _state_history(api: PrefectApi) -> None:
         raise fault
 
 
-def _check_ledger(settings: Settings) -> Finding:
+def _check_ledger(settings: LedgerSettings) -> Finding:
     existing = Path()
     try:
         path = sqlite_path(settings.ledger_url)

@@ -6,7 +6,7 @@ import ssl
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Final
 
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import WebSettings
 from prefect_monitoring.config.types import host_and_port
 
 TIMEOUT_SECONDS: Final = 5
@@ -14,7 +14,7 @@ TIMEOUT_SECONDS: Final = 5
 _NEAREST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 compared, not bound
 
 
-def ask(settings: Settings, *, ready: bool) -> tuple[bool, str]:
+def ask(settings: WebSettings, *, ready: bool) -> tuple[bool, str]:
     """Whether `/-/healthy` (or `/-/ready`) of the exporter with these settings answers 200, and what it says."""
     host, port = host_and_port(settings.listen)
     if port == 0:

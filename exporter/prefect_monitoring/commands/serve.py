@@ -16,7 +16,7 @@ from typing import Final
 
 import uvicorn
 
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import Settings, WebSettings
 from prefect_monitoring.config.types import host_and_port
 from prefect_monitoring.ingest.readers import make_readers
 from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
@@ -25,7 +25,7 @@ from prefect_monitoring.ledger.opening import ledger_of
 from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
-from prefect_monitoring.runtime.poller import Poller
+from prefect_monitoring.runtime.poller import make_poller
 from prefect_monitoring.web import tls
 from prefect_monitoring.web.app import Published, make_app
 from prefect_monitoring.web.auth import IN_CLEAR, travel_in_clear
@@ -47,21 +47,21 @@ async def serve(settings: Settings) -> None:
 
     Raises SettingsError, TlsError, NoApiUrlError, LedgerError or ListenError before anything is polled.
     """
-    shown_metrics(settings.metrics_on, settings.metrics_off)
+    shown_metrics(settings.metrics.metrics_on, settings.metrics.metrics_off)
     _favour_scrapes()
     address = api_address()
-    tls.check_pair(settings)
-    listener = bind(settings.listen)
-    published = Published(settings)
+    tls.check_pair(settings.web)
+    listener = bind(settings.web.listen)
+    published = Published(settings.metrics)
     server = _make_server(settings, published)
     # Answering begins before the ledger is there: probes and scrapes are told to wait, and signals are heard.
     answering = asyncio.create_task(server.serve(sockets=[listener]))
-    renewing = asyncio.create_task(tls.keep_current(server.config.ssl, settings))
+    renewing = asyncio.create_task(tls.keep_current(server.config.ssl, settings.web))
     try:
         ledger = await _open_when_free(settings, address, server)
         if ledger is not None:
-            log.info("Watching %s, serving %s/metrics", address, _url(listener, settings))
-            if travel_in_clear(settings):
+            log.info("Watching %s, serving %s/metrics", address, _url(listener, settings.web))
+            if travel_in_clear(settings.web):
                 log.warning(IN_CLEAR)
             await _watch(settings, ledger, published, answering)
     finally:
@@ -83,10 +83,10 @@ def _favour_scrapes() -> None:
 
 async def _watch(settings: Settings, ledger: Ledger, published: Published, until: asyncio.Task[None]) -> None:
     traffic = Traffic()
-    async with open_http(traffic, settings.max_requests_per_second) as http:
+    async with open_http(traffic, settings.poll.max_requests_per_second) as http:
         readers = make_readers(settings, ledger, http)
         try:
-            poller = Poller(readers, settings, traffic, published.publish)
+            poller = make_poller(readers, settings, traffic, published.publish)
             # What the ledger knows is served at once: a restart is no gap and no reset.
             await poller.publish()
             jobs = poller.start()
@@ -98,7 +98,7 @@ async def _watch(settings: Settings, ledger: Ledger, published: Published, until
 
 async def _open_when_free(settings: Settings, address: str, server: uvicorn.Server) -> Ledger | None:
     """The ledger, as soon as the process that may still have it lets go of it; None when told to stop before that."""
-    deadline = time.monotonic() + settings.ledger_wait
+    deadline = time.monotonic() + settings.ledger.ledger_wait
     while not server.should_exit:
         try:
             return await asyncio.to_thread(_open, settings, address)
@@ -111,7 +111,7 @@ async def _open_when_free(settings: Settings, address: str, server: uvicorn.Serv
 
 
 def _open(settings: Settings, address: str) -> Ledger:
-    ledger = ledger_of(settings, address)
+    ledger = ledger_of(settings.ledger, settings.history, settings.metrics, address)
     try:
         ledger.begin_serving()
     except LedgerError:
@@ -138,13 +138,13 @@ def bind(listen: str) -> socket.socket:
 
 def _make_server(settings: Settings, published: Published) -> uvicorn.Server:
     config = uvicorn.Config(
-        make_app(published, settings),
+        make_app(published, settings.web, settings.poll),
         log_config=None,
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=GRACE_SECONDS,
-        ssl_certfile=settings.tls_cert or None,
-        ssl_keyfile=settings.tls_key or None,
+        ssl_certfile=settings.web.tls_cert or None,
+        ssl_keyfile=settings.web.tls_key or None,
     )
     config.load()
     if config.ssl is not None:
@@ -162,7 +162,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _url(listener: socket.socket, settings: Settings) -> str:
+def _url(listener: socket.socket, settings: WebSettings) -> str:
     scheme = "https" if settings.tls_cert else "http"
     host, port = listener.getsockname()[:2]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -7,7 +7,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import LogSettings
 
 
 class JsonFormatter(logging.Formatter):
@@ -23,7 +23,7 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def set_up_logging(settings: Settings) -> None:
+def set_up_logging(settings: LogSettings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else text)

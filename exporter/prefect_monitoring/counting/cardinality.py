@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import FilterSettings, LabelSettings
 from prefect_monitoring.counting.filters import Filters
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CUSTOM_OBSERVED, births
@@ -23,9 +23,9 @@ class Catalog:
     `admitted`: the keys of the series that there are already.
     """
 
-    def __init__(self, settings: Settings, admitted: Iterable[SeriesKey]) -> None:
-        self._filters = Filters(settings)
-        self._settings = settings
+    def __init__(self, filters: FilterSettings, labels: LabelSettings, admitted: Iterable[SeriesKey]) -> None:
+        self._filters = Filters(filters)
+        self._labels = labels
         self._admitted: set[Pair] = set()
         self._tasks: defaultdict[Pair, set[str]] = defaultdict(set)
         self._custom: defaultdict[Pair, set[SeriesKey]] = defaultdict(set)
@@ -60,7 +60,7 @@ class Catalog:
     def task_of(self, pair: Pair, task: str) -> str:
         """The name that a task of `pair` is counted under."""
         tasks = self._tasks[pair]
-        if pair == OVERFLOW or (task not in tasks and len(tasks) >= self._settings.max_tasks):
+        if pair == OVERFLOW or (task not in tasks and len(tasks) >= self._labels.max_tasks):
             return OTHER
         tasks.add(task)
         return task
@@ -68,7 +68,7 @@ class Catalog:
     def admits_custom(self, key: SeriesKey) -> bool:
         """Whether there is room for this series of a custom metric."""
         series = self._custom[key.pair]
-        if key not in series and (key.pair == OVERFLOW or len(series) >= self._settings.max_custom_metrics):
+        if key not in series and (key.pair == OVERFLOW or len(series) >= self._labels.max_custom_metrics):
             return False
         series.add(key)
         return True
@@ -109,7 +109,7 @@ class Catalog:
             self._remember(key)
 
     def _admit(self, pair: Pair) -> Pair:
-        if pair not in self._admitted and len(self._admitted) >= self._settings.max_pairs:
+        if pair not in self._admitted and len(self._admitted) >= self._labels.max_pairs:
             return OVERFLOW
         self._admitted.add(pair)
         return pair

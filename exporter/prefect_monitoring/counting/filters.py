@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import FilterSettings
 from prefect_monitoring.model.records import Pair
 
 
 class Filters:
     """The include and exclude patterns. A pattern matches a whole name; no include pattern means everything."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: FilterSettings) -> None:
         self._rules = {
             kind: (_compile(getattr(settings, f"include_{kind}")), _compile(getattr(settings, f"exclude_{kind}")))
             for kind in ("flows", "deployments", "tags", "pools")

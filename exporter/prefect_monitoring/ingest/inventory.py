@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import FilterSettings, LabelSettings
 from prefect_monitoring.counting import schedules as dues
 from prefect_monitoring.counting.filters import Filters
 from prefect_monitoring.counting.schedules import Asked, Plan
@@ -37,7 +37,7 @@ class Part(Generic[Value]):
 class InventoryReader:
     """Holds what was last read of each part; `dues` go into the ledger."""
 
-    def __init__(self, reader: Reader, api: InventoryApi, settings: Settings) -> None:
+    def __init__(self, reader: Reader, api: InventoryApi, filters: FilterSettings, labels: LabelSettings) -> None:
         self.pools: Part[Sequence[WorkPool]] | None = None
         self.workers: Mapping[str, Part[Workers]] = {}
         self.queues: Part[Sequence[WorkQueue]] | None = None
@@ -45,9 +45,9 @@ class InventoryReader:
         self.automations: Part[Mapping[bool, int]] | None = None
         self._reader = reader
         self._api = api
-        self._filters = Filters(settings)
-        self._tag_patterns = [re.compile(pattern, re.DOTALL) for pattern in settings.deployment_tags]
-        self._max_tags = settings.max_tags
+        self._filters = Filters(filters)
+        self._tag_patterns = [re.compile(pattern, re.DOTALL) for pattern in labels.deployment_tags]
+        self._max_tags = labels.max_tags
         self._asked: Mapping[str, Asked] = {}
 
     def sources(self) -> Mapping[str, Callable[[], Awaitable[Reading]]]:

@@ -39,16 +39,16 @@ class Readers:
 def make_readers(
     settings: Settings, ledger: Ledger, http: PrefectHttp, clock: Callable[[], float] = time.time
 ) -> Readers:
-    own_causes = [CausePattern(rule.cause, compile_pattern(rule.pattern)) for rule in settings.failure_causes]
+    own_causes = [CausePattern(rule.cause, compile_pattern(rule.pattern)) for rule in settings.labels.failure_causes]
     cause = partial(cause_of, extra=own_causes)
     api = PrefectApi(http)
-    reader = Reader(api, ledger, Catalog(settings, ledger.series), cause, clock)
+    reader = Reader(api, ledger, Catalog(settings.filters, settings.labels, ledger.series), cause, clock)
     tasks = TaskReader(reader, TaskApi(api.pager), cause)
     return Readers(
         flow_runs=reader,
         task_runs=tasks,
         log_lines=LogReader(tasks, LogApi(api.pager), cause),
-        inventory=InventoryReader(reader, InventoryApi(api.pager), settings),
+        inventory=InventoryReader(reader, InventoryApi(api.pager), settings.filters, settings.labels),
         audits=(
             Audit(reader, FLOW_RUNS, TERMINAL_TYPES, api.ended_by_type, reader.finished),
             Audit(

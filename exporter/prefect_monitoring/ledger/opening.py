@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import HistorySettings, LedgerSettings, MetricSettings
 from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger import sql as rows
 from prefect_monitoring.ledger.errors import LedgerError
@@ -102,14 +102,14 @@ def _plain(bounds: Bounds) -> dict[str, list[float]]:
     return {metric: [float(limit) for limit in limits] for metric, limits in bounds.items()}
 
 
-def ledger_of(settings: Settings, address: str) -> Ledger:
+def ledger_of(settings: LedgerSettings, history: HistorySettings, metrics: MetricSettings, address: str) -> Ledger:
     """The ledger that the settings name, for the API at `address`. Raises LedgerError."""
     return open_ledger(
         settings.ledger_url,
         address,
-        bounds=bounds_of(settings.metrics_on, lambda option: getattr(settings, option)),
-        lookback=settings.lookback,
-        task_lookback=settings.task_lookback,
+        bounds=bounds_of(metrics.metrics_on, lambda option: getattr(metrics, option)),
+        lookback=history.lookback,
+        task_lookback=history.task_lookback,
         now=time.time(),
         moved_from=settings.moved_from,
     )

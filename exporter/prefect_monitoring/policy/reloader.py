@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from prefect_monitoring.config.settings import Settings, SettingsError
+from prefect_monitoring.config.settings import LabelSettings, PolicySettings, SettingsError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.records import Deployment, Pair
 from prefect_monitoring.model.source_status import FileStatus
@@ -25,13 +25,13 @@ class PolicyBook:
     `now` is what was last found, by pair; `status` is None without a file.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger, now: float) -> None:
+    def __init__(self, settings: PolicySettings, labels: LabelSettings, ledger: Ledger, now: float) -> None:
         """Raises SettingsError when the file is broken and none was ever good."""
         self.now: Mapping[Pair, Policy] = {}
         self.status: FileStatus | None = None
         self._path = Path(settings.pipelines) if settings.pipelines else None
-        self._patterns = [re.compile(pattern, re.DOTALL) for pattern in settings.deployment_tags]
-        self._max_tags = settings.max_tags
+        self._patterns = [re.compile(pattern, re.DOTALL) for pattern in labels.deployment_tags]
+        self._max_tags = labels.max_tags
         self._ledger = ledger
         self._policies = Policies(PipelinesFile())
         self._good: str | None = None

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import HistorySettings, PollSettings, Settings
 from prefect_monitoring.ingest.log_lines import LINES_KEPT_SECONDS
 from prefect_monitoring.ingest.readers import Readers
 from prefect_monitoring.ingest.reconcile import RECENT_SECONDS, Audit
@@ -32,7 +32,7 @@ from prefect_monitoring.snapshot.builder import (
     Standings,
     find_links,
 )
-from prefect_monitoring.snapshot.model import AuditReport, Snapshot
+from prefect_monitoring.snapshot.model import AuditReport, Links, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -48,36 +48,38 @@ class Poller:
     def __init__(
         self,
         readers: Readers,
-        settings: Settings,
+        settings: PollSettings,
+        history: HistorySettings,
+        policies: PolicyBook,
+        links: Links,
         traffic: Traffic,
         publish: Callable[[Snapshot], None],
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float],
     ) -> None:
         self._readers = readers
         self._reader = readers.flow_runs
         self._ledger = readers.flow_runs.ledger
         self._settings = settings
+        self._history = history
         self._publish = publish
         self._clock = clock
-        self._hold = BirthHold(settings.birth_hold)
+        self._hold = BirthHold(history.birth_hold)
         self._details: asyncio.Task[None] | None = None
         self._pruned_at = clock()
         self._whole_audits: dict[str, tuple[float, int]] = {}
         self._live = Live()
         self._standings = Standings()
         self.sources = self._make_sources()
-        self._policies = PolicyBook(settings, self._ledger, clock())
+        self._policies = policies
         self._picture = Picture(
-            *(
-                readers,
-                settings,
-                traffic,
-                self.sources,
-                self._live,
-                self._standings,
-                self._policies,
-                find_links(settings),
-            )
+            readers=readers,
+            settings=settings,
+            traffic=traffic,
+            sources=self.sources,
+            live=self._live,
+            standings=self._standings,
+            policies=policies,
+            links=links,
         )
 
     def _make_sources(self) -> Sources:
@@ -228,10 +230,10 @@ class Poller:
     def _forget(self) -> None:
         live = self._reader.catalog.live_pairs(self._ledger.names)
         keep = Keep(
-            runs=self._settings.lookback,
-            task_runs=min(self._settings.task_lookback, self._settings.lookback),
+            runs=self._history.lookback,
+            task_runs=min(self._history.task_lookback, self._history.lookback),
             lines=LINES_KEPT_SECONDS,
-            dead_series=self._settings.series_ttl,
+            dead_series=self._history.series_ttl,
         )
         self._ledger.prune(self._clock(), keep=keep, live=live)
         self._reader.catalog.keep(self._ledger.series)
@@ -245,3 +247,23 @@ class Poller:
         self._policies.renew(catalog.live_deployments(names), catalog.live_pairs(names), now)
         windows = {pair: policy.window for pair, policy in self._policies.now.items()}
         self._standings.renew(self._ledger, now, windows)
+
+
+def make_poller(
+    readers: Readers,
+    settings: Settings,
+    traffic: Traffic,
+    publish: Callable[[Snapshot], None],
+    clock: Callable[[], float] = time.time,
+) -> Poller:
+    """A poller, each part of it with its group of the settings. Raises SettingsError for a broken pipelines file."""
+    return Poller(
+        readers,
+        settings.poll,
+        settings.history,
+        PolicyBook(settings.policy, settings.labels, readers.flow_runs.ledger, clock()),
+        find_links(settings.links),
+        traffic,
+        publish,
+        clock,
+    )

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Final
 
 from prefect_monitoring import __version__
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import LinkSettings, PollSettings
 from prefect_monitoring.counting import schedules as dues
 from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.ingest.readers import Readers
@@ -85,7 +85,7 @@ class Picture:
     """Everything that a snapshot is taken of."""
 
     readers: Readers
-    settings: Settings
+    settings: PollSettings
     traffic: Traffic
     sources: Sources
     live: Live
@@ -226,7 +226,7 @@ def _since(run: FlowRun) -> float:
     return due if due is not None else run.state.at - run.ran_before
 
 
-def find_links(settings: Settings) -> Links:
+def find_links(settings: LinkSettings) -> Links:
     """Prefect's address is the setting's, else what Prefect itself takes it for; never with credentials."""
     prefect = settings.prefect_ui_url or ui_address()
     return Links(prefect, settings.grafana_url, settings.runbook_url)

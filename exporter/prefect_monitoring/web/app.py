@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import MetricSettings, PollSettings, WebSettings
 from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.snapshot.freshness import current_limit
 from prefect_monitoring.snapshot.model import Snapshot
@@ -27,7 +27,7 @@ DEAD_AFTER_POLLS: Final = 5
 class Published:
     """The latest snapshot and its bytes; replaced as a whole, so that a scrape never sees half of one."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: MetricSettings) -> None:
         self._metrics = shown_metrics(settings.metrics_on, settings.metrics_off)
         self._asked: set[str] = set()
         self.latest: tuple[Snapshot, Exposition] | None = None
@@ -48,9 +48,11 @@ class Published:
         return made
 
 
-def make_app(published: Published, settings: Settings, clock: Callable[[], float] = time.time) -> Starlette:
-    page = StatusPage(current_limit(settings))
-    dead_after = DEAD_AFTER_POLLS * (settings.poll_interval + settings.source_timeout)
+def make_app(
+    published: Published, web: WebSettings, poll: PollSettings, clock: Callable[[], float] = time.time
+) -> Starlette:
+    page = StatusPage(current_limit(poll))
+    dead_after = DEAD_AFTER_POLLS * (poll.poll_interval + poll.source_timeout)
 
     async def metrics(request: Request) -> Response:
         if published.latest is None:
@@ -84,7 +86,7 @@ def make_app(published: Published, settings: Settings, clock: Callable[[], float
             Route("/-/ready", ready),
             Route("/", landing),
         ],
-        middleware=guards(settings),
+        middleware=guards(web),
     )
 
 

@@ -14,7 +14,7 @@ from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import WebSettings
 from prefect_monitoring.config.types import host_and_port
 
 # Probes of an orchestrator carry no credentials, and these pages tell nothing of the runs.
@@ -29,7 +29,7 @@ IN_CLEAR: Final = (
 )
 
 
-def guards(settings: Settings) -> list[Middleware]:
+def guards(settings: WebSettings) -> list[Middleware]:
     """What stands before the endpoints: nothing, unless credentials are configured."""
     accepted = accepted_credentials(settings)
 
@@ -42,7 +42,7 @@ def guards(settings: Settings) -> list[Middleware]:
     return [Middleware(AuthenticationMiddleware, backend=_Guard(accepted), on_error=refuse)] if accepted else []
 
 
-def accepted_credentials(settings: Settings) -> dict[str, bytes]:
+def accepted_credentials(settings: WebSettings) -> dict[str, bytes]:
     """What may follow each scheme in the header Authorization."""
     password, token = settings.auth_password.get_secret_value(), settings.auth_token.get_secret_value()
     credentials = {"basic": b64encode(f"{settings.auth_username}:{password}".encode()), "bearer": token.encode()}
@@ -50,7 +50,7 @@ def accepted_credentials(settings: Settings) -> dict[str, bytes]:
     return {scheme: expected for scheme, expected in credentials.items() if configured[scheme]}
 
 
-def travel_in_clear(settings: Settings) -> bool:
+def travel_in_clear(settings: WebSettings) -> bool:
     return bool(accepted_credentials(settings)) and not settings.tls_cert and not _is_loopback(settings.listen)
 
 

@@ -8,7 +8,7 @@ import ssl
 from pathlib import Path
 from typing import Final, NoReturn
 
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import WebSettings
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ class TlsError(Exception):
     """The certificate or its key cannot be served with."""
 
 
-def check_pair(settings: Settings) -> None:
+def check_pair(settings: WebSettings) -> None:
     """Raises TlsError when `tls_cert` and `tls_key` are given and not a chain and its key."""
     if not settings.tls_cert:
         return
@@ -36,7 +36,7 @@ def check_pair(settings: Settings) -> None:
     _load(context, settings)
 
 
-async def keep_current(context: ssl.SSLContext | None, settings: Settings) -> None:
+async def keep_current(context: ssl.SSLContext | None, settings: WebSettings) -> None:
     """Serves new connections with renewed files; a pair that is no good is told once, and the one in use stays."""
     loaded = _stamp(settings)
     while context is not None:
@@ -67,7 +67,7 @@ def _check_readable(option: str, path: str) -> None:
         ) from None
 
 
-def _load(context: ssl.SSLContext, settings: Settings) -> None:
+def _load(context: ssl.SSLContext, settings: WebSettings) -> None:
     cert, key = settings.tls_cert, settings.tls_key or settings.tls_cert
 
     def refuse_password() -> NoReturn:
@@ -88,7 +88,7 @@ def _load(context: ssl.SSLContext, settings: Settings) -> None:
         raise TlsError(f"{cert} or {key} cannot be read ({error.strerror})") from None
 
 
-def _stamp(settings: Settings) -> list[tuple[int, int]]:
+def _stamp(settings: WebSettings) -> list[tuple[int, int]]:
     stamps = []
     for path in filter(None, (settings.tls_cert, settings.tls_key)):
         try:

@@ -9,7 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prefect_monitoring.backfill.export import Past
 from prefect_monitoring.backfill.output_folder import Output, open_output
 from prefect_monitoring.backfill.tsdb_blocks import BlocksError
-from prefect_monitoring.config.settings import load_settings
+from prefect_monitoring.config.settings import MetricSettings
 from prefect_monitoring.ledger.backfill_journal import Plan
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import open_ledger
@@ -58,7 +58,7 @@ def test_the_live_sum_is_never_a_hair_below_that_of_the_past(tmp_path: Path, see
     ended = [(MIDNIGHT + number * HOUR / 3 + 1.0, chance.uniform(0.001, 300)) for number in range(140)]
     ledger = ledger_with(tmp_path, ended)
     output = output_in(tmp_path, MIDNIGHT + 2 * DAY)
-    past = Past(ledger, load_settings({}, {}), output)
+    past = Past(ledger, MetricSettings(), output)
     for day in past.history.days:
         past.write_day(day)
     past.join()
@@ -72,7 +72,7 @@ def test_the_live_sum_is_never_a_hair_below_that_of_the_past(tmp_path: Path, see
 def test_a_past_that_comes_to_something_else_is_refused(tmp_path: Path) -> None:
     ledger = ledger_with(tmp_path, [(MIDNIGHT + 60.0, 5.0), (MIDNIGHT + 9000.0, 7.0)])
     ledger.replace_values({DURATION: 12.5}, MIDNIGHT)
-    past = Past(ledger, load_settings({}, {}), output_in(tmp_path, MIDNIGHT + 4 * HOUR))
+    past = Past(ledger, MetricSettings(), output_in(tmp_path, MIDNIGHT + 4 * HOUR))
     for day in past.history.days:
         past.write_day(day)
     with pytest.raises(BlocksError, match=r"comes to 12, but the ledger counts 12\.5"):

@@ -13,6 +13,7 @@ from prefect_monitoring.commands.check import check
 from prefect_monitoring.config.settings import CONFIG_ENV, ENV_PREFIX, Settings
 from prefect_monitoring.ledger.ledger import Ledger
 from support.certificates import make_pair
+from support.options import settings_with
 from unit.conftest import OpenLedger
 from unit.loopback import Answer, Asked, Loopback, loopback
 
@@ -43,7 +44,7 @@ def no_api() -> Iterator[None]:
 
 
 def settings_of(tmp_path: Path, name: str = "ledger.db") -> Settings:
-    return Settings(ledger_url=f"sqlite:///{tmp_path}/{name}")
+    return settings_with(ledger_url=f"sqlite:///{tmp_path}/{name}")
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -96,7 +97,7 @@ async def test_every_declared_objective_is_reviewed(
     site.answer = answer
     file = tmp_path / "pipelines.yml"
     file.write_text(text, encoding="utf-8")
-    findings = await check(settings_of(tmp_path).model_copy(update={"pipelines": str(file)}))
+    findings = await check(settings_with(ledger_url=f"sqlite:///{tmp_path}/ledger.db", pipelines=str(file)))
     assert [one.text for one in findings if not one.ok] == []
     advice = [one.text.removeprefix("pipelines: ") for one in findings if one.advice]
     assert [one[: len(start)] for one, start in zip(advice, told, strict=True)] == told
@@ -133,7 +134,7 @@ async def test_without_an_address_the_ledger_is_still_looked_at(tmp_path: Path) 
 
 
 async def test_ledger_url_that_is_no_file(site: Loopback) -> None:
-    findings = await check(Settings(ledger_url="postgresql://me:s3cret@db/x"))
+    findings = await check(settings_with(ledger_url="postgresql://me:s3cret@db/x"))
     assert not findings[-1].ok
     assert "s3cret" not in findings[-1].text
     assert site.asked
@@ -194,7 +195,7 @@ async def test_endpoints(site: Loopback, tmp_path: Path, options: dict[str, obje
         pair = make_pair(tmp_path)
         options = {**options, "tls_cert": str(pair.cert), "tls_key": str(pair.key)}
     given = {name: value for name, value in options.items() if name != "tls"}
-    findings = await check(Settings(ledger_url=f"sqlite:///{tmp_path}/ledger.db", **given))
+    findings = await check(settings_with(ledger_url=f"sqlite:///{tmp_path}/ledger.db", **given))
     assert all(finding.ok for finding in findings)
     assert site.asked
     texts = [finding.text for finding in findings if finding.text.startswith("endpoints: ")]
@@ -206,7 +207,7 @@ async def test_endpoints(site: Loopback, tmp_path: Path, options: dict[str, obje
 
 async def test_bad_certificate_is_one_of_the_faults(site: Loopback, tmp_path: Path) -> None:
     site.answer = lambda _: Answer(401, {"detail": "no"})
-    settings = Settings(ledger_url=f"sqlite:///{tmp_path}/ledger.db", tls_cert=str(tmp_path / "missing.crt"))
+    settings = settings_with(ledger_url=f"sqlite:///{tmp_path}/ledger.db", tls_cert=str(tmp_path / "missing.crt"))
     bad = [finding.text for finding in await check(settings) if not finding.ok]
     assert len(bad) == 2
     assert "endpoints: tls_cert: " in bad[0]

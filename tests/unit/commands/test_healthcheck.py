@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import uvicorn
 from prefect_monitoring.cli import main
 from prefect_monitoring.commands.healthcheck import ask
 from prefect_monitoring.commands.serve import bind
-from prefect_monitoring.config.settings import CONFIG_ENV, Settings
+from prefect_monitoring.config.settings import CONFIG_ENV, MetricSettings, PollSettings, WebSettings
 from prefect_monitoring.web.app import Published, make_app
 from support.certificates import make_pair
 from support.ports import free_port
@@ -26,9 +27,9 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def served(settings: Settings, *, clock: float | None = None) -> AsyncIterator[Published]:
-    published = Published(settings)
-    app = make_app(published, settings) if clock is None else make_app(published, settings, lambda: clock)
+async def served(settings: WebSettings, *, clock: float | None = None) -> AsyncIterator[Published]:
+    published = Published(MetricSettings())
+    app = make_app(published, settings, PollSettings(), time.time if clock is None else lambda: clock)
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -47,14 +48,14 @@ async def served(settings: Settings, *, clock: float | None = None) -> AsyncIter
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost", "[::1]", "[::]"])
 async def test_asks_where_it_listens(host: str) -> None:
-    settings = Settings(listen=f"{host}:{free_port()}")
+    settings = WebSettings(listen=f"{host}:{free_port()}")
     async with served(settings):
         assert await asyncio.to_thread(ask, settings, ready=False) == (True, "healthy")
 
 
 async def test_certificate_for_another_name_and_credentials_are_no_obstacle(tmp_path: Path) -> None:
     pair = make_pair(tmp_path)  # for 127.0.0.1, by an authority that nobody knows
-    settings = Settings(
+    settings = WebSettings(
         listen=f"0.0.0.0:{free_port()}", tls_cert=str(pair.cert), tls_key=str(pair.key), auth_token="sesame"
     )
     async with served(settings):
@@ -62,7 +63,7 @@ async def test_certificate_for_another_name_and_credentials_are_no_obstacle(tmp_
 
 
 async def test_says_what_is_wrong() -> None:
-    settings = Settings(listen=f"127.0.0.1:{free_port()}")
+    settings = WebSettings(listen=f"127.0.0.1:{free_port()}")
     async with served(settings, clock=4e9) as published:
         assert await asyncio.to_thread(ask, settings, ready=True) == (False, "not ready: starting")
         published.publish(make_snapshot())
@@ -86,7 +87,7 @@ def test_command_that_cannot_ask_ends_with_1(given: list[str], told: str, capsys
 async def test_command_takes_the_settings_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = Settings(listen=f"127.0.0.1:{free_port()}")
+    settings = WebSettings(listen=f"127.0.0.1:{free_port()}")
     monkeypatch.setenv("PREFECT_MONITORING_LISTEN", settings.listen)
     async with served(settings):
         assert await asyncio.to_thread(main, ["healthcheck"]) == 0

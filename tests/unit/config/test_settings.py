@@ -7,9 +7,19 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from prefect_monitoring.config.settings import CONFIG_ENV, Settings, SettingsError, env_name, flag_name, load_settings
+from prefect_monitoring.config.settings import (
+    CONFIG_ENV,
+    OPTIONS,
+    Settings,
+    SettingsError,
+    WebSettings,
+    env_name,
+    flag_name,
+    load_settings,
+)
 from prefect_monitoring.config.types import format_duration, parse_duration
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION
+from support.options import flat
 
 
 @pytest.fixture
@@ -52,15 +62,16 @@ def test_flag_beats_environment_beats_file(config: Path) -> None:
     config.write_text("poll_interval: 10s\nbirth_hold: 11s\nseries_ttl: 12d\n")
     environment = {env_name("poll_interval"): "20s", env_name("birth_hold"): "21s", "HOME": "/root", CONFIG_ENV: "x"}
     settings = load_settings({"poll_interval": "30s"}, environment, config)
-    assert (settings.poll_interval, settings.birth_hold, settings.series_ttl) == (30, 21, 12 * 86400)
-    assert settings.inventory_interval == 60, "what nobody gave has its default"
+    assert settings.poll.poll_interval == 30
+    assert (settings.history.birth_hold, settings.history.series_ttl) == (21, 12 * 86400)
+    assert settings.poll.inventory_interval == 60, "what nobody gave has its default"
 
 
-@pytest.mark.parametrize("option", Settings.model_fields)
+@pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_has_its_flag_its_variable_and_a_help_that_is_a_sentence(option: str) -> None:
     assert flag_name(option) == "--" + option.replace("_", "-")
     assert env_name(option) == "PREFECT_MONITORING_" + option.upper()
-    assert (Settings.model_fields[option].description or "").endswith((".", ")"))
+    assert (OPTIONS[option].description or "").endswith((".", ")"))
 
 
 VALUES = {
@@ -109,7 +120,7 @@ GOES_WITH = {
 }
 
 
-@pytest.mark.parametrize("option", Settings.model_fields)
+@pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_can_be_given_as_text(option: str, tmp_path: Path) -> None:
     text, expected = VALUES.get(option, ("a.*,b", ("a.*", "b")))
     if option.endswith("_file"):
@@ -118,7 +129,7 @@ def test_every_option_can_be_given_as_text(option: str, tmp_path: Path) -> None:
     more = GOES_WITH.get(option, {})
     as_variables = {env_name(name): value for name, value in {option: text, **more}.items()}
     for settings in (load_settings({option: text, **more}, {}), load_settings({}, as_variables)):
-        value = getattr(settings, option)
+        value = flat(settings)[option]
         if option == "failure_causes":
             assert [(rule.cause, rule.pattern) for rule in value] == [("vendor", "acme")]
         else:
@@ -131,9 +142,9 @@ def test_file_may_hold_lists(config: Path) -> None:
         "failure_causes:\n- {cause: vendor, pattern: acme}\n"
     )
     settings = load_settings({}, {}, config)
-    assert settings.include_flows == ("etl", "a{1,2}")
-    assert settings.duration_buckets == (1, 2.5)
-    assert settings.failure_causes[0].cause == "vendor"
+    assert settings.filters.include_flows == ("etl", "a{1,2}")
+    assert settings.metrics.duration_buckets == (1, 2.5)
+    assert settings.labels.failure_causes[0].cause == "vendor"
 
 
 def test_empty_file_is_no_options(config: Path) -> None:
@@ -234,10 +245,10 @@ def test_file_that_is_not_there(config: Path) -> None:
 
 def test_defaults_are_the_promised_ones() -> None:
     settings = Settings()
-    assert settings.listen.startswith("127.0.0.1:"), "nothing is served to the world unasked"
-    assert settings.duration_buckets == DEFAULT_BOUNDS[DURATION]
-    assert settings.birth_hold > 60, "a little over a common scrape interval"
-    assert settings.lookback == 30 * 86400
+    assert settings.web.listen.startswith("127.0.0.1:"), "nothing is served to the world unasked"
+    assert settings.metrics.duration_buckets == DEFAULT_BOUNDS[DURATION]
+    assert settings.history.birth_hold > 60, "a little over a common scrape interval"
+    assert settings.history.lookback == 30 * 86400
 
 
 def test_service_links_of_kubernetes_are_no_options() -> None:
@@ -275,7 +286,7 @@ def test_secret_from_a_file(tmp_path: Path, config: Path, kind: str) -> None:
         load_settings({}, {env_name(f"auth_{kind}_file"): str(file), **variables}),
         load_settings({}, {}, config),
     ):
-        assert getattr(settings, f"auth_{kind}").get_secret_value() == SECRET
+        assert flat(settings)[f"auth_{kind}"].get_secret_value() == SECRET
         assert SECRET not in repr(settings) + settings.model_dump_json()
 
 
@@ -340,5 +351,5 @@ def test_basic_and_bearer_go_together() -> None:
 
 def test_settings_made_in_code_tell_no_secret_either() -> None:
     with pytest.raises(ValidationError) as caught:
-        Settings(auth_token=SecretStr(f"{SECRET} "))
+        WebSettings(auth_token=SecretStr(f"{SECRET} "))
     assert SECRET not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from prefect_monitoring.model.counted_metrics import (
 )
 from prefect_monitoring.model.names import Names, renames, unknown_ids
 from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Deployment, Flow, FlowRun, Pair, State
+from support.options import settings_with
 
 NAMES = Names(
     {"f1": Flow("f1", "etl"), "f2": Flow("f2", "ml")},
@@ -35,13 +37,17 @@ def run(flow: str = "f1", deployment: str | None = "d1", tags: tuple[str, ...] =
     return FlowRun("r", "run", flow, deployment, pool, tags, state, 1, False, 0.0, 1.0, None)
 
 
+def catalog_with(settings: Settings, admitted: Iterable[SeriesKey]) -> Catalog:
+    return Catalog(settings.filters, settings.labels, admitted)
+
+
 def catalog_of(*admitted: Pair, **options: object) -> Catalog:
     """A catalogue under these settings, after a restart with series of the pairs `admitted`."""
-    return Catalog(Settings(**options), [SeriesKey(OUTCOMES, pair, "completed") for pair in admitted])  # type: ignore[arg-type]
+    return catalog_with(settings_with(**options), [SeriesKey(OUTCOMES, pair, "completed") for pair in admitted])
 
 
 def pair_under(settings: Settings, one: FlowRun) -> Pair | None:
-    return Catalog(settings, ()).pair_of(NAMES, one)
+    return catalog_with(settings, ()).pair_of(NAMES, one)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +75,7 @@ def pair_under(settings: Settings, one: FlowRun) -> Pair | None:
     ],
 )
 def test_filters(options: dict[str, str], allowed: bool) -> None:
-    settings = Settings(**options)  # type: ignore[arg-type]
+    settings = settings_with(**options)
     assert (pair_under(settings, run(tags=("mine",))) is not None) == allowed
 
 
@@ -84,7 +90,7 @@ def test_filters(options: dict[str, str], allowed: bool) -> None:
     ],
 )
 def test_empty_pattern_is_a_run_without_one(options: dict[str, list[str]], allowed: bool) -> None:
-    settings = Settings(**options)  # type: ignore[arg-type]
+    settings = settings_with(**options)
     assert (pair_under(settings, run("f2", None, pool="")) is not None) == allowed
 
 
@@ -170,7 +176,7 @@ def test_tasks_of_a_pair_up_to_its_cap_and_the_rest_together() -> None:
 
 def test_tasks_that_are_there_are_admitted_first() -> None:
     keys = [SeriesKey(TASK_OUTCOMES, Pair("etl", "daily"), "completed", task) for task in ("old", OTHER)]
-    catalog = Catalog(Settings(max_tasks=2), keys)  # type: ignore[arg-type]
+    catalog = catalog_with(settings_with(max_tasks=2), keys)
     assert [catalog.task_of(Pair("etl", "daily"), task) for task in ("new", "newer", "old")] == ["new", OTHER, "old"]
 
 
@@ -185,13 +191,13 @@ def test_custom_metrics_of_a_pair_up_to_its_cap() -> None:
 
 
 def test_custom_metrics_that_are_there_are_admitted_first() -> None:
-    catalog = Catalog(Settings(max_custom_metrics=1), [custom("rows")])
+    catalog = catalog_with(settings_with(max_custom_metrics=1), [custom("rows")])
     assert catalog.admits_custom(custom("rows"))
     assert not catalog.admits_custom(custom("bytes"))
 
 
 def test_custom_metric_takes_no_room_from_tasks() -> None:
-    catalog = Catalog(Settings(max_tasks=1), [custom("rows", task=task) for task in ("a", "b")])
+    catalog = catalog_with(settings_with(max_tasks=1), [custom("rows", task=task) for task in ("a", "b")])
     assert catalog.task_of(Pair("etl", "daily"), "load") == "load"
 
 
@@ -212,7 +218,7 @@ def test_what_is_no_longer_there_makes_room() -> None:
 
 def test_series_that_belong_to_no_flow_take_no_room_from_flows() -> None:
     """The counter of rejected lines has no flow for a label."""
-    catalog = Catalog(Settings(max_pairs=1), [SeriesKey(REJECTED, NO_FLOW, "malformed")])
+    catalog = catalog_with(settings_with(max_pairs=1), [SeriesKey(REJECTED, NO_FLOW, "malformed")])
     assert catalog.pair_of(NAMES, run()) == Pair("etl", "daily")
 
 
@@ -222,7 +228,7 @@ def test_histogram_of_tasks_takes_no_room_from_flows() -> None:
         SeriesKey(TASK_OUTCOMES, Pair("etl", "daily"), "completed", "load"),
         SeriesKey(TASK_DURATION, Pair("etl", ""), task="load"),
     ]
-    catalog = Catalog(Settings(max_pairs=2), keys)
+    catalog = catalog_with(settings_with(max_pairs=2), keys)
     assert catalog.pair_of(NAMES, run(deployment="d2")) == Pair("etl", "adhoc")
 
 

@@ -18,6 +18,7 @@ from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.snapshot.model import ActiveRuns, Snapshot
+from support.options import settings_with
 from unit.conftest import MakeReader
 from unit.fake_inventory import FakeInventory
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
@@ -44,7 +45,7 @@ class Process:
     settings: Settings
 
     def __post_init__(self) -> None:
-        self.inventory = InventoryReader(self.reader, self.api, self.settings)  # type: ignore[arg-type]
+        self.inventory = InventoryReader(self.reader, self.api, self.settings.filters, self.settings.labels)  # type: ignore[arg-type]
         self.sources = {name: Source(name, 5, OutageLog(), self.fake.clock) for name in self.inventory.sources()}
 
     async def read(self) -> dict[str, bool]:
@@ -98,7 +99,7 @@ def api() -> FakeInventory:
 
 @pytest.fixture
 def process(fake: FakePrefect, api: FakeInventory, make_reader: MakeReader) -> Process:
-    return Process(fake, api, make_reader(), Settings())
+    return Process(fake, api, make_reader(), settings_with())
 
 
 # What is shown
@@ -227,7 +228,7 @@ async def test_filters_hold_for_pools_and_queues(
     fake: FakePrefect, api: FakeInventory, make_reader: MakeReader
 ) -> None:
     options = {"include_pools": "k8s.*", "exclude_pools": "k8s-old"}
-    process = Process(fake, api, make_reader(**options), Settings(**options))  # type: ignore[arg-type]
+    process = Process(fake, api, make_reader(**options), settings_with(**options))
     api.pools.append(replace(POOL, name="k8s-old"))
     api.queues.append(replace(QUEUE, work_pool="cloud"))
     await process.read()
@@ -266,7 +267,7 @@ async def test_tags_are_allowed_and_capped(
     tags: tuple[str, ...],
     expected: tuple[str, ...],
 ) -> None:
-    process = Process(fake, api, make_reader(**options), Settings(**options))  # type: ignore[arg-type]
+    process = Process(fake, api, make_reader(**options), settings_with(**options))
     deployment = add(fake, DEPLOYMENT, tags=tags)
     await process.read()
     assert process.picture.tags == {deployment: expected}
@@ -457,6 +458,6 @@ async def test_excluded_deployments_are_not_asked_about(
     fake: FakePrefect, api: FakeInventory, make_reader: MakeReader, scheduled: str
 ) -> None:
     options = {"exclude_deployments": "daily"}
-    process = Process(fake, api, make_reader(**options), Settings(**options))  # type: ignore[arg-type]
+    process = Process(fake, api, make_reader(**options), settings_with(**options))
     await process.read()
     assert api.asked == []

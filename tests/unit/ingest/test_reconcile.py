@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.ingest.readers import Readers
 from prefect_monitoring.ingest.reconcile import RECENT_SECONDS, Audit, Verdict
 from prefect_monitoring.model.changes import SeriesKey
@@ -15,8 +14,9 @@ from prefect_monitoring.model.cursor import FLOW_RUNS, OVERLAP_SECONDS, TASK_RUN
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.runtime.poller import WHOLE_AUDIT_INTERVAL, Poller
+from prefect_monitoring.runtime.poller import WHOLE_AUDIT_INTERVAL, Poller, make_poller
 from prefect_monitoring.snapshot.model import AuditReport, Snapshot
+from support.options import settings_with
 from unit.conftest import DAY
 from unit.fake_prefect import FakePrefect
 
@@ -173,7 +173,7 @@ async def test_ends_before_the_horizon_are_left_alone(
 
 @pytest.fixture
 def poller(fake: FakePrefect, readers: Readers, published: list[Snapshot]) -> Poller:
-    return Poller(readers, Settings(birth_hold="0s"), Traffic(), published.append, fake.clock)
+    return make_poller(readers, settings_with(birth_hold="0s"), Traffic(), published.append, fake.clock)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_monitoring.config.settings import Settings, SettingsError
+from prefect_monitoring.config.settings import LabelSettings, PolicySettings, SettingsError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.model.records import Deployment, Pair
@@ -36,7 +36,7 @@ class Place:
         self.ledger = self._open()
 
     def book(self) -> PolicyBook:
-        return PolicyBook(Settings(pipelines=str(self.file)), self.ledger, NOW)
+        return PolicyBook(PolicySettings(pipelines=str(self.file)), LabelSettings(), self.ledger, NOW)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def _team(book: PolicyBook, now: float = NOW) -> str:
 
 
 def test_without_a_file_tags_count_and_nothing_is_said_of_a_file(beside: Place) -> None:
-    book = PolicyBook(Settings(), beside.ledger, NOW)
+    book = PolicyBook(PolicySettings(), LabelSettings(), beside.ledger, NOW)
 
     assert _team(book) == "tagged"
     assert book.now[PAIR].tags == ()

@@ -33,7 +33,7 @@ from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.runtime.poller import Poller
+from prefect_monitoring.runtime.poller import make_poller
 from prefect_monitoring.snapshot.model import Snapshot
 from unit.fake_details import ServerTaskRun
 from unit.fake_prefect import FakePrefect
@@ -59,7 +59,7 @@ class DetailWorld(World):
 
     def begin(self) -> None:
         super().begin()
-        self.poller = Poller(self.readers, SETTINGS, Traffic(), self.publish, self.fake.clock)
+        self.poller = make_poller(self.readers, SETTINGS, Traffic(), self.publish, self.fake.clock)
 
     def publish(self, snapshot: Snapshot) -> None:
         self.snapshots.append(snapshot)

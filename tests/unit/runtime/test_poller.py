@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.prefect_api.errors import ApiError
+from support.options import settings_with
 from support.processes import wait_until
 from unit.conftest import DAY, MakeReaders, OpenLedger
 from unit.fake_prefect import FakePrefect
@@ -23,7 +23,7 @@ DOWN = ApiError("the API answered 503", "503")
 
 @pytest.fixture
 def process(fake: FakePrefect, make_readers: MakeReaders) -> Process:
-    return Process(fake, make_readers(), Settings(birth_hold="70s"))
+    return Process(fake, make_readers(), settings_with(birth_hold="70s"))
 
 
 def fail_one(fake: FakePrefect, place: tuple[str, str]) -> str:
@@ -52,7 +52,7 @@ async def test_first_failure_ever_is_seen_as_an_increase_from_zero(
 async def test_level_that_takes_several_readings_waits_for_no_further_poll(
     fake: FakePrefect, make_readers: MakeReaders, place: tuple[str, str]
 ) -> None:
-    process = Process(fake, make_readers(), Settings(poll_interval="1h", source_timeout="1s"))
+    process = Process(fake, make_readers(), settings_with(poll_interval="1h", source_timeout="1s"))
     fake.page_limit = 1
     for _ in range(6):
         fail_one(fake, place)
@@ -136,7 +136,7 @@ async def test_release_that_cannot_be_stored_is_not_shown(
 async def test_without_a_hold_the_zero_is_still_shown_once(
     fake: FakePrefect, make_readers: MakeReaders, place: tuple[str, str]
 ) -> None:
-    process = Process(fake, make_readers(), Settings(birth_hold="0s"))
+    process = Process(fake, make_readers(), settings_with(birth_hold="0s"))
     await process.poll()
     fail_one(fake, place)
     await process.poll()
@@ -251,7 +251,7 @@ async def test_deleted_deployment_loses_its_gauges_at_once_and_its_counters_late
 
 
 async def test_dead_pairs_make_room_under_the_cap(fake: FakePrefect, make_readers: MakeReaders) -> None:
-    process = Process(fake, make_readers(max_pairs=1), Settings(max_pairs=1))
+    process = Process(fake, make_readers(max_pairs=1), settings_with(max_pairs=1))
     old = fake.add_flow("old")
     await process.poll()
     await process.inventory()
@@ -354,7 +354,7 @@ async def test_declarations_hold_through_an_outage_and_objectives_have_windows_o
 ) -> None:
     file = tmp_path / "pipelines.yml"
     file.write_text("pipelines: [{flow: etl, criticality: critical, slo: {window: 2h}}]")
-    process = Process(fake, make_readers(), Settings(pipelines=str(file)))
+    process = Process(fake, make_readers(), settings_with(pipelines=str(file)))
     fail_one(fake, place)
     fake.now += 7200
     fail_one(fake, place)

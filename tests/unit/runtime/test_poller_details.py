@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import (
     CUSTOM_OBSERVED,
@@ -21,6 +20,7 @@ from prefect_monitoring.model.records import Pair
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.runtime.poller import DETAILS_PATIENCE
 from prefect_monitoring.snapshot.model import Snapshot
+from support.options import settings_with
 from unit.conftest import DAY, MakeReaders
 from unit.fake_prefect import FakePrefect
 from unit.poller_process import Process
@@ -46,7 +46,7 @@ class Details(Process):
 
 @pytest.fixture
 def process(fake: FakePrefect, make_readers: MakeReaders) -> Details:
-    return Details(fake, make_readers(), Settings(birth_hold="70s"))
+    return Details(fake, make_readers(), settings_with(birth_hold="70s"))
 
 
 # Births and levels

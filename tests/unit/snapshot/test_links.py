@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
-from prefect_monitoring.config.settings import Settings, SettingsError, load_settings
+from prefect_monitoring.config.settings import LinkSettings, SettingsError, load_settings
 from prefect_monitoring.snapshot.builder import find_links
 
 
@@ -22,18 +22,20 @@ from prefect_monitoring.snapshot.builder import find_links
 )
 def test_prefect_is_where_prefect_itself_takes_it_to_be(api: str, ui: str) -> None:
     with temporary_settings({PREFECT_API_URL: api}, restore_defaults={PREFECT_UI_URL}):
-        assert find_links(Settings()).prefect_url == ui
+        assert find_links(LinkSettings()).prefect_url == ui
 
 
 def test_what_prefect_is_told_beats_what_it_guesses_and_our_own_setting_beats_both() -> None:
     with temporary_settings({PREFECT_UI_URL: "https://robot:hunter2@ui.example.com/"}):
-        assert find_links(Settings()).prefect_url == "https://ui.example.com"
-        assert find_links(Settings(prefect_ui_url="https://own.example.com")).prefect_url == "https://own.example.com"
+        assert find_links(LinkSettings()).prefect_url == "https://ui.example.com"
+        assert (
+            find_links(LinkSettings(prefect_ui_url="https://own.example.com")).prefect_url == "https://own.example.com"
+        )
 
 
 def test_without_an_address_there_is_no_link() -> None:
     with temporary_settings(restore_defaults={PREFECT_UI_URL, PREFECT_API_URL}):
-        links = find_links(Settings())
+        links = find_links(LinkSettings())
     assert (links.prefect_url, links.grafana_url, links.runbook_url) == ("", "", "")
 
 

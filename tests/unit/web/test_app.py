@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import httpx
 import pytest
 
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import MetricSettings, Settings
 from prefect_monitoring.model.source_status import SourceStatus
 from prefect_monitoring.snapshot.freshness import current_limit
 from prefect_monitoring.snapshot.model import Health
@@ -24,8 +24,8 @@ SETTINGS = Settings()
 class Site:
     def __init__(self) -> None:
         self.now = NOW
-        self.published = Published(SETTINGS)
-        self.app = make_app(self.published, SETTINGS, lambda: self.now)
+        self.published = Published(SETTINGS.metrics)
+        self.app = make_app(self.published, SETTINGS.web, SETTINGS.poll, lambda: self.now)
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
         transport = httpx.ASGITransport(app=self.app)
@@ -85,7 +85,7 @@ async def test_gzip_for_who_accepts_it(site: Site, encodings: str, zipped: bool)
 
 async def test_healthy_until_polling_has_stopped(site: Site) -> None:
     site.published.publish(make_snapshot())
-    limit = DEAD_AFTER_POLLS * (SETTINGS.poll_interval + SETTINGS.source_timeout)
+    limit = DEAD_AFTER_POLLS * (SETTINGS.poll.poll_interval + SETTINGS.poll.source_timeout)
     site.now = NOW + limit
     assert (await site.get("/-/healthy")).status_code == 200
     site.now = NOW + limit + 1
@@ -187,7 +187,7 @@ async def test_status_page_is_packed_guarded_and_reloads_only_when_asked(site: S
 
 async def test_status_page_says_when_polling_has_stopped(site: Site) -> None:
     site.published.publish(make_snapshot())
-    limit = current_limit(SETTINGS)
+    limit = current_limit(SETTINGS.poll)
     site.now = NOW + limit
     assert "Polling has stopped" not in (await site.get("/")).text
     site.now = NOW + limit + 1
@@ -206,7 +206,7 @@ async def test_nothing_else_and_no_writes(site: Site) -> None:
 
 
 async def test_metrics_off_reaches_the_scrape() -> None:
-    settings = Settings(metrics_off="prefect_flow_runs")
+    settings = MetricSettings(metrics_off="prefect_flow_runs")
     published = Published(settings)
     published.publish(make_snapshot())
     assert published.latest is not None

@@ -8,15 +8,15 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import MetricSettings, PollSettings, WebSettings
 from prefect_monitoring.web.app import Published, make_app
 from prefect_monitoring.web.auth import accepted_credentials, travel_in_clear
 from unit.snapshots import NOW, make_snapshot
 
 USER, PASSWORD, TOKEN = "ops", "p:ä:ss wörd€", "t0ken-ABC/+=~"
-BASIC = Settings(auth_username=USER, auth_password=SecretStr(PASSWORD))
-BEARER = Settings(auth_token=SecretStr(TOKEN))
-BOTH = Settings(auth_username=USER, auth_password=SecretStr(PASSWORD), auth_token=SecretStr(TOKEN))
+BASIC = WebSettings(auth_username=USER, auth_password=SecretStr(PASSWORD))
+BEARER = WebSettings(auth_token=SecretStr(TOKEN))
+BOTH = WebSettings(auth_username=USER, auth_password=SecretStr(PASSWORD), auth_token=SecretStr(TOKEN))
 OFFERED = {"basic": 'Basic realm="prefect-monitoring", charset="UTF-8"', "bearer": 'Bearer realm="prefect-monitoring"'}
 
 
@@ -28,10 +28,12 @@ GOOD_BASIC = basic(f"{USER}:{PASSWORD}")
 GOOD_BEARER = f"Bearer {TOKEN}".encode()
 
 
-async def get(settings: Settings, path: str, authorization: bytes | None = None, method: str = "GET") -> httpx.Response:
-    published = Published(settings)
+async def get(
+    settings: WebSettings, path: str, authorization: bytes | None = None, method: str = "GET"
+) -> httpx.Response:
+    published = Published(MetricSettings())
     published.publish(make_snapshot())
-    transport = httpx.ASGITransport(app=make_app(published, settings, lambda: NOW))
+    transport = httpx.ASGITransport(app=make_app(published, settings, PollSettings(), lambda: NOW))
     headers = [(b"authorization", authorization)] if authorization is not None else []
     async with httpx.AsyncClient(transport=transport, base_url="http://exporter.test") as client:
         return await client.request(method, path, headers=headers)
@@ -44,7 +46,7 @@ async def get(settings: Settings, path: str, authorization: bytes | None = None,
     ("settings", "schemes"), [(BASIC, ["basic"]), (BEARER, ["bearer"]), (BOTH, ["basic", "bearer"])]
 )
 async def test_without_credentials_nothing_but_the_probes_answers(
-    settings: Settings, schemes: list[str], path: str
+    settings: WebSettings, schemes: list[str], path: str
 ) -> None:
     for method in ("GET", "HEAD", "POST"):
         answer = await get(settings, path, method=method)
@@ -95,7 +97,7 @@ async def test_without_credentials_nothing_but_the_probes_answers(
         (BOTH, b"Basic " + b"A" * 100_000, 401),
     ],
 )
-async def test_credentials(settings: Settings, authorization: bytes, status: int) -> None:
+async def test_credentials(settings: WebSettings, authorization: bytes, status: int) -> None:
     for path in ("/metrics", "/"):
         assert (await get(settings, path, authorization)).status_code == status
     assert (await get(settings, "/admin", authorization)).status_code == (404 if status == 200 else 401)
@@ -104,7 +106,7 @@ async def test_credentials(settings: Settings, authorization: bytes, status: int
 
 async def test_without_configured_credentials_everybody_may_read() -> None:
     for authorization in (None, b"Bearer x", b"Basic \xff"):
-        answer = await get(Settings(), "/metrics", authorization)
+        answer = await get(WebSettings(), "/metrics", authorization)
         assert answer.status_code == 200
         assert "www-authenticate" not in answer.headers
 
@@ -118,7 +120,7 @@ async def test_pages_tell_no_secret() -> None:
 
 
 def test_no_scheme_is_accepted_that_is_not_configured() -> None:
-    assert accepted_credentials(Settings()) == {}
+    assert accepted_credentials(WebSettings()) == {}
     assert list(accepted_credentials(BASIC)) == ["basic"]
     assert list(accepted_credentials(BEARER)) == ["bearer"]
 
@@ -139,4 +141,4 @@ def test_no_scheme_is_accepted_that_is_not_configured() -> None:
 def test_credentials_travel_in_clear(listen: str, clear: bool) -> None:
     assert travel_in_clear(BEARER.model_copy(update={"listen": listen})) == clear
     assert not travel_in_clear(BEARER.model_copy(update={"listen": listen, "tls_cert": "server.crt"}))
-    assert not travel_in_clear(Settings(listen=listen)), "there are none"
+    assert not travel_in_clear(WebSettings(listen=listen)), "there are none"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.config.settings import WebSettings
 from prefect_monitoring.web import tls
 from support.certificates import Pair, make_pair
 from support.processes import wait_until_async
@@ -22,16 +22,16 @@ def pair(tmp_path: Path) -> Pair:
     return make_pair(tmp_path)
 
 
-def settings_of(pair: Pair) -> Settings:
-    return Settings(tls_cert=str(pair.cert), tls_key=str(pair.key))
+def settings_of(pair: Pair) -> WebSettings:
+    return WebSettings(tls_cert=str(pair.cert), tls_key=str(pair.key))
 
 
 def test_good_pairs(pair: Pair, tmp_path: Path) -> None:
-    tls.check_pair(Settings())
+    tls.check_pair(WebSettings())
     tls.check_pair(settings_of(pair))
     both = tmp_path / "both.pem"
     both.write_bytes(pair.key.read_bytes() + pair.cert.read_bytes())
-    tls.check_pair(Settings(tls_cert=str(both)))
+    tls.check_pair(WebSettings(tls_cert=str(both)))
 
 
 def files(folder: Path) -> None:
@@ -63,7 +63,7 @@ def files(folder: Path) -> None:
 def test_bad_pairs(tmp_path: Path, cert: str, key: str, complaints: list[str]) -> None:
     files(tmp_path)
     keyed = {"tls_key": str(tmp_path / key)} if key else {}
-    settings = Settings(tls_cert=str(tmp_path / cert), **keyed)
+    settings = WebSettings(tls_cert=str(tmp_path / cert), **keyed)
     with pytest.raises(tls.TlsError) as caught:
         tls.check_pair(settings)
     for complaint in complaints:
@@ -72,7 +72,7 @@ def test_bad_pairs(tmp_path: Path, cert: str, key: str, complaints: list[str]) -
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[int]:
+async def serving(settings: WebSettings) -> AsyncIterator[int]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(settings.tls_cert, settings.tls_key)
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
@@ -113,4 +113,4 @@ async def test_renewed_certificate_is_served(
 
 async def test_without_tls_there_is_nothing_to_keep() -> None:
     async with asyncio.timeout(1):
-        await tls.keep_current(None, Settings())
+        await tls.keep_current(None, WebSettings())
