@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 
 from prefect_monitoring.ingest.readers import Readers
 from prefect_monitoring.ingest.reconcile import Audit
@@ -90,13 +91,22 @@ async def _load_lines(readers: Readers, tell: Progress) -> None:
 
 
 async def _patiently(read: Callable[[], Awaitable[Reading]]) -> Reading:
-    for seconds in PATIENCE_SECONDS:
-        try:
-            return await read()
-        except ThrottledError as pause:
-            log.info("%s; going on in %.0f s", pause, pause.seconds)
-            await asyncio.sleep(pause.seconds)
-        except ApiError as fault:
-            log.info("%s; trying again in %.0f s", fault, seconds)
-            await asyncio.sleep(seconds)
-    return await read()
+    """Raises the ApiError of the last of `PATIENCE_SECONDS`' tries."""
+    tries = AsyncRetrying(
+        retry=retry_if_exception_type(ApiError),
+        stop=stop_after_attempt(1 + len(PATIENCE_SECONDS)),
+        wait=_wait_before_next_try,
+        before_sleep=_log_fault,
+        reraise=True,
+    )
+    return await tries(read)
+
+
+def _wait_before_next_try(state: RetryCallState) -> float:
+    fault = state.outcome.exception() if state.outcome else None
+    number = min(state.attempt_number, len(PATIENCE_SECONDS))  # asked for after the last try as well
+    return fault.seconds if isinstance(fault, ThrottledError) else PATIENCE_SECONDS[number - 1]
+
+
+def _log_fault(state: RetryCallState) -> None:
+    log.info("%s; trying again in %.0f s", state.outcome and state.outcome.exception(), state.upcoming_sleep)

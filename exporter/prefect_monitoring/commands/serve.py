@@ -9,12 +9,12 @@ import signal
 import socket
 import ssl
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import uvicorn
+from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from prefect_monitoring.config.settings import Settings, WebSettings
 from prefect_monitoring.config.types import host_and_port
@@ -97,17 +97,22 @@ async def _watch(settings: Settings, ledger: Ledger, published: Published, until
 
 
 async def _open_when_free(settings: Settings, address: str, server: uvicorn.Server) -> Ledger | None:
-    """The ledger, as soon as the process that may still have it lets go of it; None when told to stop before that."""
-    deadline = time.monotonic() + settings.ledger.ledger_wait
-    while not server.should_exit:
-        try:
-            return await asyncio.to_thread(_open, settings, address)
-        except LedgerInUseError as fault:
-            if time.monotonic() >= deadline:
-                raise
-            log.debug("Waiting: %s", fault)
-            await asyncio.sleep(LOCK_POLL_SECONDS)
-    return None
+    """The ledger, as soon as the process that may still have it lets go of it; None when asked to stop before that.
+
+    Raises LedgerInUseError after `ledger_wait` seconds.
+    """
+
+    async def opened() -> Ledger | None:
+        return None if server.should_exit else await asyncio.to_thread(_open, settings, address)
+
+    tries = AsyncRetrying(
+        retry=retry_if_exception_type(LedgerInUseError),
+        stop=stop_after_delay(settings.ledger.ledger_wait),
+        wait=wait_fixed(LOCK_POLL_SECONDS),
+        before_sleep=before_sleep_log(log, logging.DEBUG),
+        reraise=True,
+    )
+    return await tries(opened)
 
 
 def _open(settings: Settings, address: str) -> Ledger:

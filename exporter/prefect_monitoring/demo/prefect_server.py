@@ -6,15 +6,23 @@ this machine needs neither.
 
 from __future__ import annotations
 
+import operator
 import shlex
 import sys
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    retry_if_result,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_fixed,
+)
 
 from prefect_monitoring.demo.processes import DemoError
 from prefect_monitoring.demo.schedule import EXAMPLES, Example
@@ -22,6 +30,7 @@ from prefect_monitoring.demo.schedule import EXAMPLES, Example
 _PAGE: Final = 200
 _TRIES: Final = 40
 _PAUSE_SECONDS: Final = 0.5
+_UP_POLL_SECONDS: Final = 0.3
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
 _UNAVAILABLE: Final = 503
@@ -36,15 +45,13 @@ def connect(url: str, check: Callable[[], None]) -> httpx.Client:
 
 def wait_until_up(client: httpx.Client, path: str, *, seconds: float) -> bool:
     """Whether `path` answers with success within `seconds`."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if client.get(path, timeout=5).is_success:
-                return True
-        except httpx.TransportError:
-            pass
-        time.sleep(0.3)
-    return False
+    tries = Retrying(
+        retry=retry_if_exception_type(httpx.TransportError) | retry_if_result(operator.not_),
+        stop=stop_after_delay(seconds),
+        wait=wait_fixed(_UP_POLL_SECONDS),
+        retry_error_callback=lambda _: False,
+    )
+    return tries(lambda: client.get(path, timeout=5).is_success)
 
 
 def deploy(client: httpx.Client, flows: Path, first: datetime) -> None:
@@ -123,21 +130,21 @@ def _post(client: httpx.Client, path: str, body: dict[str, Any], *, accept: int 
 
 def _request(client: httpx.Client, method: str, path: str, body: object = None, *, accept: int = 0) -> httpx.Response:
     """The answer; DemoError for one that is neither a success nor `accept`. All requests here can be repeated."""
-    problem = ""
-    for _ in range(_TRIES):
-        try:
-            response = client.request(method, path, json=body)
-        except httpx.TransportError as error:
-            problem = repr(error)
-        else:
-            if response.is_success or response.status_code == accept:
-                return response
-            problem = f"{response.status_code} {response.text[:500]}"
-            if response.status_code != _UNAVAILABLE:
-                break
-        # SQLite was locked by one of the server's own services.
-        time.sleep(_PAUSE_SECONDS)
-    raise DemoError(f"Prefect refused {method} {path}: {problem}")
+    # SQLite may have been locked by one of the server's own services.
+    tries = Retrying(
+        retry=retry_if_exception_type(httpx.TransportError)
+        | retry_if_result(lambda response: response.status_code == _UNAVAILABLE),
+        stop=stop_after_attempt(_TRIES),
+        wait=wait_fixed(_PAUSE_SECONDS),
+        retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+    )
+    try:
+        response = tries(client.request, method, path, json=body)
+    except httpx.TransportError as error:
+        raise DemoError(f"Prefect refused {method} {path}: {error!r}") from error
+    if response.is_success or response.status_code == accept:
+        return response
+    raise DemoError(f"Prefect refused {method} {path}: {response.status_code} {response.text[:500]}")
 
 
 _PACKAGE = Path(__file__).parents[1]

@@ -7,9 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -137,10 +137,9 @@ def log_end(child: Child, lines: int = 15) -> str:
 
 def stop(child: Child) -> None:
     """End the whole process group; what is left of it after its grace is killed."""
-    deadline = time.monotonic() + child.grace_seconds
     if child.grace_seconds and _signal_group(child, signal.SIGTERM):
-        while child.process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
+        with suppress(subprocess.TimeoutExpired):
+            child.process.wait(child.grace_seconds)
     # The leader may be gone while others of its group are not.
     _signal_group(child, signal.SIGKILL)
     child.process.wait()

@@ -23,6 +23,7 @@ import orjson
 from aiolimiter import AsyncLimiter
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from tenacity import RetryCallState, retry
 
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.csrf import is_csrf_business, share_csrf_token
@@ -71,6 +72,20 @@ class Traffic:
     throttled: int = 0
 
 
+def _is_worth_another_try(state: RetryCallState) -> bool:
+    """After a short pause that the API asked for; once where a writer may have been in a server's way, on SQLite."""
+    fault = state.outcome.exception() if state.outcome else None
+    if isinstance(fault, ThrottledError):
+        return fault.seconds <= SHORT_WAIT_SECONDS and state.attempt_number < MAX_TRIES
+    return isinstance(fault, ApiError) and fault.code in TRANSIENT_CODES and state.attempt_number == 1
+
+
+def _wait_before_next_try(state: RetryCallState) -> float:
+    """A pause that the API asked for holds for all requests: each try waits for its end first."""
+    paused = state.outcome is not None and isinstance(state.outcome.exception(), ThrottledError)
+    return 0.0 if paused else TRANSIENT_WAIT_SECONDS
+
+
 class PrefectHttp:
     """Sends requests to the endpoints of `ENDPOINTS`. Use `open_http` to make one."""
 
@@ -80,6 +95,7 @@ class PrefectHttp:
         self._traffic = traffic
         self._paused_until = 0.0
 
+    @retry(retry=_is_worth_another_try, wait=_wait_before_next_try, reraise=True)
     async def request(
         self,
         endpoint: str,
@@ -88,26 +104,16 @@ class PrefectHttp:
         params: Mapping[str, str] | None = None,
         names: Mapping[str, str] | None = None,
     ) -> Any:
-        """The decoded answer. Raises ApiError; ThrottledError when the API wants a pause that is not short.
+        """The decoded answer of an endpoint of `ENDPOINTS`: lists, dicts, numbers or text, as Prefect's API has it.
 
-        `names` stand where `endpoint` has them in braces; traffic is counted without them.
+        `names` stand where `endpoint` has them in braces; traffic is counted without them. A fault that may pass within
+        seconds is met with another try. Raises ApiError; ThrottledError when the API wants a pause that is not short;
+        KeyError for another endpoint.
         """
-        for tries_left in reversed(range(MAX_TRIES)):
-            await self._wait_out_pause()
-            await self._limiter.acquire()
-            await self._wait_out_pause()  # one that began while this request waited for its turn
-            try:
-                return await self._send(endpoint, json, params, names or {})
-            except ThrottledError:
-                self._traffic.throttled += 1
-                if not tries_left:
-                    raise
-            except ApiError as error:
-                # A server on SQLite says 503 when a writer was in the way: once more is mostly enough.
-                if error.code not in TRANSIENT_CODES or tries_left < MAX_TRIES - 1:
-                    raise
-                await asyncio.sleep(TRANSIENT_WAIT_SECONDS)
-        raise AssertionError("unreachable: the last try returns or raises")
+        await self._wait_out_pause()
+        await self._limiter.acquire()
+        await self._wait_out_pause()  # one that began while this request waited for its turn
+        return await self._send(endpoint, json, params, names or {})
 
     async def _wait_out_pause(self) -> None:
         while (pause := self._paused_until - time.monotonic()) > 0:
@@ -144,6 +150,7 @@ class PrefectHttp:
         except ApiError as error:
             code = error.code
             if isinstance(error, ThrottledError):
+                self._traffic.throttled += 1
                 self._paused_until = max(self._paused_until, time.monotonic() + error.seconds)
             raise
         except asyncio.CancelledError:

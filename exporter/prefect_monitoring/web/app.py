@@ -17,7 +17,8 @@ from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.snapshot.freshness import current_limit
 from prefect_monitoring.snapshot.model import Snapshot
 from prefect_monitoring.web.auth import guards
-from prefect_monitoring.web.exposition import Body, Exposition, accepted, render
+from prefect_monitoring.web.exposition import Body, Exposition, render
+from prefect_monitoring.web.negotiation import accepts_gzip, exposition_type
 from prefect_monitoring.web.status_page.page import HEADERS, RELOAD_SECONDS, StatusPage
 
 # A poll that hangs in one reading after the other still publishes in between; silence this long is a dead loop.
@@ -40,7 +41,7 @@ class Published:
         self.latest = snapshot, exposition
 
     async def body(self, exposition: Exposition, accept: str) -> Body:
-        content_type = accepted(accept)
+        content_type = exposition_type(accept)
         if content_type in self._asked:
             return exposition.body(content_type)
         made = await asyncio.to_thread(exposition.body, content_type)
@@ -92,14 +93,6 @@ def make_app(
 
 def _response(request: Request, body: Body, headers: dict[str, str]) -> Response:
     headers = {"Content-Type": body.content_type, **headers}
-    if _accepts_gzip(request.headers.get("accept-encoding", "")):
+    if accepts_gzip(request.headers.get("accept-encoding", "")):
         return Response(body.gzipped, headers={**headers, "Content-Encoding": "gzip"})
     return Response(body.plain, headers=headers)
-
-
-def _accepts_gzip(header: str) -> bool:
-    for part in header.split(","):
-        coding, _, weight = part.partition(";")
-        if coding.strip().lower() == "gzip":
-            return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
-    return False

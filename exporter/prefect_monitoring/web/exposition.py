@@ -17,11 +17,10 @@ from prometheus_client.registry import Collector
 
 from prefect_monitoring.metrics.family import Metric
 from prefect_monitoring.snapshot.model import Snapshot
+from prefect_monitoring.web.negotiation import OPENMETRICS, TEXT
 
 log = logging.getLogger(__name__)
 
-TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
-OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 GZIP_LEVEL: Final = 1
 
 
@@ -48,11 +47,6 @@ class Exposition:
 
     def body(self, content_type: str) -> Body:
         return self.openmetrics if content_type == OPENMETRICS else self.text
-
-
-def accepted(accept: str) -> str:
-    """The content type for an Accept header."""
-    return OPENMETRICS if "application/openmetrics-text" in accept else TEXT
 
 
 def render(snapshot: Snapshot, metrics: Sequence[Metric]) -> Exposition:

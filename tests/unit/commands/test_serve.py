@@ -1,12 +1,17 @@
-"""The socket that is served on."""
+"""The socket that is served on, and the ledger that another process may still have."""
 
 from __future__ import annotations
 
 import socket
 
 import pytest
+import uvicorn
 
+from prefect_monitoring.commands import serve
 from prefect_monitoring.commands.serve import ListenError, bind
+from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.ledger.errors import LedgerInUseError
+from prefect_monitoring.ledger.ledger import Ledger
 
 
 def test_small_answers_do_not_wait_for_the_reader_s_acknowledgement() -> None:
@@ -21,3 +26,57 @@ def test_a_port_that_is_taken_is_told() -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ListenError, match=f"Cannot listen on {address} "):
             bind(address)
+
+
+class Lock:
+    """A ledger that another process lets go of after `busy` tries, as `serve._open` opens it."""
+
+    def __init__(self, ledger: Ledger, busy: int) -> None:
+        self.ledger, self.busy, self.tries = ledger, busy, 0
+
+    def open(self, *_: object) -> Ledger:
+        self.tries += 1
+        if self.tries <= self.busy:
+            raise LedgerInUseError("in use")
+        return self.ledger
+
+
+@pytest.fixture
+def server() -> uvicorn.Server:
+    return uvicorn.Server(uvicorn.Config(lambda: None))
+
+
+async def test_ledger_in_use_is_waited_for(
+    ledger: Ledger, server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = Lock(ledger, busy=2)
+    monkeypatch.setattr(serve, "LOCK_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(serve, "_open", lock.open)
+    assert await serve._open_when_free(Settings(), "http://prefect.test/api", server) is ledger
+    assert lock.tries == 3
+
+
+async def test_ledger_in_use_for_longer_than_ledger_wait_is_an_error(
+    ledger: Ledger, server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = Lock(ledger, busy=1000)
+    monkeypatch.setattr(serve, "LOCK_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(serve, "_open", lock.open)
+    with pytest.raises(LedgerInUseError):
+        await serve._open_when_free(Settings(ledger_wait="0.1s"), "http://prefect.test/api", server)
+    assert 1 < lock.tries < 1000
+
+
+async def test_wait_for_the_ledger_ends_when_asked_to_stop(
+    ledger: Ledger, server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = Lock(ledger, busy=1)
+
+    def open_and_stop(*_: object) -> Ledger:
+        server.should_exit = True
+        return lock.open()
+
+    monkeypatch.setattr(serve, "LOCK_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(serve, "_open", open_and_stop)
+    assert await serve._open_when_free(Settings(), "http://prefect.test/api", server) is None
+    assert lock.tries == 1

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
-from prefect_monitoring.prefect_api import client as prefect_http
+from prefect_monitoring.prefect_api import client
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import (
     ENDPOINTS,
@@ -172,6 +172,13 @@ async def test_short_pause_is_waited_out(http: PrefectHttp, site: Loopback, traf
     assert traffic.throttled == 1
 
 
+async def test_short_pauses_without_end_are_given_up(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
+    site.answer = lambda _: Answer(429, headers={"Retry-After": "0"})
+    with pytest.raises(ThrottledError):
+        await http.request(FLOWS, json={})
+    assert len(site.asked) == traffic.throttled == client.MAX_TRIES
+
+
 @pytest.mark.parametrize("status", [429, 503])
 async def test_nothing_is_sent_during_a_long_pause(
     http: PrefectHttp, site: Loopback, traffic: Traffic, status: int
@@ -248,4 +255,4 @@ async def test_key_is_sent_and_never_told(site: Loopback, traffic: Traffic) -> N
 
 
 def test_hints_exist_for_what_operators_meet() -> None:
-    assert {401, 403, 404, 422} <= prefect_http._HINTS.keys()
+    assert {401, 403, 404, 422} <= client._HINTS.keys()

@@ -15,7 +15,7 @@ from prefect_monitoring.model.source_status import SourceStatus
 from prefect_monitoring.snapshot.freshness import current_limit
 from prefect_monitoring.snapshot.model import Health
 from prefect_monitoring.web.app import DEAD_AFTER_POLLS, Published, make_app
-from prefect_monitoring.web.exposition import OPENMETRICS, TEXT
+from prefect_monitoring.web.negotiation import OPENMETRICS, TEXT
 from unit.snapshots import NOW, make_snapshot
 
 SETTINGS = Settings()

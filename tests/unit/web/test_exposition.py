@@ -27,7 +27,7 @@ from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.snapshot.model import Snapshot
-from prefect_monitoring.web.exposition import OPENMETRICS, TEXT, accepted, render
+from prefect_monitoring.web.exposition import render
 from unit.snapshots import NOW, PAIR, counter, make_snapshot
 
 GOLDEN = Path(__file__).with_name("golden_exposition.txt")
@@ -79,29 +79,6 @@ def test_gzipped_is_the_same() -> None:
     exposition = render(make_snapshot(), CATALOGUE)
     for body in (exposition.text, exposition.openmetrics):
         assert gzip.decompress(body.gzipped) == body.plain
-
-
-@pytest.mark.parametrize(
-    ("accept", "content_type"),
-    [
-        ("", TEXT),
-        ("*/*", TEXT),
-        ("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", TEXT),
-        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", TEXT),
-        # Prometheus 2.42 and 3.x
-        (
-            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
-            OPENMETRICS,
-        ),
-        (
-            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
-            OPENMETRICS,
-        ),
-        ("application/openmetrics-text", OPENMETRICS),
-    ],
-)
-def test_format_is_what_the_scraper_accepts(accept: str, content_type: str) -> None:
-    assert render(make_snapshot(), CATALOGUE).body(accepted(accept)).content_type == content_type
 
 
 def test_metrics_that_are_off_are_not_exposed() -> None:
