@@ -1,4 +1,4 @@
-"""Snapshots for the status page: one pair in each state, and as many pairs as a large team has."""
+"""Snapshots for the status page: a healthy exporter with pipelines in chosen states, and a large team."""
 
 from __future__ import annotations
 
@@ -23,9 +23,14 @@ GOOD = Standing(
 BAD_RUN = "11111111-2222-3333-4444-555555555555"
 
 
-def failing(pair: Pair, runs: int = 3, kind: str = "FAILED", *, since: float = NOW - 2 * HOUR) -> Standing:
+def failing(pipeline: Pair, runs: int = 3, kind: str = "FAILED", *, since: float = NOW - 2 * HOUR) -> Standing:
     last = KnownRun(
-        *(BAD_RUN, pair, "5", kind, NOW - HOUR / 2, 1),
+        BAD_RUN,
+        pipeline,
+        "5",
+        kind,
+        NOW - HOUR / 2,
+        1,
         start_counted=True,
         ended_at=NOW - HOUR / 2,
         duration=12.0,
@@ -41,8 +46,10 @@ def failing(pair: Pair, runs: int = 3, kind: str = "FAILED", *, since: float = N
     )
 
 
-def deployment_of(pair: Pair, *, paused: bool = False) -> tuple[Pair, Deployment]:
-    return pair, Deployment(f"id of {pair.deployment}", pair.deployment, "f", "k8s", "default", (), paused=paused)
+def deployment_of(pipeline: Pair, *, paused: bool = False) -> tuple[Pair, Deployment]:
+    return pipeline, Deployment(
+        f"id of {pipeline.deployment}", pipeline.deployment, "f", "k8s", "default", (), paused=paused
+    )
 
 
 def snapshot_of(
@@ -56,36 +63,37 @@ def snapshot_of(
     dues: dict[Pair, Due] | None = None,
     links: Links | None = None,
 ) -> Snapshot:
-    """A healthy exporter that has read everything until now. `active`: since when one run of the pair is in a state.
+    """A healthy exporter that has read everything until now.
 
-    Every pair of a deployment has one, and the default policy unless `policies` say otherwise.
+    `active`: since when a run of the pipeline has been in a state.
+    Every pipeline with a deployment has the default policy unless `policies` say otherwise.
     """
-    pairs = {*standings, *paused, *without_runs, *(pair for pair, _ in active or {}), *(dues or {})}
-    deployed = sorted(pair for pair in pairs if pair.deployment)
+    pipelines = {*standings, *paused, *without_runs, *(pipeline for pipeline, _ in active or {}), *(dues or {})}
+    deployed = sorted(pipeline for pipeline in pipelines if pipeline.deployment)
     base = make_snapshot()
     nothing = base.about.sources[1].readings
     finished = SourceStatus("finished_flow_runs", True, NOW - 1, NOW - 2, nothing, 40, "")
     about = replace(base.about, sources=(finished,), audits={}, folded={}, links=links or Links())
-    counts = dict.fromkeys(((pair, "k8s", state) for pair, state in active or {}), 1)
+    counts = dict.fromkeys(((pipeline, "k8s", state) for pipeline, state in active or {}), 1)
     return replace(
         base,
         standings=standings,
         active=ActiveRuns(counts, dict(active or {}), {}, orphans or {}),
-        deployments=tuple(deployment_of(pair, paused=pair in paused) for pair in deployed),
-        dues={pair: (dues or {}).get(pair, Due()) for pair in deployed},
-        policies={pair: Policy() for pair in deployed} | (policies or {}),
+        deployments=tuple(deployment_of(pipeline, paused=pipeline in paused) for pipeline in deployed),
+        dues={pipeline: (dues or {}).get(pipeline, Due()) for pipeline in deployed},
+        policies={pipeline: Policy() for pipeline in deployed} | (policies or {}),
         about=about,
     )
 
 
-def big_snapshot(pairs: int) -> Snapshot:
-    """A large team with long histories and all links; every twentieth pair is failing."""
+def big_snapshot(pipelines: int) -> Snapshot:
+    """A large team with long histories and all links; every twentieth pipeline is failing."""
     standings = {}
-    for number in range(pairs):
-        pair = Pair(f"warehouse-pipeline-{number // 2:04}", f"production-{number % 2}")
+    for number in range(pipelines):
+        pipeline = Pair(f"warehouse-pipeline-{number // 2:04}", f"production-{number % 2}")
         usual = 60.0 + number
         durations = tuple(usual * (1 + (place * number) % 7 / 10) for place in range(RECENT_DURATIONS))
-        one = failing(pair) if number % 20 == 0 else GOOD
-        standings[pair] = replace(one, recent_durations=durations)
+        stats = failing(pipeline) if number % 20 == 0 else GOOD
+        standings[pipeline] = replace(stats, recent_durations=durations)
     links = Links("https://prefect.example.com", "https://grafana.example.com", "https://example.com/runbooks")
     return snapshot_of(standings, links=links)

@@ -1,4 +1,4 @@
-"""What stands above the table because it changes how to read it: what is not of now, not known, not right."""
+"""The banners above the table: what changes how to read it, because it is out of date, incomplete or wrong."""
 
 from __future__ import annotations
 
@@ -7,64 +7,79 @@ from dataclasses import dataclass
 
 from prefect_monitoring.snapshot.model import Snapshot
 from prefect_monitoring.web.status_page.formatting import age, counted, moment
-from prefect_monitoring.web.status_page.pipeline_view import read_at
+from prefect_monitoring.web.status_page.pipeline_view import complete_to
+from prefect_monitoring.web.status_page.tone import Tone
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """`tone`: bad when what is shown is not of now or not right, warn when something is missing."""
+class Banner:
+    """`tone`: BAD when the page is out of date or wrong, WARN when something is missing."""
 
-    tone: str
+    tone: Tone
     text: str
 
+    @property
+    def headline(self) -> str:
+        """The first sentence, without its full stop."""
+        return self.text.partition(".")[0]
 
-def notices(snapshot: Snapshot, stale_after: float, now: float) -> list[Notice]:
-    """`now` is the reader's; `stale_after`, seconds, is how old what is shown may be and still pass for the present."""
-    return [*_age(snapshot, stale_after, now), *_gaps(snapshot), *_faults(snapshot)]
+
+def banners(snapshot: Snapshot, stale_after: float, now: float) -> list[Banner]:
+    """The most important first. `now`: the reader's clock; `stale_after`: the age in seconds of what is current."""
+    return [*_out_of_date(snapshot, stale_after, now), *_gaps(snapshot), *_faults(snapshot)]
 
 
 def is_stalled(snapshot: Snapshot, stale_after: float, now: float) -> bool:
+    """Whether no newer snapshot came for too long."""
     return now - snapshot.taken_at > stale_after
 
 
 def frozen_at(snapshot: Snapshot, stale_after: float, now: float) -> float | None:
-    """The instant that is shown, where that is not now."""
+    """The instant that the page shows; None when it shows the present."""
     if is_stalled(snapshot, stale_after, now):
         return snapshot.taken_at
-    known_until = read_at(snapshot)
-    is_late = known_until is not None and snapshot.taken_at - known_until > stale_after
-    return known_until if is_late or snapshot.about.api_up is False else None
+    known_until = complete_to(snapshot)
+    is_behind = known_until is not None and snapshot.taken_at - known_until > stale_after
+    return known_until if is_behind or snapshot.about.api_up is False else None
 
 
-def _age(snapshot: Snapshot, stale_after: float, now: float) -> Iterator[Notice]:
-    shown = frozen_at(snapshot, stale_after, now)
-    what = f"What follows is of {moment(shown)}, not of now." if shown is not None else "Nothing is known yet."
+def _out_of_date(snapshot: Snapshot, stale_after: float, now: float) -> Iterator[Banner]:
+    shown_at = frozen_at(snapshot, stale_after, now)
+    instant = "Nothing is known yet."
+    if shown_at is not None:
+        instant = f"What follows is of {moment(shown_at)}, not of now."
     if is_stalled(snapshot, stale_after, now):
-        yield Notice("bad", f"Polling has stopped: restart the exporter. {what}")
+        yield Banner(Tone.BAD, f"Polling has stopped: restart the exporter. {instant}")
     elif snapshot.about.api_up is False:
-        yield Notice("bad", f"The Prefect API does not answer. {what}")
-    elif shown is not None:
-        yield Notice("bad", f"Finished runs of the last {age(snapshot.taken_at - shown)} are not read yet. {what}")
+        yield Banner(Tone.BAD, f"The Prefect API does not answer. {instant}")
+    elif shown_at is not None:
+        behind = age(snapshot.taken_at - shown_at)
+        yield Banner(Tone.BAD, f"Finished runs of the last {behind} are not read yet. {instant}")
     for fault in snapshot.health.not_ready:
-        yield Notice("bad" if snapshot.health.level_complete else "warn", f"Not ready: {fault}")
+        yield Banner(Tone.BAD if snapshot.health.level_complete else Tone.WARN, f"Not ready: {fault}")
 
 
-def _gaps(snapshot: Snapshot) -> Iterator[Notice]:
+def _gaps(snapshot: Snapshot) -> Iterator[Banner]:
     if not snapshot.health.level_complete:
-        yield Notice("warn", "History is still being loaded: past runs, ratios and durations come when it is complete.")
+        text = "History is still being loaded: past runs, ratios and durations come when it is complete."
+        yield Banner(Tone.WARN, text)
     if snapshot.active is None:
-        yield Notice("warn", "What runs or waits now is not known: nothing is shown as running, late or stuck.")
+        text = "What runs or waits now is not known: nothing is shown as running, late or stuck."
+        yield Banner(Tone.WARN, text)
     if snapshot.deployments is None:
-        yield Notice("warn", "Deployments could not be listed lately: links to them and new ones are missing.")
+        text = "Deployments could not be listed lately: links to them and new ones are missing."
+        yield Banner(Tone.WARN, text)
 
 
-def _faults(snapshot: Snapshot) -> Iterator[Notice]:
+def _faults(snapshot: Snapshot) -> Iterator[Banner]:
     about = snapshot.about
     if about.pipelines_file is not None and not about.pipelines_file.valid:
-        yield Notice("bad", "The pipelines file is broken, the last good one holds: the exporter's log tells why.")
+        text = "The pipelines file is broken, the last good one holds: the exporter's log tells why."
+        yield Banner(Tone.BAD, text)
     for kind, audit in about.audits.items():
         if audit.missing:
             runs = counted(audit.missing, "finished run", "finished runs")
-            yield Notice("bad", f"{runs} that Prefect has could not be counted ({kind.replace('_', ' ')}).")
+            yield Banner(Tone.BAD, f"{runs} that Prefect has could not be counted ({kind.replace('_', ' ')}).")
     if any(about.folded.values()):
-        yield Notice("warn", "Label caps were reached: some runs count as (other), and have no row of their own.")
+        text = "Label caps were reached: some runs count as (other), and have no row of their own."
+        yield Banner(Tone.WARN, text)

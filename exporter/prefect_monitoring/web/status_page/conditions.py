@@ -1,221 +1,189 @@
-"""How a pair is: what the alerts would say of it, else what it does now, else how its last run ended. Pure.
-
-The limits are those of prometheus/rules/; a test holds the two together.
-"""
+"""What can be wrong with a pipeline: one row per alert that the page repeats. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, StrEnum, auto
 from typing import Final
 
 from prefect_monitoring.analysis.failure_causes import OTHER_CAUSE
-from prefect_monitoring.model.run_stats import SLO_WINDOW
-from prefect_monitoring.policy.pipelines_file import CRITICALITIES
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.web.status_page.formatting import counted, percent, span
-from prefect_monitoring.web.status_page.pipeline_view import Case
+from prefect_monitoring.web.status_page.pipeline_view import PipelineView
+from prefect_monitoring.web.status_page.thresholds import RUNNING_STATES, THRESHOLDS
+from prefect_monitoring.web.status_page.tone import Tone
 
-LATE_SECONDS: Final = 300
-MISSED_SECONDS: Final = 600
-STUCK_SECONDS: Final = 900
-SLOT_SECONDS: Final = 3600
-USUAL_FACTOR: Final = 3
-LONG_SECONDS: Final = 1800
-DEAD_SECONDS: Final = 24 * 3600
-_STARTING: Final = ("pending", "submitting", "infrastructure_pending")
-_DOING: Final = {
-    "running": "running",
-    "retrying": "running again",
-    "cancelling": "being cancelled",
-    "late": "late",
-    "awaiting_concurrency_slot": "waiting for a slot",
-    "awaiting_retry": "waiting for a retry",
-    **dict.fromkeys(_STARTING, "starting"),
-}
-_ENDED: Final = {"completed": "succeeded", "timed_out": "timed out"}
+_UNDECLARED: Final = Policy()
 
 
-class Group(IntEnum):
-    """In the order of the page. UNWATCHED: failing, but no alert speaks for runs that nobody declared."""
+class ConditionId(StrEnum):
+    RUN_CRASHED = auto()
+    RUN_FAILED = auto()
+    NOT_SUCCEEDED = auto()
+    START_MISSED = auto()
+    RUN_STUCK = auto()
+    RUN_TOO_LONG = auto()
+    START_LATE = auto()
+    RUN_ORPHANED = auto()
+    PAUSED_TOO_LONG = auto()
+    BUDGET_SPENT = auto()
 
-    ATTENTION = 0
-    UNWATCHED = 1
-    FINE = 2
-    IDLE = 3
+
+class WithoutPolicy(Enum):
+    """What a condition means for a pipeline without a policy: no deployment, and not in the pipelines file."""
+
+    IGNORED = auto()
+    SHOWN = auto()  # but no alert fires
+    ALERTED = auto()
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
-    """Something about a pair in a few words, since when, and the alert that says the same."""
+class Finding:
+    """That a condition holds. `since`: epoch seconds, where known; `run_state`: the state of the run concerned."""
 
-    text: str
     detail: str = ""
     since: float | None = None
-    alert: str = ""
+    run_state: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """`remarks`: what it is, then what else there is to say. `tone`: bad, warn, busy, ok or idle. `rank` sorts."""
+class Condition:
+    """`rank` sorts, 0 is the worst; `text` is what the page shows; `alert` fires for the same and has the runbook."""
 
-    group: Group
-    rank: tuple[int, int]
-    tone: str
-    remarks: tuple[Remark, ...]
+    id: ConditionId
+    rank: int
+    severity: Tone
+    text: str
+    alert: str
+    judge: Callable[[PipelineView], Finding | None]
+    without_policy: WithoutPolicy = WithoutPolicy.IGNORED
 
+    def check(self, view: PipelineView) -> Finding | None:
+        """None where the condition does not hold, or does not apply."""
+        if view.policy is None and self.without_policy is WithoutPolicy.IGNORED:
+            return None
+        return self.judge(view)
 
-def state_of(case: Case) -> State:
-    found = [(rank, remark) for rank, judge in enumerate(_JUDGES) if (remark := judge(case)) is not None]
-    if not found:
-        return _untroubled(case)
-    alerts = [(rank, remark) for rank, remark in found if case.policy is not None or rank == _ORPHANED]
-    criticality = CRITICALITIES.index(case.policy.criticality if case.policy else "standard")
-    is_bad = found[0][1].text in {"failing", "not succeeded"}
-    remarks = [remark for _, remark in found]
-    doing = _doing(case)
-    if doing is not None and not any(remark.since == doing.since for remark in remarks):
-        remarks.append(doing)
-    if not alerts:
-        return State(Group.UNWATCHED, (0, 0), "warn", tuple(remarks))
-    return State(Group.ATTENTION, (criticality, found[0][0]), "bad" if is_bad else "warn", tuple(remarks))
-
-
-def _untroubled(case: Case) -> State:
-    doing = _doing(case)
-    if doing is not None:
-        return State(Group.FINE, (0, 0), "busy", (doing,))
-    if case.is_paused:
-        return State(Group.IDLE, (0, 0), "idle", (Remark("paused", since=case.due.paused_at),))
-    if case.newest_outcome is not None:
-        outcome = case.newest_outcome[0]
-        tone = "ok" if outcome == "completed" else "idle"
-        return State(Group.FINE, (0, 0), tone, (Remark(_ENDED.get(outcome, outcome.replace("_", " "))),))
-    text = "no runs yet" if case.is_loaded else "not known yet"
-    return State(Group.IDLE, (0, 0), "idle", (Remark(text),))
-
-
-def _doing(case: Case) -> Remark | None:
-    for state in sorted(case.active, key=lambda one: list(_DOING).index(one) if one in _DOING else len(_DOING)):
-        count = case.active[state]
-        text = _DOING.get(state, f"run {state.replace('_', ' ')}")
-        return Remark(text, f"{count} runs" if count > 1 else "", case.oldest.get(state))
-    return None
-
-
-def _failing(case: Case) -> Remark | None:
-    count = case.standing.consecutive_failures
-    if not count:
-        return None
-    last = case.standing.last_failure
-    told = [counted(count, "run", "runs in a row")]
-    if last is not None and last.cause not in {"", OTHER_CAUSE}:
-        told.append(f"cause: {last.cause.replace('_', ' ')}")
-    crashed = last is not None and last.state_type == "CRASHED"
-    alert = "PrefectRunCrashed" if crashed else "PrefectRunFailed"
-    return Remark("failing", ", ".join(told), case.standing.failing_since, alert)
-
-
-def _not_succeeded(case: Case) -> Remark | None:
-    if case.policy is None or case.is_paused or not case.is_loaded:
-        return None
-    completed = case.standing.last_outcomes.get("completed")
-    if case.policy.max_staleness is not None and completed is not None:
-        is_stale, since, why = case.read_at - completed > case.policy.max_staleness, completed, "stale"
-    elif case.due.unmet_at is not None:
-        patience = case.policy.grace + (case.policy.max_duration or USUAL_FACTOR * _usual(case))
-        is_stale, since, why = case.read_at - case.due.unmet_at > patience, case.due.unmet_at, "overdue"
-    else:
-        return None
-    return Remark("not succeeded", why, since, "PrefectNotSucceeded") if is_stale else None
-
-
-def _missed(case: Case) -> Remark | None:
-    last_due = case.due.last_at
-    if case.policy is None or last_due is None or case.is_paused or not (case.is_loaded and case.is_active_known):
-        return None
-    newest = case.newest_outcome
-    came = bool(case.active) or (newest is not None and newest[1] >= last_due)
-    is_missed = case.read_at - last_due > MISSED_SECONDS and not came
-    return Remark("start missed", "", last_due, "PrefectStartMissed") if is_missed else None
-
-
-def _stuck(case: Case) -> Remark | None:
-    for limit, states in (
-        (STUCK_SECONDS, (*_STARTING, "awaiting_retry", "cancelling")),
-        (SLOT_SECONDS, ("awaiting_concurrency_slot",)),
-    ):
-        for state in states:
-            since = case.oldest.get(state)
-            if case.policy is not None and since is not None and case.now - since > limit:
-                return Remark("stuck", state.replace("_", " "), since, "PrefectRunStuck")
-    return None
-
-
-def _too_long(case: Case) -> Remark | None:
-    """Where nothing is declared and nothing is usual, a day is too long for everything."""
-    running = [case.oldest[state] for state in ("running", "retrying") if state in case.oldest]
-    if case.policy is None or not running:
-        return None
-    usual = _usual(case)
-    limit = case.policy.max_duration or (max(USUAL_FACTOR * usual, LONG_SECONDS) if usual else DEAD_SECONDS)
-    if case.now - min(running) <= limit:
-        return None
-    told = f"at most {span(limit)}" if case.policy.max_duration else f"usually {span(usual)}" if usual else ""
-    return Remark("running too long", told, min(running), "PrefectRunTooLong")
-
-
-def _late(case: Case) -> Remark | None:
-    since = case.oldest.get("late")
-    if case.policy is None or since is None or case.now - since <= LATE_SECONDS:
-        return None
-    return Remark("late", counted(case.active.get("late", 1), "run", "runs"), since, "PrefectStartLate")
-
-
-def _orphaned(case: Case) -> Remark | None:
-    if not case.orphans:
-        return None
-    told = f"{counted(case.orphans, 'run', 'runs')} of a parent that is over"
-    return Remark("left over", told, alert="PrefectZombieRun")
-
-
-def _paused_too_long(case: Case) -> Remark | None:
-    if case.policy is None or case.policy.max_pause is None or case.due.paused_at is None:
-        return None
-    is_long = case.now - case.due.paused_at > case.policy.max_pause
-    told = f"at most {span(case.policy.max_pause)}"
-    return Remark("paused too long", told, case.due.paused_at, "PrefectDeploymentPaused") if is_long else None
-
-
-def _budget_spent(case: Case) -> Remark | None:
-    if case.policy is None or (runs := slo_runs(case, case.policy)) is None:
-        return None
-    allowed = allowed_failures(case.policy, *runs)
-    told = f"{runs[1]} failed, {percent(case.policy.objective)} allows {allowed}"
-    return Remark("budget spent", told, None, "PrefectBudgetSpent") if runs[1] > allowed else None
+    def fires(self, view: PipelineView) -> bool:
+        """Whether an alert fires for the pipeline if the condition holds."""
+        return view.policy is not None or self.without_policy is WithoutPolicy.ALERTED
 
 
 def allowed_failures(policy: Policy, good: int, bad: int) -> int:
-    """As flow_deployment:prefect_slo_budget_runs:allowed has it: one at least."""
-    return math.floor(max((1 - policy.objective) * (good + bad) + 1e-6, 1.0))
+    """Failed runs that the objective allows among so many, as flow_deployment:prefect_slo_budget_runs:allowed."""
+    allowed = (1 - policy.objective) * (good + bad) + THRESHOLDS.budget_rounding
+    return math.floor(max(allowed, THRESHOLDS.budget_min_runs))
 
 
-def slo_runs(case: Case, policy: Policy) -> tuple[int, int] | None:
-    """Good and bad runs of the SLO's window; None when it has not been added up."""
-    if policy.window <= 0 or (SLO_WINDOW, "bad") not in case.standing.window_runs:
+def _crashed(view: PipelineView) -> Finding | None:
+    return _failing(view) if _is_crash(view) else None
+
+
+def _failed(view: PipelineView) -> Finding | None:
+    return None if _is_crash(view) else _failing(view)
+
+
+def _is_crash(view: PipelineView) -> bool:
+    return view.stats.last_failure is not None and view.stats.last_failure.state_type == "CRASHED"
+
+
+def _failing(view: PipelineView) -> Finding | None:
+    count, last = view.stats.consecutive_failures, view.stats.last_failure
+    if count < THRESHOLDS.failed_runs:
         return None
-    return case.standing.window_runs.get((SLO_WINDOW, "good"), 0), case.standing.window_runs[SLO_WINDOW, "bad"]
+    details = [counted(count, "run", "runs in a row")]
+    if last is not None and last.cause not in {"", OTHER_CAUSE}:
+        details.append(f"cause: {last.cause.replace('_', ' ')}")
+    return Finding(", ".join(details), view.stats.failing_since)
 
 
-def _usual(case: Case) -> float:
-    return case.standing.baselines.get("30d", 0.0)
+def _not_succeeded(view: PipelineView) -> Finding | None:
+    if view.is_paused or not view.is_loaded:
+        return None
+    policy = view.policy or _UNDECLARED
+    completed, unmet = view.stats.last_outcomes.get("completed"), view.due.unmet_at
+    if policy.max_staleness is not None and completed is not None:
+        return Finding("stale", completed) if view.complete_to - completed > policy.max_staleness else None
+    if unmet is None:
+        return None
+    duration = policy.max_duration or THRESHOLDS.grace_duration_factor * view.usual_duration
+    return Finding("overdue", unmet) if view.complete_to - unmet > policy.grace + duration else None
 
 
-# The worst first; the place of each is its rank.
-_JUDGES: Final[tuple[Callable[[Case], Remark | None], ...]] = (
-    *(_failing, _not_succeeded, _missed, _stuck, _too_long, _late),
-    *(_orphaned, _paused_too_long, _budget_spent),
+def _start_missed(view: PipelineView) -> Finding | None:
+    last_due, newest = view.due.last_at, view.newest_outcome
+    if last_due is None or view.is_paused or not (view.is_loaded and view.is_active_known):
+        return None
+    has_started = bool(view.active) or (newest is not None and newest[1] >= last_due)
+    is_missed = view.complete_to - last_due > THRESHOLDS.start_missed_seconds and not has_started
+    return Finding(since=last_due) if is_missed else None
+
+
+def _stuck(view: PipelineView) -> Finding | None:
+    for state, limit in THRESHOLDS.stuck_seconds.items():
+        since = view.oldest.get(state)
+        if since is not None and view.now - since > limit:
+            return Finding(state.replace("_", " "), since, state)
+    return None
+
+
+def _too_long(view: PipelineView) -> Finding | None:
+    running = {state: view.oldest[state] for state in RUNNING_STATES if state in view.oldest}
+    if not running:
+        return None
+    state, since = min(running.items(), key=lambda run: run[1])
+    declared, usual = (view.policy or _UNDECLARED).max_duration, view.usual_duration
+    if declared:
+        limit, detail = declared, f"at most {span(declared)}"
+    elif usual:
+        limit = max(THRESHOLDS.long_run_factor * usual, THRESHOLDS.long_run_min_seconds)
+        detail = f"usually {span(usual)}"
+    else:
+        limit, detail = THRESHOLDS.long_run_unknown_seconds, ""
+    return Finding(detail, since, state) if view.now - since > limit else None
+
+
+def _late(view: PipelineView) -> Finding | None:
+    since = view.oldest.get("late")
+    if since is None or view.now - since <= THRESHOLDS.start_late_seconds:
+        return None
+    return Finding(counted(view.active.get("late", 1), "run", "runs"), since, "late")
+
+
+def _orphaned(view: PipelineView) -> Finding | None:
+    if not view.orphans:
+        return None
+    return Finding(f"{counted(view.orphans, 'run', 'runs')} of a parent that is over")
+
+
+def _paused_too_long(view: PipelineView) -> Finding | None:
+    limit, since = (view.policy or _UNDECLARED).max_pause, view.due.paused_at
+    if limit is None or since is None or view.now - since <= limit:
+        return None
+    return Finding(f"at most {span(limit)}", since)
+
+
+def _budget_spent(view: PipelineView) -> Finding | None:
+    if view.policy is None or view.slo_runs is None:
+        return None
+    good, bad = view.slo_runs
+    allowed = allowed_failures(view.policy, good, bad)
+    return Finding(f"{bad} failed, {percent(view.policy.objective)} allows {allowed}") if bad > allowed else None
+
+
+_ID: Final = ConditionId
+# The worst first. A crash and a failure exclude each other and sort as one.
+CONDITIONS: Final = (
+    Condition(_ID.RUN_CRASHED, 0, Tone.BAD, "failing", "PrefectRunCrashed", _crashed, WithoutPolicy.SHOWN),
+    Condition(_ID.RUN_FAILED, 0, Tone.BAD, "failing", "PrefectRunFailed", _failed, WithoutPolicy.SHOWN),
+    Condition(_ID.NOT_SUCCEEDED, 1, Tone.BAD, "not succeeded", "PrefectNotSucceeded", _not_succeeded),
+    Condition(_ID.START_MISSED, 2, Tone.WARN, "start missed", "PrefectStartMissed", _start_missed),
+    Condition(_ID.RUN_STUCK, 3, Tone.WARN, "stuck", "PrefectRunStuck", _stuck),
+    Condition(_ID.RUN_TOO_LONG, 4, Tone.WARN, "running too long", "PrefectRunTooLong", _too_long),
+    Condition(_ID.START_LATE, 5, Tone.WARN, "late", "PrefectStartLate", _late),
+    Condition(_ID.RUN_ORPHANED, 6, Tone.WARN, "left over", "PrefectZombieRun", _orphaned, WithoutPolicy.ALERTED),
+    Condition(_ID.PAUSED_TOO_LONG, 7, Tone.WARN, "paused too long", "PrefectDeploymentPaused", _paused_too_long),
+    Condition(_ID.BUDGET_SPENT, 8, Tone.WARN, "budget spent", "PrefectBudgetSpent", _budget_spent),
 )
-_ORPHANED: Final = _JUDGES.index(_orphaned)

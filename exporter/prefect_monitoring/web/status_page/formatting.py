@@ -1,4 +1,4 @@
-"""Instants, times and shares as people read them."""
+"""Formats instants, durations, ratios and counts for people."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _PARTS: Final = ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min"), (1, "s"))
 
 
 def span(seconds: float) -> str:
-    """A length of time in its two greatest units: `0.4 s`, `45 s`, `12 min 30 s`, `3 d 4 h`."""
-    if seconds < 10:  # noqa: PLR2004 from there on, tenths tell nobody anything
+    """A duration in its two largest units: `0.4 s`, `45 s`, `12 min 30 s`, `3 d 4 h`."""
+    if seconds < 10:  # noqa: PLR2004 from there on, tenths are noise
         return f"{max(seconds, 0.0):.1f}".removesuffix(".0") + f"{_SPACE}s"
     left = round(seconds)
     first = next(number for number, (length, _) in enumerate(_PARTS) if left >= length)
-    told = []
+    parts = []
     for length, unit in _PARTS[first : first + 2]:
         count, left = divmod(left, length)
-        told += [f"{count}{_SPACE}{unit}"] if count else []
-    return " ".join(told)
+        parts += [f"{count}{_SPACE}{unit}"] if count else []
+    return " ".join(parts)
 
 
 def age(seconds: float) -> str:
-    """The same in one unit, as far as that goes: nobody asks whether it was 3 days and 4 hours ago."""
+    """A duration in its largest unit, rounded down: `3 d`."""
     whole = max(seconds, 0.0)
     length, unit = next(((length, unit) for length, unit in _PARTS if whole >= length), (1, "s"))
     return f"{int(whole // length)}{_SPACE}{unit}"
@@ -43,14 +43,14 @@ def instant(at: float, now: float) -> str:
 
 
 def moment(at: float) -> str:
-    """An instant in full, for what must not be mistaken for now."""
+    """An instant with its date and seconds, for what must not be mistaken for now."""
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def percent(ratio: float) -> str:
-    """Rounded down: 99.96 % is not 100 %, and what misses its objective must not look as if it met it."""
+    """Rounded down to a tenth: a ratio just below its objective must not look as if it met it."""
     return f"{math.floor(ratio * 1000 + 1e-6) / 10:g}{_SPACE}%"
 
 
-def counted(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
+def counted(number: int, singular: str, plural: str) -> str:
+    return f"{number:,} {singular if number == 1 else plural}"

@@ -1,11 +1,11 @@
-"""A snapshot as the status page: HTML without a script, made at most once a snapshot, when it is asked for."""
+"""Renders a snapshot as the status page: HTML without a script, at most once per snapshot and on demand."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
 from base64 import b64encode
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -16,11 +16,12 @@ import jinja2
 
 from prefect_monitoring.snapshot.model import Snapshot
 from prefect_monitoring.web.exposition import GZIP_LEVEL, Body
-from prefect_monitoring.web.status_page import formatting as words
-from prefect_monitoring.web.status_page.banners import frozen_at, is_stalled, notices
-from prefect_monitoring.web.status_page.conditions import Group
-from prefect_monitoring.web.status_page.rows import Row, rows
+from prefect_monitoring.web.status_page import formatting
+from prefect_monitoring.web.status_page.banners import Banner, banners, frozen_at, is_stalled
+from prefect_monitoring.web.status_page.rows import Row, make_rows
 from prefect_monitoring.web.status_page.sparkline import HEIGHT, WIDTH
+from prefect_monitoring.web.status_page.status import Group
+from prefect_monitoring.web.status_page.tone import Tone
 
 CONTENT_TYPE: Final = "text/html; charset=utf-8"
 RELOAD_SECONDS: Final = 30
@@ -50,45 +51,77 @@ _TITLES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """How many pipelines are in a group, in words."""
+
+    text: str
+    is_bad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     title: str
     rows: tuple[Row, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What the page says about a snapshot. `frozen`: the instant that it shows, "" when that is the present."""
+
+    title: str
+    tone: Tone
+    banners: tuple[Banner, ...]
+    summary: tuple[Count, ...]
+    sections: tuple[Section, ...]
+    as_of: float
+    frozen: str
+    kept_series: int
+
+
 def render_page(snapshot: Snapshot | None, stale_after: float, now: float) -> str:
-    """The whole page; None before there is a snapshot."""
+    """The whole page as HTML. `snapshot` is None during the start; `stale_after` in seconds, `now` in epoch seconds."""
+    content = _content(snapshot, stale_after, now) if snapshot is not None else None
     return _template().render(
+        title=content.title if content is not None else "Starting",
+        tone=content.tone if content is not None else Tone.WARN,
         snapshot=snapshot,
-        words=words,
+        content=content,
+        formatting=formatting,
         style=_STYLE,
         width=WIDTH,
         height=HEIGHT,
         reload_seconds=RELOAD_SECONDS,
-        **(_content(snapshot, stale_after, now) if snapshot is not None else {"tone": "warn", "title": "Starting"}),
     )
 
 
-def _content(snapshot: Snapshot, stale_after: float, now: float) -> dict[str, object]:
-    found = rows(snapshot)
-    told = notices(snapshot, stale_after, now)
-    counts = Counter(row.state.group for row in found)
-    summary = [f"{counts[group]:,} {_COUNTS[group][counts[group] != 1]}" for group in Group if counts[group]]
-    shown = frozen_at(snapshot, stale_after, now)
-    is_bad = bool(counts[Group.ATTENTION]) or any(notice.tone == "bad" for notice in told)
-    return {
-        "notices": told,
-        "summary": summary or ["No flow has run yet, and there is no deployment"],
-        "title": told[0].text.partition(".")[0] if told and told[0].tone == "bad" else ", ".join(summary) or "No flows",
-        "tone": "bad" if is_bad else "warn" if told else "ok",
-        "sections": [
-            Section(_TITLES[group], tuple(row for row in found if row.state.group == group))
-            for group in Group
-            if counts[group]
-        ],
-        "as_of": shown if shown is not None else snapshot.taken_at,
-        "frozen": words.instant(shown, snapshot.taken_at) if shown is not None else "",
-        "kept": sum(map(len, snapshot.series.values())),
-    }
+def _content(snapshot: Snapshot, stale_after: float, now: float) -> Content:
+    rows = make_rows(snapshot)
+    shown_banners = tuple(banners(snapshot, stale_after, now))
+    by_group = {group: tuple(row for row in rows if row.status.group == group) for group in Group}
+    sections = {group: members for group, members in by_group.items() if members}
+    summary = tuple(
+        Count(f"{len(members):,} {_COUNTS[group][len(members) != 1]}", is_bad=group is Group.ATTENTION)
+        for group, members in sections.items()
+    )
+    shown_at = frozen_at(snapshot, stale_after, now)
+    is_bad = Group.ATTENTION in sections or any(banner.tone is Tone.BAD for banner in shown_banners)
+    return Content(
+        title=_title(shown_banners, summary),
+        tone=Tone.BAD if is_bad else Tone.WARN if shown_banners else Tone.OK,
+        banners=shown_banners,
+        summary=summary or (Count("No flow has run yet, and there is no deployment"),),
+        sections=tuple(Section(_TITLES[group], members) for group, members in sections.items()),
+        as_of=shown_at if shown_at is not None else snapshot.taken_at,
+        frozen=formatting.instant(shown_at, snapshot.taken_at) if shown_at is not None else "",
+        kept_series=sum(map(len, snapshot.series.values())),
+    )
+
+
+def _title(shown_banners: Sequence[Banner], summary: Sequence[Count]) -> str:
+    """What a tab in the background shows."""
+    if shown_banners and shown_banners[0].tone is Tone.BAD:
+        return shown_banners[0].headline
+    return ", ".join(count.text for count in summary) or "No flows"
 
 
 @cache
@@ -104,21 +137,22 @@ def _template() -> jinja2.Template:
 
 
 class StatusPage:
-    """Makes the page of a snapshot on its first request, beside the event loop; the next ones get the same bytes."""
+    """Renders the page of a snapshot in a thread on its first request; later requests get the same bytes."""
 
     def __init__(self, stale_after: float) -> None:
         self._stale_after = stale_after
-        self._made: tuple[Snapshot | None, bool, Body] | None = None
-        self._making = asyncio.Lock()
+        self._rendered: tuple[Snapshot | None, bool, Body] | None = None
+        self._rendering = asyncio.Lock()
 
     async def of(self, snapshot: Snapshot | None, now: float) -> Body:
-        # A snapshot that nothing has replaced for long says so: then its page is another one.
+        """The page's bytes; `now`, epoch seconds, is when it is asked for."""
+        # The page of a snapshot changes once: when nothing newer has replaced it for too long.
         stalled = snapshot is not None and is_stalled(snapshot, self._stale_after, now)
-        async with self._making:
-            if self._made is None or self._made[0] is not snapshot or self._made[1] != stalled:
-                self._made = snapshot, stalled, await asyncio.to_thread(self._make, snapshot, now)
-            return self._made[2]
+        async with self._rendering:
+            if self._rendered is None or self._rendered[0] is not snapshot or self._rendered[1] != stalled:
+                self._rendered = snapshot, stalled, await asyncio.to_thread(self._render, snapshot, now)
+            return self._rendered[2]
 
-    def _make(self, snapshot: Snapshot | None, now: float) -> Body:
+    def _render(self, snapshot: Snapshot | None, now: float) -> Body:
         plain = render_page(snapshot, self._stale_after, now).encode()
         return Body(CONTENT_TYPE, plain, gzip.compress(plain, GZIP_LEVEL, mtime=0))

@@ -1,4 +1,4 @@
-"""All that a snapshot says of one pair, put together; and as of when it says so."""
+"""Everything a snapshot knows about one pipeline, in one value."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from dataclasses import dataclass, field
 
 from prefect_monitoring.model.changes import Due
 from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Deployment, Pair
-from prefect_monitoring.model.run_stats import Standing
+from prefect_monitoring.model.run_stats import SLO_WINDOW, Standing
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Snapshot
+from prefect_monitoring.web.status_page.thresholds import BASELINE_WINDOW
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """`active`: how many runs are in each state, and `oldest`: since when; both empty where that is not known.
+class PipelineView:
+    """Instants in epoch seconds, durations in seconds.
 
-    `read_at`: every run that ended until then is known; what was due later cannot be judged.
+    `complete_to`: every run that ended until then is known; what was due later cannot be judged.
+    `active`: how many runs are in each state, `oldest`: since when; both are empty where that is not known.
     """
 
-    pair: Pair
+    pipeline: Pair
     now: float
-    read_at: float
-    standing: Standing = field(default_factory=Standing)
+    complete_to: float
+    stats: Standing = field(default_factory=Standing)
     is_loaded: bool = True
     policy: Policy | None = None
     deployment: Deployment | None = None
@@ -35,51 +37,65 @@ class Case:
 
     @property
     def newest_outcome(self) -> tuple[str, float] | None:
-        return max(self.standing.last_outcomes.items(), key=lambda one: one[1], default=None)
+        """The last terminal state and when the run entered it."""
+        return max(self.stats.last_outcomes.items(), key=lambda outcome: outcome[1], default=None)
 
     @property
     def is_paused(self) -> bool:
-        known = self.deployment.paused if self.deployment is not None else None
-        return known if known is not None else self.due.paused_at is not None
+        listed = self.deployment.paused if self.deployment is not None else None
+        return listed if listed is not None else self.due.paused_at is not None
+
+    @property
+    def usual_duration(self) -> float:
+        """Seconds; 0 where there are too few runs to say."""
+        return self.stats.baselines.get(BASELINE_WINDOW, 0.0)
+
+    @property
+    def slo_runs(self) -> tuple[int, int] | None:
+        """Good and bad runs of the SLO's window; None without a policy, and until they have been counted."""
+        bad = self.stats.window_runs.get((SLO_WINDOW, "bad"))
+        if self.policy is None or self.policy.window <= 0 or bad is None:
+            return None
+        return self.stats.window_runs.get((SLO_WINDOW, "good"), 0), bad
 
 
-def read_at(snapshot: Snapshot) -> float | None:
-    """Until when finished runs are read; None when nothing was ever read.
+def complete_to(snapshot: Snapshot) -> float | None:
+    """The instant up to which finished runs have been read; None when nothing has ever been read.
 
-    A process that has not read yet has what the one before it left: its newest end is all that is certain.
+    Before its first reading, a process has what the last one left: the newest end in the ledger is all that is certain.
     """
-    finished = next((one for one in snapshot.about.sources if one.name == "finished_flow_runs"), None)
+    finished = next((source for source in snapshot.about.sources if source.name == "finished_flow_runs"), None)
     if finished is not None and finished.complete_to is not None:
         return finished.complete_to
-    return max((at for one in snapshot.standings.values() for at in one.last_outcomes.values()), default=None)
+    return max((at for stats in snapshot.standings.values() for at in stats.last_outcomes.values()), default=None)
 
 
-def cases(snapshot: Snapshot) -> Iterator[Case]:
-    """One for each pair that has runs, a deployment, or something under way."""
+def pipeline_views(snapshot: Snapshot) -> Iterator[PipelineView]:
+    """A view of each pipeline that has runs, a deployment, or something active."""
     counts: defaultdict[Pair, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
     oldest: defaultdict[Pair, dict[str, float]] = defaultdict(dict)
     active = snapshot.active
     if active is not None:
-        for (pair, _, state), count in active.counts.items():
-            counts[pair][state] += count
-        for (pair, state), since in active.oldest.items():
-            oldest[pair][state] = since
+        for (pipeline, _, state), count in active.counts.items():
+            counts[pipeline][state] += count
+        for (pipeline, state), since in active.oldest.items():
+            oldest[pipeline][state] = since
     deployments = dict(snapshot.deployments or ())
-    # What is due is of the ledger: with it, a deployment is there also while they cannot be listed.
-    pairs = {*snapshot.standings, *deployments, *snapshot.dues, *counts} - {OVERFLOW, NO_FLOW}
-    known_until = read_at(snapshot) or 0.0
-    for pair in pairs:
-        yield Case(
-            pair,
+    # Due starts come from the ledger: they keep a deployment on the page while deployments cannot be listed.
+    pipelines = {*snapshot.standings, *deployments, *snapshot.dues, *counts} - {OVERFLOW, NO_FLOW}
+    known_until = complete_to(snapshot) or 0.0
+    for pipeline in pipelines:
+        yield PipelineView(
+            pipeline,
             snapshot.taken_at,
             known_until,
-            standing=snapshot.standings.get(pair, Standing()),
+            stats=snapshot.standings.get(pipeline, Standing()),
             is_loaded=snapshot.health.level_complete,
-            policy=snapshot.policies.get(pair),
-            deployment=deployments.get(pair),
-            due=snapshot.dues.get(pair, Due()),
-            active=counts.get(pair, {}),
-            oldest=oldest.get(pair, {}),
+            policy=snapshot.policies.get(pipeline),
+            deployment=deployments.get(pipeline),
+            due=snapshot.dues.get(pipeline, Due()),
+            active=counts.get(pipeline, {}),
+            oldest=oldest.get(pipeline, {}),
             is_active_known=active is not None,
-            orphans=active.orphans.get(pair, 0) if active is not None else 0,
+            orphans=active.orphans.get(pipeline, 0) if active is not None else 0,
         )

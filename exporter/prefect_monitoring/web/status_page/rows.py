@@ -1,16 +1,19 @@
-"""The rows of the status page: a pair's state, its last run, its success, its durations, where to look next."""
+"""The rows of the status page: a pipeline's status, last run, success ratio, durations, slowest task and links."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.units import DAY
 from prefect_monitoring.snapshot.model import Links, Snapshot
-from prefect_monitoring.web.status_page.conditions import State, allowed_failures, slo_runs, state_of
+from prefect_monitoring.web.status_page.conditions import allowed_failures
 from prefect_monitoring.web.status_page.formatting import age, counted, instant, percent, span
-from prefect_monitoring.web.status_page.pipeline_view import Case, cases
+from prefect_monitoring.web.status_page.pipeline_view import PipelineView, pipeline_views
 from prefect_monitoring.web.status_page.sparkline import Sparkline, sparkline
+from prefect_monitoring.web.status_page.status import PipelineStatus, status_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +23,14 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Badge:
+    text: str
+    is_critical: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
-    """A remark as it is shown; `when` is "" for one without a beginning."""
+    """What a cell shows, in words; `when` is "" where no time is known."""
 
     text: str
     detail: str
@@ -30,7 +39,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """A ratio, what it is of, its objective ("" for none), and whether more failed than that allows."""
+    """The success ratio, the runs it is taken from, its objective ("": none), and whether more failed than allowed."""
 
     ratio: str
     of: str
@@ -40,9 +49,9 @@ class Success:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    pair: Pair
-    badges: tuple[str, ...]
-    state: State
+    pipeline: Pair
+    badges: tuple[Badge, ...]
+    status: PipelineStatus
     lines: tuple[Line, ...]
     last_run: Line | None
     success: Success | None
@@ -51,88 +60,93 @@ class Row:
     links: tuple[Link, ...]
 
 
-def rows(snapshot: Snapshot) -> list[Row]:
-    """What needs attention first, the critical before the rest; within that by name, so that rows stay in place."""
-    found = [_row(case, snapshot.about.links) for case in cases(snapshot)]
-    return sorted(found, key=lambda row: (row.state.group, row.state.rank, row.pair))
+def make_rows(snapshot: Snapshot) -> list[Row]:
+    """By group, criticality and the worst condition, then by name, so that rows keep their places."""
+    rows = [_row(view, snapshot.about.links) for view in pipeline_views(snapshot)]
+    return sorted(rows, key=lambda row: (row.status.group, row.status.rank, row.pipeline))
 
 
-def _row(case: Case, links: Links) -> Row:
-    state = state_of(case)
-    policy = case.policy
-    is_usual = policy is None or policy.criticality == "standard"
-    badges = ("" if is_usual or policy is None else policy.criticality, policy.team if policy is not None else "")
+def _row(view: PipelineView, links: Links) -> Row:
+    status = status_of(view)
     return Row(
-        pair=case.pair,
-        badges=tuple(badge for badge in badges if badge),
-        state=state,
+        pipeline=view.pipeline,
+        badges=tuple(_badges(view)),
+        status=status,
         lines=tuple(
-            Line(one.text, one.detail, _since(one.since, case.now) if one.since is not None else "")
-            for one in state.remarks
+            Line(line.text, line.detail, _since(line.since, view.now) if line.since is not None else "")
+            for line in status.lines
         ),
-        last_run=_last_run(case),
-        success=_success(case),
-        durations=sparkline(case.standing.recent_durations, policy.max_duration if policy is not None else None),
-        slowest=_slowest(case),
-        links=tuple(_links(case, state, links)),
+        last_run=_last_run(view),
+        success=_success(view),
+        durations=sparkline(view.stats.recent_durations, view.policy.max_duration if view.policy is not None else None),
+        slowest=_slowest(view),
+        links=tuple(_links(view, status, links)),
     )
+
+
+def _badges(view: PipelineView) -> Iterator[Badge]:
+    if view.policy is None:
+        return
+    if view.policy.criticality != "standard":
+        yield Badge(view.policy.criticality, is_critical=view.policy.criticality == "critical")
+    if view.policy.team:
+        yield Badge(view.policy.team)
 
 
 def _since(at: float, now: float) -> str:
     return f"since {instant(at, now)} ({age(now - at)})" if at <= now else f"due {instant(at, now)}"
 
 
-def _last_run(case: Case) -> Line | None:
-    """How long it took is known of the last completed and of the last failed run."""
-    if case.newest_outcome is None:
+def _last_run(view: PipelineView) -> Line | None:
+    """Its duration is known for the last completed and the last failed run only."""
+    if view.newest_outcome is None:
         return None
-    outcome, at = case.newest_outcome
-    failed = case.standing.last_failure
-    seconds = case.standing.last_duration if outcome == "completed" else failed.duration if failed else None
+    outcome, at = view.newest_outcome
+    failed = view.stats.last_failure
+    seconds = view.stats.last_duration if outcome == "completed" else failed.duration if failed else None
     took = f"took\u00a0{span(seconds)}" if seconds is not None and outcome != "cancelled" else ""
-    return Line(f"{age(case.now - at)} ago", took, instant(at, case.now))
+    return Line(f"{age(view.now - at)} ago", took, instant(at, view.now))
 
 
-def _success(case: Case) -> Success | None:
+def _success(view: PipelineView) -> Success | None:
     """Over the SLO's window where there is one, else over 30 days; None without a run that counts."""
-    slo = slo_runs(case, case.policy) if case.policy is not None else None
-    if slo is not None and case.policy is not None:
-        good, bad, window = *slo, age(case.policy.window)
+    policy = view.policy
+    if view.slo_runs is not None and policy is not None:
+        (good, bad), window = view.slo_runs, age(policy.window)
     else:
-        windows = case.standing.window_runs
-        good, bad, window = windows.get(("30d", "good"), 0), windows.get(("30d", "bad"), 0), age(30 * 86400)
+        counts = view.stats.window_runs
+        good, bad, window = counts.get(("30d", "good"), 0), counts.get(("30d", "bad"), 0), age(30 * DAY)
     if not good + bad:
         return None
     return Success(
         percent(good / (good + bad)),
         f"of {counted(good + bad, 'run', 'runs')} in {window}",
-        percent(case.policy.objective) if case.policy is not None else "",
-        is_missed=case.policy is not None and bad > allowed_failures(case.policy, good, bad),
+        percent(policy.objective) if policy is not None else "",
+        is_missed=policy is not None and bad > allowed_failures(policy, good, bad),
     )
 
 
-def _slowest(case: Case) -> Line | None:
-    shares = case.standing.time_shares
+def _slowest(view: PipelineView) -> Line | None:
+    shares = view.stats.time_shares
     if not shares:
         return None
-    task = max(shares, key=lambda one: shares[one])
-    return Line(task, percent(shares[task]), "")
+    task, share = max(shares.items(), key=lambda item: item[1])
+    return Line(task, percent(share), "")
 
 
-def _links(case: Case, state: State, links: Links) -> list[Link]:
-    """Grafana's default workspace holds: it is a label that Prometheus gives its target, unknown to the exporter."""
-    found = []
-    failed = case.standing.last_failure
+def _links(view: PipelineView, status: PipelineStatus, links: Links) -> Iterator[Link]:
+    """The dashboard opens in Grafana's default workspace: that label is set by Prometheus and unknown here."""
+    candidates = []
+    failed = view.stats.last_failure
     if links.prefect_url and failed is not None:
-        found.append(Link("failed run", f"{links.prefect_url}/runs/flow-run/{quote(failed.run_id, safe='')}"))
-    if links.prefect_url and case.deployment is not None:
-        found.append(
-            Link("deployment", f"{links.prefect_url}/deployments/deployment/{quote(case.deployment.id, safe='')}")
-        )
+        candidates.append(Link("failed run", f"{links.prefect_url}/runs/flow-run/{quote(failed.run_id, safe='')}"))
+    if links.prefect_url and view.deployment is not None:
+        path = f"deployments/deployment/{quote(view.deployment.id, safe='')}"
+        candidates.append(Link("deployment", f"{links.prefect_url}/{path}"))
     if links.grafana_url:
-        names = {"var-flow": case.pair.flow, "var-deployment": case.pair.deployment}
-        found.append(Link("dashboard", f"{links.grafana_url}/d/prefect-flow?{urlencode(names, quote_via=quote)}"))
-    alert = state.remarks[0].alert
-    if links.runbook_url and alert:
-        found.append(Link("runbook", f"{links.runbook_url}/{alert}.md"))
-    return [link for link in found if link.url.startswith(("http://", "https://"))]
+        variables = {"var-flow": view.pipeline.flow, "var-deployment": view.pipeline.deployment}
+        query = urlencode(variables, quote_via=quote)
+        candidates.append(Link("dashboard", f"{links.grafana_url}/d/prefect-flow?{query}"))
+    if links.runbook_url and status.conditions:
+        candidates.append(Link("runbook", f"{links.runbook_url}/{status.conditions[0].alert}.md"))
+    return (link for link in candidates if link.url.startswith(("http://", "https://")))

@@ -1,4 +1,4 @@
-"""The durations of a pair's last runs as a small bar chart: SVG path data and a sentence that says the same."""
+"""The durations of a pipeline's last runs as a small bar chart: SVG path data and a sentence for screen readers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_LIMIT: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Sparkline:
-    """`earlier` and `last` are path data of the bars; `limit` is the height of the line that none should cross."""
+    """`earlier` and `last` are path data of the bars; `limit` is the y of the declared maximum, if it is drawn."""
 
     earlier: str
     last: str
@@ -26,15 +26,15 @@ class Sparkline:
 
 
 def sparkline(newest_first: Sequence[float], limit: float | None) -> Sparkline | None:
-    """None without a duration. `limit`, seconds, is drawn unless it would press the bars flat."""
+    """Durations and `limit` in seconds; None without a duration. The limit is drawn unless it flattens the bars."""
     if not newest_first:
         return None
-    seconds = [max(one, 0.0) for one in reversed(newest_first)]
+    seconds = [max(duration, 0.0) for duration in reversed(newest_first)]
     highest = max(seconds)
     is_drawn = limit is not None and limit <= MAX_LIMIT * highest
     top = max(highest, limit or 0.0) if is_drawn else highest
     first = RECENT_DURATIONS - len(seconds)
-    bars = [_bar(first + place, one / top if top else 0.0) for place, one in enumerate(seconds)]
+    bars = [_bar(place, duration / top if top else 0.0) for place, duration in enumerate(seconds, first)]
     height = HEIGHT - _pixels(limit / top) if is_drawn and limit is not None and top else None
     return Sparkline("".join(bars[:-1]), bars[-1], height, _label(seconds, limit))
 
@@ -44,15 +44,15 @@ def _bar(place: int, share: float) -> str:
 
 
 def _pixels(share: float) -> int:
-    """At least one: a run that took no time was a run."""
+    """At least one, so that a run that took no time still has a bar."""
     return max(round(share * (HEIGHT - 1)), 1)
 
 
 def _label(seconds: Sequence[float], limit: float | None) -> str:
     if len(seconds) == 1:
-        told = f"The only completed run took {span(seconds[0])}"
+        sentence = f"The only completed run took {span(seconds[0])}"
     else:
         low, high = span(min(seconds)), span(max(seconds))
         between = low if low == high else f"{low} to {high}"
-        told = f"The last {len(seconds)} completed runs took {between}, the newest {span(seconds[-1])}"
-    return f"{told}; at most {span(limit)} is declared" if limit is not None else told
+        sentence = f"The last {len(seconds)} completed runs took {between}, the newest {span(seconds[-1])}"
+    return f"{sentence}; at most {span(limit)} is declared" if limit is not None else sentence

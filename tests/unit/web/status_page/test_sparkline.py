@@ -1,71 +1,19 @@
-"""Times and shares as people read them, and durations as bars."""
+"""Durations as a small bar chart."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_monitoring.model.run_stats import RECENT_DURATIONS
-from prefect_monitoring.web.status_page.formatting import age, counted, instant, percent, span
 from prefect_monitoring.web.status_page.sparkline import HEIGHT, STEP, WIDTH, sparkline
 
 
 def plain(text: str) -> str:
     return text.replace("\u00a0", " ")
 
-
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC).timestamp()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "told"),
-    [
-        *((-1, "0 s"), (0, "0 s"), (0.04, "0 s"), (0.44, "0.4 s"), (9.0, "9 s"), (9.96, "10 s"), (12.6, "13 s")),
-        *((60, "1 min"), (59.7, "1 min"), (750, "12 min 30 s"), (3600, "1 h"), (3601, "1 h"), (7500, "2 h 5 min")),
-        *((86400, "1 d"), (86400 * 3 + 4 * 3600 + 59, "3 d 4 h"), (86400 * 400, "400 d")),
-    ],
-)
-def test_span(seconds: float, told: str) -> None:
-    assert plain(span(seconds)) == told
-
-
-@pytest.mark.parametrize(
-    ("seconds", "told"), [(-3, "0 s"), (0.9, "0 s"), (5, "5 s"), (119, "1 min"), (7199, "1 h"), (200000, "2 d")]
-)
-def test_age(seconds: float, told: str) -> None:
-    assert plain(age(seconds)) == told
-
-
-@pytest.mark.parametrize(
-    ("before", "told"),
-    [(0, "12:00"), (12 * 3600, "00:00"), (12 * 3600 + 1, "1 Mar 23:59"), (86400 * 70, "22 Dec 2025")],
-)
-def test_instant(before: float, told: str) -> None:
-    assert instant(NOON - before, NOON) == told
-
-
-@pytest.mark.parametrize(
-    ("ratio", "told"),
-    [(1.0, "100 %"), (0.9996, "99.9 %"), (0.99, "99 %"), (0.995, "99.5 %"), (0.29, "29 %"), (0, "0 %")],
-)
-def test_percent_never_rounds_up(ratio: float, told: str) -> None:
-    assert plain(percent(ratio)) == told
-
-
-def test_counted() -> None:
-    assert [counted(number, "run", "runs") for number in (0, 1, 2, 12345)] == [
-        "0 runs",
-        "1 run",
-        "2 runs",
-        "12,345 runs",
-    ]
-
-
-# Sparklines
 
 BAR = re.compile(rf"M(\d+) {HEIGHT}v-(\d+)")
 
@@ -101,6 +49,6 @@ def test_limit_is_drawn_where_bars_remain_to_be_seen() -> None:
 
 def test_nothing_to_draw() -> None:
     assert sparkline((), 10.0) is None
-    one = sparkline((3.0,), None)
-    assert one is not None
-    assert (one.earlier, plain(one.label)) == ("", "The only completed run took 3 s")
+    single = sparkline((3.0,), None)
+    assert single is not None
+    assert (single.earlier, plain(single.label)) == ("", "The only completed run took 3 s")
