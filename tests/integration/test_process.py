@@ -129,18 +129,18 @@ def test_started_before_prefect(
         assert ready.status_code == 503
         assert "no poll has been completed" in ready.text
         assert exporter.get("/-/healthy").status_code == 200, "a restart would not help"
-        landing = exporter.get("/")
-        assert landing.status_code == 200
-        assert landing.headers["content-type"].startswith("text/html")
-        assert "does not answer" in landing.text
+        status_page = exporter.get("/")
+        assert status_page.status_code == 200
+        assert status_page.headers["content-type"].startswith("text/html")
+        assert "does not answer" in status_page.text
         assert not outcomes(exporter.samples)
         proxy.accept()
         exporter.wait_ready()
         assert outcomes(exporter.samples, flow_prefix=unique) == truth(server.url, flow_prefix=unique)
         assert value(exporter.samples, "prefect_up") == 1
-        landing = exporter.get("/")
-        assert "answers</span>" in landing.text
-        assert 'href="metrics"' in landing.text
+        status_page = exporter.get("/")
+        assert "answers</span>" in status_page.text
+        assert 'href="metrics"' in status_page.text
         # the level is complete before the slower sources, workers and deployments, have come back
         wait_until(lambda: "is read again" in exporter.process.output(), 30, "the last source to recover")
         said = exporter.process.output()

@@ -72,7 +72,7 @@ def make_app(
             return PlainTextResponse("not ready: " + "; ".join(faults) + "\n", status_code=503)
         return PlainTextResponse("ready\n")
 
-    async def landing(request: Request) -> Response:
+    async def status_page(request: Request) -> Response:
         body = await page.of(published.latest[0] if published.latest else None, clock())
         headers = {**HEADERS, "Vary": "Accept-Encoding"}
         # Only for who asks: a page that reloads itself throws people out who listen to it or have enlarged it.
@@ -85,7 +85,7 @@ def make_app(
             Route("/metrics", metrics),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
-            Route("/", landing),
+            Route("/", status_page),
         ],
         middleware=guards(web),
     )

@@ -122,7 +122,7 @@ class Tags(HTMLParser):
 
 
 @pytest.mark.parametrize("where", ["name", "error", "ready", "version"])
-async def test_landing_page_escapes(site: Site, where: str) -> None:
+async def test_status_page_escapes(site: Site, where: str) -> None:
     snapshot = make_snapshot()
     source = snapshot.about.sources[0]
     changed: dict[str, Callable[[], object]] = {
@@ -145,7 +145,7 @@ async def test_landing_page_escapes(site: Site, where: str) -> None:
     assert HOSTILE in parsed.text
 
 
-async def test_landing_page_tells_how_things_are(site: Site) -> None:
+async def test_status_page_shows_how_the_sources_are(site: Site) -> None:
     site.published.publish(make_snapshot())
     page = (await site.get("/")).text
     for expected in (

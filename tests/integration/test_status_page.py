@@ -55,7 +55,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def seeded(server: PrefectServer, seeder: Seeder, tmp_path_factory: pytest.TempPathFactory) -> Seeded:
     """One pipeline in each state, and harmless ones with names that are not."""
-    prefix, now = "landing-", datetime.now(UTC)
+    prefix, now = "status-page-", datetime.now(UTC)
     batch: defaultdict[str, list[dict[str, object]]] = defaultdict(list)
 
     def deployed(name: str, **options: object) -> tuple[str, str]:
@@ -90,7 +90,7 @@ def seeded(server: PrefectServer, seeder: Seeder, tmp_path_factory: pytest.TempP
         bulk_task_runs(server, HOSTILE_TASK, [(run, now - HOURS)], duration=3 * MINUTES)
     completed(deployed("paused", paused=True), 40 * HOURS)
     deployed("never")
-    pipelines = tmp_path_factory.mktemp("landing") / "pipelines.yml"
+    pipelines = tmp_path_factory.mktemp("status_page") / "pipelines.yml"
     pipelines.write_text(f"pipelines:\n  - flow: {prefix}stale\n    slo: {{max_staleness: 26h}}\n")
     return Seeded(prefix, failed[-1], failing[1], pipelines)
 
