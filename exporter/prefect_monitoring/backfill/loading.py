@@ -99,7 +99,11 @@ async def _patiently(read: Callable[[], Awaitable[Reading]]) -> Reading:
         before_sleep=_log_fault,
         reraise=True,
     )
-    return await tries(read)
+
+    async def once() -> Reading:  # tenacity awaits coroutine functions only, not whatever returns an awaitable
+        return await read()
+
+    return await tries(once)
 
 
 def _wait_before_next_try(state: RetryCallState) -> float:

@@ -34,7 +34,7 @@ class Reader:
 async def test_faults_are_waited_out_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     reader = Reader(ThrottledError("asked for a pause", "429", 0.03), ApiError("answered 500", "500"))
     with caplog.at_level(logging.INFO):
-        assert await loading._patiently(reader.read) == Reading(7)
+        assert await loading._patiently(lambda: reader.read()) == Reading(7)  # as its callers do
     messages = [record.message for record in caplog.records]
     assert messages == ["asked for a pause; trying again in 0 s", "answered 500; trying again in 0 s"]
 

@@ -12,6 +12,7 @@ from prefect_monitoring.commands.serve import ListenError, bind
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.ledger.errors import LedgerInUseError
 from prefect_monitoring.ledger.ledger import Ledger
+from support.options import settings_with
 
 
 def test_small_answers_do_not_wait_for_the_reader_s_acknowledgement() -> None:
@@ -63,7 +64,7 @@ async def test_ledger_in_use_for_longer_than_ledger_wait_is_an_error(
     monkeypatch.setattr(serve, "LOCK_POLL_SECONDS", 0.01)
     monkeypatch.setattr(serve, "_open", lock.open)
     with pytest.raises(LedgerInUseError):
-        await serve._open_when_free(Settings(ledger_wait="0.1s"), "http://prefect.test/api", server)
+        await serve._open_when_free(settings_with(ledger_wait="0.1s"), "http://prefect.test/api", server)
     assert 1 < lock.tries < 1000
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.ingest.readers import Readers
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.records import Pair
+from support.options import settings_with
 from unit.fake_prefect import FakePrefect
 from unit.poller_process import Process
 
@@ -61,7 +61,7 @@ def of_everything(fake: FakePrefect) -> None:
 async def test_whatever_is_read_touches_the_ledger_and_the_catalogue_on_one_thread(
     fake: FakePrefect, readers: Readers, strays: set[str]
 ) -> None:
-    process = Process(fake, readers, Settings(birth_hold="0s"))
+    process = Process(fake, readers, settings_with(birth_hold="0s"))
     strays.clear()  # before the first reading there is nothing to be in the way of
     of_everything(fake)
     for _ in range(3):
