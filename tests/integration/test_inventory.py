@@ -257,7 +257,7 @@ async def test_paused_deployment_is_not_due(seeder: Seeder, unique: str, flow: s
     await exporter.inventory()
     assert value(exporter.samples, NEXT, **here) is None
     assert value(exporter.samples, "prefect_deployment_paused", **here) == 1
-    assert exporter.reader.ledger.dues[deployment].next_at is None
+    assert exporter.reader.ledger.schedules[deployment].next_at is None
     seeder.pause(deployment_id=deployment, paused=False)
     await scheduled(seeder, deployment)
     await exporter.inventory()

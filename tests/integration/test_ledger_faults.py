@@ -20,6 +20,7 @@ from prefect_monitoring.commands.serve import ledger_of
 from prefect_monitoring.config.settings import load_settings
 from prefect_monitoring.ledger import sqlite as ledger_file
 from prefect_monitoring.ledger.errors import LedgerError
+from prefect_monitoring.ledger.migrations import VERSION_TABLE, revisions
 from prefect_monitoring.web.app import make_app
 from support.exporter import Exporter, run_exporter, start_exporter
 from support.exposition import outcomes, value
@@ -232,19 +233,18 @@ async def test_a_damaged_ledger(
 async def test_a_newer_ledger(server: PrefectServer, unique: str, filled: str, tmp_path: Path) -> None:
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         before = await exporter.totals(unique)
-    newer = ledger_file.SCHEMA_VERSION + 1
-    _pragma(tmp_path / "ledger.db", f"user_version = {newer}")
+    _set_revision(tmp_path / "ledger.db", "9999")
     said = refused(env_for(server), tmp_path)
-    assert f"of version {newer}" in said
+    assert "of revision 9999" in said
     assert "newer release" in said
-    _pragma(tmp_path / "ledger.db", f"user_version = {ledger_file.SCHEMA_VERSION}")
+    _set_revision(tmp_path / "ledger.db", revisions()[-1])
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         assert outcomes(exporter.samples, flow_prefix=unique) == before
 
 
-def _pragma(ledger: Path, pragma: str) -> None:
-    with closing(sqlite3.connect(ledger)) as database:
-        database.execute(f"pragma {pragma}")
+def _set_revision(ledger: Path, revision: str) -> None:
+    with closing(sqlite3.connect(ledger)) as database, database:
+        database.execute(f"update {VERSION_TABLE} set version_num = ?", (revision,))
 
 
 @contextmanager
@@ -371,7 +371,7 @@ async def test_a_file_that_becomes_read_only(
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
 
         def set_read_only(on: int) -> None:
-            with closing(exporter.reader.ledger._engine.raw_connection()) as connection:
+            with closing(exporter.reader.ledger._database.engine.raw_connection()) as connection:
                 connection.cursor().execute(f"pragma query_only = {on}")
 
         @contextmanager

@@ -10,9 +10,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from prefect_monitoring.model.changes import Due
+from prefect_monitoring.model.changes import Schedule
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.model.run_stats import RECENT_DURATIONS, Standing
+from prefect_monitoring.model.run_stats import RECENT_DURATIONS, RunStats
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Links, Snapshot
 from prefect_monitoring.web.status_page.page import render_page
@@ -47,7 +47,7 @@ AGO = {
 }
 
 
-def _standing(number: int, minutes: float, task: str, share: float, good: int, bad: int) -> Standing:
+def _standing(number: int, minutes: float, task: str, share: float, good: int, bad: int) -> RunStats:
     chance = random.Random(number)  # the picture shall be the same each time
     usual = minutes * MINUTE
     drift = 0.5 if number == 0 else 0.05
@@ -92,7 +92,7 @@ def team() -> Snapshot:
             (by_name["gpu-training"], "running"): NOW - 80 * MINUTE,
             (by_name["dbt-daily-pipeline"], "running"): NOW - 6 * MINUTE,
         },
-        dues={by_name["lightdash-refresh"]: Due(paused_at=NOW - 3 * DAY)},
+        dues={by_name["lightdash-refresh"]: Schedule(paused_at=NOW - 3 * DAY)},
         policies={
             by_name["dbt-daily-pipeline"]: Policy("critical", "analytics", max_duration=45 * MINUTE),
             by_name["orders-api-ingest"]: Policy("critical", "commerce"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from prefect_monitoring.ledger.ledger import Keep, Ledger
-from prefect_monitoring.model.changes import Changes, KnownRun, SeriesKey, Tally
+from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.ledger.retention import Keep
+from prefect_monitoring.model.changes import Changes, KnownRun, Rollup, SeriesKey
 from prefect_monitoring.model.counted_metrics import DURATION, OUTCOMES, births
 from prefect_monitoring.model.cursor import Cursor
 from prefect_monitoring.model.records import Pair
@@ -35,8 +36,8 @@ def outcome(
     changes.increments[SeriesKey(OUTCOMES, pair, label)] += 1
     if state_type == "COMPLETED":
         changes.observations[SeriesKey(DURATION, pair)].append(seconds)
-    changes.tallies[pair, int(at // 3600) * 3600] = Tally()
-    changes.tallies[pair, int(at // 3600) * 3600].add(run, 1)
+    changes.rollups[pair, int(at // 3600) * 3600] = Rollup()
+    changes.rollups[pair, int(at // 3600) * 3600].add(run, 1)
     changes.last_outcomes[pair, label] = at
     changes.born.update(births(pair))
     return changes
@@ -47,5 +48,5 @@ def level(ledger: Ledger, watermark: float = NOW) -> Cursor:
 
 
 def memory_of(ledger: Ledger) -> tuple[object, ...]:
-    kept = (dict(ledger.series), dict(ledger.values), dict(ledger.cursors), dict(ledger.dues))
-    return *kept, set(ledger.held), ledger.names, set(ledger.pairs), dict(ledger.folded)
+    kept = (dict(ledger.series), dict(ledger.values), dict(ledger.cursors), dict(ledger.schedules))
+    return *kept, set(ledger.held), ledger.names, set(ledger.pipelines), dict(ledger.folded)

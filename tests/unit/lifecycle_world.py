@@ -106,7 +106,7 @@ class World:
                 shutil.copyfile(source, disk.with_name(disk.name + suffix))
 
     def die_at(self, kind: str, die: Callable[..., None]) -> None:
-        engine = self.ledger._engine
+        engine = self.ledger._database.engine
         if kind == "between pages":
             self.fake.before_request = die
         elif kind == "in a transaction":
@@ -114,13 +114,13 @@ class World:
         elif kind == "before a commit":
             sa.event.listen(engine, "commit", die)
         else:
-            remember = self.ledger._remember_series
+            remember = self.ledger.remember_series
 
             def remember_or_die(moved: dict[SeriesKey, Series]) -> None:
                 die()
                 remember(moved)
 
-            self.ledger._remember_series = remember_or_die  # type: ignore[method-assign,assignment]
+            self.ledger.remember_series = remember_or_die  # type: ignore[method-assign,assignment]
 
     async def poll_and_crash(self, kind: str, countdown: int) -> None:
         """A poll in which the process dies, if it gets that far; then the next process."""
@@ -151,7 +151,7 @@ class World:
 
 
 def raw(ledger: Ledger) -> sqlite3.Connection:
-    pooled = ledger._engine.raw_connection()
+    pooled = ledger._database.engine.raw_connection()
     connection = pooled.driver_connection
     pooled.close()
     assert isinstance(connection, sqlite3.Connection)

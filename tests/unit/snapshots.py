@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefect_monitoring.model.changes import Due, KnownRun, LastValue, SeriesKey
+from prefect_monitoring.model.changes import KnownRun, LastValue, Schedule, SeriesKey
 from prefect_monitoring.model.counted_metrics import (
     CUSTOM_OBSERVED,
     CUSTOM_VALUE,
@@ -20,7 +20,7 @@ from prefect_monitoring.model.counted_metrics import (
 )
 from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import NO_FLOW, ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
-from prefect_monitoring.model.run_stats import Standing
+from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.model.source_status import READING_BOUNDS, FileStatus, SourceStatus
 from prefect_monitoring.policy.pipelines_file import Limits
@@ -119,7 +119,7 @@ def make_snapshot() -> Snapshot:
             SeriesKey(CUSTOM_VALUE, NO_FLOW, "plain", "warm_up"): LastValue(7.0, NOW - 80),
         },
         standings={
-            PAIR: Standing(
+            PAIR: RunStats(
                 last_outcomes={"completed": NOW - 3600, "failed": NOW - 60},
                 recent_durations=(1.5, 2.0, 0.5),
                 consecutive_failures=1,
@@ -139,7 +139,7 @@ def make_snapshot() -> Snapshot:
         ),
         active_tasks={(PAIR, "load", "running"): 3},
         deployments=((PAIR, deployment),),
-        dues={PAIR: Due(NOW - 3600, NOW + 3600, NOW - 7200, NOW - 9000)},
+        dues={PAIR: Schedule(NOW - 3600, NOW + 3600, NOW - 7200, NOW - 9000)},
         policies={
             PAIR: Policy(
                 *("critical", "data", ("daily", "dbt"), {"domain": "finance"}),

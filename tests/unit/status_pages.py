@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from prefect_monitoring.model.changes import Due, KnownRun
+from prefect_monitoring.model.changes import KnownRun, Schedule
 from prefect_monitoring.model.records import Deployment, Pair
-from prefect_monitoring.model.run_stats import RECENT_DURATIONS, Standing
+from prefect_monitoring.model.run_stats import RECENT_DURATIONS, RunStats
 from prefect_monitoring.model.source_status import SourceStatus
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import ActiveRuns, Links, Snapshot
 from unit.snapshots import NOW, make_snapshot
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
-GOOD = Standing(
+GOOD = RunStats(
     last_outcomes={"completed": NOW - HOUR, "failed": NOW - 3 * DAY},
     recent_durations=(95.0, 90.0, 130.0, 60.0),
     window_runs={("30d", "good"): 99, ("30d", "bad"): 1, ("slo", "good"): 199, ("slo", "bad"): 1},
@@ -23,7 +23,7 @@ GOOD = Standing(
 BAD_RUN = "11111111-2222-3333-4444-555555555555"
 
 
-def failing(pipeline: Pair, runs: int = 3, kind: str = "FAILED", *, since: float = NOW - 2 * HOUR) -> Standing:
+def failing(pipeline: Pair, runs: int = 3, kind: str = "FAILED", *, since: float = NOW - 2 * HOUR) -> RunStats:
     last = KnownRun(
         BAD_RUN,
         pipeline,
@@ -53,14 +53,14 @@ def deployment_of(pipeline: Pair, *, paused: bool = False) -> tuple[Pair, Deploy
 
 
 def snapshot_of(
-    standings: dict[Pair, Standing],
+    standings: dict[Pair, RunStats],
     *,
     paused: tuple[Pair, ...] = (),
     without_runs: tuple[Pair, ...] = (),
     policies: dict[Pair, Policy] | None = None,
     active: dict[tuple[Pair, str], float] | None = None,
     orphans: dict[Pair, int] | None = None,
-    dues: dict[Pair, Due] | None = None,
+    dues: dict[Pair, Schedule] | None = None,
     links: Links | None = None,
 ) -> Snapshot:
     """A healthy exporter that has read everything until now.
@@ -80,7 +80,7 @@ def snapshot_of(
         standings=standings,
         active=ActiveRuns(counts, dict(active or {}), {}, orphans or {}),
         deployments=tuple(deployment_of(pipeline, paused=pipeline in paused) for pipeline in deployed),
-        dues={pipeline: (dues or {}).get(pipeline, Due()) for pipeline in deployed},
+        dues={pipeline: (dues or {}).get(pipeline, Schedule()) for pipeline in deployed},
         policies={pipeline: Policy() for pipeline in deployed} | (policies or {}),
         about=about,
     )

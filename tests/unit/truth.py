@@ -59,7 +59,7 @@ class Truth:
             found[self.pair(run)] += [seconds for _, seconds in run.completed_durations() if seconds is not None]
         return {pair: seconds for pair, seconds in found.items() if seconds}
 
-    def tallies(self, grain: int) -> dict[tuple[Pair, int], tuple[int, int]]:
+    def rollups(self, grain: int) -> dict[tuple[Pair, int], tuple[int, int]]:
         """(good, bad) runs by their last state, per pair and hour or day of their end."""
         found: defaultdict[tuple[Pair, int], list[int]] = defaultdict(lambda: [0, 0])
         for run in self.all_runs():

@@ -62,13 +62,13 @@ def _begin(ledger: Ledger, options: Options) -> None:
     plan = ledger.plan
     if plan is None and (ledger.series or any(cursor.level_complete for cursor in ledger.cursors.values())):
         raise LedgerError(
-            f"The ledger {ledger.path} already serves: its counters began at what they counted then, and a past put"
+            f"The ledger {ledger.name} already serves: its counters began at what they counted then, and a past put"
             " before them would be counted twice where the two meet. For a past, begin anew: stop `serve`, give"
             " --ledger-url a new file, run backfill, and serve from that"
         )
     if plan is not None and (plan.since, plan.step) != (options.since, options.step):
         begun = f"--since {format_duration(plan.since)} --step {format_duration(plan.step)}"
-        raise LedgerError(f"The backfill of {ledger.path} was begun with {begun}: repeat these")
+        raise LedgerError(f"The backfill of {ledger.name} was begun with {begun}: repeat these")
     ledger.store_plan(plan or Plan(options.since, options.step))
 
 

@@ -217,4 +217,4 @@ def _move_in_memory(changes: Changes, before: KnownRun | None, after: KnownRun) 
     """Takes the run out of the hour where its previous end stood and puts it where it stands now."""
     for run, sign in ((before, -1), (after, +1)):
         if run is not None and run.pair is not None and run.ended_at is not None:
-            changes.tallies[run.pair, int(run.ended_at // HOUR) * HOUR].add(run, sign)
+            changes.rollups[run.pair, int(run.ended_at // HOUR) * HOUR].add(run, sign)

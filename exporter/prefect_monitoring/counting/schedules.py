@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from prefect_monitoring.model.changes import Due
+from prefect_monitoring.model.changes import Schedule
 from prefect_monitoring.model.records import Deployment, Pair
 
 ASK_AGAIN_SECONDS: Final = 3600.0  # a start that a person called off does not change the schedules
-UNKNOWN: Final = Due()
+UNKNOWN: Final = Schedule()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +38,24 @@ def is_scheduled(deployment: Deployment) -> bool:
     return not deployment.paused and bool(deployment.schedules)
 
 
-def is_called_off(due: Due) -> bool:
+def is_called_off(due: Schedule) -> bool:
     """Whether the unmet start is not asked for any more: since then, a pause came or the schedules went off."""
     return due.unmet_at is not None and due.called_off_at is not None and due.unmet_at <= due.called_off_at
 
 
-def passed(due: Due, at: float, completed_at: float | None) -> Due:
+def passed(due: Schedule, at: float, completed_at: float | None) -> Schedule:
     """`due` once the start that was expected at `at` has passed; `completed_at`: when a run last completed."""
     before = None if is_called_off(due) else unmet(due, completed_at)
     return replace(due, last_at=at, unmet_at=before or at)
 
 
-def unmet(due: Due, completed_at: float | None) -> float | None:
+def unmet(due: Schedule, completed_at: float | None) -> float | None:
     """The earliest expected start that has passed without a completed run since."""
     is_met = due.unmet_at is None or (completed_at is not None and completed_at >= due.unmet_at)
     return None if is_met else due.unmet_at
 
 
-def settled(due: Due, deployment: Deployment, now: float, completed_at: float | None) -> Due:
+def settled(due: Schedule, deployment: Deployment, now: float, completed_at: float | None) -> Schedule:
     """What is due once `now` is here: a next start that has passed is the last one, and unmet unless a run completed.
 
     What is paused or lost its schedules is not due: the start that it was waiting for never came. An unmet one from
@@ -74,8 +74,11 @@ def settled(due: Due, deployment: Deployment, now: float, completed_at: float | 
 
 
 def settled_all(
-    known: Mapping[str, Due], deployments: Mapping[Pair, Deployment], now: float, completed: Mapping[Pair, float] | None
-) -> dict[Pair, Due]:
+    known: Mapping[str, Schedule],
+    deployments: Mapping[Pair, Deployment],
+    now: float,
+    completed: Mapping[Pair, float] | None,
+) -> dict[Pair, Schedule]:
     """What is due of every deployment; `completed`: when a run of a pair last completed.
 
     While that is None, not known yet, nothing is unmet: it would page for what was met long ago.
@@ -87,7 +90,9 @@ def settled_all(
     return found if completed is not None else {pair: replace(due, unmet_at=None) for pair, due in found.items()}
 
 
-def plan(deployments: Iterable[Deployment], dues: Mapping[str, Due], asked: Mapping[str, Asked], now: float) -> Plan:
+def plan(
+    deployments: Iterable[Deployment], dues: Mapping[str, Schedule], asked: Mapping[str, Asked], now: float
+) -> Plan:
     """What to do about deployments that were read; those that were not since the start are left alone."""
     result = Plan()
     for one in deployments:

@@ -16,7 +16,7 @@ from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, Walk
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
-from prefect_monitoring.model.names import Names, renames, unknown_ids
+from prefect_monitoring.model.names import Names, unknown_ids
 from prefect_monitoring.model.records import DELETED, Deployment, Flow, FlowRun, Pair, State
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
 from prefect_monitoring.prefect_api.flow_runs import PrefectApi
@@ -173,9 +173,7 @@ class Reader:
         await self.in_ledger(self._store_names, update)
 
     def _store_names(self, update: Callable[[Names], Names]) -> None:
-        before = self.ledger.names
-        names = update(before)
-        self.ledger.store_names(names, renames(before, names, self.ledger.pairs), (), self.clock())
+        self.ledger.store_names(update(self.ledger.names), (), self.clock())
 
     async def bear(self) -> None:
         """Gives birth to the series of all that can run; once it is known which flows have deployments."""
@@ -183,7 +181,7 @@ class Reader:
 
     def _bear(self) -> None:
         names = self.ledger.names
-        self.ledger.store_names(names, {}, self.catalog.births(names), self.clock())
+        self.ledger.store_names(names, self.catalog.births(names), self.clock())
 
     async def read_flows(self) -> Reading:
         """Reads all flows; what is no longer there is gone."""

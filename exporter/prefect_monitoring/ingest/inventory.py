@@ -118,13 +118,13 @@ class InventoryReader:
 
     def _plan(self, live: Collection[Deployment], now: float) -> Plan:
         """What to ask about, and in the ledger who is paused since when and who is due no more."""
-        known = self._reader.ledger.dues
+        known = self._reader.ledger.schedules
         plan = dues.plan(live, known, self._asked, now)
         off = {one: replace(known.get(one, dues.UNKNOWN), next_at=None, called_off_at=now) for one in plan.off}
         pauses = {
             one: replace(off.get(one) or known.get(one, dues.UNKNOWN), paused_at=at) for one, at in plan.pauses.items()
         }
-        self._reader.ledger.store_dues(off | pauses)
+        self._reader.ledger.store_schedules(off | pauses)
         return plan
 
     def _store_starts(self, plan: Plan, starts: Mapping[str, float]) -> None:
@@ -132,9 +132,9 @@ class InventoryReader:
         ledger = self._reader.ledger
         if plan.passed:
             ledger.commit(Changes(due=plan.passed), None, self._reader.clock())
-        before = {one: ledger.dues.get(one, dues.UNKNOWN) for one in plan.ask}
+        before = {one: ledger.schedules.get(one, dues.UNKNOWN) for one in plan.ask}
         after = {one: replace(due, next_at=starts.get(one)) for one, due in before.items()}
-        ledger.store_dues({one: due for one, due in after.items() if due != before[one]})
+        ledger.store_schedules({one: due for one, due in after.items() if due != before[one]})
 
 
 def _since(earliest: float, part: Part[Value] | None) -> Value | None:

@@ -76,7 +76,7 @@ class TaskReader:
 
     async def owners(self, flow_run_ids: Collection[str]) -> tuple[dict[str, Pair | None], str]:
         """The pair of each flow run, None for an excluded one; and why some could not be named, if so."""
-        found = await self.reader.in_ledger(self.reader.ledger.pairs_of, list(flow_run_ids))
+        found = await self.reader.in_ledger(self.reader.ledger.pipelines_of, list(flow_run_ids))
         if unknown := set(flow_run_ids) - found.keys():
             runs = await self.reader.api.flow_runs(unknown)
             unnamed, reason = await self.reader.name(runs)

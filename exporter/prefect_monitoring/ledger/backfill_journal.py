@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.series_rows import key_columns, series_key
-from prefect_monitoring.ledger.sql import insert_all, load_all
+from prefect_monitoring.ledger.sql import added, insert_all, load_all, number_from, upsert
 from prefect_monitoring.model.changes import Moment, SeriesKey
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
 
@@ -65,9 +64,7 @@ class Recorder:
             {"slot": slot, "series_id": ids[key], "amount": amount, "seen": seen}
             for (slot, key), (amount, seen) in sums.items()
         ]
-        statement = insert(schema.history)
-        more = {name: schema.history.c[name] + statement.excluded[name] for name in ("amount", "seen")}
-        insert_all(connection, statement.on_conflict_do_update(index_elements=["slot", "series_id"], set_=more), rows)
+        upsert(connection, schema.backfill_moves, rows, amount=added, seen=added)
         return created
 
 
@@ -77,32 +74,31 @@ def slot_of(at: float, step: int) -> int:
 
 
 def recorded_series(connection: sa.Connection) -> dict[SeriesKey, int]:
-    return {series_key(row): row.id for row in load_all(connection, schema.history_series)}
+    return {series_key(row): row.id for row in load_all(connection, schema.backfill_series)}
 
 
 def first_slots(connection: sa.Connection) -> dict[int, int]:
     """When each series moved first, by its number."""
-    table = schema.history
+    table = schema.backfill_moves
     found = connection.execute(sa.select(table.c.series_id, sa.func.min(table.c.slot)).group_by(table.c.series_id))
     return {row[0]: row[1] for row in found}
 
 
 def moves(connection: sa.Connection, low: float, high: float, keys: Mapping[int, SeriesKey]) -> Iterator[Move]:
     """What is written down for the slots within [low, high), by slot."""
-    table = schema.history
+    table = schema.backfill_moves
     chosen = sa.select(table).where((table.c.slot >= low) & (table.c.slot < high)).order_by(table.c.slot)
     for row in connection.execute(chosen):
         yield Move(row.slot, keys[row.series_id], row.amount, row.seen)
 
 
 def forget(connection: sa.Connection) -> None:
-    for table in (schema.history, schema.history_series):
+    for table in (schema.backfill_moves, schema.backfill_series):
         connection.execute(sa.delete(table))
 
 
 def _new_series(connection: sa.Connection, keys: Iterable[SeriesKey]) -> dict[SeriesKey, int]:
-    created: dict[SeriesKey, int] = {}
-    for key in sorted(keys):
-        result = connection.execute(sa.insert(schema.history_series).values(**key_columns(key)))
-        created[key] = result.inserted_primary_key[0]  # type: ignore[index] # an insert of one row has a key
+    table = schema.backfill_series
+    created = number_from(connection, table.c.id, sorted(keys))
+    insert_all(connection, sa.insert(table), [{"id": number, **key_columns(key)} for key, number in created.items()])
     return created

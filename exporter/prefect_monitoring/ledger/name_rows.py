@@ -2,68 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from typing import TypeVar
 
 import sqlalchemy as sa
 
-from prefect_monitoring.ledger import schema
-from prefect_monitoring.ledger.rollup_rows import _add_tallies, write_last_outcomes
-from prefect_monitoring.ledger.sql import load_all, upsert
-from prefect_monitoring.model.changes import Changes
+from prefect_monitoring.ledger.schema import deployments, flows, pipelines
+from prefect_monitoring.ledger.sql import insert_all, load_all, number_from, upsert
+from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Deployment, Flow, Pair
 
+Named = TypeVar("Named", Flow, Deployment)
 
-def write_objects(
-    connection: sa.Connection, flows: Collection[Flow], deployments: Collection[Deployment], gone: Collection[str]
-) -> None:
-    flow_rows = [{"id": flow.id, "name": flow.name, "gone": flow.id in gone} for flow in flows]
-    upsert(connection, schema.flows, flow_rows)
-    upsert(
-        connection,
-        schema.deployments,
-        [
-            {
-                "id": one.id,
-                "name": one.name,
-                "flow_id": one.flow_id,
-                "work_pool": one.work_pool,
-                "work_queue": one.work_queue,
-                "tags": list(one.tags),
-                "gone": one.id in gone,
-            }
-            for one in deployments
-        ],
+
+def load_names(connection: sa.Connection) -> Names:
+    flow_rows, deployment_rows = load_all(connection, flows), load_all(connection, deployments)
+    return Names(
+        {r.id: Flow(r.id, r.name) for r in flow_rows},
+        {r.id: Deployment(r.id, r.name, r.flow_id, r.work_pool, r.work_queue, tuple(r.tags)) for r in deployment_rows},
+        frozenset(r.id for r in (*flow_rows, *deployment_rows) if r.gone_at is not None),
     )
 
 
-def new_pairs(connection: sa.Connection, pairs: Collection[Pair]) -> dict[Pair, int]:
-    created: dict[Pair, int] = {}
-    for pair in sorted(pairs):
-        result = connection.execute(sa.insert(schema.pairs).values(flow=pair.flow, deployment=pair.deployment))
-        created[pair] = result.inserted_primary_key[0]  # type: ignore[index] # an insert of one row has a key
+def write_names(connection: sa.Connection, before: Names, after: Names, now: float) -> None:
+    """Writes what differs. What is gone `after` and was not `before` is gone since `now`."""
+    moved = before.gone ^ after.gone
+    flow_rows = [
+        {"id": one.id, "name": one.name, "gone_at": now if one.id in after.gone else None}
+        for one in _changed(before.flows, after.flows, moved)
+    ]
+    deployment_rows = [
+        {
+            "id": one.id,
+            "name": one.name,
+            "flow_id": one.flow_id,
+            "work_pool": one.work_pool,
+            "work_queue": one.work_queue,
+            "tags": list(one.tags),
+            "gone_at": now if one.id in after.gone else None,
+        }
+        for one in _changed(before.deployments, after.deployments, moved)
+    ]
+    upsert(connection, flows, flow_rows)
+    upsert(connection, deployments, deployment_rows)
+
+
+def _changed(before: Mapping[str, Named], after: Mapping[str, Named], moved: Collection[str]) -> Iterator[Named]:
+    return (one for identifier, one in after.items() if identifier in moved or before.get(identifier) != one)
+
+
+def forget_names(connection: sa.Connection, gone_before: float) -> set[str]:
+    """Deletes flows and deployments that have been gone since before that instant; their ids.
+
+    No run that can still be read is of one of them, if runs that old are forgotten as well.
+    """
+    forgotten: set[str] = set()
+    for table, unused in (
+        (deployments, sa.true()),
+        (flows, flows.c.id.not_in(sa.select(deployments.c.flow_id))),
+    ):
+        chosen = (table.c.gone_at < gone_before) & unused
+        ids = connection.scalars(sa.select(table.c.id).where(chosen)).all()
+        if ids:
+            connection.execute(sa.delete(table).where(chosen))
+            forgotten.update(ids)
+    return forgotten
+
+
+def load_pipelines(connection: sa.Connection) -> dict[Pair, int]:
+    """The number of each pipeline."""
+    return {Pair(row.flow, row.deployment): row.id for row in load_all(connection, pipelines)}
+
+
+def new_pipelines(connection: sa.Connection, names: Collection[Pair]) -> dict[Pair, int]:
+    """Numbers for pipelines that have none yet."""
+    created = number_from(connection, pipelines.c.id, sorted(names))
+    rows = [{"id": number, "flow": one.flow, "deployment": one.deployment} for one, number in created.items()]
+    insert_all(connection, sa.insert(pipelines), rows)
     return created
-
-
-def rename_pair(connection: sa.Connection, old: Pair, new: Pair) -> None:
-    """The long memory of `old` goes on under `new`; where `new` has one already, the two are joined."""
-    table = schema.pairs
-    numbers = {Pair(row.flow, row.deployment): row.id for row in load_all(connection, table)}
-    if old not in numbers:
-        return
-    if new not in numbers:
-        values = {"flow": new.flow, "deployment": new.deployment}
-        connection.execute(sa.update(table).where(table.c.id == numbers[old]).values(**values))
-        return
-    source, target = numbers[old], numbers[new]
-    connection.execute(sa.update(schema.runs).where(schema.runs.c.pair_id == source).values(pair_id=target))
-    for tallies in (schema.hourly, schema.daily):
-        mine = connection.execute(sa.select(tallies).where(tallies.c.pair_id == source)).mappings()
-        _add_tallies(connection, tallies, [{**row, "pair_id": target} for row in mine])
-        connection.execute(sa.delete(tallies).where(tallies.c.pair_id == source))
-    outcomes = schema.last_outcomes
-    changes = Changes()
-    for row in connection.execute(sa.select(outcomes).where(outcomes.c.pair_id == source)):
-        changes.last_outcomes[new, row.state] = row.at
-    write_last_outcomes(connection, changes, numbers)
-    connection.execute(sa.delete(outcomes).where(outcomes.c.pair_id == source))
-    connection.execute(sa.delete(table).where(table.c.id == source))

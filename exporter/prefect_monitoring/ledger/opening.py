@@ -6,17 +6,18 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DatabaseError
 
 from prefect_monitoring.config.settings import HistorySettings, LedgerSettings, MetricSettings
 from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger import sql as rows
+from prefect_monitoring.ledger.dialects import claim
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Ledger
-from prefect_monitoring.ledger.sqlite import connect, inspect, sqlite_path, take_lock
+from prefect_monitoring.ledger.migrations import current_revision, migrate, revisions
 from prefect_monitoring.model.counted_metrics import bounds_of
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
 from prefect_monitoring.model.series import Bounds
@@ -37,18 +38,18 @@ def open_ledger(
     Raises LedgerError: in use (LedgerInUseError), damaged, read-only, of a newer version, of another API (unless
     that is `moved_from`).
     """
-    path = sqlite_path(url)
-    lock = take_lock(path)
     with ExitStack() as undo:
-        undo.callback(lock.release)
-        engine = connect(path)
-        undo.callback(engine.dispose)
-        ledger = Ledger(path, engine, lock, bounds)
+        database = claim(url)
+        undo.callback(database.close)
+        ledger = Ledger(database, bounds)
         with ledger.transaction() as connection:
+            database.check(connection)
+            if not is_current(connection, database.name):
+                migrate(connection)
             stored = rows.read_meta(connection)
             if not stored:
                 stored = {"api": api, "created_at": now, "cursors": {}, "bounds": {}}
-            _check_owner(path, stored["api"], api, moved_from)
+            _check_owner(database.name, stored["api"], api, moved_from)
             _drop_rebucketed(connection, stored["bounds"], bounds)
             shorter = min(lookback, lookback if task_lookback is None else task_lookback)
             cursors = _cursors(stored["cursors"], now - lookback, now - shorter)
@@ -65,13 +66,18 @@ def open_ledger(
 
 def inspect_ledger(url: str, api: str, moved_from: str = "") -> None:
     """Raises the LedgerError that `open_ledger` would raise for an existing ledger, and changes nothing."""
-    path = sqlite_path(url)
-    lock = take_lock(path)
+    database = claim(url)
     try:
-        if stored := inspect(path):
-            _check_owner(path, stored["api"], api, moved_from)
+        with database.engine.connect() as connection, connection.begin() as transaction:
+            database.check(connection)
+            is_current(connection, database.name)
+            if current_revision(connection) is not None:
+                _check_owner(database.name, rows.read_meta(connection)["api"], api, moved_from)
+            transaction.rollback()
+    except DatabaseError as error:
+        raise database.explain(error) from error
     finally:
-        lock.release()
+        database.close()
 
 
 def _cursors(stored: Mapping[str, dict[str, Any]], flow_horizon: float, task_horizon: float) -> dict[str, Cursor]:
@@ -83,10 +89,21 @@ def _cursors(stored: Mapping[str, dict[str, Any]], flow_horizon: float, task_hor
     return {**new, **{source: Cursor(**cursor) for source, cursor in stored.items()}}
 
 
-def _check_owner(path: Path, owner: str, api: str, moved_from: str) -> None:
+def is_current(connection: sa.Connection, name: str) -> bool:
+    """Whether the ledger in this database has the newest tables. LedgerError when they are newer than that."""
+    current, known = current_revision(connection), revisions()
+    if current is not None and current not in known:
+        raise LedgerError(
+            f"The ledger {name} is of revision {current}, written by a newer prefect-monitoring; this one knows"
+            f" revision {known[-1]}. Run the newer release, or point ledger_url at another file (counters start anew)."
+        )
+    return current == known[-1]
+
+
+def _check_owner(name: str, owner: str, api: str, moved_from: str) -> None:
     if owner not in (api, moved_from.rstrip("/")):
         raise LedgerError(
-            f"The ledger {path} counts the runs of {owner}, but Prefect's settings name {api}. Point ledger_url at a"
+            f"The ledger {name} counts the runs of {owner}, but Prefect's settings name {api}. Point ledger_url at a"
             f" file of its own for {api}; if the same server has only moved, start once with --moved-from {owner}"
         )
 

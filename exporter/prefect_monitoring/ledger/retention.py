@@ -2,53 +2,142 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import sqlalchemy as sa
 
 from prefect_monitoring.ledger import schema
-from prefect_monitoring.ledger.schema import counted, daily, hourly, runs, series
+from prefect_monitoring.ledger.name_rows import forget_names
+from prefect_monitoring.ledger.schema import counted_states, flow_runs, series
 from prefect_monitoring.ledger.series_rows import delete_keys, series_key
+from prefect_monitoring.ledger.sql import batches
+from prefect_monitoring.ledger.state import Forgotten, State
 from prefect_monitoring.model.changes import SeriesKey
-from prefect_monitoring.model.records import BAD_TYPES, Pair
+from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
+from prefect_monitoring.model.records import BAD_TYPES, NO_FLOW, OVERFLOW, Pair
 from prefect_monitoring.model.units import DAY
 
 HOURLY_KEPT: Final = 62 * DAY
 DAILY_KEPT: Final = 400 * DAY
 
 
-def forget_runs(connection: sa.Connection, now: float, horizon: float) -> None:
-    """Deletes runs that ended before `horizon` and tallies past their time.
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """For how many seconds things are kept: finished runs and task runs, counted log lines, series of what is gone."""
 
-    A pair's newest completed run stays, and so do the failures after it: they are its standing, however old.
+    runs: float
+    task_runs: float
+    lines: float
+    dead_series: float
+
+
+def prune(connection: sa.Connection, state: State, now: float, keep: Keep, live: Collection[Pair]) -> Forgotten:
+    """Forgets what is no longer needed, of pipelines that are not `live` in the end all; what that is of `state`."""
+    horizons = _horizons(state.cursors, now, keep)
+    cursors = {source: replace(cursor, horizon=horizons[source]) for source, cursor in state.cursors.items()}
+    alive = {*live, OVERFLOW, NO_FLOW}
+    dead = {key.pair for key in (*state.series, *state.values)} - alive
+    values = {key for key, one in state.values.items() if key.pair in dead or one.at < now - HOURLY_KEPT}
+    schedules = state.names.gone & state.schedules.keys()
+    _forget_runs(connection, horizons[FLOW_RUNS])
+    _forget_rollups(connection, now)
+    _forget_task_runs(connection, horizons[TASK_RUNS])
+    _forget_lines(connection, cursors[LOG_LINES].watermark - keep.lines)
+    _forget_schedules(connection, schedules)
+    expired = _expire_series(connection, dead, now - keep.dead_series)
+    delete_keys(connection, schema.last_values, values)
+    alive |= {key.pair for key in state.series.keys() - expired}
+    unseen = {number: pipeline for pipeline, number in state.pipeline_ids.items() if pipeline not in alive}
+    pipelines = [unseen[number] for number in _forget_pipelines(connection, sorted(unseen), horizons[FLOW_RUNS])]
+    _forget_counted_states(connection)
+    names = forget_names(connection, horizons[FLOW_RUNS])
+    return Forgotten(cursors, expired, values, schedules, pipelines, names)
+
+
+def _horizons(cursors: Mapping[str, Cursor], now: float, keep: Keep) -> dict[str, float]:
+    """Before when what ended is forgotten, by source: never what is not read yet, and never back."""
+    kept = {FLOW_RUNS: keep.runs, TASK_RUNS: keep.task_runs, LOG_LINES: keep.task_runs}
+    return {
+        source: max(cursor.horizon, min(now, cursor.watermark) - kept[source]) for source, cursor in cursors.items()
+    }
+
+
+def _forget_runs(connection: sa.Connection, horizon: float) -> None:
+    """Deletes runs that ended before `horizon`.
+
+    A pipeline's newest completed run stays, and so do the failures after it, however old: run statistics need them.
     """
-    newer = runs.alias()
+    newer = flow_runs.alias()
     later_good = sa.exists().where(
-        newer.c.pair_id == runs.c.pair_id, newer.c.state_type == "COMPLETED", newer.c.ended_at > runs.c.ended_at
+        newer.c.pipeline_id == flow_runs.c.pipeline_id,
+        newer.c.state_type == "COMPLETED",
+        newer.c.ended_at > flow_runs.c.ended_at,
     )
-    standing = runs.c.pair_id.is_not(None) & runs.c.state_type.in_(("COMPLETED", *BAD_TYPES)) & ~later_good
-    connection.execute(sa.delete(runs).where(runs.c.ended_at < horizon, ~standing))
+    needed = flow_runs.c.pipeline_id.is_not(None) & flow_runs.c.state_type.in_(("COMPLETED", *BAD_TYPES)) & ~later_good
+    connection.execute(sa.delete(flow_runs).where(flow_runs.c.ended_at < horizon, ~needed))
     # Deleted while they ran, or dead without a word: nobody will tell of their end.
-    connection.execute(sa.delete(runs).where(runs.c.ended_at.is_(None), runs.c.state_at < horizon))
-    connection.execute(sa.delete(counted).where(counted.c.run_id.not_in(sa.select(runs.c.run_id))))
-    connection.execute(sa.delete(hourly).where(hourly.c.start < now - HOURLY_KEPT))
-    connection.execute(sa.delete(daily).where(daily.c.start < now - DAILY_KEPT))
+    connection.execute(sa.delete(flow_runs).where(flow_runs.c.ended_at.is_(None), flow_runs.c.state_at < horizon))
 
 
-def expire_series(connection: sa.Connection, dead: Collection[Pair], before: float) -> set[SeriesKey]:
-    """Deletes the series of `dead` pairs that nothing has touched since `before`; which they were."""
+def _forget_rollups(connection: sa.Connection, now: float) -> None:
+    for table, kept in ((schema.hourly_rollups, HOURLY_KEPT), (schema.daily_rollups, DAILY_KEPT)):
+        connection.execute(sa.delete(table).where(table.c.start < now - kept))
+
+
+def _forget_pipelines(connection: sa.Connection, dead: Sequence[int], horizon: float) -> set[int]:
+    """Deletes those of the `dead` pipelines, by number, of which nothing else is left; which they were.
+
+    Of one that is gone, no run that ended before `horizon` is needed.
+    """
+    pipelines = schema.pipelines
+    forgotten: set[int] = set()
+    for batch in batches(dead):
+        connection.execute(
+            sa.delete(flow_runs).where(flow_runs.c.pipeline_id.in_(batch), flow_runs.c.ended_at < horizon)
+        )
+        used = [
+            sa.exists().where(table.c.pipeline_id == pipelines.c.id)
+            for table in (flow_runs, schema.hourly_rollups, schema.daily_rollups)
+        ]
+        unused = sa.select(pipelines.c.id).where(pipelines.c.id.in_(batch), ~sa.or_(*used))
+        numbers = connection.scalars(unused).all()
+        if numbers:
+            outcomes = schema.last_outcomes
+            connection.execute(sa.delete(outcomes).where(outcomes.c.pipeline_id.in_(numbers)))
+            connection.execute(sa.delete(pipelines).where(pipelines.c.id.in_(numbers)))
+            forgotten.update(numbers)
+    return forgotten
+
+
+def _forget_counted_states(connection: sa.Connection) -> None:
+    """Deletes the counted states of runs that are forgotten."""
+    connection.execute(sa.delete(counted_states).where(counted_states.c.run_id.not_in(sa.select(flow_runs.c.run_id))))
+
+
+def _expire_series(connection: sa.Connection, dead: Collection[Pair], before: float) -> set[SeriesKey]:
+    """Deletes the series of `dead` pipelines that nothing has touched since `before`; which they were."""
     old = connection.execute(sa.select(series).where(series.c.updated_at < before))
     expired = {key for row in old if (key := series_key(row)).pair in dead}
     delete_keys(connection, series, expired)
     return expired
 
 
-def forget_details(connection: sa.Connection, *, task_horizon: float, lines_before: float) -> None:
-    """Deletes task runs that ended before `task_horizon`, but not those of each pair's last run, and old lines."""
-    runs, tasks, lines = schema.runs, schema.task_runs, schema.log_lines
-    newest = sa.select(sa.func.max(runs.c.ended_at)).where(runs.c.pair_id.is_not(None)).group_by(runs.c.pair_id)
-    kept = sa.select(runs.c.run_id).where(runs.c.ended_at.in_(newest))
-    old = tasks.c.ended_at < task_horizon
+def _forget_task_runs(connection: sa.Connection, horizon: float) -> None:
+    """Deletes task runs that ended before `horizon`, but not those of each pipeline's last run."""
+    tasks = schema.task_runs
+    pipeline, ended_at = flow_runs.c.pipeline_id, flow_runs.c.ended_at
+    newest = sa.select(sa.func.max(ended_at)).where(pipeline.is_not(None)).group_by(pipeline)
+    kept = sa.select(flow_runs.c.run_id).where(ended_at.in_(newest))
+    old = tasks.c.ended_at < horizon
     connection.execute(sa.delete(tasks).where(old, tasks.c.flow_run_id.is_(None) | tasks.c.flow_run_id.not_in(kept)))
-    connection.execute(sa.delete(lines).where(lines.c.at < lines_before))
+
+
+def _forget_lines(connection: sa.Connection, before: float) -> None:
+    connection.execute(sa.delete(schema.log_lines).where(schema.log_lines.c.at < before))
+
+
+def _forget_schedules(connection: sa.Connection, deployment_ids: Collection[str]) -> None:
+    for batch in batches(sorted(deployment_ids)):
+        connection.execute(sa.delete(schema.schedules).where(schema.schedules.c.deployment_id.in_(batch)))

@@ -2,56 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from prefect_monitoring.ledger import schema
-from prefect_monitoring.ledger.sql import PairIds, insert_all
-from prefect_monitoring.model.changes import Changes, Tally
+from prefect_monitoring.ledger.sql import PipelineIds, added, greatest, upsert
+from prefect_monitoring.model.changes import Changes, Rollup
 from prefect_monitoring.model.units import DAY, HOUR
 
 
-def write_tallies(connection: sa.Connection, changes: Changes, ids: PairIds) -> None:
-    for table, grain in ((schema.hourly, HOUR), (schema.daily, DAY)):
-        sums: dict[tuple[int, int], Tally] = {}
-        for (pair, hour), tally in changes.tallies.items():
-            total = sums.setdefault((ids[pair], hour // grain * grain), Tally())
-            total.good += tally.good
-            total.bad += tally.bad
-            total.timed += tally.timed
-            total.seconds += tally.seconds
-        _add_tallies(
-            connection,
-            table,
-            [
-                {
-                    "pair_id": pair_id,
-                    "start": start,
-                    "good": t.good,
-                    "bad": t.bad,
-                    "timed": t.timed,
-                    "seconds": t.seconds,
-                }
-                for (pair_id, start), t in sums.items()
-            ],
-        )
+def write_rollups(connection: sa.Connection, changes: Changes, ids: PipelineIds) -> None:
+    """Adds what changed to hours and to days."""
+    for table, grain in ((schema.hourly_rollups, HOUR), (schema.daily_rollups, DAY)):
+        sums: dict[tuple[int, int], Rollup] = {}
+        for (pipeline, hour), tally in changes.rollups.items():
+            more = sums.setdefault((ids[pipeline], hour // grain * grain), Rollup())
+            more.good += tally.good
+            more.bad += tally.bad
+            more.timed += tally.timed
+            more.seconds += tally.seconds
+        rows = [{"pipeline_id": number, "start": start, **asdict(more)} for (number, start), more in sums.items()]
+        upsert(connection, table, rows, good=added, bad=added, timed=added, seconds=added)
 
 
-def _add_tallies(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        statement = insert(table)
-        sums = {name: table.c[name] + statement.excluded[name] for name in ("good", "bad", "timed", "seconds")}
-        insert_all(connection, statement.on_conflict_do_update(index_elements=["pair_id", "start"], set_=sums), rows)
-
-
-def write_last_outcomes(connection: sa.Connection, changes: Changes, ids: PairIds) -> None:
-    if not changes.last_outcomes:
-        return
-    table = schema.last_outcomes
-    statement = insert(table)
-    latest = {"at": sa.func.max(table.c.at, statement.excluded.at)}
-    rows = [{"pair_id": ids[pair], "state": state, "at": at} for (pair, state), at in changes.last_outcomes.items()]
-    insert_all(connection, statement.on_conflict_do_update(index_elements=["pair_id", "state"], set_=latest), rows)
+def write_last_outcomes(connection: sa.Connection, changes: Changes, ids: PipelineIds) -> None:
+    rows = [
+        {"pipeline_id": ids[pipeline], "state": state, "at": at}
+        for (pipeline, state), at in changes.last_outcomes.items()
+    ]
+    upsert(connection, schema.last_outcomes, rows, at=greatest)

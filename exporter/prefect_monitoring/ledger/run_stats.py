@@ -8,10 +8,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from prefect_monitoring.ledger.flow_run_rows import known_run
 from prefect_monitoring.ledger.retention import HOURLY_KEPT
-from prefect_monitoring.ledger.run_rows import known_run
-from prefect_monitoring.ledger.schema import daily, hourly, last_outcomes, runs
-from prefect_monitoring.ledger.sql import batches
+from prefect_monitoring.ledger.schema import daily_rollups as daily
+from prefect_monitoring.ledger.schema import flow_runs as runs
+from prefect_monitoring.ledger.schema import hourly_rollups as hourly
+from prefect_monitoring.ledger.schema import last_outcomes
+from prefect_monitoring.ledger.sql import batches, total
 from prefect_monitoring.ledger.time_shares import time_shares
 from prefect_monitoring.model.records import BAD_TYPES, TERMINAL_TYPES, Pair
 from prefect_monitoring.model.run_stats import (
@@ -24,16 +27,16 @@ from prefect_monitoring.model.run_stats import (
     SAME_WEEKDAY_WEEKS,
     SLO_WINDOW,
     WINDOWS,
-    Standing,
+    RunStats,
 )
 from prefect_monitoring.model.units import DAY, HOUR
 
 
-def standings(
+def run_stats(
     connection: sa.Connection, pairs: Mapping[int, Pair], now: float, slo_windows: Mapping[Pair, float]
-) -> dict[Pair, Standing]:
+) -> dict[Pair, RunStats]:
     """The standing at `now` of each of `pairs`, by its number in the ledger; `slo_windows` in seconds."""
-    found: dict[Pair, Standing] = {}
+    found: dict[Pair, RunStats] = {}
     for batch in batches(sorted(pairs)):
         outcomes = _last_outcomes(connection, batch)
         windows = _windows(connection, batch, now)
@@ -46,7 +49,7 @@ def standings(
             last_good = _newest(connection, number, ("COMPLETED",))
             failures, since = _failures_since(connection, number, last_good.ended_at if last_good is not None else 0.0)
             last_bad = _newest(connection, number, BAD_TYPES) if failures else None
-            found[pairs[number]] = Standing(
+            found[pairs[number]] = RunStats(
                 last_outcomes=outcomes[number],
                 recent_durations=_recent_durations(connection, number),
                 consecutive_failures=failures,
@@ -62,15 +65,15 @@ def standings(
 
 def _last_outcomes(connection: sa.Connection, numbers: Collection[int]) -> defaultdict[int, dict[str, float]]:
     found: defaultdict[int, dict[str, float]] = defaultdict(dict)
-    query = sa.select(last_outcomes).where(last_outcomes.c.pair_id.in_(numbers))
+    query = sa.select(last_outcomes).where(last_outcomes.c.pipeline_id.in_(numbers))
     for row in connection.execute(query):
-        found[row.pair_id][row.state] = row.at
+        found[row.pipeline_id][row.state] = row.at
     return found
 
 
 def _of(number: int, types: Collection[str]) -> sa.ColumnElement[bool]:
     """Ended runs of a pair by type; deleted ones too: Prefect's retention must not look like a recovery."""
-    return (runs.c.pair_id == number) & runs.c.state_type.in_(types) & runs.c.ended_at.is_not(None)
+    return (runs.c.pipeline_id == number) & runs.c.state_type.in_(types) & runs.c.ended_at.is_not(None)
 
 
 def _newest(connection: sa.Connection, number: int, types: Collection[str]) -> sa.Row[Any] | None:
@@ -123,16 +126,16 @@ def _windows(connection: sa.Connection, numbers: Collection[int], now: float) ->
     for name, (start, end) in spans.items():
         inside = hourly.c.start.between(start, end - 1)
         sums += [
-            sa.func.total(sa.case((inside, hourly.c[column]), else_=0)).label(f"{name} {column}")
+            total(sa.case((inside, hourly.c[column]), else_=0)).label(f"{name} {column}")
             for column in ("good", "bad", "timed", "seconds")
         ]
     oldest = min(start for start, _ in spans.values())
     query = (
-        sa.select(hourly.c.pair_id, *sums)
-        .where(hourly.c.pair_id.in_(numbers), hourly.c.start >= oldest)
-        .group_by(hourly.c.pair_id)
+        sa.select(hourly.c.pipeline_id, *sums)
+        .where(hourly.c.pipeline_id.in_(numbers), hourly.c.start >= oldest)
+        .group_by(hourly.c.pipeline_id)
     )
-    return {row["pair_id"]: dict(row) for row in connection.execute(query).mappings()}
+    return {row["pipeline_id"]: dict(row) for row in connection.execute(query).mappings()}
 
 
 def _slo_windows(
@@ -147,9 +150,9 @@ def _slo_windows(
         table, grain = (hourly, HOUR) if length <= HOURLY_KEPT - 2 * DAY else (daily, DAY)
         end = int(now // grain + 1) * grain
         query = (
-            sa.select(table.c.pair_id, sa.func.total(table.c.good), sa.func.total(table.c.bad))
-            .where(table.c.pair_id.in_(numbers), table.c.start >= end - length)
-            .group_by(table.c.pair_id)
+            sa.select(table.c.pipeline_id, total(table.c.good), total(table.c.bad))
+            .where(table.c.pipeline_id.in_(numbers), table.c.start >= end - length)
+            .group_by(table.c.pipeline_id)
         )
         for number, good, bad in connection.execute(query):
             found[number] = {(SLO_WINDOW, "good"): int(good), (SLO_WINDOW, "bad"): int(bad)}
@@ -167,14 +170,14 @@ def _same_weekday(connection: sa.Connection, numbers: Collection[int], now: floa
     passed = sa.case((hourly.c.start.in_([one - HOUR for one in ends]), now % HOUR / HOUR), else_=1.0)
     query = (
         sa.select(
-            hourly.c.pair_id,
-            *(sa.func.total(hourly.c[one]).label(f"{SAME_WEEKDAY} {one}") for one in RESULTS),
-            *(sa.func.total(hourly.c[one] * passed).label(f"{SAME_WEEKDAY} {one}") for one in ("timed", "seconds")),
+            hourly.c.pipeline_id,
+            *(total(hourly.c[one]).label(f"{SAME_WEEKDAY} {one}") for one in RESULTS),
+            *(total(hourly.c[one] * passed).label(f"{SAME_WEEKDAY} {one}") for one in ("timed", "seconds")),
         )
-        .where(hourly.c.pair_id.in_(numbers), hourly.c.start.in_(hours))
-        .group_by(hourly.c.pair_id)
+        .where(hourly.c.pipeline_id.in_(numbers), hourly.c.start.in_(hours))
+        .group_by(hourly.c.pipeline_id)
     )
-    return {row["pair_id"]: dict(row) for row in connection.execute(query).mappings()}
+    return {row["pipeline_id"]: dict(row) for row in connection.execute(query).mappings()}
 
 
 def _window_runs(sums: Mapping[str, float]) -> dict[tuple[str, str], int]:

@@ -1,4 +1,4 @@
-"""Rows of due starts, within the caller's transaction."""
+"""Rows of what is known of deployments' schedules, within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -9,37 +9,41 @@ import sqlalchemy as sa
 
 from prefect_monitoring.counting.schedules import UNKNOWN
 from prefect_monitoring.counting.schedules import passed as after_passing
-from prefect_monitoring.ledger import schema
+from prefect_monitoring.ledger.schema import last_outcomes, schedules
 from prefect_monitoring.ledger.sql import batches, load_all, upsert
-from prefect_monitoring.model.changes import Due
+from prefect_monitoring.model.changes import Schedule
 
 
-def write_dues(connection: sa.Connection, dues: Mapping[str, Due]) -> None:
-    upsert(connection, schema.dues, [{"deployment_id": one, **asdict(due)} for one, due in dues.items()])
+def write_schedules(connection: sa.Connection, known: Mapping[str, Schedule]) -> None:
+    upsert(connection, schedules, [{"deployment_id": one, **asdict(schedule)} for one, schedule in known.items()])
 
 
-def load_dues(connection: sa.Connection) -> dict[str, Due]:
+def load_schedules(connection: sa.Connection) -> dict[str, Schedule]:
     return {
-        row.deployment_id: Due(row.last_at, row.next_at, row.unmet_at, row.paused_at, row.called_off_at)
-        for row in load_all(connection, schema.dues)
+        row.deployment_id: Schedule(row.last_at, row.next_at, row.unmet_at, row.paused_at, row.called_off_at)
+        for row in load_all(connection, schedules)
     }
 
 
-def passed_dues(
-    connection: sa.Connection, known: Mapping[str, Due], passed: Mapping[str, float], pair_ids: Mapping[str, int]
-) -> dict[str, Due]:
-    """The dues that move because a start that was expected then has passed; all by deployment id."""
+def passed_schedules(
+    connection: sa.Connection,
+    known: Mapping[str, Schedule],
+    passed: Mapping[str, float],
+    pipeline_ids: Mapping[str, int],
+) -> dict[str, Schedule]:
+    """The schedules that move because a start that was expected then has passed; all by deployment id."""
     before = {one: known.get(one, UNKNOWN) for one in passed}
     moving = {one: at for one, at in passed.items() if at > (before[one].last_at or 0.0)}
-    completed = _last_completions(connection, {pair_ids[one] for one in moving})
-    return {one: after_passing(before[one], at, completed.get(pair_ids[one])) for one, at in moving.items()}
+    completed = _last_completions(connection, {pipeline_ids[one] for one in moving})
+    return {one: after_passing(before[one], at, completed.get(pipeline_ids[one])) for one, at in moving.items()}
 
 
-def _last_completions(connection: sa.Connection, pair_ids: Collection[int]) -> dict[int, float]:
-    """When a run of each of these pairs last completed."""
-    table = schema.last_outcomes
+def _last_completions(connection: sa.Connection, pipeline_ids: Collection[int]) -> dict[int, float]:
+    """When a run of each of these pipelines last completed."""
+    table = last_outcomes
     found: dict[int, float] = {}
-    for batch in batches(sorted(pair_ids)):
-        query = sa.select(table.c.pair_id, table.c.at).where(table.c.pair_id.in_(batch), table.c.state == "completed")
-        found.update((row.pair_id, row.at) for row in connection.execute(query))
+    for batch in batches(sorted(pipeline_ids)):
+        completed = table.c.pipeline_id.in_(batch) & (table.c.state == "completed")
+        query = sa.select(table.c.pipeline_id, table.c.at).where(completed)
+        found.update((row.pipeline_id, row.at) for row in connection.execute(query))
     return found

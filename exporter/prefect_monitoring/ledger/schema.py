@@ -1,36 +1,42 @@
-"""The ledger's tables."""
+"""The ledger's tables as they are today; `migrations/versions/` has the steps that lead there.
+
+Every name begins with PREFIX: the ledger may share a database with Prefect or others.
+"""
 
 from __future__ import annotations
 
+from typing import Final
+
 import sqlalchemy as sa
 
+PREFIX: Final = "prefect_monitoring_"
 tables = sa.MetaData()
 
 
-_SERIES_KEY = ("metric", "flow", "deployment", "detail", "task", "labels")
+SERIES_KEY = ("metric", "flow", "deployment", "detail", "task", "labels")
 
 
 def _series_key() -> list[sa.Column[str]]:
     """What tells one series from another; `labels` are the user's own, as JSON."""
-    return [sa.Column(name, sa.Text, primary_key=True) for name in _SERIES_KEY]
+    return [sa.Column(name, sa.Text, primary_key=True) for name in SERIES_KEY]
 
 
 meta = sa.Table(
-    "meta",
+    f"{PREFIX}meta",
     tables,
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
 )
-# Names outlive the objects: a run keeps the id of a deployment that is gone.
+# Names outlive the objects: a run keeps the id of a deployment that is gone, since `gone_at`.
 flows = sa.Table(
-    "flows",
+    f"{PREFIX}flows",
     tables,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("name", sa.Text, nullable=False),
-    sa.Column("gone", sa.Boolean, nullable=False),
+    sa.Column("gone_at", sa.Float),
 )
 deployments = sa.Table(
-    "deployments",
+    f"{PREFIX}deployments",
     tables,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("name", sa.Text, nullable=False),
@@ -38,22 +44,22 @@ deployments = sa.Table(
     sa.Column("work_pool", sa.Text, nullable=False),
     sa.Column("work_queue", sa.Text, nullable=False),
     sa.Column("tags", sa.JSON, nullable=False),
-    sa.Column("gone", sa.Boolean, nullable=False),
+    sa.Column("gone_at", sa.Float),
 )
-# The long memory hangs on a pair's number, so that a rename keeps it; series are keyed by names.
-pairs = sa.Table(
-    "pairs",
+# Numbers stand for the names of a pipeline where a row is about one of its runs; series bear the names themselves.
+pipelines = sa.Table(
+    f"{PREFIX}pipelines",
     tables,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("flow", sa.Text, nullable=False),
     sa.Column("deployment", sa.Text, nullable=False),
-    sa.UniqueConstraint("flow", "deployment"),
+    sa.UniqueConstraint("flow", "deployment", name=f"{PREFIX}pipelines_by_name"),
 )
-runs = sa.Table(
-    "runs",
+flow_runs = sa.Table(
+    f"{PREFIX}flow_runs",
     tables,
     sa.Column("run_id", sa.LargeBinary, primary_key=True),
-    sa.Column("pair_id", sa.Integer),
+    sa.Column("pipeline_id", sa.Integer),
     sa.Column("state_id", sa.LargeBinary, nullable=False),
     sa.Column("state_type", sa.Text, nullable=False),
     sa.Column("state_at", sa.Float, nullable=False),
@@ -65,11 +71,11 @@ runs = sa.Table(
     sa.Column("cause", sa.Text, nullable=False),
     # No longer in the API under this end: deleted, or running again.
     sa.Column("gone", sa.Boolean, nullable=False),
-    sa.Index("runs_by_pair", "pair_id", "state_type", "ended_at"),
-    sa.Index("runs_by_end", "ended_at", "state_type", "gone"),
+    sa.Index(f"{PREFIX}flow_runs_by_pipeline", "pipeline_id", "state_type", "ended_at"),
+    sa.Index(f"{PREFIX}flow_runs_by_end", "ended_at", "state_type", "gone"),
 )
-counted = sa.Table(
-    "counted",
+counted_states = sa.Table(
+    f"{PREFIX}counted_states",
     tables,
     sa.Column("run_id", sa.LargeBinary, primary_key=True),
     sa.Column("state_id", sa.LargeBinary, primary_key=True),
@@ -77,7 +83,7 @@ counted = sa.Table(
 )
 # A counter has a value; a histogram has its sum as value and its observations by bucket (the last is +Inf).
 series = sa.Table(
-    "series",
+    f"{PREFIX}series",
     tables,
     *_series_key(),
     sa.Column("value", sa.Float, nullable=False),
@@ -87,9 +93,9 @@ series = sa.Table(
     sqlite_with_rowid=False,
 )
 last_outcomes = sa.Table(
-    "last_outcomes",
+    f"{PREFIX}last_outcomes",
     tables,
-    sa.Column("pair_id", sa.Integer, primary_key=True),
+    sa.Column("pipeline_id", sa.Integer, primary_key=True),
     sa.Column("state", sa.Text, primary_key=True),
     sa.Column("at", sa.Float, nullable=False),
     sqlite_with_rowid=False,
@@ -97,7 +103,7 @@ last_outcomes = sa.Table(
 
 # Finished task runs: what is counted, and what shares of a flow run's time its tasks had.
 task_runs = sa.Table(
-    "task_runs",
+    f"{PREFIX}task_runs",
     tables,
     sa.Column("run_id", sa.LargeBinary, primary_key=True),
     sa.Column("flow_run_id", sa.LargeBinary),
@@ -111,19 +117,19 @@ task_runs = sa.Table(
     sa.Column("run_time", sa.Float, nullable=False),
     # No longer in the API under this end: deleted.
     sa.Column("gone", sa.Boolean, nullable=False),
-    sa.Index("task_runs_by_flow_run", "flow_run_id"),
-    sa.Index("task_runs_by_end", "ended_at", "kind", "gone"),
+    sa.Index(f"{PREFIX}task_runs_by_flow_run", "flow_run_id"),
+    sa.Index(f"{PREFIX}task_runs_by_end", "ended_at", "kind", "gone"),
 )
 # Log lines that are counted, as long as they can be read again.
 log_lines = sa.Table(
-    "log_lines",
+    f"{PREFIX}log_lines",
     tables,
     sa.Column("log_id", sa.LargeBinary, primary_key=True),
     sa.Column("at", sa.Float, nullable=False),
     sqlite_with_rowid=False,
 )
 last_values = sa.Table(
-    "last_values",
+    f"{PREFIX}last_values",
     tables,
     *_series_key(),
     sa.Column("value", sa.Float, nullable=False),
@@ -132,8 +138,8 @@ last_values = sa.Table(
 )
 # When a deployment's schedules last expected a start and expect the next, which is unmet, since when it pauses, and
 # when they were last switched off.
-dues = sa.Table(
-    "dues",
+schedules = sa.Table(
+    f"{PREFIX}schedules",
     tables,
     sa.Column("deployment_id", sa.Text, primary_key=True),
     sa.Column("last_at", sa.Float),
@@ -145,13 +151,13 @@ dues = sa.Table(
 )
 
 
-def _tally_table(name: str) -> sa.Table:
-    """Runs by result and seconds of completed runs, per pair and hour or day (`start`: epoch seconds, UTC)."""
+def _rollup_table(name: str) -> sa.Table:
+    """Runs by result and seconds of completed runs, per pipeline and hour or day (`start`: epoch seconds, UTC)."""
     return sa.Table(
-        name,
+        f"{PREFIX}{name}",
         tables,
-        sa.Column("pair_id", sa.Integer, primary_key=True),
-        sa.Column("start", sa.Integer, primary_key=True),
+        sa.Column("pipeline_id", sa.Integer, primary_key=True),
+        sa.Column("start", sa.BigInteger, primary_key=True),
         sa.Column("good", sa.Integer, nullable=False),
         sa.Column("bad", sa.Integer, nullable=False),
         sa.Column("timed", sa.Integer, nullable=False),
@@ -160,21 +166,21 @@ def _tally_table(name: str) -> sa.Table:
     )
 
 
-hourly = _tally_table("hourly")
-daily = _tally_table("daily")
+hourly_rollups = _rollup_table("hourly_rollups")
+daily_rollups = _rollup_table("daily_rollups")
 
 # What a backfill writes down, until `serve` begins: how far a series moved in the time before each slot of the grid.
-history_series = sa.Table(
-    "history_series",
+backfill_series = sa.Table(
+    f"{PREFIX}backfill_series",
     tables,
-    sa.Column("id", sa.Integer, primary_key=True),
-    *(sa.Column(name, sa.Text, nullable=False) for name in _SERIES_KEY),
-    sa.UniqueConstraint(*_SERIES_KEY),
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in SERIES_KEY),
+    sa.UniqueConstraint(*SERIES_KEY, name=f"{PREFIX}backfill_series_by_key"),
 )
-history = sa.Table(
-    "history",
+backfill_moves = sa.Table(
+    f"{PREFIX}backfill_moves",
     tables,
-    sa.Column("slot", sa.Integer, primary_key=True),
+    sa.Column("slot", sa.BigInteger, primary_key=True),
     sa.Column("series_id", sa.Integer, primary_key=True),
     sa.Column("amount", sa.Float, nullable=False),
     sa.Column("seen", sa.Integer, nullable=False),

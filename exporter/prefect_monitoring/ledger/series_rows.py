@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from prefect_monitoring.ledger import schema
+from prefect_monitoring.ledger.schema import SERIES_KEY
 from prefect_monitoring.ledger.sql import load_all, upsert
 from prefect_monitoring.model.changes import LastValue, SeriesKey
 from prefect_monitoring.model.records import Pair
@@ -34,9 +35,15 @@ def series_key(row: sa.Row[Any]) -> SeriesKey:
 
 def delete_keys(connection: sa.Connection, table: sa.Table, keys: Collection[SeriesKey]) -> None:
     if keys:
-        matches = [table.c[name] == sa.bindparam(f"a_{name}") for name in key_columns(next(iter(keys)))]
-        rows = [{f"a_{name}": value for name, value in key_columns(key).items()} for key in keys]
-        connection.execute(sa.delete(table).where(*matches), rows)
+        connection.execute(sa.delete(table).where(*_is_key(table)), [_key_parameters(key) for key in keys])
+
+
+def _is_key(table: sa.Table) -> list[sa.ColumnElement[bool]]:
+    return [table.c[name] == sa.bindparam(f"a_{name}") for name in SERIES_KEY]
+
+
+def _key_parameters(key: SeriesKey) -> dict[str, str]:
+    return {f"a_{name}": value for name, value in key_columns(key).items()}
 
 
 def write_series(connection: sa.Connection, moved: Mapping[SeriesKey, Series], now: float) -> None:
@@ -56,10 +63,23 @@ def write_series(connection: sa.Connection, moved: Mapping[SeriesKey, Series], n
     )
 
 
-def touch_series(connection: sa.Connection, pairs: Collection[Pair], now: float) -> None:
-    for pair in pairs:
-        mine = (schema.series.c.flow == pair.flow) & (schema.series.c.deployment == pair.deployment)
-        connection.execute(sa.update(schema.series).where(mine).values(updated_at=now))
+def touch_series(connection: sa.Connection, keys: Collection[SeriesKey], now: float) -> None:
+    """Lets the time to live of these series begin now."""
+    if keys:
+        touched = sa.update(schema.series).where(*_is_key(schema.series)).values(updated_at=now)
+        connection.execute(touched, [_key_parameters(key) for key in keys])
+
+
+def write_values(connection: sa.Connection, values: Mapping[SeriesKey, LastValue]) -> None:
+    rows = [{**key_columns(key), "value": one.value, "at": one.at} for key, one in values.items()]
+    upsert(connection, schema.last_values, rows)
+
+
+def load_series(connection: sa.Connection) -> dict[SeriesKey, Series]:
+    return {
+        series_key(row): Series(row.value, tuple(row.buckets), row.released)
+        for row in load_all(connection, schema.series)
+    }
 
 
 def load_values(connection: sa.Connection) -> dict[SeriesKey, LastValue]:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
-import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from prefect_monitoring.ledger import schema
+from prefect_monitoring.ledger.dialect import Merge
+from prefect_monitoring.ledger.dialects import DIALECTS
 from prefect_monitoring.model.records import Pair
 
-_ID_BATCH: Final = 500  # well below SQLite's limit of bound variables
+_ID_BATCH: Final = 400  # older SQLite takes 999 bound variables, and some statements need two for each id
 
-PairIds = Mapping[Pair, int]
+Item = TypeVar("Item")
+PipelineIds = Mapping[Pair, int]
+Column = sa.ColumnElement[Any]
 
 
 def pack(identifier: str) -> bytes:
@@ -38,28 +39,43 @@ def load_all(connection: sa.Connection, table: sa.Table) -> list[Any]:
     return list(connection.execute(sa.select(table)))
 
 
-def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+def replaced(_stored: Column, new: Column) -> Column:
+    return new
+
+
+def added(stored: Column, new: Column) -> Column:
+    return stored + new
+
+
+def greatest(stored: Column, new: Column) -> Column:
+    return sa.case((stored > new, stored), else_=new)
+
+
+def total(column: Column) -> Column:
+    """The sum of a column, 0 of no rows."""
+    return sa.func.coalesce(sa.func.sum(column), 0)
+
+
+def number_from(connection: sa.Connection, column: sa.Column[int], items: Sequence[Item]) -> dict[Item, int]:
+    """Numbers for new rows, `column` being the primary key: one process writes, so that none can come in between."""
+    if not items:
+        return {}
+    last = connection.scalar(sa.select(sa.func.coalesce(sa.func.max(column), 0)))
+    return {item: number for number, item in enumerate(items, (last or 0) + 1)}
+
+
+def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], **merges: Merge) -> None:
+    """Writes `rows`, all of the same columns; where one is there already, its columns are `replaced` or merged."""
     if rows:
-        statement = insert(table)
-        others = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
-        insert_all(
-            connection, statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=others), rows
-        )
+        others = {column.name: merges.get(column.name, replaced) for column in table.columns if not column.primary_key}
+        statement = DIALECTS[connection.dialect.name].upsert(table, others)
+        insert_all(connection, statement, rows)
 
 
 def insert_all(connection: sa.Connection, statement: sa.Insert, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Executes an insert for each of `rows`, which name the same columns.
-
-    Not through Connection.execute: what that does with the values of each row costs three times what SQLite does.
-    """
-    if not rows:
-        return
-    compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
-    names = compiled.positiontup or ()
-    as_json = [name for name in names if isinstance(statement.table.c[name].type, sa.JSON)]
-    if as_json:
-        rows = [{**row, **{name: orjson.dumps(row[name]).decode() for name in as_json}} for row in rows]
-    connection.exec_driver_sql(str(compiled), list(map(itemgetter(*names), rows)))
+    """Executes an insert for each of `rows`, which name the same columns."""
+    if rows:
+        DIALECTS[connection.dialect.name].insert_all(connection, statement, rows)
 
 
 def read_meta(connection: sa.Connection) -> dict[str, Any]:

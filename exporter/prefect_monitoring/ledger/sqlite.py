@@ -1,8 +1,11 @@
-"""How a ledger file is locked, opened, refused or migrated, and what its errors mean."""
+"""What only SQLite understands: how a ledger file is locked, opened, refused and written, and what its errors mean."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,14 +13,73 @@ import orjson
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from sqlalchemy import event
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
+from prefect_monitoring.ledger.dialect import Dialect, Merge
 from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
-from prefect_monitoring.ledger.migrations import SCHEMA_VERSION, migrate
-from prefect_monitoring.ledger.sql import read_meta
+from prefect_monitoring.ledger.migrations import VERSION_TABLE
 
 BUSY_TIMEOUT_SECONDS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteFile:
+    """A ledger file, locked."""
+
+    path: Path
+    engine: sa.Engine
+    lock: FileLock
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def check(self, connection: sa.Connection) -> None:
+        verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+        if verdict != "ok":
+            raise LedgerError(_damaged(self.path, " ".join(str(verdict).split())))
+        tables = sa.inspect(connection).get_table_names()
+        if not tables or VERSION_TABLE in tables:
+            return
+        # What was never released numbered its tables here.
+        if connection.exec_driver_sql("PRAGMA user_version").scalar_one():
+            raise LedgerError(
+                f"The ledger {self.path} is from before the first release and cannot be read any more: point ledger_url"
+                " at a new file, which loads the lookback as its starting level; for a longer past, run"
+                " `prefect-monitoring backfill` on the new file before `serve`."
+            )
+        raise LedgerError(f"{self.path} is a SQLite database, but not a ledger: point ledger_url at a file of its own.")
+
+    def explain(self, error: DatabaseError) -> LedgerError:
+        name = getattr(error.orig, "sqlite_errorname", "") or ""
+        detail = str(error.orig)
+        table: dict[str, str] = {
+            "SQLITE_BUSY": f"The ledger {self.path} is locked by another program (a backup, a shell): end it; nothing"
+            " is lost.",
+            "SQLITE_READONLY": f"The ledger {self.path} is read-only: {_PERMISSIONS}",
+            "SQLITE_CANTOPEN": f"The ledger {self.path} cannot be opened: {_PERMISSIONS}",
+            "SQLITE_FULL": f"No room is left for the ledger {self.path}: free disk space; counting goes on where it"
+            " stopped.",
+            "SQLITE_IOERR": f"Reading or writing the ledger {self.path} failed ({detail}): check the disk and its free"
+            " space.",
+            "SQLITE_NOTADB": _damaged(self.path, detail),
+            "SQLITE_CORRUPT": _damaged(self.path, detail),
+        }
+        for prefix, message in table.items():
+            if name.startswith(prefix):
+                return LedgerError(message)
+        kind = "unavailable" if isinstance(error, OperationalError) else "unusable"
+        return LedgerError(f"The ledger {self.path} is {kind} ({name or type(error.orig).__name__}: {detail}).")
+
+    def bytes_used(self) -> int:
+        files = (self.path, self.path.with_name(self.path.name + "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def close(self) -> None:
+        self.engine.dispose()
+        self.lock.release()
 
 
 def sqlite_path(url: str) -> Path:
@@ -34,35 +96,9 @@ def sqlite_path(url: str) -> Path:
     return Path(parsed.database)
 
 
-def connect(path: Path) -> sa.Engine:
-    """An engine on an existing or new ledger of our version. LedgerError says what is wrong and how to mend it."""
-    engine = _new_engine(path)
-    try:
-        with engine.begin() as connection:
-            migrate(connection, _check(connection, path))
-    except BaseException as error:
-        engine.dispose()
-        if isinstance(error, DatabaseError):
-            raise explain(error, path) from error
-        raise
-    return engine
-
-
-def inspect(path: Path) -> dict[str, Any]:
-    """What an existing ledger says of itself; it is left as it was. LedgerError where `connect` would raise one."""
-    engine = _new_engine(path)
-    try:
-        with engine.connect() as connection, connection.begin() as transaction:
-            stored = read_meta(connection) if _check(connection, path) else {}
-            transaction.rollback()
-            return stored
-    except DatabaseError as error:
-        raise explain(error, path) from error
-    finally:
-        engine.dispose()
-
-
-def _new_engine(path: Path) -> sa.Engine:
+def _claim(url: str) -> SqliteFile:
+    path = sqlite_path(url)
+    lock = _take_lock(path)
     engine = sa.create_engine(
         URL.create("sqlite", database=str(path)),
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
@@ -72,77 +108,10 @@ def _new_engine(path: Path) -> sa.Engine:
     )
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "begin", _begin_immediate)
-    return engine
+    return SqliteFile(path, engine, lock)
 
 
-def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
-    # The driver's own transaction handling would not cover DDL; ours begins with _begin_immediate.
-    connection.isolation_level = None
-    if not _is_foreign(connection):  # which is refused below, as it was found
-        connection.execute("PRAGMA journal_mode=WAL")
-    # A power cut must not take back what a scrape has already shown.
-    connection.execute("PRAGMA synchronous=FULL")
-
-
-def _is_foreign(connection: sqlite3.Connection) -> bool:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    return bool(version == 0 and tables > 0)
-
-
-def _begin_immediate(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _check(connection: sa.Connection, path: Path) -> int:
-    """The version of an intact ledger, 0 for an empty file. LedgerError for anything else."""
-    verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
-    if verdict != "ok":
-        raise LedgerError(_damaged(path, " ".join(str(verdict).split())))
-    version: int = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-    if version > SCHEMA_VERSION:
-        raise LedgerError(
-            f"The ledger {path} is of version {version}, written by a newer prefect-monitoring; this one knows version"
-            f" {SCHEMA_VERSION}. Run the newer release, or point ledger_url at another file (counters start anew)."
-        )
-    if version == 0 and sa.inspect(connection).get_table_names():
-        raise LedgerError(f"{path} is a SQLite database, but not a ledger: point ledger_url at a file of its own.")
-    return version
-
-
-_PERMISSIONS: Final = (
-    "give the user that runs prefect-monitoring the right to write there, or set ledger_url elsewhere."
-)
-
-
-def _damaged(path: Path, detail: str) -> str:
-    return (
-        f"The ledger {path} is damaged ({detail}). Restore it from a backup, or move it away and start again: a new"
-        " ledger loads the lookback as its starting level and counts on from there."
-    )
-
-
-def explain(error: DatabaseError, path: Path) -> LedgerError:
-    """A database error as a message that says what to do."""
-    name = getattr(error.orig, "sqlite_errorname", "") or ""
-    detail = str(error.orig)
-    table: dict[str, str] = {
-        "SQLITE_BUSY": f"The ledger {path} is locked by another program (a backup, a shell): end it; nothing is lost.",
-        "SQLITE_READONLY": f"The ledger {path} is read-only: {_PERMISSIONS}",
-        "SQLITE_CANTOPEN": f"The ledger {path} cannot be opened: {_PERMISSIONS}",
-        "SQLITE_FULL": f"No room is left for the ledger {path}: free disk space; counting goes on where it stopped.",
-        "SQLITE_IOERR": f"Reading or writing the ledger {path} failed ({detail}): check the disk and its free space.",
-        "SQLITE_NOTADB": _damaged(path, detail),
-        "SQLITE_CORRUPT": _damaged(path, detail),
-    }
-    for prefix, message in table.items():
-        if name.startswith(prefix):
-            return LedgerError(message)
-    kind = "unavailable" if isinstance(error, OperationalError) else "unusable"
-    return LedgerError(f"The ledger {path} is {kind} ({name or type(error.orig).__name__}: {detail}).")
-
-
-def take_lock(path: Path) -> FileLock:
+def _take_lock(path: Path) -> FileLock:
     """The right to write, held by one process. LedgerInUseError when another has it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,3 +128,52 @@ def take_lock(path: Path) -> FileLock:
             f"The ledger's lock beside {path} cannot be taken ({error.strerror}): {_PERMISSIONS}"
         ) from error
     return lock
+
+
+def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
+    # The driver's own transaction handling would not cover DDL; ours begins with _begin_immediate.
+    connection.isolation_level = None
+    if not _is_foreign(connection):  # which is refused by `check`, as it was found
+        connection.execute("PRAGMA journal_mode=WAL")
+    # A power cut must not take back what a scrape has already shown.
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _is_foreign(connection: sqlite3.Connection) -> bool:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    return bool(tables) and VERSION_TABLE not in tables
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _upsert(table: sa.Table, merges: Mapping[str, Merge]) -> sa.Insert:
+    statement = insert(table)
+    kept = {name: merge(table.c[name], statement.excluded[name]) for name, merge in merges.items()}
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=kept)
+
+
+def _insert_all(connection: sa.Connection, statement: sa.Insert, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Past Connection.execute: what that does with the values of each row costs three times what SQLite does."""
+    compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
+    names = compiled.positiontup or ()
+    as_json = [name for name in names if isinstance(statement.table.c[name].type, sa.JSON)]
+    if as_json:
+        rows = [{**row, **{name: orjson.dumps(row[name]).decode() for name in as_json}} for row in rows]
+    connection.exec_driver_sql(str(compiled), list(map(itemgetter(*names), rows)))
+
+
+_PERMISSIONS: Final = (
+    "give the user that runs prefect-monitoring the right to write there, or set ledger_url elsewhere."
+)
+
+
+def _damaged(path: Path, detail: str) -> str:
+    return (
+        f"The ledger {path} is damaged ({detail}). Restore it from a backup, or move it away and start again: a new"
+        " ledger loads the lookback as its starting level and counts on from there."
+    )
+
+
+SQLITE: Final = Dialect(_claim, _upsert, _insert_all)

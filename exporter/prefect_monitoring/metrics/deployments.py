@@ -7,7 +7,7 @@ from typing import Final
 
 from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.metrics.rows import PAIR
-from prefect_monitoring.model.changes import Due
+from prefect_monitoring.model.changes import Schedule
 from prefect_monitoring.model.records import Deployment
 from prefect_monitoring.snapshot.model import Snapshot
 
@@ -32,7 +32,7 @@ def _known(value: Callable[[Deployment], bool | None]) -> Callable[[Snapshot], I
     return rows
 
 
-def _due(at: Callable[[Due], float | None]) -> Callable[[Snapshot], Iterator[Row]]:
+def _due(at: Callable[[Schedule], float | None]) -> Callable[[Snapshot], Iterator[Row]]:
     """From the ledger: what is due does not depend on whether Prefect answers."""
 
     def rows(snapshot: Snapshot) -> Iterator[Row]:

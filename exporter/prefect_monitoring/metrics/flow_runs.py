@@ -9,16 +9,16 @@ from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.metrics.rows import PAIR, counted, standing
 from prefect_monitoring.model.counted_metrics import DURATION, FAILURES, OUTCOMES, RETRIES, START_DELAY
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.model.run_stats import Standing
+from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.snapshot.model import Snapshot
 
 
-def _last_duration(standing: Standing) -> Iterator[Row]:
+def _last_duration(standing: RunStats) -> Iterator[Row]:
     if standing.last_duration is not None:
         yield (), standing.last_duration
 
 
-def _last_failure(standing: Standing) -> Iterator[Row]:
+def _last_failure(standing: RunStats) -> Iterator[Row]:
     if (run := standing.last_failure) is not None:
         yield (run.run_id, run.name, run.cause), 1.0
 

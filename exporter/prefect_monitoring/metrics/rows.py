@@ -7,7 +7,7 @@ from typing import Final
 
 from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
-from prefect_monitoring.model.run_stats import Standing
+from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.snapshot.model import Snapshot
 
 PAIR: Final = ("flow", "deployment")
@@ -34,7 +34,7 @@ def counted(name: str, text: str) -> Metric:
     )
 
 
-def standing(values: Callable[[Standing], Iterable[Row]]) -> Callable[[Snapshot], Iterator[Row]]:
+def standing(values: Callable[[RunStats], Iterable[Row]]) -> Callable[[Snapshot], Iterator[Row]]:
     """Rows that follow from how each live pair stands."""
 
     def rows(snapshot: Snapshot) -> Iterator[Row]:

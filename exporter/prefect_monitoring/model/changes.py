@@ -74,7 +74,7 @@ class KnownTaskRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class Schedule:
     """When a deployment's schedules last expected a start, and when they expect the next; None: not known.
 
     `unmet_at` is the earliest expected start that passed after the last completed run, as of the last start that
@@ -98,7 +98,7 @@ class LastValue:
 
 
 @dataclass(slots=True)
-class Tally:
+class Rollup:
     """Additions to one hour of one pair in the long memory; negative where a run's last state changed."""
 
     good: int = 0
@@ -135,7 +135,7 @@ class Changes:
     counted: set[tuple[str, str]] = field(default_factory=set)
     increments: defaultdict[SeriesKey, float] = field(default_factory=lambda: defaultdict(float))
     observations: defaultdict[SeriesKey, list[float]] = field(default_factory=lambda: defaultdict(list))
-    tallies: defaultdict[tuple[Pair, int], Tally] = field(default_factory=lambda: defaultdict(Tally))
+    rollups: defaultdict[tuple[Pair, int], Rollup] = field(default_factory=lambda: defaultdict(Rollup))
     last_outcomes: dict[tuple[Pair, str], float] = field(default_factory=dict)
     born: set[SeriesKey] = field(default_factory=set)
     due: dict[str, float] = field(default_factory=dict)

@@ -47,19 +47,11 @@ class Names:
     def without(self, gone: Collection[str]) -> Names:
         return Names(self.flows, self.deployments, self.gone.union(gone))
 
-
-def renames(before: Names, after: Names, pairs: Collection[Pair]) -> dict[Pair, Pair]:
-    """Which of `pairs` bear another name `after`, because their flow or their deployment was renamed."""
-    flows = {
-        flow.name: after.flows[flow.id].name for flow in before.live_flows() if after.flows[flow.id].name != flow.name
-    }
-    moved = {
-        pair: after.pair_of(deployment.flow_id, deployment.id)
-        for pair, deployment in before.live_deployments()
-        if after.pair_of(deployment.flow_id, deployment.id) != pair
-    }
-    by_flow = {pair: Pair(flows[pair.flow], pair.deployment) for pair in pairs if pair.flow in flows}
-    return {old: new for old, new in {**by_flow, **moved}.items() if old in pairs}
+    def forgetting(self, ids: Collection[str]) -> Names:
+        """Without these flows and deployments, as if they had never been seen."""
+        flows = {one.id: one for one in self.flows.values() if one.id not in ids}
+        deployments = {one.id: one for one in self.deployments.values() if one.id not in ids}
+        return Names(flows, deployments, self.gone.difference(ids)) if ids else self
 
 
 def unknown_ids(names: Names, runs: Iterable[FlowRun]) -> tuple[set[str], set[str]]:

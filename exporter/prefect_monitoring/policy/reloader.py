@@ -48,17 +48,17 @@ class PolicyBook:
             self._read(self._path, now)
         found = ((pair, self._policies.of(pair, self._tags(live.get(pair)))) for pair in pairs)
         self.now = {pair: policy for pair, policy in found if policy is not None}
-        if self._good is not None and self._good != self._ledger.pipelines:
-            self._ledger.store_pipelines(self._good)
+        if self._good is not None and self._good != self._ledger.pipelines_file:
+            self._ledger.store_pipelines_file(self._good)
 
     def _tags(self, deployment: Deployment | None) -> tuple[str, ...]:
         return shown_tags(deployment.tags, self._patterns, self._max_tags) if deployment else ()
 
     def _restore(self) -> None:
-        if self._ledger.pipelines is not None:
+        if self._ledger.pipelines_file is not None:
             with suppress(PipelinesError):  # of another version, with other keys
-                self._policies = Policies(parse_pipelines(self._ledger.pipelines, "ledger"))
-                self._good = self._ledger.pipelines
+                self._policies = Policies(parse_pipelines(self._ledger.pipelines_file, "ledger"))
+                self._good = self._ledger.pipelines_file
 
     def _read(self, path: Path, now: float) -> None:
         """Makes the file's declarations hold, when it is valid; tells once what is wrong with it."""

@@ -17,7 +17,7 @@ from prefect_monitoring.ingest.readers import Readers
 from prefect_monitoring.ingest.reconcile import RECENT_SECONDS, Audit
 from prefect_monitoring.ingest.source import OutageLog, Reading, Source
 from prefect_monitoring.ledger.errors import LedgerError
-from prefect_monitoring.ledger.ledger import Keep
+from prefect_monitoring.ledger.retention import Keep
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.model.series import BirthHold
 from prefect_monitoring.model.units import HOUR

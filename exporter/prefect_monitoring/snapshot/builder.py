@@ -19,7 +19,7 @@ from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
 from prefect_monitoring.model.cursor import FLOW_RUNS
 from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, FlowRun, Pair, TaskRun
-from prefect_monitoring.model.run_stats import Standing
+from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.reloader import PolicyBook
@@ -42,7 +42,7 @@ class Standings:
     """How every pair stands: renewed where it was touched or has a new SLO window, and for all of them every hour."""
 
     def __init__(self) -> None:
-        self.now: dict[Pair, Standing] = {}
+        self.now: dict[Pair, RunStats] = {}
         self._hour = 0
         self._slo_windows: Mapping[Pair, float] = {}
 
@@ -50,12 +50,12 @@ class Standings:
         """Raises LedgerError, and is as it was."""
         hour = int(now // HOUR)
         if hour != self._hour:
-            ledger.touched |= set(ledger.pairs)
+            ledger.touched |= set(ledger.pipelines)
         changed = dict(self._slo_windows.items() ^ slo_windows.items()).keys()
         touched = ledger.touched | changed
         # A name that was given up by a rename may be taken again, by another flow with another past.
-        kept = {pair: standing for pair, standing in self.now.items() if pair in ledger.pairs}
-        self.now = kept | ledger.standings(touched, now, slo_windows)
+        kept = {pair: standing for pair, standing in self.now.items() if pair in ledger.pipelines}
+        self.now = kept | ledger.run_stats(touched, now, slo_windows)
         ledger.touched -= touched
         self._slo_windows = slo_windows
         self._hour = hour
@@ -119,7 +119,7 @@ class Picture:
             active=self._active() if _is_fresh(self.sources.active, now, limit) else None,
             active_tasks=self._active_tasks() if _is_fresh(self.sources.active_tasks, now, limit) else None,
             deployments=tuple(deployments.items()) if read_lately else None,
-            dues=dues.settled_all(ledger.dues, deployments, now, completed if FLOW_RUNS in complete else None),
+            dues=dues.settled_all(ledger.schedules, deployments, now, completed if FLOW_RUNS in complete else None),
             policies=self.policies.now,
             inventory=self.readers.inventory.picture(deployments, now, listing_limit(self.settings)),
             about=self._self_report(ledger),

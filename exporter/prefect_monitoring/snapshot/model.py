@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from prefect_monitoring.model.changes import Due, LastValue, SeriesKey
+from prefect_monitoring.model.changes import LastValue, Schedule, SeriesKey
 from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import Deployment, Pair
-from prefect_monitoring.model.run_stats import Standing
+from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Bounds, Series
 from prefect_monitoring.model.source_status import FileStatus, SourceStatus
 from prefect_monitoring.policy.resolve import Policy
@@ -90,11 +90,11 @@ class Snapshot:
     bounds: Bounds
     series: ShownSeries
     values: Mapping[SeriesKey, LastValue]
-    standings: Mapping[Pair, Standing]
+    standings: Mapping[Pair, RunStats]
     active: ActiveRuns | None
     active_tasks: Mapping[tuple[Pair, str, str], int] | None
     deployments: tuple[tuple[Pair, Deployment], ...] | None
-    dues: Mapping[Pair, Due]
+    dues: Mapping[Pair, Schedule]
     policies: Mapping[Pair, Policy]
     inventory: Inventory
     about: SelfReport

@@ -18,7 +18,7 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_OUTCOMES,
     births,
 )
-from prefect_monitoring.model.names import Names, renames, unknown_ids
+from prefect_monitoring.model.names import Names, unknown_ids
 from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Deployment, Flow, FlowRun, Pair, State
 from support.options import settings_with
 
@@ -138,17 +138,6 @@ def test_deployment_made_anew_stands_once_while_the_old_one_is_not_known_to_be_g
     twice = NAMES.with_deployments({"d9": replace(NAMES.deployments["d1"], id="d9")})
     live = catalog_of(*NAMES.live_pairs()).live_deployments(twice)
     assert live[Pair("etl", "daily")].id == "d9"
-
-
-def test_renames_of_flows_reach_every_pair_of_theirs() -> None:
-    after = NAMES.with_flows({"f1": Flow("f1", "elt")})
-    pairs = {Pair("etl", "daily"), Pair("etl", ""), Pair("etl", DELETED), Pair("ml", "")}
-    assert renames(NAMES, after, pairs) == {
-        Pair("etl", "daily"): Pair("elt", "daily"),
-        Pair("etl", ""): Pair("elt", ""),
-        Pair("etl", DELETED): Pair("elt", DELETED),
-    }
-    assert renames(NAMES, NAMES, pairs) == {}
 
 
 def test_ids_without_a_name() -> None:

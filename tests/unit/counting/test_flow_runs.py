@@ -48,7 +48,7 @@ def test_one_completed_run() -> None:
     assert changes.counted == {("r", "s3")}
     assert changes.last_outcomes == {(PAIR, "completed"): 130.0}
     assert changes.born == set(births(PAIR))
-    tally = changes.tallies[PAIR, 0]
+    tally = changes.rollups[PAIR, 0]
     assert (tally.good, tally.bad, tally.timed, tally.seconds) == (1, 0, 1, 30.0)
     assert changes.runs["r"] == KnownRun(
         "r", PAIR, "s3", "COMPLETED", 130.0, 1, start_counted=True, ended_at=130.0, duration=30.0
@@ -86,7 +86,7 @@ def test_retry_begins_a_new_duration() -> None:
         SeriesKey(FAILURES, PAIR, "rate_limit"): 1,
         SeriesKey(RETRIES, PAIR): 1,
     }
-    assert {hour: (t.good, t.bad) for (_, hour), t in changes.tallies.items()} == {3600: (1, 0)}, (
+    assert {hour: (t.good, t.bad) for (_, hour), t in changes.rollups.items()} == {3600: (1, 0)}, (
         "one run, its last state"
     )
 
@@ -113,7 +113,7 @@ def test_completed_by_hand_moves_the_run_from_bad_to_good_and_has_no_duration() 
     second = fold(after(NOTHING, first), [Sighting(run, PAIR, history)], cause_of)
     assert second.increments == {SeriesKey(OUTCOMES, PAIR, "completed"): 1}
     assert not second.observations
-    tally = second.tallies[PAIR, 0]
+    tally = second.rollups[PAIR, 0]
     assert (tally.good, tally.bad, tally.timed) == (1, -1, 0)
 
 
@@ -136,7 +136,7 @@ def test_excluded_run_adds_nothing_and_never_becomes_news() -> None:
     first = fold(NOTHING, [sighting], cause_of)
     assert not first.increments
     assert not first.born
-    assert not first.tallies
+    assert not first.rollups
     assert first.counted == {("r", "s3")}
     second = fold(after(NOTHING, first), [replace(sighting, pair=PAIR)], cause_of)
     assert not second.increments, "allowed later on, it is still not news"
@@ -150,7 +150,7 @@ def test_older_reading_after_a_newer_one_changes_nothing() -> None:
     late = fold(after(NOTHING, changes), [running], cause_of)
     assert late.runs == {}
     assert not late.increments
-    assert not late.tallies
+    assert not late.rollups
 
 
 def test_run_that_only_waits_is_not_remembered_but_its_pair_is_born() -> None:
@@ -223,7 +223,7 @@ def test_any_order_any_duplicates_any_batches_give_the_same_sums(life: tuple[str
         st.lists(st.integers(0, last), max_size=8).map(lambda some: [*some, last]).flatmap(st.permutations)
     )
     known, sums, delays = NOTHING, Counter[SeriesKey](), 0
-    tallies: Counter[str] = Counter()
+    rollups: Counter[str] = Counter()
     while chosen:
         size = data.draw(st.integers(1, len(chosen)))
         batch, chosen = chosen[:size], chosen[size:]
@@ -242,16 +242,16 @@ def test_any_order_any_duplicates_any_batches_give_the_same_sums(life: tuple[str
         assert not changes.counted & known.counted
         sums.update(changes.increments)
         delays += sum(len(seen) for key, seen in changes.observations.items() if key.metric == START_DELAY)
-        for tally in changes.tallies.values():
-            tallies.update(good=tally.good, bad=tally.bad)
+        for tally in changes.rollups.values():
+            rollups.update(good=tally.good, bad=tally.bad)
         known = after(known, changes)
     outcomes = Counter({key.detail: n for key, n in sums.items() if key.metric == OUTCOMES})
     assert outcomes == Counter(state.label for state in run.terminal_states)
     assert sums[SeriesKey(RETRIES, PAIR)] == max(run.run_count - 1, 0)
     assert delays == (1 if run.run_count else 0)
     last_type = run.state.type
-    assert tallies["good"] == (last_type == "COMPLETED")
-    assert tallies["bad"] == (last_type in {"FAILED", "CRASHED"})
+    assert rollups["good"] == (last_type == "COMPLETED")
+    assert rollups["bad"] == (last_type in {"FAILED", "CRASHED"})
 
 
 def test_state_set_in_the_very_instant_of_the_known_one_is_the_present_one() -> None:

@@ -18,7 +18,7 @@ from prefect_monitoring.counting.schedules import (
     settled,
     settled_all,
 )
-from prefect_monitoring.model.changes import Due
+from prefect_monitoring.model.changes import Schedule
 from prefect_monitoring.model.records import Deployment, Pair
 
 NOW = 1772452800.0
@@ -33,60 +33,60 @@ JUST = Asked(HOURLY, NOW - 60)
 
 CASES = {
     "never asked": (ONE, UNKNOWN, None, Plan(ask=["d"])),
-    "known and ahead": (ONE, Due(None, AHEAD), JUST, Plan()),
-    "known, asked by an earlier process": (ONE, Due(None, AHEAD), None, Plan(ask=["d"])),
-    "nothing was scheduled yet": (ONE, Due(PAST, None), JUST, Plan(ask=["d"])),
-    "passed": (ONE, Due(None, PAST), JUST, Plan(ask=["d"], passed={"d": PAST})),
-    "passing now": (ONE, Due(None, NOW), JUST, Plan(ask=["d"], passed={"d": NOW})),
-    "passed while nobody watched": (ONE, Due(None, PAST), None, Plan(ask=["d"], passed={"d": PAST})),
-    "other schedules": (ONE, Due(None, AHEAD), Asked(DAILY, NOW - 60), Plan(ask=["d"])),
-    "other schedules, passed": (ONE, Due(None, PAST), Asked(DAILY, NOW - 60), Plan(ask=["d"])),
-    "asked long ago": (ONE, Due(None, AHEAD), Asked(HOURLY, NOW - ASK_AGAIN_SECONDS), Plan(ask=["d"])),
-    "paused": (PAUSED, Due(PAST, AHEAD), JUST, Plan(off=["d"], pauses={"d": NOW})),
-    "paused, passed": (PAUSED, Due(None, PAST), JUST, Plan(off=["d"], pauses={"d": NOW})),
-    "paused for long": (PAUSED, Due(PAST, None, paused_at=PAST, called_off_at=PAST), JUST, Plan()),
-    "paused, with something due": (PAUSED, Due(PAST, None, PAST, paused_at=PAST), JUST, Plan(off=["d"])),
-    "no longer paused": (ONE, Due(None, AHEAD, paused_at=PAST), JUST, Plan(pauses={"d": None})),
-    "paused, not read since the start": (UNREAD, Due(None, None, paused_at=PAST), None, Plan()),
+    "known and ahead": (ONE, Schedule(None, AHEAD), JUST, Plan()),
+    "known, asked by an earlier process": (ONE, Schedule(None, AHEAD), None, Plan(ask=["d"])),
+    "nothing was scheduled yet": (ONE, Schedule(PAST, None), JUST, Plan(ask=["d"])),
+    "passed": (ONE, Schedule(None, PAST), JUST, Plan(ask=["d"], passed={"d": PAST})),
+    "passing now": (ONE, Schedule(None, NOW), JUST, Plan(ask=["d"], passed={"d": NOW})),
+    "passed while nobody watched": (ONE, Schedule(None, PAST), None, Plan(ask=["d"], passed={"d": PAST})),
+    "other schedules": (ONE, Schedule(None, AHEAD), Asked(DAILY, NOW - 60), Plan(ask=["d"])),
+    "other schedules, passed": (ONE, Schedule(None, PAST), Asked(DAILY, NOW - 60), Plan(ask=["d"])),
+    "asked long ago": (ONE, Schedule(None, AHEAD), Asked(HOURLY, NOW - ASK_AGAIN_SECONDS), Plan(ask=["d"])),
+    "paused": (PAUSED, Schedule(PAST, AHEAD), JUST, Plan(off=["d"], pauses={"d": NOW})),
+    "paused, passed": (PAUSED, Schedule(None, PAST), JUST, Plan(off=["d"], pauses={"d": NOW})),
+    "paused for long": (PAUSED, Schedule(PAST, None, paused_at=PAST, called_off_at=PAST), JUST, Plan()),
+    "paused, with something due": (PAUSED, Schedule(PAST, None, PAST, paused_at=PAST), JUST, Plan(off=["d"])),
+    "no longer paused": (ONE, Schedule(None, AHEAD, paused_at=PAST), JUST, Plan(pauses={"d": None})),
+    "paused, not read since the start": (UNREAD, Schedule(None, None, paused_at=PAST), None, Plan()),
     "without schedules": (BARE, UNKNOWN, None, Plan()),
-    "schedules taken away": (BARE, Due(None, AHEAD), JUST, Plan(off=["d"])),
-    "schedules taken away, nothing ahead": (BARE, Due(PAST, None, PAST), JUST, Plan(off=["d"])),
-    "schedules taken away for long": (BARE, Due(PAST, None, PAST, called_off_at=PAST), JUST, Plan()),
-    "not read since the start": (UNREAD, Due(None, PAST), None, Plan()),
+    "schedules taken away": (BARE, Schedule(None, AHEAD), JUST, Plan(off=["d"])),
+    "schedules taken away, nothing ahead": (BARE, Schedule(PAST, None, PAST), JUST, Plan(off=["d"])),
+    "schedules taken away for long": (BARE, Schedule(PAST, None, PAST, called_off_at=PAST), JUST, Plan()),
+    "not read since the start": (UNREAD, Schedule(None, PAST), None, Plan()),
 }
 
 
 @pytest.mark.parametrize(("deployment", "due", "before", "expected"), CASES.values(), ids=CASES)
-def test_plan(deployment: Deployment, due: Due, before: Asked | None, expected: Plan) -> None:
+def test_plan(deployment: Deployment, due: Schedule, before: Asked | None, expected: Plan) -> None:
     asked = {"d": before} if before else {}
     assert plan([deployment], {"d": due}, asked, NOW) == expected
 
 
 def test_others_are_no_business_of_a_deployments() -> None:
     other = replace(ONE, id="e")
-    assert plan([ONE, other], {"d": Due(None, AHEAD), "e": Due(None, PAST)}, {"d": JUST, "e": JUST}, NOW) == Plan(
-        ask=["e"], passed={"e": PAST}
-    )
+    assert plan(
+        [ONE, other], {"d": Schedule(None, AHEAD), "e": Schedule(None, PAST)}, {"d": JUST, "e": JUST}, NOW
+    ) == Plan(ask=["e"], passed={"e": PAST})
 
 
 @pytest.mark.parametrize(
     ("due", "expected"),
     [
         (UNKNOWN, UNKNOWN),
-        (Due(PAST, AHEAD), Due(PAST, AHEAD)),
-        (Due(None, PAST), Due(PAST, None, PAST)),
-        (Due(PAST - 60, PAST), Due(PAST, None, PAST)),
-        (Due(PAST, PAST - 60), Due(PAST, None)),
+        (Schedule(PAST, AHEAD), Schedule(PAST, AHEAD)),
+        (Schedule(None, PAST), Schedule(PAST, None, PAST)),
+        (Schedule(PAST - 60, PAST), Schedule(PAST, None, PAST)),
+        (Schedule(PAST, PAST - 60), Schedule(PAST, None)),
     ],
 )
-def test_start_that_has_passed_is_the_last_one(due: Due, expected: Due) -> None:
+def test_start_that_has_passed_is_the_last_one(due: Schedule, expected: Schedule) -> None:
     assert settled(due, ONE, NOW, None) == expected
 
 
 @pytest.mark.parametrize("deployment", [PAUSED, BARE])
 def test_start_that_was_called_off_never_was_due(deployment: Deployment) -> None:
-    assert settled(Due(None, PAST), deployment, NOW, None) == UNKNOWN
-    assert settled(Due(PAST, AHEAD), deployment, NOW, None) == Due(PAST, None)
+    assert settled(Schedule(None, PAST), deployment, NOW, None) == UNKNOWN
+    assert settled(Schedule(PAST, AHEAD), deployment, NOW, None) == Schedule(PAST, None)
 
 
 @given(
@@ -96,7 +96,7 @@ def test_start_that_was_called_off_never_was_due(deployment: Deployment) -> None
 def test_what_is_shown_is_what_the_schedules_said(periods: list[int], steps: list[tuple[int, bool]]) -> None:
     """Deployments that start every so many seconds, passes at any distance, and processes that begin in between."""
     deployments = [replace(ONE, id=str(period)) for period in periods]
-    dues: dict[str, Due] = {}
+    dues: dict[str, Schedule] = {}
     asked: dict[str, Asked] = {}
     now = 0.0
     for after, restarted in steps:
@@ -106,7 +106,7 @@ def test_what_is_shown_is_what_the_schedules_said(periods: list[int], steps: lis
         todo = plan(deployments, dues, asked, now)
         for one in todo.ask:
             last = max(todo.passed.get(one, 0.0), dues.get(one, UNKNOWN).last_at or 0.0) or None
-            dues[one] = Due(last, (now // int(one) + 1) * int(one))
+            dues[one] = Schedule(last, (now // int(one) + 1) * int(one))
             asked[one] = Asked(HOURLY, now)
         for one in deployments:
             shown = settled(dues[one.id], one, now, None)
@@ -119,21 +119,21 @@ def test_what_is_shown_is_what_the_schedules_said(periods: list[int], steps: lis
 @pytest.mark.parametrize(
     ("due", "completed_at", "unmet_at"),
     [
-        (Due(None, None), None, NOW),
-        (Due(PAST, None, PAST), None, PAST),
-        (Due(PAST, None, PAST), PAST - 1, PAST),
-        (Due(PAST, None, PAST), PAST, NOW),
-        (Due(PAST, None, None), PAST + 1, NOW),
+        (Schedule(None, None), None, NOW),
+        (Schedule(PAST, None, PAST), None, PAST),
+        (Schedule(PAST, None, PAST), PAST - 1, PAST),
+        (Schedule(PAST, None, PAST), PAST, NOW),
+        (Schedule(PAST, None, None), PAST + 1, NOW),
     ],
 )
 def test_the_earliest_start_since_the_last_success_is_the_unmet_one(
-    due: Due, completed_at: float | None, unmet_at: float
+    due: Schedule, completed_at: float | None, unmet_at: float
 ) -> None:
-    assert passed(due, NOW, completed_at) == Due(NOW, None, unmet_at)
+    assert passed(due, NOW, completed_at) == Schedule(NOW, None, unmet_at)
 
 
 def test_a_success_meets_all_that_was_due_before_it() -> None:
-    due = Due(PAST, AHEAD, PAST - 600)
+    due = Schedule(PAST, AHEAD, PAST - 600)
 
     assert settled(due, ONE, NOW, PAST - 601).unmet_at == PAST - 600
     assert settled(due, ONE, NOW, PAST - 600).unmet_at is None
@@ -141,14 +141,14 @@ def test_a_success_meets_all_that_was_due_before_it() -> None:
 
 @pytest.mark.parametrize("deployment", [PAUSED, BARE])
 def test_what_is_off_is_not_asked_for(deployment: Deployment) -> None:
-    assert settled(Due(PAST, None, PAST), deployment, NOW, None) == UNKNOWN
-    assert settled(Due(PAST, None, PAST), UNREAD, NOW, None) == Due(PAST, None, PAST), (
+    assert settled(Schedule(PAST, None, PAST), deployment, NOW, None) == UNKNOWN
+    assert settled(Schedule(PAST, None, PAST), UNREAD, NOW, None) == Schedule(PAST, None, PAST), (
         "nobody knows yet whether it is off"
     )
 
 
 def test_what_was_due_before_a_pause_is_not_asked_for_after_it() -> None:
-    due = Due(PAST, AHEAD, PAST - 600, called_off_at=PAST + 1)
+    due = Schedule(PAST, AHEAD, PAST - 600, called_off_at=PAST + 1)
 
     shown = settled(due, ONE, NOW, None)
     assert (shown.last_at, shown.next_at, shown.unmet_at) == (None, AHEAD, None)
@@ -168,9 +168,9 @@ def test_a_schedule_of_every_five_minutes_does_not_hide_how_long_it_fails() -> N
 
 
 def test_until_it_is_known_what_completed_nothing_is_unmet() -> None:
-    pair, known = Pair("etl", "daily"), {"d": Due(PAST, AHEAD, PAST)}
+    pair, known = Pair("etl", "daily"), {"d": Schedule(PAST, AHEAD, PAST)}
 
-    assert settled_all(known, {pair: ONE}, NOW, None) == {pair: Due(PAST, AHEAD)}
-    assert settled_all(known, {pair: ONE}, NOW, {}) == {pair: Due(PAST, AHEAD, PAST)}
-    assert settled_all(known, {pair: ONE}, NOW, {pair: NOW}) == {pair: Due(PAST, AHEAD)}
+    assert settled_all(known, {pair: ONE}, NOW, None) == {pair: Schedule(PAST, AHEAD)}
+    assert settled_all(known, {pair: ONE}, NOW, {}) == {pair: Schedule(PAST, AHEAD, PAST)}
+    assert settled_all(known, {pair: ONE}, NOW, {pair: NOW}) == {pair: Schedule(PAST, AHEAD)}
     assert settled_all({}, {pair: ONE}, NOW, {}) == {pair: UNKNOWN}

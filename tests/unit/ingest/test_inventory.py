@@ -13,7 +13,7 @@ from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.inventory import InventoryReader, named_limits
 from prefect_monitoring.ingest.source import OutageLog, Source
 from prefect_monitoring.metrics import deployments, work_pools, workspace
-from prefect_monitoring.model.changes import Due
+from prefect_monitoring.model.changes import Schedule
 from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
 from prefect_monitoring.prefect_api.errors import ApiError
@@ -70,7 +70,7 @@ class Process:
             make_snapshot(),
             taken_at=self.fake.now,
             deployments=tuple(self.live.items()),
-            dues=settled_all(self.reader.ledger.dues, self.live, self.fake.now, {}),
+            dues=settled_all(self.reader.ledger.schedules, self.live, self.fake.now, {}),
             inventory=self.picture,
         )
 
@@ -305,8 +305,8 @@ async def test_start_is_next_and_then_last(
     assert process.due() == (MONDAY_NOON + 1000, None), "time alone makes it the last one"
     await process.read()
     assert process.due() == (MONDAY_NOON + 1000, MONDAY_NOON + 2000)
-    stored = {scheduled: Due(MONDAY_NOON + 1000, MONDAY_NOON + 2000, MONDAY_NOON + 1000)}
-    assert process.reader.ledger.dues == stored, "unmet: no run completed"
+    stored = {scheduled: Schedule(MONDAY_NOON + 1000, MONDAY_NOON + 2000, MONDAY_NOON + 1000)}
+    assert process.reader.ledger.schedules == stored, "unmet: no run completed"
     assert api.asked == [[scheduled], [scheduled]]
 
 

@@ -16,7 +16,8 @@ from prefect_monitoring.ingest.log_lines import (
     WINDOW_SECONDS,
 )
 from prefect_monitoring.ingest.readers import Readers
-from prefect_monitoring.ledger.ledger import Keep, Ledger
+from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.ledger.retention import Keep
 from prefect_monitoring.model.changes import LastValue, SeriesKey
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED, TASK_FAILURES
 from prefect_monitoring.model.cursor import LOG_LINES

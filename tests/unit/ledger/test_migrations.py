@@ -1,8 +1,11 @@
-"""A ledger of the first release becomes one of this: all that it knew is there, and what is new begins."""
+"""A ledger's tables are those of the newest revision, or the ledger is refused; a crash on the way changes nothing."""
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import count
@@ -10,34 +13,52 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
-from prefect_monitoring.ledger import schema
-from prefect_monitoring.ledger.migrations import SCHEMA_VERSION
+from prefect_monitoring.ledger import migrations, schema
+from prefect_monitoring.ledger.errors import LedgerError
+from prefect_monitoring.ledger.migrations import VERSION_TABLE, migrate, revisions
 from prefect_monitoring.ledger.opening import inspect_ledger
-from prefect_monitoring.model.changes import Due, SeriesKey
-from prefect_monitoring.model.counted_metrics import DURATION, FAILURES, OUTCOMES
-from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
-from prefect_monitoring.model.records import Pair
-from prefect_monitoring.model.series import Series
-from unit.conftest import API, DAY, OpenLedger
-from unit.fake_prefect import MONDAY_NOON
-from unit.ledger_values import outcome
+from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.model.counted_metrics import OUTCOMES
+from unit.conftest import API, OpenLedger
+from unit.ledger_values import NOW, PAIR, level, outcome
 
-VERSION_1 = Path(__file__).with_name("ledger_version_1.sql")
-PAIR = Pair("etl", "daily")
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.create_table("prefect_monitoring_notes", sa.Column("id", sa.Integer, primary_key=True))
+    op.add_column("prefect_monitoring_flows", sa.Column("note", sa.Text))
+    op.execute("UPDATE prefect_monitoring_flows SET note = name")
+    op.execute("INSERT INTO prefect_monitoring_notes VALUES (1)")
+"""
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    path = tmp_path / "ledger.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(VERSION_1.read_text(encoding="utf-8"))
-    return path
+    return tmp_path / "ledger.db"
 
 
-def version_of(path: Path) -> int:
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute("PRAGMA user_version").fetchone()[0]
+@pytest.fixture
+def newer_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The release that comes after this one, with one more revision."""
+    folder = tmp_path / "migrations"
+    (folder / "versions").mkdir(parents=True)
+    for name in ("env.py", "versions/0001_baseline.py"):
+        (folder / name).write_text((migrations.FOLDER / name).read_text())
+    (folder / "versions" / "0002_notes.py").write_text(NEXT)
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "FOLDER", folder)
+        yield
 
 
 def content_of(path: Path) -> list[str]:
@@ -45,96 +66,121 @@ def content_of(path: Path) -> list[str]:
         return list(connection.iterdump())
 
 
-def layout_of(path: Path) -> dict[str, str]:
-    """Every table and index by its definition, white space aside."""
+def revision_of(path: Path) -> str | None:
     with closing(sqlite3.connect(path)) as connection:
-        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-        return {name: "".join(sql.replace('"', "").split()) for name, sql in rows}
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (VERSION_TABLE,)).fetchone():
+            return None
+        return connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()[0]
 
 
-def test_everything_that_was_counted_is_there(file: Path, open_it: OpenLedger) -> None:
-    ledger = open_it()
-    assert version_of(file) == SCHEMA_VERSION
-    assert ledger.created_at == 1772000000.5
-    assert ledger.series == {
-        SeriesKey(OUTCOMES, PAIR, "completed"): Series(41.0, (), released=True),
-        SeriesKey(OUTCOMES, PAIR, "failed"): Series(1.0, (), released=False),
-        SeriesKey(FAILURES, PAIR, "auth"): Series(1.0, (), released=False),
-        SeriesKey(DURATION, PAIR): Series(512.5, (1, 2, 38, *(0,) * 12), released=True),
-        SeriesKey(OUTCOMES, Pair('we"ird', ""), "crashed"): Series(7.0, (), released=True),
-    }
-    assert ledger.held == {SeriesKey(OUTCOMES, PAIR, "failed"), SeriesKey(FAILURES, PAIR, "auth")}
-    assert ledger.names.live_pairs() == {PAIR, Pair("etl", "")}
+def layout_of(engine: sa.Engine) -> dict[str, str]:
+    """Every table and index by its definition, white space and the order of its parts aside."""
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        return {name: "".join(sql.replace('"', "").split()) for name, sql in rows if name != VERSION_TABLE}
 
 
-def test_reading_goes_on_where_it_stopped_and_new_sources_begin(file: Path, open_it: OpenLedger) -> None:
-    ledger = open_it(task_lookback=2 * DAY)
-    assert ledger.cursor == Cursor(
-        1772452700.25,
-        1769860800.0,
-        level_complete=True,
-        walk_newest=1772452750.5,
-        walk_before=1772452720.75,
-        walk_offset=3,
+# The baseline
+
+
+def test_baseline_makes_the_tables_of_the_metadata() -> None:
+    migrated, created = sa.create_engine("sqlite://"), sa.create_engine("sqlite://")
+    with migrated.begin() as connection:
+        migrate(connection)
+        options = {"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), schema.tables) == []
+    schema.tables.create_all(created)
+    assert layout_of(migrated) == layout_of(created), "WITHOUT ROWID too, which no comparison sees"
+
+
+def test_every_name_has_the_prefix_of_its_own() -> None:
+    """Or it would meet a table or an index of whoever else is in the database."""
+    engine = sa.create_engine("sqlite://")
+    with engine.begin() as connection:
+        migrate(connection)
+    assert {VERSION_TABLE, *layout_of(engine)} > set(schema.tables.tables)
+    assert all(name.startswith("prefect_monitoring_") for name in layout_of(engine))
+    assert VERSION_TABLE == "prefect_monitoring_version"
+
+
+def test_files_are_named_by_their_revisions() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations.FOLDER))
+    scripts = list(ScriptDirectory.from_config(config).walk_revisions())
+    assert [script.revision for script in reversed(scripts)] == revisions()
+    assert all(Path(script.path).name.startswith(f"{script.revision}_") for script in scripts)
+
+
+def test_ledger_beside_tables_of_others_leaves_them_alone() -> None:
+    """In Prefect's own database, `alembic_version` is Prefect's."""
+    engine = sa.create_engine("sqlite://")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('prefect')")
+        migrate(connection)
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "prefect"
+        assert migrations.current_revision(connection) == revisions()[-1]
+
+
+# Opening
+
+
+def test_ledger_that_is_up_to_date_is_left_as_it_is(file: Path, open_it: OpenLedger) -> None:
+    open_it().close()
+    before = content_of(file)
+    open_it().close()
+    assert content_of(file) == before
+
+
+def test_ledger_that_is_up_to_date_is_opened_without_alembic(file: Path, open_it: OpenLedger) -> None:
+    """Its import takes a tenth of a second, and each start and each `check` would wait for it."""
+    open_it().close()
+    script = (
+        "import sys\n"
+        "from prefect_monitoring.ledger.opening import open_ledger\n"
+        f"open_ledger('sqlite:///{file}', '{API}', bounds={{}}, lookback=1.0, now=1.0).close()\n"
+        "sys.exit('alembic' in sys.modules)\n"
     )
-    begin = MONDAY_NOON - 2 * DAY
-    assert ledger.cursors == {
-        FLOW_RUNS: ledger.cursor,
-        TASK_RUNS: Cursor(begin, begin),
-        LOG_LINES: Cursor(begin, begin),
-    }
-    ledger.close()
-    assert open_it(task_lookback=9 * DAY, now=MONDAY_NOON + 60).cursors[TASK_RUNS].horizon == begin, "only once"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-def test_long_memory_is_there(file: Path, open_it: OpenLedger) -> None:
-    standing = open_it().standings([PAIR], MONDAY_NOON)[PAIR]
-    assert standing.last_outcomes == {"completed": 1772440000.0, "failed": 1772450000.0}
-    assert standing.consecutive_failures == 1
-    assert standing.last_failure is not None
-    assert (standing.last_failure.name, standing.last_failure.cause) == ("able-lynx", "auth")
-    assert standing.last_duration == 12.5
-    assert (standing.window_runs["1d", "good"], standing.window_runs["1d", "bad"]) == (1, 1)
-    assert standing.baselines["same_weekday"] == 10.0
-    assert standing.time_shares == {}
-
-
-def test_known_runs_are_known_and_nothing_is_counted_twice(file: Path, open_it: OpenLedger) -> None:
+def test_ledger_of_an_older_revision_is_migrated(
+    file: Path, open_it: OpenLedger, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
     ledger = open_it()
-    identifier = "00000000-0000-0000-0000-0000000000"
-    known = ledger.known([f"{identifier}0{number}" for number in range(1, 6)])
-    assert {run.run_id[-1]: run.pair for run in known.runs.values()} == {
-        "1": PAIR,
-        "2": PAIR,
-        "3": None,
-        "4": Pair("old", ""),
-    }
-    assert known.counted == {(f"{identifier}01", f"{identifier}a1"), (f"{identifier}02", f"{identifier}a2")}
-    assert ledger.ended_by_kind(FLOW_RUNS, 0, MONDAY_NOON) == {"COMPLETED": 1, "FAILED": 2}
-    ledger.commit(outcome(77), None, MONDAY_NOON)
-    assert ledger.series[SeriesKey(OUTCOMES, PAIR, "completed")].value == 42
+    ledger.commit(outcome(1), level(ledger), NOW)
     ledger.close()
-    assert open_it().series[SeriesKey(OUTCOMES, PAIR, "completed")].value == 42
-
-
-def test_tables_are_those_of_a_new_ledger(file: Path, open_it: OpenLedger, tmp_path: Path) -> None:
-    open_it().close()
-    open_it(url=f"sqlite:///{tmp_path}/new.db").close()
-    assert layout_of(file) == layout_of(tmp_path / "new.db")
-
-
-def test_ledger_of_this_version_is_left_as_it_is(file: Path, open_it: OpenLedger) -> None:
-    open_it().close()
-    before = content_of(file)
-    open_it().close()
-    assert content_of(file) == before
-
-
-def test_check_looks_at_an_old_ledger_and_leaves_it_as_it_is(file: Path) -> None:
-    before = content_of(file)
+    request.getfixturevalue("newer_release")
     inspect_ledger(f"sqlite:///{file}", API)
-    assert version_of(file) == 1
+    assert revision_of(file) == "0001", "`check` only looks"
+    with caplog.at_level(logging.INFO):
+        ledger = open_it()
+    assert revision_of(file) == "0002"
+    assert ledger.series[SeriesKey(OUTCOMES, PAIR, "completed")].value == 1
+
+
+@pytest.mark.usefixtures("newer_release")
+def test_ledger_of_a_newer_release_is_refused(file: Path, open_it: OpenLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_it().close()
+    before = content_of(file)
+    (migrations.FOLDER / "versions" / "0002_notes.py").unlink()
+    for attempt in (open_it, lambda: inspect_ledger(f"sqlite:///{file}", API)):
+        with pytest.raises(LedgerError, match=r"revision 0002, written by a newer .* knows revision 0001\. Run the"):
+            attempt()
     assert content_of(file) == before
+
+
+def test_ledger_from_before_the_first_release_is_refused(file: Path, open_it: OpenLedger) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript("CREATE TABLE meta (key TEXT, value TEXT); PRAGMA user_version = 5;")
+    before = file.read_bytes()
+    for attempt in (open_it, lambda: inspect_ledger(f"sqlite:///{file}", API)):
+        with pytest.raises(LedgerError, match=r"before the first release .* point ledger_url at a new file"):
+            attempt()
+    assert file.read_bytes() == before
+
+
+# Crashes
 
 
 class SimulatedCrash(BaseException):
@@ -158,50 +204,34 @@ def dying_after(statements: int) -> Iterator[None]:
         sa.event.remove(sa.Engine, "before_cursor_execute", die)
 
 
-def test_crash_anywhere_in_the_middle_leaves_the_old_ledger(file: Path, open_it: OpenLedger) -> None:
-    before = content_of(file)
-    survived = 0
+def die_at_each_statement(file: Path, open_it: OpenLedger, revision: str) -> int:
+    """Opens the ledger until that gets as far as `revision`, which takes so many statements."""
+    before = content_of(file) if file.exists() else []
     for statements in count():
         with dying_after(statements), pytest.raises(SimulatedCrash):
             open_it()
-        if version_of(file) == SCHEMA_VERSION:
-            break
-        assert content_of(file) == before
-        survived += 1
-    assert survived > 20, "the migration is made of more than that"
+        if revision_of(file) == revision:
+            return statements
+        assert content_of(file) == before or not before
+    raise AssertionError
+
+
+def test_crash_at_any_statement_of_the_first_opening_leaves_an_empty_file(file: Path, open_it: OpenLedger) -> None:
+    assert die_at_each_statement(file, open_it, revisions()[-1]) > 20, "there are more tables than that"
     ledger = open_it()
-    assert ledger.series[SeriesKey(OUTCOMES, PAIR, "completed")].value == 41
-    assert ledger.cursors.keys() == {FLOW_RUNS, TASK_RUNS, LOG_LINES}
-    with closing(sqlite3.connect(file)) as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert tables == set(schema.tables.tables)
+    ledger.commit(outcome(1), level(ledger), NOW)
+    assert set(sa.inspect(ledger._database.engine).get_table_names()) == {VERSION_TABLE, *schema.tables.tables}
 
 
-def test_what_was_due_is_kept_when_pauses_and_unmet_starts_come(tmp_path: Path, open_it: OpenLedger) -> None:
-    """A ledger of version 2: `dues` has no columns for them yet."""
-    open_it().close()
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
-        for column in ("unmet_at", "paused_at", "called_off_at"):
-            connection.execute(f"ALTER TABLE dues DROP COLUMN {column}")
-        connection.execute("INSERT INTO dues VALUES ('d', 1.5, 2.5)")
-        connection.execute("PRAGMA user_version = 2")
-        connection.commit()
-
+def test_crash_at_any_statement_of_a_migration_leaves_the_older_ledger(
+    file: Path, open_it: OpenLedger, request: pytest.FixtureRequest
+) -> None:
     ledger = open_it()
-    assert ledger.dues == {"d": Due(1.5, 2.5)}
-    ledger.store_dues({"d": Due(1.5, 2.5, 1.5, 0.5, 0.25)})
+    ledger.commit(outcome(1), level(ledger), NOW)
     ledger.close()
-    assert open_it().dues == {"d": Due(1.5, 2.5, 1.5, 0.5, 0.25)}
-    assert version_of(tmp_path / "ledger.db") == SCHEMA_VERSION
-
-
-def test_what_is_paused_as_a_new_version_begins_asks_for_nothing_of_before(tmp_path: Path, open_it: OpenLedger) -> None:
-    """A ledger of version 4: it knows since when a deployment is paused, and not what that calls off."""
-    open_it().close()
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
-        connection.execute("ALTER TABLE dues DROP COLUMN called_off_at")
-        connection.execute("INSERT INTO dues VALUES ('d', 1.5, NULL, 1.5, 2.5), ('e', 1.5, 2.5, 1.5, NULL)")
-        connection.execute("PRAGMA user_version = 4")
-        connection.commit()
-
-    assert open_it().dues == {"d": Due(1.5, None, 1.5, 2.5, 2.5), "e": Due(1.5, 2.5, 1.5)}
+    request.getfixturevalue("newer_release")
+    assert die_at_each_statement(file, open_it, "0002") > 4
+    ledger = open_it()
+    assert ledger.series[SeriesKey(OUTCOMES, PAIR, "completed")].value == 1
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT count(*) FROM prefect_monitoring_notes").fetchone() == (1,)

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
+from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.model.run_stats import RECENT_DURATIONS, Standing
+from prefect_monitoring.model.run_stats import RECENT_DURATIONS, RunStats
 from unit.conftest import DAY
 from unit.ledger_values import KEEP, level, outcome, run_id
 
@@ -36,7 +37,7 @@ def count(ledger: Ledger):
 
 
 def standing(ledger: Ledger, now: float = NOW):
-    return ledger.standings([PAIR], now)[PAIR]
+    return ledger.run_stats([PAIR], now)[PAIR]
 
 
 def test_windows_are_whole_hours_with_the_running_one(ledger: Ledger, count) -> None:
@@ -131,10 +132,10 @@ def test_window_without_a_completed_run_has_no_baseline(ledger: Ledger, count) -
 
 
 def test_pair_without_runs_stands_at_nothing(ledger: Ledger) -> None:
-    assert ledger.standings([Pair("never", "seen")], NOW) == {}
+    assert ledger.run_stats([Pair("never", "seen")], NOW) == {}
 
 
-def test_long_memory_outlives_the_runs(ledger: Ledger, count) -> None:
+def test_rollups_outlive_the_runs(ledger: Ledger, count) -> None:
     count(NOW - 45 * DAY, seconds=100.0)
     count(NOW - 44 * DAY, "FAILED")
     count(NOW - 1 * DAY, seconds=50.0)
@@ -143,14 +144,14 @@ def test_long_memory_outlives_the_runs(ledger: Ledger, count) -> None:
     assert standing(ledger).baselines["30d_before"] == pytest.approx(100.0)
 
 
-def test_tallies_are_forgotten_after_their_time(ledger: Ledger, count) -> None:
+def test_rollups_are_forgotten_after_their_time(ledger: Ledger, count) -> None:
     for days in (61, 63, 399, 401):
         count(NOW - days * DAY)
     ledger.prune(NOW, keep=KEEP, live=[PAIR])
     with ledger.transaction() as connection:
         rows = {
-            table: {row[0] for row in connection.exec_driver_sql(f"SELECT start FROM {table}")}
-            for table in ("hourly", "daily")
+            name: set(connection.scalars(sa.select(table.c.start)))
+            for name, table in (("hourly", schema.hourly_rollups), ("daily", schema.daily_rollups))
         }
     noon, midnight = at("2026-03-02 12:00"), at("2026-03-02 00:00")
     assert rows == {
@@ -171,7 +172,7 @@ def test_last_outcomes_and_durations(ledger: Ledger, count) -> None:
 
 
 def test_recent_durations_are_those_of_the_newest_completed_runs(ledger: Ledger, count) -> None:
-    assert Standing().last_duration is None
+    assert RunStats().last_duration is None
     for number in range(RECENT_DURATIONS + 6):
         count(NOW - number * HOUR, seconds=float(number))
     count(NOW - 60, "FAILED", seconds=9000.0)
@@ -194,12 +195,13 @@ def test_recent_durations_are_looked_up_and_not_sorted(ledger: Ledger, count) ->
         sa.event.listen(engine, "before_cursor_execute", note)
     standing(ledger)
     sa.event.remove(engine, "before_cursor_execute", note)
-    durations = [one for one in asked if one[0].startswith("SELECT runs.duration")]
+    durations = [one for one in asked if one[0].startswith("SELECT prefect_monitoring_flow_runs.duration")]
     assert len(durations) == 1
     with ledger.transaction() as connection:
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {durations[0][0]}", durations[0][1]).all()
+    runs = schema.flow_runs.name
     assert [row[3] for row in plan] == [
-        "SEARCH runs USING INDEX runs_by_pair (pair_id=? AND state_type=? AND ended_at>?)"
+        f"SEARCH {runs} USING INDEX {runs}_by_pipeline (pipeline_id=? AND state_type=? AND ended_at>?)"
     ], "one look into the index, and no B-tree for the order"
 
 
@@ -255,7 +257,7 @@ def test_the_window_of_an_objective_is_its_own(ledger: Ledger, count, window: fl
     ):
         count(when, state_type)
 
-    shown = ledger.standings([PAIR], NOW, {PAIR: window})[PAIR].window_runs
+    shown = ledger.run_stats([PAIR], NOW, {PAIR: window})[PAIR].window_runs
     assert (shown["slo", "good"], shown["slo", "bad"]) == (good, bad)
 
 
@@ -264,6 +266,6 @@ def test_pairs_with_windows_of_different_lengths_do_not_mix(ledger: Ledger) -> N
     for number, (pair, state_type) in enumerate([(PAIR, "FAILED"), (other, "COMPLETED"), (other, "FAILED")]):
         ledger.commit(outcome(number, NOW - 3 * HOUR, pair, state_type, 1.0), level(ledger), NOW)
 
-    shown = ledger.standings([PAIR, other], NOW, {PAIR: DAY, other: HOUR})
+    shown = ledger.run_stats([PAIR, other], NOW, {PAIR: DAY, other: HOUR})
     assert [shown[pair].window_runs["slo", "bad"] for pair in (PAIR, other)] == [1, 0]
-    assert ("slo", "bad") not in ledger.standings([PAIR], NOW, {})[PAIR].window_runs
+    assert ("slo", "bad") not in ledger.run_stats([PAIR], NOW, {})[PAIR].window_runs

@@ -46,7 +46,7 @@ def write(ledger: Ledger, *runs: KnownTaskRun) -> None:
 
 
 def shares(ledger: Ledger) -> dict[str, float]:
-    return dict(ledger.standings([PAIR], NOW)[PAIR].time_shares)
+    return dict(ledger.run_stats([PAIR], NOW)[PAIR].time_shares)
 
 
 def test_shares_are_of_the_last_finished_run_by_task(ledger: Ledger) -> None:

@@ -124,7 +124,7 @@ def test_a_first_start_beside_a_broken_file_is_refused(beside: Place, content: s
 
 
 def test_a_last_good_file_that_this_version_cannot_read_is_none(beside: Place) -> None:
-    beside.ledger.store_pipelines("of: another version")
+    beside.ledger.store_pipelines_file("of: another version")
     beside.file.write_text(BROKEN)
 
     with pytest.raises(SettingsError, match="teem"):

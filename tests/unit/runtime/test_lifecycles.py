@@ -120,12 +120,16 @@ def check_totals(world: World, truth: Truth) -> None:
 
 def check_long_memory(world: World, truth: Truth) -> None:
     ledger = world.ledger
-    for table, grain in ((schema.hourly, HOUR), (schema.daily, DAY)):
+    for table, grain in ((schema.hourly_rollups, HOUR), (schema.daily_rollups, DAY)):
         with ledger.transaction() as connection:
             rows = connection.execute(sa.select(table)).all()
-        found = {(ledger._pairs[row.pair_id], row.start): (row.good, row.bad) for row in rows if row.good or row.bad}
-        assert found == truth.tallies(grain)
-    standings = ledger.standings(ledger.pairs, world.fake.now)
+        found = {
+            (ledger.pipelines_by_id[row.pipeline_id], row.start): (row.good, row.bad)
+            for row in rows
+            if row.good or row.bad
+        }
+        assert found == truth.rollups(grain)
+    standings = ledger.run_stats(ledger.pipelines, world.fake.now)
     assert +Counter({pair: one.consecutive_failures for pair, one in standings.items()}) == truth.consecutive_failures()
     for one in standings.values():
         assert (one.last_failure is not None) == (one.consecutive_failures > 0)

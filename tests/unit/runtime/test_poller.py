@@ -121,7 +121,7 @@ async def test_release_that_cannot_be_stored_is_not_shown(
     await process.inventory()
     fail_one(fake, place)
     await process.poll()
-    raw = process.ledger._engine.raw_connection().driver_connection
+    raw = process.ledger._database.engine.raw_connection().driver_connection
     assert raw is not None
     raw.execute("PRAGMA query_only = ON")
     snapshot = await process.poll(100)

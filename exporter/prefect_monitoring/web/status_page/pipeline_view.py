@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from prefect_monitoring.model.changes import Due
+from prefect_monitoring.model.changes import Schedule
 from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Deployment, Pair
-from prefect_monitoring.model.run_stats import SLO_WINDOW, Standing
+from prefect_monitoring.model.run_stats import SLO_WINDOW, RunStats
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Snapshot
 from prefect_monitoring.web.status_page.thresholds import BASELINE_WINDOW
@@ -25,11 +25,11 @@ class PipelineView:
     pipeline: Pair
     now: float
     complete_to: float
-    stats: Standing = field(default_factory=Standing)
+    stats: RunStats = field(default_factory=RunStats)
     is_loaded: bool = True
     policy: Policy | None = None
     deployment: Deployment | None = None
-    due: Due = field(default_factory=Due)
+    due: Schedule = field(default_factory=Schedule)
     active: Mapping[str, int] = field(default_factory=dict)
     oldest: Mapping[str, float] = field(default_factory=dict)
     is_active_known: bool = True
@@ -89,11 +89,11 @@ def pipeline_views(snapshot: Snapshot) -> Iterator[PipelineView]:
             pipeline,
             snapshot.taken_at,
             known_until,
-            stats=snapshot.standings.get(pipeline, Standing()),
+            stats=snapshot.standings.get(pipeline, RunStats()),
             is_loaded=snapshot.health.level_complete,
             policy=snapshot.policies.get(pipeline),
             deployment=deployments.get(pipeline),
-            due=snapshot.dues.get(pipeline, Due()),
+            due=snapshot.dues.get(pipeline, Schedule()),
             active=counts.get(pipeline, {}),
             oldest=oldest.get(pipeline, {}),
             is_active_known=active is not None,

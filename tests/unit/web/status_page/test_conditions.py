@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from prefect_monitoring.model.changes import Due
+from prefect_monitoring.model.changes import Schedule
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Health, Snapshot
@@ -122,15 +122,15 @@ PATIENCE = 600 + THRESHOLDS.grace_duration_factor * 90  # the grace, and the usu
 @pytest.mark.parametrize(
     ("policy", "due", "completed", "detail"),
     [
-        (Policy(max_staleness=3600.0), Due(unmet_at=NOW - 9 * DAY), NOW - 3500, None),
-        (Policy(max_staleness=3600.0), Due(), NOW - 3700, "stale"),
-        (Policy(grace=600.0), Due(unmet_at=NOW - PATIENCE), NOW - DAY, None),
-        (Policy(grace=600.0), Due(unmet_at=NOW - PATIENCE - 3), NOW - DAY, "overdue"),  # read until 2 s ago
-        (Policy(grace=600.0, max_duration=7200.0), Due(unmet_at=NOW - PATIENCE - 3), NOW - DAY, None),
-        (Policy(grace=600.0), Due(), NOW - 99 * DAY, None),
+        (Policy(max_staleness=3600.0), Schedule(unmet_at=NOW - 9 * DAY), NOW - 3500, None),
+        (Policy(max_staleness=3600.0), Schedule(), NOW - 3700, "stale"),
+        (Policy(grace=600.0), Schedule(unmet_at=NOW - PATIENCE), NOW - DAY, None),
+        (Policy(grace=600.0), Schedule(unmet_at=NOW - PATIENCE - 3), NOW - DAY, "overdue"),  # read until 2 s ago
+        (Policy(grace=600.0, max_duration=7200.0), Schedule(unmet_at=NOW - PATIENCE - 3), NOW - DAY, None),
+        (Policy(grace=600.0), Schedule(), NOW - 99 * DAY, None),
     ],
 )
-def test_not_succeeded(policy: Policy, due: Due, completed: float, detail: str | None) -> None:
+def test_not_succeeded(policy: Policy, due: Schedule, completed: float, detail: str | None) -> None:
     stats = replace(GOOD, last_outcomes={"completed": completed})
     snapshot = snapshot_of({PIPELINE: stats}, policies={PIPELINE: policy}, dues={PIPELINE: due})
     finding = findings(snapshot).get(ConditionId.NOT_SUCCEEDED)
@@ -140,7 +140,7 @@ def test_not_succeeded(policy: Policy, due: Due, completed: float, detail: str |
 
 
 def test_start_missed_needs_that_nothing_came_and_nothing_runs() -> None:
-    due = Due(last_at=NOW - 2 - THRESHOLDS.start_missed_seconds - 1)
+    due = Schedule(last_at=NOW - 2 - THRESHOLDS.start_missed_seconds - 1)
     snapshot = snapshot_of({PIPELINE: GOOD}, dues={PIPELINE: due})
     assert findings(snapshot) == {ConditionId.START_MISSED: Finding(since=due.last_at)}
     in_time = replace(due, last_at=NOW - 2 - THRESHOLDS.start_missed_seconds)
@@ -152,7 +152,7 @@ def test_start_missed_needs_that_nothing_came_and_nothing_runs() -> None:
 
 
 def test_past_before_the_baseline_load_is_complete_is_not_judged() -> None:
-    overdue = Due(last_at=NOW - DAY, unmet_at=NOW - DAY)
+    overdue = Schedule(last_at=NOW - DAY, unmet_at=NOW - DAY)
     snapshot = snapshot_of({}, without_runs=(PIPELINE,), dues={PIPELINE: overdue})
     assert findings(snapshot).keys() == {ConditionId.NOT_SUCCEEDED, ConditionId.START_MISSED}
     assert findings(replace(snapshot, health=Health(("loading",), level_complete=False))) == {}
@@ -161,7 +161,7 @@ def test_past_before_the_baseline_load_is_complete_is_not_judged() -> None:
 def test_start_due_after_the_last_reading_is_not_judged() -> None:
     """Prefect has been down for a day: that a run was due meanwhile says nothing about the pipeline."""
     due = NOW - HOUR + 1  # after the last run that is known
-    snapshot = snapshot_of({PIPELINE: GOOD}, dues={PIPELINE: Due(last_at=due, unmet_at=due)})
+    snapshot = snapshot_of({PIPELINE: GOOD}, dues={PIPELINE: Schedule(last_at=due, unmet_at=due)})
     (finished,) = snapshot.about.sources
     down = replace(finished, up=False, complete_to=NOW - DAY, last_success=NOW - DAY)
     assert findings(snapshot).keys() == {ConditionId.NOT_SUCCEEDED, ConditionId.START_MISSED}
@@ -189,6 +189,6 @@ def test_allowed_failures_are_whole_runs_and_never_fewer_than_one(objective: flo
 
 @pytest.mark.parametrize(("seconds", "expected"), [(HOUR, set()), (HOUR + 1, {ConditionId.PAUSED_TOO_LONG})])
 def test_paused_for_longer_than_declared(seconds: float, expected: set[ConditionId]) -> None:
-    due, policy = Due(paused_at=NOW - seconds), Policy(max_pause=HOUR)
+    due, policy = Schedule(paused_at=NOW - seconds), Policy(max_pause=HOUR)
     snapshot = snapshot_of({PIPELINE: GOOD}, paused=(PIPELINE,), dues={PIPELINE: due}, policies={PIPELINE: policy})
     assert findings(snapshot).keys() == expected

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from prefect_monitoring.model.changes import Due
+from prefect_monitoring.model.changes import Schedule
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.model.run_stats import Standing
+from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Links, Snapshot
 from prefect_monitoring.web.status_page import page as page_module
@@ -49,7 +49,7 @@ def everything() -> Snapshot:
             pipeline("low"): Policy(criticality="low"),
             pipeline("stale"): Policy(max_staleness=MINUTE),
         },
-        dues={pipeline("off"): Due(paused_at=NOW - DAY)},
+        dues={pipeline("off"): Schedule(paused_at=NOW - DAY)},
         links=LINKS,
     )
 
@@ -165,4 +165,4 @@ def test_size_grows_with_the_pipelines_and_compresses_well() -> None:
 
 
 def test_pipeline_without_run_statistics_is_shown() -> None:
-    assert parsed_page(snapshot_of({PIPELINE: Standing()})).names == ["Paused, or without runs (1)", "etl daily"]
+    assert parsed_page(snapshot_of({PIPELINE: RunStats()})).names == ["Paused, or without runs (1)", "etl daily"]

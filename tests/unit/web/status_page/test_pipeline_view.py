@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from prefect_monitoring.model.changes import Due
+from prefect_monitoring.model.changes import Schedule
 from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Pair
-from prefect_monitoring.model.run_stats import Standing
+from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.web.status_page.pipeline_view import complete_to, pipeline_views
 from unit.snapshots import NOW
@@ -18,7 +18,7 @@ PIPELINE = Pair("etl", "daily")
 def test_pipelines_are_those_with_runs_deployments_or_active_runs() -> None:
     other, due = Pair("a", ""), Pair("due", "d")
     snapshot = snapshot_of(
-        {PIPELINE: GOOD, OVERFLOW: GOOD, NO_FLOW: Standing()}, active={(other, "running"): NOW}, dues={due: Due()}
+        {PIPELINE: GOOD, OVERFLOW: GOOD, NO_FLOW: RunStats()}, active={(other, "running"): NOW}, dues={due: Schedule()}
     )
     assert {view.pipeline for view in pipeline_views(snapshot)} == {PIPELINE, other, due}
 
@@ -46,17 +46,17 @@ def test_slo_runs_need_a_policy_with_a_window_and_counts() -> None:
     assert view.slo_runs == (199, 1)
     assert replace(view, policy=None).slo_runs is None
     assert replace(view, policy=Policy(window=0.0)).slo_runs is None
-    assert replace(view, stats=Standing()).slo_runs is None
+    assert replace(view, stats=RunStats()).slo_runs is None
 
 
 def test_usual_duration_is_that_of_the_baseline_window() -> None:
     (view,) = pipeline_views(snapshot_of({PIPELINE: replace(GOOD, baselines={"7d": 5.0, "30d": 90.0})}))
     assert view.usual_duration == 90.0
-    assert replace(view, stats=Standing()).usual_duration == 0.0
+    assert replace(view, stats=RunStats()).usual_duration == 0.0
 
 
 def test_pause_of_the_listed_deployment_comes_before_that_in_the_ledger() -> None:
-    paused = Due(paused_at=NOW - DAY)
+    paused = Schedule(paused_at=NOW - DAY)
     (view,) = pipeline_views(snapshot_of({PIPELINE: GOOD}, dues={PIPELINE: paused}))
     assert not view.is_paused, "listed as running"
     assert replace(view, deployment=None).is_paused, "not listed: the ledger knows"

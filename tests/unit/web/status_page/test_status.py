@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from prefect_monitoring.model.changes import Due
+from prefect_monitoring.model.changes import Schedule
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Health, Snapshot
@@ -34,7 +34,7 @@ def test_untroubled_pipeline_shows_its_last_outcome() -> None:
 
 
 def test_paused_pipeline_is_idle_whether_or_not_it_is_listed() -> None:
-    since = Due(paused_at=NOW - HOUR)
+    since = Schedule(paused_at=NOW - HOUR)
     snapshot = snapshot_of({PIPELINE: GOOD}, paused=(PIPELINE,), dues={PIPELINE: since})
     expected = PipelineStatus(Group.IDLE, Tone.IDLE, (StatusLine("paused", since=NOW - HOUR),))
     assert status(snapshot) == expected

@@ -149,5 +149,5 @@ def test_pairs_of_known_runs(ledger: Ledger) -> None:
     ledger.commit(outcome(1), level(ledger), NOW)
     excluded = replace(next(iter(outcome(2).runs.values())), pair=None)
     ledger.commit(Changes(runs={excluded.run_id: excluded}), None, NOW)
-    found = ledger.pairs_of([run_id(number) for number in (1, 2, 3)])
+    found = ledger.pipelines_of([run_id(number) for number in (1, 2, 3)])
     assert found == {run_id(1): PAIR, run_id(2): None}

@@ -1,0 +1,23 @@
+"""The databases that a ledger can be in, by the names that SQLAlchemy has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from prefect_monitoring.ledger.dialect import Database, Dialect
+from prefect_monitoring.ledger.sqlite import SQLITE
+
+DIALECTS: Final[Mapping[str, Dialect]] = {"sqlite": SQLITE}
+
+
+def claim(url: str) -> Database:
+    """The database behind a ledger URL, for this process. LedgerError; LedgerInUseError when another has it."""
+    try:
+        name = make_url(url).get_backend_name()
+    except ArgumentError:
+        name = ""
+    return DIALECTS.get(name, SQLITE).claim(url)  # which says what a URL must look like

@@ -1,0 +1,78 @@
+"""Rows of flow runs and of their states that are counted, within the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from prefect_monitoring.ledger.schema import counted_states, flow_runs
+from prefect_monitoring.ledger.sql import PipelineIds, batches, insert_all, pack, unpack, upsert
+from prefect_monitoring.model.changes import Changes, KnownRun
+from prefect_monitoring.model.records import Pair
+
+
+def known_run(row: sa.Row[Any], pipeline: Pair | None) -> KnownRun:
+    return KnownRun(
+        run_id=unpack(row.run_id),
+        pair=pipeline,
+        state_id=unpack(row.state_id),
+        state_type=row.state_type,
+        state_at=row.state_at,
+        attempts=row.attempts,
+        start_counted=row.start_counted,
+        ended_at=row.ended_at,
+        duration=row.duration,
+        name=row.name,
+        cause=row.cause,
+    )
+
+
+def known_runs(
+    connection: sa.Connection, run_ids: Collection[str], pipelines: Mapping[int, Pair]
+) -> tuple[dict[str, KnownRun], set[tuple[str, str]]]:
+    """The remembered runs among `run_ids`, by id, and which of their states are counted, by (run id, state id)."""
+    found: dict[str, KnownRun] = {}
+    counted: set[tuple[str, str]] = set()
+    for batch in batches([pack(run_id) for run_id in run_ids]):
+        for row in connection.execute(sa.select(flow_runs).where(flow_runs.c.run_id.in_(batch))):
+            run = known_run(row, pipelines.get(row.pipeline_id))
+            found[run.run_id] = run
+        for row in connection.execute(sa.select(counted_states).where(counted_states.c.run_id.in_(batch))):
+            counted.add((unpack(row.run_id), unpack(row.state_id)))
+    return found, counted
+
+
+def pipeline_numbers(connection: sa.Connection, run_ids: Collection[str]) -> dict[str, int | None]:
+    """The pipeline's number of each remembered run among `run_ids`; None for one that the filters exclude."""
+    found: dict[str, int | None] = {}
+    for batch in batches([pack(run_id) for run_id in run_ids]):
+        query = sa.select(flow_runs.c.run_id, flow_runs.c.pipeline_id).where(flow_runs.c.run_id.in_(batch))
+        found.update((unpack(run_id), number) for run_id, number in connection.execute(query).tuples())
+    return found
+
+
+def write_runs(connection: sa.Connection, changes: Changes, ids: PipelineIds) -> None:
+    """Writes runs, and which of their states are counted now."""
+    rows = [
+        {
+            "run_id": pack(run.run_id),
+            "pipeline_id": ids[run.pair] if run.pair is not None else None,
+            "state_id": pack(run.state_id),
+            "state_type": run.state_type,
+            "state_at": run.state_at,
+            "attempts": run.attempts,
+            "start_counted": run.start_counted,
+            "ended_at": run.ended_at,
+            "duration": run.duration,
+            "name": run.name,
+            "cause": run.cause,
+            "gone": False,
+        }
+        for run in changes.runs.values()
+    ]
+    upsert(connection, flow_runs, rows)
+    # No upsert: counting a state twice must fail, not pass unseen.
+    counted = [{"run_id": pack(run_id), "state_id": pack(state_id)} for run_id, state_id in changes.counted]
+    insert_all(connection, sa.insert(counted_states), counted)

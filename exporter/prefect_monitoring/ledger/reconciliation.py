@@ -1,0 +1,45 @@
+"""What the ledger believes to have ended within a window, and which of it the API has no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import sqlalchemy as sa
+
+from prefect_monitoring.ledger import schema
+from prefect_monitoring.ledger.sql import batches, pack
+from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
+
+# By source: the table of its runs, and the column of what a finished one is compared by.
+_TABLES: Final[Mapping[str, tuple[sa.Table, sa.Column[str]]]] = {
+    FLOW_RUNS: (schema.flow_runs, schema.flow_runs.c.state_type),
+    TASK_RUNS: (schema.task_runs, schema.task_runs.c.kind),
+}
+
+
+def ended_by_kind(connection: sa.Connection, source: str, low: float, high: float) -> dict[str, int]:
+    """How many runs of `source` ended within [low, high] and are not gone, by the `kind` of the record."""
+    table, kind = _TABLES[source]
+    present = table.c.ended_at.between(low, high) & ~table.c.gone
+    counts = connection.execute(sa.select(kind, sa.func.count()).where(present).group_by(kind))
+    return {row[0]: row[1] for row in counts}
+
+
+def mark_gone(
+    connection: sa.Connection, source: str, low: float, high: float, present: Collection[str]
+) -> tuple[int, int]:
+    """Marks the runs that ended within [low, high] but are not `present`, and takes the mark from those that are.
+
+    How many were lost, and how many are back.
+    """
+    table, _ = _TABLES[source]
+    there = {pack(run_id) for run_id in present}
+    ended = sa.select(table.c.run_id, table.c.gone).where(table.c.ended_at.between(low, high))
+    found = connection.execute(ended).all()
+    lost = [row.run_id for row in found if not row.gone and row.run_id not in there]
+    back = [row.run_id for row in found if row.gone and row.run_id in there]
+    for ids, gone in ((lost, True), (back, False)):
+        for batch in batches(ids):
+            connection.execute(sa.update(table).where(table.c.run_id.in_(batch)).values(gone=gone))
+    return len(lost), len(back)

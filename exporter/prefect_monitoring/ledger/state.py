@@ -1,0 +1,102 @@
+"""What a ledger holds in memory: what was last committed, and what others may read of it without a transaction."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from prefect_monitoring.ledger.backfill_journal import Plan
+from prefect_monitoring.model.changes import Changes, LastValue, Schedule, SeriesKey
+from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
+from prefect_monitoring.model.names import Names
+from prefect_monitoring.model.records import OTHER, OVERFLOW, Pair
+from prefect_monitoring.model.series import Bounds, Series
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What a pruned ledger no longer has, and its new `cursors`; `names` are ids of flows and deployments."""
+
+    cursors: Mapping[str, Cursor]
+    series: Collection[SeriesKey]
+    values: Collection[SeriesKey]
+    schedules: Collection[str]
+    pipelines: Collection[Pair]
+    names: Collection[str]
+
+
+@dataclass(eq=False, repr=False)
+class State:
+    """`schedules` are by deployment id, `pipelines_file` is the text of the last good one.
+
+    `held`: the series that are in their birth hold. `folded`: what was counted under an overflow, by metric. `touched`
+    collects the pipelines whose run statistics may have changed; `fault` is why the last commit failed. `plan` is that
+    of a backfill, until the ledger serves. `pipeline_ids`: the numbers that stand for pipelines in the ledger's rows.
+    """
+
+    bounds: Bounds
+    created_at: float = 0.0
+    cursors: dict[str, Cursor] = field(default_factory=dict)
+    names: Names = field(default_factory=lambda: Names({}, {}, frozenset()))
+    series: dict[SeriesKey, Series] = field(default_factory=dict)
+    values: dict[SeriesKey, LastValue] = field(default_factory=dict)
+    schedules: dict[str, Schedule] = field(default_factory=dict)
+    pipelines_file: str | None = None
+    plan: Plan | None = None
+    held: set[SeriesKey] = field(default_factory=set)
+    folded: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    touched: set[Pair] = field(default_factory=set)
+    fault: str = ""
+    pipeline_ids: dict[Pair, int] = field(default_factory=dict)
+    pipelines_by_id: dict[int, Pair] = field(default_factory=dict)
+
+    @property
+    def cursor(self) -> Cursor:
+        """How far finished flow runs are read."""
+        return self.cursors[FLOW_RUNS]
+
+    @property
+    def pipelines(self) -> Collection[Pair]:
+        """Every pipeline of which runs or rollups are kept."""
+        return self.pipeline_ids.keys()
+
+    def remember_series(self, moved: Mapping[SeriesKey, Series]) -> None:
+        self.series.update(moved)
+        self.held |= {key for key, one in moved.items() if not one.released}
+        self.held -= {key for key, one in moved.items() if one.released}
+
+    def remember_pipelines(self, ids: Mapping[Pair, int]) -> None:
+        self.pipeline_ids.update(ids)
+        self.pipelines_by_id.update({number: pipeline for pipeline, number in ids.items()})
+
+    def forget(self, forgotten: Forgotten) -> None:
+        self.cursors = dict(forgotten.cursors)
+        self.names = self.names.forgetting(forgotten.names)
+        self.held.difference_update(forgotten.series)
+        self.touched.difference_update(forgotten.pipelines)
+        _drop(self.series, forgotten.series)
+        _drop(self.values, forgotten.values)
+        _drop(self.schedules, forgotten.schedules)
+        for pipeline in forgotten.pipelines:
+            del self.pipelines_by_id[self.pipeline_ids.pop(pipeline)]
+
+    def count_folded(self, changes: Changes) -> None:
+        for key, count in changes.increments.items():
+            if _is_folded(key):
+                self.folded[key.metric] += count
+        for key, seen in changes.observations.items():
+            if _is_folded(key):
+                self.folded[key.metric] += len(seen)
+
+
+def _is_folded(key: SeriesKey) -> bool:
+    return key.pair == OVERFLOW or key.task == OTHER
+
+
+def _drop(keyed: dict[Key, Any], keys: Iterable[Key]) -> None:
+    for key in keys:
+        keyed.pop(key, None)
