@@ -16,7 +16,7 @@ from unit.fake_prefect import FakePrefect
 from unit.poller_process import Process
 
 # Values that are replaced as a whole and never changed in place: who reads one has what was true a moment ago.
-REPLACED = {"names", "cursors", "created_at", "bounds", "pipelines", "plan", "path"}
+REPLACED = {"names", "cursors", "created_at", "bounds", "pipelines_file", "plan", "path"}
 CONSTANT = {"_filters", "_settings", "_engine", "_lock"}
 
 
@@ -26,7 +26,7 @@ def strays(readers: Readers, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     ledger, catalog = readers.flow_runs.ledger, readers.flow_runs.catalog
     seen: set[str] = set()
     guarded = {*vars(ledger), *vars(catalog), "transaction"} - REPLACED - CONSTANT
-    assert {"series", "values", "held", "dues", "_admitted", "_tasks", "_custom"} <= guarded
+    assert {"series", "values", "held", "schedules", "_admitted", "_tasks", "_custom"} <= guarded
 
     def access(self: object, name: str) -> object:
         if name in guarded and not threading.current_thread().name.startswith("ledger"):
