@@ -348,7 +348,7 @@ async def test_a_lasting_fault_is_told_once_while_more_runs_pile_up(
             seeder.failed(run)
             seeder.mark(run, "COMPLETED")
             await exporter.poll()
-        assert "5 finished runs wait" in exporter.poller.sources.finished.error
+        assert "5 finished runs wait" in exporter.poller.sources["finished_flow_runs"].error
         assert len(said(caplog, logging.WARNING)) == 1, said(caplog, logging.WARNING)
         proxy.clear()
         assert await exporter.totals(team.prefix) == truth(server.url, flow_prefix=team.prefix)

@@ -18,6 +18,7 @@ from prefect_monitoring.cli import main
 from prefect_monitoring.commands.check import check
 from prefect_monitoring.commands.serve import ledger_of
 from prefect_monitoring.config.settings import load_settings
+from prefect_monitoring.ingest.sources import lookbacks
 from prefect_monitoring.ledger import sqlite as ledger_file
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.migrations import VERSION_TABLE, revisions
@@ -174,7 +175,7 @@ async def test_a_ledger_that_cannot_be_written(
     with frozen(ledger if what == "file" else tmp_path):
         settings = load_settings({"ledger_url": f"sqlite:///{ledger}"}, {})
         with pytest.raises(LedgerError, match=r"read-only|cannot be (opened|taken|written)") as told:
-            ledger_of(settings.ledger, settings.history, settings.metrics, server.url)
+            ledger_of(settings.ledger, settings.metrics, server.url, lookbacks(settings.history))
         assert str(ledger) in str(told.value)
         assert "right to write there" in str(told.value)
         with _api(server):

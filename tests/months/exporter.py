@@ -11,6 +11,7 @@ from typing import Any
 from months.server import MonthServer
 from months.watch import Watch
 from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.ingest.sources import lookbacks
 from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.metrics import CATALOGUE
 from prefect_monitoring.metrics.family import Metric
@@ -76,8 +77,7 @@ class Exporter:
             f"sqlite:///{self.ledger}",
             API,
             bounds=DEFAULT_BOUNDS,
-            lookback=self.settings.history.lookback,
-            task_lookback=self.settings.history.task_lookback,
+            lookbacks=lookbacks(self.settings.history),
             now=self.server.now,
         )
         self._readers = readers_of(self.server, ledger, self.settings)

@@ -11,7 +11,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 
 from prefect_monitoring.config.settings import load_settings
 from prefect_monitoring.ingest.flow_runs import Reader
-from prefect_monitoring.ingest.readers import make_readers
+from prefect_monitoring.ingest.sources import lookbacks, make_readers
 from prefect_monitoring.ledger.opening import ledger_of
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
@@ -45,7 +45,7 @@ class Rig:
         settings = load_settings({"ledger_url": f"sqlite:///{self.ledger}", **self.options}, {})
         self.traffic, self.published = Traffic(), Published(settings.metrics)
         http = await self._open.enter_async_context(open_http(self.traffic, settings.poll.max_requests_per_second))
-        ledger = ledger_of(settings.ledger, settings.history, settings.metrics, api_address())
+        ledger = ledger_of(settings.ledger, settings.metrics, api_address(), lookbacks(settings.history))
         readers = make_readers(settings, ledger, http, lambda: self.clock())
         self.reader = readers.flow_runs
         self._open.callback(self.reader.close)

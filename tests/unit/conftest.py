@@ -15,8 +15,8 @@ from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.inventory import InventoryReader
 from prefect_monitoring.ingest.log_lines import LogReader
-from prefect_monitoring.ingest.readers import Readers
 from prefect_monitoring.ingest.reconcile import Audit
+from prefect_monitoring.ingest.sources import Readers
 from prefect_monitoring.ingest.task_runs import TaskReader
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import open_ledger
@@ -26,6 +26,7 @@ from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp, Traffic, open_http
 from support.options import settings_with
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
+from unit.ledger_values import DAY, lookbacks_of
 from unit.loopback import Loopback, loopback
 
 # How long an example takes says more about the machine than about the code.
@@ -33,7 +34,6 @@ hypothesis.settings.register_profile("ours", deadline=None)
 hypothesis.settings.load_profile("ours")
 
 API = "http://prefect.test/api"
-DAY = 86400.0
 
 OpenLedger = Callable[..., Ledger]
 
@@ -43,12 +43,12 @@ def open_it(tmp_path: Path) -> Iterator[OpenLedger]:
     """Opens the ledger of this test, as often as it likes; the arguments override the usual ones."""
     opened: list[Ledger] = []
 
-    def open_with(**changes: object) -> Ledger:
+    def open_with(lookback: float = 30 * DAY, task_lookback: float | None = None, **changes: object) -> Ledger:
         arguments = {
             "url": f"sqlite:///{tmp_path}/ledger.db",
             "api": API,
             "bounds": DEFAULT_BOUNDS,
-            "lookback": 30 * DAY,
+            "lookbacks": lookbacks_of(lookback, task_lookback),
             "now": MONDAY_NOON,
             **changes,
         }
@@ -83,7 +83,11 @@ def readers_of(fake: FakePrefect, ledger: Ledger, settings: Settings) -> Readers
         audits=(
             Audit(reader, FLOW_RUNS, TERMINAL_TYPES, fake.ended_by_type, reader.finished),
             Audit(
-                *(reader, TASK_RUNS, TERMINAL_TYPES | {ROLLED_BACK}, fake.tasks.ended_by_kind, tasks.finished),
+                reader=reader,
+                source=TASK_RUNS,
+                kinds=TERMINAL_TYPES | {ROLLED_BACK},
+                count=fake.tasks.ended_by_kind,
+                walk=tasks.finished,
                 is_possible=lambda: fake.tasks.filters_ends,
             ),
         ),

@@ -6,15 +6,24 @@ from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.retention import Keep
 from prefect_monitoring.model.changes import Changes, KnownRun, Rollup, SeriesKey
 from prefect_monitoring.model.counted_metrics import DURATION, OUTCOMES, births
-from prefect_monitoring.model.cursor import Cursor
+from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
 from prefect_monitoring.model.records import Pair
-from unit.conftest import DAY
 from unit.fake_prefect import MONDAY_NOON
 
 PAIR = Pair("etl", "daily")
 
 NOW = MONDAY_NOON
-KEEP = Keep(runs=30 * DAY, task_runs=7 * DAY, lines=1800, dead_series=7 * DAY)
+
+
+DAY = 86400.0
+
+
+def lookbacks_of(runs: float, details: float | None = None) -> dict[str, float]:
+    """How far back each cursor reaches; that of the details as far as that of the flow runs, if it is not given."""
+    return {FLOW_RUNS: runs, **dict.fromkeys((TASK_RUNS, LOG_LINES), runs if details is None else details)}
+
+
+KEEP = Keep(lookbacks=lookbacks_of(30 * DAY, 7 * DAY), lines=1800, dead_series=7 * DAY)
 
 
 def run_id(number: int) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from prefect_monitoring.ingest.readers import Readers
+from prefect_monitoring.ingest.sources import Readers
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.model.changes import SeriesKey
@@ -24,6 +24,7 @@ from prefect_monitoring.snapshot.model import Snapshot
 from support.options import settings_with
 from unit.conftest import API, DAY, readers_of
 from unit.fake_prefect import FakePrefect
+from unit.ledger_values import lookbacks_of
 
 SETTINGS = settings_with(birth_hold="70s", ledger_url="sqlite:////nowhere/ledger.db")
 
@@ -53,7 +54,7 @@ class World:
 
     def begin(self) -> None:
         self.ledger = open_ledger(
-            f"sqlite:///{self.path}", API, bounds=DEFAULT_BOUNDS, lookback=30 * DAY, now=self.fake.now
+            f"sqlite:///{self.path}", API, bounds=DEFAULT_BOUNDS, lookbacks=lookbacks_of(30 * DAY), now=self.fake.now
         )
         # Durability against power cuts is not what is tested here, and it costs most of the time.
         pragma(self.ledger, "synchronous=OFF")

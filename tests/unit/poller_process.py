@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from prefect_monitoring.config.settings import Settings
-from prefect_monitoring.ingest.readers import Readers
+from prefect_monitoring.ingest.sources import Readers
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES

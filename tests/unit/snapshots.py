@@ -22,10 +22,10 @@ from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import NO_FLOW, ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Series
-from prefect_monitoring.model.source_status import READING_BOUNDS, FileStatus, SourceStatus
+from prefect_monitoring.model.source_status import READING_BOUNDS, AuditReport, FileStatus, SourceStatus
 from prefect_monitoring.policy.pipelines_file import Limits
 from prefect_monitoring.policy.resolve import Policy
-from prefect_monitoring.snapshot.model import ActiveRuns, AuditReport, Health, Links, SelfReport, Snapshot
+from prefect_monitoring.snapshot.model import ActiveRuns, Health, Links, SelfReport, Snapshot
 
 PAIR = Pair("etl", "daily")
 ODD = Pair('we"ird\\\nflow', "")

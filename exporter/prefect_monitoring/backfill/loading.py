@@ -8,10 +8,10 @@ from typing import Final, Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 
-from prefect_monitoring.ingest.readers import Readers
+from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.reconcile import Audit
-from prefect_monitoring.ingest.source import Reading
-from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.ingest.source import Reading, Scope
+from prefect_monitoring.ingest.sources import COUNTED_SOURCES, Readers, SourceEntry
 from prefect_monitoring.prefect_api.errors import ApiError, ThrottledError
 
 log = logging.getLogger(__name__)
@@ -27,17 +27,23 @@ class Progress(Protocol):
     def __call__(self, source: str, done: float, total: float | None) -> None: ...
 
 
+Measure = Callable[[Reading], tuple[float, float | None]]
+"""How far a source is after a reading, and how far it will be; None where nobody knows."""
+
+
 async def load(readers: Readers, tell: Progress) -> None:
-    """Counts every finished run, task run and METRIC line since the ledger's horizon. Raises ApiError, LedgerError.
+    """Counts everything since the ledger's horizon, of each source with a cursor. Raises ApiError, LedgerError.
 
     A fault is met with patience; what was counted before it stays.
     """
     reader = readers.flow_runs
     await _patiently(reader.read_flows)
     await _patiently(reader.read_deployments)
-    for audit in readers.audits:
-        await _load_finished(readers, audit, tell)
-    await _load_lines(readers, tell)
+    audits = {audit.source: audit for audit in readers.audits}
+    for cursor, entry in COUNTED_SOURCES.items():
+        audit = audits.get(cursor)
+        measure = await _by_count(audit) if audit is not None else _by_time(reader, cursor)
+        await _load(readers, entry, measure, tell)
     await reader.bear()
 
 
@@ -62,32 +68,38 @@ async def expected(audit: Audit) -> int | None:
         return None
 
 
-async def _load_finished(readers: Readers, audit: Audit, tell: Progress) -> None:
-    read: Callable[[float], Awaitable[Reading]] = {
-        FLOW_RUNS: readers.flow_runs.walk_finished,
-        TASK_RUNS: readers.task_runs.read_finished,
-    }[audit.source]
-    total = await expected(audit)
-    reader, cursor = readers.flow_runs, readers.flow_runs.ledger.cursors[audit.source]
-    counted = await reader.in_ledger(reader.ledger.ended_by_kind, audit.source, cursor.horizon, reader.clock())
+async def _load(readers: Readers, entry: SourceEntry, measure: Measure, tell: Progress) -> None:
+    while True:
+        reading = await _patiently(lambda: entry.read(readers, Scope(budget=STRIDE_SECONDS)))
+        tell(entry.cursor, *measure(reading))
+        if reading.complete:
+            return
+
+
+async def _by_count(audit: Audit) -> Measure:
+    """How many records are counted, of those that the API has."""
+    reader, total = audit.reader, await expected(audit)
+    horizon = reader.ledger.cursors[audit.source].horizon
+    counted = await reader.in_ledger(reader.ledger.ended_by_kind, audit.source, horizon, reader.clock())
     done = sum(counted.values())
-    while True:
-        reading = await _patiently(lambda: read(STRIDE_SECONDS))
+
+    def measure(reading: Reading) -> tuple[float, float | None]:
+        nonlocal done
         done += reading.records
-        tell(audit.source, done, total)
-        if reading.complete:
-            return
+        return done, total
+
+    return measure
 
 
-async def _load_lines(readers: Readers, tell: Progress) -> None:
-    ledger, clock = readers.flow_runs.ledger, readers.flow_runs.clock
-    begun_at = ledger.cursors[LOG_LINES].watermark
-    while True:
-        reading = await _patiently(lambda: readers.log_lines.read(STRIDE_SECONDS))
-        watermark = clock() if reading.complete else ledger.cursors[LOG_LINES].watermark
-        tell(LOG_LINES, watermark - begun_at, clock() - begun_at)
-        if reading.complete:
-            return
+def _by_time(reader: Reader, cursor: str) -> Measure:
+    """How many seconds of the past are read, of those since the cursor's watermark: the API has no counts."""
+    begun_at = reader.ledger.cursors[cursor].watermark
+
+    def measure(reading: Reading) -> tuple[float, float | None]:
+        watermark = reader.clock() if reading.complete else reader.ledger.cursors[cursor].watermark
+        return watermark - begun_at, reader.clock() - begun_at
+
+    return measure
 
 
 async def _patiently(read: Callable[[], Awaitable[Reading]]) -> Reading:

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from prefect_monitoring.model.cursor import LOG_LINES
+from prefect_monitoring.ingest.sources import COUNTED_SOURCES, SOURCES
 from prefect_monitoring.model.units import DAY
 
-# What is counted as it is loaded has no other unit; lines are known by how far their time has come.
-_UNITS: Final = {LOG_LINES: ("days", DAY)}
+# What the API counts has no other unit; for the rest, progress is how far their time has come.
+_COMPARED: Final = {entry.compares for entry in SOURCES}
+_UNITS: Final = {cursor: ("days", DAY) for cursor, entry in COUNTED_SOURCES.items() if entry.name not in _COMPARED}
 
 
 class _Amount(ProgressColumn):

@@ -18,7 +18,7 @@ from prefect_monitoring.backfill.progress import bars
 from prefect_monitoring.backfill.tsdb_blocks import find_promtool
 from prefect_monitoring.config.settings import MetricSettings, Settings
 from prefect_monitoring.config.types import format_duration
-from prefect_monitoring.ingest.readers import Readers, make_readers
+from prefect_monitoring.ingest.sources import Readers, lookbacks, make_readers
 from prefect_monitoring.ledger.backfill_journal import Plan
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Ledger
@@ -42,7 +42,7 @@ async def backfill(settings: Settings, options: Options, tell: Tell) -> None:
     """
     address = api_address()
     history = settings.history.model_copy(update={"lookback": options.since, "task_lookback": options.since})
-    ledger = ledger_of(settings.ledger, history, settings.metrics, address)
+    ledger = ledger_of(settings.ledger, settings.metrics, address, lookbacks(history))
     traffic = Traffic()
     async with open_http(traffic, settings.poll.max_requests_per_second) as http:
         readers = make_readers(settings, ledger, http)

@@ -6,12 +6,12 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
 
 from prefect_monitoring.config.settings import LedgerSettings, PollSettings, Settings, WebSettings
+from prefect_monitoring.ingest.sources import SOURCES
 from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
 from prefect_monitoring.ledger.opening import inspect_ledger
 from prefect_monitoring.ledger.sqlite import sqlite_path
@@ -24,13 +24,8 @@ from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
 from prefect_monitoring.prefect_api.errors import ApiError, NoApiUrlError
 from prefect_monitoring.prefect_api.flow_runs import PrefectApi
-from prefect_monitoring.prefect_api.inventory import InventoryApi
-from prefect_monitoring.prefect_api.logs import LogApi
-from prefect_monitoring.prefect_api.task_runs import TaskApi
 from prefect_monitoring.web.auth import IN_CLEAR, accepted_credentials, travel_in_clear
 from prefect_monitoring.web.tls import TlsError, check_pair
-
-NOBODY = str(UUID(int=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +73,17 @@ async def _check_api(settings: PollSettings) -> list[Finding]:
     except NoApiUrlError as fault:
         return [Finding(ok=False, text=f"Prefect API: {fault}")]
     async with open_http(Traffic(), settings.max_requests_per_second) as http:
-        reads = _reads(PrefectApi(http))
+        api = PrefectApi(http)
+        probes = [probe for entry in SOURCES for probe in entry.probes]
         # Side by side: an API that does not answer is waited for once.
-        told = await asyncio.gather(*(_fault(read, settings.source_timeout) for read in reads.values()))
+        reasons = await asyncio.gather(*(_fault(probe.read(api), settings.source_timeout) for probe in probes))
     faults: dict[str, list[str]] = {}
-    for what, reason in zip(reads, told, strict=True):
+    for probe, reason in zip(probes, reasons, strict=True):
         if reason:
-            faults.setdefault(reason, []).append(what)
+            faults.setdefault(reason, []).append(probe.what)
     if not faults:
-        return [Finding(ok=True, text=f"Prefect API: {address} answers and lets us read {', '.join(reads)}")]
+        readable = ", ".join(probe.what for probe in probes)
+        return [Finding(ok=True, text=f"Prefect API: {address} answers and lets us read {readable}")]
     return [
         Finding(ok=False, text=f"Prefect API: {address}: cannot read {', '.join(what)}: {reason}")
         for reason, what in faults.items()
@@ -119,48 +116,15 @@ async def _review(file: PipelinesFile, api: PrefectApi, now: float) -> list[str]
     return [*idle_entries(file, names.live_pairs()), *unmeasurable(file, runs)]
 
 
-def _reads(api: PrefectApi) -> dict[str, Callable[[], Awaitable[object]]]:
-    """A small reading of everything that is read."""
-    tasks, inventory = TaskApi(api.pager), InventoryApi(api.pager)
-    return {
-        "finished flow runs": lambda: api.finished_page(4e9, None, 0),
-        "active flow runs": api.active_runs,
-        "flow run counts": lambda: api.ended_by_type(0, 1, ("FAILED",)),
-        "flow run states": lambda: _state_history(api),
-        "flows": lambda: api.flows((NOBODY,)),
-        "deployments": lambda: api.deployments((NOBODY,)),
-        "task runs": lambda: tasks.finished_page(4e9, None, 0),
-        "task run counts": lambda: _task_run_counts(tasks),
-        "log lines": lambda: LogApi(api.pager).page(4e9, None, 0),
-        "work pools": inventory.work_pools,
-        "work queues": inventory.work_queues,
-        "concurrency limits": inventory.concurrency_limits,
-        "automations": inventory.automations,
-        "scheduled runs": lambda: inventory.next_starts((NOBODY,), 4e9),
-    }
-
-
-async def _fault(read: Callable[[], Awaitable[object]], timeout: float) -> str:  # noqa: ASYNC109 it is told
+async def _fault(reading: Awaitable[object], timeout: float) -> str:  # noqa: ASYNC109 the message names it
     try:
         async with asyncio.timeout(timeout):
-            await read()
+            await reading
     except ApiError as fault:
         return str(fault)
     except TimeoutError:
         return f"no answer within {timeout:g} s"
     return ""
-
-
-async def _task_run_counts(tasks: TaskApi) -> None:
-    await tasks.finished_page(4e9, None, 0)  # tells whether the server can count by ends
-    if tasks.filters_ends:
-        await tasks.count(0, 1)
-
-
-async def _state_history(api: PrefectApi) -> None:
-    _, fault = await api.histories((NOBODY,))
-    if fault is not None:
-        raise fault
 
 
 def _check_ledger(settings: LedgerSettings) -> Finding:

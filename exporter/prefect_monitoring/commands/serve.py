@@ -18,7 +18,7 @@ from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, s
 
 from prefect_monitoring.config.settings import Settings, WebSettings
 from prefect_monitoring.config.types import host_and_port
-from prefect_monitoring.ingest.readers import make_readers
+from prefect_monitoring.ingest.sources import lookbacks, make_readers
 from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import ledger_of
@@ -116,7 +116,7 @@ async def _open_when_free(settings: Settings, address: str, server: uvicorn.Serv
 
 
 def _open(settings: Settings, address: str) -> Ledger:
-    ledger = ledger_of(settings.ledger, settings.history, settings.metrics, address)
+    ledger = ledger_of(settings.ledger, settings.metrics, address, lookbacks(settings.history))
     try:
         ledger.begin_serving()
     except LedgerError:

@@ -56,6 +56,7 @@ class Reader:
         self.clock = clock
         self._cause_of = cause_of
         self.under_way: UnderWay | None = None
+        self.server_version = ""
         self._ran_before: Mapping[str, float] = {}  # by state id
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
 
@@ -66,6 +67,10 @@ class Reader:
         """Waits for the transaction under way, then closes the ledger."""
         self._thread.shutdown(wait=True, cancel_futures=True)
         self.ledger.close()
+
+    async def read_version(self) -> None:
+        """Reads the server's version, for `server_version`. Raises ApiError."""
+        self.server_version = await self.api.version()
 
     @property
     def finished(self) -> Walk[FlowRun]:

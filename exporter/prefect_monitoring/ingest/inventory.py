@@ -6,7 +6,7 @@ Each part is kept with the instant it was read at; none waits for another.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -35,7 +35,7 @@ class Part(Generic[Value]):
 
 
 class InventoryReader:
-    """Holds what was last read of each part; `dues` go into the ledger."""
+    """Holds what was last read of each part; `dues` go into the ledger. The parts may be read side by side."""
 
     def __init__(self, reader: Reader, api: InventoryApi, filters: FilterSettings, labels: LabelSettings) -> None:
         self.pools: Part[Sequence[WorkPool]] | None = None
@@ -49,16 +49,6 @@ class InventoryReader:
         self._tag_patterns = [re.compile(pattern, re.DOTALL) for pattern in labels.deployment_tags]
         self._max_tags = labels.max_tags
         self._asked: Mapping[str, Asked] = {}
-
-    def sources(self) -> Mapping[str, Callable[[], Awaitable[Reading]]]:
-        """Each source's reading. They may run side by side; `dues` are best read when the deployments have been."""
-        return {
-            "work_pools": self.read_work_pools,
-            "work_queues": self.read_work_queues,
-            "concurrency_limits": self.read_concurrency_limits,
-            "automations": self.read_automations,
-            "dues": self.read_dues,
-        }
 
     def picture(self, live: Mapping[Pair, Deployment], now: float, limit: float) -> Inventory:
         """What was read within the last `limit` seconds, about the deployments that are alive."""

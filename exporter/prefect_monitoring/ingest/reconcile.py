@@ -14,14 +14,18 @@ from typing import Any, Final
 
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.incremental import Walk
+from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.model.cursor import OVERLAP_SECONDS
+from prefect_monitoring.model.source_status import AuditReport
 from prefect_monitoring.model.units import HOUR
+from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.pagination import MAX_PAGE
 
 log = logging.getLogger(__name__)
 
 SMALLEST_SPAN: Final = HOUR
 RECENT_SECONDS: Final = 26 * HOUR
+WHOLE_INTERVAL: Final = HOUR
 
 CountByKind = Callable[[float, float, Collection[str]], Awaitable[dict[str, int]]]
 
@@ -37,9 +41,12 @@ class Verdict:
         return Verdict(self.read_again + other.read_again, self.missing + other.missing)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Audit:
-    """Compares one source of finished runs: what the API counts, and how its runs are read again."""
+    """Compares one source of finished runs: what the API counts, and how its runs are read again.
+
+    `report` is None before the first comparison. `whole_at`: when everything was last compared.
+    """
 
     reader: Reader
     source: str
@@ -47,6 +54,29 @@ class Audit:
     count: CountByKind
     walk: Walk[Any]
     is_possible: Callable[[], bool] = lambda: True
+    report: AuditReport | None = None
+    whole_at: float = 0.0
+    _still_missing: int = 0
+
+    async def read(self, until: float | None) -> Reading:
+        """Compares the last day before `until`, and once an hour everything.
+
+        What was missing of everything stays reported until everything is compared again. Raises ApiError.
+        """
+        now = self.reader.clock()
+        until = now if until is None else until
+        whole = now - self.whole_at >= WHOLE_INTERVAL
+        try:
+            verdict = await self.closed_hours(0.0 if whole else until - RECENT_SECONDS, until)
+        except ApiError:
+            if self.is_possible():
+                raise
+            return Reading(0)
+        if whole:
+            self.whole_at, self._still_missing = now, verdict.missing
+        missing = verdict.missing if whole else max(verdict.missing, self._still_missing)
+        self.report = AuditReport(missing, now)
+        return Reading(verdict.read_again)
 
     async def closed_hours(self, low: float, high: float) -> Verdict:
         """Compares the ends within [low, high], of which the last minutes are left out. Raises ApiError.

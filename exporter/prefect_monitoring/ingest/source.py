@@ -1,4 +1,4 @@
-"""One reading of one source: its deadline, its success, its duration, and an outage told once."""
+"""One reading of one source: its turn, its deadline, its success, its duration, and an outage reported once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.model.series import Series, observe
@@ -14,6 +15,33 @@ from prefect_monitoring.model.source_status import READING_BOUNDS, SourceStatus
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
 
 log = logging.getLogger(__name__)
+
+
+class Turn(StrEnum):
+    """What is read together: at each poll, beside it, at each inventory interval, and at each audit interval."""
+
+    POLL = "poll"
+    DETAILS = "details"
+    INVENTORY = "inventory"
+    AUDIT = "audit"
+
+
+class Lookback(StrEnum):
+    """The option that says how far back a first start reads, and how long what was counted is remembered."""
+
+    RUNS = "lookback"
+    DETAILS = "task_lookback"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """How far a reading goes: it begins no page after `budget` seconds, and compares nothing after the instant `until`.
+
+    `until` is None except for a source that `compares`.
+    """
+
+    budget: float
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

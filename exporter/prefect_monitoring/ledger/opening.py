@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
-from prefect_monitoring.config.settings import HistorySettings, LedgerSettings, MetricSettings
+from prefect_monitoring.config.settings import LedgerSettings, MetricSettings
 from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger import sql as rows
 from prefect_monitoring.ledger.dialects import claim
@@ -19,7 +19,7 @@ from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.migrations import current_revision, migrate, revisions
 from prefect_monitoring.model.counted_metrics import bounds_of
-from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
+from prefect_monitoring.model.cursor import Cursor
 from prefect_monitoring.model.series import Bounds
 
 
@@ -28,12 +28,13 @@ def open_ledger(
     api: str,
     *,
     bounds: Bounds,
-    lookback: float,
-    task_lookback: float | None = None,
+    lookbacks: Mapping[str, float],
     now: float,
     moved_from: str = "",
 ) -> Ledger:
-    """Opens or creates the ledger of the Prefect API at `api`. A source that it does not know begins a lookback ago.
+    """Opens or creates the ledger of the Prefect API at `api`.
+
+    `lookbacks`: the cursors, and how many seconds before `now` each begins that the ledger does not know yet.
 
     Raises LedgerError: in use (LedgerInUseError), damaged, read-only, of a newer version, of another API (unless
     that is `moved_from`).
@@ -51,8 +52,7 @@ def open_ledger(
                 stored = {"api": api, "created_at": now, "cursors": {}, "bounds": {}}
             _check_owner(database.name, stored["api"], api, moved_from)
             _drop_rebucketed(connection, stored["bounds"], bounds)
-            shorter = min(lookback, lookback if task_lookback is None else task_lookback)
-            cursors = _cursors(stored["cursors"], now - lookback, now - shorter)
+            cursors = _cursors(stored["cursors"], {source: now - seconds for source, seconds in lookbacks.items()})
             plain = {source: asdict(cursor) for source, cursor in cursors.items()}
             # A histogram that is switched off for a while keeps its bounds: it goes on where it stopped.
             known = {**stored["bounds"], **_plain(bounds)}
@@ -80,12 +80,8 @@ def inspect_ledger(url: str, api: str, moved_from: str = "") -> None:
         database.close()
 
 
-def _cursors(stored: Mapping[str, dict[str, Any]], flow_horizon: float, task_horizon: float) -> dict[str, Cursor]:
-    new = {
-        FLOW_RUNS: Cursor(flow_horizon, flow_horizon),
-        TASK_RUNS: Cursor(task_horizon, task_horizon),
-        LOG_LINES: Cursor(task_horizon, task_horizon),
-    }
+def _cursors(stored: Mapping[str, dict[str, Any]], horizons: Mapping[str, float]) -> dict[str, Cursor]:
+    new = {source: Cursor(watermark=horizon, horizon=horizon) for source, horizon in horizons.items()}
     return {**new, **{source: Cursor(**cursor) for source, cursor in stored.items()}}
 
 
@@ -119,14 +115,15 @@ def _plain(bounds: Bounds) -> dict[str, list[float]]:
     return {metric: [float(limit) for limit in limits] for metric, limits in bounds.items()}
 
 
-def ledger_of(settings: LedgerSettings, history: HistorySettings, metrics: MetricSettings, address: str) -> Ledger:
-    """The ledger that the settings name, for the API at `address`. Raises LedgerError."""
+def ledger_of(
+    settings: LedgerSettings, metrics: MetricSettings, address: str, lookbacks: Mapping[str, float]
+) -> Ledger:
+    """The ledger that the settings name, for the API at `address`, as `open_ledger` opens it. Raises LedgerError."""
     return open_ledger(
         settings.ledger_url,
         address,
         bounds=bounds_of(metrics.metrics_on, lambda option: getattr(metrics, option)),
-        lookback=history.lookback,
-        task_lookback=history.task_lookback,
+        lookbacks=lookbacks,
         now=time.time(),
         moved_from=settings.moved_from,
     )

@@ -25,10 +25,9 @@ DAILY_KEPT: Final = 400 * DAY
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """For how many seconds things are kept: finished runs and task runs, counted log lines, series of what is gone."""
+    """For how many seconds things are kept: the records of each cursor, counted log lines, series of what is gone."""
 
-    runs: float
-    task_runs: float
+    lookbacks: Mapping[str, float]
     lines: float
     dead_series: float
 
@@ -58,9 +57,11 @@ def prune(connection: sa.Connection, state: State, now: float, keep: Keep, live:
 
 def _horizons(cursors: Mapping[str, Cursor], now: float, keep: Keep) -> dict[str, float]:
     """Before when what ended is forgotten, by source: never what is not read yet, and never back."""
-    kept = {FLOW_RUNS: keep.runs, TASK_RUNS: keep.task_runs, LOG_LINES: keep.task_runs}
     return {
-        source: max(cursor.horizon, min(now, cursor.watermark) - kept[source]) for source, cursor in cursors.items()
+        source: max(cursor.horizon, min(now, cursor.watermark) - keep.lookbacks[source])
+        if source in keep.lookbacks
+        else cursor.horizon
+        for source, cursor in cursors.items()
     }
 
 

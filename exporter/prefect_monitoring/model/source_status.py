@@ -27,6 +27,14 @@ class SourceStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditReport:
+    """The last reconciliation of a kind of runs: when, and how many the API has but the ledger could not count."""
+
+    missing: int
+    done_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class FileStatus:
     """Whether the pipelines file is valid as it stands, and when it was last read so (None: not since the start)."""
 

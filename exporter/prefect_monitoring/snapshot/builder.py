@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
@@ -12,8 +12,15 @@ from prefect_monitoring import __version__
 from prefect_monitoring.config.settings import LinkSettings, PollSettings
 from prefect_monitoring.counting import schedules as dues
 from prefect_monitoring.counting.cardinality import Catalog
-from prefect_monitoring.ingest.readers import Readers
-from prefect_monitoring.ingest.source import Source
+from prefect_monitoring.ingest.source import Source, Turn
+from prefect_monitoring.ingest.sources import (
+    ACTIVE_FLOW_RUNS,
+    ACTIVE_TASK_RUNS,
+    COUNTED_SOURCES,
+    DEPLOYMENTS,
+    SOURCES,
+    Readers,
+)
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
@@ -26,16 +33,7 @@ from prefect_monitoring.policy.reloader import PolicyBook
 from prefect_monitoring.prefect_api.address import ui_address
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.snapshot.freshness import current_limit, listing_limit
-from prefect_monitoring.snapshot.model import ActiveRuns, AuditReport, Health, Links, SelfReport, ShownSeries, Snapshot
-
-
-@dataclass(slots=True)
-class Live:
-    """What was last read of the present; whether it is still that is for the picture to say."""
-
-    prefect_version: str = ""
-    polled: bool = False
-    audits: dict[str, AuditReport] = field(default_factory=dict)
+from prefect_monitoring.snapshot.model import ActiveRuns, Health, Links, SelfReport, ShownSeries, Snapshot
 
 
 class Standings:
@@ -62,33 +60,13 @@ class Standings:
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
-    """Every source there is, by what it is asked for; `inventory` and `audits` by name."""
-
-    finished: Source
-    active: Source
-    finished_tasks: Source
-    active_tasks: Source
-    log_lines: Source
-    flows: Source
-    deployments: Source
-    inventory: Mapping[str, Source]
-    audits: Mapping[str, Source]
-
-    def __iter__(self) -> Iterator[Source]:
-        yield from (self.finished, self.active, self.finished_tasks, self.active_tasks, self.log_lines)
-        yield from (self.flows, self.deployments, *self.inventory.values(), *self.audits.values())
-
-
-@dataclass(frozen=True, slots=True)
 class Picture:
-    """Everything that a snapshot is taken of."""
+    """Everything that a snapshot is taken of; `sources` are those of the table, by name."""
 
     readers: Readers
     settings: PollSettings
     traffic: Traffic
-    sources: Sources
-    live: Live
+    sources: Mapping[str, Source]
     standings: Standings
     policies: PolicyBook
     links: Links
@@ -104,7 +82,7 @@ class Picture:
             pair: one.last_outcomes["completed"] for pair, one in standings.items() if "completed" in one.last_outcomes
         }
         limit = current_limit(self.settings)
-        read_lately = _is_fresh(self.sources.deployments, now, listing_limit(self.settings))
+        read_lately = _is_fresh(self.sources[DEPLOYMENTS], now, listing_limit(self.settings))
         metrics = shown_metrics(complete)
         snapshot = Snapshot(
             taken_at=now,
@@ -116,14 +94,14 @@ class Picture:
                 if key.metric in metrics and (key.pair in pairs or key.pair == NO_FLOW)
             },
             standings={pair: one for pair, one in standings.items() if pair in pairs},
-            active=self._active() if _is_fresh(self.sources.active, now, limit) else None,
-            active_tasks=self._active_tasks() if _is_fresh(self.sources.active_tasks, now, limit) else None,
+            active=self._active() if _is_fresh(self.sources[ACTIVE_FLOW_RUNS], now, limit) else None,
+            active_tasks=self._active_tasks() if _is_fresh(self.sources[ACTIVE_TASK_RUNS], now, limit) else None,
             deployments=tuple(deployments.items()) if read_lately else None,
             dues=dues.settled_all(ledger.schedules, deployments, now, completed if FLOW_RUNS in complete else None),
             policies=self.policies.now,
             inventory=self.readers.inventory.picture(deployments, now, listing_limit(self.settings)),
             about=self._self_report(ledger),
-            health=Health(tuple(self._not_ready(ledger)), level_complete=ledger.cursor.level_complete),
+            health=Health(tuple(self._not_ready(ledger)), level_complete=not any(self._loading(ledger))),
         )
         return snapshot, {key for key in ledger.held if key in series.get(key.metric, ())}
 
@@ -136,26 +114,35 @@ class Picture:
         return None if under_way is None else summarise_tasks(under_way, self.readers.flow_runs.catalog)
 
     def _not_ready(self, ledger: Ledger) -> Iterator[str]:
-        finished = self.sources.finished
-        if not ledger.cursor.level_complete:
-            yield f"the starting level is being loaded ({finished.records} runs so far)"
-        if not self.live.polled:
-            yield f"no poll has been completed yet ({finished.error or 'under way'})"
+        for source in self._loading(ledger):
+            yield f"the starting level is being loaded ({source.records} runs so far)"
+        for source in self._gates():
+            if source.last_success is None:
+                yield f"no poll has been completed yet ({source.error or 'under way'})"
         if ledger.fault:
             yield ledger.fault
+
+    def _gates(self) -> Iterator[Source]:
+        return (self.sources[entry.name] for entry in SOURCES if entry.gates_ready)
+
+    def _loading(self, ledger: Ledger) -> Iterator[Source]:
+        """The sources that must have a complete baseline, and do not yet."""
+        for cursor, entry in COUNTED_SOURCES.items():
+            if entry.gates_ready and not ledger.cursors[cursor].level_complete:
+                yield self.sources[entry.name]
 
     def _self_report(self, ledger: Ledger) -> SelfReport:
         return SelfReport(
             version=__version__,
-            prefect_version=self.live.prefect_version,
-            api_up=_any_answered(self.sources.finished, self.sources.active),
+            prefect_version=self.readers.flow_runs.server_version,
+            api_up=_any_answered(self.sources[entry.name] for entry in SOURCES if entry.turn is Turn.POLL),
             ledger_created_at=ledger.created_at,
             ledger_bytes=ledger.bytes_used(),
-            sources=tuple(source.status() for source in self.sources),
+            sources=tuple(source.status() for source in self.sources.values()),
             requests=dict(self.traffic.requests),
             throttled=self.traffic.throttled,
             folded=dict(ledger.folded),
-            audits=dict(self.live.audits),
+            audits={one.source: one.report for one in self.readers.audits if one.report is not None},
             links=self.links,
             pipelines_file=self.policies.status,
         )
@@ -170,7 +157,7 @@ def _is_fresh(source: Source, now: float, limit: float) -> bool:
     return source.last_success is not None and now - source.last_success <= limit
 
 
-def _any_answered(*sources: Source) -> bool | None:
+def _any_answered(sources: Iterable[Source]) -> bool | None:
     asked = [source.answered for source in sources if source.answered is not None]
     return any(asked) if asked else None
 

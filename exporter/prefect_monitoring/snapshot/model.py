@@ -10,7 +10,7 @@ from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import Deployment, Pair
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Bounds, Series
-from prefect_monitoring.model.source_status import FileStatus, SourceStatus
+from prefect_monitoring.model.source_status import AuditReport, FileStatus, SourceStatus
 from prefect_monitoring.policy.resolve import Policy
 
 ShownSeries = Mapping[str, Mapping[SeriesKey, Series]]
@@ -38,14 +38,6 @@ class Health:
 
     not_ready: tuple[str, ...]
     level_complete: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class AuditReport:
-    """The last audit of a kind of runs: how many the API has that the ledger could not count, and when it was."""
-
-    missing: int
-    done_at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from prefect_monitoring.model.changes import Changes, SeriesKey
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.units import DAY
+from unit.ledger_values import lookbacks_of
 
 HOUR = 3600
 MIDNIGHT = 20_000 * DAY
@@ -28,7 +29,7 @@ DURATION = SeriesKey(counted_metrics.DURATION, Pair("etl", "main"))
 def ledger_with(path: Path, seconds: list[tuple[float, float]]) -> Ledger:
     """A ledger whose backfill counted these (end, duration), the newest first, two at a time."""
     url = f"sqlite:///{path / 'ledger.db'}"
-    ledger = open_ledger(url, API, bounds=DEFAULT_BOUNDS, lookback=30 * DAY, now=MIDNIGHT + 3 * DAY)
+    ledger = open_ledger(url, API, bounds=DEFAULT_BOUNDS, lookbacks=lookbacks_of(30 * DAY), now=MIDNIGHT + 3 * DAY)
     ledger.store_plan(Plan(30 * DAY, HOUR))
     newest_first = sorted(seconds, reverse=True)
     for start in range(0, len(newest_first), 2):
@@ -64,7 +65,9 @@ def test_the_live_sum_is_never_a_hair_below_that_of_the_past(tmp_path: Path, see
     past.join()
     assert ledger.series[DURATION].value >= last_told(output, f"{counted_metrics.DURATION}_sum")
     ledger.close()
-    again = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", API, bounds=DEFAULT_BOUNDS, lookback=1, now=MIDNIGHT)
+    again = open_ledger(
+        f"sqlite:///{tmp_path / 'ledger.db'}", API, bounds=DEFAULT_BOUNDS, lookbacks=lookbacks_of(1), now=MIDNIGHT
+    )
     assert again.series[DURATION].value >= last_told(output, f"{counted_metrics.DURATION}_sum")
     again.close()
 

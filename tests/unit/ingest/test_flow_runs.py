@@ -9,7 +9,6 @@ from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.reconcile import Audit, Verdict
 from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.ledger import Ledger
-from prefect_monitoring.ledger.retention import Keep
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES, RETRIES, START_DELAY
 from prefect_monitoring.model.cursor import FLOW_RUNS, OVERLAP_SECONDS
@@ -17,9 +16,9 @@ from prefect_monitoring.model.records import DELETED, TERMINAL_TYPES, Pair
 from prefect_monitoring.prefect_api.errors import ApiError
 from unit.conftest import DAY, MakeReader, OpenLedger
 from unit.fake_prefect import MICROSECOND, MONDAY_NOON, FakePrefect
+from unit.ledger_values import KEEP
 
 PAIR = Pair("etl", "daily")
-KEEP = Keep(runs=30 * DAY, task_runs=7 * DAY, lines=1800, dead_series=7 * DAY)
 
 
 def outcomes(ledger: Ledger, pair: Pair = PAIR) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 import pytest
@@ -11,7 +11,7 @@ from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.counting.schedules import settled_all
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.inventory import InventoryReader, named_limits
-from prefect_monitoring.ingest.source import OutageLog, Source
+from prefect_monitoring.ingest.source import OutageLog, Reading, Source
 from prefect_monitoring.metrics import deployments, work_pools, workspace
 from prefect_monitoring.model.changes import Schedule
 from prefect_monitoring.model.inventory import Inventory
@@ -46,13 +46,22 @@ class Process:
 
     def __post_init__(self) -> None:
         self.inventory = InventoryReader(self.reader, self.api, self.settings.filters, self.settings.labels)  # type: ignore[arg-type]
-        self.sources = {name: Source(name, 5, OutageLog(), self.fake.clock) for name in self.inventory.sources()}
+        self.sources = {name: Source(name, 5, OutageLog(), self.fake.clock) for name in self.readings}
+
+    @property
+    def readings(self) -> dict[str, Callable[[], Awaitable[Reading]]]:
+        return {
+            "work_pools": self.inventory.read_work_pools,
+            "work_queues": self.inventory.read_work_queues,
+            "concurrency_limits": self.inventory.read_concurrency_limits,
+            "automations": self.inventory.read_automations,
+            "dues": self.inventory.read_dues,
+        }
 
     async def read(self) -> dict[str, bool]:
         await self.reader.read_flows()
         await self.reader.read_deployments()
-        readings = self.inventory.sources()
-        worked = {name: await source.read(readings[name]) for name, source in self.sources.items()}
+        worked = {name: await source.read(self.readings[name]) for name, source in self.sources.items()}
         await self.reader.bear()
         return worked
 

@@ -15,7 +15,7 @@ from prefect_monitoring.ingest.log_lines import (
     UNSEARCHED,
     WINDOW_SECONDS,
 )
-from prefect_monitoring.ingest.readers import Readers
+from prefect_monitoring.ingest.sources import Readers
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.retention import Keep
 from prefect_monitoring.model.changes import LastValue, SeriesKey
@@ -26,6 +26,7 @@ from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, Pair
 from prefect_monitoring.prefect_api.errors import ApiError
 from unit.conftest import DAY, MakeReaders, OpenLedger
 from unit.fake_prefect import FakePrefect
+from unit.ledger_values import lookbacks_of
 
 PAIR = Pair("etl", "daily")
 DOWN = ApiError("the server failed", "500")
@@ -126,7 +127,7 @@ async def test_late_line_behind_newer_ones(fake: FakePrefect, readers: Readers, 
 async def test_pruned_lines_are_not_read_again(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
     """What is forgotten lies behind the deepest look back."""
     ledger = readers.flow_runs.ledger
-    keep = Keep(runs=30 * DAY, task_runs=7 * DAY, lines=LINES_KEPT_SECONDS, dead_series=7 * DAY)
+    keep = Keep(lookbacks=lookbacks_of(30 * DAY, 7 * DAY), lines=LINES_KEPT_SECONDS, dead_series=7 * DAY)
     for _ in range(30):
         fake.logs.emit("rows", 1, flow_run)
         await poll(fake, readers, 120)

@@ -6,16 +6,17 @@ from collections.abc import Callable
 
 import pytest
 
-from prefect_monitoring.ingest.readers import Readers
-from prefect_monitoring.ingest.reconcile import RECENT_SECONDS, Audit, Verdict
+from prefect_monitoring.ingest.reconcile import RECENT_SECONDS, WHOLE_INTERVAL, Audit, Verdict
+from prefect_monitoring.ingest.sources import Readers
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES, TASK_OUTCOMES
 from prefect_monitoring.model.cursor import FLOW_RUNS, OVERLAP_SECONDS, TASK_RUNS
 from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.source_status import AuditReport
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.runtime.poller import WHOLE_AUDIT_INTERVAL, Poller, make_poller
-from prefect_monitoring.snapshot.model import AuditReport, Snapshot
+from prefect_monitoring.runtime.poller import Poller, make_poller
+from prefect_monitoring.snapshot.model import Snapshot
 from support.options import settings_with
 from unit.conftest import DAY
 from unit.fake_prefect import FakePrefect
@@ -205,7 +206,7 @@ async def test_no_audit_before_the_level_is_complete(
 ) -> None:
     await poller.audit()
     assert asked == []
-    assert [source.up for source in poller.sources.audits.values()] == [None, None]
+    assert [poller.sources[name].up for name in ("audit_flow_runs", "audit_task_runs")] == [None, None]
     await poller.poll()
     await poller.audit()
     assert [source for source, _, _ in asked] == [FLOW_RUNS], "task runs are not read yet"
@@ -215,19 +216,19 @@ async def test_no_audit_before_the_level_is_complete(
 
 
 async def test_everything_once_an_hour_and_the_last_day_else(
-    fake: FakePrefect, poller: Poller, asked: list[tuple[str, float, float]]
+    fake: FakePrefect, readers: Readers, poller: Poller, asked: list[tuple[str, float, float]]
 ) -> None:
     await poll(poller)
     await poller.audit()
     assert [(source, before) for source, before, _ in asked] == [(FLOW_RUNS, fake.now), (TASK_RUNS, fake.now)]
     for minutes in (2, 30, 59.9):
         asked.clear()
-        fake.now += minutes * 60 - (fake.now - poller._whole_audits[FLOW_RUNS][0])
+        fake.now += minutes * 60 - (fake.now - readers.audit_of(FLOW_RUNS).whole_at)
         await poll(poller)
         await poller.audit()
         assert asked == [(FLOW_RUNS, RECENT_SECONDS, 0.0), (TASK_RUNS, RECENT_SECONDS, 0.0)]
     asked.clear()
-    fake.now += WHOLE_AUDIT_INTERVAL
+    fake.now += WHOLE_INTERVAL
     await poll(poller)
     await poller.audit()
     assert [before for _, before, _ in asked] == [fake.now] * 2
@@ -274,7 +275,7 @@ async def test_what_is_missing_is_told_until_an_audit_of_everything_finds_it(
         told.append(published[-1].about.audits[FLOW_RUNS].missing)
         assert published[-1].about.audits[TASK_RUNS] == AuditReport(told[-1], fake.now)
     assert told == [3, 3, 4, 3, 0]
-    assert poller.sources.audits[FLOW_RUNS].records == 11
+    assert poller.sources["audit_flow_runs"].records == 11
 
 
 async def test_audit_that_failed_leaves_the_last_verdict_and_its_age(

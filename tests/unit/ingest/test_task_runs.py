@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_monitoring.ingest.readers import Readers
+from prefect_monitoring.ingest.sources import Readers
 from prefect_monitoring.ingest.task_runs import HALF_WRITTEN_SECONDS
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey

@@ -21,7 +21,7 @@ from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Deployment, Flow, Pair
 from unit.conftest import API, DAY, OpenLedger
-from unit.ledger_values import KEEP, NOW, PAIR, level, memory_of, outcome, run_id
+from unit.ledger_values import KEEP, NOW, PAIR, level, lookbacks_of, memory_of, outcome, run_id
 
 COMPLETED = SeriesKey(OUTCOMES, PAIR, "completed")
 
@@ -431,7 +431,7 @@ def test_run_that_never_ends_is_forgotten(ledger: Ledger) -> None:
         for number, days in ((1, 29), (2, 1))
     )
     ledger.commit(Changes(runs={run.run_id: run for run in (old, young)}), level(ledger), NOW)
-    ledger.prune(NOW + 2 * DAY, keep=replace(KEEP, runs=28 * DAY), live=[PAIR])
+    ledger.prune(NOW + 2 * DAY, keep=replace(KEEP, lookbacks=lookbacks_of(28 * DAY, 7 * DAY)), live=[PAIR])
     assert ledger.known([old.run_id, young.run_id]).runs.keys() == {young.run_id}
 
 

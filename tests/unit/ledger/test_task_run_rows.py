@@ -18,7 +18,7 @@ from prefect_monitoring.model.counted_metrics import (
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
 from prefect_monitoring.model.records import NO_FLOW, Pair
 from unit.conftest import DAY, OpenLedger
-from unit.ledger_values import KEEP, NOW, level, memory_of, outcome, run_id
+from unit.ledger_values import KEEP, NOW, level, lookbacks_of, memory_of, outcome, run_id
 
 PAIR = Pair("etl", "daily")
 ROWS = SeriesKey(CUSTOM_VALUE, PAIR, "rows", "load", (("table", 'o"r\\ders'),))
@@ -95,7 +95,7 @@ def test_prune_forgets_task_runs_and_lines_that_are_behind_what_is_read(ledger: 
     for number, at in ((100, old), (200, NOW)):
         ledger.commit(details_of(number, at=at), level_of(ledger, LOG_LINES), NOW, LOG_LINES)
     ledger.commit(Changes(), level_of(ledger, TASK_RUNS), NOW, TASK_RUNS)
-    ledger.prune(NOW, keep=replace(KEEP, task_runs=3 * DAY), live=[PAIR])
+    ledger.prune(NOW, keep=replace(KEEP, lookbacks=lookbacks_of(30 * DAY, 3 * DAY)), live=[PAIR])
     assert ledger.known_task_runs([run_id(100), run_id(200)]).keys() == {run_id(200)}
     assert ledger.counted_lines([run_id(102), run_id(202)]) == {run_id(202)}
     assert ledger.cursors[TASK_RUNS].horizon == NOW - 3 * DAY
@@ -108,7 +108,7 @@ def test_prune_keeps_what_could_still_be_read_again(ledger: Ledger) -> None:
     behind = NOW - 6 * DAY
     for source in (TASK_RUNS, LOG_LINES):
         ledger.commit(details_of(100, at=behind), level_of(ledger, source, behind), NOW, source)
-    ledger.prune(NOW, keep=replace(KEEP, task_runs=3 * DAY), live=[PAIR])
+    ledger.prune(NOW, keep=replace(KEEP, lookbacks=lookbacks_of(30 * DAY, 3 * DAY)), live=[PAIR])
     assert ledger.known_task_runs([run_id(100)])
     assert ledger.counted_lines([run_id(102)])
 

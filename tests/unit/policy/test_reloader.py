@@ -12,6 +12,7 @@ from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.model.records import Deployment, Pair
 from prefect_monitoring.policy.reloader import PolicyBook
+from unit.ledger_values import lookbacks_of
 
 NOW = 1_000_000.0
 PAIR = Pair("etl", "prod")
@@ -29,7 +30,7 @@ class Place:
         self.ledger = self._open()
 
     def _open(self) -> Ledger:
-        return open_ledger(self.url, "http://api", bounds={}, lookback=1e6, now=NOW)
+        return open_ledger(self.url, "http://api", bounds={}, lookbacks=lookbacks_of(1e6), now=NOW)
 
     def restart(self) -> None:
         self.ledger.close()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from prefect_monitoring.counting.cardinality import Catalog
-from prefect_monitoring.ingest.readers import Readers
+from prefect_monitoring.ingest.sources import Readers
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.records import Pair
 from support.options import settings_with

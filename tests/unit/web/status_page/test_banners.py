@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.model.source_status import FileStatus
-from prefect_monitoring.snapshot.model import AuditReport, Health, Snapshot
+from prefect_monitoring.model.source_status import AuditReport, FileStatus
+from prefect_monitoring.snapshot.model import Health, Snapshot
 from prefect_monitoring.web.status_page.page import render_page
 from unit.snapshots import NOW
 from unit.status_page_html import STALE, parsed_page

@@ -1,0 +1,280 @@
+"""Every source that is read: one entry for each, which poller, ledger, snapshot, backfill and check read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from prefect_monitoring.analysis.failure_causes import CausePattern, cause_of, compile_pattern
+from prefect_monitoring.config.settings import HistorySettings, Settings
+from prefect_monitoring.counting.cardinality import Catalog
+from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ingest.inventory import InventoryReader
+from prefect_monitoring.ingest.log_lines import LogReader
+from prefect_monitoring.ingest.reconcile import Audit
+from prefect_monitoring.ingest.source import Lookback, Reading, Scope, Turn
+from prefect_monitoring.ingest.task_runs import TaskReader
+from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
+from prefect_monitoring.prefect_api.client import PrefectHttp
+from prefect_monitoring.prefect_api.flow_runs import PrefectApi
+from prefect_monitoring.prefect_api.inventory import InventoryApi
+from prefect_monitoring.prefect_api.logs import LogApi
+from prefect_monitoring.prefect_api.task_runs import TaskApi
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """One for each subject; all of them work on the ledger of `flow_runs`."""
+
+    flow_runs: Reader
+    task_runs: TaskReader
+    log_lines: LogReader
+    inventory: InventoryReader
+    audits: tuple[Audit, ...]
+
+    def audit_of(self, cursor: str) -> Audit:
+        """The reconciliation of a kind of finished runs. KeyError where the API cannot count them."""
+        return {audit.source: audit for audit in self.audits}[cursor]
+
+
+def make_readers(
+    settings: Settings, ledger: Ledger, http: PrefectHttp, clock: Callable[[], float] = time.time
+) -> Readers:
+    own_causes = [CausePattern(rule.cause, compile_pattern(rule.pattern)) for rule in settings.labels.failure_causes]
+    cause = partial(cause_of, extra=own_causes)
+    api = PrefectApi(http)
+    reader = Reader(
+        api=api,
+        ledger=ledger,
+        catalog=Catalog(settings.filters, settings.labels, ledger.series),
+        cause_of=cause,
+        clock=clock,
+    )
+    tasks = TaskReader(reader, TaskApi(api.pager), cause)
+    return Readers(
+        flow_runs=reader,
+        task_runs=tasks,
+        log_lines=LogReader(tasks, LogApi(api.pager), cause),
+        inventory=InventoryReader(reader, InventoryApi(api.pager), settings.filters, settings.labels),
+        audits=(
+            Audit(
+                reader=reader,
+                source=FLOW_RUNS,
+                kinds=TERMINAL_TYPES,
+                count=api.ended_by_type,
+                walk=reader.finished,
+            ),
+            Audit(
+                reader=reader,
+                source=TASK_RUNS,
+                kinds=TERMINAL_TYPES | {ROLLED_BACK},
+                count=tasks.api.ended_by_kind,
+                walk=tasks.finished,
+                is_possible=lambda: tasks.api.filters_ends,
+            ),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A small reading, by which `check` finds out whether `what` can be read."""
+
+    what: str
+    read: Callable[[PrefectApi], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEntry:
+    """A source: when it is read, how, and what it waits for.
+
+    `read` may raise ApiError or LedgerError; its deadline is `source_timeout`.
+    `cursor`: the cursor in the ledger of what is counted from it, `lookback` how far back that begins.
+    `gates_ready`: the exporter is not ready before the baseline of its cursor is complete.
+    `after`: sources of the same turn that are read before it, whether that worked or not.
+    `requires`: cursors whose baseline must be complete before it is read.
+    `prefers`: the same, unless the source of that cursor is failing: waiting for it would take as long as its outage.
+    `compares`: the source whose records it compares with the API's counts, once that has been read to the end.
+    `is_possible`: whether the server can answer at all, as far as is known.
+    """
+
+    name: str
+    turn: Turn
+    read: Callable[[Readers, Scope], Awaitable[Reading]]
+    probes: tuple[Probe, ...] = ()
+    cursor: str = ""
+    lookback: Lookback = Lookback.DETAILS
+    gates_ready: bool = False
+    after: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    prefers: tuple[str, ...] = ()
+    compares: str = ""
+    is_possible: Callable[[Readers], bool] = lambda _: True
+
+
+FINISHED_FLOW_RUNS: Final = "finished_flow_runs"
+ACTIVE_FLOW_RUNS: Final = "active_flow_runs"
+FINISHED_TASK_RUNS: Final = "finished_task_runs"
+ACTIVE_TASK_RUNS: Final = "active_task_runs"
+FLOWS: Final = "flows"
+DEPLOYMENTS: Final = "deployments"
+_AUDIT_FLOW_RUNS: Final = "audit_flow_runs"
+_NAMES: Final = (FLOWS, DEPLOYMENTS)
+# Probes ask for what there cannot be: the answer is empty, and cheap.
+_NOBODY: Final = (str(UUID(int=0)),)
+_NEVER: Final = 4e9
+
+
+async def _probe_histories(api: PrefectApi) -> None:
+    _, fault = await api.histories(_NOBODY)
+    if fault is not None:
+        raise fault
+
+
+async def _probe_task_run_counts(api: PrefectApi) -> None:
+    tasks = TaskApi(api.pager)
+    await tasks.finished_page(_NEVER, None, 0)  # shows whether the server can count by ends
+    if tasks.filters_ends:
+        await tasks.count(0, 1)
+
+
+# Status page and metrics list them in this order; a backfill loads those with a cursor in it.
+SOURCES: Final = (
+    SourceEntry(
+        FINISHED_FLOW_RUNS,
+        Turn.POLL,
+        lambda readers, scope: readers.flow_runs.walk_finished(scope.budget),
+        (
+            Probe("finished flow runs", lambda api: api.finished_page(_NEVER, None, 0)),
+            Probe("flow run states", _probe_histories),
+        ),
+        cursor=FLOW_RUNS,
+        lookback=Lookback.RUNS,
+        gates_ready=True,
+    ),
+    SourceEntry(
+        ACTIVE_FLOW_RUNS,
+        Turn.POLL,
+        lambda readers, _: readers.flow_runs.read_under_way(),
+        (Probe("active flow runs", lambda api: api.active_runs()),),
+    ),
+    # Before the baseline of the flow runs is complete, those of the task runs would be asked for one by one.
+    SourceEntry(
+        FINISHED_TASK_RUNS,
+        Turn.DETAILS,
+        lambda readers, scope: readers.task_runs.read_finished(scope.budget),
+        (Probe("task runs", lambda api: TaskApi(api.pager).finished_page(_NEVER, None, 0)),),
+        cursor=TASK_RUNS,
+        requires=(FLOW_RUNS,),
+    ),
+    SourceEntry(
+        ACTIVE_TASK_RUNS,
+        Turn.DETAILS,
+        lambda readers, _: readers.task_runs.read_under_way(),
+        requires=(FLOW_RUNS,),
+    ),
+    SourceEntry(
+        "log_lines",
+        Turn.DETAILS,
+        lambda readers, scope: readers.log_lines.read(scope.budget),
+        (Probe("log lines", lambda api: LogApi(api.pager).page(_NEVER, None, 0)),),
+        cursor=LOG_LINES,
+        after=(FINISHED_TASK_RUNS, ACTIVE_TASK_RUNS),
+        requires=(FLOW_RUNS,),
+        prefers=(TASK_RUNS,),
+    ),
+    SourceEntry(
+        FLOWS,
+        Turn.INVENTORY,
+        lambda readers, _: readers.flow_runs.read_flows(),
+        (Probe("flows", lambda api: api.flows(_NOBODY)),),
+    ),
+    SourceEntry(
+        DEPLOYMENTS,
+        Turn.INVENTORY,
+        lambda readers, _: readers.flow_runs.read_deployments(),
+        (Probe("deployments", lambda api: api.deployments(_NOBODY)),),
+    ),
+    SourceEntry(
+        "work_pools",
+        Turn.INVENTORY,
+        lambda readers, _: readers.inventory.read_work_pools(),
+        (Probe("work pools", lambda api: InventoryApi(api.pager).work_pools()),),
+        after=_NAMES,
+    ),
+    SourceEntry(
+        "work_queues",
+        Turn.INVENTORY,
+        lambda readers, _: readers.inventory.read_work_queues(),
+        (Probe("work queues", lambda api: InventoryApi(api.pager).work_queues()),),
+        after=_NAMES,
+    ),
+    SourceEntry(
+        "concurrency_limits",
+        Turn.INVENTORY,
+        lambda readers, _: readers.inventory.read_concurrency_limits(),
+        (Probe("concurrency limits", lambda api: InventoryApi(api.pager).concurrency_limits()),),
+        after=_NAMES,
+    ),
+    SourceEntry(
+        "automations",
+        Turn.INVENTORY,
+        lambda readers, _: readers.inventory.read_automations(),
+        (Probe("automations", lambda api: InventoryApi(api.pager).automations()),),
+        after=_NAMES,
+    ),
+    SourceEntry(
+        "dues",
+        Turn.INVENTORY,
+        lambda readers, _: readers.inventory.read_dues(),
+        (Probe("scheduled runs", lambda api: InventoryApi(api.pager).next_starts(_NOBODY, _NEVER)),),
+        after=_NAMES,
+    ),
+    SourceEntry(
+        _AUDIT_FLOW_RUNS,
+        Turn.AUDIT,
+        lambda readers, scope: readers.audit_of(FLOW_RUNS).read(scope.until),
+        (Probe("flow run counts", lambda api: api.ended_by_type(0, 1, ("FAILED",))),),
+        requires=(FLOW_RUNS,),
+        compares=FINISHED_FLOW_RUNS,
+    ),
+    SourceEntry(
+        "audit_task_runs",
+        Turn.AUDIT,
+        lambda readers, scope: readers.audit_of(TASK_RUNS).read(scope.until),
+        (Probe("task run counts", _probe_task_run_counts),),
+        after=(_AUDIT_FLOW_RUNS,),
+        requires=(TASK_RUNS,),
+        compares=FINISHED_TASK_RUNS,
+        is_possible=lambda readers: readers.audit_of(TASK_RUNS).is_possible(),
+    ),
+)
+COUNTED_SOURCES: Final[Mapping[str, SourceEntry]] = {entry.cursor: entry for entry in SOURCES if entry.cursor}
+
+
+def lookbacks(settings: HistorySettings) -> dict[str, float]:
+    """How far back each cursor reaches, in seconds: none further than that of the runs."""
+    longest = settings.lookback
+    return {cursor: min(float(getattr(settings, entry.lookback)), longest) for cursor, entry in COUNTED_SOURCES.items()}
+
+
+def stages(entries: Iterable[SourceEntry]) -> tuple[Sequence[SourceEntry], ...]:
+    """The entries of one turn in the order in which they are read: those of a stage side by side.
+
+    Raises ValueError where entries wait for each other.
+    """
+    waiting, ordered = list(entries), []
+    while waiting:
+        names = {entry.name for entry in waiting}
+        stage = [entry for entry in waiting if names.isdisjoint(entry.after)]
+        if not stage:
+            raise ValueError(f"these sources wait for each other: {', '.join(sorted(names))}")
+        ordered.append(stage)
+        waiting = [entry for entry in waiting if entry not in stage]
+    return tuple(ordered)

@@ -1,0 +1,74 @@
+"""The table of sources: what waits for what, and what of it the other parts read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from prefect_monitoring.config.settings import HistorySettings
+from prefect_monitoring.ingest.source import Turn
+from prefect_monitoring.ingest.sources import (
+    COUNTED_SOURCES,
+    FINISHED_FLOW_RUNS,
+    SOURCES,
+    SourceEntry,
+    lookbacks,
+    stages,
+)
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
+from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
+
+BY_NAME = {entry.name: entry for entry in SOURCES}
+DAY = 86400.0
+
+
+def named(turn: Turn) -> list[set[str]]:
+    return [{entry.name for entry in stage} for stage in stages(entry for entry in SOURCES if entry.turn is turn)]
+
+
+def test_sources_have_names_and_cursors_of_their_own() -> None:
+    assert len(BY_NAME) == len(SOURCES)
+    assert len(COUNTED_SOURCES) == sum(bool(entry.cursor) for entry in SOURCES)
+
+
+@pytest.mark.parametrize("entry", SOURCES, ids=lambda entry: entry.name)
+def test_an_entry_waits_for_what_there_is(entry: SourceEntry) -> None:
+    assert {BY_NAME[name].turn for name in entry.after} <= {entry.turn}, "else it would not wait"
+    assert {*entry.requires, *entry.prefers} <= COUNTED_SOURCES.keys() - {entry.cursor}
+    assert not entry.gates_ready or entry.cursor
+    assert not entry.compares or BY_NAME[entry.compares].cursor in entry.requires
+
+
+def test_every_kept_metric_is_counted_from_a_source_with_a_cursor() -> None:
+    assert {source for row in COUNTED_METRICS.values() for source in row.sources} <= COUNTED_SOURCES.keys()
+
+
+def test_what_is_read_is_probed_but_for_what_another_probe_asks_alike() -> None:
+    assert {entry.name for entry in SOURCES if not entry.probes} == {"active_task_runs"}
+
+
+def test_sources_of_a_turn_are_read_in_stages() -> None:
+    assert named(Turn.POLL) == [{"finished_flow_runs", "active_flow_runs"}]
+    assert named(Turn.DETAILS) == [{"finished_task_runs", "active_task_runs"}, {"log_lines"}]
+    assert named(Turn.INVENTORY) == [
+        {"flows", "deployments"},
+        {"work_pools", "work_queues", "concurrency_limits", "automations", "dues"},
+    ]
+    assert named(Turn.AUDIT) == [{"audit_flow_runs"}, {"audit_task_runs"}]
+
+
+def test_sources_that_wait_for_each_other_are_refused() -> None:
+    first, second = BY_NAME["work_pools"], BY_NAME["work_queues"]
+    with pytest.raises(ValueError, match="work_pools, work_queues"):
+        stages([replace(first, after=(second.name,)), replace(second, after=(first.name,))])
+
+
+@pytest.mark.parametrize(("details", "expected"), [("7d", 7 * DAY), ("60d", 30 * DAY)])
+def test_no_cursor_reaches_back_further_than_that_of_the_flow_runs(details: str, expected: float) -> None:
+    found = lookbacks(HistorySettings(lookback="30d", task_lookback=details))
+    assert found == {FLOW_RUNS: 30 * DAY, TASK_RUNS: expected, LOG_LINES: expected}
+
+
+def test_flow_runs_alone_must_be_loaded_before_it_is_ready() -> None:
+    assert [entry.name for entry in SOURCES if entry.gates_ready] == [FINISHED_FLOW_RUNS]
