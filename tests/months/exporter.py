@@ -81,7 +81,10 @@ class Exporter:
             now=self.server.now,
         )
         self._readers = readers_of(self.server, ledger, self.settings)
-        self.poller = make_poller(self._readers, self.settings, Traffic(), self.published.append, self.server.clock)
+        self.poller = make_poller(self._readers, self.settings, Traffic(), self._take, self.server.clock)
+
+    async def _take(self, snapshot: Snapshot) -> None:
+        self.published.append(snapshot)
 
     def stop(self) -> None:
         if self.poller is not None:

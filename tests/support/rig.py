@@ -49,7 +49,7 @@ class Rig:
         readers = make_readers(settings, ledger, http, lambda: self.clock())
         self.reader = readers.flow_runs
         self._open.callback(self.reader.close)
-        self.poller = make_poller(readers, settings, self.traffic, self.published.publish, lambda: self.clock())
+        self.poller = make_poller(readers, settings, self.traffic, self.published.take, lambda: self.clock())
         await self.poller.publish()
 
     async def stop(self) -> None:

@@ -59,7 +59,10 @@ class World:
         # Durability against power cuts is not what is tested here, and it costs most of the time.
         pragma(self.ledger, "synchronous=OFF")
         self.readers = readers_of(self.fake, self.ledger, SETTINGS)
-        self.poller = make_poller(self.readers, SETTINGS, Traffic(), self.snapshots.append, self.fake.clock)
+        self.poller = make_poller(self.readers, SETTINGS, Traffic(), self.publish, self.fake.clock)
+
+    async def publish(self, snapshot: Snapshot) -> None:
+        self.snapshots.append(snapshot)
 
     def end(self) -> None:
         self.readers.flow_runs.close()

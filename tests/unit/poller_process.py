@@ -30,7 +30,10 @@ class Process:
     published: list[Snapshot] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.poller = make_poller(self.readers, self.settings, Traffic(), self.published.append, self.fake.clock)
+        self.poller = make_poller(self.readers, self.settings, Traffic(), self.publish, self.fake.clock)
+
+    async def publish(self, snapshot: Snapshot) -> None:
+        self.published.append(snapshot)
 
     @property
     def ledger(self) -> Ledger:

@@ -26,6 +26,7 @@ from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
 from prefect_monitoring.runtime.poller import make_poller
+from prefect_monitoring.runtime.publisher import Publisher
 from prefect_monitoring.web import tls
 from prefect_monitoring.web.app import Published, make_app
 from prefect_monitoring.web.auth import IN_CLEAR, travel_in_clear
@@ -85,14 +86,17 @@ async def _watch(settings: Settings, ledger: Ledger, published: Published, until
     traffic = Traffic()
     async with open_http(traffic, settings.poll.max_requests_per_second) as http:
         readers = make_readers(settings, ledger, http)
+        publisher = Publisher()
+        publisher.subscribe("web", published.take, awaited=True)
         try:
-            poller = make_poller(readers, settings, traffic, published.publish)
+            poller = make_poller(readers, settings, traffic, publisher.publish)
             # What the ledger knows is served at once: a restart is no gap and no reset.
             await poller.publish()
-            jobs = poller.start()
+            scheduler = poller.start()
             await asyncio.wait([until])
-            await jobs.stop()
+            await scheduler.stop()
         finally:
+            await publisher.stop()
             await asyncio.to_thread(readers.flow_runs.close)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from prefect_monitoring.config.settings import HistorySettings, PollSettings, Settings
@@ -30,7 +31,7 @@ from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.reloader import PolicyBook
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.runtime.scheduler import Job, Jobs
+from prefect_monitoring.runtime.scheduler import Every, Job, Scheduler
 from prefect_monitoring.snapshot.builder import (
     Picture,
     Standings,
@@ -47,7 +48,10 @@ _STAGES: Final = {turn: stages(entry for entry in SOURCES if entry.turn is turn)
 
 
 class Poller:
-    """Runs the readings and hands each resulting snapshot to `publish`."""
+    """Runs the readings and hands each resulting snapshot to `publish`, which returns once a scrape can see it.
+
+    Birth holds count from then on.
+    """
 
     def __init__(
         self,
@@ -57,7 +61,7 @@ class Poller:
         policies: PolicyBook,
         links: Links,
         traffic: Traffic,
-        publish: Callable[[Snapshot], None],
+        publish: Callable[[Snapshot], Awaitable[None]],
         clock: Callable[[], float],
     ) -> None:
         self._readers = readers
@@ -86,17 +90,20 @@ class Poller:
             links=links,
         )
 
-    def start(self) -> Jobs:
+    def start(self) -> Scheduler:
         """Begins to read; the caller stops it."""
         settings = self._settings
-        return Jobs(
-            [
-                Job(self.poll, settings.poll_interval, self._sources_of(Turn.POLL)),
-                Job(self.poll_details, settings.poll_interval, self._sources_of(Turn.DETAILS)),
-                Job(self.take_inventory, settings.inventory_interval, self._sources_of(Turn.INVENTORY)),
-                Job(self.audit, settings.audit_interval, self._sources_of(Turn.AUDIT)),
-            ]
+        turns = (
+            (Turn.POLL, settings.poll_interval, self.poll),
+            (Turn.DETAILS, settings.poll_interval, self.poll_details),
+            (Turn.INVENTORY, settings.inventory_interval, self.take_inventory),
+            (Turn.AUDIT, settings.audit_interval, self.audit),
         )
+        scheduler = Scheduler(
+            [Job(turn.value, Every(seconds), work, partial(self._has_more, turn)) for turn, seconds, work in turns]
+        )
+        scheduler.start()
+        return scheduler
 
     async def poll(self) -> None:
         """Reads finished and active flow runs side by side, and publishes whatever came of it."""
@@ -139,7 +146,7 @@ class Poller:
         except LedgerError as fault:
             log.debug("The snapshot is made of what is in memory: %s", fault)
         snapshot, held = await self._reader.in_ledger(self._picture.take, now)
-        await asyncio.to_thread(self._publish, snapshot)
+        await self._publish(snapshot)
         await self._reader.in_ledger(self._hold.show, held, self._clock())
 
     async def _take(self, turn: Turn) -> None:
@@ -167,8 +174,9 @@ class Poller:
     def _source_of(self, cursor: str) -> Source:
         return self.sources[COUNTED_SOURCES[cursor].name]
 
-    def _sources_of(self, turn: Turn) -> tuple[Source, ...]:
-        return tuple(self.sources[entry.name] for entry in SOURCES if entry.turn is turn)
+    def _has_more(self, turn: Turn) -> bool:
+        """Whether a baseline, or what an outage left, is to be read on at once."""
+        return any(self.sources[entry.name].has_more for entry in SOURCES if entry.turn is turn)
 
     @property
     def _budget(self) -> float:
@@ -222,7 +230,7 @@ def make_poller(
     readers: Readers,
     settings: Settings,
     traffic: Traffic,
-    publish: Callable[[Snapshot], None],
+    publish: Callable[[Snapshot], Awaitable[None]],
     clock: Callable[[], float] = time.time,
 ) -> Poller:
     """A poller, each part of it with its group of the settings. Raises SettingsError for a broken pipelines file."""

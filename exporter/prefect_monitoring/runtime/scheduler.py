@@ -1,63 +1,149 @@
-"""The readings as jobs: each at its interval, again at once while there is more to read, and over before the end."""
+"""Jobs on the running event loop: each at its times, never twice at once, again at once while it has more to do."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, cast
+from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, EVENT_JOB_SUBMITTED
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
 
-from prefect_monitoring.ingest.source import Source
+log = logging.getLogger(__name__)
 
 STOP_SECONDS: Final = 5.0
+_WEEKDAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """At once, and then every so many `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """At the times of a crontab `expression` of five fields, as the clocks of `zone` (an IANA name) show them.
+
+    Weekdays count from Sunday, 0 or 7, as in crontab(5). Unlike there, a day has to match both its fields.
+    """
+
+    expression: str
+    zone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`work`, every `seconds`; at once again while one of `sources` has more: a level, or what an outage left."""
+    """`work`, at the times of `trigger`; `has_more` says after each run whether to run again at once."""
 
+    name: str
+    trigger: Every | Cron
     work: Callable[[], Awaitable[None]]
-    seconds: float
-    sources: tuple[Source, ...] = ()
+    has_more: Callable[[], bool] = lambda: False
 
 
-class Jobs:
-    """Runs jobs on the running event loop, the first time at once; a job never runs twice at the same time."""
+class Scheduler:
+    """Runs jobs from `start` to `stop`. A run that takes longer than until the next one is due delays that one.
+
+    Times that passed meanwhile, while the process did not run or while the machine slept, are one run, however late.
+    A job whose work raises is logged with its traceback, and runs again at its next time.
+    """
 
     def __init__(self, jobs: Iterable[Job]) -> None:
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._scheduler = AsyncIOScheduler(timezone="UTC")
+        """Raises ValueError for a cron expression or time zone that is none."""
+        self._running: dict[str, asyncio.Task[Any] | None] = {}
+        self._idle = asyncio.Event()
+        self._stopping = False
+        self._scheduler = AsyncIOScheduler(timezone=UTC)
         for job in jobs:
+            first = {"next_run_time": datetime.now(UTC)} if isinstance(job.trigger, Every) else {}
             self._scheduler.add_job(
                 self._run,
-                "interval",
+                _trigger_of(job.trigger),
                 args=(job,),
-                seconds=job.seconds,
-                next_run_time=datetime.now(UTC),
+                id=job.name,
+                name=job.name,
                 coalesce=True,
-                max_instances=1,
                 misfire_grace_time=None,
+                **first,
             )
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a long catch-up skips turns; that is no news
+        self._scheduler.add_listener(self._on_begin, EVENT_JOB_SUBMITTED)
+        self._scheduler.add_listener(self._on_end, EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
+
+    def start(self) -> None:
+        """Call it on the event loop that the jobs run on."""
         self._scheduler.start()
 
     async def stop(self) -> None:
-        """Drops what is under way, and waits until it is over: it may use what the caller closes next."""
-        logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # what is dropped here is not a failure to tell
+        """Cancels what runs and waits until it is over, for `STOP_SECONDS` at most; nothing runs from then on."""
+        self._stopping = True
+        self._scheduler.pause()
+        for task in filter(None, self._running.values()):
+            task.cancel()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                while self._running:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            log.warning("Still at work %.0f s after they were stopped: %s", STOP_SECONDS, ", ".join(self._running))
         self._scheduler.shutdown(wait=False)
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=STOP_SECONDS)
 
-    async def _run(self, job: Job) -> None:
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        self._under_way.add(task)
+    async def _run(self, job: Job) -> bool:
+        """Whether to run it again at once."""
+        if self._stopping:
+            return False
+        self._running[job.name] = asyncio.current_task()
         try:
             await job.work()
-            while any(source.has_more for source in job.sources):
-                await job.work()
-        finally:
-            self._under_way.discard(task)
+        except asyncio.CancelledError:
+            if not self._stopping:  # else APScheduler would log it as a failure of the job
+                raise
+        return job.has_more()
+
+    def _on_begin(self, event: Any) -> None:
+        """A job that runs has no next time: APScheduler would start it again, and warn that it cannot."""
+        self._running[event.job_id] = None
+        self._scheduler.pause_job(event.job_id)
+
+    def _on_end(self, event: Any) -> None:
+        del self._running[event.job_id]
+        self._idle.set()
+        if self._stopping:
+            return
+        if event.retval:
+            self._scheduler.modify_job(event.job_id, next_run_time=datetime.now(UTC))
+        else:
+            self._scheduler.resume_job(event.job_id)
+
+
+def _trigger_of(trigger: Every | Cron) -> IntervalTrigger | CronTrigger:
+    if isinstance(trigger, Every):
+        return IntervalTrigger(seconds=trigger.seconds, timezone=UTC)
+    *fields, weekdays = trigger.expression.split() or [""]
+    try:
+        return CronTrigger.from_crontab(" ".join([*fields, _named(weekdays)]), timezone=ZoneInfo(trigger.zone))
+    except ZoneInfoNotFoundError:
+        raise ValueError(f"{trigger.zone} is no time zone: give a name like Europe/Zurich or UTC") from None
+
+
+def _named(weekdays: str) -> str:
+    """A crontab's days of the week as names: APScheduler counts from Monday, and has no range that begins on Sunday."""
+    days: list[str] = []
+    for part in weekdays.split(","):
+        chosen = re.fullmatch(r"(?:\*(?=/)|(?P<first>[0-7])(?:-(?P<last>[0-7]))?)(?:/(?P<step>[1-7]))?", part)
+        if chosen is None:
+            days.append(part)
+            continue
+        first = int(chosen["first"] or 0)
+        last = int(chosen["last"] or (first if chosen["first"] else 6))
+        days += _WEEKDAYS[first : last + 1 : int(chosen["step"] or 1)]
+    return ",".join(days)

@@ -33,6 +33,10 @@ class Published:
         self._asked: set[str] = set()
         self.latest: tuple[Snapshot, Exposition] | None = None
 
+    async def take(self, snapshot: Snapshot) -> None:
+        """Scrapes get `snapshot` once this returns. Rendered in a thread: meanwhile they get the one before."""
+        await asyncio.to_thread(self.publish, snapshot)
+
     def publish(self, snapshot: Snapshot) -> None:
         exposition = render(snapshot, self._metrics)
         # What a scraper asked for once it will ask for again: it shall not wait for it.

@@ -174,7 +174,10 @@ async def test_ends_before_the_horizon_are_left_alone(
 
 @pytest.fixture
 def poller(fake: FakePrefect, readers: Readers, published: list[Snapshot]) -> Poller:
-    return make_poller(readers, settings_with(birth_hold="0s"), Traffic(), published.append, fake.clock)
+    async def publish(snapshot: Snapshot) -> None:
+        published.append(snapshot)
+
+    return make_poller(readers, settings_with(birth_hold="0s"), Traffic(), publish, fake.clock)
 
 
 @pytest.fixture

@@ -31,13 +31,11 @@ from prefect_monitoring.model.counted_metrics import (
 from prefect_monitoring.model.cursor import LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.series import Series
-from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.runtime.poller import make_poller
 from prefect_monitoring.snapshot.model import Snapshot
 from unit.fake_details import ServerTaskRun
 from unit.fake_prefect import FakePrefect
-from unit.lifecycle_world import CRASHES, SETTINGS, World
+from unit.lifecycle_world import CRASHES, World
 from unit.snapshots import all_series
 from unit.truth import DetailTruth, Truth
 
@@ -57,12 +55,8 @@ class DetailWorld(World):
 
     levels: list[set[str]] = field(default_factory=list)
 
-    def begin(self) -> None:
-        super().begin()
-        self.poller = make_poller(self.readers, SETTINGS, Traffic(), self.publish, self.fake.clock)
-
-    def publish(self, snapshot: Snapshot) -> None:
-        self.snapshots.append(snapshot)
+    async def publish(self, snapshot: Snapshot) -> None:
+        await super().publish(snapshot)
         self.levels.append({source for source, cursor in self.ledger.cursors.items() if cursor.level_complete})
 
     async def poll(self) -> None:
