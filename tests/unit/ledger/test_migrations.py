@@ -138,7 +138,7 @@ def test_ledger_that_is_up_to_date_is_opened_without_alembic(file: Path, open_it
     script = (
         "import sys\n"
         "from prefect_monitoring.ledger.opening import open_ledger\n"
-        f"open_ledger('sqlite:///{file}', '{API}', bounds={{}}, lookback=1.0, now=1.0).close()\n"
+        f"open_ledger('sqlite:///{file}', '{API}', bounds={{}}, lookbacks={{}}, now=1.0).close()\n"
         "sys.exit('alembic' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
