@@ -18,8 +18,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_A
 from prefect_monitoring.cli import main
 from prefect_monitoring.commands.check import check
 from prefect_monitoring.config.settings import load_settings
-from prefect_monitoring.prefect_api import client as prefect_http
-from prefect_monitoring.prefect_api import pagination as pager
+from prefect_monitoring.prefect_api import pagination
 from prefect_monitoring.web.app import make_app
 from support.bulk import bulk_finished_runs, bulk_task_runs
 from support.exposition import Samples, matching, outcomes, total, value
@@ -165,7 +164,7 @@ async def test_an_outage_is_not_an_empty_system(
     kind: str,
 ) -> None:
     # Well below the deadline: a busy machine must not make another fault of it.
-    monkeypatch.setattr(prefect_http, "TRANSIENT_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("prefect_monitoring.prefect_api.client.TRANSIENT_WAIT_SECONDS", 0.05)
     set_fault, reason = WHOLE[kind]
     async with rig(proxy.url, tmp_path, include_flows=f"{team.prefix}.*") as exporter:
         await exporter.inventory()
@@ -409,7 +408,7 @@ async def test_a_long_pause_is_kept(
     code: int,
     as_date: bool,
 ) -> None:
-    monkeypatch.setattr(prefect_http, "SHORT_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("prefect_monitoring.prefect_api.client.SHORT_WAIT_SECONDS", 0.2)
     async with rig(proxy.url, tmp_path, include_flows=f"{team.prefix}.*") as exporter:
         await exporter.inventory()
         before = await exporter.totals(team.prefix)
@@ -481,7 +480,7 @@ async def test_more_requests_than_the_ceiling_wait(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pager, "MAX_PAGE", 2)
+    monkeypatch.setattr(pagination, "MAX_PAGE", 2)
     flow = guarded_seeder.flow(f"many-{uuid4().hex[:6]}")
     now = datetime.now(UTC)
     bulk_finished_runs(guarded, flow, [now - timedelta(hours=2, minutes=minute) for minute in range(60)])

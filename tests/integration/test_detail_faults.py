@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_monitoring.prefect_api import state_history as histories
+from prefect_monitoring.prefect_api import state_history
 from support.bulk import bulk_finished_runs, bulk_logs, bulk_task_runs
 from support.exposition import Samples, matching, outcomes, total, value
 from support.prefect_server import PrefectServer
@@ -123,7 +123,7 @@ async def test_one_endpoint_hides_nothing_else(
         FAULTS[kind](proxy, endpoint)
         if kind == "hangs":  # elsewhere a busy machine must not make more faults of one
             impatient(exporter, 3.0)
-            monkeypatch.setattr(histories, "HISTORY_SECONDS", 0.5 if "states" in endpoint else 2.0)
+            monkeypatch.setattr(state_history, "HISTORY_SECONDS", 0.5 if "states" in endpoint else 2.0)
         team.work(server, seeder)
         samples = await read_all(exporter)
         assert down(samples) == sources

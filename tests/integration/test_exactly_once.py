@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_monitoring.prefect_api import pagination as pager
+from prefect_monitoring.prefect_api import pagination
 from support.bulk import bulk_finished_runs
 from support.exposition import matching, total, value
 from support.prefect_server import PrefectServer, start_server
@@ -162,7 +162,7 @@ async def test_set_by_hand_at_once_and_an_hour_later(
 async def test_same_end_time_across_page_boundaries(
     server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pager, "MAX_PAGE", 3)
+    monkeypatch.setattr(pagination, "MAX_PAGE", 3)
     flow = seeder.flow(f"{unique}burst")
     now = datetime.now(UTC)
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:

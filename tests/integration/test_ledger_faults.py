@@ -19,7 +19,7 @@ from prefect_monitoring.commands.check import check
 from prefect_monitoring.commands.serve import ledger_of
 from prefect_monitoring.config.settings import load_settings
 from prefect_monitoring.ingest.sources import lookbacks
-from prefect_monitoring.ledger import sqlite as ledger_file
+from prefect_monitoring.ledger import sqlite
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.migrations import VERSION_TABLE, revisions
 from prefect_monitoring.web.app import make_app
@@ -317,7 +317,7 @@ async def test_locked_by_another_program(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ledger_file, "BUSY_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_SECONDS", 0.1)
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         trouble = locked(tmp_path / "ledger.db")
         reason = "locked by another program"
@@ -327,7 +327,7 @@ async def test_locked_by_another_program(
 async def test_a_ledger_that_fails_is_no_outage_of_prefect(
     server: PrefectServer, unique: str, filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_file, "BUSY_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_SECONDS", 0.1)
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         await exporter.poll(2)
         with locked(tmp_path / "ledger.db"):

@@ -20,7 +20,7 @@ from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.runtime.poller import Poller, make_poller
 from prefect_monitoring.snapshot.model import Snapshot
 from prefect_monitoring.web.exposition import render
-from unit.conftest import API, readers_of
+from unit.rig import API, readers_of
 
 
 def metrics_named(names: Collection[str]) -> tuple[Metric, ...]:

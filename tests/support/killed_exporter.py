@@ -12,7 +12,7 @@ from typing import Any
 from prefect_monitoring.cli import main
 from prefect_monitoring.ledger import ledger as ledger_module
 from prefect_monitoring.ledger.ledger import Ledger
-from prefect_monitoring.prefect_api import pagination as pager
+from prefect_monitoring.prefect_api import pagination
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 from prefect_monitoring.prefect_api.pagination import Page
@@ -92,6 +92,6 @@ POINTS: dict[str, Callable[[], None]] = {
 }
 
 if __name__ == "__main__":
-    pager.MAX_PAGE = SMALL_PAGE  # type: ignore[misc]
+    pagination.MAX_PAGE = SMALL_PAGE  # type: ignore[misc]
     POINTS[sys.argv[1]]()
     sys.exit(main(sys.argv[2:]))

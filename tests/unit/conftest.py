@@ -1,41 +1,29 @@
-"""What the unit tests share: a ledger in a file of its own, and readers of the model of the server."""
+"""Fixtures of the unit tests: a ledger file for each test, and readers of the model of the server."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from prefect_monitoring.analysis.failure_causes import cause_of
-from prefect_monitoring.config.settings import Settings
-from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.ingest.flow_runs import Reader
-from prefect_monitoring.ingest.inventory import InventoryReader
-from prefect_monitoring.ingest.log_lines import LogReader
-from prefect_monitoring.ingest.reconcile import Audit
 from prefect_monitoring.ingest.sources import Readers
-from prefect_monitoring.ingest.task_runs import TaskReader
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS
-from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
-from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp, Traffic, open_http
 from support.options import settings_with
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
-from unit.ledger_values import DAY, lookbacks_of
+from unit.ledger_values import lookbacks_of
 from unit.loopback import Loopback, loopback
+from unit.rig import API, DAY, NO_SYNC, MakeReader, MakeReaders, OpenLedger, pragma, readers_of
 
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("ours", deadline=None)
 hypothesis.settings.load_profile("ours")
-
-API = "http://prefect.test/api"
-
-OpenLedger = Callable[..., Ledger]
 
 
 @pytest.fixture
@@ -54,6 +42,7 @@ def open_it(tmp_path: Path) -> Iterator[OpenLedger]:
         }
         ledger = open_ledger(arguments.pop("url"), arguments.pop("api"), **arguments)  # type: ignore[arg-type]
         opened.append(ledger)
+        pragma(ledger, NO_SYNC)
         return ledger
 
     yield open_with
@@ -69,33 +58,6 @@ def ledger(open_it: OpenLedger) -> Ledger:
 @pytest.fixture
 def fake() -> FakePrefect:
     return FakePrefect()
-
-
-def readers_of(fake: FakePrefect, ledger: Ledger, settings: Settings) -> Readers:
-    """Readers of the model of the server, otherwise put together as `make_readers` does it."""
-    reader = Reader(fake, ledger, Catalog(settings.filters, settings.labels, ledger.series), cause_of, fake.clock)  # type: ignore[arg-type]
-    tasks = TaskReader(reader, fake.tasks, cause_of)  # type: ignore[arg-type]
-    return Readers(
-        flow_runs=reader,
-        task_runs=tasks,
-        log_lines=LogReader(tasks, fake.logs, cause_of),  # type: ignore[arg-type]
-        inventory=InventoryReader(reader, fake.inventory, settings.filters, settings.labels),  # type: ignore[arg-type]
-        audits=(
-            Audit(reader, FLOW_RUNS, TERMINAL_TYPES, fake.ended_by_type, reader.finished),
-            Audit(
-                reader=reader,
-                source=TASK_RUNS,
-                kinds=TERMINAL_TYPES | {ROLLED_BACK},
-                count=fake.tasks.ended_by_kind,
-                walk=tasks.finished,
-                is_possible=lambda: fake.tasks.filters_ends,
-            ),
-        ),
-    )
-
-
-MakeReaders = Callable[..., Readers]
-MakeReader = Callable[..., Reader]
 
 
 @pytest.fixture

@@ -9,13 +9,11 @@ from prefect_monitoring.model.counted_metrics import DURATION, OUTCOMES, births
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
 from prefect_monitoring.model.records import Pair
 from unit.fake_prefect import MONDAY_NOON
+from unit.rig import DAY
 
 PAIR = Pair("etl", "daily")
 
 NOW = MONDAY_NOON
-
-
-DAY = 86400.0
 
 
 def lookbacks_of(runs: float, details: float | None = None) -> dict[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +21,9 @@ from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.runtime.poller import Poller, make_poller
 from prefect_monitoring.snapshot.model import Snapshot
 from support.options import settings_with
-from unit.conftest import API, DAY, readers_of
 from unit.fake_prefect import FakePrefect
 from unit.ledger_values import lookbacks_of
+from unit.rig import API, DAY, NO_SYNC, pragma, readers_of
 
 SETTINGS = settings_with(birth_hold="70s", ledger_url="sqlite:////nowhere/ledger.db")
 
@@ -56,8 +55,7 @@ class World:
         self.ledger = open_ledger(
             f"sqlite:///{self.path}", API, bounds=DEFAULT_BOUNDS, lookbacks=lookbacks_of(30 * DAY), now=self.fake.now
         )
-        # Durability against power cuts is not what is tested here, and it costs most of the time.
-        pragma(self.ledger, "synchronous=OFF")
+        pragma(self.ledger, NO_SYNC)
         self.readers = readers_of(self.fake, self.ledger, SETTINGS)
         self.poller = make_poller(self.readers, SETTINGS, Traffic(), self.publish, self.fake.clock)
 
@@ -152,16 +150,3 @@ class World:
             self.path = disk
         self.begin()
         await self.poller.publish()
-
-
-def raw(ledger: Ledger) -> sqlite3.Connection:
-    pooled = ledger._database.engine.raw_connection()
-    connection = pooled.driver_connection
-    pooled.close()
-    assert isinstance(connection, sqlite3.Connection)
-    return connection
-
-
-def pragma(ledger: Ledger, setting: str) -> None:
-    """Set on the ledger's own connection, outside any transaction."""
-    raw(ledger).execute(f"PRAGMA {setting}")

@@ -13,13 +13,13 @@ from typing import Any, Final, TypeVar
 from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.counting.flow_runs import Sighting, fold, needs_history, ran_before
 from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, Walk
+from prefect_monitoring.ingest.ports import FlowRunSource
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names, unknown_ids
 from prefect_monitoring.model.records import DELETED, Deployment, Flow, FlowRun, Pair, State
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
-from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 
 Answer = TypeVar("Answer")
 
@@ -44,7 +44,7 @@ class Reader:
 
     def __init__(
         self,
-        api: PrefectApi,
+        api: FlowRunSource,
         ledger: Ledger,
         catalog: Catalog,
         cause_of: Callable[[str], str],

@@ -15,13 +15,13 @@ from prefect_monitoring.counting import schedules as dues
 from prefect_monitoring.counting.filters import Filters
 from prefect_monitoring.counting.schedules import Asked, Plan
 from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ingest.ports import InventorySource
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.model.changes import Changes
 from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
 from prefect_monitoring.policy.tags import shown_tags
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
-from prefect_monitoring.prefect_api.inventory import InventoryApi
 
 Value = TypeVar("Value")
 
@@ -37,7 +37,7 @@ class Part(Generic[Value]):
 class InventoryReader:
     """Holds what was last read of each part; `dues` go into the ledger. The parts may be read side by side."""
 
-    def __init__(self, reader: Reader, api: InventoryApi, filters: FilterSettings, labels: LabelSettings) -> None:
+    def __init__(self, reader: Reader, api: InventorySource, filters: FilterSettings, labels: LabelSettings) -> None:
         self.pools: Part[Sequence[WorkPool]] | None = None
         self.workers: Mapping[str, Part[Workers]] = {}
         self.queues: Part[Sequence[WorkQueue]] | None = None

@@ -10,6 +10,7 @@ from typing import Final
 
 from prefect_monitoring.analysis.metric_lines import parse
 from prefect_monitoring.counting.log_lines import LineSighting, fold_lines
+from prefect_monitoring.ingest.ports import LogSource
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.ingest.task_runs import TaskReader
 from prefect_monitoring.model.cursor import LOG_LINES
@@ -17,7 +18,7 @@ from prefect_monitoring.model.metric_lines import Reason
 from prefect_monitoring.model.records import DELETED, LogLine, Pair
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
-from prefect_monitoring.prefect_api.logs import LogApi, LogPage
+from prefect_monitoring.prefect_api.logs import LogPage
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class _Place:
 class LogReader:
     """Reads lines into the ledger. Every method raises ApiError or LedgerError."""
 
-    def __init__(self, tasks: TaskReader, api: LogApi, cause_of: Callable[[str], str]) -> None:
+    def __init__(self, tasks: TaskReader, api: LogSource, cause_of: Callable[[str], str]) -> None:
         self._tasks = tasks
         self._reader = tasks.reader
         self._api = api

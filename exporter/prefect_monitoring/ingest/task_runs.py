@@ -8,12 +8,12 @@ from typing import Final
 from prefect_monitoring.counting.task_runs import TaskSighting, fold_tasks, needs_task_history
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, Walk
+from prefect_monitoring.ingest.ports import TaskRunSource
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.model.cursor import TASK_RUNS, Cursor
 from prefect_monitoring.model.records import FlowRun, Pair, State, TaskRun
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.state_history import Histories
-from prefect_monitoring.prefect_api.task_runs import TaskApi
 
 HALF_WRITTEN_SECONDS: Final = 300.0
 
@@ -21,7 +21,7 @@ HALF_WRITTEN_SECONDS: Final = 300.0
 class TaskReader:
     """Reads task runs into the ledger. Every method raises ApiError or LedgerError."""
 
-    def __init__(self, reader: Reader, api: TaskApi, cause_of: Callable[[str], str]) -> None:
+    def __init__(self, reader: Reader, api: TaskRunSource, cause_of: Callable[[str], str]) -> None:
         self.reader = reader
         self.api = api
         self.under_way: Sequence[tuple[Pair, TaskRun]] | None = None

@@ -14,8 +14,8 @@ from prefect_monitoring.config.settings import CONFIG_ENV, ENV_PREFIX, Settings
 from prefect_monitoring.ledger.ledger import Ledger
 from support.certificates import make_pair
 from support.options import settings_with
-from unit.conftest import OpenLedger
 from unit.loopback import Answer, Asked, Loopback, loopback
+from unit.rig import OpenLedger
 
 
 @pytest.fixture(autouse=True)

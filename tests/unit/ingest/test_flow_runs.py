@@ -14,9 +14,9 @@ from prefect_monitoring.model.counted_metrics import OUTCOMES, RETRIES, START_DE
 from prefect_monitoring.model.cursor import FLOW_RUNS, OVERLAP_SECONDS
 from prefect_monitoring.model.records import DELETED, TERMINAL_TYPES, Pair
 from prefect_monitoring.prefect_api.errors import ApiError
-from unit.conftest import DAY, MakeReader, OpenLedger
 from unit.fake_prefect import MICROSECOND, MONDAY_NOON, FakePrefect
 from unit.ledger_values import KEEP
+from unit.rig import DAY, MakeReader, OpenLedger
 
 PAIR = Pair("etl", "daily")
 

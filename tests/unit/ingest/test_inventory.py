@@ -19,9 +19,9 @@ from prefect_monitoring.model.records import ConcurrencyLimit, Deployment, Pair,
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.snapshot.model import ActiveRuns, Snapshot
 from support.options import settings_with
-from unit.conftest import MakeReader
 from unit.fake_inventory import FakeInventory
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
+from unit.rig import MakeReader
 from unit.snapshots import make_snapshot
 
 FRESH = 210.0

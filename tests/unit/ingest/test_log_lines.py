@@ -24,9 +24,9 @@ from prefect_monitoring.model.cursor import LOG_LINES
 from prefect_monitoring.model.metric_lines import Reason
 from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, Pair
 from prefect_monitoring.prefect_api.errors import ApiError
-from unit.conftest import DAY, MakeReaders, OpenLedger
 from unit.fake_prefect import FakePrefect
 from unit.ledger_values import lookbacks_of
+from unit.rig import DAY, MakeReaders, OpenLedger
 
 PAIR = Pair("etl", "daily")
 DOWN = ApiError("the server failed", "500")

@@ -18,8 +18,8 @@ from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.runtime.poller import Poller, make_poller
 from prefect_monitoring.snapshot.model import Snapshot
 from support.options import settings_with
-from unit.conftest import DAY
 from unit.fake_prefect import FakePrefect
+from unit.rig import DAY
 
 PAIR = Pair("etl", "daily")
 COMPLETED = SeriesKey(OUTCOMES, PAIR, "completed")

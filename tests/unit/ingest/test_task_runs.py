@@ -14,8 +14,8 @@ from prefect_monitoring.model.counted_metrics import TASK_FAILURES, TASK_OUTCOME
 from prefect_monitoring.model.cursor import OVERLAP_SECONDS, TASK_RUNS
 from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Pair
 from prefect_monitoring.prefect_api.errors import ApiError
-from unit.conftest import DAY, MakeReaders, OpenLedger
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
+from unit.rig import DAY, MakeReaders, OpenLedger
 
 PAIR = Pair("etl", "daily")
 DOWN = ApiError("the server failed", "500")

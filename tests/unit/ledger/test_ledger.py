@@ -20,8 +20,8 @@ from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION, O
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Deployment, Flow, Pair
-from unit.conftest import API, DAY, OpenLedger
 from unit.ledger_values import KEEP, NOW, PAIR, level, lookbacks_of, memory_of, outcome, run_id
+from unit.rig import API, DAY, OpenLedger
 
 COMPLETED = SeriesKey(OUTCOMES, PAIR, "completed")
 

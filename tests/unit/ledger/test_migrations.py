@@ -24,8 +24,8 @@ from prefect_monitoring.ledger.migrations import VERSION_TABLE, migrate, revisio
 from prefect_monitoring.ledger.opening import inspect_ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES
-from unit.conftest import API, OpenLedger
 from unit.ledger_values import NOW, PAIR, level, outcome
+from unit.rig import API, OpenLedger
 
 NEXT = """
 import sqlalchemy as sa

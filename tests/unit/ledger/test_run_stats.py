@@ -11,8 +11,8 @@ from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.run_stats import RECENT_DURATIONS, RunStats
-from unit.conftest import DAY
 from unit.ledger_values import KEEP, level, outcome, run_id
+from unit.rig import DAY
 
 PAIR = Pair("etl", "daily")
 HOUR = 3600.0

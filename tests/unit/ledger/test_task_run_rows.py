@@ -17,8 +17,8 @@ from prefect_monitoring.model.counted_metrics import (
 )
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
 from prefect_monitoring.model.records import NO_FLOW, Pair
-from unit.conftest import DAY, OpenLedger
 from unit.ledger_values import KEEP, NOW, level, lookbacks_of, memory_of, outcome, run_id
+from unit.rig import DAY, OpenLedger
 
 PAIR = Pair("etl", "daily")
 ROWS = SeriesKey(CUSTOM_VALUE, PAIR, "rows", "load", (("table", 'o"r\\ders'),))

@@ -10,8 +10,8 @@ from prefect_monitoring.ledger.time_shares import covered
 from prefect_monitoring.model.changes import Changes, KnownTaskRun
 from prefect_monitoring.model.cursor import TASK_RUNS
 from prefect_monitoring.model.records import Pair
-from unit.conftest import DAY
 from unit.ledger_values import KEEP, NOW, level, outcome, run_id
+from unit.rig import DAY
 
 PAIR = Pair("etl", "daily")
 LONG = 60

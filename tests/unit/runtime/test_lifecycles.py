@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 
-from prefect_monitoring.ingest import reconcile as audit_module
+from prefect_monitoring.ingest import reconcile
 from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
@@ -29,7 +29,8 @@ from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.snapshot.model import Snapshot
 from unit.fake_prefect import FakePrefect
 from unit.lifecycle_users import Users, actions
-from unit.lifecycle_world import CRASHES, World, pragma
+from unit.lifecycle_world import CRASHES, World
+from unit.rig import pragma
 from unit.snapshots import all_series
 from unit.truth import Truth
 
@@ -197,8 +198,8 @@ def play(page_limit: int, story: list[tuple[str, object]]) -> None:
 )
 def test_whatever_happens_everything_is_counted_once(page_limit: int, story: list[tuple[str, object]]) -> None:
     note(f"pages of {page_limit}")
-    audit_module.MAX_PAGE, before = 2, audit_module.MAX_PAGE  # type: ignore[misc] # so that a difference is halved
+    reconcile.MAX_PAGE, before = 2, reconcile.MAX_PAGE  # type: ignore[misc] # so that a difference is halved
     try:
         play(page_limit, story)
     finally:
-        audit_module.MAX_PAGE = before  # type: ignore[misc]
+        reconcile.MAX_PAGE = before  # type: ignore[misc]

@@ -14,9 +14,9 @@ from prefect_monitoring.model.records import Pair
 from prefect_monitoring.prefect_api.errors import ApiError
 from support.options import settings_with
 from support.processes import wait_until
-from unit.conftest import DAY, MakeReaders, OpenLedger
 from unit.fake_prefect import FakePrefect
 from unit.poller_process import FAILED, PAIR, Process
+from unit.rig import DAY, MakeReaders, OpenLedger
 
 DOWN = ApiError("the API answered 503", "503")
 

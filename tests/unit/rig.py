@@ -1,0 +1,66 @@
+"""What unit tests and their fixtures share: names, types, and readers of the model of the server."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+from prefect_monitoring.analysis.failure_causes import cause_of
+from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.counting.cardinality import Catalog
+from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ingest.inventory import InventoryReader
+from prefect_monitoring.ingest.log_lines import LogReader
+from prefect_monitoring.ingest.reconcile import Audit
+from prefect_monitoring.ingest.sources import Readers
+from prefect_monitoring.ingest.task_runs import TaskReader
+from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
+from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
+from unit.fake_prefect import FakePrefect
+
+API = "http://prefect.test/api"
+DAY = 86400.0
+
+# Durability against power cuts is not what unit tests test, and it costs most of their time.
+NO_SYNC = "synchronous=OFF"
+
+OpenLedger = Callable[..., Ledger]
+MakeReaders = Callable[..., Readers]
+MakeReader = Callable[..., Reader]
+
+
+def readers_of(fake: FakePrefect, ledger: Ledger, settings: Settings) -> Readers:
+    """Readers of the model of the server, otherwise put together as `make_readers` does it."""
+    reader = Reader(fake, ledger, Catalog(settings.filters, settings.labels, ledger.series), cause_of, fake.clock)
+    tasks = TaskReader(reader, fake.tasks, cause_of)
+    return Readers(
+        flow_runs=reader,
+        task_runs=tasks,
+        log_lines=LogReader(tasks, fake.logs, cause_of),
+        inventory=InventoryReader(reader, fake.inventory, settings.filters, settings.labels),
+        audits=(
+            Audit(reader, FLOW_RUNS, TERMINAL_TYPES, fake.ended_by_type, reader.finished),
+            Audit(
+                reader=reader,
+                source=TASK_RUNS,
+                kinds=TERMINAL_TYPES | {ROLLED_BACK},
+                count=fake.tasks.ended_by_kind,
+                walk=tasks.finished,
+                is_possible=lambda: fake.tasks.filters_ends,
+            ),
+        ),
+    )
+
+
+def raw(ledger: Ledger) -> sqlite3.Connection:
+    pooled = ledger._database.engine.raw_connection()
+    connection = pooled.driver_connection
+    pooled.close()
+    assert isinstance(connection, sqlite3.Connection)
+    return connection
+
+
+def pragma(ledger: Ledger, setting: str) -> None:
+    """Set on the ledger's own connection, outside any transaction."""
+    raw(ledger).execute(f"PRAGMA {setting}")
