@@ -46,7 +46,7 @@ def readers_of(fake: FakePrefect, ledger: Ledger, settings: Settings) -> Readers
                 source=TASK_RUNS,
                 kinds=TERMINAL_TYPES | {ROLLED_BACK},
                 count=fake.tasks.ended_by_kind,
-                walk=tasks.finished,
+                finished=tasks.finished,
                 is_possible=lambda: fake.tasks.filters_ends,
             ),
         ),

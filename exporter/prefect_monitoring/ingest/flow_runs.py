@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.counting.flow_runs import Sighting, fold, needs_history, ran_before
-from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, Walk
+from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, IncrementalReader
 from prefect_monitoring.ingest.ports import FlowRunSource
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.ledger.ledger import Ledger
@@ -73,13 +73,15 @@ class Reader:
         self.server_version = await self.api.version()
 
     @property
-    def finished(self) -> Walk[FlowRun]:
-        return Walk(self.api.finished_page, self.absorb, lambda: self.ledger.cursors[FLOW_RUNS], self.clock)
+    def finished(self) -> IncrementalReader[FlowRun]:
+        return IncrementalReader(
+            self.api.finished_page, self.absorb, lambda: self.ledger.cursors[FLOW_RUNS], self.clock
+        )
 
     async def walk_finished(self, budget: float) -> Reading:
         """Reads every end since the watermark; begins no page after `budget` seconds. Raises ApiError."""
         since = max(self.ledger.cursor.horizon, self.ledger.cursor.watermark - UNSTARTED_SECONDS)
-        reading = await self.finished.onwards(self.ledger.cursor.after, budget)
+        reading = await self.finished.read_new(self.ledger.cursor.after, budget)
         if not reading.complete:
             return reading
         endless = await self.api.runs_without_end(since)

@@ -1,4 +1,4 @@
-"""How far a source of finished runs is read, and the walk through what is new: newest end first, resumable.
+"""The incremental reader of finished runs: what is new since the cursor, newest end first, resumable.
 
 Newest first, because what a run is now is right before what it was; a transaction every few pages, because a crash
 then costs as much, whatever the size of the window.
@@ -25,7 +25,7 @@ BATCH_PAGES: Final = 4
 
 
 class Finished(Protocol):
-    """A run as far as a walk is concerned."""
+    """A run, as far as an incremental reader needs to know it."""
 
     @property
     def id(self) -> str: ...
@@ -49,8 +49,8 @@ class Absorbed(Generic[Run]):
 
 
 @dataclass(frozen=True, slots=True)
-class Walk(Generic[Run]):
-    """A way to read finished runs.
+class IncrementalReader(Generic[Run]):
+    """Reads finished runs of one source.
 
     `fetch` gives the page of those that ended within [after, before] at an offset, `absorb` counts a batch.
     """
@@ -60,11 +60,11 @@ class Walk(Generic[Run]):
     cursor: Callable[[], Cursor]
     clock: Callable[[], float]
 
-    async def onwards(self, after: float, budget: float) -> Reading:
-        """Reads every end since `after`, newest first; resumes a walk that was cut short.
+    async def read_new(self, after: float, budget: float) -> Reading:
+        """Reads every end since `after`, newest first; resumes a reading that was cut short.
 
         While pages are counted, the next ones are fetched; none is begun after `budget` seconds. Raises ApiError, also
-        when runs had to be left for the next walk.
+        when runs had to be left for the next reading.
         """
         until = time.monotonic() + budget
         count, waiting, reason = 0, 0, ""
@@ -114,7 +114,7 @@ class Walk(Generic[Run]):
             if len(pages) >= most or time.monotonic() >= until:
                 return pages, position
 
-    async def again(self, low: float, high: float) -> list[Run]:
+    async def read_again(self, low: float, high: float) -> list[Run]:
         """Reads every end within [low, high] again; the runs that are there. Raises ApiError."""
         found: dict[str, Run] = {}
         before: float | None = high
@@ -144,7 +144,7 @@ def _advance_over(cursor: Cursor, pages: Sequence[Page[Run]], now: float, left: 
 
 
 def advance(cursor: Cursor, page: Page[Run], now: float, left: Sequence[Finished]) -> Cursor:
-    """The cursor after `page`. A walk that is through moves the watermark, but never past a run that was left."""
+    """The cursor after `page`. A reading that is through moves the watermark, but never past a run that was left."""
     newest = cursor.walk_newest
     if newest is None and page.runs:
         newest = page.runs[0].ended_at

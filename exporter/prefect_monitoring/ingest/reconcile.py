@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from prefect_monitoring.ingest.flow_runs import Reader
-from prefect_monitoring.ingest.incremental import Walk
+from prefect_monitoring.ingest.incremental import IncrementalReader
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.model.cursor import OVERLAP_SECONDS
 from prefect_monitoring.model.source_status import AuditReport
@@ -52,7 +52,7 @@ class Audit:
     source: str
     kinds: frozenset[str]
     count: CountByKind
-    walk: Walk[Any]
+    finished: IncrementalReader[Any]
     is_possible: Callable[[], bool] = lambda: True
     report: AuditReport | None = None
     whole_at: float = 0.0
@@ -101,7 +101,7 @@ class Audit:
         return await self._read_again(low, high)
 
     async def _read_again(self, low: float, high: float) -> Verdict:
-        present = await self.walk.again(low, high)
+        present = await self.finished.read_again(low, high)
         ids = {run.id for run in present}
         gone = await self.reader.in_ledger(self.reader.ledger.mark_gone, self.source, low, high, ids)
         theirs = Counter(run.kind for run in present if run.kind in self.kinds)

@@ -56,26 +56,26 @@ def make_readers(
         cause_of=cause,
         clock=clock,
     )
-    tasks = TaskReader(reader, TaskApi(api.pager), cause)
+    tasks = TaskReader(reader, TaskApi(api.paginator), cause)
     return Readers(
         flow_runs=reader,
         task_runs=tasks,
-        log_lines=LogReader(tasks, LogApi(api.pager), cause),
-        inventory=InventoryReader(reader, InventoryApi(api.pager), settings.filters, settings.labels),
+        log_lines=LogReader(tasks, LogApi(api.paginator), cause),
+        inventory=InventoryReader(reader, InventoryApi(api.paginator), settings.filters, settings.labels),
         audits=(
             Audit(
                 reader=reader,
                 source=FLOW_RUNS,
                 kinds=TERMINAL_TYPES,
                 count=api.ended_by_type,
-                walk=reader.finished,
+                finished=reader.finished,
             ),
             Audit(
                 reader=reader,
                 source=TASK_RUNS,
                 kinds=TERMINAL_TYPES | {ROLLED_BACK},
                 count=tasks.api.ended_by_kind,
-                walk=tasks.finished,
+                finished=tasks.finished,
                 is_possible=lambda: tasks.api.filters_ends,
             ),
         ),
@@ -138,7 +138,7 @@ async def _probe_histories(api: PrefectApi) -> None:
 
 
 async def _probe_task_run_counts(api: PrefectApi) -> None:
-    tasks = TaskApi(api.pager)
+    tasks = TaskApi(api.paginator)
     await tasks.finished_page(_NEVER, None, 0)  # shows whether the server can count by ends
     if tasks.filters_ends:
         await tasks.count(0, 1)
@@ -169,7 +169,7 @@ SOURCES: Final = (
         FINISHED_TASK_RUNS,
         Turn.DETAILS,
         lambda readers, scope: readers.task_runs.read_finished(scope.budget),
-        (Probe("task runs", lambda api: TaskApi(api.pager).finished_page(_NEVER, None, 0)),),
+        (Probe("task runs", lambda api: TaskApi(api.paginator).finished_page(_NEVER, None, 0)),),
         cursor=TASK_RUNS,
         requires=(FLOW_RUNS,),
     ),
@@ -183,7 +183,7 @@ SOURCES: Final = (
         "log_lines",
         Turn.DETAILS,
         lambda readers, scope: readers.log_lines.read(scope.budget),
-        (Probe("log lines", lambda api: LogApi(api.pager).page(_NEVER, None, 0)),),
+        (Probe("log lines", lambda api: LogApi(api.paginator).page(_NEVER, None, 0)),),
         cursor=LOG_LINES,
         after=(FINISHED_TASK_RUNS, ACTIVE_TASK_RUNS),
         requires=(FLOW_RUNS,),
@@ -205,35 +205,35 @@ SOURCES: Final = (
         "work_pools",
         Turn.INVENTORY,
         lambda readers, _: readers.inventory.read_work_pools(),
-        (Probe("work pools", lambda api: InventoryApi(api.pager).work_pools()),),
+        (Probe("work pools", lambda api: InventoryApi(api.paginator).work_pools()),),
         after=_NAMES,
     ),
     SourceEntry(
         "work_queues",
         Turn.INVENTORY,
         lambda readers, _: readers.inventory.read_work_queues(),
-        (Probe("work queues", lambda api: InventoryApi(api.pager).work_queues()),),
+        (Probe("work queues", lambda api: InventoryApi(api.paginator).work_queues()),),
         after=_NAMES,
     ),
     SourceEntry(
         "concurrency_limits",
         Turn.INVENTORY,
         lambda readers, _: readers.inventory.read_concurrency_limits(),
-        (Probe("concurrency limits", lambda api: InventoryApi(api.pager).concurrency_limits()),),
+        (Probe("concurrency limits", lambda api: InventoryApi(api.paginator).concurrency_limits()),),
         after=_NAMES,
     ),
     SourceEntry(
         "automations",
         Turn.INVENTORY,
         lambda readers, _: readers.inventory.read_automations(),
-        (Probe("automations", lambda api: InventoryApi(api.pager).automations()),),
+        (Probe("automations", lambda api: InventoryApi(api.paginator).automations()),),
         after=_NAMES,
     ),
     SourceEntry(
         "dues",
         Turn.INVENTORY,
         lambda readers, _: readers.inventory.read_dues(),
-        (Probe("scheduled runs", lambda api: InventoryApi(api.pager).next_starts(_NOBODY, _NEVER)),),
+        (Probe("scheduled runs", lambda api: InventoryApi(api.paginator).next_starts(_NOBODY, _NEVER)),),
         after=_NAMES,
     ),
     SourceEntry(

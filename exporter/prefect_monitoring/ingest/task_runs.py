@@ -7,7 +7,7 @@ from typing import Final
 
 from prefect_monitoring.counting.task_runs import TaskSighting, fold_tasks, needs_task_history
 from prefect_monitoring.ingest.flow_runs import Reader
-from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, Walk
+from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, IncrementalReader
 from prefect_monitoring.ingest.ports import TaskRunSource
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.model.cursor import TASK_RUNS, Cursor
@@ -28,9 +28,11 @@ class TaskReader:
         self._cause_of = cause_of
 
     @property
-    def finished(self) -> Walk[TaskRun]:
+    def finished(self) -> IncrementalReader[TaskRun]:
         ledger = self.reader.ledger
-        return Walk(self.api.finished_page, self._absorb, lambda: ledger.cursors[TASK_RUNS], self.reader.clock)
+        return IncrementalReader(
+            self.api.finished_page, self._absorb, lambda: ledger.cursors[TASK_RUNS], self.reader.clock
+        )
 
     async def read_finished(self, budget: float) -> Reading:
         """Reads every end since the watermark, and the time before it again where the API counts more or less there.
@@ -40,7 +42,7 @@ class TaskReader:
         cursor = self.reader.ledger.cursors[TASK_RUNS]
         settled = cursor.level_complete and cursor.walk_before is None
         after = cursor.watermark if settled and not await self._came_late(cursor) else cursor.after
-        return await self.finished.onwards(after, budget)
+        return await self.finished.read_new(after, budget)
 
     async def _came_late(self, cursor: Cursor) -> bool:
         """Whether ends before the watermark came since; where the server cannot count them, they may have."""

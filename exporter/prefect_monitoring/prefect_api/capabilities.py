@@ -1,4 +1,4 @@
-"""What a server may be unable to do: once it has refused, it is not asked for an hour, and that is told once."""
+"""What a server may be unable to do: once it has refused, it is not asked for an hour, and the log says so once."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ASK_AGAIN_SECONDS: Final = 3600.0  # it may have been a fault that has passed, o
 
 
 @dataclass(slots=True)
-class Ability:
-    """`without_it`: what is said when the server lacks it."""
+class Capability:
+    """Something that servers of some versions cannot do. `without_it`: the log line for one that cannot."""
 
     without_it: str
     _ask_from: float = 0.0
@@ -24,5 +24,6 @@ class Ability:
         return time.monotonic() >= self._ask_from
 
     def refused(self) -> None:
+        """The server has refused it: `is_there` is false for `ASK_AGAIN_SECONDS`."""
         first, self._ask_from = not self._ask_from, time.monotonic() + ASK_AGAIN_SECONDS
         log.log(logging.INFO if first else logging.DEBUG, "%s", self.without_it)

@@ -10,7 +10,16 @@ import orjson
 from prefect_monitoring.model.records import BAD_TYPES, TERMINAL_TYPES, Deployment, Flow, FlowRun
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.pagination import Page, Pager, Row, count_by_type, decode, ended, iso, maybe_instant
+from prefect_monitoring.prefect_api.pagination import (
+    Page,
+    Paginator,
+    Row,
+    count_by_type,
+    decode,
+    ended,
+    iso,
+    maybe_instant,
+)
 from prefect_monitoring.prefect_api.state_history import Histories, read_histories, state_of
 
 _TERMINAL: Final = sorted(TERMINAL_TYPES)
@@ -25,7 +34,7 @@ class PrefectApi:
 
     def __init__(self, http: PrefectHttp) -> None:
         self._http = http
-        self.pager = Pager(http)
+        self.paginator = Paginator(http)
 
     async def version(self) -> str:
         return str(await self._http.request("/admin/version"))
@@ -33,7 +42,7 @@ class PrefectApi:
     async def finished_page(self, after: float, before: float | None, offset: int) -> Page[FlowRun]:
         """Runs that ended within [after, before], newest first: the page at `offset` behind `before`."""
         criteria = {"flow_runs": ended(after, before), "sort": "END_TIME_DESC"}
-        rows, limit = await self.pager.page("/flow_runs/filter", criteria, offset)
+        rows, limit = await self.paginator.page("/flow_runs/filter", criteria, offset)
         return Page(tuple(decode(_flow_run, rows)), len(rows) < limit)
 
     async def runs_without_end(self, after: float) -> list[FlowRun]:
@@ -46,16 +55,16 @@ class PrefectApi:
             },
             "sort": "ID_DESC",
         }
-        return decode(_flow_run, await self.pager.all("/flow_runs/filter", criteria))
+        return decode(_flow_run, await self.paginator.all("/flow_runs/filter", criteria))
 
     async def active_runs(self) -> list[FlowRun]:
         """Every run that needs attention or resources now: neither over nor merely scheduled for later."""
         criteria = {"flow_runs": _ACTIVE, "sort": "ID_DESC"}
-        return decode(_flow_run, await self.pager.all("/flow_runs/filter", criteria))
+        return decode(_flow_run, await self.paginator.all("/flow_runs/filter", criteria))
 
     async def active_children(self, parent_ids: Iterable[str]) -> set[str]:
         """The ids of the active subflow runs of these flow runs."""
-        rows = await self.pager.among(
+        rows = await self.paginator.among(
             "/flow_runs/filter", "flow_runs", "parent_flow_run_id", set(parent_ids), sort="ID_DESC", **_ACTIVE
         )
         return {row["id"] for row in rows}
@@ -68,7 +77,7 @@ class PrefectApi:
         """How many runs ended within [low, high], by state type."""
 
         async def count(chosen: Sequence[str]) -> int:
-            return await self.pager.count("/flow_runs/count", {"flow_runs": ended(low, high, chosen)})
+            return await self.paginator.count("/flow_runs/count", {"flow_runs": ended(low, high, chosen)})
 
         return await count_by_type(count, types)
 
@@ -76,19 +85,19 @@ class PrefectApi:
         """How many runs of a flow's deployment, or without one, ended within [low, high] as good or bad."""
         which = {"any_": [deployment_id]} if deployment_id is not None else {"is_null_": True}
         runs = {"deployment_id": which, **ended(low, high, ["COMPLETED", *BAD_TYPES])}
-        return await self.pager.count("/flow_runs/count", {"flows": {"id": {"any_": [flow_id]}}, "flow_runs": runs})
+        return await self.paginator.count("/flow_runs/count", {"flows": {"id": {"any_": [flow_id]}}, "flow_runs": runs})
 
     async def flow_runs(self, ids: Collection[str]) -> list[FlowRun]:
         """Those of `ids` that exist, in whatever state."""
-        return decode(_flow_run, await self.pager.by_id("/flow_runs/filter", "flow_runs", ids, sort="ID_DESC"))
+        return decode(_flow_run, await self.paginator.by_id("/flow_runs/filter", "flow_runs", ids, sort="ID_DESC"))
 
     async def flows(self, ids: Collection[str] | None = None) -> dict[str, Flow]:
         """All flows, or those of `ids` that exist, by id."""
-        return {flow.id: flow for flow in decode(_flow, await self.pager.by_id("/flows/filter", "flows", ids))}
+        return {flow.id: flow for flow in decode(_flow, await self.paginator.by_id("/flows/filter", "flows", ids))}
 
     async def deployments(self, ids: Collection[str] | None = None) -> dict[str, Deployment]:
         """All deployments, or those of `ids` that exist, by id."""
-        rows = await self.pager.by_id("/deployments/filter", "deployments", ids, sort="CREATED_DESC")
+        rows = await self.paginator.by_id("/deployments/filter", "deployments", ids, sort="CREATED_DESC")
         return {deployment.id: deployment for deployment in decode(_deployment, rows)}
 
 

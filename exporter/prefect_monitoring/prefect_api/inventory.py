@@ -8,7 +8,7 @@ from typing import Final
 
 from prefect_monitoring.model.records import ConcurrencyLimit, Workers, WorkPool, WorkQueue
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Pager, Row, decode, instant, iso, maybe_instant
+from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Paginator, Row, decode, instant, iso, maybe_instant
 
 WORKER_CONCURRENCY: Final = 4
 WORKER_FAULTS: Final = 3  # one broken pool is left alone; a dead endpoint is not asked for every pool
@@ -19,14 +19,14 @@ _BY_SCHEDULE: Final = "auto-scheduled"  # the tag that the scheduler gives its r
 class InventoryApi:
     """Reads of the Prefect API, as records. Every method raises ApiError when there is no usable answer."""
 
-    def __init__(self, pager: Pager) -> None:
-        self._pager = pager
+    def __init__(self, paginator: Paginator) -> None:
+        self._paginator = paginator
 
     async def work_pools(self) -> list[WorkPool]:
-        return decode(_work_pool, await self._pager.all("/work_pools/filter", {}))
+        return decode(_work_pool, await self._paginator.all("/work_pools/filter", {}))
 
     async def workers(self, pool: str) -> Workers:
-        rows = await self._pager.all("/work_pools/{name}/workers/filter", {}, {"name": pool})
+        rows = await self._paginator.all("/work_pools/{name}/workers/filter", {}, {"name": pool})
         seen = decode(_heartbeat, rows)
         online = sum(is_online for is_online, _ in seen)
         return Workers(online, len(seen) - online, max((at for _, at in seen if at is not None), default=None))
@@ -50,7 +50,7 @@ class InventoryApi:
         return found, faults[0] if faults else None
 
     async def work_queues(self) -> list[WorkQueue]:
-        rows, limit = await self._pager.page("/work_queues/filter", {}, 0)
+        rows, limit = await self._paginator.page("/work_queues/filter", {}, 0)
         if len(rows) >= limit:
             # Sorted by names that every pool has: what lies beyond a page may come in another order each time.
             names = sorted(pool.name for pool in await self.work_pools())
@@ -58,16 +58,16 @@ class InventoryApi:
         return decode(_work_queue, rows)
 
     async def _queues_of(self, pool: str) -> list[Row]:
-        return await self._pager.all("/work_pools/{name}/queues/filter", {}, {"name": pool})
+        return await self._paginator.all("/work_pools/{name}/queues/filter", {}, {"name": pool})
 
     async def concurrency_limits(self) -> list[ConcurrencyLimit]:
         """The active ones."""
-        rows = await self._pager.all("/v2/concurrency_limits/filter", {})
+        rows = await self._paginator.all("/v2/concurrency_limits/filter", {})
         return decode(_concurrency_limit, [row for row in rows if row.get("active", True)])
 
     async def automations(self) -> dict[bool, int]:
         """How many automations are enabled, and how many are not."""
-        rows = await self._pager.all("/automations/filter", {"sort": "CREATED_DESC"})
+        rows = await self._paginator.all("/automations/filter", {"sort": "CREATED_DESC"})
         enabled = sum(decode(lambda row: bool(row["enabled"]), rows))
         return {True: enabled, False: len(rows) - enabled}
 
@@ -81,7 +81,7 @@ class InventoryApi:
         for begin in range(0, len(wanted), MAX_PAGE):
             pending = set(wanted[begin : begin + MAX_PAGE])
             while pending:
-                rows, limit = await self._pager.page("/flow_runs/filter", _scheduled(pending, now), 0)
+                rows, limit = await self._paginator.page("/flow_runs/filter", _scheduled(pending, now), 0)
                 for deployment_id, at in decode(_start, rows):
                     found.setdefault(deployment_id, at)
                 if len(rows) < limit or pending.isdisjoint(found):

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from prefect_monitoring.analysis.metric_lines import FAILURE_PHRASE, MARK
 from prefect_monitoring.model.records import LogLine
-from prefect_monitoring.prefect_api.capabilities import Ability
+from prefect_monitoring.prefect_api.capabilities import Capability
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.pagination import Pager, Row, decode, instant, iso
+from prefect_monitoring.prefect_api.pagination import Paginator, Row, decode, instant, iso
 
 # Terms are ORed; the server also finds them in logger names and in any case, so that each hit is looked at again.
 _QUERY: Final = f'"{MARK}" "{FAILURE_PHRASE}"'
@@ -36,9 +36,9 @@ class LogApi:
     `can_search`: whether the server finds text; where it does not, all lines come over and are searched here.
     """
 
-    def __init__(self, pager: Pager) -> None:
-        self._pager = pager
-        self._search = Ability(
+    def __init__(self, paginator: Paginator) -> None:
+        self._paginator = paginator
+        self._search = Capability(
             "The server cannot search its logs (on SQLite that takes 3.44): all of them are read instead"
         )
 
@@ -62,7 +62,7 @@ class LogApi:
         return await self._page(criteria, offset)
 
     async def _page(self, criteria: Mapping[str, Any], offset: int) -> LogPage:
-        rows, limit = await self._pager.page("/logs/filter", {"logs": criteria, "sort": "TIMESTAMP_ASC"}, offset)
+        rows, limit = await self._paginator.page("/logs/filter", {"logs": criteria, "sort": "TIMESTAMP_ASC"}, offset)
         hits = [row for row in rows if _is_wanted(row)]
         last = decode(_written_at, rows[-1:])
         return LogPage(tuple(decode(_log_line, hits)), len(rows), last[0] if last else None, len(rows) < limit)

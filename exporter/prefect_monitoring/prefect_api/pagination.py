@@ -27,8 +27,11 @@ class Page(Generic[Record]):
     complete: bool
 
 
-class Pager:
-    """Reads lists. The server's page limit is learned once, from its refusal of a larger one."""
+class Paginator:
+    """Reads lists, as rows of decoded JSON. Every method raises ApiError when there is no usable answer.
+
+    The server's page limit (PREFECT_API_DEFAULT_LIMIT, 200) is learned once, from its refusal of a larger one.
+    """
 
     def __init__(self, http: PrefectHttp) -> None:
         self.http = http
@@ -77,6 +80,7 @@ class Pager:
         return list(found.values())
 
     async def count(self, endpoint: str, criteria: Mapping[str, object]) -> int:
+        """How many objects match, by an endpoint that ends in /count."""
         answer = await self.http.request(endpoint, json=criteria)
         if not isinstance(answer, int):
             raise ApiError(f"{endpoint} answered something that is not a number", "invalid_json")
@@ -140,10 +144,12 @@ async def count_by_type(count: Callable[[Sequence[str]], Awaitable[int]], types:
 
 
 def iso(instant: float) -> str:
+    """Seconds since the epoch as ISO 8601 in UTC, to the microsecond, as Prefect keeps times."""
     return datetime.fromtimestamp(round(instant * 1e6) / 1e6, UTC).isoformat()
 
 
 def instant(text: str) -> float:
+    """An ISO 8601 time as seconds since the epoch. Raises ValueError."""
     return datetime.fromisoformat(text).timestamp()
 
 

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any, Final
 
 from prefect_monitoring.model.records import ROLLED_BACK, State, TaskRun
-from prefect_monitoring.prefect_api.capabilities import Ability
+from prefect_monitoring.prefect_api.capabilities import Capability
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.pagination import (
     Page,
-    Pager,
+    Paginator,
     Row,
     count_by_type,
     decode,
@@ -36,9 +36,9 @@ class TaskApi:
     `filters_ends`: whether the server chooses task runs by their end; only then can it count them so.
     """
 
-    def __init__(self, pager: Pager) -> None:
-        self._pager = pager
-        self._ends = Ability(
+    def __init__(self, paginator: Paginator) -> None:
+        self._paginator = paginator
+        self._ends = Capability(
             "The server cannot choose task runs by their end (Prefect 3.6.22 can): the last five minutes are read again"
             " with each poll, and task runs are not audited"
         )
@@ -52,7 +52,7 @@ class TaskApi:
         if self.filters_ends:
             try:
                 criteria = {"task_runs": _ended(after, before), "sort": "END_TIME_DESC"}
-                rows, limit = await self._pager.page(_ENDPOINT, criteria, offset)
+                rows, limit = await self._paginator.page(_ENDPOINT, criteria, offset)
                 return Page(tuple(decode(_task_run, rows)), len(rows) < limit)
             except ApiError as error:
                 if error.code != "422":
@@ -63,7 +63,7 @@ class TaskApi:
         return await self._page_by_start(after, before, offset)
 
     async def _page_by_start(self, after: float, before: float | None, offset: int) -> Page[TaskRun]:
-        return await page_by_start(self._pager, partial(decode, _task_run), _NO_PLACEHOLDERS, after, before, offset)
+        return await page_by_start(self._paginator, partial(decode, _task_run), _NO_PLACEHOLDERS, after, before, offset)
 
     async def unfinished(self, flow_run_ids: Collection[str]) -> list[TaskRun]:
         """The task runs of these flow runs that are not over."""
@@ -75,7 +75,7 @@ class TaskApi:
         return await self._among("id", ids, **_NO_PLACEHOLDERS)
 
     async def _among(self, column: str, values: Collection[str], **others: object) -> list[TaskRun]:
-        rows = await self._pager.among(_ENDPOINT, "task_runs", column, values, sort="ID_DESC", **others)
+        rows = await self._paginator.among(_ENDPOINT, "task_runs", column, values, sort="ID_DESC", **others)
         return decode(_task_run, rows)
 
     async def count(self, low: float, high: float) -> int:
@@ -93,14 +93,14 @@ class TaskApi:
 
     async def histories(self, run_ids: Sequence[str]) -> tuple[Histories, ApiError | None]:
         """Every state that each task run was in, oldest first, and the fault that kept some from being read."""
-        return await read_histories(self._pager.http, "/task_run_states/", "task_run_id", run_ids)
+        return await read_histories(self._paginator.http, "/task_run_states/", "task_run_id", run_ids)
 
     async def _count(self, low: float, high: float, types: Iterable[str] = (), *names: str) -> int:
         chosen = _ended(low, high, types)
         if names:
             chosen["state"]["name"] = {"any_": names}
         try:
-            return await self._pager.count("/task_runs/count", {"task_runs": chosen})
+            return await self._paginator.count("/task_runs/count", {"task_runs": chosen})
         except ApiError as error:
             if error.code == "422":
                 self._ends.refused()
@@ -149,7 +149,7 @@ def task_name(run_name: str, task_key: str, dynamic_key: str) -> str:
 
 
 async def page_by_start(
-    pager: Pager,
+    paginator: Paginator,
     decoded: Callable[[Sequence[Mapping[str, Any]]], list[TaskRun]],
     others: Mapping[str, object],
     after: float,
@@ -165,7 +165,7 @@ async def page_by_start(
     kept: list[TaskRun] = []
     read = 0
     while True:
-        rows, limit = await pager.page("/task_runs/filter", criteria, read)
+        rows, limit = await paginator.page("/task_runs/filter", criteria, read)
         read += len(rows)
         ends = [run for run in decoded(rows) if run.ended_at is not None]
         kept += [run for run in ends if after <= (run.ended_at or 0.0) <= (before or float("inf"))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -124,7 +125,7 @@ async def test_what_cannot_be_counted_even_so_is_told(
         audit.source,
         audit.kinds,
         audit.count,
-        type(audit.walk)(audit.walk.fetch, count_nothing, audit.walk.cursor, audit.walk.clock),
+        replace(audit.finished, absorb=count_nothing),
     )
     assert await broken.closed_hours(0.0, fake.now) == Verdict(read_again=1, missing=1)
     assert await audit.closed_hours(0.0, fake.now) == Verdict(read_again=1)

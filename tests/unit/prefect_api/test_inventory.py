@@ -14,7 +14,7 @@ from prefect_monitoring.prefect_api import inventory as inventory_api
 from prefect_monitoring.prefect_api.client import ENDPOINTS, PrefectHttp, Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.inventory import InventoryApi
-from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Pager
+from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Paginator
 from unit.loopback import Answer, Asked, Loopback
 
 NOON = 1772452800.0
@@ -22,7 +22,7 @@ NOON = 1772452800.0
 
 @pytest.fixture
 def api(http: PrefectHttp) -> InventoryApi:
-    return InventoryApi(Pager(http))
+    return InventoryApi(Paginator(http))
 
 
 def identified(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

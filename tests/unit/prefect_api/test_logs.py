@@ -11,7 +11,7 @@ from prefect_monitoring.model.records import LogLine
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.logs import LogApi, LogPage
-from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Pager
+from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Paginator
 from unit.loopback import Answer, Asked, Loopback
 
 NOON = 1772452800.0
@@ -34,7 +34,7 @@ def row(number: int = 1, message: object = METRIC, **changes: Any) -> dict[str, 
 
 @pytest.fixture
 def api(http: PrefectHttp) -> LogApi:
-    return LogApi(Pager(http))
+    return LogApi(Paginator(http))
 
 
 def with_text(asked: Asked) -> bool:

@@ -13,7 +13,7 @@ from prefect_monitoring.ingest.incremental import next_page
 from prefect_monitoring.model.records import TERMINAL_TYPES, State, TaskRun
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Pager
+from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Paginator
 from prefect_monitoring.prefect_api.task_runs import TaskApi, task_name
 from unit.loopback import Answer, Asked, Loopback
 
@@ -46,7 +46,7 @@ def row(number: int = 1, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def api(http: PrefectHttp) -> TaskApi:
-    return TaskApi(Pager(http))
+    return TaskApi(Paginator(http))
 
 
 # Names
@@ -300,7 +300,7 @@ async def test_older_servers_are_walked_through_by_starts(site: Loopback, api: T
     runs += [(1, 5), (2, 80), (71, 95), (5, 20), (6, 20)]
     wanted = {identifier(run) for run in runs if run[1] is not None and run[1] >= 20}
     site.answer = older_server(runs, limit)
-    api._pager._page_limit = limit
+    api._paginator._page_limit = limit
     assert set(await all_pages(api, 20.0)) == wanted
     assert not api.filters_ends
 
