@@ -6,12 +6,18 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from pydantic.fields import FieldInfo
-
-from prefect_monitoring.config.settings import CONFIG_ENV, OPTIONS, env_name, flag_name, has_flag
-from prefect_monitoring.config.types import Duration, format_duration
+from prefect_monitoring.config.settings import (
+    CONFIG_ENV,
+    GROUPS,
+    OPTIONS,
+    Group,
+    default_of,
+    env_name,
+    flag_name,
+    notation_of,
+)
 from prefect_monitoring.metrics import SUBJECTS
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, DEFAULT_BOUNDS, births
 from prefect_monitoring.model.records import NO_FLOW
@@ -23,7 +29,8 @@ _CONFIGURATION: Final = """# Configuration
 <!-- Generated from exporter/prefect_monitoring/config/settings.py by `make docs`. -->
 
 Every option can be given as a flag, as an environment variable and as a key of one YAML file, which `--config FILE` or
-`{config_env}` names. A flag beats the environment, which beats the file. An unknown option is an error.
+`{config_env}` names. A flag beats the environment, which beats the file. An unknown option is an error. All
+errors are reported at once, each with the flag, the variable, or the file and line where the option was given.
 
 How to reach Prefect is up to Prefect's own settings, which the exporter reads as Prefect does: `PREFECT_API_URL`
 (needed), `PREFECT_API_KEY`, `PREFECT_API_AUTH_STRING`, `PREFECT_API_SSL_CERT_FILE`, `PREFECT_API_TLS_INSECURE_SKIP_VERIFY`,
@@ -36,7 +43,8 @@ string may also stand in files, which `PREFECT_API_KEY_FILE` and `PREFECT_API_AU
   or outside of pools.
 - **Buckets** are ascending numbers of seconds. Other buckets are another histogram: it starts anew.
 - **Secrets** have no flag, because every user of a machine can read its command lines. Each can stand in a file that
-  `…_file` names, without the newline at its end. A secret that is given twice, or is empty, is an error.
+  `…_file` names, without the newline at its end. A secret that is given twice, or is empty, is an error. `ledger_url` is
+  a secret when it holds a password; without one, it can be given as a flag.
 
 ```yaml
 # prefect-monitoring.yml
@@ -47,9 +55,6 @@ failure_causes:
   - cause: quota
     pattern: warehouse credit limit
 ```
-
-| Key | Flag | Environment | Default | What it does |
-| --- | --- | --- | --- | --- |
 """
 
 _METRICS: Final = """# Metrics
@@ -122,8 +127,7 @@ logger.info('Loaded. METRIC: rows_loaded{table="orders"}=%d rows_rejected=%d', l
 
 
 def configuration_page() -> str:
-    rows = [_option_row(name, field) for name, field in OPTIONS.items()]
-    return _CONFIGURATION.format(config_env=CONFIG_ENV) + "\n".join(rows) + "\n"
+    return _CONFIGURATION.format(config_env=CONFIG_ENV) + "".join(_group_section(group) for group in GROUPS.values())
 
 
 def metrics_page() -> str:
@@ -162,22 +166,18 @@ def _details(metric: str) -> str:
     return f" ({names})" if names else ""
 
 
-def _option_row(name: str, field: FieldInfo) -> str:
-    text = (field.description or "").replace("|", "\\|")
-    flag = f"`{flag_name(name)}`" if has_flag(name) else ""
-    return f"| `{name}` | {flag} | `{env_name(name)}` | {_default(field)} | {text} |"
+def _group_section(group: type[Group]) -> str:
+    rows = [_option_row(name) for name in group.model_fields]
+    head = "| Key | Flag | Environment | Default | What it does |\n| --- | --- | --- | --- | --- |\n"
+    return f"\n## {group.model_config.get('title')}\n\n{group.__doc__}\n\n{head}{''.join(rows)}"
 
 
-def _default(field: FieldInfo) -> str:
-    if field.default_factory is not None:
-        return "`sqlite:///~/.prefect-monitoring/ledger.db`"
-    value: Any = field.default
-    if any(metadata in Duration.__metadata__ for metadata in field.metadata):  # type: ignore[attr-defined]
-        value = format_duration(value)
-    if isinstance(value, tuple):
-        value = ", ".join(item if isinstance(item, str) else f"{item:g}" for item in value)
-    text = str(value).replace("|", "\\|")
-    return f"`{text}`" if text else ""
+def _option_row(name: str) -> str:
+    notation = notation_of(name)
+    flag = f"`{flag_name(name)} {notation.metavar}`" if notation.has_flag else ""
+    default = f"`{default_of(name)}`" if default_of(name) else ""
+    cells = f"`{name}`", flag, f"`{env_name(name)}`", default, OPTIONS[name].description or ""
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
 
 
 def pipelines_schema() -> str:

@@ -12,9 +12,10 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from prefect_monitoring import __version__
+from prefect_monitoring.config.loading import load_settings
 from prefect_monitoring.config.settings import (
     CONFIG_ENV,
     OPTIONS,
@@ -22,8 +23,7 @@ from prefect_monitoring.config.settings import (
     SettingsError,
     env_name,
     flag_name,
-    has_flag,
-    load_settings,
+    notation_of,
 )
 
 if TYPE_CHECKING:
@@ -101,18 +101,10 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     )
     for name, field in OPTIONS.items():
         text = f"{field.description} (environment: {env_name(name)})".replace("%", "%%")
-        if has_flag(name):
-            command.add_argument(flag_name(name), dest=name, metavar="VALUE", help=text)
-        else:
-            command.add_argument(flag_name(name), dest=name, nargs="?", action=_RefuseSecret, help=argparse.SUPPRESS)
-
-
-class _RefuseSecret(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
-        parser.error(
-            f"{flag_name(self.dest)}: every user of the machine can read a command line: give the secret as a file"
-            f" ({flag_name(self.dest)}-file) or as {env_name(self.dest)}"
-        )
+        if notation_of(name).has_flag:
+            command.add_argument(flag_name(name), dest=name, metavar=notation_of(name).metavar, help=text)
+        else:  # taken, to be refused without its value
+            command.add_argument(flag_name(name), dest=name, nargs="?", const="", help=argparse.SUPPRESS)
 
 
 def _load(options: argparse.Namespace) -> Settings:

@@ -10,7 +10,7 @@ import pytest
 
 from prefect_monitoring import __version__
 from prefect_monitoring.cli import make_parser
-from prefect_monitoring.config.settings import OPTIONS, env_name, flag_name, has_flag
+from prefect_monitoring.config.settings import OPTIONS, env_name, flag_name, notation_of
 from prefect_monitoring.metrics import CATALOGUE
 from scripts.generate_reference import PAGES
 
@@ -26,7 +26,9 @@ def test_page_is_generated_from_the_code(name: str) -> None:
 def test_every_option_is_documented(option: str) -> None:
     page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
     row = next(line for line in page.splitlines() if line.startswith(f"| `{option}` |"))
-    assert (f"`{flag_name(option)}`" in row) == has_flag(option)
+    notation = notation_of(option)
+    flag = f"`{flag_name(option)} {notation.metavar}`".replace("|", "\\|")
+    assert (flag in row) == notation.has_flag
     assert f"`{env_name(option)}`" in row
     assert OPTIONS[option].description
 

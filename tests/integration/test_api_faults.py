@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_A
 
 from prefect_monitoring.cli import main
 from prefect_monitoring.commands.check import check
-from prefect_monitoring.config.settings import load_settings
+from prefect_monitoring.config.loading import load_settings
 from prefect_monitoring.prefect_api import pagination
 from prefect_monitoring.web.app import make_app
 from support.bulk import bulk_finished_runs, bulk_task_runs

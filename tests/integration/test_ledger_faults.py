@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_monitoring.cli import main
 from prefect_monitoring.commands.check import check
 from prefect_monitoring.commands.serve import ledger_of
-from prefect_monitoring.config.settings import load_settings
+from prefect_monitoring.config.loading import load_settings
 from prefect_monitoring.ingest.sources import lookbacks
 from prefect_monitoring.ledger import sqlite
 from prefect_monitoring.ledger.errors import LedgerError

@@ -9,7 +9,7 @@ from typing import Any
 
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from prefect_monitoring.config.settings import load_settings
+from prefect_monitoring.config.loading import load_settings
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.sources import lookbacks, make_readers
 from prefect_monitoring.ledger.opening import ledger_of

@@ -128,16 +128,16 @@ async def _fault(reading: Awaitable[object], timeout: float) -> str:  # noqa: AS
 
 
 def _check_ledger(settings: LedgerSettings) -> Finding:
-    existing = Path()
+    existing, url = Path(), settings.ledger_url.get_secret_value()
     try:
-        path = sqlite_path(settings.ledger_url)
+        path = sqlite_path(url)
         if not path.exists():
             existing = next(folder for folder in path.absolute().parents if folder.exists())
             with tempfile.TemporaryFile(dir=existing):
                 return Finding(ok=True, text=f"ledger: {path} will be made by the first start")
         if not os.access(path, os.W_OK):
             raise LedgerError(f"{path} cannot be written: give the user that runs prefect-monitoring the right to")
-        inspect_ledger(settings.ledger_url, api_address(), settings.moved_from)
+        inspect_ledger(url, api_address(), settings.moved_from)
     except NoApiUrlError:
         return Finding(ok=True, text=f"ledger: {path} exists; whose runs it counts is checked once the API is known")
     except LedgerInUseError:

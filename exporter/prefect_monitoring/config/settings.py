@@ -5,22 +5,23 @@ How to reach Prefect is not here: address, key, TLS and proxies are Prefect's ow
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from prefect_monitoring.config.secrets import SecretFileError, read_secret
 from prefect_monitoring.config.types import (
+    NUMBER,
+    TEXT,
     Address,
+    ApiUrl,
     Buckets,
     CauseRules,
     Duration,
     FileName,
+    LedgerUrl,
     Names,
+    Notation,
     Patterns,
     Secret,
     Token,
@@ -31,18 +32,12 @@ from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION, S
 
 ENV_PREFIX: Final = "PREFECT_MONITORING_"
 CONFIG_ENV: Final = ENV_PREFIX + "CONFIG"
-# What Kubernetes puts into the pods beside a Service of our name; no option is called so.
-_SERVICE_LINK: Final = re.compile(ENV_PREFIX + r"(?:SERVICE_(?:HOST|PORT\w*)|PORT(?:_\d+_\w+)?)")
 # One is of no use, and would leave the endpoints open, without the other.
-_NEEDS: Final = {"auth_username": "auth_password", "auth_password": "auth_username", "tls_key": "tls_cert"}
+NEEDS: Final = {"auth_username": "auth_password", "auth_password": "auth_username", "tls_key": "tls_cert"}
 
 
 class SettingsError(Exception):
     """One or more options are wrong; the message has a line for each."""
-
-
-def _default_ledger() -> str:
-    return f"sqlite:///{Path.home() / '.prefect-monitoring' / 'ledger.db'}"
 
 
 class Group(BaseModel):
@@ -89,14 +84,16 @@ class WebSettings(Group, title="Endpoints"):
 class LedgerSettings(Group, title="Ledger"):
     """The database that makes counters survive restarts."""
 
-    ledger_url: str = Field(
-        default_factory=_default_ledger,
-        description="The ledger that makes counters survive restarts: sqlite:////absolute/path/ledger.db.",
+    ledger_url: LedgerUrl = Field(
+        SecretStr("sqlite:///~/.prefect-monitoring/ledger.db"),
+        validate_default=True,
+        description="Database of the ledger, such as sqlite:////absolute/path/ledger.db.",
     )
+    ledger_url_file: FileName = Field("", description="File that holds ledger_url, for a URL with a password.")
     ledger_wait: Duration = Field(
         30.0, ge=0, description="How long to wait for the ledger while another process still holds it."
     )
-    moved_from: str = Field(
+    moved_from: ApiUrl = Field(
         "", description="The Prefect API address that the ledger knows, once, when that same server has moved."
     )
 
@@ -231,14 +228,16 @@ def _groups() -> dict[str, type[Group]]:
 
 GROUPS: Final = _groups()
 OPTIONS: Final = {option: field for group in GROUPS.values() for option, field in group.model_fields.items()}
-_GROUP_OF: Final = {option: name for name, group in GROUPS.items() for option in group.model_fields}
+GROUP_OF: Final = {option: name for name, group in GROUPS.items() for option in group.model_fields}
+# Each has a `…_file` beside it.
+SECRETS: Final = tuple(option for option, field in OPTIONS.items() if field.annotation is SecretStr)
 
 
 def in_groups(options: Mapping[str, object]) -> dict[str, dict[str, object]]:
     """Options by name, as `Settings` takes them. KeyError for a name that is no option."""
     grouped: dict[str, dict[str, object]] = {}
     for option, value in options.items():
-        grouped.setdefault(_GROUP_OF[option], {})[option] = value
+        grouped.setdefault(GROUP_OF[option], {})[option] = value
     return grouped
 
 
@@ -250,91 +249,17 @@ def flag_name(option: str) -> str:
     return "--" + option.replace("_", "-")
 
 
-def has_flag(option: str) -> bool:
-    """Not a secret: on a command line, every user of the machine can read it."""
-    return OPTIONS[option].annotation is not SecretStr
+def notation_of(option: str) -> Notation:
+    """How values of the option are written."""
+    field = OPTIONS[option]
+    for one in field.metadata:
+        if isinstance(one, Notation):
+            return one
+    if choices := get_args(field.annotation):
+        return Notation("|".join(choices))
+    return NUMBER if field.annotation in (int, float) else TEXT
 
 
-def load_settings(flags: Mapping[str, str], environment: Mapping[str, str], config: Path | None = None) -> Settings:
-    """The settings from flags, environment and the YAML file `config`; a flag beats the environment beats the file.
-
-    Raises SettingsError, which names every wrong option and where it was given.
-    """
-    from_environment = {
-        name.removeprefix(ENV_PREFIX).lower(): value
-        for name, value in environment.items()
-        if name.startswith(ENV_PREFIX) and name != CONFIG_ENV and not _SERVICE_LINK.fullmatch(name)
-    }
-    from_file = _read_yaml(config) if config is not None else {}
-    given = {**from_file, **from_environment, **flags}
-    places = {
-        **{option: f"{config}: {option}" for option in from_file},
-        **{option: env_name(option) for option in from_environment},
-        **{option: flag_name(option) for option in flags},
-    }
-    mentioned = {option.removesuffix("_file") for option in given}
-    faults = _take_secret_files(given, places)
-    faults += [
-        f"{places.get(option) or places[f'{option}_file']}: is of no use without {needed}: give both, or neither"
-        for option, needed in _NEEDS.items()
-        if option in mentioned and needed not in mentioned
-    ]
-    faults += [
-        f"{places[option]}: there is no such option; docs/configuration.md lists them all"
-        for option in given
-        if option not in OPTIONS
-    ]
-    try:
-        settings = Settings.model_validate(
-            in_groups({option: value for option, value in given.items() if option in OPTIONS})
-        )
-    except ValidationError as error:
-        wrong = [_fault(dict(fault), places) for fault in error.errors(include_url=False, include_input=False)]
-        raise SettingsError("\n".join(wrong + faults)) from None
-    if faults:
-        raise SettingsError("\n".join(faults))
-    return settings
-
-
-def _take_secret_files(given: dict[str, Any], places: dict[str, str]) -> list[str]:
-    """Gives the secrets of which a file is named the values they have there; what is wrong with those files."""
-    faults = []
-    for secret in (option for option in OPTIONS if not has_flag(option)):
-        file = f"{secret}_file"
-        if not isinstance(given.get(file), str) or not given[file]:
-            continue
-        if secret in given:
-            faults.append(f"{places[secret]} and {places[file]}: both give {secret}: leave one of them out")
-            continue
-        places[secret] = places[file]
-        try:
-            given[secret] = read_secret(given[file])
-        except SecretFileError as fault:
-            faults.append(f"{places[file]}: {fault}")
-    return faults
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        # Not the parser's own words: they quote the file, and it may hold secrets.
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        raise SettingsError(
-            f"{path} is not YAML{where}: write `key: value` lines in UTF-8, and text with special characters in quotes"
-        ) from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise SettingsError(f"{path} must hold options as `key: value` lines, such as `poll_interval: 15s`")
-    return {str(key): value for key, value in content.items()}
-
-
-def _fault(fault: Mapping[str, Any], places: Mapping[str, str]) -> str:
-    _, option, *path = fault["loc"]
-    deeper = ".".join(str(part) for part in path)
-    where = f"{places[str(option)]} ({deeper})" if deeper else places[str(option)]
-    return f"{where}: {str(fault['msg']).removeprefix('Value error, ')}"
+def default_of(option: str) -> str:
+    """The default as it is written; empty for none."""
+    return notation_of(option).show(OPTIONS[option].default)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Final
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import yaml
@@ -27,6 +30,30 @@ def format_duration(seconds: float) -> str:
         if seconds % _UNITS[unit] == 0 and seconds >= _UNITS[unit]:
             return f"{int(seconds // _UNITS[unit])}{unit}"
     return f"{seconds:g}s"
+
+
+def _never(_: str) -> bool:
+    return False
+
+
+def _always(_: str) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Notation:
+    """How values of a type are written: what stands for one in a help text, and how a default is shown there.
+
+    `is_secret` says of a value whether it may not stand on a command line, which every user of the machine can read.
+    """
+
+    metavar: str
+    show: Callable[[Any], str] = str
+    is_secret: Callable[[str], bool] = _never
+
+    @property
+    def has_flag(self) -> bool:
+        return self.is_secret is not _always
 
 
 def _parse_yaml(value: object) -> object:
@@ -99,17 +126,52 @@ def _token(secret: SecretStr) -> SecretStr:
     return _secret(secret)
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
-WebAddress = Annotated[str, AfterValidator(_web_address)]
-Address = Annotated[str, AfterValidator(_address)]
-FileName = Annotated[str, AfterValidator(_filled)]
-UserName = Annotated[str, AfterValidator(_user_name)]
-Secret = Annotated[SecretStr, AfterValidator(_secret)]
-Token = Annotated[SecretStr, AfterValidator(_token)]
+def holds_password(url: str) -> bool:
+    """Whether the URL of a database may hold a password, in its user part or as a parameter; in doubt it does."""
+    return re.search(r":.*:.*@|[?&;]\w*password=", url, re.IGNORECASE | re.DOTALL) is not None
+
+
+def _ledger_url(url: SecretStr) -> SecretStr:
+    """`~` is the home directory, as in a shell."""
+    path = _secret(url).get_secret_value().removeprefix(_SQLITE_HOME)
+    return SecretStr(f"sqlite:///{Path.home()}/{path}") if url.get_secret_value().startswith(_SQLITE_HOME) else url
+
+
+def _show_list(values: Iterable[str]) -> str:
+    return ",".join(values)
+
+
+def _show_bounds(bounds: Iterable[float]) -> str:
+    return ",".join(f"{bound:g}" for bound in bounds)
+
+
+TEXT: Final = Notation("TEXT")
+NUMBER: Final = Notation("N", lambda number: f"{number:g}")
+_SECRET: Final = Notation("SECRET", lambda _: "", is_secret=_always)
+_SQLITE_HOME: Final = "sqlite:///~/"
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Notation("DURATION", format_duration)]
+WebAddress = Annotated[str, AfterValidator(_web_address), Notation("URL")]
+ApiUrl = Annotated[str, Notation("URL")]
+Address = Annotated[str, AfterValidator(_address), Notation("HOST:PORT")]
+FileName = Annotated[str, AfterValidator(_filled), Notation("FILE")]
+UserName = Annotated[str, AfterValidator(_user_name), Notation("NAME")]
+Secret = Annotated[SecretStr, AfterValidator(_secret), _SECRET]
+Token = Annotated[SecretStr, AfterValidator(_token), _SECRET]
+LedgerUrl = Annotated[
+    SecretStr,
+    AfterValidator(_ledger_url),
+    Notation("URL", SecretStr.get_secret_value, is_secret=holds_password),
+]
 Pattern = Annotated[str, AfterValidator(_pattern)]
-Patterns = Annotated[tuple[Pattern, ...], BeforeValidator(_split)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Buckets = Annotated[tuple[float, ...], BeforeValidator(_split), AfterValidator(_ascending)]
+Patterns = Annotated[tuple[Pattern, ...], BeforeValidator(_split), Notation("PATTERN,…", _show_list)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split), Notation("NAME,…", _show_list)]
+Buckets = Annotated[
+    tuple[float, ...],
+    BeforeValidator(_split),
+    AfterValidator(_ascending),
+    Notation("SECONDS,…", _show_bounds),
+]
 
 
 class CauseRule(BaseModel):
@@ -120,4 +182,4 @@ class CauseRule(BaseModel):
     pattern: Pattern
 
 
-CauseRules = Annotated[tuple[CauseRule, ...], BeforeValidator(_parse_yaml)]
+CauseRules = Annotated[tuple[CauseRule, ...], BeforeValidator(_parse_yaml), Notation("YAML", lambda _: "")]

@@ -120,7 +120,7 @@ def ledger_of(
 ) -> Ledger:
     """The ledger that the settings name, for the API at `address`, as `open_ledger` opens it. Raises LedgerError."""
     return open_ledger(
-        settings.ledger_url,
+        settings.ledger_url.get_secret_value(),
         address,
         bounds=bounds_of(metrics.metrics_on, lambda option: getattr(metrics, option)),
         lookbacks=lookbacks,

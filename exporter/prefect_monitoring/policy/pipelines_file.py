@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,8 +18,9 @@ from pydantic import (
     model_validator,
 )
 
+from prefect_monitoring.config.faults import did_you_mean, dotted, reason_of
 from prefect_monitoring.config.types import Duration, Pattern
-from prefect_monitoring.policy.yaml_lines import Document, NotYamlError, YamlFault, read_yaml
+from prefect_monitoring.config.yaml_lines import Document, NotYamlError, YamlFault, read_yaml
 
 Criticality = Literal["critical", "standard", "low"]
 CRITICALITIES: Final[tuple[str, ...]] = get_args(Criticality)
@@ -184,28 +184,21 @@ def parse_pipelines(text: str, name: str) -> PipelinesFile:
 
 def _fault(error: Mapping[str, Any], document: Document) -> YamlFault:
     path = tuple(step for step in error["loc"] if step != "[key]")
-    return YamlFault(document.line_of(path), f"{_dotted(path)}{_advice(error)}")
+    place = dotted(path)
+    return YamlFault(document.line_of(path), f"{place}: {_advice(error)}" if place else _advice(error))
 
 
 def _advice(error: Mapping[str, Any]) -> str:
     match error["type"]:
         case "extra_forbidden":
-            close = difflib.get_close_matches(str(error["loc"][-1]), _KEYS, n=1)
-            return "there is no such key" + (
-                f"; did you mean `{close[0]}`?" if close else "; docs/pipelines.md lists them"
-            )
+            meant = did_you_mean(str(error["loc"][-1]), _KEYS)
+            return "there is no such key; " + (f"did you mean `{meant}`?" if meant else "docs/pipelines.md lists them")
         case "model_type" | "model_attributes_type":
             return "must hold keys, as `key: value` lines"
         case "tuple_type":
             return "must be a list: begin each entry with `- flow: …`"
         case _:
-            return str(error["msg"]).removeprefix("Value error, ")
-
-
-def _dotted(path: tuple[object, ...]) -> str:
-    """A path as people write it: pipelines[2].slo.window."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
-    return f"{text}: " if text else ""
+            return reason_of(error)
 
 
 _KEYS: Final = sorted({key for model in (PipelinesFile, Pipeline, Objectives, Limits) for key in model.model_fields})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
-from prefect_monitoring.config.settings import LinkSettings, SettingsError, load_settings
+from prefect_monitoring.config.loading import load_settings
+from prefect_monitoring.config.settings import LinkSettings, SettingsError
 from prefect_monitoring.snapshot.builder import find_links
 
 
