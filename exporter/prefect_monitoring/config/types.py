@@ -138,11 +138,11 @@ def _ledger_url(url: SecretStr) -> SecretStr:
 
 
 def _show_list(values: Iterable[str]) -> str:
-    return ",".join(values)
+    return ", ".join(values)
 
 
 def _show_bounds(bounds: Iterable[float]) -> str:
-    return ",".join(f"{bound:g}" for bound in bounds)
+    return ", ".join(f"{bound:g}" for bound in bounds)
 
 
 TEXT: Final = Notation("TEXT")

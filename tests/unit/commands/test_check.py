@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
-from prefect_monitoring.cli import FAULT, main
+from prefect_monitoring.cli import main
+from prefect_monitoring.cli.parser import FAULT
 from prefect_monitoring.commands.check import check
 from prefect_monitoring.config.settings import CONFIG_ENV, ENV_PREFIX, Settings
 from prefect_monitoring.ledger.ledger import Ledger

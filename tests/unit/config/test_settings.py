@@ -58,7 +58,7 @@ def test_needed_options_exist() -> None:
         ("poll_interval", "DURATION", "15s"),
         ("max_requests_per_second", "N", "20"),
         ("ledger_url", "URL", "sqlite:///~/.prefect-monitoring/ledger.db"),
-        ("duration_buckets", "SECONDS,…", "1,5,15,30,60,120,300,600,1800,3600,7200,14400,43200,86400"),
+        ("duration_buckets", "SECONDS,…", "1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400"),
         ("include_flows", "PATTERN,…", ""),
         ("metrics_off", "NAME,…", ""),
         ("log_format", "text|json", "text"),

@@ -1,0 +1,29 @@
+"""`prefect-monitoring healthcheck`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from prefect_monitoring.cli.command import Command, add_options, load
+from prefect_monitoring.config.settings import SettingsError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ready", action="store_true", help="also ask whether its numbers are complete")
+    add_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 or 1: of a probe, Docker knows no other codes."""
+    from prefect_monitoring.commands.healthcheck import ask
+
+    try:
+        well, answer = ask(load(options).web, ready=options.ready)
+    except SettingsError as fault:
+        well, answer = False, str(fault)
+    sys.stdout.write(f"{answer}\n")
+    return 0 if well else 1
+
+
+COMMAND = Command("ask the exporter that runs with the same settings whether it is healthy", add_arguments, run)
