@@ -242,9 +242,9 @@ def test_every_wrong_option_with_its_place(server: PrefectServer, tmp_path: Path
         "--max-pairs": "greater than 0",
         "PREFECT_MONITORING_LISTEN": "HOST:PORT",
         "PREFECT_MONITORING_TYPO": "no such option",
-        "options.yaml: poll_interval": "not a duration",
-        "options.yaml: no_such_option": "no such option",
-        "options.yaml: duration_buckets": "ascending",
+        "options.yaml:1: poll_interval: ": "not a duration",
+        "options.yaml:2: no_such_option: ": "no such option",
+        "options.yaml:3: duration_buckets: ": "ascending",
     }
     for command in ("serve", "check"):
         done = run(env, tmp_path, command, *wrong)
