@@ -56,7 +56,10 @@ def prune(connection: sa.Connection, state: State, now: float, keep: Keep, live:
 
 
 def _horizons(cursors: Mapping[str, Cursor], now: float, keep: Keep) -> dict[str, float]:
-    """Before when what ended is forgotten, by source: never what is not read yet, and never back."""
+    """Before when what ended is forgotten, by source: never what is not read yet, and never back.
+
+    A source that is no longer read stays as it is.
+    """
     return {
         source: max(cursor.horizon, min(now, cursor.watermark) - keep.lookbacks[source])
         if source in keep.lookbacks

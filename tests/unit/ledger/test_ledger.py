@@ -466,3 +466,14 @@ def test_commit_that_writes_nothing_does_not_hide_that_others_fail(ledger: Ledge
         ledger.commit(big, level(ledger), NOW)
     ledger.commit(Changes(), None, NOW)
     assert "No room is left" in ledger.fault
+
+
+def test_prune_leaves_the_cursor_of_a_source_that_is_no_longer_read(open_it: OpenLedger) -> None:
+    ledger = open_it()
+    ledger.cursors = {source: replace(one, watermark=NOW) for source, one in ledger.cursors.items()}
+    before = ledger.cursors
+    ledger.prune(NOW + DAY, keep=replace(KEEP, lookbacks={FLOW_RUNS: DAY}), live=[PAIR])
+    assert ledger.cursors[FLOW_RUNS].horizon == NOW - DAY
+    assert {source: one for source, one in ledger.cursors.items() if source != FLOW_RUNS} == {
+        source: one for source, one in before.items() if source != FLOW_RUNS
+    }
