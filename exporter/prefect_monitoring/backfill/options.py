@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from prefect_monitoring.analysis.durations import parse_duration
 from prefect_monitoring.backfill.families import OWN_LABELS
 from prefect_monitoring.config.settings import SettingsError
-from prefect_monitoring.config.types import parse_duration
 from prefect_monitoring.model.units import DAY
 
 _MIN_SINCE: Final = 6 * 3600.0

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from prefect_monitoring.analysis.durations import format_duration
 from prefect_monitoring.backfill.export import Past
 from prefect_monitoring.backfill.loading import load, missing
 from prefect_monitoring.backfill.openmetrics import History, cost
@@ -17,7 +18,6 @@ from prefect_monitoring.backfill.output_folder import Output, OutputError, open_
 from prefect_monitoring.backfill.progress import bars
 from prefect_monitoring.backfill.tsdb_blocks import find_promtool
 from prefect_monitoring.config.settings import MetricSettings, Settings
-from prefect_monitoring.config.types import format_duration
 from prefect_monitoring.ingest.sources import Readers, lookbacks, make_readers
 from prefect_monitoring.ledger.backfill_journal import Plan
 from prefect_monitoring.ledger.errors import LedgerError

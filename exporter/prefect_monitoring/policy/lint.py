@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
-from prefect_monitoring.config.types import format_duration
+from prefect_monitoring.analysis.durations import format_duration
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.policy.pipelines_file import PipelinesFile
 from prefect_monitoring.policy.resolve import Policies, Policy

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from prefect_monitoring.config.types import format_duration, holds_password, parse_duration
+from prefect_monitoring.analysis.durations import format_duration, parse_duration
+from prefect_monitoring.config.types import holds_password
 
 
 @pytest.mark.parametrize(

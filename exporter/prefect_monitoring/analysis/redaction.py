@@ -1,0 +1,58 @@
+"""Takes what must not be read by everybody out of text that people will see: error messages, mostly."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+HIDDEN: Final = "***"
+_SENSITIVE_NAME: Final = (
+    r"[\w.-]{0,40}(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?"
+    r"|authorization|signature|sig)[\w.-]{0,40}"
+)
+# Each pattern and what stays of it. No quantifier is nested in another, and all are bounded: a message may be megabytes
+# of anything.
+_PATTERNS: Final = (
+    # user:password@ in a URL, where the password may hold / and @; a bare user name goes too, since it may be a token.
+    (
+        re.compile(
+            r"(?P<kept>\b[a-zA-Z][a-zA-Z0-9+.-]{0,30}://)(?:[^\s:/@'\"<>]{0,200}:[^\s'\"<>]{0,300}|[^\s/@'\"<>]{1,500})@"
+        ),
+        rf"\g<kept>{HIDDEN}@",
+    ),
+    (re.compile(r"(?P<kept>\b(?:Bearer|Basic|Token)\s{1,5})[\w.~+/=-]{8,2000}", re.IGNORECASE), rf"\g<kept>{HIDDEN}"),
+    # name=value, name: value, "name": "value"; also in a query string.
+    (
+        re.compile(
+            rf"(?P<kept>\b{_SENSITIVE_NAME}[\"']?\s{{0,5}}[=:]\s{{0,5}})(?:\"[^\"\n]{{0,2000}}\"|'[^'\n]{{0,2000}}'|[^\s,;&'\"]{{1,2000}})",
+            re.IGNORECASE,
+        ),
+        rf"\g<kept>{HIDDEN}",
+    ),
+    # Keys that are known by how they begin: AWS, GitHub, GitLab, Slack, Prefect, Stripe, OpenAI, Google.
+    (
+        re.compile(
+            r"\b(?:(?:AKIA|ASIA)[A-Z0-9]{16}|gh[pousr]_\w{20,255}|github_pat_\w{20,255}|glpat-[\w-]{20,64}"
+            r"|xox[abeprs]-[\w-]{10,255}|pn[ub]_\w{20,64}|[sr]k_(?:live|test)_\w{16,128}|sk-[\w-]{20,200}|AIza[\w-]{35})"
+        ),
+        HIDDEN,
+    ),
+    (re.compile(r"https://hooks\.slack\.com/[\w/-]{1,200}"), f"https://hooks.slack.com/{HIDDEN}"),
+    (re.compile(r"\beyJ[\w-]{8,4000}\.[\w-]{8,8000}\.[\w-]{8,2000}"), HIDDEN),
+    (re.compile(r"\b[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}\b"), HIDDEN),
+)
+
+
+def redact(text: str) -> str:
+    """`text` with credentials, keys, tokens and e-mail addresses replaced by `***`. Linear in its length."""
+    for pattern, kept in _PATTERNS:
+        text = pattern.sub(kept, text)
+    return text
+
+
+def first_line(text: str, length: int) -> str:
+    """The first line of `text` that is not blank, redacted, at most `length` characters, cut with an ellipsis."""
+    # What redacting could still see is looked at, not megabytes that are cut off anyway.
+    line = next((line.strip() for line in text[:20_000].splitlines() if line.strip()), "")
+    line = redact(line)
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"

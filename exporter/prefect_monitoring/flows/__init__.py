@@ -1,0 +1,19 @@
+"""What a user's flows import: metrics, Slack messages and objectives. Imports Prefect only when it is used."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prefect_monitoring.flows.custom_metrics import emit_metric
+from prefect_monitoring.flows.slack import notify_slack, slack_crashed, slack_failure, slack_success
+from prefect_monitoring.flows.slo import record_rows, slo
+
+__all__: Final = [
+    "emit_metric",
+    "notify_slack",
+    "record_rows",
+    "slack_crashed",
+    "slack_failure",
+    "slack_success",
+    "slo",
+]
