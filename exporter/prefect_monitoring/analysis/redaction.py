@@ -7,8 +7,8 @@ from typing import Final
 
 HIDDEN: Final = "***"
 _SENSITIVE_NAME: Final = (
-    r"[\w.-]{0,40}(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?"
-    r"|authorization|signature|sig)[\w.-]{0,40}"
+    r"[\w.-]{0,40}(?:password|passwd|pwd|secret|token(?!s\b|iz)|api[_-]?key|access[_-]?key|private[_-]?key"
+    r"|credentials?|authorization|(?<![a-z])sig(?:nature)?(?![a-z]))[\w.-]{0,40}"
 )
 # Each pattern and what stays of it. No quantifier is nested in another, and all are bounded: a message may be megabytes
 # of anything.

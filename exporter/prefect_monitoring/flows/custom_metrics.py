@@ -13,7 +13,7 @@ from prefect_monitoring.analysis.metric_lines import (
     Observation,
     parse,
 )
-from prefect_monitoring.flows.run_context import run_logger
+from prefect_monitoring.flows.run_context import PLAIN_LOGGER, run_logger
 from prefect_monitoring.model.metric_lines import Reason
 
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -39,7 +39,7 @@ def emit_metric(name: str, value: float, **labels: str) -> None:
     """
     line = metric_line(name, value, labels)
     logger = run_logger()
-    if not logger.isEnabledFor(logging.INFO):
+    if logger is not PLAIN_LOGGER and not logger.isEnabledFor(logging.INFO):
         logger.warning("METRIC lines are logged at INFO, which this run's log level leaves out: %s is lost", name)
     logger.info("%s", line)
 
@@ -63,9 +63,12 @@ def _number(name: str, value: float) -> float:
     if isinstance(value, (str, bytes, bytearray)):
         raise TypeError(f"metric {name!r}: the value is text, not a number: {value!r}")
     try:
-        return int(value) if isinstance(value, int) else float(value)
-    except (TypeError, ValueError, OverflowError):
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"metric {name!r}: {_RULES[Reason.NON_FINITE]}") from None
+    except (TypeError, ValueError):
         raise TypeError(f"metric {name!r}: {type(value).__name__} is not a number") from None
+    return int(value) if isinstance(value, int) else number
 
 
 def _text(name: str, label: str, text: object) -> str:

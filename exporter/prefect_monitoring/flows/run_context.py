@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+import sys
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from prefect.logging.loggers import LoggingAdapter
 
+    Logger = logging.Logger | LoggingAdapter
+
 PLAIN_LOGGER: Final = logging.getLogger("prefect_monitoring.flows")
 
 
-def run_logger() -> logging.Logger | LoggingAdapter:
+def run_logger() -> Logger:
     """Prefect's logger of the current run; outside a run, a plain Python logger."""
-    # Prefect takes a second to import, and whoever calls this inside a run has done so.
+    if "prefect" not in sys.modules:  # it takes a second to import, and without it there is no run
+        return PLAIN_LOGGER
     from prefect.exceptions import MissingContextError
     from prefect.logging import get_run_logger
 
@@ -21,6 +25,17 @@ def run_logger() -> logging.Logger | LoggingAdapter:
         return get_run_logger()
     except MissingContextError:
         return PLAIN_LOGGER
+
+
+def hook_logger(subject: Any, run: Any) -> Logger:
+    """The logger of `run`, a FlowRun or TaskRun of the flow or task `subject`: hooks have no run context."""
+    from prefect.logging.loggers import flow_run_logger, task_run_logger
+
+    return task_run_logger(run, subject) if is_task_run(run) else flow_run_logger(run, subject)
+
+
+def is_task_run(run: Any) -> bool:
+    return hasattr(run, "task_key")
 
 
 def ui_url() -> str:
@@ -31,8 +46,13 @@ def ui_url() -> str:
     return address.rstrip("/") if address.startswith(("http://", "https://")) else ""
 
 
-def flow_run_id() -> str:
-    """The id of the flow run that the calling code belongs to; "" outside of runs."""
-    from prefect.runtime import flow_run
+def run_resource() -> str:
+    """The flow run that the calling code belongs to, as events name it; a task's own run outside of flows; or ""."""
+    if "prefect" not in sys.modules:
+        return ""
+    from prefect.runtime import flow_run, task_run
 
-    return str(flow_run.id or "")
+    for kind, run in (("flow-run", flow_run), ("task-run", task_run)):
+        if run.id:
+            return f"prefect.{kind}.{run.id}"
+    return ""

@@ -11,11 +11,14 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from prefect_monitoring.flows.run_context import run_logger, ui_url
+from prefect_monitoring.analysis.redaction import redact
+from prefect_monitoring.flows.run_context import hook_logger, is_task_run, run_logger, ui_url
 from prefect_monitoring.flows.slack_message import Block, Kind, RunFacts, run_message, text_message
 
 if TYPE_CHECKING:
     from prefect_slack import SlackWebhook
+
+    from prefect_monitoring.flows.run_context import Logger
 
 MAX_SECONDS: Final = 5.0
 
@@ -55,7 +58,7 @@ def notify_slack(block: str | SlackWebhook, text: str, blocks: Sequence[Block] |
     Raises ImportError where prefect-slack is not installed, and nothing else.
     """
     require_prefect_slack()
-    return _send(block, *text_message(text, blocks))
+    return _send(run_logger(), block, *text_message(text, blocks))
 
 
 def _hook(kind: Kind, block: str | SlackWebhook) -> Hook:
@@ -67,7 +70,7 @@ def _hook(kind: Kind, block: str | SlackWebhook) -> Hook:
         except Exception:  # noqa: BLE001 a message that cannot be written must not fail the run
             run_logger().warning("No Slack message: the run could not be described", exc_info=True)
             return
-        _send(block, *message)
+        _send(hook_logger(subject, run), block, *message)
 
     hook.__name__ = hook.__qualname__ = f"slack_{kind}"  # which Prefect's log shows
     return hook
@@ -85,7 +88,7 @@ def require_prefect_slack() -> None:
 
 def _facts(subject: Any, run: Any, state: Any) -> RunFacts:
     """`subject` is a Flow or a Task, `run` its FlowRun or TaskRun, `state` the final State."""
-    is_task = hasattr(run, "task_key")
+    is_task = is_task_run(run)
     base = ui_url()
     began = run.start_time
     ended = state.timestamp if state is not None else None
@@ -100,7 +103,7 @@ def _facts(subject: Any, run: Any, state: Any) -> RunFacts:
     )
 
 
-def _send(block: str | SlackWebhook, text: str, blocks: list[Block] | None) -> bool:
+def _send(logger: Logger, block: str | SlackWebhook, text: str, blocks: list[Block] | None) -> bool:
     """Sends in a thread that is left behind when Slack, or the server that holds the block, does not answer."""
     outcome: list[str] = []
     work = partial(_deliver, block, text, blocks, outcome)
@@ -109,7 +112,7 @@ def _send(block: str | SlackWebhook, text: str, blocks: list[Block] | None) -> b
     thread.join(MAX_SECONDS)
     fault = outcome[0] if outcome else f"no answer within {MAX_SECONDS:g} s"
     if fault:
-        run_logger().warning("The Slack message was not sent: %s", fault)
+        logger.warning("The Slack message was not sent: %s", fault)
     return not fault
 
 
@@ -130,4 +133,4 @@ def _deliver(block: str | SlackWebhook, text: str, blocks: list[Block] | None, o
         outcome.append(f"Slack could not be reached ({type(error).__name__})")
         return
     is_accepted = reply.status_code < 300  # noqa: PLR2004 HTTP's classes
-    outcome.append("" if is_accepted else f"Slack answered {reply.status_code} {reply.body[:100]}")
+    outcome.append("" if is_accepted else f"Slack answered {reply.status_code} {redact(reply.body[:100])}")

@@ -6,7 +6,7 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import wraps
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from prefect_monitoring.analysis.durations import parse_duration
 from prefect_monitoring.flows.custom_metrics import emit_metric
-from prefect_monitoring.flows.run_context import flow_run_id, run_logger
+from prefect_monitoring.flows.run_context import run_logger, run_resource
 from prefect_monitoring.flows.slack import notify_slack, require_prefect_slack
 from prefect_monitoring.flows.slack_message import duration, escape
 
@@ -57,6 +57,10 @@ class Violation:
 
 
 _CURRENT: ContextVar[Measurement | None] = ContextVar("prefect_monitoring_slo", default=None)
+# The `with` blocks around the calling code, the innermost last: an objective may be shared by threads and coroutines.
+_OPEN: ContextVar[tuple[AbstractContextManager[Measurement], ...]] = ContextVar(
+    "prefect_monitoring_slo_blocks", default=()
+)
 
 
 def record_rows(count: float) -> None:
@@ -72,6 +76,8 @@ class slo:  # noqa: N801 a decorator and context manager, used like contextlib's
     `Measurement.add_rows` counted. A violation is a METRIC line `slo_violations{objective=…}`, an event
     `prefect-monitoring.slo.violated` on the flow run and, with `slack` (a block or its name), a message. `name` says
     which objective it is; by default the function's name. Raises ValueError or ImportError where it is declared.
+
+    Rows that tasks record count as well, as long as their task runner has threads: other processes have no part in it.
     """
 
     def __init__(
@@ -95,7 +101,9 @@ class slo:  # noqa: N801 a decorator and context manager, used like contextlib's
             require_prefect_slack()
 
     def __call__(self, function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-        name = self._name or function.__name__
+        name = self._name or getattr(function, "__name__", type(function).__name__)
+        if hasattr(function, "with_options"):
+            raise TypeError(f"slo() goes below @flow or @task, directly above the function {name}")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"slo() cannot measure the generator {name}: use `with slo(…)` inside it")
         if inspect.iscoroutinefunction(function):
@@ -115,13 +123,17 @@ class slo:  # noqa: N801 a decorator and context manager, used like contextlib's
         return measured
 
     def __enter__(self) -> Measurement:
-        self._block = self._measure(self._name or "block")
-        return self._block.__enter__()
+        block = self._measure(self._name or "block")
+        measurement = block.__enter__()
+        _OPEN.set((*_OPEN.get(), block))
+        return measurement
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._block.__exit__(kind, error, trace)
+        *outer, block = _OPEN.get()
+        _OPEN.set(tuple(outer))
+        block.__exit__(kind, error, trace)
 
     @contextmanager
     def _measure(self, name: str) -> Iterator[Measurement]:
@@ -154,15 +166,15 @@ def _report(name: str, violation: Violation, slack: str | SlackWebhook | None) -
 
 
 def _emit_event(name: str, violation: Violation) -> None:
-    run_id = flow_run_id()
-    if not run_id:
+    resource = run_resource()
+    if not resource:
         return
     from prefect.events import emit_event
 
     try:
         emit_event(
             event=EVENT,
-            resource={"prefect.resource.id": f"prefect.flow-run.{run_id}"},
+            resource={"prefect.resource.id": resource},
             payload={
                 "name": name,
                 "objective": violation.objective,

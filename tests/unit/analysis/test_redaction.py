@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from prefect_monitoring.analysis.redaction import first_line, redact
 
 SECRETS = [
+    ("GET https://x.blob.core.windows.net/a?sv=2024&sig=AbC%2Fdef", "AbC%2Fdef"),
     ("connect to postgresql://etl:hunter2@db:5432/dwh failed", "hunter2"),
     ("postgresql+psycopg://etl:p/w@d@db/dwh", "p/w@d"),
     ("GET https://ghp_token0123456789012345@api.example.com/x", "ghp_token0123456789012345"),
@@ -27,6 +28,8 @@ SECRETS = [
     ("user jane.doe+etl@example.co.uk has no grant", "jane.doe+etl@example.co.uk"),
 ]
 HARMLESS = [
+    "process ended with signal: 9, as design: strict wants",
+    "max_tokens=4096 exceeded, tokenizer: fast",
     "KeyError: 'orders'",
     "relation public.orders does not exist at character 15",
     "https://example.com/docs?page=2 answered 503 after 3 tries",

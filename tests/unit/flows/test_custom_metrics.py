@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_monitoring.analysis.metric_lines import RESERVED_LABELS, Observation, parse
-from prefect_monitoring.flows import emit_metric
+from prefect_monitoring.flows import custom_metrics, emit_metric
 from prefect_monitoring.flows.custom_metrics import metric_line
 
 NAMES = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,99}", fullmatch=True)
@@ -43,6 +43,7 @@ def test_metric_line_any_allowed_observation_reads_back_the_same(
         ("a" * 101, 1, {}, "at most 100"),
         ("rows", math.nan, {}, "finite"),
         ("rows", math.inf, {}, "finite"),
+        ("rows", 10**400, {}, "finite"),
         ("rows", 1, {"flow": "x"}, "sets .*flow"),
         ("rows", 1, {"__name__": "x"}, "reserved"),
         ("rows", 1, {f"l{number}": "x" for number in range(6)}, "at most 5 labels"),
@@ -81,7 +82,17 @@ def test_emit_metric_outside_a_run_logs_plainly(caplog: pytest.LogCaptureFixture
     assert caplog.messages == [r'METRIC: rows_loaded{table="or\"ders"}=42']
 
 
-def test_emit_metric_below_the_log_level_says_that_it_is_lost(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "prefect_monitoring.flows"):
+def test_emit_metric_below_the_log_level_of_its_run_says_that_it_is_lost(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = logging.getLogger("team.flows")
+    monkeypatch.setattr(custom_metrics, "run_logger", lambda: logger)
+    with caplog.at_level(logging.WARNING, logger.name):
         emit_metric("rows_loaded", 42)
     assert "rows_loaded is lost" in caplog.text
+
+
+def test_emit_metric_outside_a_run_without_info_lines_is_silent(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "prefect_monitoring.flows"):
+        emit_metric("rows_loaded", 42)
+    assert not caplog.messages

@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from prefect import flow
 
 from prefect_monitoring.flows import record_rows, slo
 
@@ -122,3 +123,31 @@ def test_slo_measures_each_call_alone(lines: pytest.LogCaptureFixture) -> None:
     wait(0.25)
     wait(0)
     assert sum("METRIC" in message for message in lines.messages) == 1
+
+
+def test_slo_above_a_flow_or_task_is_refused() -> None:
+    with pytest.raises(TypeError, match="goes below @flow"):
+
+        @slo(max_rows=1)
+        @flow
+        def load() -> None: ...
+
+
+def test_slo_shared_by_threads_measures_each_block_alone() -> None:
+    shared = slo(max_rows=1_000)
+    both_inside = threading.Barrier(2)
+    rows: dict[str, float] = {}
+
+    def load(name: str, count: int) -> None:
+        with shared as measured:
+            both_inside.wait(30)
+            record_rows(count)
+            both_inside.wait(30)
+        rows[name] = measured.rows
+
+    threads = [threading.Thread(target=load, args=arguments) for arguments in (("a", 3), ("b", 5))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert rows == {"a": 3, "b": 5}
