@@ -87,6 +87,12 @@ def outcomes(demo: RunningDemo, flow: str, state: str) -> float:
     return float(found[1]) if found else 0.0
 
 
+def trend_points(demo: RunningDemo, block: str) -> int:
+    body = {"block_documents": {"name": {"like_": f"{block}-points-"}, "is_anonymous": {"eq_": True}}}
+    answer = httpx.post(f"{demo.address('Prefect')}/api/block_documents/filter", json=body, timeout=30)
+    return sum(len(document["data"]["points"]) for document in answer.raise_for_status().json())
+
+
 def stop(demo: RunningDemo, number: signal.Signals) -> None:
     demo.process.send_signal(number)
     assert demo.process.wait(20) == 0, demo.output.read_text()
@@ -110,6 +116,9 @@ def test_the_demo_is_counted_ends_without_a_trace_and_goes_on(tmp_path: Path) ->
         wait_until(lambda: states(demo, "lightdash-refresh"), 60, "the refresh that dbt starts", every=0.5)
         wait_until(lambda: outcomes(demo, "legacy-ftp-import", "failed") == 1, 60, "a counted failure", every=0.5)
         wait_until(lambda: outcomes(demo, "dbt-daily-pipeline", "completed") == 1, 60, "a counted dbt run", every=0.5)
+        archive = directory / "prefect-home" / "run-archive" / "flow-runs"
+        wait_until(lambda: list(archive.glob("*.json.gz")), 60, "the document of the dbt run", every=0.5)
+        assert trend_points(demo, "dbt-daily-pipeline") == 1
         wait_until(lambda: "heartbeat" in messages(demo), 60, "the watchdog's heartbeat", every=0.5)
         # The server, the exporter, the worker, and a flow run in the middle of its work.
         wait_until(lambda: len(demo.descendants()) > 3, 40, "a flow run's process")

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any, Final
 
+from prefect_monitoring.flows.aws import AWS_EXTRA, cause, make_client
 from prefect_monitoring.flows.run_context import run_logger
 from prefect_monitoring.model.cloudwatch import (
     MAX_DATA,
@@ -33,10 +34,6 @@ NAMESPACE_VARIABLE: Final = "PREFECT_MONITORING_CLOUDWATCH_NAMESPACE"
 FLUSH_SECONDS: Final = 10.0
 MAX_EXIT_SECONDS: Final = 5.0
 MAX_PENDING: Final = 50_000
-_CONNECT_SECONDS: Final = 3
-_READ_SECONDS: Final = 5
-_ATTEMPTS: Final = 3
-AWS_EXTRA: Final = "pip install 'prefect-monitoring[aws]'"
 
 
 def push_cloudwatch(
@@ -153,9 +150,9 @@ class _Sender:
         logger = self._logger
         assert logger is not None  # noqa: S101 set with the first value
         try:
-            client = self._client = self._client or _make_client()
+            client = self._client = self._client or make_client("cloudwatch")
         except Exception as error:  # noqa: BLE001 no region, a broken profile, …
-            self._warn("client", logger, f"CloudWatch cannot be used: {_cause(error)}")
+            self._warn("client", logger, f"CloudWatch cannot be used: {cause(error)}")
             return
         for namespace in sorted({pending.namespace for pending in batch}):
             data = merge(pending.datum for pending in batch if pending.namespace == namespace)
@@ -163,35 +160,13 @@ class _Sender:
                 try:
                     client.put_metric_data(**parameters)
                 except Exception as error:  # noqa: BLE001 anything that a network and AWS can do
-                    cause = _cause(error)
-                    self._warn(cause, logger, f"CloudWatch refused {len(parameters['MetricData'])} metrics: {cause}")
+                    fault = cause(error)
+                    self._warn(fault, logger, f"CloudWatch refused {len(parameters['MetricData'])} metrics: {fault}")
 
-    def _warn(self, cause: str, logger: Logger, message: str) -> None:
-        if cause not in self._warned:
-            self._warned.add(cause)
+    def _warn(self, fault: str, logger: Logger, message: str) -> None:
+        if fault not in self._warned:
+            self._warned.add(fault)
             logger.warning("%s", message)
-
-
-def _make_client() -> Any:
-    import boto3
-    from botocore.config import Config
-
-    session = boto3.session.Session()
-    options = Config(
-        connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-        disable_request_compression=False,  # the limits on sizes count on it
-    )
-    # boto3 reads AWS_DEFAULT_REGION; what AWS sets in its containers and functions is AWS_REGION.
-    return session.client("cloudwatch", region_name=session.region_name or os.environ.get("AWS_REGION"), config=options)
-
-
-def _cause(error: Exception) -> str:
-    """The kind of an error, and AWS's code: messages may hold account ids and addresses."""
-    code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
-    hint = "; set AWS_REGION" if type(error).__name__ == "NoRegionError" else ""
-    return f"{type(error).__name__}{f' ({code})' if code else ''}{hint}"
 
 
 def _after_fork() -> None:

@@ -5,13 +5,13 @@ Slack never fails a run: what goes wrong is logged. Nor does it delay one for mo
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from prefect_monitoring.analysis.redaction import redact
 from prefect_monitoring.flows.run_context import hook_logger, is_task_run, run_logger, ui_url
 from prefect_monitoring.flows.slack_message import Block, Kind, RunFacts, run_message, text_message
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prefect_monitoring.flows.run_context import Logger
 
 MAX_SECONDS: Final = 5.0
+_REASON: Final = re.compile(r"[a-z_]{1,50}")
 
 Hook = Callable[[Any, Any, Any], None]
 """Called by Prefect with the flow or task, its run and its state."""
@@ -64,13 +65,14 @@ def notify_slack(block: str | SlackWebhook, text: str, blocks: Sequence[Block] |
 def _hook(kind: Kind, block: str | SlackWebhook) -> Hook:
     require_prefect_slack()
 
-    def hook(subject: Any, run: Any, state: Any) -> None:
+    # The parameters' names are Prefect's: a runner that calls hooks for a dead process passes keywords.
+    def hook(flow: Any, flow_run: Any, state: Any) -> None:
         try:
-            message = run_message(kind, _facts(subject, run, state))
+            message = run_message(kind, _facts(flow, flow_run, state))
         except Exception:  # noqa: BLE001 a message that cannot be written must not fail the run
             run_logger().warning("No Slack message: the run could not be described", exc_info=True)
             return
-        _send(hook_logger(subject, run), block, *message)
+        _send(hook_logger(flow, flow_run), block, *message)
 
     hook.__name__ = hook.__qualname__ = f"slack_{kind}"  # which Prefect's log shows
     return hook
@@ -133,4 +135,6 @@ def _deliver(block: str | SlackWebhook, text: str, blocks: list[Block] | None, o
         outcome.append(f"Slack could not be reached ({type(error).__name__})")
         return
     is_accepted = reply.status_code < 300  # noqa: PLR2004 HTTP's classes
-    outcome.append("" if is_accepted else f"Slack answered {reply.status_code} {redact(reply.body[:100])}")
+    # Slack's faults are words such as no_service; what a proxy answers may repeat the webhook's URL.
+    reason = reply.body if _REASON.fullmatch(reply.body) else ""
+    outcome.append("" if is_accepted else f"Slack answered {reply.status_code} {reason}".rstrip())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_monitoring.analysis.redaction import first_line, redact
+from prefect_monitoring.analysis.redaction import _PATTERNS, first_line, redact, redact_value
 
 SECRETS = [
     ("GET https://x.blob.core.windows.net/a?sv=2024&sig=AbC%2Fdef", "AbC%2Fdef"),
@@ -69,3 +69,32 @@ def test_first_line_of_a_traceback_is_short_and_redacted() -> None:
     assert first_line(text, 200) == "ConnectionError: postgresql://***@c/d"
     assert first_line("a" * 300, 200) == "a" * 199 + "…"
     assert first_line("", 10) == ""
+
+
+@given(
+    st.lists(
+        st.sampled_from([text for text, _ in SECRETS] + HARMLESS + [" ", "\u212a", "\u017f", "TOKEN", "=", "x" * 9])
+    )
+)
+def test_redact_finds_what_all_patterns_find(pieces: list[str]) -> None:
+    text = expected = "".join(pieces)
+    for _, pattern, kept in _PATTERNS:
+        expected = pattern.sub(kept, expected)
+    assert redact(text) == expected
+
+
+def test_redact_value_hides_named_secrets_and_secrets_in_texts() -> None:
+    value = {
+        "table": "orders",
+        "db": {"url": "postgresql://etl:hunter2@db/dwh", "Password": ["a", "b"], "port": 5432},
+        "api_key": None,
+        "mails": ("jane@example.com", 7, True),
+        "max_tokens": 512,
+    }
+    assert redact_value(value) == {
+        "table": "orders",
+        "db": {"url": "postgresql://***@db/dwh", "Password": "***", "port": 5432},
+        "api_key": "***",
+        "mails": ["***", 7, True],
+        "max_tokens": 512,
+    }

@@ -168,7 +168,7 @@ def test_push_cloudwatch_while_aws_fails_warns_once_per_cause(
         def put_metric_data(self, **_: object) -> None:
             raise error
 
-    monkeypatch.setattr(cloudwatch, "_make_client", Client)
+    monkeypatch.setattr(cloudwatch, "make_client", lambda service: Client())
     for number in range(3):
         push_cloudwatch("Rows", number)
         assert flush_cloudwatch(60)
@@ -185,7 +185,7 @@ def test_push_cloudwatch_while_aws_hangs_returns_at_once_and_drops_the_excess(
             is_called.set()
             release.wait(60)
 
-    monkeypatch.setattr(cloudwatch, "_make_client", Client)
+    monkeypatch.setattr(cloudwatch, "make_client", lambda service: Client())
     monkeypatch.setattr(cloudwatch, "FLUSH_SECONDS", 0.0)
     monkeypatch.setattr(cloudwatch, "MAX_PENDING", 10)
     push_cloudwatch("Rows", 0)

@@ -17,7 +17,7 @@ FACTS = RunFacts(
     "brave-owl",
     "Failed",
     754.2,
-    "ValueError: no rows\nTraceback",
+    "Flow run encountered an exception: ValueError: no rows\nTraceback",
     "https://p/runs/flow-run/1",
 )
 TEXTS = st.one_of(

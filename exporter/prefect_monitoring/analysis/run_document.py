@@ -1,0 +1,100 @@
+"""One flow run as a JSON document for people: the run, its states, task runs and log lines, redacted. Pure.
+
+What goes in are objects as Prefect's API answers them; of each, the fields named here are kept. A field is never
+removed from the document or changed in meaning without a new `SCHEMA_VERSION`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from prefect_monitoring.analysis.redaction import redact, redact_value
+
+SCHEMA_VERSION: Final = 1
+Json = Mapping[str, Any]
+
+_FLOW_RUN: Final = (
+    *("id", "name", "flow_id", "flow_version", "deployment_id", "deployment_version", "parent_task_run_id"),
+    *("work_pool_name", "work_queue_name", "tags", "run_count", "created", "expected_start_time", "start_time"),
+    *("end_time", "total_run_time"),
+)
+_TASK_RUN: Final = (
+    *("id", "name", "task_key", "dynamic_key", "tags", "run_count", "flow_run_run_count", "expected_start_time"),
+    *("start_time", "end_time", "total_run_time"),
+)
+_STATE: Final = ("id", "type", "name", "timestamp")
+_LOG: Final = ("timestamp", "level", "name", "task_run_id")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A flow run with what belongs to it, as the API has it; `deployment` is "" for a run without one."""
+
+    run: Json
+    flow: str
+    deployment: str
+    states: Sequence[Json]
+    task_runs: Sequence[Json]
+
+
+def document_key(run_id: str) -> str:
+    """Where the document of a run lies below the archive's address."""
+    return f"flow-runs/{run_id}.json.gz"
+
+
+def document(
+    record: RunRecord,
+    logs: Iterable[Json],
+    *,
+    archived_at: str,
+    with_parameters: bool,
+    is_complete: Callable[[], bool] = lambda: True,
+) -> Iterator[bytes]:
+    """The document in pieces, a log line each, so that a run with millions of them fits into memory.
+
+    `is_complete` is asked after the last log line: whether `logs` had all of them.
+    """
+    head = {
+        "schema_version": SCHEMA_VERSION,
+        "archived_at": archived_at,
+        "flow": record.flow,
+        "deployment": record.deployment or None,
+        "flow_run": _run(record.run, with_parameters=with_parameters),
+        "states": [_state(state) for state in record.states],
+        "task_runs": [task_run(run) for run in record.task_runs],
+    }
+    yield _encode(head)[:-1] + b',"logs":['
+    separator = b"\n"
+    for line in logs:
+        yield separator + _encode(_picked(line, _LOG) | {"message": redact(str(line.get("message") or ""))})
+        separator = b",\n"
+    yield b"\n]," + _encode({"logs_complete": is_complete()})[1:] + b"\n"
+
+
+def task_run(run: Json) -> dict[str, Any]:
+    """What the document keeps of a task run; doing it again changes nothing."""
+    return _picked(run, _TASK_RUN) | {"state": _state(run.get("state"))}
+
+
+def _run(run: Json, *, with_parameters: bool) -> dict[str, Any]:
+    parameters = {"parameters": redact_value(run.get("parameters"))} if with_parameters else {}
+    return _picked(run, _FLOW_RUN) | {"state": _state(run.get("state"))} | parameters
+
+
+def _state(state: Json | None) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    message = state.get("message")
+    return _picked(state, _STATE) | {"message": redact(str(message)) if message is not None else None}
+
+
+def _picked(source: Json, names: Sequence[str]) -> dict[str, Any]:
+    return {name: source.get(name) for name in names}
+
+
+def _encode(value: object) -> bytes:
+    # Lone surrogates, which a log line may hold, are escaped rather than refused.
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode()

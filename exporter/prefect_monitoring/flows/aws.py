@@ -1,0 +1,36 @@
+"""AWS clients with bounded waits, and what goes wrong with them in a few words."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+AWS_EXTRA: Final = "pip install 'prefect-monitoring[aws]'"
+_CONNECT_SECONDS: Final = 3
+_READ_SECONDS: Final = 5
+_ATTEMPTS: Final = 3
+
+
+def make_client(service: str) -> Any:
+    """A boto3 client with AWS's own settings for region, credentials and endpoint. Raises what boto3 raises."""
+    import boto3
+    from botocore.config import Config
+
+    session = boto3.session.Session()
+    options = Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        disable_request_compression=False,  # the limits on the sizes of CloudWatch's requests count on it
+    )
+    # boto3 reads AWS_DEFAULT_REGION; what AWS sets in its containers and functions is AWS_REGION.
+    return session.client(service, region_name=session.region_name or os.environ.get("AWS_REGION"), config=options)
+
+
+def cause(error: Exception) -> str:
+    """The kind of an error, and AWS's code or HTTP's status: messages may hold account ids and addresses."""
+    response = getattr(error, "response", None)
+    code = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
+    code = code or getattr(response, "status_code", "")
+    hint = "; set AWS_REGION" if type(error).__name__ == "NoRegionError" else ""
+    return f"{type(error).__name__}{f' ({code})' if code else ''}{hint}"
