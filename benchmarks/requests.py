@@ -1,4 +1,4 @@
-"""How many requests an idle poll, an inventory pass and an audit cost, by endpoint."""
+"""How many requests an idle poll, an inventory pass and an audit cost, by endpoint, and what they ask of the ledger."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from benchmarks.measures import Measure
 from benchmarks.seed import DEPLOYMENTS, FLOWS, WORK_POOLS
 from benchmarks.subject import PAGE, UNLIMITED, Subject
 from support.rig import Rig, rig
+from support.statements import counted
 
 POLL: Final = "idle poll: requests"
 INVENTORY: Final = "inventory pass: requests"
@@ -28,7 +29,9 @@ async def measure_requests(subject: Subject) -> list[Measure]:
         await exporter.details(2)
         await exporter.inventory()
         poll = await _most(exporter, exporter.details)
+        polled = await _ledger_work("idle poll", exporter.details)
         inventory = await _most(exporter, exporter.poller.take_inventory)
+        passed = await _ledger_work("inventory pass", exporter.poller.take_inventory)
         audit = await _most(exporter, exporter.poller.audit)
     poll_aim = POLL_BASE + ceil(subject.active / PAGE)
     inventory_aim = INVENTORY_BASE + WORK_POOLS + ceil((FLOWS + DEPLOYMENTS + WORK_POOLS) / PAGE)
@@ -39,6 +42,17 @@ async def measure_requests(subject: Subject) -> list[Measure]:
         *(Measure(f"inventory pass: {endpoint}", count) for endpoint, count in sorted(inventory.items())),
         Measure(AUDIT, audit.total()),
         *(Measure(f"audit: {endpoint}", count) for endpoint, count in sorted(audit.items())),
+        *polled,
+        *passed,
+    ]
+
+
+async def _ledger_work(name: str, turn: Callable[[], Awaitable[None]]) -> list[Measure]:
+    with counted() as statements:
+        await turn()
+    return [
+        Measure(f"{name}: statements of the ledger", statements.count),
+        Measure(f"{name}: rows that the ledger writes", statements.rows),
     ]
 
 

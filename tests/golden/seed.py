@@ -34,10 +34,9 @@ class Seed:
         """An object that is always there."""
         self._things[kind].append(Thing(((EVER, {"id": identity(kind, *names), **row}),)))
 
-    def flow(self, name: str, *, formerly: str = "", renamed_at: float = EVER) -> None:
+    def flow(self, name: str) -> None:
         flow_id = identity("flow", name)
-        rows = [(EVER, {"id": flow_id, "name": formerly or name}), (renamed_at, {"id": flow_id, "name": name})]
-        self._things["flows"].append(Thing(tuple(rows)))
+        self._things["flows"].append(Thing(((EVER, {"id": flow_id, "name": name}),)))
         self._flow_names[name] = flow_id
 
     def deployment(

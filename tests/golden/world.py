@@ -22,9 +22,8 @@ def make_seed() -> Seed:
 
 def _flows(seed: Seed) -> None:
     names = ("orders-etl", "finance-report", "sync-crm", "ml-training", "warehouse", "load-table", "notebook")
-    for name in (*names, "old-exports", "mailing", "scratch-pad", "never-ran", ODD):
+    for name in (*names, "old-exports", "mailing", "scratch-pad", "never-ran", ODD, "crm-import"):
         seed.flow(name)
-    seed.flow("crm-import", formerly="crm_import", renamed_at=NOW - 5 * HOUR)
     seed.deployment("orders-etl", "hourly", tags=("critical", "team:sales", "hourly", "secret"), cron="5 * * * *")
     seed.deployment("finance-report", "daily", queue="high", tags=("team:finance", "daily"), cron="0 6 * * *")
     seed.deployment("sync-crm", "eu", tags=("env:prod",))

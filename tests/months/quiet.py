@@ -38,7 +38,7 @@ pipelines:
   - {flow: billing, criticality: critical, slo: {max_duration: 1h}, metrics: {rows: {min: 10, max: 1000}}}
   - {flow: sync, slo: {max_staleness: 26h}}
   - {flow: export, max_pause: 7d}
-  - {flow: before|after, slo: {window: 7d}}
+  - {flow: before, slo: {window: 7d}}
 """
 
 FAILS: Final = Conduct("FAILED", message="boom")
@@ -68,7 +68,6 @@ TROUBLES: Final = (
     Trouble("paused", on(6, 8), on(10, 15), "export"),
     # Nobody has declared scripts that people try out.
     Trouble("script fails", on(5, 9), on(5, 9.1), "scratch"),
-    Trouble("renamed", on(11, 14.7), FOREVER, "before → after"),
     # A worker is replaced while runs are due.
     Trouble("worker down", on(23, 13.99), on(23, 14.02), "main"),
 )

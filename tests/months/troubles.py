@@ -37,7 +37,6 @@ class Troubles:
     def _pair(self, trouble: Trouble) -> tuple[Callable[[], object], Callable[[], object]]:
         subject, server, inventory = trouble.subject, self._server, self._server.inventory
         pool, _, queue = subject.partition("/")
-        before, _, after = subject.partition(" → ")
         pairs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
             "API down": (self._api_down, self._api_up),
             "worker down": (
@@ -49,7 +48,6 @@ class Troubles:
                 lambda: inventory.unpolled.pop((pool, queue)),
             ),
             "paused": (lambda: self._pause(subject, paused=True), lambda: self._pause(subject, paused=False)),
-            "renamed": (lambda: self._rename(before, after), lambda: None),
             "source broken": (lambda: inventory.broken.update({subject: DOWN}), lambda: inventory.broken.pop(subject)),
             "file broken": (
                 lambda: self._file.write_text("pipelines: [{flow: [}]"),
@@ -69,9 +67,6 @@ class Troubles:
 
     def _pause(self, flow: str, *, paused: bool) -> None:
         self._world.stands(self._world.ids[flow][1], paused=paused)
-
-    def _rename(self, before: str, after: str) -> None:
-        self._server.rename_flow(self._world.ids[before][0], after)
 
     def _fail_thrice(self, flow: str) -> None:
         for _ in range(3):

@@ -113,10 +113,7 @@ class Ledger(State):
         One that was marked and is back, as after the restoration of a server's backup, loses the mark.
         """
         with self.transaction() as connection:
-            lost, back = reconciliation.mark_gone(connection, source, low, high, present)
-        if lost or back:
-            self.touched |= self.pipeline_ids.keys()
-        return lost
+            return reconciliation.mark_gone(connection, source, low, high, present)
 
     def commit(self, changes: Changes, cursor: Cursor | None, now: float, source: str = FLOW_RUNS) -> None:
         """Applies a batch from `source` and, with it, how far it was read.

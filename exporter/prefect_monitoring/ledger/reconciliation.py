@@ -26,12 +26,10 @@ def ended_by_kind(connection: sa.Connection, source: str, low: float, high: floa
     return {row[0]: row[1] for row in counts}
 
 
-def mark_gone(
-    connection: sa.Connection, source: str, low: float, high: float, present: Collection[str]
-) -> tuple[int, int]:
+def mark_gone(connection: sa.Connection, source: str, low: float, high: float, present: Collection[str]) -> int:
     """Marks the runs that ended within [low, high] but are not `present`, and takes the mark from those that are.
 
-    How many were lost, and how many are back.
+    How many were marked. Run statistics count them all the same: they ended so.
     """
     table, _ = _TABLES[source]
     there = {pack(run_id) for run_id in present}
@@ -42,4 +40,4 @@ def mark_gone(
     for ids, gone in ((lost, True), (back, False)):
         for batch in batches(ids):
             connection.execute(sa.update(table).where(table.c.run_id.in_(batch)).values(gone=gone))
-    return len(lost), len(back)
+    return len(lost)

@@ -122,6 +122,8 @@ def _forget_counted_states(connection: sa.Connection) -> None:
 
 def _expire_series(connection: sa.Connection, dead: Collection[Pair], before: float) -> set[SeriesKey]:
     """Deletes the series of `dead` pipelines that nothing has touched since `before`; which they were."""
+    if not dead:
+        return set()
     old = connection.execute(sa.select(series).where(series.c.updated_at < before))
     expired = {key for row in old if (key := series_key(row)).pair in dead}
     delete_keys(connection, series, expired)

@@ -16,12 +16,12 @@ def write_rollups(connection: sa.Connection, changes: Changes, ids: PipelineIds)
     """Adds what changed to hours and to days."""
     for table, grain in ((schema.hourly_rollups, HOUR), (schema.daily_rollups, DAY)):
         sums: dict[tuple[int, int], Rollup] = {}
-        for (pipeline, hour), tally in changes.rollups.items():
+        for (pipeline, hour), one in changes.rollups.items():
             more = sums.setdefault((ids[pipeline], hour // grain * grain), Rollup())
-            more.good += tally.good
-            more.bad += tally.bad
-            more.timed += tally.timed
-            more.seconds += tally.seconds
+            more.good += one.good
+            more.bad += one.bad
+            more.timed += one.timed
+            more.seconds += one.seconds
         rows = [{"pipeline_id": number, "start": start, **asdict(more)} for (number, start), more in sums.items()]
         upsert(connection, table, rows, good=added, bad=added, timed=added, seconds=added)
 

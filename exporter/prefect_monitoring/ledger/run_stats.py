@@ -1,19 +1,20 @@
-"""The long memory in the ledger's tables: how each pair stands, its windows and baselines, what may be forgotten."""
+"""Run statistics from the ledger's tables: how pipelines stand, their windows and baselines.
+
+A batch of pipelines takes the same few statements, however many there are, and none reads more of the index of a
+pipeline's runs than its newest end: as dear for a thousand runs as for a million.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from prefect_monitoring.ledger.flow_run_rows import known_run
 from prefect_monitoring.ledger.retention import HOURLY_KEPT
-from prefect_monitoring.ledger.schema import daily_rollups as daily
-from prefect_monitoring.ledger.schema import flow_runs as runs
-from prefect_monitoring.ledger.schema import hourly_rollups as hourly
-from prefect_monitoring.ledger.schema import last_outcomes
+from prefect_monitoring.ledger.schema import daily_rollups, flow_runs, hourly_rollups, last_outcomes, pipelines
 from prefect_monitoring.ledger.sql import batches, total
 from prefect_monitoring.ledger.time_shares import time_shares
 from prefect_monitoring.model.records import BAD_TYPES, TERMINAL_TYPES, Pair
@@ -31,34 +32,41 @@ from prefect_monitoring.model.run_stats import (
 )
 from prefect_monitoring.model.units import DAY, HOUR
 
+Sums = Mapping[str, float]
+Row = sa.Row[Any]
+WINDOW_COLUMNS: Final = ("good", "bad", "timed", "seconds")
+
 
 def run_stats(
-    connection: sa.Connection, pairs: Mapping[int, Pair], now: float, slo_windows: Mapping[Pair, float]
+    connection: sa.Connection, names: Mapping[int, Pair], now: float, slo_windows: Mapping[Pair, float]
 ) -> dict[Pair, RunStats]:
-    """The standing at `now` of each of `pairs`, by its number in the ledger; `slo_windows` in seconds."""
+    """The statistics at `now` of pipelines, by their numbers in the ledger; `slo_windows` in seconds."""
     found: dict[Pair, RunStats] = {}
-    for batch in batches(sorted(pairs)):
+    for batch in batches(sorted(names)):
+        lengths = {number: slo_windows[names[number]] for number in batch if names[number] in slo_windows}
         outcomes = _last_outcomes(connection, batch)
         windows = _windows(connection, batch, now)
         weekdays = _same_weekday(connection, batch, now)
-        slo = _slo_windows(
-            connection, {one: slo_windows[pairs[one]] for one in batch if pairs[one] in slo_windows}, now
-        )
+        objectives = _slo_windows(connection, lengths, now)
+        durations = _recent_durations(connection, batch)
+        failures = _consecutive_failures(connection, batch)
+        newest = _newest_runs(connection, batch)
+        last_runs = {number: runs[0] for number, runs in newest.items() if runs}
+        shares = time_shares(connection, last_runs.values())
         for number in batch:
             sums = windows.get(number, {}) | weekdays.get(number, {})
-            last_good = _newest(connection, number, ("COMPLETED",))
-            failures, since = _failures_since(connection, number, last_good.ended_at if last_good is not None else 0.0)
-            last_bad = _newest(connection, number, BAD_TYPES) if failures else None
-            found[pairs[number]] = RunStats(
+            count, since = failures[number]
+            failed = [run for run in newest[number] if run.state_type in BAD_TYPES]
+            found[names[number]] = RunStats(
                 last_outcomes=outcomes[number],
-                recent_durations=_recent_durations(connection, number),
-                consecutive_failures=failures,
+                recent_durations=tuple(durations[number][:RECENT_DURATIONS]),
+                consecutive_failures=count,
                 failing_since=since,
-                recent_failures=_recent_failures(connection, number, now - DAY),
-                last_failure=known_run(last_bad, pairs[number]) if last_bad is not None else None,
-                window_runs=_window_runs(sums) | slo.get(number, {}),
+                recent_failures=tuple(run.ended_at for run in failed if run.ended_at > now - DAY)[:RECENT_FAILURES],
+                last_failure=known_run(failed[0], names[number]) if count else None,
+                window_runs=_window_runs(sums) | objectives.get(number, {}),
                 baselines=_baselines(sums),
-                time_shares=time_shares(connection, _last_run(connection, number)),
+                time_shares=shares.get(last_runs[number].run_id, {}) if number in last_runs else {},
             )
     return found
 
@@ -71,41 +79,65 @@ def _last_outcomes(connection: sa.Connection, numbers: Collection[int]) -> defau
     return found
 
 
-def _of(number: int, types: Collection[str]) -> sa.ColumnElement[bool]:
-    """Ended runs of a pair by type; deleted ones too: Prefect's retention must not look like a recovery."""
-    return (runs.c.pipeline_id == number) & runs.c.state_type.in_(types) & runs.c.ended_at.is_not(None)
+def _ended(runs: sa.FromClause, *types: str) -> sa.ColumnElement[bool]:
+    """Ended runs of a pipeline by type; deleted ones too: Prefect's retention must not look like a recovery."""
+    kind = runs.c.state_type == types[0] if len(types) == 1 else runs.c.state_type.in_(types)
+    return (runs.c.pipeline_id == pipelines.c.id) & kind & runs.c.ended_at.is_not(None)
 
 
-def _newest(connection: sa.Connection, number: int, types: Collection[str]) -> sa.Row[Any] | None:
-    query = sa.select(runs).where(_of(number, types)).order_by(runs.c.ended_at.desc()).limit(1)
-    return connection.execute(query).first()
+def _newest(numbers: Collection[int], state_type: str, limit: int, *, timed: bool = False) -> sa.Select[Any]:
+    """The `limit` newest runs of that type of each pipeline, more where several ended at the same instant.
+
+    From the newest end of the pipeline's stretch of the index: where the last of them ended is looked up first.
+    """
+
+    def chosen(runs: sa.FromClause) -> sa.ColumnElement[bool]:
+        return _ended(runs, state_type) & (runs.c.duration.is_not(None) if timed else sa.true())
+
+    ranked = flow_runs.alias("ranked")
+    end_of_last = sa.select(ranked.c.ended_at).where(chosen(ranked)).order_by(ranked.c.ended_at.desc())
+    end_of_last = end_of_last.limit(1).offset(limit - 1).correlate(pipelines)
+    recent = chosen(flow_runs) & (flow_runs.c.ended_at >= sa.func.coalesce(end_of_last.scalar_subquery(), 0.0))
+    columns = (flow_runs.c.pipeline_id, flow_runs.c.ended_at, flow_runs.c.duration) if timed else flow_runs.c
+    return sa.select(*columns).join_from(pipelines, flow_runs, recent).where(pipelines.c.id.in_(numbers))
 
 
-def _last_run(connection: sa.Connection, number: int) -> sa.Row[Any] | None:
-    """The newest run that ended, however: a look into the index for each state type."""
-    newest = (_newest(connection, number, (state_type,)) for state_type in TERMINAL_TYPES)
-    return max((run for run in newest if run is not None), key=lambda run: float(run.ended_at), default=None)
+def _recent_durations(connection: sa.Connection, numbers: Collection[int]) -> Mapping[int, Sequence[float]]:
+    """Seconds of each pipeline's newest completed runs, newest first."""
+    rows = _newest_first(connection.execute(_newest(numbers, "COMPLETED", RECENT_DURATIONS, timed=True)))
+    return defaultdict(list, {number: [row.duration for row in runs] for number, runs in rows.items()})
 
 
-def _recent_durations(connection: sa.Connection, number: int) -> tuple[float, ...]:
-    """From the newest end of the pair's stretch of the index: as dear for a thousand runs as for a million."""
-    timed = _of(number, ("COMPLETED",)) & runs.c.duration.is_not(None)
-    newest = sa.select(runs.c.duration).where(timed).order_by(runs.c.ended_at.desc()).limit(RECENT_DURATIONS)
-    return tuple(connection.scalars(newest))
+def _newest_runs(connection: sa.Connection, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
+    """Of each pipeline the newest runs of each type, in one list, newest first."""
+    each = [_newest(numbers, state_type, RECENT_FAILURES) for state_type in sorted(TERMINAL_TYPES)]
+    return _newest_first(connection.execute(sa.union_all(*each)))
 
 
-def _failures_since(connection: sa.Connection, number: int, since: float) -> tuple[int, float | None]:
-    """How many runs failed after `since`, and when the first of them ended."""
-    query = sa.select(sa.func.count(), sa.func.min(runs.c.ended_at)).where(
-        _of(number, BAD_TYPES), runs.c.ended_at > since
+def _newest_first(rows: Iterable[Row]) -> defaultdict[int, list[Row]]:
+    found: defaultdict[int, list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: float(row.ended_at), reverse=True):
+        found[row.pipeline_id].append(row)
+    return found
+
+
+def _consecutive_failures(
+    connection: sa.Connection, numbers: Collection[int]
+) -> Mapping[int, tuple[int, float | None]]:
+    """How many runs failed since the last completed one, and when the first of them ended."""
+    good, bad = flow_runs.alias("good"), flow_runs.alias("bad")
+    last_good = sa.select(sa.func.max(good.c.ended_at)).where(_ended(good, "COMPLETED")).correlate(pipelines)
+    since = sa.func.coalesce(last_good.scalar_subquery(), 0.0)
+    failed = _ended(bad, *sorted(BAD_TYPES)) & (bad.c.ended_at > since)
+    query = (
+        sa.select(pipelines.c.id, sa.func.count(), sa.func.min(bad.c.ended_at))
+        .join_from(pipelines, bad, failed)
+        .where(pipelines.c.id.in_(numbers))
+        .group_by(pipelines.c.id)
     )
-    failures, first = connection.execute(query).one()
-    return failures, first
-
-
-def _recent_failures(connection: sa.Connection, number: int, since: float) -> tuple[float, ...]:
-    failed = sa.select(runs.c.ended_at).where(_of(number, BAD_TYPES), runs.c.ended_at > since)
-    return tuple(connection.scalars(failed.order_by(runs.c.ended_at.desc()).limit(RECENT_FAILURES)))
+    found: defaultdict[int, tuple[int, float | None]] = defaultdict(lambda: (0, None))
+    found.update((number, (count, first)) for number, count, first in connection.execute(query))
+    return found
 
 
 def _hours_end(now: float) -> int:
@@ -124,16 +156,16 @@ def _windows(connection: sa.Connection, numbers: Collection[int], now: float) ->
     spans = _spans(now)
     sums = []
     for name, (start, end) in spans.items():
-        inside = hourly.c.start.between(start, end - 1)
+        inside = hourly_rollups.c.start.between(start, end - 1)
         sums += [
-            total(sa.case((inside, hourly.c[column]), else_=0)).label(f"{name} {column}")
-            for column in ("good", "bad", "timed", "seconds")
+            total(sa.case((inside, hourly_rollups.c[column]), else_=0)).label(f"{name} {column}")
+            for column in WINDOW_COLUMNS
         ]
     oldest = min(start for start, _ in spans.values())
     query = (
-        sa.select(hourly.c.pipeline_id, *sums)
-        .where(hourly.c.pipeline_id.in_(numbers), hourly.c.start >= oldest)
-        .group_by(hourly.c.pipeline_id)
+        sa.select(hourly_rollups.c.pipeline_id, *sums)
+        .where(hourly_rollups.c.pipeline_id.in_(numbers), hourly_rollups.c.start >= oldest)
+        .group_by(hourly_rollups.c.pipeline_id)
     )
     return {row["pipeline_id"]: dict(row) for row in connection.execute(query).mappings()}
 
@@ -141,17 +173,24 @@ def _windows(connection: sa.Connection, numbers: Collection[int], now: float) ->
 def _slo_windows(
     connection: sa.Connection, lengths: Mapping[int, float], now: float
 ) -> dict[int, dict[tuple[str, str], int]]:
-    """Runs by result over each pair's own window (`lengths`, seconds): whole hours, or whole days beyond 60 of them."""
+    """Runs by result over each pipeline's own window (`lengths`, seconds): whole hours, or days beyond 60 of them."""
     found: dict[int, dict[tuple[str, str], int]] = {
         number: {(SLO_WINDOW, result): 0 for result in RESULTS} for number in lengths
     }
-    for length in set(lengths.values()):
-        numbers = [number for number, one in lengths.items() if one == length]
-        table, grain = (hourly, HOUR) if length <= HOURLY_KEPT - 2 * DAY else (daily, DAY)
+    by_hour = {number for number, length in lengths.items() if length <= HOURLY_KEPT - 2 * DAY}
+    for table, grain, numbers in (
+        (hourly_rollups, HOUR, by_hour),
+        (daily_rollups, DAY, lengths.keys() - by_hour),
+    ):
+        if not numbers:
+            continue
         end = int(now // grain + 1) * grain
+        since = sa.values(sa.column("number", sa.Integer), sa.column("since", sa.Float), name="objectives")
+        objectives = since.data([(number, float(end - lengths[number])) for number in sorted(numbers)]).cte()
+        inside = (table.c.pipeline_id == objectives.c.number) & (table.c.start >= objectives.c.since)
         query = (
             sa.select(table.c.pipeline_id, total(table.c.good), total(table.c.bad))
-            .where(table.c.pipeline_id.in_(numbers), table.c.start >= end - length)
+            .join_from(objectives, table, inside)
             .group_by(table.c.pipeline_id)
         )
         for number, good, bad in connection.execute(query):
@@ -164,27 +203,26 @@ def _same_weekday(connection: sa.Connection, numbers: Collection[int], now: floa
 
     Of the running hour, `timed` and `seconds` have no more there than has passed of it now.
     """
+    start = hourly_rollups.c.start
     end = _hours_end(now)
     ends = [end - 7 * DAY * week for week in range(1, SAME_WEEKDAY_WEEKS + 1)]
     hours = [start for one in ends for start in range(one - DAY, one, HOUR)]
-    passed = sa.case((hourly.c.start.in_([one - HOUR for one in ends]), now % HOUR / HOUR), else_=1.0)
+    passed = sa.case((start.in_([one - HOUR for one in ends]), now % HOUR / HOUR), else_=1.0)
+    shares = dict.fromkeys(RESULTS, 1) | dict.fromkeys(("timed", "seconds"), passed)
+    sums = [total(hourly_rollups.c[name] * share).label(f"{SAME_WEEKDAY} {name}") for name, share in shares.items()]
     query = (
-        sa.select(
-            hourly.c.pipeline_id,
-            *(total(hourly.c[one]).label(f"{SAME_WEEKDAY} {one}") for one in RESULTS),
-            *(total(hourly.c[one] * passed).label(f"{SAME_WEEKDAY} {one}") for one in ("timed", "seconds")),
-        )
-        .where(hourly.c.pipeline_id.in_(numbers), hourly.c.start.in_(hours))
-        .group_by(hourly.c.pipeline_id)
+        sa.select(hourly_rollups.c.pipeline_id, *sums)
+        .where(hourly_rollups.c.pipeline_id.in_(numbers), start.in_(hours))
+        .group_by(hourly_rollups.c.pipeline_id)
     )
     return {row["pipeline_id"]: dict(row) for row in connection.execute(query).mappings()}
 
 
-def _window_runs(sums: Mapping[str, float]) -> dict[tuple[str, str], int]:
+def _window_runs(sums: Sums) -> dict[tuple[str, str], int]:
     return {(name, result): int(sums.get(f"{name} {result}", 0)) for name in ALL_WINDOWS for result in RESULTS}
 
 
-def _baselines(sums: Mapping[str, float]) -> dict[str, float]:
+def _baselines(sums: Sums) -> dict[str, float]:
     """Mean seconds of completed runs; a window without one has no mean."""
     timed = {name: sums.get(f"{name} timed", 0) for name in ALL_WINDOWS}
     return {name: sums[f"{name} seconds"] / count for name, count in timed.items() if count}

@@ -9,26 +9,29 @@ from typing import Any
 import sqlalchemy as sa
 
 from prefect_monitoring.ledger.schema import task_runs
+from prefect_monitoring.ledger.sql import batches
 
 Span = tuple[float, float]
 
 
-def time_shares(connection: sa.Connection, run: sa.Row[Any] | None) -> dict[str, float]:
-    """The share of `run`'s wall time, 0 to 1, in which at least one run of a task was running, by task.
+def time_shares(connection: sa.Connection, runs: Iterable[sa.Row[Any]]) -> dict[bytes, dict[str, float]]:
+    """The share of each run's wall time, 0 to 1, in which at least one run of a task was running, by run id and task.
 
-    `run` is a row of the ledger's finished flow runs. A task run that was retried counts as its running time before
+    `runs` are rows of the ledger's finished flow runs. A task run that was retried counts as its running time before
     its end: when it waited is not known.
     """
-    if run is None or not run.duration:
-        return {}
-    spans: defaultdict[str, list[Span]] = defaultdict(list)
-    columns = (task_runs.c.task, task_runs.c.ended_at, task_runs.c.run_time)
-    for task, ended_at, run_time in connection.execute(
-        sa.select(*columns).where(task_runs.c.flow_run_id == run.run_id)
-    ):
-        spans[task].append((ended_at - run_time, ended_at))
-    whole = (run.ended_at - run.duration, run.ended_at)
-    return {task: covered(mine, whole) / run.duration for task, mine in spans.items()}
+    timed = {run.run_id: run for run in runs if run.duration}
+    spans: defaultdict[tuple[bytes, str], list[Span]] = defaultdict(list)
+    columns = (task_runs.c.flow_run_id, task_runs.c.task, task_runs.c.ended_at, task_runs.c.run_time)
+    for batch in batches(sorted(timed)):
+        query = sa.select(*columns).where(task_runs.c.flow_run_id.in_(batch))
+        for run_id, task, ended_at, run_time in connection.execute(query):
+            spans[run_id, task].append((ended_at - run_time, ended_at))
+    shares: defaultdict[bytes, dict[str, float]] = defaultdict(dict)
+    for (run_id, task), mine in spans.items():
+        run = timed[run_id]
+        shares[run_id][task] = covered(mine, (run.ended_at - run.duration, run.ended_at)) / run.duration
+    return shares
 
 
 def covered(spans: Iterable[Span], whole: Span) -> float:

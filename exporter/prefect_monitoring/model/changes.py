@@ -99,7 +99,7 @@ class LastValue:
 
 @dataclass(slots=True)
 class Rollup:
-    """Additions to one hour of one pair in the long memory; negative where a run's last state changed."""
+    """Additions to one hour of one pipeline; negative where a run's last state changed."""
 
     good: int = 0
     bad: int = 0
@@ -127,8 +127,8 @@ class Changes:
     """Everything that one batch changes; the ledger applies it in one transaction.
 
     `due`: the latest expected start that has passed, by deployment id. `lines`: log ids that are counted now, and their
-    instants. `moved`: the pairs whose standing may have changed for a reason that the rest does not show. `moments`:
-    all increments and observations, with their instants; only a backfill needs these.
+    instants. `moved`: the pipelines whose run statistics may have changed for a reason that the rest does not show.
+    `moments`: all increments and observations, with their instants; only a backfill needs these.
     """
 
     runs: dict[str, KnownRun] = field(default_factory=dict)

@@ -23,7 +23,7 @@ RECENT_DURATIONS: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class RunStats:
-    """How a pair stands now. Instants in epoch seconds, durations in seconds, windows by name.
+    """How a pipeline stands now. Instants in epoch seconds, durations in seconds, windows by name.
 
     `failing_since`: the end of the first failed run since the last completed one. `recent_failures`: the ends of the
     newest failed runs of the last day, newest first. `recent_durations`: of the newest completed runs, newest first.

@@ -33,8 +33,8 @@ from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.runtime.scheduler import Every, Job, Scheduler
 from prefect_monitoring.snapshot.builder import (
+    LiveRunStats,
     Picture,
-    Standings,
     find_links,
 )
 from prefect_monitoring.snapshot.model import Links, Snapshot
@@ -74,7 +74,7 @@ class Poller:
         self._hold = BirthHold(history.birth_hold)
         self._details: asyncio.Task[None] | None = None
         self._pruned_at = clock()
-        self._standings = Standings()
+        self._run_stats = LiveRunStats()
         outages = OutageLog()
         self.sources: Mapping[str, Source] = {
             entry.name: Source(entry.name, settings.source_timeout, outages, clock) for entry in SOURCES
@@ -85,7 +85,7 @@ class Poller:
             settings=settings,
             traffic=traffic,
             sources=self.sources,
-            standings=self._standings,
+            run_stats=self._run_stats,
             policies=policies,
             links=links,
         )
@@ -221,9 +221,10 @@ class Poller:
         self._ledger.release(due, now)
         self._hold.forget(due)
         catalog, names = self._reader.catalog, self._ledger.names
-        self._policies.renew(catalog.live_deployments(names), catalog.live_pairs(names), now)
+        live = catalog.live_pairs(names)
+        self._policies.renew(catalog.live_deployments(names), live, now)
         windows = {pair: policy.window for pair, policy in self._policies.now.items()}
-        self._standings.renew(self._ledger, now, windows)
+        self._run_stats.renew(self._ledger, now, windows, live)
 
 
 def make_poller(

@@ -36,24 +36,23 @@ from prefect_monitoring.snapshot.freshness import current_limit, listing_limit
 from prefect_monitoring.snapshot.model import ActiveRuns, Health, Links, SelfReport, ShownSeries, Snapshot
 
 
-class Standings:
-    """How every pair stands: renewed where it was touched or has a new SLO window, and for all of them every hour."""
+class LiveRunStats:
+    """Run statistics of every live pipeline: renewed where it was touched or has a new SLO window, and hourly."""
 
     def __init__(self) -> None:
         self.now: dict[Pair, RunStats] = {}
         self._hour = 0
         self._slo_windows: Mapping[Pair, float] = {}
 
-    def renew(self, ledger: Ledger, now: float, slo_windows: Mapping[Pair, float]) -> None:
+    def renew(self, ledger: Ledger, now: float, slo_windows: Mapping[Pair, float], live: Collection[Pair]) -> None:
         """Raises LedgerError, and is as it was."""
         hour = int(now // HOUR)
-        if hour != self._hour:
-            ledger.touched |= set(ledger.pipelines)
+        kept = {} if hour != self._hour else {pipeline: one for pipeline, one in self.now.items() if pipeline in live}
+        touched = set(ledger.touched)
         changed = dict(self._slo_windows.items() ^ slo_windows.items()).keys()
-        touched = ledger.touched | changed
-        # A name that was given up by a rename may be taken again, by another flow with another past.
-        kept = {pair: standing for pair, standing in self.now.items() if pair in ledger.pipelines}
-        self.now = kept | ledger.run_stats(touched, now, slo_windows)
+        unknown = {pipeline for pipeline in ledger.pipelines if pipeline in live and pipeline not in kept}
+        outdated = unknown | ((touched | changed) & kept.keys())
+        self.now = kept | ledger.run_stats(outdated, now, slo_windows)
         ledger.touched -= touched
         self._slo_windows = slo_windows
         self._hour = hour
@@ -67,7 +66,7 @@ class Picture:
     settings: PollSettings
     traffic: Traffic
     sources: Mapping[str, Source]
-    standings: Standings
+    run_stats: LiveRunStats
     policies: PolicyBook
     links: Links
 
@@ -77,7 +76,7 @@ class Picture:
         pairs, deployments = catalog.live_pairs(ledger.names), catalog.live_deployments(ledger.names)
         complete = {source for source, cursor in ledger.cursors.items() if cursor.level_complete}
         series = shown(ledger.series, complete)
-        standings = self.standings.now if FLOW_RUNS in complete else {}
+        standings = self.run_stats.now if FLOW_RUNS in complete else {}
         completed = {
             pair: one.last_outcomes["completed"] for pair, one in standings.items() if "completed" in one.last_outcomes
         }

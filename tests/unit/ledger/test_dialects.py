@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from prefect_monitoring import ledger
+from prefect_monitoring.ledger import schema, sql
+from prefect_monitoring.ledger.backfill_journal import Plan, first_slots, moves, recorded_series
+from prefect_monitoring.ledger.dialect import Dialect, Merge
+from prefect_monitoring.ledger.sqlite import SQLITE
+from prefect_monitoring.model.changes import Changes, KnownTaskRun, LastValue, SeriesKey
+from prefect_monitoring.model.counted_metrics import CUSTOM_VALUE, OUTCOMES, births
+from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
+from prefect_monitoring.model.names import Names
+from prefect_monitoring.model.records import Deployment, Flow, Pair
+from unit.ledger_values import KEEP, NOW, PAIR, level, outcome, run_id
+from unit.rig import DAY, OpenLedger
 
 MODULES = sorted(Path(ledger.__file__).parent.glob("*.py"))
 NEUTRAL = [module for module in MODULES if module.stem != "sqlite"]
@@ -30,3 +45,74 @@ def test_only_one_module_speaks_to_sqlite_alone(module: Path) -> None:
     assert not names & {"exec_driver_sql", "total", "text", "literal_column"}, "text in SQL of one database"
     assert not {name for name in imported if name.startswith(("sqlite3", "sqlalchemy.dialects", "filelock"))}
     assert "PRAGMA" not in module.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What PostgreSQL would be sent, while SQLite executes it."""
+    texts: list[str] = []
+    other = postgresql.dialect()
+
+    def note(_connection: object, statement: object, *_: object) -> None:
+        if isinstance(statement, sa.ClauseElement):
+            texts.append(str(statement.compile(dialect=other)))
+
+    def upsert(table: sa.Table, merges: Mapping[str, Merge]) -> sa.Insert:
+        theirs = postgresql.insert(table)
+        kept = {name: merge(table.c[name], theirs.excluded[name]) for name, merge in merges.items()}
+        note(None, theirs.on_conflict_do_update(index_elements=list(table.primary_key), set_=kept))
+        return SQLITE.upsert(table, merges)
+
+    def insert_all(connection: sa.Connection, statement: sa.Insert, rows: Sequence[Mapping[str, object]]) -> None:
+        if not isinstance(statement, sqlite.Insert):
+            note(None, statement)
+        SQLITE.insert_all(connection, statement, rows)
+
+    monkeypatch.setattr(sql, "DIALECTS", {"sqlite": Dialect(SQLITE.claim, upsert, insert_all)})
+    sa.event.listen(sa.Engine, "before_execute", note)
+    yield texts
+    sa.event.remove(sa.Engine, "before_execute", note)
+
+
+def test_every_statement_has_a_text_for_postgresql(compiled: list[str], open_it: OpenLedger) -> None:
+    ledger = open_it()
+    names = Names({"f": Flow("f", "etl")}, {"d": Deployment("d", "daily", "f", "", "", ("tag",))}, frozenset())
+    ledger.store_names(names, births(Pair("new", "")), NOW)
+    ledger.store_plan(Plan(NOW - DAY, 3600))
+    changes = outcome(1, state_type="FAILED")
+    task = KnownTaskRun(run_id(2), run_id(1), "load", run_id(3), "COMPLETED", NOW, 1, None, NOW, 1.0)
+    changes.task_runs[task.run_id] = task
+    changes.lines[run_id(4)] = NOW
+    changes.values[SeriesKey(CUSTOM_VALUE, PAIR, "rows")] = LastValue(1.0, NOW)
+    changes.due["d"] = NOW
+    changes.count(SeriesKey(OUTCOMES, PAIR, "failed"), NOW)
+    ledger.commit(changes, level(ledger), NOW)
+    ledger.known([run_id(1)])
+    ledger.known_task_runs([task.run_id])
+    ledger.counted_lines([run_id(4)])
+    ledger.pipelines_of([run_id(1)])
+    for window in (7 * DAY, 90 * DAY):
+        ledger.run_stats([PAIR], NOW, {PAIR: window})
+    for source in (FLOW_RUNS, TASK_RUNS):
+        ledger.ended_by_kind(source, 0, NOW)
+        ledger.mark_gone(source, 0, NOW, ())
+    ledger.store_pipelines_file("")
+    with ledger.transaction() as connection:
+        assert list(moves(connection, NOW, NOW + DAY, first_slots_of(connection)))
+    ledger.store_names(names.without({"f", "d"}), (), NOW)
+    later = NOW + 500 * DAY
+    ledger.commit(Changes(), level(ledger, later), later)
+    ledger.prune(later, keep=KEEP, live=())
+    ledger.store_plan(None)
+    verbs = Counter(text.split()[0] for text in compiled)
+    assert min(verbs[verb] for verb in ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")) > 0, verbs
+    tables = set(schema.tables.tables)
+    assert tables == {table for table in tables for text in compiled if text.startswith("INSERT") and table in text}
+    assert not ledger.pipelines
+    assert not ledger.names.flows
+
+
+def first_slots_of(connection: sa.Connection) -> dict[int, SeriesKey]:
+    keys = {number: key for key, number in recorded_series(connection).items()}
+    assert first_slots(connection).keys() == keys.keys()
+    return keys

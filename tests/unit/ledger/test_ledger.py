@@ -6,16 +6,18 @@ import random
 import sqlite3
 import threading
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import inspect_ledger
 from prefect_monitoring.ledger.sqlite import sqlite_path
-from prefect_monitoring.model.changes import Changes, KnownRun, SeriesKey
+from prefect_monitoring.model.changes import Changes, KnownRun, Schedule, SeriesKey
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION, OUTCOMES, START_DELAY, births
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
@@ -383,6 +385,88 @@ def test_series_of_the_dead_expire_after_their_time(ledger: Ledger) -> None:
     assert not {key for key in ledger.held if key.pair == PAIR}
 
 
+def sizes_of(ledger: Ledger) -> dict[str, int]:
+    """Rows of each table, and what is in memory."""
+    with ledger.transaction() as connection:
+        rows = {
+            name: connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+            for name, table in schema.tables.tables.items()
+        }
+    held = (ledger.pipeline_ids, ledger.pipelines_by_id, ledger.series, ledger.values, ledger.schedules, ledger.touched)
+    names = (ledger.names.flows, ledger.names.deployments, ledger.names.gone)
+    return {**rows, **{str(number): len(one) for number, one in enumerate((*held, *names))}}
+
+
+def test_flows_that_came_and_went_leave_nothing_behind_in_the_end(open_it: OpenLedger) -> None:
+    """As in a workspace whose flows are made for each of thousands of branches, and deleted."""
+    many = range(10_000)
+    ledger = open_it()
+    stays = Names({"s": Flow("s", "stays")}, {}, frozenset())
+    ledger.store_names(stays, set(births(Pair("stays", ""))), NOW)
+    ledger.commit(outcome(1, NOW, Pair("stays", "")), level(ledger), NOW)
+    ledger.touched.clear()
+    before = sizes_of(ledger)
+    names = stays.with_flows({f"f{one}": Flow(f"f{one}", f"branch {one}") for one in many}).with_deployments(
+        {f"d{one}": Deployment(f"d{one}", "daily", f"f{one}", "", "", ()) for one in many}
+    )
+    ledger.store_names(names, set(births(Pair("branch 0", "daily"))), NOW)
+    changes = Changes()
+    for one in many:
+        for kept in fields(changes):
+            if isinstance(more := getattr(outcome(one + 10, NOW, Pair(f"branch {one}", "daily")), kept.name), list):
+                getattr(changes, kept.name).extend(more)
+            else:
+                getattr(changes, kept.name).update(more)
+    ledger.commit(changes, None, NOW)
+    ledger.store_schedules({f"d{one}": Schedule(NOW) for one in many})
+    assert len(ledger.pipelines) == 10_001
+    gone = {identifier for identifier in (*names.flows, *names.deployments) if identifier != "s"}
+    ledger.store_names(names.without(gone), (), NOW + 60)
+    for days in (1, 31, 63):
+        ledger.commit(Changes(), level(ledger, NOW + days * DAY), NOW + days * DAY)
+        prune(ledger, NOW + days * DAY, live=(Pair("stays", ""),))
+        if days == 1:
+            assert ledger.names.flows.keys() == names.flows.keys(), "runs that are read late are of them"
+    assert ledger.names == stays
+    assert {key.pair for key in ledger.series} == {Pair("stays", "")}
+    assert len(ledger.pipelines) == 10_001, "their daily rollups are kept"
+    ledger.commit(Changes(), level(ledger, NOW + 401 * DAY), NOW + 401 * DAY)
+    prune(ledger, NOW + 401 * DAY, live=(Pair("stays", ""),))
+    after = sizes_of(ledger)
+    rollups = {schema.hourly_rollups.name: 0, schema.daily_rollups.name: 0}
+    assert after == before | rollups
+    assert ledger.run_stats([Pair("stays", "")], NOW)[Pair("stays", "")].last_duration == 10.0
+    ledger.close()
+    again = open_it()
+    again.touched.clear()
+    assert sizes_of(again) == after
+
+
+def test_deployment_that_is_made_anew_each_day_is_remembered_once(ledger: Ledger) -> None:
+    """By delete and create: the name stays, and each day has another id."""
+    names = Names({"f": Flow("f", "etl")}, {}, frozenset())
+    for day in range(90):
+        now = NOW + day * DAY
+        names = ledger.names.with_flows(names.flows).with_deployments(
+            {f"d{day}": Deployment(f"d{day}", "daily", "f", "", "", ())}
+        )
+        ledger.store_names(names.without({f"d{day - 1}"} & names.deployments.keys()), (), now)
+        ledger.commit(outcome(day, now), level(ledger, now), now)
+        prune(ledger, now)
+    assert 30 <= len(ledger.names.deployments) <= 32, "as long as runs of theirs can be read"
+    assert ledger.names.live_pairs() == {PAIR, Pair("etl", "")}
+
+
+def test_pipeline_that_comes_back_goes_on_with_its_rollups(ledger: Ledger) -> None:
+    ledger.commit(outcome(1, NOW), level(ledger, NOW + 50 * DAY), NOW)
+    prune(ledger, NOW + 50 * DAY, live=())
+    assert ledger.known([run_id(1)]).runs == {}, "what is gone stands at nothing"
+    back = NOW + 50 * DAY
+    ledger.commit(outcome(2, back), None, back)
+    stats = ledger.run_stats([PAIR], back)[PAIR]
+    assert (stats.window_runs["30d", "good"], stats.window_runs["30d_before", "good"]) == (1, 1)
+
+
 # Another name
 
 
@@ -415,12 +499,13 @@ def test_mark_gone_takes_only_what_is_missing_in_the_window(ledger: Ledger) -> N
     for number in range(5):
         ledger.commit(outcome(number, NOW + number * 10, state_type="FAILED"), level(ledger), NOW)
     assert ledger.ended_by_kind(FLOW_RUNS, NOW + 10, NOW + 30) == {"FAILED": 3}
+    ledger.touched.clear()
     assert ledger.mark_gone(FLOW_RUNS, NOW + 10, NOW + 30, {run_id(1), run_id(3)}) == 1
     assert ledger.ended_by_kind(FLOW_RUNS, NOW + 10, NOW + 30) == {"FAILED": 2}
     assert ledger.ended_by_kind(FLOW_RUNS, 0, NOW + 99) == {"FAILED": 4}
     assert ledger.run_stats([PAIR], NOW + 60)[PAIR].consecutive_failures == 5, "deleted, not undone"
     assert ledger.mark_gone(FLOW_RUNS, NOW + 10, NOW + 30, {run_id(1), run_id(3)}) == 0
-    assert PAIR in ledger.touched
+    assert ledger.touched == set(), "run statistics count what is deleted as well"
     assert ledger.series[SeriesKey(OUTCOMES, PAIR, "failed")].value == 5
 
 

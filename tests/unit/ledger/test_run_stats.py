@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -10,9 +11,10 @@ import sqlalchemy as sa
 from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.model.run_stats import RECENT_DURATIONS, RunStats
+from prefect_monitoring.model.run_stats import RECENT_DURATIONS, RECENT_FAILURES, RunStats
+from support.statements import Statements, counted
 from unit.ledger_values import KEEP, level, outcome, run_id
-from unit.rig import DAY
+from unit.rig import DAY, OpenLedger
 
 PAIR = Pair("etl", "daily")
 HOUR = 3600.0
@@ -181,28 +183,57 @@ def test_recent_durations_are_those_of_the_newest_completed_runs(ledger: Ledger,
     assert one.last_duration == 0.0, "a run may take no time at all"
 
 
-def test_recent_durations_are_looked_up_and_not_sorted(ledger: Ledger, count) -> None:
-    """They are asked for each pair that was touched, at each poll: the runs of years must not be read for them."""
-    count(NOW)
-    asked: list[tuple[str, object]] = []
-    with ledger.transaction() as connection:
-        engine = connection.engine
+def stats_of_many(ledger: Ledger, pipelines: int) -> Statements:
+    """What it takes to say how so many pipelines stand, with windows of objectives both short and long."""
+    names = [Pair(f"etl {number}", "") for number in range(pipelines)]
+    for number, pipeline in enumerate(names):
+        ledger.commit(outcome(number, NOW - 60, pipeline), level(ledger), NOW)
+    windows = {pipeline: 90 * DAY if number % 2 else 7 * DAY for number, pipeline in enumerate(names)}
+    with counted(ledger._database.engine) as statements:
+        assert len(ledger.run_stats(names, NOW, windows)) == pipelines
+    return statements
 
-        def note(*args: object) -> None:
-            if "runs.duration" in str(args[2]) and "LIMIT" in str(args[2]):
-                asked.append((str(args[2]), args[3]))
 
-        sa.event.listen(engine, "before_cursor_execute", note)
-    standing(ledger)
-    sa.event.remove(engine, "before_cursor_execute", note)
-    durations = [one for one in asked if one[0].startswith("SELECT prefect_monitoring_flow_runs.duration")]
-    assert len(durations) == 1
+def test_statements_of_run_stats_are_as_many_for_one_pipeline_as_for_hundreds(
+    open_it: OpenLedger, tmp_path: Path
+) -> None:
+    few, many = (
+        stats_of_many(open_it(url=f"sqlite:///{tmp_path}/{pipelines}.db"), pipelines) for pipelines in (2, 300)
+    )
+    assert few.count == many.count <= 11
+
+
+def test_run_stats_look_into_indexes_and_sort_nothing(ledger: Ledger) -> None:
+    """They are asked for at each poll: neither the runs of years nor those of other pipelines must be read for them."""
+    statements = stats_of_many(ledger, 2)
+    plans = {}
     with ledger.transaction() as connection:
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {durations[0][0]}", durations[0][1]).all()
-    runs = schema.flow_runs.name
-    assert [row[3] for row in plan] == [
-        f"SEARCH {runs} USING INDEX {runs}_by_pipeline (pipeline_id=? AND state_type=? AND ended_at>?)"
-    ], "one look into the index, and no B-tree for the order"
+        for text, parameters in statements.parameters.items():
+            if text.startswith(("SELECT", "WITH")):
+                rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", parameters).all()
+                plans[text] = [row[3] for row in rows]
+    assert len(plans) == 9
+    of_runs = [plan for text, plan in plans.items() if schema.flow_runs.name in text]
+    assert len(of_runs) == 3
+    for plan in plans.values():
+        assert not [step for step in plan if step.startswith("SCAN prefect")], plan
+    by_type = f"INDEX {schema.flow_runs.name}_by_pipeline (pipeline_id=? AND state_type=? AND ended_at>?)"
+    for plan in of_runs:
+        assert not [step for step in plan if "B-TREE" in step], plan
+        searches = [step for step in plan if step.startswith("SEARCH") and "_pipelines " not in step]
+        assert searches
+        assert all(step.endswith(by_type) for step in searches), plan
+
+
+def test_newest_runs_that_ended_at_one_instant_are_no_more_than_the_newest(ledger: Ledger, count) -> None:
+    """As when somebody cancels or fails many at once."""
+    for _ in range(RECENT_DURATIONS + 6):
+        count(NOW - 60, seconds=5.0)
+        count(NOW - 30, "FAILED")
+    one = standing(ledger)
+    assert one.recent_durations == (5.0,) * RECENT_DURATIONS
+    assert one.recent_failures == (NOW - 30,) * RECENT_FAILURES
+    assert one.consecutive_failures == RECENT_DURATIONS + 6
 
 
 def test_consecutive_failures_count_runs_after_the_last_success(ledger: Ledger, count) -> None:
