@@ -108,7 +108,8 @@ def impatient(exporter: Rig, seconds: float = OUTAGE_DEADLINE) -> None:
 
 @asynccontextmanager
 async def scraper(exporter: Rig) -> AsyncIterator[httpx.AsyncClient]:
-    app = make_app(exporter.published, load_settings(exporter.options, {}))
+    settings = load_settings(exporter.options, {})
+    app = make_app(exporter.published, settings.web, settings.poll)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://exporter") as client:
         yield client
 

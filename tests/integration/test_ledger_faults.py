@@ -33,7 +33,8 @@ from support.truth import truth
 
 
 async def ask(exporter: Rig, path: str) -> httpx.Response:
-    app = make_app(exporter.published, load_settings(exporter.options, {}))
+    settings = load_settings(exporter.options, {})
+    app = make_app(exporter.published, settings.web, settings.poll)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://exporter") as client:
         return await client.get(path)
 
