@@ -6,6 +6,7 @@ import os
 from typing import Any, Final
 
 AWS_EXTRA: Final = "pip install 'prefect-monitoring[aws]'"
+_HINTS: Final = {"NoRegionError": "; set AWS_REGION", "ModuleNotFoundError": f"; {AWS_EXTRA}"}
 _CONNECT_SECONDS: Final = 3
 _READ_SECONDS: Final = 5
 _ATTEMPTS: Final = 3
@@ -32,5 +33,5 @@ def cause(error: Exception) -> str:
     response = getattr(error, "response", None)
     code = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
     code = code or getattr(response, "status_code", "")
-    hint = "; set AWS_REGION" if type(error).__name__ == "NoRegionError" else ""
-    return f"{type(error).__name__}{f' ({code})' if code else ''}{hint}"
+    kind = type(error).__name__
+    return f"{kind}{f' ({code})' if code else ''}{_HINTS.get(kind, '')}"

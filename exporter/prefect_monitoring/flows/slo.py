@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -144,8 +144,7 @@ class slo:  # noqa: N801 a decorator and context manager, used like contextlib's
             yield measurement
         finally:
             _CURRENT.reset(token)
-            for violation in self._violations(time.monotonic() - begun, measurement.rows):
-                _report(name, violation, self._slack)
+            _report(name, list(self._violations(time.monotonic() - begun, measurement.rows)), self._slack)
 
     def _violations(self, seconds: float, rows: float) -> Iterator[Violation]:
         for objective, limit, actual in (
@@ -156,13 +155,14 @@ class slo:  # noqa: N801 a decorator and context manager, used like contextlib's
                 yield Violation(objective, limit, actual)
 
 
-def _report(name: str, violation: Violation, slack: str | SlackWebhook | None) -> None:
-    """A report that cannot be made is a line in the log."""
-    run_logger().warning("%s missed its objective: %s", name, violation)
-    emit_metric(VIOLATIONS, 1, objective=violation.objective)
-    _emit_event(name, violation)
-    if slack is not None:
-        notify_slack(slack, f"*{escape(name)}* missed its objective: {violation}")
+def _report(name: str, violations: Sequence[Violation], slack: str | SlackWebhook | None) -> None:
+    """A report that cannot be made is a line in the log. One message for all, since each may take some seconds."""
+    for violation in violations:
+        run_logger().warning("%s missed its objective: %s", name, violation)
+        emit_metric(VIOLATIONS, 1, objective=violation.objective)
+        _emit_event(name, violation)
+    if violations and slack is not None:
+        notify_slack(slack, f"*{escape(name)}* missed its objective: {'; '.join(map(str, violations))}")
 
 
 def _emit_event(name: str, violation: Violation) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import sys
 import threading
 import time
 
@@ -13,6 +14,7 @@ from prefect import flow
 
 from prefect_monitoring.flows import record_rows, slo
 
+slo_module = sys.modules["prefect_monitoring.flows.slo"]
 LOGGER = "prefect_monitoring.flows"
 
 
@@ -54,6 +56,17 @@ def test_slo_that_took_too_long_reports_it_and_keeps_the_error(lines: pytest.Log
     with pytest.raises(KeyError, match="orders"):
         load()
     assert 'METRIC: slo_violations{objective="max_duration"}=1' in lines.messages
+
+
+def test_slo_with_two_violations_sends_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(slo_module, "notify_slack", lambda block, text: sent.append(text))
+    with slo(max_duration=1e-9, max_rows=1, slack="alerts", name="copy <all>"):
+        record_rows(2)
+    assert sent == [
+        "*copy &lt;all&gt;* missed its objective: took 0.0 s, at most 0.0 s is allowed; touched 2 rows, at most 1 are"
+        " allowed"
+    ]
 
 
 def test_slo_around_a_coroutine_function_measures_until_its_end(lines: pytest.LogCaptureFixture) -> None:
