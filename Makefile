@@ -92,9 +92,10 @@ dashboards: $(VENV)/.dev
 
 PIP_COMPILE := $(BIN)/pip-compile --quiet --strip-extras --upgrade --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-# One lock for what users install, one for development; the second never differs from the first where both have a package.
+# What users install, with AWS as an extra, and development. No lock differs from the first where both have a package.
 lock: $(VENV)/.dev
 	$(PIP_COMPILE) --extra demo --output-file requirements.lock pyproject.toml
+	$(PIP_COMPILE) --extra demo --extra aws --constraint requirements.lock --output-file requirements-aws.lock pyproject.toml
 	$(PIP_COMPILE) --extra demo --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 
 clean:

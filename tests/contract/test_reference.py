@@ -57,7 +57,11 @@ def test_commands_of_the_readme_exist() -> None:
     assert "make test" in (ROOT / ".ci/run").read_text(encoding="utf-8")
 
 
-LOCKS = {"requirements.lock": ("demo",), "requirements-dev.lock": ("demo", "dev")}
+LOCKS = {
+    "requirements.lock": ("demo",),
+    "requirements-aws.lock": ("demo", "aws"),
+    "requirements-dev.lock": ("demo", "dev"),
+}
 """Each lock, and the extras that it holds beside what the exporter needs."""
 
 
