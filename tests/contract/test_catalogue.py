@@ -68,6 +68,7 @@ INVENTORY = {
     "prefect_concurrency_limit_slots": ("gauge", LIMIT),
     "prefect_concurrency_limit_slots_used": ("gauge", LIMIT),
     "prefect_automations": ("gauge", ("enabled",)),
+    "prefect_automation_actions_failed_total": ("counter", ("automation",)),
 }
 # The labels that a METRIC line declares come on top.
 CUSTOM = {

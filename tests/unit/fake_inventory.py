@@ -42,9 +42,9 @@ class FakeInventory:
         self._answer("concurrency_limits")
         return list(self.limits)
 
-    async def automations(self) -> dict[bool, int]:
+    async def automations(self) -> list[tuple[str, bool]]:
         self._answer("automations")
-        return dict(self.enabled)
+        return [(f"automation {number}", enabled) for enabled, count in self.enabled.items() for number in range(count)]
 
     async def next_starts(self, deployment_ids: Collection[str], now: float) -> dict[str, float]:
         self.asked.append(sorted(deployment_ids))

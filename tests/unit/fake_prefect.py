@@ -16,6 +16,7 @@ from prefect_monitoring.model.records import TERMINAL_TYPES, Deployment, Flow, F
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.pagination import Page
 from unit.fake_details import FakeLogs, FakeTasks
+from unit.fake_events import FakeEvents
 from unit.fake_inventory import FakeInventory
 
 MICROSECOND = 1e-6
@@ -115,6 +116,7 @@ class FakePrefect:
         self.tasks = FakeTasks(self)
         self.logs = FakeLogs(self)
         self.inventory = FakeInventory()
+        self.events = FakeEvents()
 
     # What users and workers do
 

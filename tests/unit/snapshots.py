@@ -7,6 +7,7 @@ from prefect_monitoring.model.counted_metrics import (
     CUSTOM_OBSERVED,
     CUSTOM_VALUE,
     DURATION,
+    FAILED_ACTIONS,
     FAILURES,
     OUTCOMES,
     REJECTED,
@@ -65,6 +66,7 @@ def _series() -> dict[SeriesKey, Series]:
         TEMPERATURE: Series(43.5, (2,), released=True),
         SeriesKey(REJECTED, NO_FLOW, "malformed"): counter(1.0),
         SeriesKey(REJECTED, NO_FLOW, "too_many"): counter(0.0),
+        SeriesKey(FAILED_ACTIONS, NO_FLOW, "to Slack"): counter(2.0),
     }
 
 

@@ -6,6 +6,7 @@ Each part is kept with the instant it was read at; none waits for another.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -43,6 +44,7 @@ class InventoryReader:
         self.queues: Part[Sequence[WorkQueue]] | None = None
         self.limits: Part[Sequence[ConcurrencyLimit]] | None = None
         self.automations: Part[Mapping[bool, int]] | None = None
+        self.automation_names: frozenset[str] = frozenset()
         self._reader = reader
         self._api = api
         self._filters = Filters(filters)
@@ -88,8 +90,10 @@ class InventoryReader:
 
     async def read_automations(self) -> Reading:
         automations = await self._api.automations()
-        self.automations = Part(automations, self._reader.clock())
-        return Reading(sum(automations.values()))
+        counts = Counter(enabled for _, enabled in automations)
+        self.automations = Part({enabled: counts[enabled] for enabled in (True, False)}, self._reader.clock())
+        self.automation_names = frozenset(name for name, _ in automations)
+        return Reading(len(automations))
 
     async def read_dues(self) -> Reading:
         """Asks when deployments are due next, where that is not known; what was due meanwhile is remembered."""

@@ -12,6 +12,7 @@ from uuid import UUID
 from prefect_monitoring.analysis.failure_causes import CausePattern, cause_of, compile_pattern
 from prefect_monitoring.config.settings import HistorySettings, Settings
 from prefect_monitoring.counting.cardinality import Catalog
+from prefect_monitoring.ingest.failed_actions import FailedActionReader
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.inventory import InventoryReader
 from prefect_monitoring.ingest.log_lines import LogReader
@@ -19,9 +20,10 @@ from prefect_monitoring.ingest.reconcile import Audit
 from prefect_monitoring.ingest.source import Lookback, Reading, Scope, Turn
 from prefect_monitoring.ingest.task_runs import TaskReader
 from prefect_monitoring.ledger.ledger import Ledger
-from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp
+from prefect_monitoring.prefect_api.events import EventsApi
 from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 from prefect_monitoring.prefect_api.inventory import InventoryApi
 from prefect_monitoring.prefect_api.logs import LogApi
@@ -36,6 +38,7 @@ class Readers:
     task_runs: TaskReader
     log_lines: LogReader
     inventory: InventoryReader
+    failed_actions: FailedActionReader
     audits: tuple[Audit, ...]
 
     def audit_of(self, cursor: str) -> Audit:
@@ -57,11 +60,13 @@ def make_readers(
         clock=clock,
     )
     tasks = TaskReader(reader, TaskApi(api.paginator), cause)
+    inventory = InventoryReader(reader, InventoryApi(api.paginator), settings.filters, settings.labels)
     return Readers(
         flow_runs=reader,
         task_runs=tasks,
         log_lines=LogReader(tasks, LogApi(api.paginator), cause),
-        inventory=InventoryReader(reader, InventoryApi(api.paginator), settings.filters, settings.labels),
+        inventory=inventory,
+        failed_actions=FailedActionReader(reader, EventsApi(http), lambda: inventory.automation_names),
         audits=(
             Audit(
                 reader=reader,
@@ -124,6 +129,7 @@ FINISHED_TASK_RUNS: Final = "finished_task_runs"
 ACTIVE_TASK_RUNS: Final = "active_task_runs"
 FLOWS: Final = "flows"
 DEPLOYMENTS: Final = "deployments"
+_AUTOMATIONS: Final = "automations"
 _AUDIT_FLOW_RUNS: Final = "audit_flow_runs"
 _NAMES: Final = (FLOWS, DEPLOYMENTS)
 # Probes ask for what there cannot be: the answer is empty, and cheap.
@@ -223,11 +229,19 @@ SOURCES: Final = (
         after=_NAMES,
     ),
     SourceEntry(
-        "automations",
+        _AUTOMATIONS,
         Turn.INVENTORY,
         lambda readers, _: readers.inventory.read_automations(),
         (Probe("automations", lambda api: InventoryApi(api.paginator).automations()),),
         after=_NAMES,
+    ),
+    SourceEntry(
+        "failed_actions",
+        Turn.INVENTORY,
+        lambda readers, _: readers.failed_actions.read(),
+        (Probe("events of automations", lambda api: EventsApi(api.paginator.http).failed_actions(_NEVER, _NEVER)),),
+        cursor=AUTOMATION_EVENTS,
+        after=(_AUTOMATIONS,),
     ),
     SourceEntry(
         "dues",

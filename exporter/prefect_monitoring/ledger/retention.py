@@ -15,7 +15,7 @@ from prefect_monitoring.ledger.series_rows import delete_keys, series_key
 from prefect_monitoring.ledger.sql import batches
 from prefect_monitoring.ledger.state import Forgotten, State
 from prefect_monitoring.model.changes import SeriesKey
-from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
+from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
 from prefect_monitoring.model.records import BAD_TYPES, NO_FLOW, OVERFLOW, Pair
 from prefect_monitoring.model.units import DAY
 
@@ -43,7 +43,7 @@ def prune(connection: sa.Connection, state: State, now: float, keep: Keep, live:
     _forget_runs(connection, horizons[FLOW_RUNS])
     _forget_rollups(connection, now)
     _forget_task_runs(connection, horizons[TASK_RUNS])
-    _forget_lines(connection, cursors[LOG_LINES].watermark - keep.lines)
+    _forget_lines(connection, _lines_before(cursors, keep.lines))
     _forget_schedules(connection, schedules)
     expired = _expire_series(connection, dead, now - keep.dead_series)
     delete_keys(connection, schema.last_values, values)
@@ -66,6 +66,13 @@ def _horizons(cursors: Mapping[str, Cursor], now: float, keep: Keep) -> dict[str
         else cursor.horizon
         for source, cursor in cursors.items()
     }
+
+
+def _lines_before(cursors: Mapping[str, Cursor], kept: float) -> float:
+    """What was counted before this instant is never read again: log lines, and the events whose ids lie beside them."""
+    lines, events = cursors[LOG_LINES], cursors[AUTOMATION_EVENTS]
+    behind = min(lines.watermark, events.watermark) if events.level_complete else lines.watermark
+    return max(behind - kept, lines.horizon)
 
 
 def _forget_runs(connection: sa.Connection, horizon: float) -> None:

@@ -94,7 +94,7 @@ class State:
 
 
 def _is_folded(key: SeriesKey) -> bool:
-    return key.pair == OVERFLOW or key.task == OTHER
+    return key.pair == OVERFLOW or OTHER in {key.task, key.detail}
 
 
 def _drop(keyed: dict[Key, Any], keys: Iterable[Key]) -> None:

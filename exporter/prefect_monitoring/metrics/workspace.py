@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from prefect_monitoring.metrics.family import Metric, Row
+from prefect_monitoring.metrics.rows import counted
+from prefect_monitoring.model.counted_metrics import FAILED_ACTIONS
 from prefect_monitoring.model.records import ConcurrencyLimit
 from prefect_monitoring.snapshot.model import Snapshot
 
@@ -44,5 +46,9 @@ METRICS: Final = (
         "Automations, by whether they are enabled.",
         ("enabled",),
         _automations,
+    ),
+    counted(
+        FAILED_ACTIONS,
+        "Actions of Prefect's own automations that failed, such as messages not sent, by the automation's name.",
     ),
 )

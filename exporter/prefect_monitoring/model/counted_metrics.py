@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Final, Literal
 
 from prefect_monitoring.model.changes import SeriesKey
-from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.metric_lines import Reason
 from prefect_monitoring.model.records import NO_FLOW, Pair
 from prefect_monitoring.model.series import Bounds
@@ -28,6 +28,7 @@ TASK_DURATION: Final = "prefect_task_run_duration_seconds"
 CUSTOM_OBSERVED: Final = "prefect_custom_metric_observed"
 CUSTOM_VALUE: Final = "prefect_custom_metric_value"
 REJECTED: Final = "prefect_exporter_metric_lines_rejected_total"
+FAILED_ACTIONS: Final = "prefect_automation_actions_failed_total"
 
 _DURATION_BUCKETS: Final = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400)
 _WITHOUT_DETAIL: Final = ("",)
@@ -184,6 +185,13 @@ _ROWS: Final = (
         sources=(LOG_LINES,),
         labels=("reason",),
         zero_born=tuple(Reason),
+    ),
+    # Zero-born for each automation that exists, by its reader: the names are the user's.
+    CountedMetric(
+        FAILED_ACTIONS,
+        kind="counter",
+        sources=(AUTOMATION_EVENTS,),
+        labels=("automation",),
     ),
 )
 COUNTED_METRICS: Final[Mapping[str, CountedMetric]] = {row.name: row for row in _ROWS}

@@ -11,6 +11,7 @@ OVERLAP_SECONDS: Final = 300.0
 FLOW_RUNS: Final = "flow_runs"
 TASK_RUNS: Final = "task_runs"
 LOG_LINES: Final = "log_lines"
+AUTOMATION_EVENTS: Final = "automation_events"
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,15 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedAction:
+    """An action of one of Prefect's own automations that failed; `id` is the event's, `automation` its name then."""
+
+    id: str
+    automation: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
     id: str
     name: str

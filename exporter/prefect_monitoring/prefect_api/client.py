@@ -47,6 +47,8 @@ ENDPOINTS: Final[Mapping[str, str]] = {
     "/work_queues/filter": "POST",
     "/v2/concurrency_limits/filter": "POST",
     "/automations/filter": "POST",
+    "/events/filter": "POST",
+    "/events/filter/next": "GET",
 }
 SHORT_WAIT_SECONDS: Final = 5.0
 MAX_TRIES: Final = 3

@@ -65,11 +65,10 @@ class InventoryApi:
         rows = await self._paginator.all("/v2/concurrency_limits/filter", {})
         return decode(_concurrency_limit, [row for row in rows if row.get("active", True)])
 
-    async def automations(self) -> dict[bool, int]:
-        """How many automations are enabled, and how many are not."""
+    async def automations(self) -> list[tuple[str, bool]]:
+        """The automations' names, which need not differ, and whether each is enabled."""
         rows = await self._paginator.all("/automations/filter", {"sort": "CREATED_DESC"})
-        enabled = sum(decode(lambda row: bool(row["enabled"]), rows))
-        return {True: enabled, False: len(rows) - enabled}
+        return decode(lambda row: (str(row["name"]), bool(row["enabled"])), rows)
 
     async def next_starts(self, deployment_ids: Collection[str], now: float) -> dict[str, float]:
         """When the schedules of these deployments next start a run; without those for which nothing is scheduled.

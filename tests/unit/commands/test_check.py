@@ -31,6 +31,8 @@ async def site() -> AsyncIterator[Loopback]:
         def answer(asked: Asked) -> Answer:
             if asked.path.endswith("/version"):
                 return Answer(body="3.8.8")
+            if asked.path.endswith("/events/filter"):
+                return Answer(body={"events": [], "next_page": None})
             return Answer(body=0 if asked.path.endswith("/count") else [])
 
         one.answer = answer

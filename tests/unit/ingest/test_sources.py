@@ -17,7 +17,7 @@ from prefect_monitoring.ingest.sources import (
     stages,
 )
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
-from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 
 BY_NAME = {entry.name: entry for entry in SOURCES}
 DAY = 86400.0
@@ -54,6 +54,7 @@ def test_sources_of_a_turn_are_read_in_stages() -> None:
     assert named(Turn.INVENTORY) == [
         {"flows", "deployments"},
         {"work_pools", "work_queues", "concurrency_limits", "automations", "dues"},
+        {"failed_actions"},
     ]
     assert named(Turn.AUDIT) == [{"audit_flow_runs"}, {"audit_task_runs"}]
 
@@ -67,7 +68,7 @@ def test_sources_that_wait_for_each_other_are_refused() -> None:
 @pytest.mark.parametrize(("details", "expected"), [("7d", 7 * DAY), ("60d", 30 * DAY)])
 def test_no_cursor_reaches_back_further_than_that_of_the_flow_runs(details: str, expected: float) -> None:
     found = lookbacks(HistorySettings(lookback="30d", task_lookback=details))
-    assert found == {FLOW_RUNS: 30 * DAY, TASK_RUNS: expected, LOG_LINES: expected}
+    assert found == {FLOW_RUNS: 30 * DAY, **dict.fromkeys((TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS), expected)}
 
 
 def test_flow_runs_alone_must_be_loaded_before_it_is_ready() -> None:

@@ -1,0 +1,62 @@
+"""Reading which actions of Prefect's own automations failed: forwards, each event counted once by its id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Final
+
+from prefect_monitoring.counting.automations import fold_failed_actions
+from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ingest.ports import EventSource
+from prefect_monitoring.ingest.source import Reading
+from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, OVERLAP_SECONDS
+from prefect_monitoring.model.units import HOUR
+from prefect_monitoring.prefect_api.events import FailedActions
+
+_TIE_SECONDS: Final = 1e-6  # the least difference between two instants of Prefect's
+
+
+class FailedActionReader:
+    """Reads failed actions into the ledger; `names` gives the names of the automations that exist."""
+
+    def __init__(self, reader: Reader, api: EventSource, names: Callable[[], Collection[str]]) -> None:
+        self._reader = reader
+        self._api = api
+        self._names = names
+        self._stopped: float | None = None
+
+    async def read(self) -> Reading:
+        """Counts what failed since the watermark, and what came late before it; two requests at most.
+
+        What failed before the first start is not counted. What is left is for the next reading, which goes on there: to
+        look back first, each time, might never come to what is new. Raises ApiError or LedgerError.
+        """
+        now, cursor = self._reader.clock(), self._reader.ledger.cursors[AUTOMATION_EVENTS]
+        if not cursor.level_complete:
+            await self._reader.in_ledger(self._begin, now)
+            return Reading(0)
+        look_back = cursor.watermark - OVERLAP_SECONDS if self._stopped is None else self._stopped
+        after = max(cursor.horizon, look_back)
+        found = await self._api.failed_actions(after, now + OVERLAP_SECONDS)
+        await self._reader.in_ledger(self._count, found, now)
+        self._stopped = None
+        if not found.complete and found.last is not None:
+            self._stopped = max(found.last, after + _TIE_SECONDS)
+        return Reading(len(found.actions), complete=found.complete)
+
+    def _begin(self, now: float) -> None:
+        ledger = self._reader.ledger
+        cursor = replace(ledger.cursors[AUTOMATION_EVENTS], watermark=now, horizon=now, level_complete=True)
+        ledger.commit(fold_failed_actions((), self._names(), ledger.series), cursor, now, AUTOMATION_EVENTS)
+
+    def _count(self, found: FailedActions, now: float) -> None:
+        ledger = self._reader.ledger
+        counted = ledger.counted_lines([action.id for action in found.actions])
+        fresh = [action for action in found.actions if action.id not in counted]
+        changes = fold_failed_actions(fresh, self._names(), ledger.series)
+        cursor = ledger.cursors[AUTOMATION_EVENTS]
+        # In silence it stays behind the present: our clock may be ahead of the server's.
+        reached = now - HOUR if found.last is None else min(found.last, now)
+        after = replace(cursor, watermark=max(cursor.watermark, reached))
+        ledger.commit(changes, after if after != cursor else None, now, AUTOMATION_EVENTS)

@@ -1,0 +1,90 @@
+"""Failed actions of automations: what is asked for, page by page, and what an answer means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from prefect_monitoring.model.records import FailedAction
+from prefect_monitoring.prefect_api.client import PrefectHttp
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.events import EventsApi
+from unit.loopback import Answer, Asked, Loopback
+
+
+@pytest.fixture
+def api(http: PrefectHttp) -> EventsApi:
+    return EventsApi(http)
+
+
+def _event(number: int, reason: str = "Notification failed", **resource: str) -> dict[str, Any]:
+    return {
+        "id": f"e{number}",
+        "event": "prefect.automation.action.failed",
+        "occurred": f"1970-01-01T00:00:0{number}Z",
+        "resource": {"prefect.resource.id": "prefect.automation.1", "prefect.resource.name": "to Slack", **resource},
+        "payload": {"action_type": "send-notification", "reason": reason},
+    }
+
+
+async def test_events_of_both_names_are_asked_for_and_read_in_order(api: EventsApi, site: Loopback) -> None:
+    site.answer = lambda _: Answer(body={"events": [_event(1), _event(2)], "total": 2, "next_page": None})
+
+    found = await api.failed_actions(0.0, 60.0)
+
+    assert found.actions == (FailedAction("e1", "to Slack", 1.0), FailedAction("e2", "to Slack", 2.0))
+    assert (found.last, found.complete) == (2.0, True)
+    assert site.asked[0].body == {
+        "filter": {
+            "occurred": {"since": "1970-01-01T00:00:00+00:00", "until": "1970-01-01T00:01:00+00:00"},
+            "event": {"name": ["prefect.automation.action.failed", "prefect-cloud.automation.action.failed"]},
+            "order": "ASC",
+        },
+        "limit": 50,
+    }
+
+
+async def test_no_more_than_two_pages_are_read_whatever_host_the_server_names(api: EventsApi, site: Loopback) -> None:
+    def answer(asked: Asked) -> Answer:
+        number = len(site.asked)
+        address = f"http://internal:4200/api/events/filter/next?page-token=t%3D{number}"
+        return Answer(body={"events": [_event(number)], "total": 9, "next_page": address})
+
+    site.answer = answer
+    found = await api.failed_actions(0.0, 60.0)
+
+    assert [action.id for action in found.actions] == ["e1", "e2"]
+    assert not found.complete
+    assert [(one.method, one.path) for one in site.asked] == [
+        ("POST", "/api/events/filter"),
+        ("GET", "/api/events/filter/next?page-token=t%3D1"),
+    ]
+
+
+async def test_a_cancelled_run_without_infrastructure_is_no_failure(api: EventsApi, site: Loopback) -> None:
+    cancelled = _event(3, "Failed to set state: Scheduled flow run has no infrastructure to terminate.")
+    site.answer = lambda _: Answer(body={"events": [_event(1), cancelled], "total": 2, "next_page": None})
+
+    found = await api.failed_actions(0.0, 60.0)
+
+    assert [action.id for action in found.actions] == ["e1"]
+    assert found.last == 3.0, "it is read all the same"
+
+
+async def test_an_automation_without_a_name_is_counted_by_its_id(api: EventsApi, site: Loopback) -> None:
+    event = _event(1, **{"prefect.resource.name": ""})
+    site.answer = lambda _: Answer(body={"events": [event], "total": 1, "next_page": None})
+
+    assert (await api.failed_actions(0.0, 60.0)).actions[0].automation == "prefect.automation.1"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [[], {}, {"events": 1}, {"events": [{}], "next_page": None}, {"events": [], "next_page": "http://x/?other=1"}],
+)
+async def test_an_answer_of_another_shape_is_a_fault(api: EventsApi, site: Loopback, body: object) -> None:
+    site.answer = lambda _: Answer(body=body)
+
+    with pytest.raises(ApiError, match="of another shape"):
+        await api.failed_actions(0.0, 60.0)
