@@ -24,6 +24,11 @@ _LISTS = {
     f"/{kind}/filter": kind
     for kind in ("flows", "deployments", "flow_runs", "task_runs", "logs", "work_pools", "work_queues", "automations")
 } | {"/v2/concurrency_limits/filter": "concurrency_limits"}
+_FIXED: Mapping[str, tuple[int, Any]] = {
+    "/csrf-token": (HTTPStatus.UNPROCESSABLE_ENTITY, {"detail": "CSRF protection is disabled."}),
+    "/admin/version": (HTTPStatus.OK, VERSION),
+    "/events/filter": (HTTPStatus.OK, {"events": [], "total": 0, "next_page": None}),
+}
 _COUNTS = {"/flow_runs/count": "flow_runs", "/task_runs/count": "task_runs"}
 
 
@@ -49,15 +54,11 @@ class Stub:
             return HTTPStatus.INTERNAL_SERVER_ERROR, {"detail": str(fault)}
 
     def _answer(self, path: str, query: Mapping[str, str], body: Mapping[str, Any]) -> tuple[int, Any]:
-        if path == "/csrf-token":
-            return HTTPStatus.UNPROCESSABLE_ENTITY, {"detail": "CSRF protection is disabled."}
-        if path == "/admin/version":
-            return HTTPStatus.OK, VERSION
+        if path in _FIXED:
+            return _FIXED[path]
         if path in ("/flow_run_states/", "/task_run_states/"):
             owner = query[path.strip("/").removesuffix("_states") + "_id"]
             return HTTPStatus.OK, self.seed.history(owner, self._now)
-        if path == "/events/filter":  # no action of an automation has failed
-            return HTTPStatus.OK, {"events": [], "total": 0, "next_page": None}
         if path in _COUNTS:
             return HTTPStatus.OK, len(chosen(self._rows[_COUNTS[path]], _COUNTS[path], body))
         if path in _LISTS:
