@@ -12,6 +12,7 @@ import pytest
 
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.runtime.poller import Poller
 from support.options import settings_with
 from support.processes import wait_until
 from unit.fake_prefect import FakePrefect
@@ -50,13 +51,14 @@ async def test_first_failure_ever_is_seen_as_an_increase_from_zero(
 
 
 async def test_level_that_takes_several_readings_waits_for_no_further_poll(
-    fake: FakePrefect, make_readers: MakeReaders, place: tuple[str, str]
+    fake: FakePrefect, make_readers: MakeReaders, place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = Process(fake, make_readers(), settings_with(poll_interval="1h", source_timeout="1s"))
+    process = Process(fake, make_readers(), settings_with(poll_interval="1h"))
     fake.page_limit = 1
     for _ in range(6):
         fail_one(fake, place)
-    # Six pages take more than the half of `source_timeout` after which a reading begins none.
+    # Six pages take longer than the time after which a reading begins none.
+    monkeypatch.setattr(Poller, "_budget", 0.5)
     fake.before_request = lambda endpoint: time.sleep(0.2 * (endpoint == "finished_page"))
     jobs = process.poller.start()
     try:
