@@ -119,7 +119,7 @@ class HistorySettings(Group, title="History"):
     series_ttl: Duration = Field(
         7 * 86400.0,
         gt=0,
-        description="How long the counters of a deleted or renamed flow or deployment are still shown.",
+        description="How long the counters of a deleted flow or deployment are still shown.",
     )
 
 
