@@ -46,6 +46,7 @@ READS = {
     "GET /flow_run_states/",
     "GET /task_run_states/",
     "POST /automations/filter",
+    "POST /events/filter",
     "POST /deployments/filter",
     "POST /flow_runs/count",
     "POST /flow_runs/filter",
@@ -102,7 +103,7 @@ def up(samples: Samples) -> dict[str, float | None]:
 
 def impatient(exporter: Rig, seconds: float = OUTAGE_DEADLINE) -> None:
     """Gives the sources less time, so that five polls of a dead API take seconds."""
-    for source in exporter.poller.sources:
+    for source in exporter.poller.sources.values():
         source.timeout = seconds
 
 
@@ -689,7 +690,7 @@ async def test_no_secret_leaves(
                 if set_fault != proxy.drop:
                     await exporter.inventory()
                 assert up(exporter.samples)["finished_flow_runs"] == 0
-                collected += [source.error for source in exporter.poller.sources]
+                collected += [source.error for source in exporter.poller.sources.values()]
                 async with scraper(exporter) as client:
                     for path in ("/metrics", "/", "/-/ready", "/-/healthy"):
                         collected.append((await client.get(path)).text)

@@ -84,7 +84,7 @@ def down(samples: Samples) -> set[str]:
 
 
 def impatient(exporter: Rig, seconds: float) -> None:
-    for source in exporter.poller.sources:
+    for source in exporter.poller.sources.values():
         source.timeout = seconds
 
 

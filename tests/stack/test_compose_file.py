@@ -97,7 +97,7 @@ def test_what_is_mounted_exists_and_a_missing_file_is_an_error(name: str) -> Non
 def test_secrets_are_files() -> None:
     for secret in configuration()["secrets"].values():
         assert Path(secret["file"]).read_text().strip()
-    assert {"config/", ".env"} <= set((ROOT / ".gitignore").read_text().splitlines())
+    assert {"/config/", ".env"} <= set((ROOT / ".gitignore").read_text().splitlines())
 
 
 def test_the_demo_alone_has_what_only_the_demo_needs() -> None:

@@ -64,6 +64,7 @@ _HINTS: Final[Mapping[int, str]] = {
 }
 # Told alike for every endpoint: it is one outage, and one line in the log and in `check`.
 _WHOLE_API: Final = frozenset({401, 502, 503, 504})
+_PAUSED: Final = "the API asked for a pause (429 or Retry-After)"
 
 
 @dataclass(slots=True)
@@ -121,7 +122,7 @@ class PrefectHttp:
         while (pause := self._paused_until - time.monotonic()) > 0:
             if pause > SHORT_WAIT_SECONDS:
                 self._traffic.throttled += 1
-                raise ThrottledError("the API asked for a pause (Retry-After) that is not over", "throttled", pause)
+                raise ThrottledError(_PAUSED, "throttled", pause)
             await asyncio.sleep(pause)
 
     async def _send(
@@ -198,7 +199,7 @@ async def _take_answer(response: httpx.Response) -> None:
     retry_after = response.headers.get("Retry-After")
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS or retry_after is not None:
         seconds = _retry_after_seconds(retry_after)
-        raise ThrottledError(f"{endpoint} answered {code} and asked for a pause", code, seconds)
+        raise ThrottledError(_PAUSED, code, seconds)
     raise ApiError(_explain(response.status_code, endpoint), code, detail=body)
 
 
