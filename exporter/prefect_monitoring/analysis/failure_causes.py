@@ -72,6 +72,8 @@ CAUSE_PATTERNS: Final = _table(
     ("code", r"\b(?:Value|Assertion|Runtime|FileNotFound|Script)Error\b"),
 )
 
+KNOWN_CAUSES: Final = frozenset({*(row.cause for row in CAUSE_PATTERNS), OTHER_CAUSE})
+
 
 def cause_of(message: str, extra: Iterable[CausePattern] = ()) -> str:
     """The first cause whose pattern is found in `message`, the user's own (`extra`) first; "other" when none is."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect_monitoring.config.settings import LedgerSettings, PollSettings, Settings, WebSettings
+from prefect_monitoring.config.settings import LabelSettings, LedgerSettings, PollSettings, Settings, WebSettings
 from prefect_monitoring.ingest.sources import SOURCES
 from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
 from prefect_monitoring.ledger.opening import inspect_ledger
@@ -18,12 +18,13 @@ from prefect_monitoring.ledger.sqlite import sqlite_path
 from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.policy.lint import idle_entries, reviewed, unmeasurable
+from prefect_monitoring.policy.lint import coverage, idle_entries, idle_rules, reviewed, unmeasurable
 from prefect_monitoring.policy.pipelines_file import PipelinesError, PipelinesFile, parse_pipelines, read_pipelines
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
 from prefect_monitoring.prefect_api.errors import ApiError, NoApiUrlError
 from prefect_monitoring.prefect_api.flow_runs import PrefectApi
+from prefect_monitoring.prefect_api.inventory import InventoryApi
 from prefect_monitoring.web.auth import IN_CLEAR, accepted_credentials, travel_in_clear
 from prefect_monitoring.web.tls import TlsError, check_pair
 
@@ -44,7 +45,7 @@ async def check(settings: Settings) -> list[Finding]:
     ledger = await asyncio.to_thread(_check_ledger, settings.ledger)
     found = [valid, *_check_endpoints(settings.web), *await _check_api(settings.poll), ledger]
     pipelines = settings.policy.pipelines
-    return found + (await _check_pipelines(Path(pipelines), settings.poll) if pipelines else [])
+    return found + (await _check_pipelines(Path(pipelines), settings.poll, settings.labels) if pipelines else [])
 
 
 async def check_without_settings() -> list[Finding]:
@@ -90,22 +91,21 @@ async def _check_api(settings: PollSettings) -> list[Finding]:
     ]
 
 
-async def _check_pipelines(path: Path, settings: PollSettings) -> list[Finding]:
+async def _check_pipelines(path: Path, settings: PollSettings, labels: LabelSettings) -> list[Finding]:
     try:
-        file = parse_pipelines(read_pipelines(path), str(path))
+        file = parse_pipelines(read_pipelines(path), str(path), labels.known_causes)
     except PipelinesError as fault:
         return [Finding(ok=False, text=f"pipelines: {line}") for line in str(fault).splitlines()]
     valid = Finding(ok=True, text=f"pipelines: {path} is valid, with {len(file.pipelines)} entries")
     try:
         async with open_http(Traffic(), settings.max_requests_per_second) as http:
-            advice = await _review(file, PrefectApi(http), time.time())
+            return [valid, *await _review(file, PrefectApi(http), time.time())]
     except (ApiError, NoApiUrlError):  # which is told already
-        advice = []
-    return [valid, *(Finding(ok=True, text=f"pipelines: {text}", advice=True) for text in advice)]
+        return [valid]
 
 
-async def _review(file: PipelinesFile, api: PrefectApi, now: float) -> list[str]:
-    """What the file may not mean, in view of what exists and how often it ran."""
+async def _review(file: PipelinesFile, api: PrefectApi, now: float) -> list[Finding]:
+    """What the rules that act cover, and what the file may not mean, in view of what exists and how often it ran."""
     names = Names({}, {}, frozenset()).with_flows(await api.flows()).with_deployments(await api.deployments())
     ids: dict[Pair, tuple[str, str | None]] = {Pair(flow.name, ""): (flow.id, None) for flow in names.live_flows()}
     ids |= {pair: (deployment.flow_id, deployment.id) for pair, deployment in names.live_deployments()}
@@ -113,7 +113,13 @@ async def _review(file: PipelinesFile, api: PrefectApi, now: float) -> list[str]
         pair: await api.judged_runs(*ids[pair], now - policy.window, now)
         for pair, policy in sorted(reviewed(file, ids).items())
     }
-    return [*idle_entries(file, names.live_pairs()), *unmeasurable(file, runs)]
+    pools = {pool.name: pool.slots for pool in await InventoryApi(api.paginator).work_pools()}
+    pairs = names.live_pairs()
+    advice = [*idle_entries(file, pairs), *unmeasurable(file, runs), *idle_rules(file, pairs, pools)]
+    return [
+        *(Finding(ok=True, text=f"pipelines: {text}") for text in coverage(file, pairs)),
+        *(Finding(ok=True, text=f"pipelines: {text}", advice=True) for text in advice),
+    ]
 
 
 async def _fault(reading: Awaitable[object], timeout: float) -> str:  # noqa: ASYNC109 the message names it

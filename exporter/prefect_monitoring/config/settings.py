@@ -10,6 +10,7 @@ from typing import Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from prefect_monitoring.analysis.failure_causes import KNOWN_CAUSES
 from prefect_monitoring.config.types import (
     NUMBER,
     TEXT,
@@ -163,6 +164,11 @@ class LabelSettings(Group, title="Labels"):
     failure_causes: CauseRules = Field(
         (), description="Failure causes of your own, tried before the built-in ones: a list of {cause, pattern}."
     )
+
+    @property
+    def known_causes(self) -> frozenset[str]:
+        """Every failure cause that a run can have, the user's own among them."""
+        return KNOWN_CAUSES | {rule.cause for rule in self.failure_causes}
 
 
 class MetricSettings(Group, title="Metrics"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 from prefect_monitoring.analysis.durations import format_duration
 from prefect_monitoring.model.records import Pair
+from prefect_monitoring.policy.action_rules import RULES
 from prefect_monitoring.policy.pipelines_file import PipelinesFile
 from prefect_monitoring.policy.resolve import Policies, Policy
 
@@ -66,3 +68,31 @@ def unmeasurable(file: PipelinesFile, runs: Mapping[Pair, int]) -> Iterator[str]
             f"defaults: {objective} allows no whole failure of {len(others)} deployments, such as {examples}:"
             f" {_WHAT_HAPPENS}"
         )
+
+
+def coverage(file: PipelinesFile, pairs: Iterable[Pair]) -> Iterator[str]:
+    """For each rule that acts and is declared, how many of the deployments in `pairs` it covers."""
+    policies = Policies(file)
+    covered: Counter[str] = Counter()
+    for pair in pairs:
+        if pair.deployment and (policy := policies.of(pair, ())) is not None:
+            covered.update(rule for rule in RULES if getattr(policy, rule) is not None)
+    for rule in RULES:
+        if any(getattr(declared, rule, None) is not None for declared in (file.defaults, *file.pipelines)):
+            yield f"{rule} covers {covered[rule]} deployment{'' if covered[rule] == 1 else 's'}"
+
+
+def idle_rules(file: PipelinesFile, pairs: Collection[Pair], pools: Mapping[str, int | None]) -> Iterator[str]:
+    """Advice for each deployment and work pool that a rule names and that cannot be acted upon.
+
+    `pools` are the concurrency limits by work pool, None without one.
+    """
+    for number, entry in enumerate(file.pipelines):
+        name = f"entry {number + 1} (flow: {entry.flow})"
+        for target in entry.on_failure.targets if entry.on_failure else ():
+            if Pair(*target) not in pairs:
+                yield f"{name} pauses {target}, which does not exist"
+        if entry.scale and entry.scale.work_pool not in pools:
+            yield f"{name} scales the work pool {entry.scale.work_pool}, which does not exist"
+        elif entry.scale and pools[entry.scale.work_pool] is None:
+            yield f"{name} scales the work pool {entry.scale.work_pool}, which has no limit to raise"

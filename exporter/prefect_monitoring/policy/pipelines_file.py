@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from prefect_monitoring.analysis.failure_causes import KNOWN_CAUSES
 from prefect_monitoring.config.faults import did_you_mean, dotted, reason_of
-from prefect_monitoring.config.types import Duration, Pattern
+from prefect_monitoring.config.types import Pattern
 from prefect_monitoring.config.yaml_lines import Document, NotYamlError, YamlFault, read_yaml
+from prefect_monitoring.policy.action_rules import RULES, Notify, OnFailure, Retry, Scale, Skip, matches
+from prefect_monitoring.policy.fields import Declared, LabelName, MetricName, Number, Ratio, Span, Text
 
 Criticality = Literal["critical", "standard", "low"]
 CRITICALITIES: Final[tuple[str, ...]] = get_args(Criticality)
 
-# What has a meaning of its own on our series or on the alerts that are made of them.
-RESERVED_LABELS: Final = frozenset(
-    {
-        *("flow", "deployment", "criticality", "team", "tags", "workspace", "job", "instance"),
-        *("severity", "alertname", "task", "metric", "state"),
-    }
-)
 MAX_WINDOW_DAYS: Final = 400
 _HOUR: Final = 3600.0
 _DAY: Final = 86400.0
@@ -41,55 +27,7 @@ class PipelinesError(Exception):
     """The pipelines file is wrong; the message has a line for each fault, with file and line number."""
 
 
-def _parse_ratio(value: object) -> object:
-    if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
-        return float(found[1]) / 100
-    return value
-
-
-def _ratio(value: float) -> float:
-    if not 0 < value <= 1:
-        raise ValueError(f"{value:g} is not a success ratio: write 0.99 or 99%")
-    return value
-
-
-def _label(name: str) -> str:
-    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name) or name.startswith("__"):
-        raise ValueError(f"{name!r} is not a label name: letters, digits and underscores, no digit first")
-    if name in RESERVED_LABELS:
-        raise ValueError(f"{name!r} has a meaning of its own: choose another label")
-    return name
-
-
-Span = Annotated[
-    Duration,
-    Field(gt=0),
-    WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|[smhdw]))+$", "examples": ["30m", "1h30m", "30d"]}),
-]
-Ratio = Annotated[
-    float,
-    AfterValidator(_ratio),
-    BeforeValidator(_parse_ratio),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-                {"type": "string", "pattern": r"^[\d.]+ *%$"},
-            ]
-        }
-    ),
-]
-LabelName = Annotated[str, AfterValidator(_label)]
-MetricName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Text = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-class _Declared(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Limits(_Declared):
+class Limits(Declared):
     """The range that a custom metric's last value has to be in; one of the two at least."""
 
     min: Number | None = Field(None, description="The least value that is all right.")
@@ -104,7 +42,7 @@ class Limits(_Declared):
         return self
 
 
-class Objectives(_Declared):
+class Objectives(Declared):
     """What a pipeline promises."""
 
     max_duration: Span | None = Field(None, description="A run that takes longer is an incident.")
@@ -122,7 +60,7 @@ class Objectives(_Declared):
     )
 
 
-class _Policy(_Declared):
+class _Policy(Declared):
     criticality: Criticality | None = Field(
         None, description="How much it matters: critical pages at once, low only when failures repeat."
     )
@@ -132,6 +70,9 @@ class _Policy(_Declared):
     )
     slo: Objectives = Field(default_factory=Objectives, description="What it promises.")
     max_pause: Span | None = Field(None, description="How long its deployment may stay paused before that is told.")
+    retry: Retry | None = Field(None, description="Run it again when it failed for good (serve --act).")
+    skip: Skip | None = Field(None, description="End runs that are too late instead of starting them (serve --act).")
+    notify: Notify | None = Field(None, description="Messages that Prefect itself sends (automations apply).")
 
 
 class Defaults(_Policy):
@@ -150,9 +91,26 @@ class Pipeline(_Policy):
     metrics: dict[MetricName, Limits] = Field(
         default_factory=dict, description="Limits for the values of METRIC log lines, by name."
     )
+    on_failure: OnFailure | None = Field(None, description="Deployments to pause while its last run failed for good.")
+    scale: Scale | None = Field(None, description="More slots for a work pool while a run takes too long.")
+
+    @field_validator("on_failure")
+    @classmethod
+    def _pauses_others(cls, rule: OnFailure | None, info: ValidationInfo) -> OnFailure | None:
+        if rule is not None and {"flow", "deployment"} <= info.data.keys():
+            for target in rule.targets:
+                if matches(info.data["flow"], info.data["deployment"], target):
+                    raise ValueError(f"pauses itself: the entry matches {target}")
+        return rule
+
+    @model_validator(mode="after")
+    def _can_act(self) -> Self:
+        if self.deployment == "" and (self.retry is not None or self.skip is not None):
+            raise ValueError("runs without a deployment cannot be retried or skipped: Prefect refuses it")
+        return self
 
 
-class PipelinesFile(_Declared):
+class PipelinesFile(Declared):
     """The whole file. Of several entries that match, the first counts."""
 
     defaults: Defaults = Field(default_factory=Defaults, description="What holds where no entry says otherwise.")
@@ -169,11 +127,15 @@ def read_pipelines(path: Path) -> str:
         raise PipelinesError(f"{path} is not UTF-8") from None
 
 
-def parse_pipelines(text: str, name: str) -> PipelinesFile:
-    """The declarations in `text`, the content of the file `name`. Raises PipelinesError with every fault."""
+def parse_pipelines(text: str, name: str, causes: Collection[str] = KNOWN_CAUSES) -> PipelinesFile:
+    """The declarations in `text`, the content of the file `name`; `causes` are the failure causes that exist.
+
+    Raises PipelinesError with every fault.
+    """
     try:
         document = read_yaml(text)
-        return PipelinesFile.model_validate({} if document.content is None else document.content)
+        content = {} if document.content is None else document.content
+        return PipelinesFile.model_validate(content, context={"causes": causes})
     except NotYamlError as error:
         faults = error.faults
     except ValidationError as error:
@@ -184,11 +146,11 @@ def parse_pipelines(text: str, name: str) -> PipelinesFile:
 
 def _fault(error: Mapping[str, Any], document: Document) -> YamlFault:
     path = tuple(step for step in error["loc"] if step != "[key]")
-    place = dotted(path)
-    return YamlFault(document.line_of(path), f"{place}: {_advice(error)}" if place else _advice(error))
+    place, advice = dotted(path), _advice(error, path)
+    return YamlFault(document.line_of(path), f"{place}: {advice}" if place else advice)
 
 
-def _advice(error: Mapping[str, Any]) -> str:
+def _advice(error: Mapping[str, Any], path: tuple[object, ...]) -> str:
     match error["type"]:
         case "extra_forbidden":
             meant = did_you_mean(str(error["loc"][-1]), _KEYS)
@@ -196,9 +158,10 @@ def _advice(error: Mapping[str, Any]) -> str:
         case "model_type" | "model_attributes_type":
             return "must hold keys, as `key: value` lines"
         case "tuple_type":
-            return "must be a list: begin each entry with `- flow: …`"
+            return f"must be a list{': begin each entry with `- flow: …`' if path == ('pipelines',) else ''}"
         case _:
             return reason_of(error)
 
 
-_KEYS: Final = sorted({key for model in (PipelinesFile, Pipeline, Objectives, Limits) for key in model.model_fields})
+_MODELS: Final[tuple[type[Declared], ...]] = (PipelinesFile, Pipeline, Objectives, Limits, *RULES.values())
+_KEYS: Final = sorted({key for model in _MODELS for key in model.model_fields})

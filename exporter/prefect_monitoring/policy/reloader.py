@@ -33,6 +33,7 @@ class PolicyBook:
         self._patterns = [re.compile(pattern, re.DOTALL) for pattern in labels.deployment_tags]
         self._max_tags = labels.max_tags
         self._ledger = ledger
+        self._causes = labels.known_causes
         self._policies = Policies(PipelinesFile())
         self._good: str | None = None
         self._fault = ""
@@ -57,7 +58,7 @@ class PolicyBook:
     def _restore(self) -> None:
         if self._ledger.pipelines_file is not None:
             with suppress(PipelinesError):  # of another version, with other keys
-                self._policies = Policies(parse_pipelines(self._ledger.pipelines_file, "ledger"))
+                self._policies = Policies(parse_pipelines(self._ledger.pipelines_file, "ledger", self._causes))
                 self._good = self._ledger.pipelines_file
 
     def _read(self, path: Path, now: float) -> None:
@@ -65,7 +66,7 @@ class PolicyBook:
         try:
             text = read_pipelines(path)
             if text != self._good:
-                self._policies = Policies(parse_pipelines(text, str(path)))
+                self._policies = Policies(parse_pipelines(text, str(path), self._causes))
                 log.info("The declarations of %s hold from now on", path)
         except PipelinesError as fault:
             if self._good is not None and str(fault) != self._fault:

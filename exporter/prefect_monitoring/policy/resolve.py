@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.policy.pipelines_file import CRITICALITIES, RESERVED_LABELS, Limits, Pipeline, PipelinesFile
+from prefect_monitoring.policy.action_rules import Notify, OnFailure, Retry, Scale, Skip
+from prefect_monitoring.policy.fields import RESERVED_LABELS
+from prefect_monitoring.policy.pipelines_file import CRITICALITIES, Limits, Pipeline, PipelinesFile
 
 DEFAULT_OBJECTIVE: Final = 0.99
 DEFAULT_WINDOW: Final = 30 * 86400.0
@@ -20,7 +22,8 @@ _LABEL_TAG: Final = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*):(.+)", re.DOTALL)
 class Policy:
     """What is declared about a pair. Times in seconds, `objective` a ratio; None: nothing is promised.
 
-    `tags` are the bare ones, without criticality; `labels` are those of the file and the tags `key:value`.
+    `tags` are the bare ones, without criticality; `labels` are those of the file and the tags `key:value`. The rules
+    that act come from the file alone; an entry's rule replaces that of the defaults as a whole.
     """
 
     criticality: str = "standard"
@@ -34,6 +37,11 @@ class Policy:
     max_staleness: float | None = None
     max_pause: float | None = None
     limits: Mapping[str, Limits] = field(default_factory=dict)
+    retry: Retry | None = None
+    on_failure: OnFailure | None = None
+    scale: Scale | None = None
+    skip: Skip | None = None
+    notify: Notify | None = None
 
 
 class Policies:
@@ -55,7 +63,7 @@ class Policies:
         key = (pair, tags)
         if key not in self._known:
             entry = self.entry_for(pair)
-            self._known[key] = _merge(self._file, entry, tags) if pair.deployment or entry else None
+            self._known[key] = _merge(self._file, pair, entry, tags) if pair.deployment or entry else None
         return self._known[key]
 
     def entry_for(self, pair: Pair) -> Pipeline | None:
@@ -69,8 +77,10 @@ class Policies:
                 yield number
 
 
-def _merge(file: PipelinesFile, entry: Pipeline | None, tags: Collection[str]) -> Policy:
+def _merge(file: PipelinesFile, pair: Pair, entry: Pipeline | None, tags: Collection[str]) -> Policy:
     declared = entry or Pipeline(flow="")
+    retry = declared.retry or file.defaults.retry
+    skip = declared.skip or file.defaults.skip
     tagged, bare = _read_tags(tags)
     slo = file.defaults.slo.model_dump(exclude_none=True) | declared.slo.model_dump(exclude_none=True)
     team = declared.team or tagged.pop("team", None) or file.defaults.team or ""
@@ -87,6 +97,11 @@ def _merge(file: PipelinesFile, entry: Pipeline | None, tags: Collection[str]) -
         max_staleness=slo.get("max_staleness"),
         max_pause=declared.max_pause or file.defaults.max_pause,
         limits=declared.metrics,
+        retry=retry if retry and retry.max and pair.deployment else None,
+        on_failure=declared.on_failure,
+        scale=declared.scale,
+        skip=skip if pair.deployment else None,
+        notify=declared.notify or file.defaults.notify,
     )
 
 

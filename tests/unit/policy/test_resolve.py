@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.policy.lint import idle_entries, unmeasurable
+from prefect_monitoring.policy.lint import coverage, idle_entries, idle_rules, unmeasurable
 from prefect_monitoring.policy.pipelines_file import parse_pipelines
 from prefect_monitoring.policy.resolve import Policies, Policy
 
@@ -132,4 +132,54 @@ def test_an_objective_of_the_defaults_is_noted_once() -> None:
         "defaults: 0.9 of the runs in 30d allows no whole failure of 10 deployments, such as f0/d (0 runs),"
         " f1/d (1 runs), f2/d (2 runs): a first failure is above it, and PrefectBudgetSpent tells of the second;"
         " a longer window or a lower ratio can be measured",
+    ]
+
+
+def test_an_entry_replaces_the_rule_of_the_defaults_as_a_whole_and_tags_declare_none() -> None:
+    text = "defaults: {retry: {max: 2, delay: 1m}, skip: {when_later_than: 1h}}\n"
+    entry = "pipelines: [{flow: etl, retry: {max: 3}}, {flow: disabled, retry: {max: 0}}]"
+
+    default, declared, off = _of(text), _of(text + entry), _of(text + entry, pair=Pair("disabled", "prod"))
+    assert default.retry is not None
+    assert (default.retry.max, default.retry.delay) == (2, 60)
+    assert declared.retry is not None
+    assert (declared.retry.max, declared.retry.delay) == (3, 300)
+    assert declared.skip == default.skip is not None
+    assert off.retry is None
+    assert _of("", "retry:3", "skip:1h").retry is None
+
+
+def test_the_defaults_rules_do_not_cover_runs_without_a_deployment() -> None:
+    text = "defaults: {retry: {max: 2}, skip: {when_later_than: 1h}}\npipelines: [{flow: etl, deployment: .*}]"
+
+    policy = _of(text, pair=Pair("etl", ""))
+    assert (policy.retry, policy.skip) == (None, None)
+
+
+def test_coverage_counts_the_deployments_of_each_declared_rule() -> None:
+    text = (
+        "defaults: {retry: {max: 2}}\n"
+        "pipelines:\n- {flow: etl, retry: {max: 0}, skip: {when_later_than: 1h}}\n"
+        "- {flow: none, on_failure: {pause: [a/b]}}"
+    )
+    pairs = [PROD, Pair("etl", "test"), Pair("etl", ""), Pair("ml", "prod")]
+
+    assert list(coverage(parse_pipelines(text, "p.yml"), pairs)) == [
+        "retry covers 1 deployment",
+        "on_failure covers 0 deployments",
+        "skip covers 2 deployments",
+    ]
+
+
+def test_rules_about_what_does_not_exist_are_noted() -> None:
+    scale = "scale: {when_running_longer_than: 1h, concurrency: 9, work_pool"
+    text = (
+        f"pipelines:\n- {{flow: a, on_failure: {{pause: [etl/prod, etl/gone]}}, {scale}: gone}}}}\n"
+        f"- {{flow: b, {scale}: endless}}}}\n- {{flow: c, {scale}: limited}}}}"
+    )
+
+    assert list(idle_rules(parse_pipelines(text, "p.yml"), [PROD], {"limited": 3, "endless": None})) == [
+        "entry 1 (flow: a) pauses etl/gone, which does not exist",
+        "entry 1 (flow: a) scales the work pool gone, which does not exist",
+        "entry 2 (flow: b) scales the work pool endless, which has no limit to raise",
     ]
