@@ -29,6 +29,7 @@ CUSTOM_OBSERVED: Final = "prefect_custom_metric_observed"
 CUSTOM_VALUE: Final = "prefect_custom_metric_value"
 REJECTED: Final = "prefect_exporter_metric_lines_rejected_total"
 FAILED_ACTIONS: Final = "prefect_automation_actions_failed_total"
+ACTIONS: Final = "prefect_exporter_actions_total"
 
 _DURATION_BUCKETS: Final = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400)
 _WITHOUT_DETAIL: Final = ("",)
@@ -40,7 +41,8 @@ class CountedMetric:
 
     `kind`: a summary is a sum and a count, a last value is replaced rather than added to.
     `sources`: the cursors that it is counted from; it is shown once the baseline of all of them is complete.
-    `labels`: as exposed, in this order; `flow`, `deployment` and `task` are the key's, any other is the key's detail.
+    `labels`: as exposed, in this order; `flow`, `deployment` and `task` are the key's, `action` and `result` are among
+    its labels, any other is the key's detail.
     A metric without `deployment` is not kept by pipeline.
     `buckets`: upper bounds in seconds, ascending, without +Inf; `buckets_option` is the option that replaces them.
     `zero_born`: the details that are exposed at zero from the moment the pipeline or task is known.
@@ -78,6 +80,8 @@ _KEY_PARTS: Final[Mapping[str, Callable[[SeriesKey], str]]] = {
     "flow": attrgetter("pair.flow"),
     "deployment": attrgetter("pair.deployment"),
     "task": attrgetter("task"),
+    "action": lambda key: dict(key.labels)["action"],
+    "result": lambda key: dict(key.labels)["result"],
 }
 _DETAIL: Final[Callable[[SeriesKey], str]] = attrgetter("detail")
 
@@ -192,6 +196,13 @@ _ROWS: Final = (
         kind="counter",
         sources=(AUTOMATION_EVENTS,),
         labels=("automation",),
+    ),
+    # Zero-valued only where a rule covers the pipeline: model/actions.py.
+    CountedMetric(
+        ACTIONS,
+        kind="counter",
+        sources=(FLOW_RUNS,),
+        labels=("action", "result", "flow", "deployment"),
     ),
 )
 COUNTED_METRICS: Final[Mapping[str, CountedMetric]] = {row.name: row for row in _ROWS}

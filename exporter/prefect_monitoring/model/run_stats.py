@@ -27,6 +27,7 @@ class RunStats:
 
     `failing_since`: the end of the first failed run since the last completed one. `recent_failures`: the ends of the
     newest failed runs of the last day, newest first. `recent_durations`: of the newest completed runs, newest first.
+    `last_failure_retries`: how often the exporter retried the last failed run.
     """
 
     last_outcomes: Mapping[str, float] = field(default_factory=dict)
@@ -35,6 +36,7 @@ class RunStats:
     failing_since: float | None = None
     recent_failures: tuple[float, ...] = ()
     last_failure: KnownRun | None = None
+    last_failure_retries: int = 0
     window_runs: Mapping[tuple[str, str], int] = field(default_factory=dict)
     baselines: Mapping[str, float] = field(default_factory=dict)
     time_shares: Mapping[str, float] = field(default_factory=dict)

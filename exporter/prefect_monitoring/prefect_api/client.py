@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -55,10 +55,11 @@ MAX_TRIES: Final = 3
 TRANSIENT_CODES: Final = frozenset({"502", "503"})
 TRANSIENT_WAIT_SECONDS: Final = 0.3
 _KEEPS_METHOD: Final = 307
+_TOO_MANY: Final = "429"
 _BAD_REQUEST: Final = 400
 _HINTS: Final[Mapping[int, str]] = {
     401: "Prefect refuses the credentials: check PREFECT_API_KEY or PREFECT_API_AUTH_STRING",
-    403: "the credentials lack the right to read this: give the key or user read access to the workspace",
+    403: "the credentials lack the right to do this: give the key or user that access to the workspace",
     404: "not found: check that PREFECT_API_URL ends in /api (or names the Cloud account and workspace)",
     422: "the server does not understand the request: Prefect 3.4.20 is the oldest that is supported",
 }
@@ -83,6 +84,12 @@ def _is_worth_another_try(state: RetryCallState) -> bool:
     return isinstance(fault, ApiError) and fault.code in TRANSIENT_CODES and state.attempt_number == 1
 
 
+def _was_turned_away(state: RetryCallState) -> bool:
+    """Of a write: after 429 alone, which says that it was not carried out."""
+    fault = state.outcome.exception() if state.outcome else None
+    return isinstance(fault, ThrottledError) and fault.code == _TOO_MANY and _is_worth_another_try(state)
+
+
 def _wait_before_next_try(state: RetryCallState) -> float:
     """A pause that the API asked for holds for all requests: each try waits for its end first."""
     paused = state.outcome is not None and isinstance(state.outcome.exception(), ThrottledError)
@@ -90,12 +97,19 @@ def _wait_before_next_try(state: RetryCallState) -> float:
 
 
 class PrefectHttp:
-    """Sends requests to the endpoints of `ENDPOINTS`. Use `open_http` to make one."""
+    """Sends requests to the endpoints of `ENDPOINTS`, and the writes that `open_http` made it for."""
 
-    def __init__(self, client: PrefectClient, limiter: AsyncLimiter, traffic: Traffic) -> None:
+    def __init__(
+        self,
+        client: PrefectClient,
+        limiter: AsyncLimiter,
+        traffic: Traffic,
+        writes: Collection[tuple[str, str]] = (),
+    ) -> None:
         self._client = client
         self._limiter = limiter
         self._traffic = traffic
+        self._writes = writes
         self._paused_until = 0.0
 
     @retry(retry=_is_worth_another_try, wait=_wait_before_next_try, reraise=True)
@@ -116,7 +130,22 @@ class PrefectHttp:
         await self._wait_out_pause()
         await self._limiter.acquire()
         await self._wait_out_pause()  # one that began while this request waited for its turn
-        return await self._send(endpoint, json, params, names or {})
+        return await self._send(ENDPOINTS[endpoint], endpoint, json, params, names or {})
+
+    @retry(retry=_was_turned_away, wait=_wait_before_next_try, reraise=True)
+    async def write(
+        self, method: str, endpoint: str, *, json: object = None, names: Mapping[str, str] | None = None
+    ) -> Any:
+        """The decoded answer, None for an empty one.
+
+        Only what was throttled is sent again: of any other failure, nobody knows whether it was carried out.
+        Raises ApiError and ThrottledError as `request`, ValueError for a write that this client was not opened for.
+        """
+        if (method, endpoint) not in self._writes:
+            raise ValueError(f"{method} {endpoint} is not among the writes that this client may send")
+        await self._wait_out_pause()
+        await self._limiter.acquire()
+        return await self._send(method, endpoint, json, None, names or {})
 
     async def _wait_out_pause(self) -> None:
         while (pause := self._paused_until - time.monotonic()) > 0:
@@ -126,16 +155,16 @@ class PrefectHttp:
             await asyncio.sleep(pause)
 
     async def _send(
-        self, endpoint: str, json: object, params: Mapping[str, str] | None, names: Mapping[str, str]
+        self, method: str, endpoint: str, json: object, params: Mapping[str, str] | None, names: Mapping[str, str]
     ) -> Any:
         code = "error"
         path = endpoint.format_map({key: _segment(name) for key, name in names.items()})
         try:
-            response = await self._client.request(ENDPOINTS[endpoint], path, json=json, params=params)  # type: ignore[arg-type]
+            response = await self._client.request(method, path, json=json, params=params)  # type: ignore[arg-type]
             code = str(response.status_code)
             if response.status_code >= _BAD_REQUEST:
                 raise ApiError(_explain(response.status_code, endpoint), code)
-            return orjson.loads(response.content)
+            return None if response.status_code == httpx.codes.NO_CONTENT else orjson.loads(response.content)
         except JSONDecodeError:
             code = "invalid_json"
             raise ApiError(f"{endpoint} answered something that is not JSON", code) from None
@@ -164,8 +193,13 @@ class PrefectHttp:
 
 
 @asynccontextmanager
-async def open_http(traffic: Traffic, max_requests_per_second: float) -> AsyncIterator[PrefectHttp]:
-    """A client for the API that Prefect's settings name. Raises NoApiUrlError without one."""
+async def open_http(
+    traffic: Traffic, max_requests_per_second: float, writes: Collection[tuple[str, str]] = ()
+) -> AsyncIterator[PrefectHttp]:
+    """A client for the API that Prefect's settings name. Raises NoApiUrlError without one.
+
+    `writes`: the (method, endpoint) pairs that it may send besides reading, from `actions.py`; without them, none.
+    """
     api_address()
     burst = max(1.0, max_requests_per_second)
     limiter = AsyncLimiter(burst, burst / max_requests_per_second)
@@ -173,7 +207,7 @@ async def open_http(traffic: Traffic, max_requests_per_second: float) -> AsyncIt
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
         async with get_client(httpx_settings={"event_hooks": {"response": [_take_answer]}}) as client:
             share_csrf_token(client)
-            yield PrefectHttp(client, limiter, traffic)
+            yield PrefectHttp(client, limiter, traffic, writes)
 
 
 def _segment(name: str) -> str:

@@ -62,6 +62,15 @@ class PrefectApi:
         criteria = {"flow_runs": _ACTIVE, "sort": "ID_DESC"}
         return decode(_flow_run, await self.paginator.all("/flow_runs/filter", criteria))
 
+    async def overdue_runs(self, before: float) -> list[FlowRun]:
+        """Runs that wait for their start, Late or still Scheduled, and were expected before."""
+        waiting = {"operator": "and_", "type": {"any_": ["SCHEDULED"]}, "name": {"any_": ["Scheduled", "Late"]}}
+        criteria = {
+            "flow_runs": {"operator": "and_", "state": waiting, "expected_start_time": {"before_": iso(before)}},
+            "sort": "ID_DESC",
+        }
+        return decode(_flow_run, await self.pager.all("/flow_runs/filter", criteria))
+
     async def active_children(self, parent_ids: Iterable[str]) -> set[str]:
         """The ids of the active subflow runs of these flow runs."""
         rows = await self.paginator.among(

@@ -1,0 +1,169 @@
+"""What the exporter does to Prefect: one action, its life from intention to result, and whether it may act at all."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+from uuid import UUID, uuid5
+
+from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.model.counted_metrics import ACTIONS
+from prefect_monitoring.model.records import Pair
+
+_NAMESPACE: Final = UUID("7d1f3a52-6f0e-5c1b-9d53-0a4a1f6f6b11")
+
+
+class Kind(StrEnum):
+    """What is done: the label `action` of `prefect_exporter_actions_total`."""
+
+    RETRY = "retry"
+    PAUSE = "pause"
+    RESUME = "resume"
+    SCALE_UP = "scale_up"
+    SCALE_DOWN = "scale_down"
+    SKIP = "skip"
+
+
+class ActionResult(StrEnum):
+    """What became of it: the label `result`; the first two are not final, and not counted.
+
+    SENT: the request went out and no answer was recorded, so that reading Prefect has to decide. EXHAUSTED: a run
+    failed and all its retries are used. FUSE: withheld, because the fuse was blown.
+    """
+
+    PLANNED = "planned"
+    SENT = "sent"
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+    EXHAUSTED = "exhausted"
+    FUSE = "fuse"
+    DRY_RUN = "dry_run"
+
+    @property
+    def is_final(self) -> bool:
+        return self not in OPEN_RESULTS
+
+
+OPEN_RESULTS: Final = frozenset({ActionResult.PLANNED, ActionResult.SENT})
+# What a failed run with one of these has a retry to come, so that it is not reported as failed for good.
+RETRY_TO_COME: Final = frozenset({ActionResult.PLANNED, ActionResult.SENT, ActionResult.DONE})
+# What the fuse counts: intentions that reached Prefect, or were about to.
+SPENDING: Final = frozenset({*OPEN_RESULTS, ActionResult.DONE, ActionResult.FAILED})
+
+
+class Hold(StrEnum):
+    """Whether a pause or a raised limit is still in force. BY_HAND: somebody changed it since, and that wins."""
+
+    NONE = ""
+    HELD = "held"
+    BY_HAND = "by_hand"
+    RELEASED = "released"
+
+
+STOPPED_BY_HAND: Final = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing done, or about to be done, for the pipeline `pair` whose rule asks for it. Instants in epoch seconds.
+
+    `run_id`, `run_name` and `state_id`: the run that is the reason, and the state that it must still be in. `cause`: a
+    failure cause, or `late` and `too_long`. `attempt` of `allowed` retries. `at`: when a retry is to
+    start; of the rest, when its reason began. `target` is a deployment's id or a work pool's name, `target_name` what
+    people call it. After `expires_at` it is not begun any more. `before` and `after` are concurrency limits, `hold` and
+    `held_until` say how long they, or a pause, stay in force.
+    """
+
+    id: str
+    kind: Kind
+    pair: Pair
+    decided_at: float
+    expires_at: float
+    result: ActionResult = ActionResult.PLANNED
+    reason: str = ""
+    finished_at: float | None = None
+    run_id: str = ""
+    run_name: str = ""
+    state_id: str = ""
+    cause: str = ""
+    attempt: int = 0
+    allowed: int = 0
+    at: float | None = None
+    target: str = ""
+    target_name: str = ""
+    before: int | None = None
+    after: int | None = None
+    hold: Hold = Hold.NONE
+    held_until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """Whether actions are allowed. `enabled_at`: since when failures are acted upon; None before that began.
+
+    `stopped_at`, `stopped_by`: since when nothing is done, and why: STOPPED_BY_HAND or what blew the fuse. The fuse
+    counts what was decided after `fuse_from`.
+    """
+
+    enabled_at: float | None = None
+    stopped_at: float | None = None
+    stopped_by: str = ""
+    fuse_from: float = 0.0
+
+    @property
+    def allowed(self) -> bool:
+        return self.enabled_at is not None and self.stopped_at is None
+
+    @property
+    def fuse_blown(self) -> bool:
+        return self.stopped_at is not None and self.stopped_by != STOPPED_BY_HAND
+
+    def stopped(self, now: float, by: str) -> Acting:
+        """Stopped now, unless it is already; a stop by hand replaces a blown fuse, which would close by itself."""
+        if self.stopped_at is not None and (by != STOPPED_BY_HAND or self.stopped_by == STOPPED_BY_HAND):
+            return self
+        return replace(self, stopped_at=now, stopped_by=by)
+
+    def resumed(self, now: float) -> Acting:
+        return replace(self, stopped_at=None, stopped_by="", fuse_from=now)
+
+
+def action_id(kind: Kind, *parts: object) -> str:
+    """The id of an action, made of what it is about: decided again, it is the same."""
+    return str(uuid5(_NAMESPACE, "\n".join(map(str, (kind, *parts)))))
+
+
+def retry_id(run_id: str, state_id: str, attempt: int) -> str:
+    """The id of a retry, and the transition id that Prefect gets with it."""
+    return action_id(Kind.RETRY, run_id, state_id, attempt)
+
+
+def spread(seconds: float, share: float, identifier: str) -> float:
+    """`seconds`, more or less by up to `share` of them: always the same for one identifier."""
+    return seconds * (1 + share * random.Random(identifier).uniform(-1, 1))  # noqa: S311 spreads load, keeps no secret
+
+
+def retries_made(actions: Sequence[Action]) -> int:
+    """How many retries of a run count against its maximum: all but those that were refused, withheld or only shown."""
+    return sum(action.kind is Kind.RETRY and action.result in SPENDING for action in actions)
+
+
+# From zero on where a rule covers a pipeline, so that `increase()` sees the first.
+_ZERO_BORN_RESULTS: Final = (ActionResult.DONE, ActionResult.REFUSED, ActionResult.FAILED)
+
+
+def action_key(pair: Pair, kind: Kind, result: ActionResult) -> SeriesKey:
+    """The series that counts actions of this kind, for this pipeline, with this result."""
+    return SeriesKey(ACTIONS, pair, labels=(("action", kind.value), ("result", result.value)))
+
+
+def action_births(pair: Pair, kinds: Iterable[Kind]) -> Iterable[SeriesKey]:
+    """The series that exist from the moment a rule covers a pipeline; `kinds` are what the rule does."""
+    for kind in kinds:
+        yield from (action_key(pair, kind, result) for result in _ZERO_BORN_RESULTS)
+        if kind is Kind.RETRY:
+            yield action_key(pair, kind, ActionResult.EXHAUSTED)

@@ -1,0 +1,127 @@
+"""The requests that change Prefect, by who may send them; every other client only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from prefect_monitoring.model.actions import ActionResult
+from prefect_monitoring.prefect_api.client import PrefectHttp
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.pagination import Row, decode, instant, iso
+
+_SET_STATE: Final = ("POST", "/flow_runs/{id}/set_state")
+_PAUSE: Final = ("POST", "/deployments/{id}/pause_deployment")
+_RESUME: Final = ("POST", "/deployments/{id}/resume_deployment")
+_UPDATE_POOL: Final = ("PATCH", "/work_pools/{name}")
+_EVENTS: Final = ("POST", "/events")
+
+ACT_ON_RUNS: Final = frozenset({_SET_STATE, _PAUSE, _RESUME, _UPDATE_POOL, _EVENTS})
+
+# Answers after which nobody knows whether the request was carried out; other faults say that it was not.
+_UNCLEAR: Final = frozenset({"timeout", "error", "invalid_json", "500", "502", "503", "504"})
+_NOT_NOW: Final = frozenset({"429", "throttled"})
+_GONE: Final = "404"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a request. SENT: nobody knows, PLANNED: not carried out, and worth another try."""
+
+    result: ActionResult
+    reason: str = ""
+
+
+DONE: Final = Outcome(ActionResult.DONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One state of a run's history, with the id that its proposer gave the transition ("" for none)."""
+
+    state_id: str
+    type: str
+    name: str
+    at: float
+    transition_id: str
+
+
+class ActionsApi:
+    """Needs a client that was opened for `ACT_ON_RUNS`. No write raises an ApiError: what happened is its Outcome."""
+
+    def __init__(self, http: PrefectHttp) -> None:
+        self._http = http
+
+    async def history(self, run_id: str) -> tuple[Transition, ...]:
+        """Every state that the run was in, oldest first; none of a run that is gone. Raises ApiError."""
+        rows = await self._http.request("/flow_run_states/", params={"flow_run_id": run_id})
+        return tuple(sorted(decode(_transition, rows), key=lambda one: one.at))
+
+    async def retry(self, run_id: str, scheduled_at: float, transition_id: str, message: str) -> Outcome:
+        """Sets a failed or crashed run to AwaitingRetry; its worker or its `serve()` starts it at `scheduled_at`."""
+        state = {
+            "type": "SCHEDULED",
+            "name": "AwaitingRetry",
+            "message": message,
+            "state_details": {"scheduled_time": iso(scheduled_at), "transition_id": transition_id},
+        }
+        return await self._set_state(run_id, state)
+
+    async def skip(self, run_id: str, transition_id: str, message: str) -> Outcome:
+        """Ends a run that has not started. By CANCELLING: a worker that holds it at Submitting runs a CANCELLED one."""
+        state = {
+            "type": "CANCELLING",
+            "name": "Cancelling",
+            "message": message,
+            "state_details": {"transition_id": transition_id},
+        }
+        return await self._set_state(run_id, state)
+
+    async def pause(self, deployment_id: str) -> Outcome:
+        """Its schedules stop, and Prefect deletes the runs that they have scheduled."""
+        return await self._write(_PAUSE, {"id": deployment_id})
+
+    async def resume(self, deployment_id: str) -> Outcome:
+        return await self._write(_RESUME, {"id": deployment_id})
+
+    async def set_slots(self, pool: str, slots: int) -> Outcome:
+        """Sets the concurrency limit of a work pool."""
+        return await self._write(_UPDATE_POOL, {"name": pool}, {"concurrency_limit": slots})
+
+    async def emit(self, event: Mapping[str, Any]) -> Outcome:
+        """Sends one event; Prefect stores an id that it has already only once."""
+        return await self._write(_EVENTS, {}, [event])
+
+    async def _set_state(self, run_id: str, state: Mapping[str, Any]) -> Outcome:
+        try:
+            answer = await self._http.write(*_SET_STATE, json={"state": state, "force": False}, names={"id": run_id})
+            status = str(answer["status"])
+            reason = str((answer.get("details") or {}).get("reason") or "Prefect gives no reason")
+        except ApiError as error:
+            return _outcome_of(error)
+        except (TypeError, KeyError, AttributeError):
+            return Outcome(ActionResult.SENT, "the API answered something of another shape than Prefect's")
+        return DONE if status == "ACCEPT" else Outcome(ActionResult.REFUSED, f"{status.lower()}: {reason}")
+
+    async def _write(self, request: tuple[str, str], names: Mapping[str, str], body: object = None) -> Outcome:
+        try:
+            await self._http.write(*request, json=body, names=names)
+        except ApiError as error:
+            return _outcome_of(error)
+        return DONE
+
+
+def _outcome_of(error: ApiError) -> Outcome:
+    if error.code == _GONE:
+        return Outcome(ActionResult.REFUSED, "it does not exist any more")
+    if error.code in _NOT_NOW:
+        return Outcome(ActionResult.PLANNED, str(error))
+    return Outcome(ActionResult.SENT if error.code in _UNCLEAR else ActionResult.FAILED, str(error))
+
+
+def _transition(row: Row) -> Transition:
+    details = row.get("state_details") or {}
+    return Transition(
+        row["id"], row["type"], row["name"], instant(row["timestamp"]), str(details.get("transition_id") or "")
+    )
