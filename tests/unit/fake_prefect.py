@@ -15,6 +15,7 @@ from uuid import UUID
 from prefect_monitoring.model.records import TERMINAL_TYPES, Deployment, Flow, FlowRun, State
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.pagination import Page
+from unit.fake_actions import FakeActions
 from unit.fake_details import FakeLogs, FakeTasks
 from unit.fake_events import FakeEvents
 from unit.fake_inventory import FakeInventory
@@ -53,6 +54,7 @@ class ServerRun:
     end: float | None = None
     run_time: float = 0.0
     parent: str | None = None
+    scheduled: float | None = None
 
     @property
     def state(self) -> State:
@@ -97,6 +99,7 @@ class ServerRun:
             ended_at=self.end,
             run_time=self.run_time,
             is_subflow=self.parent is not None,
+            scheduled_at=self.scheduled,
         )
 
 
@@ -117,6 +120,7 @@ class FakePrefect:
         self.logs = FakeLogs(self)
         self.inventory = FakeInventory()
         self.events = FakeEvents()
+        self.actions = FakeActions(self)
 
     # What users and workers do
 
@@ -276,6 +280,11 @@ class FakePrefect:
     async def active_runs(self) -> list[FlowRun]:
         await self.request("active_runs")
         return [run.record() for run in self.runs.values() if not run.over and run.state.name != "Scheduled"]
+
+    async def overdue_runs(self, before: float) -> list[FlowRun]:
+        await self.request("overdue_runs")
+        waiting = [run for run in self.runs.values() if run.state.name in {"Scheduled", "Late"}]
+        return [run.record() for run in waiting if run.expected <= before]
 
     async def active_children(self, parent_ids: Iterable[str]) -> set[str]:
         await self.request("active_children")

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from prefect_monitoring.ledger.schema import counted_states, flow_runs
 from prefect_monitoring.ledger.sql import PipelineIds, batches, insert_all, pack, unpack, upsert
 from prefect_monitoring.model.changes import Changes, KnownRun
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import BAD_TYPES, Pair
 
 
 def known_run(row: sa.Row[Any], pipeline: Pair | None) -> KnownRun:
@@ -42,6 +42,13 @@ def known_runs(
         for row in connection.execute(sa.select(counted_states).where(counted_states.c.run_id.in_(batch))):
             counted.add((unpack(row.run_id), unpack(row.state_id)))
     return found, counted
+
+
+def failed_since(connection: sa.Connection, since: float, pipelines: Mapping[int, Pair]) -> list[KnownRun]:
+    """Runs that stand as failed or crashed, with an end after `since`; `pipelines` by their numbers."""
+    failed = flow_runs.c.state_type.in_(BAD_TYPES) & (flow_runs.c.ended_at > since) & ~flow_runs.c.gone
+    rows = connection.execute(sa.select(flow_runs).where(failed))
+    return [known_run(row, pipelines.get(row.pipeline_id)) for row in rows]
 
 
 def pipeline_numbers(connection: sa.Connection, run_ids: Collection[str]) -> dict[str, int | None]:

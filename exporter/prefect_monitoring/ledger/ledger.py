@@ -6,7 +6,7 @@ The SQL is in the modules of each subject.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
 from prefect_monitoring.counting.flow_runs import Known
+from prefect_monitoring.ledger import action_rows, flow_run_rows, name_rows, reconciliation, task_run_rows
 from prefect_monitoring.ledger import backfill_journal as journal
-from prefect_monitoring.ledger import flow_run_rows, name_rows, reconciliation, task_run_rows
 from prefect_monitoring.ledger.dialect import Database
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.retention import Keep, prune
@@ -26,7 +26,8 @@ from prefect_monitoring.ledger.schedule_rows import load_schedules, passed_sched
 from prefect_monitoring.ledger.series_rows import load_series, load_values, touch_series, write_series, write_values
 from prefect_monitoring.ledger.sql import read_meta, write_meta
 from prefect_monitoring.ledger.state import State
-from prefect_monitoring.model.changes import Changes, KnownTaskRun, Schedule, SeriesKey
+from prefect_monitoring.model.actions import Acting, Action, action_key
+from prefect_monitoring.model.changes import Changes, KnownRun, KnownTaskRun, Schedule, SeriesKey
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Pair
@@ -168,6 +169,28 @@ class Ledger(State):
             touch_series(connection, [key for key in self.series if key.pair in dead] if dead else (), now)
         self.names = names
         self.remember_series(moved)
+
+    def store_actions(self, actions: Sequence[Action], now: float) -> None:
+        """Writes actions, and counts those that come to their end with it."""
+        with self.transaction() as connection:
+            changes = Changes()
+            for action in action_rows.newly_ended(connection, actions):
+                changes.count(action_key(action.pair, action.kind, action.result), now)
+            moved = advance(self.series, changes, self.bounds, released=not self.cursor.level_complete)
+            action_rows.write_actions(connection, actions)
+            write_series(connection, moved, now)
+        self.remember_series(moved)
+        self.touched |= {action.pair for action in actions}
+
+    def change_acting(self, change: Callable[[Acting], Acting]) -> Acting:
+        """Applies `change` to whether actions are allowed, as the ledger has it: another process may have set it."""
+        with self.transaction() as connection:
+            return action_rows.change_acting(connection, change)
+
+    def failed_since(self, since: float) -> list[KnownRun]:
+        """Runs that stand as failed or crashed, with an end after `since`."""
+        with self.transaction() as connection:
+            return flow_run_rows.failed_since(connection, since, self.pipelines_by_id)
 
     def store_schedules(self, schedules: Mapping[str, Schedule]) -> None:
         """Takes over what is known of these deployments' schedules."""

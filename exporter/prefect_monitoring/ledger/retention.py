@@ -9,6 +9,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from prefect_monitoring.ledger import schema
+from prefect_monitoring.ledger.action_rows import forget_actions
 from prefect_monitoring.ledger.name_rows import forget_names
 from prefect_monitoring.ledger.schema import counted_states, flow_runs, series
 from prefect_monitoring.ledger.series_rows import delete_keys, series_key
@@ -42,6 +43,7 @@ def prune(connection: sa.Connection, state: State, now: float, keep: Keep, live:
     schedules = state.names.gone & state.schedules.keys()
     _forget_runs(connection, horizons[FLOW_RUNS])
     _forget_rollups(connection, now)
+    forget_actions(connection, now - DAILY_KEPT)
     _forget_task_runs(connection, horizons[TASK_RUNS])
     _forget_lines(connection, _lines_before(cursors, keep.lines))
     _forget_schedules(connection, schedules)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from prefect_monitoring.ledger.action_rows import has_retry_to_come, retries_of
 from prefect_monitoring.ledger.flow_run_rows import known_run
 from prefect_monitoring.ledger.retention import HOURLY_KEPT
 from prefect_monitoring.ledger.schema import daily_rollups, flow_runs, hourly_rollups, last_outcomes, pipelines
@@ -53,6 +54,7 @@ def run_stats(
         newest = _newest_runs(connection, batch)
         last_runs = {number: runs[0] for number, runs in newest.items() if runs}
         shares = time_shares(connection, last_runs.values())
+        retried = retries_of(connection, [run.run_id for runs in newest.values() for run in runs])
         for number in batch:
             sums = windows.get(number, {}) | weekdays.get(number, {})
             count, since = failures[number]
@@ -64,6 +66,7 @@ def run_stats(
                 failing_since=since,
                 recent_failures=tuple(run.ended_at for run in failed if run.ended_at > now - DAY)[:RECENT_FAILURES],
                 last_failure=known_run(failed[0], names[number]) if count else None,
+                last_failure_retries=retried[failed[0].run_id] if count else 0,
                 window_runs=_window_runs(sums) | objectives.get(number, {}),
                 baselines=_baselines(sums),
                 time_shares=shares.get(last_runs[number].run_id, {}) if number in last_runs else {},
@@ -80,9 +83,13 @@ def _last_outcomes(connection: sa.Connection, numbers: Collection[int]) -> defau
 
 
 def _ended(runs: sa.FromClause, *types: str) -> sa.ColumnElement[bool]:
-    """Ended runs of a pipeline by type; deleted ones too: Prefect's retention must not look like a recovery."""
+    """Ended runs of a pipeline by type; deleted ones too: Prefect's retention must not look like a recovery.
+
+    Not those that the exporter is about to retry: they are as little over as a run that waits for Prefect's own retry.
+    """
     kind = runs.c.state_type == types[0] if len(types) == 1 else runs.c.state_type.in_(types)
-    return (runs.c.pipeline_id == pipelines.c.id) & kind & runs.c.ended_at.is_not(None)
+    ended = (runs.c.pipeline_id == pipelines.c.id) & kind & runs.c.ended_at.is_not(None)
+    return ended & ~has_retry_to_come(runs) if BAD_TYPES.intersection(types) else ended
 
 
 def _newest(numbers: Collection[int], state_type: str, limit: int, *, timed: bool = False) -> sa.Select[Any]:

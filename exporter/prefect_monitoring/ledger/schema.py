@@ -150,6 +150,38 @@ schedules = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# What was done to Prefect, or was to be done: written before the request. Rows outlive the runs that they are about.
+actions = sa.Table(
+    f"{PREFIX}actions",
+    tables,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("flow", sa.Text, nullable=False),
+    sa.Column("deployment", sa.Text, nullable=False),
+    sa.Column("decided_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False),
+    sa.Column("result", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("finished_at", sa.Float),
+    sa.Column("run_id", sa.LargeBinary),
+    sa.Column("run_name", sa.Text, nullable=False),
+    sa.Column("state_id", sa.LargeBinary),
+    sa.Column("cause", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("allowed", sa.Integer, nullable=False),
+    sa.Column("at", sa.Float),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("target_name", sa.Text, nullable=False),
+    sa.Column("before", sa.Integer),
+    sa.Column("after", sa.Integer),
+    sa.Column("hold", sa.Text, nullable=False),
+    sa.Column("held_until", sa.Float),
+    sa.Index(f"{PREFIX}actions_by_run", "run_id", "state_id"),
+    sa.Index(f"{PREFIX}actions_by_decision", "decided_at"),
+    sa.Index(f"{PREFIX}actions_by_result", "result", "hold"),
+    sqlite_with_rowid=False,
+)
+
 
 def _rollup_table(name: str) -> sa.Table:
     """Runs by result and seconds of completed runs, per pipeline and hour or day (`start`: epoch seconds, UTC)."""

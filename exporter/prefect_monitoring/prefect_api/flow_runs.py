@@ -69,7 +69,7 @@ class PrefectApi:
             "flow_runs": {"operator": "and_", "state": waiting, "expected_start_time": {"before_": iso(before)}},
             "sort": "ID_DESC",
         }
-        return decode(_flow_run, await self.pager.all("/flow_runs/filter", criteria))
+        return decode(_flow_run, await self.paginator.all("/flow_runs/filter", criteria))
 
     async def active_children(self, parent_ids: Iterable[str]) -> set[str]:
         """The ids of the active subflow runs of these flow runs."""

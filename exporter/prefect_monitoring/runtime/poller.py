@@ -26,9 +26,11 @@ from prefect_monitoring.ingest.sources import (
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.retention import Keep
 from prefect_monitoring.model.cursor import FLOW_RUNS
+from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.series import BirthHold
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.reloader import PolicyBook
+from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.runtime.scheduler import Every, Job, Scheduler
@@ -37,7 +39,7 @@ from prefect_monitoring.snapshot.builder import (
     Picture,
     find_links,
 )
-from prefect_monitoring.snapshot.model import Links, Snapshot
+from prefect_monitoring.snapshot.model import ActionsReport, Links, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +48,15 @@ DETAILS_PATIENCE: Final = 2.0
 BUDGET_OF_INTERVAL: Final = 0.9
 _STAGES: Final = {turn: stages(entry for entry in SOURCES if entry.turn is turn) for turn in Turn}
 
+PlanActions = Callable[[Mapping[Pair, Policy], float], ActionsReport | None]
+"""Decides which failed runs are retried, given what is declared and the time; what is to be said of actions."""
+
 
 class Poller:
     """Runs the readings and hands each resulting snapshot to `publish`, which returns once a scrape can see it.
 
-    Birth holds count from then on.
+    Birth holds count from then on. `plan` runs on the ledger's thread before each snapshot: what it decides to retry is
+    not shown as failed.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class Poller:
         traffic: Traffic,
         publish: Callable[[Snapshot], Awaitable[None]],
         clock: Callable[[], float],
+        plan: PlanActions = lambda _policies, _now: None,
     ) -> None:
         self._readers = readers
         self._reader = readers.flow_runs
@@ -70,6 +77,8 @@ class Poller:
         self._settings = settings
         self._history = history
         self._publish = publish
+        self._plan_actions = plan
+        self._actions: ActionsReport | None = None
         self._clock = clock
         self._hold = BirthHold(history.birth_hold)
         self._details: asyncio.Task[None] | None = None
@@ -145,7 +154,7 @@ class Poller:
             await self._reader.in_ledger(self._refresh, now)
         except LedgerError as fault:
             log.debug("The snapshot is made of what is in memory: %s", fault)
-        snapshot, held = await self._reader.in_ledger(self._picture.take, now)
+        snapshot, held = await self._reader.in_ledger(self._picture.take, now, self._actions)
         await self._publish(snapshot)
         await self._reader.in_ledger(self._hold.show, held, self._clock())
 
@@ -223,6 +232,7 @@ class Poller:
         catalog, names = self._reader.catalog, self._ledger.names
         live = catalog.live_pairs(names)
         self._policies.renew(catalog.live_deployments(names), live, now)
+        self._actions = self._plan_actions(self._policies.now, now)
         windows = {pair: policy.window for pair, policy in self._policies.now.items()}
         self._run_stats.renew(self._ledger, now, windows, live)
 
@@ -233,6 +243,7 @@ def make_poller(
     traffic: Traffic,
     publish: Callable[[Snapshot], Awaitable[None]],
     clock: Callable[[], float] = time.time,
+    plan: PlanActions = lambda _policies, _now: None,
 ) -> Poller:
     """A poller, each part of it with its group of the settings. Raises SettingsError for a broken pipelines file."""
     return Poller(
@@ -244,4 +255,5 @@ def make_poller(
         traffic,
         publish,
         clock,
+        plan,
     )

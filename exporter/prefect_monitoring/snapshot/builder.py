@@ -33,7 +33,15 @@ from prefect_monitoring.policy.reloader import PolicyBook
 from prefect_monitoring.prefect_api.address import ui_address
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.snapshot.freshness import current_limit, listing_limit
-from prefect_monitoring.snapshot.model import ActiveRuns, Health, Links, SelfReport, ShownSeries, Snapshot
+from prefect_monitoring.snapshot.model import (
+    ActionsReport,
+    ActiveRuns,
+    Health,
+    Links,
+    SelfReport,
+    ShownSeries,
+    Snapshot,
+)
 
 
 class LiveRunStats:
@@ -70,7 +78,7 @@ class Picture:
     policies: PolicyBook
     links: Links
 
-    def take(self, now: float) -> tuple[Snapshot, set[SeriesKey]]:
+    def take(self, now: float, actions: ActionsReport | None = None) -> tuple[Snapshot, set[SeriesKey]]:
         """The snapshot, and which of its series it shows at zero because of their birth hold."""
         ledger, catalog = self.readers.flow_runs.ledger, self.readers.flow_runs.catalog
         pairs, deployments = catalog.live_pairs(ledger.names), catalog.live_deployments(ledger.names)
@@ -101,6 +109,7 @@ class Picture:
             inventory=self.readers.inventory.picture(deployments, now, listing_limit(self.settings)),
             about=self._self_report(ledger),
             health=Health(tuple(self._not_ready(ledger)), level_complete=not any(self._loading(ledger))),
+            actions=actions,
         )
         return snapshot, {key for key in ledger.held if key in series.get(key.metric, ())}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from prefect_monitoring.model.actions import Acting, Action
 from prefect_monitoring.model.changes import LastValue, Schedule, SeriesKey
 from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import Deployment, Pair
@@ -50,6 +51,18 @@ class Links:
 
 
 @dataclass(frozen=True, slots=True)
+class ActionsReport:
+    """What the exporter does to Prefect. `recent`: the newest actions, newest first; `holds`: what is in force now.
+
+    `acting` is None in a dry run.
+    """
+
+    acting: Acting | None
+    recent: tuple[Action, ...] = ()
+    holds: tuple[Action, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SelfReport:
     """The exporter about itself: the ledger, the sources, the traffic. `api_up` is None before the first poll.
 
@@ -75,7 +88,8 @@ class Snapshot:
     """Instants in epoch seconds.
 
     `series` (by metric), `values` and `standings` are empty before the starting level of their source is complete;
-    what describes the present is None when what was last read is too old to pass for it.
+    what describes the present is None when what was last read is too old to pass for it. `actions` is None while the
+    exporter only watches.
     """
 
     taken_at: float
@@ -91,3 +105,4 @@ class Snapshot:
     inventory: Inventory
     about: SelfReport
     health: Health
+    actions: ActionsReport | None = None

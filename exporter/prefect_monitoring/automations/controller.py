@@ -1,0 +1,214 @@
+"""Carries actions out: reads what is there right before each request, and records what became of it.
+
+It follows the snapshots in a task of its own: no poll and no scrape waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from prefect_monitoring.automations.downstream import Pipelines, plan_downstream, seen_by_hand
+from prefect_monitoring.automations.events import event_of
+from prefect_monitoring.automations.late_runs import plan_skips
+from prefect_monitoring.automations.log import describe, tell
+from prefect_monitoring.automations.planner import Planner
+from prefect_monitoring.automations.slots import changed_by_hand, plan_slots, wants
+from prefect_monitoring.automations.steps import HOLDING, STEPS
+from prefect_monitoring.automations.world import World
+from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ledger import action_rows
+from prefect_monitoring.ledger.errors import LedgerError
+from prefect_monitoring.model.actions import Acting, Action, ActionResult, Hold, Kind
+from prefect_monitoring.model.records import Deployment, Pair
+from prefect_monitoring.prefect_api.actions import Outcome
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.snapshot.model import Snapshot
+
+log = logging.getLogger(__name__)
+
+# How often it is looked whether somebody ended a pause, or changed a raised limit.
+VERIFY_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the ledger knows of actions now."""
+
+    acting: Acting
+    left: Sequence[Action]
+    holds: Sequence[Action]
+
+    def holds_of(self, kind: Kind) -> list[Action]:
+        return [hold for hold in self.holds if hold.kind is kind]
+
+
+class Controller:
+    """One round per snapshot. All ledger work happens on the reader's thread."""
+
+    def __init__(self, reader: Reader, planner: Planner, world: World, clock: Callable[[], float] = time.time) -> None:
+        self._reader = reader
+        self._planner = planner
+        self._world = world
+        self._clock = clock
+        self._verified_at = 0.0
+
+    async def act(self, snapshot: Snapshot) -> None:
+        """Decides what `snapshot` asks for, and carries out all that is open. A fault is logged, not raised."""
+        try:
+            state = await self._state()
+            if state.acting.stopped_at is not None and not state.acting.fuse_blown:
+                await self._refuse(state)
+                return
+            if state.acting.enabled_at is not None:
+                await self._plan(snapshot, state)
+            if self._planner.mode.dry_run:
+                return
+            for action in (await self._state()).left:
+                if not await self._carry_out(action, snapshot):
+                    break
+        except LedgerError as fault:
+            log.warning("No action: %s", fault)
+
+    async def _state(self) -> State:
+        return await self._reader.in_ledger(self._read_state, self._clock())
+
+    def _read_state(self, now: float) -> State:
+        acting = self._planner.acting(now)
+        with self._reader.ledger.transaction() as connection:
+            return State(acting, action_rows.open_actions(connection), action_rows.holds(connection))
+
+    async def _store(self, *actions: Action) -> None:
+        if actions:
+            await self._reader.in_ledger(self._reader.ledger.store_actions, actions, self._clock())
+
+    async def _refuse(self, state: State) -> None:
+        """What was not sent when a person stopped actions is not sent later either: its moment has passed."""
+        for action in state.left:
+            if action.result is ActionResult.PLANNED:
+                await self._finish(action, Outcome(ActionResult.REFUSED, "actions were stopped"), state.holds)
+
+    # Deciding
+
+    async def _plan(self, snapshot: Snapshot, state: State) -> None:
+        """Each rule by itself: what one of them cannot read is no reason to leave the others."""
+        for plan in (self._plan_downstream, self._plan_slots, self._plan_skips):
+            try:
+                await plan(snapshot, state)
+            except ApiError as fault:
+                log.warning("Prefect could not be read for an action: %s", fault)
+
+    async def _plan_downstream(self, snapshot: Snapshot, state: State) -> None:
+        held = state.holds_of(Kind.PAUSE)
+        if held and self._is_time_to_verify():
+            found = await self._world.deployments({hold.target for hold in held})
+            await self._store(*seen_by_hand(held, found))
+            held = (await self._state()).holds_of(Kind.PAUSE)
+        view = Pipelines(snapshot.standings, snapshot.policies, dict(self._live_deployments()))
+        enabled_at, now = state.acting.enabled_at or 0.0, self._clock()
+        await self._record(plan_downstream(view, held, enabled_at=enabled_at, now=now))
+
+    def _live_deployments(self) -> Iterator[tuple[Pair, Deployment]]:
+        return self._reader.ledger.names.live_deployments()
+
+    async def _plan_slots(self, snapshot: Snapshot, state: State) -> None:
+        held, now = state.holds_of(Kind.SCALE_UP), self._clock()
+        if snapshot.active is None:
+            return  # nobody knows what is running: neither a reason to raise nor to restore
+        wanted = wants(snapshot.policies, snapshot.active.oldest, now)
+        if wanted or held:
+            slots = await self._world.slots()
+            changed = list(changed_by_hand(held, slots))
+            await self._store(*changed)
+            left = [hold for hold in held if hold.id not in {one.id for one in changed}] + changed
+            in_force = [hold for hold in left if hold.hold is not Hold.RELEASED]
+            await self._record(plan_slots(wanted, in_force, slots, now))
+
+    async def _plan_skips(self, snapshot: Snapshot, state: State) -> None:
+        limits = [policy.skip.when_later_than for policy in snapshot.policies.values() if policy.skip is not None]
+        if not limits:
+            return
+        now, names = self._clock(), self._reader.ledger.names
+        overdue = await self._world.overdue(now - min(limits))
+        runs = [(names.pair_of(run.flow_id, run.deployment_id), run) for run in overdue]
+        await self._record(plan_skips(runs, snapshot.policies, enabled_at=state.acting.enabled_at or 0.0, now=now))
+
+    async def _record(self, decided: Iterator[Action]) -> None:
+        """New intentions go through the fuse; what only changes how long something is held does not."""
+        actions = list(decided)
+        await self._store(*(action for action in actions if action.hold is not Hold.NONE))
+        wanted = [action for action in actions if action.hold is Hold.NONE]
+        if wanted:
+            await self._reader.in_ledger(self._planner.record, wanted, self._clock())
+
+    def _is_time_to_verify(self) -> bool:
+        now = self._clock()
+        if now - self._verified_at < VERIFY_SECONDS:
+            return False
+        self._verified_at = now
+        return True
+
+    # Carrying out
+
+    async def _carry_out(self, action: Action, snapshot: Snapshot) -> bool:
+        """Takes an action as far as it goes now. False where actions were stopped meanwhile."""
+        state = await self._state()
+        if not state.acting.allowed and not state.acting.fuse_blown:
+            return False
+        step, holds = STEPS[action.kind], state.holds
+        try:
+            outcome = await step.judge(self._world, action, holds)
+            if outcome.result is ActionResult.PLANNED and _must_wait(action, snapshot):
+                outcome = Outcome(ActionResult.PLANNED, "another run of the pipeline is still running")
+            elif outcome.result is ActionResult.PLANNED and self._clock() <= action.expires_at:
+                action = replace(action, result=ActionResult.SENT)
+                await self._store(action)
+                outcome = await step.send(self._world.actions, action)
+                if outcome.result is ActionResult.REFUSED:  # a repeat of what was carried out unseen?
+                    again = await step.judge(self._world, action, holds)
+                    outcome = again if again.result is ActionResult.DONE else outcome
+        except ApiError as fault:
+            outcome = Outcome(action.result, str(fault))
+        if outcome.result.is_final:
+            await self._finish(action, outcome, holds)
+        elif self._clock() > action.expires_at:
+            await self._finish(action, Outcome(*_too_late(action, outcome)), holds)
+        else:
+            await self._store(replace(action, result=outcome.result, reason=outcome.reason))
+        return True
+
+    async def _finish(self, action: Action, outcome: Outcome, holds: Sequence[Action]) -> None:
+        done = outcome.result is ActionResult.DONE
+        ended = replace(
+            action,
+            result=outcome.result,
+            reason=outcome.reason,
+            finished_at=self._clock(),
+            hold=Hold.HELD if done and action.kind in HOLDING else action.hold,
+        )
+        # Before the result: killed in between, the next process finds the action done, and sends the same event again.
+        emitted = await self._world.actions.emit(event_of(ended))
+        if emitted.result is not ActionResult.DONE:
+            log.debug("No event for %s: %s", describe(ended), emitted.reason)
+        await self._store(ended, *STEPS[action.kind].then(ended, holds))
+        tell(ended)
+
+
+def _must_wait(action: Action, snapshot: Snapshot) -> bool:
+    """Whether a retry waits for another run of its pipeline, or for knowing that there is none."""
+    policy = snapshot.policies.get(action.pair)
+    if action.kind is not Kind.RETRY or policy is None or policy.retry is None or not policy.retry.unless_running:
+        return False
+    running = {"running", "retrying"}
+    return snapshot.active is None or any(
+        count for (pair, _, state), count in snapshot.active.counts.items() if pair == action.pair and state in running
+    )
+
+
+def _too_late(action: Action, outcome: Outcome) -> tuple[ActionResult, str]:
+    if action.kind is Kind.RETRY and outcome.reason.startswith("another run"):
+        return ActionResult.REFUSED, outcome.reason
+    return ActionResult.FAILED, outcome.reason or "Prefect did not answer in time"

@@ -1,0 +1,137 @@
+"""Which deployments are paused because a pipeline failed, and which of them are resumed. Pure: no clock, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from prefect_monitoring.automations.retries import PATIENCE_SECONDS
+from prefect_monitoring.model.actions import Action, ActionResult, Hold, Kind, action_id
+from prefect_monitoring.model.changes import KnownRun
+from prefect_monitoring.model.records import Deployment, Pair
+from prefect_monitoring.model.run_stats import RunStats
+from prefect_monitoring.model.units import HOUR
+from prefect_monitoring.policy.action_rules import OnFailure
+from prefect_monitoring.policy.resolve import Policy
+from prefect_monitoring.prefect_api.actions import DONE, Outcome
+
+YOUNG_SECONDS: Final = HOUR
+_GOOD_STATES: Final = ("completed", "cached", "skipped")
+
+
+@dataclass(frozen=True, slots=True)
+class Pipelines:
+    """What pauses and resumes are decided by: how pipelines stand, what is declared, and which deployments exist."""
+
+    standings: Mapping[Pair, RunStats]
+    policies: Mapping[Pair, Policy]
+    deployments: Mapping[Pair, Deployment]
+
+
+def plan_downstream(view: Pipelines, held: Sequence[Action], *, enabled_at: float, now: float) -> Iterator[Action]:
+    """New intentions, and those of `held` pauses that are over: released without a request.
+
+    `held`: pauses in force, and those that somebody ended by hand.
+    """
+    for pause in held:
+        if _last_success(view.standings.get(pause.pair)) > (pause.at or 0.0):
+            yield from _after_success(pause, view, held, now)
+    for pair, policy in view.policies.items():
+        rule, standing = policy.on_failure, view.standings.get(pair)
+        failure = standing.last_failure if standing is not None and standing.consecutive_failures else None
+        if rule is None or rule.by != "exporter" or failure is None or failure.ended_at is None:
+            continue
+        if failure.ended_at > max(enabled_at, now - YOUNG_SECONDS):
+            yield from _pauses(pair, rule, failure, view, held, now)
+
+
+def _pauses(
+    pair: Pair, rule: OnFailure, failure: KnownRun, view: Pipelines, held: Sequence[Action], now: float
+) -> Iterator[Action]:
+    known = {pause.target_name for pause in held if pause.pair == pair}
+    for target in rule.targets:
+        deployment = view.deployments.get(Pair(target.flow, target.deployment))
+        if str(target) in known:
+            continue  # paused already, or resumed by hand since: until the pipeline completes, that stays
+        action = Action(
+            id=action_id(Kind.PAUSE, failure.run_id, failure.state_id, target),
+            kind=Kind.PAUSE,
+            pair=pair,
+            decided_at=now,
+            expires_at=now + PATIENCE_SECONDS,
+            run_id=failure.run_id,
+            run_name=failure.name,
+            state_id=failure.state_id,
+            cause=failure.cause,
+            at=failure.ended_at,
+            target=deployment.id if deployment else "",
+            target_name=str(target),
+        )
+        if deployment is None:
+            action = replace(action, result=ActionResult.REFUSED, reason=f"{target} does not exist", finished_at=now)
+        yield action
+
+
+def _after_success(pause: Action, view: Pipelines, held: Sequence[Action], now: float) -> Iterator[Action]:
+    policy = view.policies.get(pause.pair)
+    rule = policy.on_failure if policy is not None else None
+    if pause.hold is Hold.BY_HAND:
+        yield replace(pause, hold=Hold.RELEASED)
+    elif rule is not None and rule.resume_on_success:
+        others = [one for one in held if one.target == pause.target and one.id != pause.id and one.hold is Hold.HELD]
+        if others:
+            yield replace(pause, hold=Hold.RELEASED)  # the last of them resumes it
+        else:
+            yield _resume(pause, now)
+
+
+def _resume(pause: Action, now: float) -> Action:
+    hour = int(now // HOUR)  # what failed is tried again an hour later: else it would stay paused for ever
+    return replace(
+        pause,
+        id=action_id(Kind.RESUME, pause.id, hour),
+        kind=Kind.RESUME,
+        decided_at=now,
+        expires_at=now + PATIENCE_SECONDS,
+        result=ActionResult.PLANNED,
+        reason="",
+        finished_at=None,
+        hold=Hold.NONE,
+    )
+
+
+def _last_success(standing: RunStats | None) -> float:
+    return max((standing.last_outcomes.get(state, 0.0) for state in _GOOD_STATES), default=0.0) if standing else 0.0
+
+
+def judge_pause(action: Action, deployment: Deployment | None, ours: Sequence[Action]) -> Outcome:
+    """PLANNED to send it. `ours`: pauses in force of the same deployment, for other pipelines."""
+    if deployment is None:
+        return Outcome(ActionResult.REFUSED, f"{action.target_name} does not exist any more")
+    if not deployment.paused:
+        return Outcome(ActionResult.PLANNED)
+    if action.result is ActionResult.SENT or ours:
+        return DONE
+    return Outcome(ActionResult.REFUSED, f"{action.target_name} was paused already, and not by the exporter")
+
+
+def judge_resume(action: Action, deployment: Deployment | None) -> Outcome:
+    """PLANNED to send it."""
+    if deployment is None:
+        return Outcome(ActionResult.REFUSED, f"{action.target_name} does not exist any more")
+    if deployment.paused:
+        return Outcome(ActionResult.PLANNED)
+    if action.result is ActionResult.SENT:
+        return DONE
+    return Outcome(ActionResult.REFUSED, f"somebody resumed {action.target_name} already")
+
+
+def seen_by_hand(held: Sequence[Action], deployments: Mapping[str, Deployment]) -> Iterator[Action]:
+    """Those pauses that were resumed by hand, or whose deployment is gone. `deployments` by id."""
+    for pause in held:
+        deployment = deployments.get(pause.target)
+        if pause.hold is Hold.HELD and deployment is None:
+            yield replace(pause, hold=Hold.RELEASED)
+        elif pause.hold is Hold.HELD and deployment is not None and not deployment.paused:
+            yield replace(pause, hold=Hold.BY_HAND)

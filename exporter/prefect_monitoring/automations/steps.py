@@ -1,0 +1,98 @@
+"""How each kind of action is carried out: what is read before, which request is sent, what follows from its end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from prefect_monitoring.automations.downstream import judge_pause, judge_resume
+from prefect_monitoring.automations.late_runs import judge_skip
+from prefect_monitoring.automations.retries import judge_retry
+from prefect_monitoring.automations.slots import judge_slots
+from prefect_monitoring.automations.world import World
+from prefect_monitoring.model.actions import Action, ActionResult, Hold, Kind
+from prefect_monitoring.prefect_api.actions import ActionsApi, Outcome
+
+Holds = Sequence[Action]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`judge` reads Prefect and says PLANNED where the request may be sent. `then`: the holds that the end changes."""
+
+    judge: Callable[[World, Action, Holds], Awaitable[Outcome]]
+    send: Callable[[ActionsApi, Action], Awaitable[Outcome]]
+    then: Callable[[Action, Holds], Iterator[Action]]
+
+
+async def _judge_retry(world: World, action: Action, _holds: Holds) -> Outcome:
+    return judge_retry(action, await world.target(action.run_id))
+
+
+async def _judge_skip(world: World, action: Action, _holds: Holds) -> Outcome:
+    return judge_skip(action, await world.target(action.run_id))
+
+
+async def _judge_pause(world: World, action: Action, holds: Holds) -> Outcome:
+    found = await world.deployments([action.target])
+    ours = [hold for hold in holds if hold.target == action.target and hold.hold is Hold.HELD]
+    return judge_pause(action, found.get(action.target), ours)
+
+
+async def _judge_resume(world: World, action: Action, _holds: Holds) -> Outcome:
+    found = await world.deployments([action.target])
+    return judge_resume(action, found.get(action.target))
+
+
+async def _judge_slots(world: World, action: Action, _holds: Holds) -> Outcome:
+    return judge_slots(action, await world.slots())
+
+
+async def _send_retry(api: ActionsApi, action: Action) -> Outcome:
+    message = (
+        f"Retry {action.attempt} of {action.allowed} by prefect-monitoring, after a failure of cause {action.cause}"
+    )
+    return await api.retry(action.run_id, action.at or action.decided_at, action.id, message)
+
+
+async def _send_skip(api: ActionsApi, action: Action) -> Outcome:
+    due = datetime.fromtimestamp(action.at or action.decided_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return await api.skip(action.run_id, action.id, f"Skipped by prefect-monitoring: it was due {due}")
+
+
+async def _set_slots(api: ActionsApi, action: Action) -> Outcome:
+    return await api.set_slots(action.target, action.after or 0)
+
+
+def _nothing(_action: Action, _holds: Holds) -> Iterator[Action]:
+    return iter(())
+
+
+def _release_pause(action: Action, holds: Holds) -> Iterator[Action]:
+    """A resume that Prefect refused is over too: somebody did it, or the deployment is gone."""
+    if action.result is not ActionResult.FAILED:
+        for hold in holds:
+            if hold.target == action.target and hold.pair == action.pair:
+                yield replace(hold, hold=Hold.RELEASED)
+
+
+def _release_slots(action: Action, holds: Holds) -> Iterator[Action]:
+    """What a higher limit replaces, or what was restored, or changed by hand in the last moment."""
+    done_or_over = action.result is ActionResult.DONE or action.kind is Kind.SCALE_DOWN
+    if done_or_over and action.result is not ActionResult.FAILED:
+        for hold in holds:
+            if hold.target == action.target and hold.id != action.id:
+                yield replace(hold, hold=Hold.RELEASED)
+
+
+STEPS: Final[Mapping[Kind, Step]] = {
+    Kind.RETRY: Step(_judge_retry, _send_retry, _nothing),
+    Kind.SKIP: Step(_judge_skip, _send_skip, _nothing),
+    Kind.PAUSE: Step(_judge_pause, lambda api, action: api.pause(action.target), _nothing),
+    Kind.RESUME: Step(_judge_resume, lambda api, action: api.resume(action.target), _release_pause),
+    Kind.SCALE_UP: Step(_judge_slots, _set_slots, _release_slots),
+    Kind.SCALE_DOWN: Step(_judge_slots, _set_slots, _release_slots),
+}
+HOLDING: Final = frozenset({Kind.PAUSE, Kind.SCALE_UP})

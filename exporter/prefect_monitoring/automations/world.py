@@ -1,0 +1,47 @@
+"""What the controller reads of Prefect: the present, right before a request changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from prefect_monitoring.automations.retries import Target
+from prefect_monitoring.model.records import Deployment, FlowRun
+from prefect_monitoring.prefect_api.actions import ActionsApi
+from prefect_monitoring.prefect_api.flow_runs import PrefectApi
+from prefect_monitoring.prefect_api.inventory import InventoryApi
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Every method raises ApiError."""
+
+    runs: PrefectApi
+    inventory: InventoryApi
+    actions: ActionsApi
+
+    async def target(self, run_id: str) -> Target:
+        """A run, read last, so that as little time as possible passes before the request about it."""
+        history = await self.actions.history(run_id)
+        found = await self.runs.flow_runs([run_id])
+        run = found[0] if found else None
+        deployment_exists = run is None or run.deployment_id is None or await self._exists(run.deployment_id)
+        if run is not None and not deployment_exists:
+            return Target(run, history, deployment_exists=False)
+        found = await self.runs.flow_runs([run_id])
+        return Target(found[0] if found else None, history)
+
+    async def _exists(self, deployment_id: str) -> bool:
+        return deployment_id in await self.runs.deployments([deployment_id])
+
+    async def deployments(self, ids: Collection[str]) -> Mapping[str, Deployment]:
+        """Those of `ids` that exist, by id."""
+        return await self.runs.deployments(ids) if ids else {}
+
+    async def slots(self) -> dict[str, int | None]:
+        """The concurrency limit of every work pool, by name; None where it has none."""
+        return {pool.name: pool.slots for pool in await self.inventory.work_pools()}
+
+    async def overdue(self, before: float) -> list[FlowRun]:
+        """Runs that wait for a start that was due before."""
+        return await self.runs.overdue_runs(before)

@@ -1,0 +1,359 @@
+"""Pausing downstream, raising limits, skipping late runs: with the model of the server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from prefect_monitoring.model.records import WorkPool
+from unit.acting_process import ActingProcess, Begin
+from unit.fake_actions import LOSE_ANSWER, LOSE_REQUEST
+from unit.fake_prefect import FakePrefect
+
+PAUSE = "{flow: etl, on_failure: {pause: [report/daily], resume_on_success: true}}"
+SCALE = "{flow: etl, scale: {when_running_longer_than: 30m, work_pool: process, concurrency: 10, back_after: 30m}}"
+SKIP = "{flow: etl, skip: {when_later_than: 2h}}"
+
+
+def rules(*entries: str) -> str:
+    return f"pipelines: [{', '.join(entries)}]"
+
+
+@pytest.fixture
+def report(fake: FakePrefect) -> str:
+    deployment = fake.add_deployment("daily", fake.add_flow("report"))
+    fake.deployment_names[deployment] = replace(fake.deployment_names[deployment], paused=False)
+    return deployment
+
+
+async def _begin(begin: Begin, *entries: str) -> ActingProcess:
+    process = begin(rules(*entries))
+    await process.begin()
+    return process
+
+
+def _complete(fake: FakePrefect, place: tuple[str, str]) -> None:
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.finish(run, 1.0)
+
+
+def _kinds(process: ActingProcess) -> list[tuple[str, str]]:
+    return [(kind, result) for kind, result, _ in process.results()]
+
+
+# Pause downstream
+
+
+async def test_downstream_is_paused_once_per_failure_and_resumed_on_the_next_success(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
+) -> None:
+    process = await _begin(begin, PAUSE)
+    process.fail(fake.schedule(*place))
+    await process.act()
+    await process.act()
+    process.fail(fake.schedule(*place))
+    await process.act()
+
+    assert fake.actions.writes == [("pause", report)]
+    assert process.deployment(report).paused is True
+    _complete(fake, place)
+    await process.act()
+    await process.act()
+
+    assert fake.actions.writes == [("pause", report), ("resume", report)]
+    assert _kinds(process) == [("pause", "done"), ("resume", "done")]
+    process.fail(fake.schedule(*place))
+    await process.act()
+    assert fake.actions.writes[2:] == [("pause", report)]
+
+
+async def test_downstream_is_not_paused_while_the_failed_run_has_a_retry_to_come(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
+) -> None:
+    process = await _begin(begin, PAUSE.replace("{flow: etl,", "{flow: etl, retry: {max: 1},"))
+    run = fake.schedule(*place)
+    process.fail(run)
+    await process.act()
+    assert fake.actions.writes == [("retry", run)]
+
+    process.fail(run)
+    await process.act()
+    assert fake.actions.writes == [("retry", run), ("pause", report)]
+
+
+async def test_a_deployment_that_a_person_paused_is_not_resumed(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
+) -> None:
+    process = await _begin(begin, PAUSE)
+    fake.deployment_names[report] = replace(fake.deployment_names[report], paused=True)
+    process.fail(fake.schedule(*place))
+    await process.act()
+    _complete(fake, place)
+    await process.act()
+
+    assert process.results() == [
+        ("pause", "refused", "report/daily was paused already, and not by the exporter"),
+    ]
+    assert fake.actions.writes == []
+
+
+async def test_a_resume_by_hand_wins_until_the_pipeline_completes(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
+) -> None:
+    process = await _begin(begin, PAUSE)
+    process.fail(fake.schedule(*place))
+    await process.act()
+    fake.deployment_names[report] = replace(fake.deployment_names[report], paused=False)
+    await process.act(after=61)
+    process.fail(fake.schedule(*place))
+    await process.act()
+    assert fake.actions.writes == [("pause", report)]
+
+    fake.deployment_names[report] = replace(fake.deployment_names[report], paused=True)
+    _complete(fake, place)
+    await process.act()
+    assert fake.actions.writes == [("pause", report)]
+    process.fail(fake.schedule(*place))
+    await process.act()
+    assert _kinds(process)[-1] == ("pause", "refused")
+
+
+async def test_what_two_pipelines_paused_is_resumed_when_both_have_completed(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
+) -> None:
+    flow = fake.add_flow("crm")
+    other = (flow, fake.add_deployment("daily", flow))
+    process = await _begin(begin, PAUSE, PAUSE.replace("etl", "crm"))
+    process.fail(fake.schedule(*place))
+    process.fail(fake.schedule(*other))
+    await process.act()
+    _complete(fake, place)
+    await process.act()
+    assert fake.actions.writes == [("pause", report)]
+
+    _complete(fake, other)
+    await process.act()
+    assert fake.actions.writes == [("pause", report), ("resume", report)]
+
+
+@pytest.mark.parametrize("fault", [LOSE_ANSWER, LOSE_REQUEST])
+async def test_a_pause_of_unknown_fate_is_decided_by_reading_the_deployment(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str, fault: str
+) -> None:
+    process = await _begin(begin, PAUSE)
+    process.fail(fake.schedule(*place))
+    fake.actions.faults.append(fault)
+    await process.act()
+    process = begin(rules(PAUSE))
+    await process.act()
+
+    assert _kinds(process) == [("pause", "done")]
+    _complete(fake, place)
+    await process.act()
+    assert process.deployment(report).paused is False
+
+
+async def test_downstream_that_does_not_exist_is_refused_once(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = await _begin(begin, PAUSE)
+    process.fail(fake.schedule(*place))
+    await process.act()
+    await process.act()
+
+    assert process.results() == [("pause", "refused", "report/daily does not exist")]
+
+
+async def test_downstream_deleted_while_it_is_paused_is_forgotten(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
+) -> None:
+    process = await _begin(begin, PAUSE)
+    process.fail(fake.schedule(*place))
+    await process.act()
+    fake.delete_deployment(report)
+    await process.act(after=61)
+    _complete(fake, place)
+    await process.act()
+
+    assert fake.actions.writes == [("pause", report)]
+    assert _kinds(process) == [("pause", "done")]
+
+
+# Scale
+
+
+def _pool(fake: FakePrefect, slots: int | None) -> None:
+    fake.inventory.pools = [WorkPool("process", "process", paused=False, ready=True, slots=slots, slots_used=None)]
+
+
+def _slots(fake: FakePrefect) -> int | None:
+    return fake.inventory.pools[0].slots
+
+
+async def test_a_pool_is_raised_while_a_run_takes_too_long_and_restored_after(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    _pool(fake, 4)
+    process = await _begin(begin, SCALE)
+    run = fake.schedule(*place)
+    fake.start(run)
+    await process.act(after=1790)
+    assert _slots(fake) == 4
+    await process.act(after=30)
+    await process.act(after=600)
+    assert _slots(fake) == 10
+
+    fake.finish(run)
+    await process.act(after=1700)
+    assert _slots(fake) == 10
+    await process.act(after=200)
+    await process.act()
+    assert _slots(fake) == 4
+    assert _kinds(process) == [("scale_up", "done"), ("scale_down", "done")]
+
+
+@pytest.mark.parametrize("by_hand", [6, 20])
+async def test_a_limit_that_a_person_set_meanwhile_stays(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], by_hand: int
+) -> None:
+    _pool(fake, 4)
+    process = await _begin(begin, SCALE)
+    run = fake.schedule(*place)
+    fake.start(run)
+    await process.act(after=1900)
+    _pool(fake, by_hand)
+    await process.act()
+    assert _slots(fake) == by_hand
+    fake.finish(run)
+    await process.act(after=1900)
+    await process.act(after=1900)
+
+    assert _slots(fake) == by_hand
+    assert _kinds(process) == [("scale_up", "done")]
+
+
+@pytest.mark.parametrize("slots", [10, 12, None])
+async def test_a_pool_with_slots_enough_is_left_alone(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], slots: int | None
+) -> None:
+    _pool(fake, slots)
+    process = await _begin(begin, SCALE)
+    fake.start(fake.schedule(*place))
+    await process.act(after=1900)
+
+    assert (_slots(fake), process.actions()) == (slots, [])
+
+
+async def test_two_pipelines_on_one_pool_get_the_greater_limit_and_the_first_one_back(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    _pool(fake, 4)
+    flow = fake.add_flow("crm")
+    other = (flow, fake.add_deployment("daily", flow))
+    greater = SCALE.replace("etl", "crm").replace("10", "15")
+    process = await _begin(begin, SCALE, greater)
+    first, second = fake.schedule(*place), fake.schedule(*other)
+    fake.start(first)
+    await process.act(after=1900)
+    fake.start(second)
+    await process.act(after=1900)
+    assert _slots(fake) == 15
+
+    fake.finish(second)
+    await process.act(after=3600)
+    assert _slots(fake) == 15
+    fake.finish(first)
+    await process.act(after=1900)
+    assert _slots(fake) == 4
+    assert fake.actions.writes == [("slots 10", "process"), ("slots 15", "process"), ("slots 4", "process")]
+
+
+@pytest.mark.parametrize("fault", [LOSE_ANSWER, LOSE_REQUEST])
+async def test_a_raise_of_unknown_fate_is_decided_by_reading_the_pool(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], fault: str
+) -> None:
+    _pool(fake, 4)
+    process = await _begin(begin, SCALE)
+    fake.start(fake.schedule(*place))
+    fake.actions.faults.append(fault)
+    await process.act(after=1900)
+    await process.act()
+
+    assert (_slots(fake), _kinds(process)) == (10, [("scale_up", "done")])
+
+
+async def test_a_pool_that_is_gone_is_forgotten(begin: Begin, fake: FakePrefect, place: tuple[str, str]) -> None:
+    _pool(fake, 4)
+    process = await _begin(begin, SCALE)
+    run = fake.schedule(*place)
+    fake.start(run)
+    await process.act(after=1900)
+    fake.inventory.pools = []
+    await process.act()
+    fake.finish(run)
+    await process.act(after=1900)
+
+    assert _kinds(process) == [("scale_up", "done")]
+
+
+# Skip
+
+
+async def test_a_run_that_is_too_late_is_ended_by_cancelling_it(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = await _begin(begin, SKIP)
+    late = fake.schedule(*place, in_seconds=1.0)
+    early = fake.schedule(*place, in_seconds=3600.0)
+    fake.now += 100
+    fake.set_state(late, "SCHEDULED", "Late")
+    await process.act(after=7000)
+    assert fake.actions.writes == []
+    await process.act(after=200)
+
+    assert [state.name for state in fake.runs[late].states] == ["Scheduled", "Late", "Cancelling", "Cancelled"]
+    assert fake.runs[early].state.name == "Scheduled"
+    assert _kinds(process) == [("skip", "done")]
+
+
+async def test_a_run_that_was_due_before_acting_was_enabled_is_left_alone(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    fake.schedule(*place)
+    fake.now += 1
+    process = await _begin(begin, SKIP)
+    await process.act(after=8000)
+
+    assert process.actions() == []
+
+
+async def test_a_run_that_starts_in_between_is_left_alone(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = await _begin(begin, SKIP)
+    run = fake.schedule(*place, in_seconds=1.0)
+    await process.poll(after=8000)
+
+    def start(endpoint: str) -> None:
+        if endpoint == "flow_runs" and fake.runs[run].state.name == "Scheduled":
+            fake.start(run)
+
+    fake.before_request = start
+    await process.controller.act(process.last)
+
+    assert process.results() == [("skip", "refused", "the run is Running by now")]
+
+
+async def test_a_run_that_waits_for_a_retry_is_not_skipped(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = await _begin(begin, SKIP)
+    run = fake.schedule(*place, in_seconds=1.0)
+    fake.now += 10
+    process.fail(run)
+    fake.set_state(run, "SCHEDULED")
+    await process.act(after=8000)
+
+    assert process.actions() == []

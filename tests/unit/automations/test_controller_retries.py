@@ -1,0 +1,443 @@
+"""Retries from the failed run to the result, with the model of the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from prefect_monitoring.automations.fuse import Fuse
+from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.model.actions import STOPPED_BY_HAND, Acting
+from prefect_monitoring.model.counted_metrics import ACTIONS
+from prefect_monitoring.prefect_api.errors import ApiError
+from unit.acting_process import ACT, DRY_RUN, OFF, PAIR, ActingProcess, Begin
+from unit.fake_actions import FORBID, LOSE_ANSWER, LOSE_REQUEST, THROTTLE
+from unit.fake_prefect import FakePrefect
+
+RULES = "pipelines: [{flow: etl, retry: {max: 3, delay: 1m, jitter: 0%, not_causes: [code]}}]"
+
+
+def _counted(process: ActingProcess) -> dict[tuple[str, ...], float]:
+    series = process.last.series.get(ACTIONS, {})
+    return {tuple(value for _, value in key.labels): one.value for key, one in series.items() if one.value}
+
+
+async def test_a_failed_run_is_retried_after_its_delay_and_not_reported_meanwhile(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    run = fake.schedule(*place)
+    process.fail(run)
+    failed_at = fake.now
+
+    snapshot = await process.poll()
+    assert snapshot.standings[PAIR].consecutive_failures == 0
+    assert fake.runs[run].state.name == "Failed"
+    snapshot = await process.act()
+
+    assert fake.runs[run].state.name == "AwaitingRetry"
+    assert fake.runs[run].scheduled == failed_at + 60
+    assert snapshot.standings[PAIR].consecutive_failures == 0
+    assert process.results() == [("retry", "done", "")]
+    assert _counted(process) == {("retry", "done"): 1}
+    fake.start(run)
+    fake.finish(run, 5.0)
+    snapshot = await process.act()
+    assert (snapshot.standings[PAIR].consecutive_failures, len(process.actions())) == (0, 1)
+
+
+async def test_a_run_that_fails_again_and_again_is_retried_max_times_and_then_reported(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    run = fake.schedule(*place)
+
+    for attempt in range(4):
+        process.fail(run)
+        snapshot = await process.act()
+        assert snapshot.standings[PAIR].consecutive_failures == (attempt == 3)
+
+    assert fake.actions.writes == [("retry", run)] * 3
+    assert [result for _, result, _ in process.results()] == ["done"] * 3 + ["exhausted"]
+    assert process.results()[-1][2] == "3 of 3 retries are used"
+    standing = process.last.standings[PAIR]
+    assert standing.last_failure is not None
+    assert (standing.last_failure.run_id, standing.last_failure_retries) == (run, 3)
+    assert _counted(process) == {("retry", "done"): 3, ("retry", "exhausted"): 1}
+
+
+async def test_another_run_that_failed_for_good_is_reported_while_one_waits_for_its_retry(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    retried, hopeless = fake.schedule(*place), fake.schedule(*place)
+    process.fail(hopeless, "KeyError: 'id'")
+    process.fail(retried)
+
+    standing = (await process.poll()).standings[PAIR]
+
+    assert standing.last_failure is not None
+    assert (standing.consecutive_failures, standing.last_failure.run_id) == (1, hopeless)
+
+
+async def test_a_first_start_on_a_history_of_failures_retries_none(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES)
+    for _ in range(600):
+        run = fake.schedule(*place)
+        process.fail(run)
+
+    await process.begin()
+    await process.act()
+
+    assert process.actions() == []
+    assert process.last.standings[PAIR].consecutive_failures == 600
+
+
+async def test_after_an_outage_only_young_failures_are_retried(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    old, young = fake.schedule(*place), fake.schedule(*place)
+    process.fail(old)
+    fake.now += 3600
+    process.fail(young)
+
+    await process.act()
+
+    assert fake.actions.writes == [("retry", young)]
+
+
+@pytest.mark.parametrize("mode", [OFF, DRY_RUN])
+async def test_nothing_is_sent_unless_acting_is_on(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], mode: object
+) -> None:
+    process = begin(RULES, mode=mode)
+    await process.begin()
+    process.fail(fake.schedule(*place))
+
+    snapshot = await process.act()
+
+    assert (fake.actions.writes, fake.actions.events) == ([], {})
+    assert snapshot.standings[PAIR].consecutive_failures == 1
+    assert process.results() == ([] if mode is OFF else [("retry", "dry_run", "")])
+    assert _counted(process) == ({} if mode is OFF else {("retry", "dry_run"): 1})
+
+
+async def test_a_failure_from_before_acting_was_enabled_is_left_alone(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    await begin(RULES, mode=OFF).begin()
+    process = begin(RULES)
+    process.fail(fake.schedule(*place))
+
+    await process.begin()
+    await process.act()
+    assert process.actions() == []
+
+    process.fail(fake.schedule(*place))
+    begin(RULES)  # killed before it looked
+    process = begin(RULES)
+    await process.act()
+    assert [result for _, result, _ in process.results()] == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("take_over", "reason"),
+    [
+        (lambda fake, run: fake.retry(run), "the run is AwaitingRetry by now"),
+        (lambda fake, run: fake.set_state(run, "CANCELLED", force=True), "the run is Cancelled by now"),
+        (lambda fake, run: fake.set_state(run, "SCHEDULED", force=True), "the run is Scheduled by now"),
+        (lambda fake, run: fake.delete_run(run), "the run does not exist any more"),
+        (lambda fake, run: fake.delete_deployment(fake.runs[run].deployment_id), "the run's deployment does not"),
+        (lambda fake, run: setattr(fake.runs[run], "parent", "p"), "another run started it"),
+    ],
+)
+async def test_what_changed_between_decision_and_request_is_left_alone(
+    begin: Begin,
+    fake: FakePrefect,
+    place: tuple[str, str],
+    take_over: Callable[[FakePrefect, str], None],
+    reason: str,
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    run = fake.schedule(*place)
+    process.fail(run)
+    await process.poll()
+
+    take_over(fake, run)
+    await process.controller.act(process.last)
+
+    assert fake.actions.writes == []
+    ((_, result, why),) = process.results()
+    assert result == "refused"
+    assert why.startswith(reason)
+
+
+async def test_a_run_that_somebody_retried_by_hand_is_theirs_from_then_on(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    run = fake.schedule(*place)
+    process.fail(run)
+    fake.retry(run)
+    process.fail(run)
+
+    snapshot = await process.act()
+
+    assert process.results() == [("retry", "refused", "somebody retried the run by hand (AwaitingRetry)")]
+    assert snapshot.standings[PAIR].consecutive_failures == 1
+
+
+async def test_a_retry_of_prefects_own_is_left_to_prefect(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    run = fake.schedule(*place, retries=1)
+    process.fail(run)
+    assert fake.runs[run].state.name == "AwaitingRetry"
+    await process.act()
+    assert process.actions() == []
+
+    process.fail(run)
+    await process.act()
+    assert process.results() == [("retry", "done", "")]
+
+
+@pytest.mark.parametrize("fault", [LOSE_ANSWER, LOSE_REQUEST, THROTTLE])
+async def test_a_request_of_unknown_fate_is_decided_by_reading_the_run(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], fault: str
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    run = fake.schedule(*place)
+    process.fail(run)
+    fake.actions.faults.append(fault)
+
+    await process.act()
+    assert [result for _, result, _ in process.results()] == ["planned" if fault == THROTTLE else "sent"]
+    process = begin(RULES)
+    await process.act()
+
+    assert [result for _, result, _ in process.results()] == ["done"]
+    assert fake.actions.writes == [("retry", run)]
+    assert [state.name for state in fake.runs[run].states].count("AwaitingRetry") == 1
+
+
+async def test_a_request_that_prefect_forbids_fails_and_the_run_is_reported(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    process.fail(fake.schedule(*place))
+    fake.actions.faults.append(FORBID)
+
+    snapshot = await process.act()
+
+    assert process.results() == [("retry", "failed", "403")]
+    assert snapshot.standings[PAIR].consecutive_failures == 1
+
+
+async def test_an_intention_that_cannot_be_carried_out_in_time_fails_and_the_run_is_reported(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    process.fail(fake.schedule(*place))
+    fake.broken["history"] = ApiError("the API is away", "503")
+
+    await process.act()
+    assert [result for _, result, _ in process.results()] == ["planned"]
+    snapshot = await process.act(after=301)
+
+    assert process.results() == [("retry", "failed", "the API is away")]
+    assert snapshot.standings[PAIR].consecutive_failures == 1
+
+
+async def test_intentions_of_an_exporter_that_no_longer_acts_do_not_hide_failures_for_ever(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    process.fail(fake.schedule(*place))
+    await process.poll()
+
+    process = begin(RULES, mode=OFF)
+    snapshot = await process.poll(after=601)
+
+    assert snapshot.standings[PAIR].consecutive_failures == 1
+    assert process.results() == [("retry", "failed", "it was not carried out in time")]
+
+
+async def test_a_retry_waits_while_another_run_of_the_pipeline_is_running(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES.replace("max: 3", "max: 3, unless_running: true"))
+    await process.begin()
+    failed, other = fake.schedule(*place), fake.schedule(*place)
+    process.fail(failed)
+    fake.start(other)
+
+    snapshot = await process.act()
+    assert fake.actions.writes == []
+    assert snapshot.standings[PAIR].consecutive_failures == 0
+    fake.finish(other)
+    await process.act()
+
+    assert fake.actions.writes == [("retry", failed)]
+
+
+async def test_a_retry_that_waited_too_long_is_refused_and_the_run_reported(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES.replace("max: 3", "max: 3, unless_running: true"))
+    await process.begin()
+    failed, other = fake.schedule(*place), fake.schedule(*place)
+    process.fail(failed)
+    fake.start(other)
+
+    await process.act()
+    snapshot = await process.act(after=3600)
+
+    assert process.results() == [("retry", "refused", "another run of the pipeline is still running")]
+    assert snapshot.standings[PAIR].consecutive_failures == 1
+
+
+async def test_a_storm_blows_the_fuse_which_closes_after_a_quiet_hour(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    for number in range(500):
+        process.fail(fake.schedule(*place), "connection refused" if number % 2 else "database is locked")
+
+    snapshot = await process.act()
+
+    assert len(fake.actions.writes) == 100
+    assert _counted(process) == {("retry", "done"): 100, ("retry", "fuse"): 400}
+    assert snapshot.standings[PAIR].consecutive_failures == 400
+    process.fail(fake.schedule(*place))
+    await process.act(after=1800)
+    assert len(fake.actions.writes) == 100
+    await process.act(after=3700)
+    process.fail(fake.schedule(*place))
+    await process.act()
+    assert len(fake.actions.writes) == 101
+
+
+async def test_a_storm_of_one_cause_blows_the_fuse_earlier_and_says_why(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES, mode=replace(ACT, fuse=Fuse(100, 5)))
+    await process.begin()
+    for _ in range(8):
+        process.fail(fake.schedule(*place))
+
+    await process.act()
+
+    assert len(fake.actions.writes) == 5
+    reasons = {reason for _, result, reason in process.results() if result == "fuse"}
+    assert reasons == {"withheld: 5 actions for the cause connection within an hour"}
+
+
+async def test_a_stop_halts_within_one_poll_and_survives_a_restart(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    process.fail(fake.schedule(*place))
+    await process.poll()
+
+    process.ledger.change_acting(lambda acting: acting.stopped(fake.now, STOPPED_BY_HAND))
+    snapshot = await process.act()
+    assert process.results() == [("retry", "refused", "actions were stopped")]
+    assert snapshot.standings[PAIR].consecutive_failures == 1
+
+    process = begin(RULES)
+    process.fail(fake.schedule(*place))
+    await process.act(after=7200)
+    assert fake.actions.writes == []
+    process.ledger.change_acting(lambda acting: acting.resumed(fake.now))
+    process.fail(fake.schedule(*place))
+    await process.act()
+    assert len(fake.actions.writes) == 1
+
+
+async def test_attempts_outlive_the_run_that_the_ledger_has_forgotten(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    run = fake.schedule(*place)
+    for _ in range(3):
+        process.fail(run)
+        await process.act()
+    fake.now += 40 * 86400
+    other = fake.schedule(*place)
+    fake.start(other)
+    fake.finish(other)
+    await process.act()
+    process.poller._forget()
+
+    process.fail(run)
+    await process.act()
+
+    assert fake.actions.writes == [("retry", run)] * 3
+    assert process.results()[-1][1] == "exhausted"
+
+
+async def test_retries_that_the_ledger_lost_are_counted_from_the_runs_history(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], open_it: Callable[..., Ledger], tmp_path: Path
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    run = fake.schedule(*place)
+    for _ in range(3):
+        process.fail(run)
+        await process.act()
+
+    fresh = open_it(url=f"sqlite:///{tmp_path}/fresh.db", now=fake.now)
+    process = ActingProcess(fake, fresh, tmp_path / "pipelines.yml")
+    await process.begin()
+    process.fail(run)
+    snapshot = await process.act()
+
+    assert fake.actions.writes == [("retry", run)] * 3
+    assert process.results() == [("retry", "exhausted", "3 of 3 retries are used")]
+    assert snapshot.standings[PAIR].consecutive_failures == 1
+    process.readers.flow_runs.close()
+
+
+async def test_every_action_is_an_event_about_its_run_with_the_actions_id(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    run = fake.schedule(*place)
+    process.fail(run)
+    await process.act()
+
+    (action,) = process.actions()
+    event = fake.actions.events[action.id]
+    assert event["event"] == "prefect-monitoring.retry.done"
+    assert event["resource"]["prefect.resource.id"] == f"prefect.flow-run.{run}"
+    assert event["payload"]["message"] == f"retry 1 of 3 of etl/daily ({fake.runs[run].name}): done"
+
+
+def test_a_stop_by_hand_replaces_a_blown_fuse_and_not_the_other_way_round() -> None:
+    blown = Acting(enabled_at=1.0).stopped(2.0, "100 actions within an hour")
+    by_hand = blown.stopped(3.0, STOPPED_BY_HAND)
+
+    assert (blown.fuse_blown, by_hand.fuse_blown, by_hand.stopped_at) == (True, False, 3.0)
+    assert by_hand.stopped(4.0, "100 actions within an hour") == by_hand
