@@ -216,6 +216,7 @@ POOL = {"work_pool": "kube"}
 FAILED = alert("PrefectRunFailed", **ORDERS)
 OVERDUE = alert("PrefectNotSucceeded", **ORDERS)
 STILL = alert("PrefectStillFailing", escalated="yes", **ORDERS)
+SPENT = alert("PrefectRetriesExhausted", **ORDERS)
 REPEATED = alert("PrefectRepeatedFailure", **ORDERS)
 NO_WORKERS = alert("PrefectPoolWithoutWorkers", "warning", **POOL)
 LATE = alert("PrefectStartLate", "warning", **ORDERS, **POOL)
@@ -234,6 +235,11 @@ HIDDEN = [
     (REPEATED, FAILED),
     (STILL, FAILED),
     (STILL, REPEATED),
+    (SPENT, FAILED),
+    (SPENT, alert("PrefectRunCrashed", **ORDERS)),
+    (OVERDUE, SPENT),
+    (REPEATED, SPENT),
+    (STILL, SPENT),
     (alert("PrefectStillFailing", "warning", **ORDERS), alert("PrefectRepeatedFailure", "warning", **ORDERS)),
     (alert("PrefectZombieRun", "warning", **ORDERS), alert("PrefectRunTooLong", "warning", **ORDERS)),
     (NO_WORKERS, LATE),
@@ -250,6 +256,8 @@ TOLD = [
     (OVERDUE, alert("PrefectRunFailed", flow="orders")),
     (OVERDUE, REPEATED),
     (FAILED, OVERDUE),
+    (SPENT, alert("PrefectRunFailed", flow="orders", deployment="hourly")),
+    (FAILED, SPENT),
     # of a low pipeline: overdue is info, repeated failure a warning
     (alert("PrefectNotSucceeded", "info", **ORDERS), alert("PrefectRunFailed", "warning", **ORDERS)),
     (alert("PrefectZombieRun", "warning", **ORDERS), alert("PrefectRunTooLong", "critical", **ORDERS)),

@@ -89,6 +89,17 @@ POLICY = {
     "prefect_slo_metric_max": ("gauge", (*PAIR, "metric")),
     "prefect_slo_metric_min": ("gauge", (*PAIR, "metric")),
 }
+ACTIONS = {
+    "prefect_exporter_actions_total": ("counter", ("action", "result", *PAIR)),
+    "prefect_exporter_acting": ("gauge", ()),
+    "prefect_exporter_actions_stopped_info": ("gauge", ("stopped_by", "reason")),
+    "prefect_exporter_downstream_paused_timestamp_seconds": (
+        "gauge",
+        (*PAIR, "upstream_flow", "upstream_deployment", "resume"),
+    ),
+    "prefect_flow_run_last_failure_retries": ("gauge", PAIR),
+    "prefect_pipeline_retries_max": ("gauge", PAIR),
+}
 ABOUT_ITSELF = {
     "prefect_up": ("gauge", ()),
     "prefect_exporter_build_info": ("gauge", ("version", "prefect_version", "python_version")),
@@ -110,7 +121,7 @@ ABOUT_ITSELF = {
     "prefect_exporter_pipelines_file_valid": ("gauge", ()),
     "prefect_exporter_pipelines_file_last_success_timestamp_seconds": ("gauge", ()),
 }
-EXPECTED = {**FLOW_RUNS, **TASK_RUNS, **INVENTORY, **CUSTOM, **POLICY, **ABOUT_ITSELF}
+EXPECTED = {**FLOW_RUNS, **TASK_RUNS, **INVENTORY, **CUSTOM, **POLICY, **ACTIONS, **ABOUT_ITSELF}
 NOT_BY_DEFAULT = {"prefect_task_run_duration_seconds"}
 
 # What is counted rather than measured has no unit in its name.
@@ -119,6 +130,9 @@ UNITLESS = {
     "prefect_flow_runs",
     "prefect_flow_run_consecutive_failures",
     "prefect_flow_run_window_runs",
+    "prefect_exporter_acting",
+    "prefect_flow_run_last_failure_retries",
+    "prefect_pipeline_retries_max",
     "prefect_exporter_source_up",
     "prefect_exporter_series",
     "prefect_exporter_audit_missing",

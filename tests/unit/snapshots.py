@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from prefect_monitoring.model.actions import Acting, Action, ActionResult, Hold, Kind, action_key
 from prefect_monitoring.model.changes import KnownRun, LastValue, Schedule, SeriesKey
 from prefect_monitoring.model.counted_metrics import (
     CUSTOM_OBSERVED,
@@ -24,9 +25,10 @@ from prefect_monitoring.model.records import NO_FLOW, ConcurrencyLimit, Deployme
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.model.source_status import READING_BOUNDS, AuditReport, FileStatus, SourceStatus
+from prefect_monitoring.policy.action_rules import OnFailure, Retry
 from prefect_monitoring.policy.pipelines_file import Limits
 from prefect_monitoring.policy.resolve import Policy
-from prefect_monitoring.snapshot.model import ActiveRuns, Health, Links, SelfReport, Snapshot
+from prefect_monitoring.snapshot.model import ActionsReport, ActiveRuns, Health, Links, SelfReport, Snapshot
 
 PAIR = Pair("etl", "daily")
 ODD = Pair('we"ird\\\nflow', "")
@@ -64,6 +66,8 @@ def _series() -> dict[SeriesKey, Series]:
         SeriesKey(TASK_DURATION, Pair("etl", ""), task="load"): Series(61.25, (20, 3, 1), released=True),
         ROWS: Series(4200.0, (3,), released=True),
         TEMPERATURE: Series(43.5, (2,), released=True),
+        action_key(PAIR, Kind.RETRY, ActionResult.DONE): counter(3.0),
+        action_key(PAIR, Kind.RETRY, ActionResult.FAILED): counter(0.0),
         SeriesKey(REJECTED, NO_FLOW, "malformed"): counter(1.0),
         SeriesKey(REJECTED, NO_FLOW, "too_many"): counter(0.0),
         SeriesKey(FAILED_ACTIONS, NO_FLOW, "to Slack"): counter(2.0),
@@ -104,6 +108,27 @@ def _about() -> SelfReport:
     )
 
 
+def _actions() -> ActionsReport:
+    retry = Action(
+        *("a1", Kind.RETRY, PAIR, NOW - 50, NOW, ActionResult.EXHAUSTED, "3 of 3 retries are used", NOW - 50),
+        run_id="0e1c",
+        run_name="able-lynx",
+        cause="auth",
+        attempt=3,
+        allowed=3,
+    )
+    pause = Action(
+        *("a2", Kind.PAUSE, PAIR, NOW - 45, NOW, ActionResult.DONE, "", NOW - 44),
+        run_name="able-lynx",
+        cause="auth",
+        target="d2",
+        target_name="report/daily",
+        hold=Hold.HELD,
+    )
+    acting = Acting(NOW - 3600, NOW - 40, "100 actions within an hour")
+    return ActionsReport(acting, (pause, retry), (pause,))
+
+
 def make_snapshot() -> Snapshot:
     failure = KnownRun(
         "0e1c", PAIR, "5", "FAILED", NOW - 60, 1, start_counted=True, ended_at=NOW - 60, name="able-lynx", cause="auth"
@@ -128,6 +153,7 @@ def make_snapshot() -> Snapshot:
                 failing_since=NOW - 60,
                 recent_failures=(NOW - 60, NOW - 7200),
                 last_failure=failure,
+                last_failure_retries=3,
                 window_runs={("1d", "good"): 12, ("1d", "bad"): 1, ("slo", "bad"): 2},
                 baselines={"7d": 1.75},
                 time_shares={"load": 0.75},
@@ -147,12 +173,15 @@ def make_snapshot() -> Snapshot:
                 *("critical", "data", ("daily", "dbt"), {"domain": "finance"}),
                 *(0.995, 7 * 86400.0, 600.0, 1800.0, 93600.0, 259200.0),
                 {"rows": Limits(min=1, max=1e6)},
+                retry=Retry(max=3),
+                on_failure=OnFailure(pause=("report/daily",), resume_on_success=True),
             ),
             ODD: Policy(),
         },
         inventory=_inventory(),
         about=_about(),
         health=Health(()),
+        actions=_actions(),
     )
 
 

@@ -83,6 +83,7 @@ def snapshot_of(
         dues={pipeline: (dues or {}).get(pipeline, Schedule()) for pipeline in deployed},
         policies={pipeline: Policy() for pipeline in deployed} | (policies or {}),
         about=about,
+        actions=None,
     )
 
 

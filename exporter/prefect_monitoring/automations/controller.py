@@ -14,14 +14,14 @@ from typing import Final
 from prefect_monitoring.automations.downstream import Pipelines, plan_downstream, seen_by_hand
 from prefect_monitoring.automations.events import event_of
 from prefect_monitoring.automations.late_runs import plan_skips
-from prefect_monitoring.automations.log import describe, tell
+from prefect_monitoring.automations.log import tell
 from prefect_monitoring.automations.planner import Planner
 from prefect_monitoring.automations.slots import changed_by_hand, plan_slots, wants
 from prefect_monitoring.automations.steps import HOLDING, STEPS
 from prefect_monitoring.automations.world import World
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ledger import action_rows
-from prefect_monitoring.ledger.errors import LedgerError
+from prefect_monitoring.model.action_text import describe
 from prefect_monitoring.model.actions import Acting, Action, ActionResult, Hold, Kind
 from prefect_monitoring.model.records import Deployment, Pair
 from prefect_monitoring.prefect_api.actions import Outcome
@@ -57,21 +57,18 @@ class Controller:
         self._verified_at = 0.0
 
     async def act(self, snapshot: Snapshot) -> None:
-        """Decides what `snapshot` asks for, and carries out all that is open. A fault is logged, not raised."""
-        try:
-            state = await self._state()
-            if state.acting.stopped_at is not None and not state.acting.fuse_blown:
-                await self._refuse(state)
-                return
-            if state.acting.enabled_at is not None:
-                await self._plan(snapshot, state)
-            if self._planner.mode.dry_run:
-                return
-            for action in (await self._state()).left:
-                if not await self._carry_out(action, snapshot):
-                    break
-        except LedgerError as fault:
-            log.warning("No action: %s", fault)
+        """Decides what `snapshot` asks for, and carries out all that is open. Raises LedgerError."""
+        state = await self._state()
+        if state.acting.stopped_at is not None and not state.acting.fuse_blown:
+            await self._refuse(state)
+            return
+        if state.acting.enabled_at is not None:
+            await self._plan(snapshot, state)
+        if self._planner.mode.dry_run:
+            return
+        for action in (await self._state()).left:
+            if not await self._carry_out(action, snapshot):
+                break
 
     async def _state(self) -> State:
         return await self._reader.in_ledger(self._read_state, self._clock())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect_monitoring.automations.log import describe
+from prefect_monitoring.model.action_text import describe
 from prefect_monitoring.model.actions import Action, Kind
 
 

@@ -20,6 +20,7 @@ from prefect_monitoring.config.settings import (
     flag_name,
     notation_of,
 )
+from prefect_monitoring.config.types import SWITCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,9 @@ def _add_option(section: argparse._ArgumentGroup, option: str) -> None:
     notation, default = notation_of(option), default_of(option)
     if notation.has_flag:
         text = f"{OPTIONS[option].description}{f' (default: {default})' if default else ''}".replace("%", "%%")
-        section.add_argument(flag_name(option), dest=option, metavar=notation.metavar, help=text)
+        # A switch is on by its flag alone.
+        value = {"nargs": "?", "const": "true"} if notation is SWITCH else {}
+        section.add_argument(flag_name(option), dest=option, metavar=notation.metavar, help=text, **value)
     else:  # taken, so that it is refused with advice
         section.add_argument(flag_name(option), dest=option, nargs="?", const="", help=argparse.SUPPRESS)
 

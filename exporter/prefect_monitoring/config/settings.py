@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from prefect_monitoring.analysis.failure_causes import KNOWN_CAUSES
 from prefect_monitoring.config.types import (
     NUMBER,
+    SWITCH,
     TEXT,
     Address,
     ApiUrl,
@@ -192,6 +193,25 @@ class PolicySettings(Group, title="Pipelines"):
     )
 
 
+class ActSettings(Group, title="Actions"):
+    """Whether the rules of the pipelines file that act on Prefect are carried out (docs/automations.md)."""
+
+    act: bool = Field(
+        default=False, description="Carry out retry, on_failure, scale and skip: the only option that changes Prefect."
+    )
+    dry_run: bool = Field(default=False, description="Log and count what would be done, and do nothing; beats act.")
+    act_api_key: Secret = Field(
+        SecretStr(""), description="Prefect API key to act with. Default: the key that the exporter reads with."
+    )
+    act_api_key_file: FileName = Field("", description="File that holds act_api_key. The key has no flag.")
+    act_max_per_hour: int = Field(
+        100, gt=0, description="Fuse: so many actions within an hour, and everything stops until somebody resumes it."
+    )
+    act_max_per_cause: int = Field(
+        50, gt=0, description="Fuse: the same, for actions that have one cause, such as one failure cause."
+    )
+
+
 class LinkSettings(Group, title="Links"):
     """Addresses for links in messages and on the status page."""
 
@@ -223,6 +243,7 @@ class Settings(BaseModel):
     labels: LabelSettings = Field(default_factory=LabelSettings)
     metrics: MetricSettings = Field(default_factory=MetricSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
+    act: ActSettings = Field(default_factory=ActSettings)
     links: LinkSettings = Field(default_factory=LinkSettings)
     logs: LogSettings = Field(default_factory=LogSettings)
 
@@ -261,6 +282,8 @@ def notation_of(option: str) -> Notation:
     for one in field.metadata:
         if isinstance(one, Notation):
             return one
+    if field.annotation is bool:
+        return SWITCH
     if choices := get_args(field.annotation):
         return Notation("|".join(choices))
     return NUMBER if field.annotation in (int, float) else TEXT

@@ -55,6 +55,7 @@ def run_stats(
         last_runs = {number: runs[0] for number, runs in newest.items() if runs}
         shares = time_shares(connection, last_runs.values())
         retried = retries_of(connection, [run.run_id for runs in newest.values() for run in runs])
+        waiting = _retries_to_come(connection, batch)
         for number in batch:
             sums = windows.get(number, {}) | weekdays.get(number, {})
             count, since = failures[number]
@@ -67,7 +68,7 @@ def run_stats(
                 recent_failures=tuple(run.ended_at for run in failed if run.ended_at > now - DAY)[:RECENT_FAILURES],
                 last_failure=known_run(failed[0], names[number]) if count else None,
                 last_failure_retries=retried[failed[0].run_id] if count else 0,
-                window_runs=_window_runs(sums) | objectives.get(number, {}),
+                window_runs=_without(waiting.get(number, 0), _window_runs(sums) | objectives.get(number, {})),
                 baselines=_baselines(sums),
                 time_shares=shares.get(last_runs[number].run_id, {}) if number in last_runs else {},
             )
@@ -227,6 +228,20 @@ def _same_weekday(connection: sa.Connection, numbers: Collection[int], now: floa
 
 def _window_runs(sums: Sums) -> dict[tuple[str, str], int]:
     return {(name, result): int(sums.get(f"{name} {result}", 0)) for name in ALL_WINDOWS for result in RESULTS}
+
+
+def _retries_to_come(connection: sa.Connection, numbers: Collection[int]) -> dict[int, int]:
+    """How many failed runs of each pipeline have a retry to come: until they wait for it, rollups have them as bad."""
+    of_pipelines = flow_runs.c.pipeline_id.in_(numbers)
+    failed = of_pipelines & flow_runs.c.state_type.in_(BAD_TYPES) & flow_runs.c.ended_at.is_not(None)
+    query = sa.select(flow_runs.c.pipeline_id, sa.func.count()).where(failed, has_retry_to_come(flow_runs))
+    return {row[0]: row[1] for row in connection.execute(query.group_by(flow_runs.c.pipeline_id))}
+
+
+def _without(retried: int, window_runs: dict[tuple[str, str], int]) -> dict[tuple[str, str], int]:
+    """Takes runs with a retry to come out of the windows that end now: they failed within the last hours."""
+    current = {(window, "bad") for window in (*WINDOWS, SLO_WINDOW)} & window_runs.keys() if retried else ()
+    return window_runs | {key: max(window_runs[key] - retried, 0) for key in current}
 
 
 def _baselines(sums: Sums) -> dict[str, float]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from prefect_monitoring.config.settings import SettingsError
 from prefect_monitoring.metrics import (
+    actions,
     custom,
     deployments,
     exporter,
@@ -26,6 +27,7 @@ SUBJECTS: Final[dict[str, tuple[Metric, ...]]] = {
     "Limits and automations": workspace.METRICS,
     "What users add": custom.METRICS,
     "Policy": policy.METRICS,
+    "Actions": actions.METRICS,
     "About itself": exporter.METRICS,
 }
 CATALOGUE: Final[tuple[Metric, ...]] = tuple(metric for metrics in SUBJECTS.values() for metric in metrics)

@@ -27,12 +27,14 @@ from prefect_monitoring.model.counted_metrics import OUTCOMES
 from unit.ledger_values import NOW, PAIR, level, outcome
 from unit.rig import API, OpenLedger
 
-NEXT = """
+NEWEST = revisions()[-1]
+NEXT = f"{int(NEWEST) + 1:04}"
+STEP = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "{next}"
+down_revision = "{newest}"
 
 
 def upgrade() -> None:
@@ -53,9 +55,10 @@ def newer_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     """The release that comes after this one, with one more revision."""
     folder = tmp_path / "migrations"
     (folder / "versions").mkdir(parents=True)
-    for name in ("env.py", "versions/0001_baseline.py"):
-        (folder / name).write_text((migrations.FOLDER / name).read_text())
-    (folder / "versions" / "0002_notes.py").write_text(NEXT)
+    for path in (migrations.FOLDER / "env.py", *(migrations.FOLDER / "versions").glob("[0-9]*.py")):
+        (folder / path.relative_to(migrations.FOLDER)).write_text(path.read_text())
+    step = STEP.replace("{newest}", NEWEST).replace("{next}", NEXT)
+    (folder / "versions" / f"{NEXT}_notes.py").write_text(step)
     with monkeypatch.context() as patched:
         patched.setattr(migrations, "FOLDER", folder)
         yield
@@ -152,10 +155,10 @@ def test_ledger_of_an_older_revision_is_migrated(
     ledger.close()
     request.getfixturevalue("newer_release")
     inspect_ledger(f"sqlite:///{file}", API)
-    assert revision_of(file) == "0001", "`check` only looks"
+    assert revision_of(file) == NEWEST, "`check` only looks"
     with caplog.at_level(logging.INFO):
         ledger = open_it()
-    assert revision_of(file) == "0002"
+    assert revision_of(file) == NEXT
     assert ledger.series[SeriesKey(OUTCOMES, PAIR, "completed")].value == 1
 
 
@@ -163,9 +166,11 @@ def test_ledger_of_an_older_revision_is_migrated(
 def test_ledger_of_a_newer_release_is_refused(file: Path, open_it: OpenLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     open_it().close()
     before = content_of(file)
-    (migrations.FOLDER / "versions" / "0002_notes.py").unlink()
+    (migrations.FOLDER / "versions" / f"{NEXT}_notes.py").unlink()
     for attempt in (open_it, lambda: inspect_ledger(f"sqlite:///{file}", API)):
-        with pytest.raises(LedgerError, match=r"revision 0002, written by a newer .* knows revision 0001\. Run the"):
+        with pytest.raises(
+            LedgerError, match=rf"revision {NEXT}, written by a newer .* knows revision {NEWEST}\. Run the"
+        ):
             attempt()
     assert content_of(file) == before
 
@@ -230,7 +235,7 @@ def test_crash_at_any_statement_of_a_migration_leaves_the_older_ledger(
     ledger.commit(outcome(1), level(ledger), NOW)
     ledger.close()
     request.getfixturevalue("newer_release")
-    assert die_at_each_statement(file, open_it, "0002") > 4
+    assert die_at_each_statement(file, open_it, NEXT) > 4
     ledger = open_it()
     assert ledger.series[SeriesKey(OUTCOMES, PAIR, "completed")].value == 1
     with closing(sqlite3.connect(file)) as connection:

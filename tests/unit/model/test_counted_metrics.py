@@ -86,7 +86,7 @@ def test_a_row_is_consistent_and_exposed(row: CountedMetric) -> None:
     assert set(row.sources) <= {FLOW_RUNS, TASK_RUNS, LOG_LINES}
     assert row.sources
     assert (row.kind == "histogram") == bool(row.buckets)
-    details = [label for label in row.labels if label not in {"flow", "deployment", "task"}]
+    details = [label for label in row.labels if label not in {"flow", "deployment", "task", "action", "result"}]
     assert len(details) <= 1, "a key has one detail"
     assert bool(details) or row.zero_born in {(), ("",)}
     exposed = [metric for metric in CATALOGUE if metric.name.removesuffix("_sum") == row.name]

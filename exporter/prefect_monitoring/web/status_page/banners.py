@@ -76,6 +76,10 @@ def _faults(snapshot: Snapshot) -> Iterator[Banner]:
     if about.pipelines_file is not None and not about.pipelines_file.valid:
         text = "The pipelines file is broken, the last good one holds: the exporter's log tells why."
         yield Banner(Tone.BAD, text)
+    acting = snapshot.actions.acting if snapshot.actions is not None else None
+    if acting is not None and acting.stopped_at is not None:
+        why = f"The fuse is blown ({acting.stopped_by})" if acting.fuse_blown else "Somebody stopped actions"
+        yield Banner(Tone.BAD, f"{why}. Nothing is retried, paused, scaled or skipped until they are resumed.")
     for kind, audit in about.audits.items():
         if audit.missing:
             runs = counted(audit.missing, "finished run", "finished runs")

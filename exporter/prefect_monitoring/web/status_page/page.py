@@ -17,6 +17,7 @@ import jinja2
 from prefect_monitoring.snapshot.model import Snapshot
 from prefect_monitoring.web.exposition import GZIP_LEVEL, Body
 from prefect_monitoring.web.status_page import formatting
+from prefect_monitoring.web.status_page.actions import ActionRow, action_rows
 from prefect_monitoring.web.status_page.banners import Banner, banners, frozen_at, is_stalled
 from prefect_monitoring.web.status_page.rows import Row, make_rows
 from prefect_monitoring.web.status_page.sparkline import HEIGHT, WIDTH
@@ -73,6 +74,7 @@ class Content:
     banners: tuple[Banner, ...]
     summary: tuple[Count, ...]
     sections: tuple[Section, ...]
+    actions: tuple[ActionRow, ...]
     as_of: float
     frozen: str
     kept_series: int
@@ -111,6 +113,7 @@ def _content(snapshot: Snapshot, stale_after: float, now: float) -> Content:
         banners=shown_banners,
         summary=summary or (Count("No flow has run yet, and there is no deployment"),),
         sections=tuple(Section(_TITLES[group], members) for group, members in sections.items()),
+        actions=tuple(action_rows(snapshot)),
         as_of=shown_at if shown_at is not None else snapshot.taken_at,
         frozen=formatting.instant(shown_at, snapshot.taken_at) if shown_at is not None else "",
         kept_series=sum(map(len, snapshot.series.values())),

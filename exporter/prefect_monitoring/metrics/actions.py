@@ -1,0 +1,89 @@
+"""What the exporter does to Prefect: actions, whether they are allowed, and what is in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from prefect_monitoring.metrics.family import Metric, Row
+from prefect_monitoring.metrics.rows import PAIR, counted
+from prefect_monitoring.model.actions import Hold, Kind
+from prefect_monitoring.model.counted_metrics import ACTIONS
+from prefect_monitoring.snapshot.model import Snapshot
+
+
+def _acting(snapshot: Snapshot) -> Iterator[Row]:
+    if snapshot.actions is not None and snapshot.actions.acting is not None:
+        yield (), float(snapshot.actions.acting.allowed)
+
+
+def _stopped(snapshot: Snapshot) -> Iterator[Row]:
+    acting = snapshot.actions.acting if snapshot.actions is not None else None
+    if acting is not None and acting.stopped_at is not None:
+        yield ("fuse" if acting.fuse_blown else "person", acting.stopped_by if acting.fuse_blown else ""), 1.0
+
+
+def _paused_downstream(snapshot: Snapshot) -> Iterator[Row]:
+    for hold in snapshot.actions.holds if snapshot.actions is not None else ():
+        if hold.kind is Kind.PAUSE and hold.hold is Hold.HELD:
+            flow, _, deployment = hold.target_name.partition("/")
+            policy = snapshot.policies.get(hold.pair)
+            resumes = policy is not None and policy.on_failure is not None and policy.on_failure.resume_on_success
+            since = hold.finished_at if hold.finished_at is not None else hold.decided_at
+            yield (flow, deployment, *hold.pair, "on_success" if resumes else "by_hand"), since
+
+
+def _retries_used(snapshot: Snapshot) -> Iterator[Row]:
+    for pair, standing in snapshot.standings.items():
+        policy = snapshot.policies.get(pair)
+        if snapshot.actions is not None and standing.last_failure and policy is not None and policy.retry is not None:
+            yield tuple(pair), standing.last_failure_retries
+
+
+def _retries_allowed(snapshot: Snapshot) -> Iterator[Row]:
+    for pair, policy in snapshot.policies.items():
+        if snapshot.actions is not None and policy.retry is not None:
+            yield tuple(pair), policy.retry.max
+
+
+METRICS: Final = (
+    counted(
+        ACTIONS,
+        "Actions on Prefect by rules of the pipelines file: done, refused, failed, exhausted, fuse, dry_run.",
+    ),
+    Metric(
+        "prefect_exporter_acting",
+        "gauge",
+        "1 while actions are allowed; 0 when somebody stopped them or the fuse is blown. Absent without --act.",
+        (),
+        _acting,
+    ),
+    Metric(
+        "prefect_exporter_actions_stopped_info",
+        "gauge",
+        "Why no action is allowed: somebody stopped them (person), or there were too many (fuse).",
+        ("stopped_by", "reason"),
+        _stopped,
+    ),
+    Metric(
+        "prefect_exporter_downstream_paused_timestamp_seconds",
+        "gauge",
+        "Since when the exporter keeps a deployment paused because an upstream pipeline failed; who resumes it.",
+        (*PAIR, "upstream_flow", "upstream_deployment", "resume"),
+        _paused_downstream,
+    ),
+    Metric(
+        "prefect_flow_run_last_failure_retries",
+        "gauge",
+        "How often the exporter retried the last failed run; absent without a retry rule, and when a later completed.",
+        PAIR,
+        _retries_used,
+    ),
+    Metric(
+        "prefect_pipeline_retries_max",
+        "gauge",
+        "How often the exporter may retry a run, where a rule says so.",
+        PAIR,
+        _retries_allowed,
+    ),
+)

@@ -1,0 +1,20 @@
+"""Actions in words: for the log, the event feed, the status page and the command line."""
+
+from __future__ import annotations
+
+from prefect_monitoring.model.actions import Action, Kind
+
+
+def describe(action: Action) -> str:
+    """An action in one line: what, for which pipeline and run, what became of it, and why."""
+    pipeline = f"{action.pair.flow}/{action.pair.deployment}" if action.pair.deployment else action.pair.flow
+    about = {
+        Kind.RETRY: f"retry {action.attempt} of {action.allowed} of {pipeline} ({action.run_name})",
+        Kind.PAUSE: f"pause {action.target_name}, because {pipeline} failed ({action.run_name}, {action.cause})",
+        Kind.RESUME: f"resume {action.target_name}, because {pipeline} completed",
+        Kind.SCALE_UP: f"raise the limit of {action.target_name} from {action.before} to {action.after} for {pipeline}",
+        Kind.SCALE_DOWN: f"restore the limit of {action.target_name} from {action.before} to {action.after}",
+        Kind.SKIP: f"skip {action.run_name} of {pipeline}, which is late",
+    }
+    reason = f" ({action.reason})" if action.reason else ""
+    return f"{about[action.kind]}: {action.result}{reason}"
