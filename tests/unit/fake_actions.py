@@ -32,6 +32,7 @@ class FakeActions:
         self.writes: list[tuple[str, str]] = []
         self.faults: deque[str] = deque()
         self.before_write: Callable[[], None] = lambda: None
+        self.after_write: Callable[[], None] = lambda: None
 
     async def history(self, run_id: str) -> tuple[Transition, ...]:
         await self.fake.request("history")
@@ -52,10 +53,11 @@ class FakeActions:
 
     async def skip(self, run_id: str, transition_id: str, _message: str) -> Outcome:
         def change() -> Outcome:
-            outcome = self._set_state(run_id, "CANCELLING", "Cancelling", transition_id)
-            if outcome is DONE and self.fake.runs[run_id].states[-2].type == "SCHEDULED":
+            run = self.fake.runs.get(run_id)
+            if run is not None and run.state.type == "SCHEDULED":  # rejected, and set to CANCELLED instead
                 self.fake.set_state(run_id, "CANCELLED")
-            return outcome
+                return DONE
+            return self._set_state(run_id, "CANCELLING", "Cancelling", transition_id)
 
         return await self._write("skip", run_id, change)
 
@@ -113,4 +115,5 @@ class FakeActions:
         outcome = change()
         if outcome is DONE:
             self.writes.append((what, target))
+        self.after_write()
         return NO_ANSWER if fault == LOSE_ANSWER else outcome

@@ -50,6 +50,8 @@ def judge_skip(action: Action, target: Target) -> Outcome:
         return DONE
     if target.run is None:
         return Outcome(ActionResult.REFUSED, "the run does not exist any more")
+    if action.result is ActionResult.SENT and target.run.state.type == "CANCELLED":
+        return DONE  # which Prefect set instead, without our transition's id
     if target.run.state.id != action.state_id:
         return Outcome(ActionResult.REFUSED, f"the run is {target.run.state.name} by now")
     return Outcome(ActionResult.PLANNED)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from prefect_monitoring import __version__
-from prefect_monitoring.cli import backfill, check, demo, healthcheck, serve
+from prefect_monitoring.cli import actions, backfill, check, demo, healthcheck, serve
 from prefect_monitoring.cli.command import Command, refuse
 from prefect_monitoring.cli.parser import Parser
 from prefect_monitoring.config.settings import SettingsError
@@ -19,6 +19,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "check": check.COMMAND,
     "backfill": backfill.COMMAND,
     "healthcheck": healthcheck.COMMAND,
+    "actions": actions.COMMAND,
     "demo": demo.COMMAND,
 }
 

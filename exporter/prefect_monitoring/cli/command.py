@@ -54,13 +54,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_option(section: argparse._ArgumentGroup, option: str) -> None:
     notation, default = notation_of(option), default_of(option)
-    if notation.has_flag:
-        text = f"{OPTIONS[option].description}{f' (default: {default})' if default else ''}".replace("%", "%%")
-        # A switch is on by its flag alone.
-        value = {"nargs": "?", "const": "true"} if notation is SWITCH else {}
-        section.add_argument(flag_name(option), dest=option, metavar=notation.metavar, help=text, **value)
+    text = f"{OPTIONS[option].description}{f' (default: {default})' if default else ''}".replace("%", "%%")
+    flag, metavar = flag_name(option), notation.metavar
+    if notation is SWITCH:  # on by its flag alone
+        section.add_argument(flag, dest=option, nargs="?", const="true", metavar=metavar, help=text)
+    elif notation.has_flag:
+        section.add_argument(flag, dest=option, metavar=metavar, help=text)
     else:  # taken, so that it is refused with advice
-        section.add_argument(flag_name(option), dest=option, nargs="?", const="", help=argparse.SUPPRESS)
+        section.add_argument(flag, dest=option, nargs="?", const="", help=argparse.SUPPRESS)
 
 
 def load(options: argparse.Namespace) -> Settings:

@@ -16,6 +16,8 @@ from typing import Final
 import uvicorn
 from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from prefect_monitoring.automations.planner import Planner
+from prefect_monitoring.automations.running import mode_of, open_controller
 from prefect_monitoring.config.settings import Settings, WebSettings
 from prefect_monitoring.config.types import host_and_port
 from prefect_monitoring.ingest.sources import lookbacks, make_readers
@@ -25,7 +27,7 @@ from prefect_monitoring.ledger.opening import ledger_of
 from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
-from prefect_monitoring.runtime.poller import make_poller
+from prefect_monitoring.runtime.poller import Poller, make_poller
 from prefect_monitoring.runtime.publisher import Publisher
 from prefect_monitoring.web import tls
 from prefect_monitoring.web.app import Published, make_app
@@ -89,16 +91,27 @@ async def _watch(settings: Settings, ledger: Ledger, published: Published, until
         readers = make_readers(settings, ledger, http)
         publisher = Publisher()
         publisher.subscribe("web", published.take, awaited=True)
+        planner = Planner(ledger, mode_of(settings.act))
         try:
-            poller = make_poller(readers, settings, traffic, publisher.publish)
-            # What the ledger knows is served at once: a restart is no gap and no reset.
-            await poller.publish()
-            scheduler = poller.start()
-            await asyncio.wait([until])
-            await scheduler.stop()
+            async with open_controller(settings.act, settings.poll, readers.flow_runs, planner, traffic) as controller:
+                if controller is not None:
+                    log.warning("Acting on Prefect" if planner.mode.act else "A dry run: nothing is done to Prefect")
+                    publisher.subscribe("controller", controller.act)
+                poller = make_poller(readers, settings, traffic, publisher.publish, plan=planner.plan)
+                await _poll(poller, publisher, until)
         finally:
-            await publisher.stop()
             await asyncio.to_thread(readers.flow_runs.close)
+
+
+async def _poll(poller: Poller, publisher: Publisher, until: asyncio.Task[None]) -> None:
+    try:
+        # What the ledger knows is served at once: a restart is no gap and no reset.
+        await poller.publish()
+        scheduler = poller.start()
+        await asyncio.wait([until])
+        await scheduler.stop()
+    finally:
+        await publisher.stop()
 
 
 async def _open_when_free(settings: Settings, address: str, server: uvicorn.Server) -> Ledger | None:

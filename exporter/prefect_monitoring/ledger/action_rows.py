@@ -118,6 +118,16 @@ def has_retry_to_come(runs: sa.FromClause) -> sa.ColumnElement[bool]:
     return sa.select(_TABLE.c.id).where(same, retry).correlate(runs).exists()
 
 
+def retries_to_come(connection: sa.Connection, numbers: Collection[int], since: float) -> dict[int, int]:
+    """How many failed runs of each of these pipelines have a retry to come that was decided since."""
+    runs = schema.flow_runs
+    retry = (_TABLE.c.kind == Kind.RETRY) & _TABLE.c.result.in_(RETRY_TO_COME) & (_TABLE.c.decided_at >= since)
+    same = (runs.c.run_id == _TABLE.c.run_id) & (runs.c.state_id == _TABLE.c.state_id)
+    query = sa.select(runs.c.pipeline_id, sa.func.count()).join_from(_TABLE, runs, same)
+    found = connection.execute(query.where(retry, runs.c.pipeline_id.in_(numbers)).group_by(runs.c.pipeline_id))
+    return {row[0]: row[1] for row in found}
+
+
 def retries_of(connection: sa.Connection, run_ids: Sequence[bytes]) -> Mapping[bytes, int]:
     """How often the exporter retried each of these runs, by its packed id."""
     found: defaultdict[bytes, int] = defaultdict(int)

@@ -16,8 +16,17 @@ DIALECTS: Final[Mapping[str, Dialect]] = {"sqlite": SQLITE}
 
 def claim(url: str) -> Database:
     """The database behind a ledger URL, for this process. LedgerError; LedgerInUseError when another has it."""
+    return _dialect_of(url).claim(url)
+
+
+def join(url: str) -> Database:
+    """The same database beside the process that has claimed it. LedgerError when there is none."""
+    return _dialect_of(url).join(url)
+
+
+def _dialect_of(url: str) -> Dialect:
     try:
         name = make_url(url).get_backend_name()
     except ArgumentError:
         name = ""
-    return DIALECTS.get(name, SQLITE).claim(url)  # which says what a URL must look like
+    return DIALECTS.get(name, SQLITE)  # which says what a URL must look like

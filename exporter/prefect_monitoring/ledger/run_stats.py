@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from prefect_monitoring.ledger.action_rows import has_retry_to_come, retries_of
+from prefect_monitoring.ledger.action_rows import has_retry_to_come, retries_of, retries_to_come
 from prefect_monitoring.ledger.flow_run_rows import known_run
 from prefect_monitoring.ledger.retention import HOURLY_KEPT
 from prefect_monitoring.ledger.schema import daily_rollups, flow_runs, hourly_rollups, last_outcomes, pipelines
@@ -55,7 +55,7 @@ def run_stats(
         last_runs = {number: runs[0] for number, runs in newest.items() if runs}
         shares = time_shares(connection, last_runs.values())
         retried = retries_of(connection, [run.run_id for runs in newest.values() for run in runs])
-        waiting = _retries_to_come(connection, batch)
+        waiting = retries_to_come(connection, batch, now - DAY)
         for number in batch:
             sums = windows.get(number, {}) | weekdays.get(number, {})
             count, since = failures[number]
@@ -228,14 +228,6 @@ def _same_weekday(connection: sa.Connection, numbers: Collection[int], now: floa
 
 def _window_runs(sums: Sums) -> dict[tuple[str, str], int]:
     return {(name, result): int(sums.get(f"{name} {result}", 0)) for name in ALL_WINDOWS for result in RESULTS}
-
-
-def _retries_to_come(connection: sa.Connection, numbers: Collection[int]) -> dict[int, int]:
-    """How many failed runs of each pipeline have a retry to come: until they wait for it, rollups have them as bad."""
-    of_pipelines = flow_runs.c.pipeline_id.in_(numbers)
-    failed = of_pipelines & flow_runs.c.state_type.in_(BAD_TYPES) & flow_runs.c.ended_at.is_not(None)
-    query = sa.select(flow_runs.c.pipeline_id, sa.func.count()).where(failed, has_retry_to_come(flow_runs))
-    return {row[0]: row[1] for row in connection.execute(query.group_by(flow_runs.c.pipeline_id))}
 
 
 def _without(retried: int, window_runs: dict[tuple[str, str], int]) -> dict[tuple[str, str], int]:

@@ -26,11 +26,11 @@ BUSY_TIMEOUT_SECONDS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class SqliteFile:
-    """A ledger file, locked."""
+    """A ledger file, locked; without a `lock`, beside the process that has it."""
 
     path: Path
     engine: sa.Engine
-    lock: FileLock
+    lock: FileLock | None
 
     @property
     def name(self) -> str:
@@ -79,7 +79,8 @@ class SqliteFile:
 
     def close(self) -> None:
         self.engine.dispose()
-        self.lock.release()
+        if self.lock is not None:
+            self.lock.release()
 
 
 def sqlite_path(url: str) -> Path:
@@ -98,7 +99,17 @@ def sqlite_path(url: str) -> Path:
 
 def _claim(url: str) -> SqliteFile:
     path = sqlite_path(url)
-    lock = _take_lock(path)
+    return _open(path, _take_lock(path))
+
+
+def _join(url: str) -> SqliteFile:
+    path = sqlite_path(url)
+    if not path.exists():
+        raise LedgerError(f"There is no ledger {path}: give the ledger_url of the exporter")
+    return _open(path, None)
+
+
+def _open(path: Path, lock: FileLock | None) -> SqliteFile:
     engine = sa.create_engine(
         URL.create("sqlite", database=str(path)),
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
@@ -179,4 +190,4 @@ def _damaged(path: Path, detail: str) -> str:
     )
 
 
-SQLITE: Final = Dialect(_claim, _upsert, _insert_all)
+SQLITE: Final = Dialect(_claim, _join, _upsert, _insert_all)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -76,7 +76,8 @@ class ActionsApi:
             "message": message,
             "state_details": {"transition_id": transition_id},
         }
-        return await self._set_state(run_id, state)
+        # Without infrastructure to stop, Prefect rejects CANCELLING, and sets CANCELLED instead.
+        return await self._set_state(run_id, state, instead=frozenset({"CANCELLED"}))
 
     async def pause(self, deployment_id: str) -> Outcome:
         """Its schedules stop, and Prefect deletes the runs that they have scheduled."""
@@ -93,16 +94,21 @@ class ActionsApi:
         """Sends one event; Prefect stores an id that it has already only once."""
         return await self._write(_EVENTS, {}, [event])
 
-    async def _set_state(self, run_id: str, state: Mapping[str, Any]) -> Outcome:
+    async def _set_state(
+        self, run_id: str, state: Mapping[str, Any], instead: Collection[str] = frozenset()
+    ) -> Outcome:
+        """`instead`: types of the states that are as good when Prefect sets them in place of `state`."""
         try:
             answer = await self._http.write(*_SET_STATE, json={"state": state, "force": False}, names={"id": run_id})
             status = str(answer["status"])
             reason = str((answer.get("details") or {}).get("reason") or "Prefect gives no reason")
+            set_to = str((answer.get("state") or {}).get("type"))
         except ApiError as error:
             return _outcome_of(error)
         except (TypeError, KeyError, AttributeError):
             return Outcome(ActionResult.SENT, "the API answered something of another shape than Prefect's")
-        return DONE if status == "ACCEPT" else Outcome(ActionResult.REFUSED, f"{status.lower()}: {reason}")
+        is_done = status == "ACCEPT" or (status == "REJECT" and set_to in instead)
+        return DONE if is_done else Outcome(ActionResult.REFUSED, f"{status.lower()}: {reason}")
 
     async def _write(self, request: tuple[str, str], names: Mapping[str, str], body: object = None) -> Outcome:
         try:

@@ -313,8 +313,22 @@ async def test_a_run_that_is_too_late_is_ended_by_cancelling_it(
     assert fake.actions.writes == []
     await process.act(after=200)
 
-    assert [state.name for state in fake.runs[late].states] == ["Scheduled", "Late", "Cancelling", "Cancelled"]
+    assert [state.name for state in fake.runs[late].states] == ["Scheduled", "Late", "Cancelled"]
     assert fake.runs[early].state.name == "Scheduled"
+    assert _kinds(process) == [("skip", "done")]
+
+
+@pytest.mark.parametrize("fault", [LOSE_ANSWER, LOSE_REQUEST])
+async def test_a_skip_of_unknown_fate_is_decided_by_reading_the_run(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], fault: str
+) -> None:
+    process = await _begin(begin, SKIP)
+    run = fake.schedule(*place, in_seconds=1.0)
+    fake.actions.faults.append(fault)
+    await process.act(after=8000)
+    await process.act()
+
+    assert fake.runs[run].state.name == "Cancelled"
     assert _kinds(process) == [("skip", "done")]
 
 

@@ -75,6 +75,11 @@ VALUES = {
     "failure_causes": ("[{cause: vendor, pattern: acme}]", None),
     "log_format": ("json", "json"),
     "log_level": ("debug", "debug"),
+    "act": ("true", True),
+    "dry_run": ("yes", True),
+    "act_api_key": ("pnu_1", SecretStr("pnu_1")),
+    "act_max_per_hour": ("7", 7),
+    "act_max_per_cause": ("7", 7),
 }
 
 

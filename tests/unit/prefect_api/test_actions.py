@@ -102,6 +102,15 @@ async def test_a_transition_that_prefect_does_not_accept_is_refused_with_its_rea
     assert await REQUESTS["retry"](api) == Outcome(ActionResult.REFUSED, f"{status.lower()}: no deployment")
 
 
+async def test_a_run_without_infrastructure_that_prefect_cancels_at_once_is_skipped(
+    api: ActionsApi, site: Loopback
+) -> None:
+    site.answer = lambda _: Answer(200, {"status": "REJECT", "details": {}, "state": {"type": "CANCELLED"}})
+
+    assert await REQUESTS["skip"](api) == DONE
+    assert (await REQUESTS["retry"](api)).result is ActionResult.REFUSED
+
+
 @pytest.mark.parametrize("body", [[], {}, {"status": "ACCEPTED?", "details": 1}, "text"])
 async def test_an_answer_of_another_shape_is_no_success(api: ActionsApi, site: Loopback, body: object) -> None:
     site.answer = lambda _: Answer(200, body)
@@ -168,4 +177,4 @@ def test_only_the_commands_that_act_open_a_client_that_writes() -> None:
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "open_http":
                 extra = len(node.args) > 2 or any(keyword.arg == "writes" for keyword in node.keywords)
                 with_writes |= {path.relative_to(PACKAGE).as_posix()} if extra else set()
-    assert with_writes <= {"commands/serve.py", "commands/automations.py"}
+    assert with_writes <= {"automations/running.py", "commands/automations.py"}
