@@ -21,6 +21,7 @@ from prefect_monitoring.config.types import (
     CauseRules,
     Duration,
     FileName,
+    InstallationName,
     LedgerUrl,
     Names,
     Notation,
@@ -190,6 +191,10 @@ class PolicySettings(Group, title="Pipelines"):
 
     pipelines: FileName = Field(
         "", description="YAML file that declares pipelines: criticality, team, objectives (docs/pipelines.md)."
+    )
+    installation: InstallationName = Field(
+        "",
+        description="Name of this installation, such as prod; `automations` changes only what it made under this name.",
     )
 
 

@@ -99,6 +99,14 @@ def _user_name(text: str) -> str:
     return _filled(text)
 
 
+def _installation(name: str) -> str:
+    if not re.fullmatch(r"([a-z0-9][a-z0-9-]{0,62})?", name):
+        raise ValueError(
+            f"{name!r} is not a name for an installation: lower case letters, digits, hyphens, such as prod"
+        )
+    return name
+
+
 def _secret(secret: SecretStr) -> SecretStr:
     _filled(secret.get_secret_value())
     return secret
@@ -140,6 +148,7 @@ WebAddress = Annotated[str, AfterValidator(_web_address), Notation("URL")]
 ApiUrl = Annotated[str, Notation("URL")]
 Address = Annotated[str, AfterValidator(_address), Notation("HOST:PORT")]
 FileName = Annotated[str, AfterValidator(_filled), Notation("FILE")]
+InstallationName = Annotated[str, AfterValidator(_installation), Notation("NAME")]
 UserName = Annotated[str, AfterValidator(_user_name), Notation("NAME")]
 Secret = Annotated[SecretStr, AfterValidator(_secret), _SECRET]
 Token = Annotated[SecretStr, AfterValidator(_token), _SECRET]

@@ -132,6 +132,14 @@ class Skip(Declared):
     )
 
 
+class Cancel(Declared):
+    """Prefect itself ends runs, by an automation."""
+
+    when: Literal["late"] = Field(
+        description="late: end a run as soon as Prefect marks it Late, which it does seconds after its start is due."
+    )
+
+
 class Notify(Declared):
     """Prefect itself sends messages, by an automation: for teams without Alertmanager."""
 
@@ -165,5 +173,6 @@ RULES: Final[Mapping[str, type[Declared]]] = {
     "on_failure": OnFailure,
     "scale": Scale,
     "skip": Skip,
+    "cancel": Cancel,
     "notify": Notify,
 }

@@ -12,7 +12,7 @@ from prefect_monitoring.analysis.failure_causes import KNOWN_CAUSES
 from prefect_monitoring.config.faults import did_you_mean, dotted, reason_of
 from prefect_monitoring.config.types import Pattern
 from prefect_monitoring.config.yaml_lines import Document, NotYamlError, YamlFault, read_yaml
-from prefect_monitoring.policy.action_rules import RULES, Notify, OnFailure, Retry, Scale, Skip, matches
+from prefect_monitoring.policy.action_rules import RULES, Cancel, Notify, OnFailure, Retry, Scale, Skip, matches
 from prefect_monitoring.policy.fields import Declared, LabelName, MetricName, Number, Ratio, Span, Text
 
 Criticality = Literal["critical", "standard", "low"]
@@ -93,6 +93,7 @@ class Pipeline(_Policy):
     )
     on_failure: OnFailure | None = Field(None, description="Deployments to pause while its last run failed for good.")
     scale: Scale | None = Field(None, description="More slots for a work pool while a run takes too long.")
+    cancel: Cancel | None = Field(None, description="Runs that Prefect itself ends (automations apply).")
 
     @field_validator("on_failure")
     @classmethod

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.policy.action_rules import Notify, OnFailure, Retry, Scale, Skip
+from prefect_monitoring.policy.action_rules import Cancel, Notify, OnFailure, Retry, Scale, Skip
 from prefect_monitoring.policy.fields import RESERVED_LABELS
 from prefect_monitoring.policy.pipelines_file import CRITICALITIES, Limits, Pipeline, PipelinesFile
 
@@ -41,6 +41,7 @@ class Policy:
     on_failure: OnFailure | None = None
     scale: Scale | None = None
     skip: Skip | None = None
+    cancel: Cancel | None = None
     notify: Notify | None = None
 
 
@@ -101,6 +102,7 @@ def _merge(file: PipelinesFile, pair: Pair, entry: Pipeline | None, tags: Collec
         on_failure=declared.on_failure,
         scale=declared.scale,
         skip=skip if pair.deployment else None,
+        cancel=declared.cancel,
         notify=declared.notify or file.defaults.notify,
     )
 

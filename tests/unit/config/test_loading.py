@@ -63,6 +63,7 @@ VALUES = {
     "max_custom_metrics": ("7", 7),
     "max_tags": ("7", 7),
     "pipelines": ("pipelines.yml", "pipelines.yml"),
+    "installation": ("prod-eu", "prod-eu"),
     "prefect_ui_url": ("https://prefect.example.com/", "https://prefect.example.com"),
     "grafana_url": ("https://grafana.example.com/path/", "https://grafana.example.com/path"),
     "runbook_url": ("https://docs.example.com", "https://docs.example.com"),

@@ -1,0 +1,1 @@
+"""Prefect's own automations, compiled from the pipelines file."""

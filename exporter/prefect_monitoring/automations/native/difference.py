@@ -1,0 +1,94 @@
+"""What has to change so that Prefect has the automations that were compiled. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from prefect_monitoring.model.automations import Automation
+
+Definition = Mapping[str, Any]
+
+# Here a key that we did not set narrows what matches. Elsewhere it is a default of a newer server.
+_EXACT: Final = frozenset({"trigger.match", "trigger.match_related"})
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One value that is not as it should be; None where there is none."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    automation: Automation
+    definition: Definition
+    edits: tuple[Edit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`paused` are the names of those that somebody paused in Prefect; they stay so."""
+
+    create: tuple[Definition, ...]
+    change: tuple[Change, ...]
+    destroy: tuple[Automation, ...]
+    unchanged: int
+    paused: tuple[str, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.create or self.change or self.destroy)
+
+
+def plan(desired: Iterable[Definition], existing: Sequence[Automation]) -> Plan:
+    """From `existing`, those of this installation, to `desired`. Of several with one name, the first stays."""
+    by_name: dict[str, Automation] = {}
+    for automation in existing:
+        by_name.setdefault(automation.name, automation)
+    create: list[Definition] = []
+    change: list[Change] = []
+    kept: list[Automation] = []
+    for definition in desired:
+        found = by_name.get(definition["name"])
+        if found is None:
+            create.append(definition)
+            continue
+        kept.append(found)
+        if edits := tuple(_edits(definition, found.definition)):
+            change.append(Change(found, definition, edits))
+    kept_ids = {automation.id for automation in kept}
+    return Plan(
+        create=tuple(create),
+        change=tuple(change),
+        destroy=tuple(automation for automation in existing if automation.id not in kept_ids),
+        unchanged=len(kept) - len(change),
+        paused=tuple(automation.name for automation in kept if not automation.enabled),
+    )
+
+
+def _edits(after: Any, before: Any, path: str = "") -> Iterator[Edit]:
+    if isinstance(after, Mapping) and isinstance(before, Mapping):
+        keys = [*after, *(key for key in before if key not in after and path in _EXACT)]
+        for key in keys:
+            yield from _edits(after.get(key), before.get(key), f"{path}.{key}".lstrip("."))
+    elif _is_list_of_objects(after) and _is_list_of_objects(before) and len(after) == len(before):
+        for number, (new, old) in enumerate(zip(after, before, strict=True)):
+            yield from _edits(new, old, f"{path}[{number}]")
+    elif _comparable(after) != _comparable(before):
+        yield Edit(path, before, after)
+
+
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) for one in value)
+
+
+def _comparable(value: Any) -> Any:
+    """Lists are sets for Prefect, and one value is the same as a list of one."""
+    if isinstance(value, list) and not _is_list_of_objects(value):
+        return frozenset(value)
+    return frozenset({value}) if isinstance(value, str) else value

@@ -1,0 +1,29 @@
+"""Prefect's own automations, and the blocks through which they send messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Automation:
+    """One that exists. `definition` is what Prefect holds of it, as JSON: trigger, actions, description and so on."""
+
+    id: str
+    name: str
+    tags: frozenset[str]
+    enabled: bool
+    created_at: float
+    definition: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationBlock:
+    """A block that can send messages. `type` is its type's slug, such as slack-webhook, `type_name` what people see."""
+
+    id: str
+    name: str
+    type: str
+    type_name: str

@@ -1,0 +1,156 @@
+"""What has to change, and whose automations may be touched at all."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from prefect_monitoring.automations.native.definition import Installation, Rule
+from prefect_monitoring.automations.native.difference import Edit, plan
+from prefect_monitoring.automations.native.text import plan_lines
+from prefect_monitoring.model.automations import Automation
+
+PROD = Installation("prod")
+DAILY, HOURLY = (f"00000000-0000-0000-0000-00000000000{number}" for number in (1, 2))
+RULE = Rule(
+    title="pause refresh/prod",
+    what="Pauses it.",
+    deployment_ids=(HOURLY, DAILY),
+    action={"type": "pause-deployment", "source": "selected", "deployment_id": DAILY},
+    labels={"prefect.state-type": ("FAILED", "CRASHED")},
+    threshold=3,
+    within=60.0,
+)
+DEFINITION = PROD.definition(RULE)
+
+
+def _existing(number: int = 1, *, enabled: bool = True, **changes: Any) -> Automation:
+    """As Prefect returns what was created from DEFINITION."""
+    held = deepcopy({**DEFINITION, "id": f"a{number}", "enabled": enabled, **changes})
+    held["trigger"]["id"] = "a trigger's own id"
+    return Automation(f"a{number}", held["name"], frozenset(held["tags"]), enabled, float(number), held)
+
+
+def _with(path: tuple[Any, ...], value: Any) -> Automation:
+    automation = _existing()
+    held: Any = automation.definition
+    for step in path[:-1]:
+        held = held[step]
+    held[path[-1]] = value
+    return automation
+
+
+def test_what_is_as_declared_needs_nothing() -> None:
+    found = plan([DEFINITION], [_existing()])
+
+    assert found.is_empty
+    assert found.unchanged == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("trigger", "match", "prefect.resource.id"), ["prefect.flow-run.*"]),
+        (
+            ("trigger", "match_related", "prefect.resource.id"),
+            [f"prefect.deployment.{one}" for one in (HOURLY, DAILY)],
+        ),
+        (("trigger", "within"), 60),
+        (("trigger", "added_by_a_newer_server"), "x"),
+        (("actions", 0, "added_by_a_newer_server"), None),
+        (("tags",), ["prefect-monitoring:prod", "prefect-monitoring"]),
+    ],
+)
+def test_the_same_written_differently_needs_nothing(path: tuple[Any, ...], value: Any) -> None:
+    assert plan([DEFINITION], [_with(path, value)]).is_empty
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "edit"),
+    [
+        (("trigger", "within"), 61.0, Edit("trigger.within", 61.0, 60.0)),
+        (("trigger", "match", "team"), "x", Edit("trigger.match.team", "x", None)),
+        (("actions", 0, "deployment_id"), HOURLY, Edit("actions[0].deployment_id", HOURLY, DAILY)),
+        (("actions",), [], Edit("actions", [], DEFINITION["actions"])),
+        (("tags",), [], Edit("tags", [], ["prefect-monitoring", "prefect-monitoring:prod"])),
+        (("description",), "mine", Edit("description", "mine", DEFINITION["description"])),
+        (("actions_on_trigger",), [{"type": "do-nothing"}], Edit("actions_on_trigger", [{"type": "do-nothing"}], [])),
+    ],
+)
+def test_drift_is_changed_back(path: tuple[Any, ...], value: Any, edit: Edit) -> None:
+    found = plan([DEFINITION], [_with(path, value)])
+
+    (change,) = found.change
+    assert change.edits == (edit,)
+    assert not found.create
+    assert not found.destroy
+
+
+def test_a_trigger_of_another_kind_is_changed_back() -> None:
+    compound = {"type": "compound", "triggers": [{"type": "event"}], "require": "all", "within": None}
+
+    (change,) = plan([DEFINITION], [_existing(trigger=compound)]).change
+
+    assert Edit("trigger.type", "compound", "event") in change.edits
+
+
+def test_what_is_declared_no_more_is_destroyed_and_what_is_missing_created() -> None:
+    found = plan([DEFINITION], [_existing(name="prefect-monitoring prod: old")])
+
+    assert [definition["name"] for definition in found.create] == [DEFINITION["name"]]
+    assert [automation.name for automation in found.destroy] == ["prefect-monitoring prod: old"]
+
+
+def test_of_two_with_one_name_the_first_stays() -> None:
+    found = plan([DEFINITION], [_existing(1), _existing(2)])
+
+    assert [automation.id for automation in found.destroy] == ["a2"]
+    assert found.unchanged == 1
+
+
+def test_what_somebody_paused_stays_paused() -> None:
+    found = plan([DEFINITION], [_existing(enabled=False)])
+
+    assert found.is_empty
+    assert found.paused == (DEFINITION["name"],)
+
+
+@pytest.mark.parametrize(
+    ("tags", "name", "owned", "own"),
+    [
+        (["prefect-monitoring:prod"], "prefect-monitoring prod: x", set(), True),
+        ([], "renamed by hand", {"a1"}, True),
+        (["prefect-monitoring:prod"], "a copy of somebody's", set(), False),
+        (["prefect-monitoring:prod-eu"], "prefect-monitoring prod-eu: x", set(), False),
+        ([], "prefect-monitoring prod: x", set(), False),
+        (["prefect-monitoring"], "prefect-monitoring prod: x", {"a2"}, False),
+    ],
+)
+def test_only_what_this_installation_made_is_its_own(tags: list[str], name: str, owned: set[str], *, own: bool) -> None:
+    assert bool(PROD.own([_existing(tags=tags, name=name)], owned)) is own
+
+
+def test_no_definition_relies_on_a_proactive_trigger_or_retries() -> None:
+    assert DEFINITION["trigger"]["posture"] == "Reactive"
+    assert "owner_resource" not in DEFINITION, "Prefect refuses it in a change"
+    assert PROD.creation(DEFINITION)["owner_resource"] == "prefect-monitoring.installation.prod"
+
+
+def test_a_plan_is_read_with_names_for_ids() -> None:
+    changed = _with(("trigger", "match_related", "prefect.resource.id"), [f"prefect.deployment.{HOURLY}"])
+    names = {DAILY: "etl/daily", HOURLY: "etl/hourly"}
+    other = {**DEFINITION, "name": "prefect-monitoring prod: new"}
+
+    lines = list(plan_lines(plan([DEFINITION, other], [changed, _existing(2, name="gone", enabled=False)]), names))
+
+    assert lines == [
+        "  + create   prefect-monitoring prod: new",
+        "             Pauses it.",
+        "             watches etl/daily, etl/hourly",
+        "  ~ change   prefect-monitoring prod: pause refresh/prod",
+        "             trigger.match_related.prefect.resource.id: + prefect.deployment.etl/daily",
+        "  - destroy  gone",
+        "1 to create, 1 to change, 1 to destroy; 0 unchanged",
+    ]
