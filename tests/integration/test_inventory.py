@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from prefect_monitoring.prefect_api.client import ENDPOINTS
 from support.exposition import matching, value
 from support.prefect_server import PrefectServer, start_server
 from support.processes import wait_until_async
 from support.proxy import FaultProxy
+from support.reads import READS
 from support.rig import Rig, rig
 from support.seeder import Seeder
 from support.versions import DATES_ENDS_BEFORE_THE_START
@@ -171,7 +171,7 @@ async def test_pool_of_any_name_has_its_workers(seeder: Seeder, unique: str, exp
     seeder.heartbeat(pool, "worker")
     await exporter.inventory()
     assert value(exporter.samples, "prefect_work_pool_workers", work_pool=pool, state="online") == 1
-    assert {endpoint for endpoint, _ in exporter.traffic.requests} <= ENDPOINTS.keys()
+    assert {endpoint for endpoint, _ in exporter.traffic.requests} <= READS
 
 
 async def test_name_of_a_pool_leads_nowhere_else(server: PrefectServer, seeder: Seeder, tmp_path: Path) -> None:
@@ -303,9 +303,7 @@ async def test_pass_in_which_nothing_changed_costs_a_request_an_endpoint(
     before = exporter.traffic.requests.copy()
     await exporter.poller.take_inventory()
     asked = {endpoint: count for (endpoint, _), count in (exporter.traffic.requests - before).items()}
-    assert {
-        name: asked.get(name, 0) for name in ENDPOINTS if "work_" in name or "limit" in name or "autom" in name
-    } == {
+    assert {name: asked.get(name, 0) for name in READS if "work_" in name or "limit" in name or "autom" in name} == {
         "/work_pools/filter": 1,
         "/work_pools/{name}/workers/filter": 3,
         "/work_pools/{name}/queues/filter": 0,

@@ -29,27 +29,9 @@ from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.csrf import is_csrf_business, share_csrf_token
 from prefect_monitoring.prefect_api.errors import ApiError, ThrottledError
 
-# Some of Prefect's reads write (get_scheduled_flow_runs marks deployments ready): they must never stand here.
-ENDPOINTS: Final[Mapping[str, str]] = {
-    "/admin/version": "GET",
-    "/flow_runs/filter": "POST",
-    "/flow_runs/count": "POST",
-    "/flow_run_states/": "GET",
-    "/task_runs/filter": "POST",
-    "/task_runs/count": "POST",
-    "/task_run_states/": "GET",
-    "/logs/filter": "POST",
-    "/flows/filter": "POST",
-    "/deployments/filter": "POST",
-    "/work_pools/filter": "POST",
-    "/work_pools/{name}/workers/filter": "POST",
-    "/work_pools/{name}/queues/filter": "POST",
-    "/work_queues/filter": "POST",
-    "/v2/concurrency_limits/filter": "POST",
-    "/automations/filter": "POST",
-    "/events/filter": "POST",
-    "/events/filter/next": "GET",
-}
+# Lists and counts are asked for with POST, everything else with GET: so no reading can change Prefect. Those of its reads
+# that write (get_scheduled_flow_runs marks deployments ready) are POSTs of another form.
+_QUERIES: Final = ("/filter", "/count")
 SHORT_WAIT_SECONDS: Final = 5.0
 MAX_TRIES: Final = 3
 TRANSIENT_CODES: Final = frozenset({"502", "503"})
@@ -97,7 +79,7 @@ def _wait_before_next_try(state: RetryCallState) -> float:
 
 
 class PrefectHttp:
-    """Sends requests to the endpoints of `ENDPOINTS`, and the writes that `open_http` made it for."""
+    """Sends requests that only read, and the writes that `open_http` made it for."""
 
     def __init__(
         self,
@@ -121,16 +103,19 @@ class PrefectHttp:
         params: Mapping[str, str] | None = None,
         names: Mapping[str, str] | None = None,
     ) -> Any:
-        """The decoded answer of an endpoint of `ENDPOINTS`: lists, dicts, numbers or text, as Prefect's API has it.
+        """The decoded answer of an endpoint that reads: lists, dicts, numbers or text, as Prefect's API has it.
 
         `names` stand where `endpoint` has them in braces; traffic is counted without them. A fault that may pass within
         seconds is met with another try. Raises ApiError; ThrottledError when the API wants a pause that is not short;
-        KeyError for another endpoint.
+        ValueError for an endpoint with a body that is neither a list nor a count.
         """
+        method = "POST" if endpoint.endswith(_QUERIES) else "GET"
+        if method == "GET" and json is not None:
+            raise ValueError(f"{endpoint} is no list and no count: reading it with a body might change something")
         await self._wait_out_pause()
         await self._limiter.acquire()
         await self._wait_out_pause()  # one that began while this request waited for its turn
-        return await self._send(ENDPOINTS[endpoint], endpoint, json, params, names or {})
+        return await self._send(method, endpoint, json, params, names or {})
 
     @retry(retry=_was_turned_away, wait=_wait_before_next_try, reraise=True)
     async def write(

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import gc
+import re
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import httpx
 import pytest
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
 from prefect_monitoring.prefect_api import client
+from prefect_monitoring.prefect_api.actions import ACT_ON_RUNS
 from prefect_monitoring.prefect_api.address import api_address
+from prefect_monitoring.prefect_api.automations import MANAGE_AUTOMATIONS
 from prefect_monitoring.prefect_api.client import (
-    ENDPOINTS,
     SHORT_WAIT_SECONDS,
     PrefectHttp,
     Traffic,
@@ -24,6 +28,7 @@ from prefect_monitoring.prefect_api.client import (
     open_http,
 )
 from prefect_monitoring.prefect_api.errors import ApiError, NoApiUrlError, ThrottledError
+from support.reads import READS
 from unit.loopback import Answer, Asked, Loopback
 
 FLOWS = "/flows/filter"
@@ -39,17 +44,20 @@ async def http(site: Loopback, traffic: Traffic) -> AsyncIterator[PrefectHttp]:
 # Never a write
 
 
-def test_endpoints_are_reads_that_change_nothing() -> None:
-    """get_scheduled_flow_runs and get_runs mark deployments ready and queues polled; the rest is plain."""
-    for endpoint, method in ENDPOINTS.items():
-        assert not any(
-            word in endpoint for word in ("scheduled", "get_runs", "set_state", "create", "delete", "resume")
-        )
-        assert method == "GET" or (method == "POST" and endpoint.endswith(("/filter", "/count")))
+def test_endpoints_of_the_package_are_the_reviewed_reads() -> None:
+    texts = {
+        node.value
+        for path in Path(client.__file__).parent.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    endpoints = {text for text in texts if re.fullmatch(r"/[a-z0-9_]+/[\w{}/-]*", text)}
+    writes = {endpoint for _, endpoint in ACT_ON_RUNS | MANAGE_AUTOMATIONS}
+    assert endpoints - writes == READS
 
 
 async def test_no_other_endpoint_can_be_asked(http: PrefectHttp, site: Loopback) -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="might change"):
         await http.request("/deployments/get_scheduled_flow_runs", json={})
     assert site.asked == []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
@@ -12,7 +11,7 @@ import pytest
 
 from prefect_monitoring.model.records import ConcurrencyLimit, Workers, WorkPool, WorkQueue
 from prefect_monitoring.prefect_api import inventory as inventory_api
-from prefect_monitoring.prefect_api.client import ENDPOINTS, PrefectHttp, Traffic
+from prefect_monitoring.prefect_api.client import PrefectHttp, Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.inventory import InventoryApi
 from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Paginator
@@ -261,16 +260,3 @@ async def test_server_that_repeats_itself_is_not_asked_for_ever(site: Loopback, 
     site.answer = lambda _: Answer(body=[row] * MAX_PAGE)
     assert "a" not in await api.next_starts(["a"], NOON)
     assert len(site.asked) == 1
-
-
-# Reading changes nothing
-
-
-def test_no_endpoint_that_writes_is_allowed() -> None:
-    source = Path(inventory_api.__file__).read_text(encoding="utf-8")
-    assert set(ENDPOINTS.values()) <= {"GET", "POST"}
-    for endpoint, method in ENDPOINTS.items():
-        if method == "POST":
-            assert endpoint.endswith(("/filter", "/count")), f"{endpoint} may write"
-    assert "get_scheduled_flow_runs" not in source
-    assert "get_runs" not in source
