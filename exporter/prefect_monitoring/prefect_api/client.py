@@ -29,8 +29,8 @@ from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.csrf import is_csrf_business, share_csrf_token
 from prefect_monitoring.prefect_api.errors import ApiError, ThrottledError
 
-# Lists and counts are asked for with POST, everything else with GET: so no reading can change Prefect. Those of its reads
-# that write (get_scheduled_flow_runs marks deployments ready) are POSTs of another form.
+# Lists and counts are asked for with POST, everything else with GET: so no reading can change Prefect. Its reads that
+# write (get_scheduled_flow_runs marks deployments ready) are POSTs of another form.
 _QUERIES: Final = ("/filter", "/count")
 SHORT_WAIT_SECONDS: Final = 5.0
 MAX_TRIES: Final = 3
