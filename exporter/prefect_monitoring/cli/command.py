@@ -57,7 +57,7 @@ def _add_option(section: argparse._ArgumentGroup, option: str) -> None:
     text = f"{OPTIONS[option].description}{f' (default: {default})' if default else ''}".replace("%", "%%")
     flag, metavar = flag_name(option), notation.metavar
     if notation is SWITCH:  # on by its flag alone
-        section.add_argument(flag, dest=option, nargs="?", const="true", metavar=metavar, help=text)
+        section.add_argument(flag, dest=option, nargs="?", const="true", metavar=metavar.strip("[]"), help=text)
     elif notation.has_flag:
         section.add_argument(flag, dest=option, metavar=metavar, help=text)
     else:  # taken, so that it is refused with advice

@@ -138,7 +138,7 @@ def _show_bounds(bounds: Iterable[float]) -> str:
 
 
 TEXT: Final = Notation("TEXT")
-SWITCH: Final = Notation("true|false", lambda is_on: str(is_on).lower())
+SWITCH: Final = Notation("[true|false]", lambda is_on: str(is_on).lower())
 NUMBER: Final = Notation("N", lambda number: f"{number:g}")
 _SECRET: Final = Notation("SECRET", lambda _: "", is_secret=_always)
 _SQLITE_HOME: Final = "sqlite:///~/"

@@ -54,12 +54,13 @@ def run_stats(
         newest = _newest_runs(connection, batch)
         last_runs = {number: runs[0] for number, runs in newest.items() if runs}
         shares = time_shares(connection, last_runs.values())
-        retried = retries_of(connection, [run.run_id for runs in newest.values() for run in runs])
+        failed_runs = {number: [run for run in newest[number] if run.state_type in BAD_TYPES] for number in batch}
+        retried = retries_of(connection, [runs[0].run_id for runs in failed_runs.values() if runs])
         waiting = retries_to_come(connection, batch, now - DAY)
         for number in batch:
             sums = windows.get(number, {}) | weekdays.get(number, {})
             count, since = failures[number]
-            failed = [run for run in newest[number] if run.state_type in BAD_TYPES]
+            failed = failed_runs[number]
             found[names[number]] = RunStats(
                 last_outcomes=outcomes[number],
                 recent_durations=tuple(durations[number][:RECENT_DURATIONS]),

@@ -16,6 +16,7 @@ from prefect_monitoring.ledger import schema, sql
 from prefect_monitoring.ledger.backfill_journal import Plan, first_slots, moves, recorded_series
 from prefect_monitoring.ledger.dialect import Dialect, Merge
 from prefect_monitoring.ledger.sqlite import SQLITE
+from prefect_monitoring.model.actions import Action, ActionResult, Kind
 from prefect_monitoring.model.changes import Changes, KnownTaskRun, LastValue, SeriesKey
 from prefect_monitoring.model.counted_metrics import CUSTOM_VALUE, OUTCOMES, births
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
@@ -68,7 +69,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
             note(None, statement)
         SQLITE.insert_all(connection, statement, rows)
 
-    monkeypatch.setattr(sql, "DIALECTS", {"sqlite": Dialect(SQLITE.claim, upsert, insert_all)})
+    monkeypatch.setattr(sql, "DIALECTS", {"sqlite": Dialect(SQLITE.claim, SQLITE.join, upsert, insert_all)})
     sa.event.listen(sa.Engine, "before_execute", note)
     yield texts
     sa.event.remove(sa.Engine, "before_execute", note)
@@ -87,6 +88,9 @@ def test_every_statement_has_a_text_for_postgresql(compiled: list[str], open_it:
     changes.due["d"] = NOW
     changes.count(SeriesKey(OUTCOMES, PAIR, "failed"), NOW)
     ledger.commit(changes, level(ledger), NOW)
+    ledger.change_acting(lambda acting: acting.resumed(NOW))
+    ledger.store_actions([Action("a", Kind.RETRY, PAIR, NOW, NOW, ActionResult.DONE, run_id=run_id(1))], NOW)
+    ledger.failed_since(NOW - DAY)
     ledger.known([run_id(1)])
     ledger.known_task_runs([task.run_id])
     ledger.counted_lines([run_id(4)])
