@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from prefect_monitoring.cli import FAULT, main
+from prefect_monitoring.cli import main
+from prefect_monitoring.cli.parser import FAULT
 from support.alertmanager import Inbox, start_inbox
 from support.prefect_server import PrefectServer, env_for
 from support.processes import wait_until
