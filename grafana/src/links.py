@@ -42,3 +42,17 @@ def to_failed_run() -> model.DashboardLink:
     """From a row with prefect_url and flow_run_id to the run in Prefect's own pages."""
     url = "${__data.fields.prefect_url}/runs/flow-run/${__data.fields.flow_run_id}"
     return model.DashboardLink(title="Open the failed run in Prefect", url=url, target_blank=True)
+
+
+def to_upstream_flow() -> model.DashboardLink:
+    """From a row with workspace, upstream_flow and upstream_deployment to the dashboard of the upstream pipeline."""
+    fields = {"workspace": "workspace", "flow": "upstream_flow", "deployment": "upstream_deployment"}
+    passed = "&".join(f"var-{name}=${{__data.fields.{field}:percentencode}}" for name, field in fields.items())
+    url = f"/d/prefect-flow?{_SOURCE}&{passed}&{_TIME}"
+    return model.DashboardLink(title="Open the upstream flow's dashboard", url=url)
+
+
+def to_runbook() -> model.DashboardLink:
+    """From a row with runbook_url and alertname to what to do about the alert."""
+    url = "${__data.fields.runbook_url}/${__data.fields.alertname}.md"
+    return model.DashboardLink(title="Open the runbook", url=url, target_blank=True)

@@ -228,8 +228,9 @@ def history(
     texts: Mapping[str, tuple[str, str]],
     step: str,
     last: str | None = None,
+    bridge: bool = True,
 ) -> model.Panel:
-    """States along time, a row each; a state holds until the next is known."""
+    """States along time, a row each; with `bridge`, a state holds until the next is known."""
     builder = (
         statetimeline.Panel()
         .merge_values(True)
@@ -237,7 +238,7 @@ def history(
         .row_height(0.8)
         .fill_opacity(85)
         .line_width(0)
-        .span_nulls(True)
+        .span_nulls(bridge)
         .legend(_legend([]))
         .tooltip(common.VizTooltipOptions().mode(shape.TooltipDisplayMode.SINGLE))
     )

@@ -10,7 +10,7 @@ from typing import Final
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.src import bottlenecks, custom_metrics, exporter, flow, overview, retries, slo, workers
+from grafana.src import automations, bottlenecks, custom_metrics, exporter, flow, overview, retries, slo, workers
 
 DASHBOARDS: Final[tuple[Callable[[], model.Dashboard], ...]] = (
     overview.dashboard,
@@ -19,6 +19,7 @@ DASHBOARDS: Final[tuple[Callable[[], model.Dashboard], ...]] = (
     retries.dashboard,
     slo.dashboard,
     workers.dashboard,
+    automations.dashboard,
     custom_metrics.dashboard,
     exporter.dashboard,
 )

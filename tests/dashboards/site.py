@@ -29,7 +29,7 @@ EXPORTER_OPTIONS = (
     *("--lookback", "32d", "--task-lookback", "32d", "--birth-hold", "2s"),
     *("--poll-interval", "2s", "--inventory-interval", "4s", "--audit-interval", "5s"),
     *("--grafana-url", "http://grafana.example.com", "--runbook-url", "http://runbooks.example.com"),
-    *("--prefect-ui-url", "http://prefect.example.com"),
+    *("--prefect-ui-url", "http://prefect.example.com", "--act"),
 )
 # What is there last: rules' records, the level of task runs and log lines, the audit; then, what runs that end bring.
 AT_FIRST = (
@@ -42,6 +42,7 @@ AT_FIRST = (
 AT_LAST = (
     "increase(prefect_flow_run_failures_total[10m]) > 0",
     "increase(prefect_task_run_failures_total[10m]) > 0",
+    'prefect_exporter_actions_total{action="retry",result="done"} > 0',
 )
 WELL = (
     "absent(prefect_flow_run_consecutive_failures > 0)",
@@ -52,6 +53,8 @@ IN_TROUBLE = (
     "prefect_exporter_pipelines_file_valid == 0",
     'prefect_flow_runs{state="late"}',
     'prefect_flow_run_last_failure_info{flow="quality-checks"}',
+    "prefect_flow_run_last_failure_retries",
+    'ALERTS{alertname="PrefectDownstreamPaused",alertstate="firing"}',
 )
 READY_SECONDS = 90.0
 

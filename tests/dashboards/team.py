@@ -269,11 +269,14 @@ pipelines:
     team: finance
     slo: {min_success_ratio: 95%, max_duration: 30m}
     metrics: {unbalanced_eur: {min: 0, max: 100}}
+    retry: {max: 3, only_causes: [rate_limit]}
+    on_failure: {pause: [extract-customers/every-2-hours]}
   - flow: extract-orders
     criticality: standard
     team: ingestion
     slo: {min_success_ratio: 98%, max_duration: 15m}
     metrics: {rows_extracted: {min: 5000}}
+    retry: {max: 2, delay: 12h}
   - flow: extract-customers
     team: ingestion
     slo: {min_success_ratio: 98%}

@@ -35,6 +35,8 @@ ONE = {
 ONE_FLOW = "quality-checks"  # for the page of one flow: the one that has something of everything
 # Panels, or single queries of them ("uid: title" or "uid: title A"), that are rightly empty while all is well.
 EMPTY_WHEN_WELL = {
+    "prefect-automations: Downstream kept paused": "nothing is",
+    "prefect-automations: Retries of the last failed run": "no run failed for good",
     "prefect-flow: Where it stands G": "when it began to fail",
     "prefect-overview: Alerts that fire": "none does",
     "prefect-overview: What needs attention now": "nothing does",
@@ -42,7 +44,10 @@ EMPTY_WHEN_WELL = {
     "prefect-slo: Freshness C": "nothing is overdue",
 }
 # Those that the seeded month cannot fill.
-NEVER_FILLED: dict[str, str] = {}
+NEVER_FILLED: dict[str, str] = {
+    "prefect-automations: Actions by pipeline E": "it would take a storm to blow the fuse",
+    "prefect-automations: Actions by pipeline F": "the site acts, and a dry run does not",
+}
 # Panels of which one query is told, the one whose colour it is.
 ONE_OF_SEVERAL = {"prefect-overview: Success rate", "prefect-flow: Success rate"}
 

@@ -18,6 +18,7 @@ UIDS = {
     "prefect-retries",
     "prefect-slo",
     "prefect-workers",
+    "prefect-automations",
     "prefect-custom-metrics",
     "prefect-exporter",
 }
