@@ -25,7 +25,7 @@ from tenacity import (
 )
 
 from prefect_monitoring.demo.processes import DemoError
-from prefect_monitoring.demo.schedule import EXAMPLES, Example
+from prefect_monitoring.demo.schedule import EXAMPLES, POOL_SLOTS, Example
 
 _PAGE: Final = 200
 _TRIES: Final = 40
@@ -60,7 +60,8 @@ def deploy(client: httpx.Client, flows: Path, first: datetime) -> None:
     Doing it again changes nothing but the schedules' times.
     """
     for pool in sorted({example.pool for example in EXAMPLES}):
-        _post(client, "/work_pools/", {"name": pool, "type": "process"}, accept=_CONFLICT)
+        body = {"name": pool, "type": "process", "concurrency_limit": POOL_SLOTS.get(pool)}
+        _post(client, "/work_pools/", body, accept=_CONFLICT)
     for example in EXAMPLES:
         flow_id = _post(client, "/flows/", {"name": example.flow})["id"]
         _post(client, "/deployments/", {"flow_id": flow_id} | deployment(example, flows, first))

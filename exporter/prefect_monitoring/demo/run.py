@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -134,8 +135,10 @@ def _start_exporter(demo: _Demo, wanted: str) -> str:
     host, wanted_port = processes.split_address(wanted)
     listen = processes.join_address(host, _choose_port("The exporter", host, wanted_port))
     command = ["-m", "prefect_monitoring", "serve", "--listen", listen, "--poll-interval", "5s"]
-    command += ["--ledger-url", f"sqlite:///{demo.directory / 'ledger.db'}"]
+    command += ["--ledger-url", _ledger_url(demo.directory)]
     command += ["--pipelines", str(shipped("examples/pipelines.yml"))]
+    # An hour of the demo has the runs of some weeks, and their actions: none of that is a storm.
+    command += ["--act", "--act-max-per-hour", "500", "--act-max-per-cause", "250"]
     # A ledger belongs to one API address; another port is the same server, moved.
     remembered = demo.directory / "api-address"
     if remembered.exists():
@@ -148,6 +151,10 @@ def _start_exporter(demo: _Demo, wanted: str) -> str:
             raise DemoError(f"The exporter did not come up in {_EXPORTER_TIMEOUT} s.\n{end}")
     remembered.write_text(f"{demo.api}\n")
     return listen
+
+
+def _ledger_url(directory: Path) -> str:
+    return f"sqlite:///{directory / 'ledger.db'}"
 
 
 def _start_worker(demo: _Demo) -> None:
@@ -194,6 +201,10 @@ Logs        {demo.launcher.logs}
 {len(EXAMPLES)} deployments. The first run starts in {LEAD_SECONDS} s, the others within {PERIOD_SECONDS} s of it:
 
   curl -s {exporter}/metrics | grep '^prefect_flow_run_outcomes_total{{.*dbt-daily-pipeline'
+
+The exporter acts here, too: it retries, pauses, resumes, scales and skips, as examples/pipelines.yml says. What it did:
+
+  prefect-monitoring actions --ledger-url {shlex.quote(_ledger_url(demo.directory))}
 
 Ctrl-C stops everything; the next start in {demo.directory} goes on from there.
 """

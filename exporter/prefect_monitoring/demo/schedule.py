@@ -2,7 +2,7 @@
 
 A run costs about two CPU seconds to start, and a laptop should not notice the demo. So a common period is cut into
 slots of five seconds, and no two runs ever start in the same one: a deployment is due at its own slot of every period,
-or of every n-th.
+or of every n-th. What the exporter retries starts when its delay is over, in whatever slot that is.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ PERIOD_SECONDS: Final = 120
 LEAD_SECONDS: Final = 20
 WORKER_POOL: Final = "data-platform"
 POOL_WITHOUT_WORKER: Final = "gpu"
+# More than run at once: what the exporter raises has to be a limit, and this one is to hold nothing up.
+POOL_SLOTS: Final = {WORKER_POOL: 10}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ EXAMPLES: Final[tuple[Example, ...]] = (
     Example(
         "lightdash-refresh", (2, 3, 4), (_ANALYTICS, "dashboards"), "Runs downstream of dbt-daily-pipeline", every=0
     ),
+    Example("supplier-prices", (5,), (_ENGINEERING, "hourly"), "The exporter's retries: saved, then exhausted"),
     Example("orders-api-ingest", (6,), (_ENGINEERING, "hourly"), "Task retries"),
     Example("crm-sync", (7,), (_ANALYTICS, "hourly"), "Flow retries"),
     Example("image-embeddings", (8,), (_SCIENCE, "daily"), "A flow whose process is killed"),
@@ -73,6 +76,8 @@ EXAMPLES: Final[tuple[Example, ...]] = (
     Example("gpu-training", (15,), (_SCIENCE, "daily"), "Late runs: no worker", every=3, pool=POOL_WITHOUT_WORKER),
     Example("currency-rates", (16,), ("critical", _ENGINEERING, "hourly"), "A healthy flow"),
     Example("freshness-check", (18,), (_PLATFORM, "hourly"), "A healthy flow"),
+    # Late in the period: by then it is paused, where the retry of supplier-prices was in vain, or resumed.
+    Example("margin-report", (19,), (_ANALYTICS, "hourly"), "Paused while supplier-prices has failed"),
     Example("nightly-vacuum", (20,), (_PLATFORM, "daily"), "A healthy flow without tasks"),
 )
 

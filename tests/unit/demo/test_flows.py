@@ -9,7 +9,7 @@ import pytest
 
 from prefect_monitoring.demo import flows
 from prefect_monitoring.demo.processes import DemoError
-from prefect_monitoring.demo.schedule import EXAMPLES, POOL_WITHOUT_WORKER, WORKER_POOL
+from prefect_monitoring.demo.schedule import EXAMPLES, POOL_SLOTS, POOL_WITHOUT_WORKER, WORKER_POOL
 
 URL = "http://prefect:4200/api"
 
@@ -45,6 +45,16 @@ def test_pools_flows_and_deployments_are_made_and_leftovers_settled() -> None:
     assert sum(path == "/deployments/" for _, path, _ in server.asked) == len(EXAMPLES)
     assert ("DELETE", "/flow_runs/scheduled", None) in server.asked
     assert any(path == "/flow_runs/running/set_state" for _, path, _ in server.asked)
+
+
+def test_the_pool_that_the_exporter_scales_has_a_limit() -> None:
+    server = Server()
+    flows.deploy_flows(server.client())
+    pools = [body for _, path, body in server.asked if path == "/work_pools/" and isinstance(body, dict)]
+    assert {pool["name"]: pool["concurrency_limit"] for pool in pools} == {
+        WORKER_POOL: POOL_SLOTS[WORKER_POOL],
+        POOL_WITHOUT_WORKER: None,
+    }
 
 
 def test_a_server_of_somebodys_own_is_left_alone() -> None:

@@ -26,7 +26,16 @@ from prefect_monitoring.demo.processes import (
     stop,
     usable_port,
 )
-from prefect_monitoring.demo.schedule import EXAMPLES, LEAD_SECONDS, PERIOD_SECONDS, SLOT_SECONDS, Example, starts
+from prefect_monitoring.demo.schedule import (
+    EXAMPLES,
+    LEAD_SECONDS,
+    PERIOD_SECONDS,
+    POOL_SLOTS,
+    SLOT_SECONDS,
+    Example,
+    starts,
+)
+from prefect_monitoring.policy.pipelines_file import parse_pipelines, read_pipelines
 from support.ports import free_port
 from support.processes import wait_until
 
@@ -84,6 +93,25 @@ def test_what_a_flow_starts_is_a_deployment_without_a_schedule() -> None:
         name for file in FLOWS.glob("*.py") for name in re.findall(r'run_deployment\(\s*"(.+?)"', file.read_text())
     }
     assert started == {f"{example.flow}/{example.name}" for example in EXAMPLES if not example.every}
+
+
+def test_the_supplier_is_down_every_other_run() -> None:
+    (example,) = (example for example in EXAMPLES if example.flow == "supplier-prices")
+    seconds = re.search(r"^OUTAGE_SECONDS = (\d+)", (FLOWS / "supplier_prices.py").read_text(), re.MULTILINE)
+    assert seconds is not None
+    assert int(seconds[1]) == example.interval_seconds
+
+
+def test_rules_of_the_pipelines_file_act_on_what_is_deployed() -> None:
+    path = shipped("examples/pipelines.yml")
+    declared = parse_pipelines(read_pipelines(path), str(path)).pipelines
+    paused = {target for pipeline in declared if pipeline.on_failure for target in pipeline.on_failure.pause}
+    raised = {pipeline.scale.work_pool: pipeline.scale.concurrency for pipeline in declared if pipeline.scale}
+    retried = {str(pipeline.flow) for pipeline in declared if pipeline.retry}
+    assert paused <= {f"{example.flow}/{example.name}" for example in EXAMPLES if example.every}
+    assert retried <= {example.flow for example in EXAMPLES} - {"legacy-ftp-import"}, "that one is to go on failing"
+    assert all(POOL_SLOTS[pool] < slots for pool, slots in raised.items())
+    assert all((paused, raised, retried, [pipeline for pipeline in declared if pipeline.skip]))
 
 
 def test_a_schedule_is_anchored_at_its_own_slot_of_the_first_period() -> None:
