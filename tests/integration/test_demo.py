@@ -132,8 +132,8 @@ def test_the_demo_is_counted_ends_without_a_trace_and_goes_on(tmp_path: Path) ->
         archive = directory / "prefect-home" / "run-archive" / "flow-runs"
         wait_until(lambda: list(archive.glob("*.json.gz")), 60, "the document of the dbt run", every=0.5)
         assert trend_points(demo, "dbt-daily-pipeline") == 1
-        wait_until(lambda: actions(demo, "retry", "done"), 90, "a retry by the exporter", every=0.5)
-        wait_until(lambda: retry_ended(demo), 90, "the end of what it retried", every=0.5)
+        wait_until(lambda: actions(demo, "retry", "done"), 150, "a retry by the exporter", every=0.5)
+        wait_until(lambda: retry_ended(demo), 150, "the end of what it retried", every=0.5)
         wait_until(lambda: "heartbeat" in messages(demo), 60, "the watchdog's heartbeat", every=0.5)
         # The server, the exporter, the worker, and a flow run in the middle of its work.
         wait_until(lambda: len(demo.descendants()) > 3, 40, "a flow run's process")
