@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from support.certificates import Pair
-from support.exposition import Samples, parse
+from support.exposition import Samples, parse, total
 from support.ports import free_port
 from support.processes import Process, start, wait_until
 
@@ -37,6 +37,11 @@ class Exporter:
     @property
     def samples(self) -> Samples:
         return parse(self.text)
+
+    def wait_polled(self, since: float, seconds: float = START_SECONDS) -> None:
+        """Until it has read all runs that ended before `since`, in epoch seconds."""
+        name = "prefect_exporter_source_last_success_timestamp_seconds"
+        wait_until(lambda: total(self.samples, name, source="finished_flow_runs") > since, seconds, "another poll")
 
     def wait_ready(self, seconds: float = START_SECONDS) -> None:
         wait_until(lambda: self.get("/-/ready").is_success, seconds, "a ready exporter", ignore=(httpx.HTTPError,))

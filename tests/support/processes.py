@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -45,9 +46,20 @@ class Process:
             self.popen.kill()
         return self.popen.wait()
 
+    def kill_all(self) -> int:
+        """SIGKILL, and to all that it started: as when its machine is gone. Needs `start(…, new_session=True)`."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        return self.popen.wait()
+
 
 def start(
-    command: Sequence[str | Path], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    command: Sequence[str | Path],
+    log: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    new_session: bool = False,
 ) -> Process:
     """Start a command; what it prints goes to the end of `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +71,7 @@ def start(
             stderr=subprocess.STDOUT,
             env=dict(os.environ if env is None else env),
             cwd=cwd,
+            start_new_session=new_session,
         )
     return Process(popen, log)
 

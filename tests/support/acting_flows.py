@@ -1,0 +1,64 @@
+"""Flows for the rules that act; run as a script, it serves them.
+
+ACTING_FOLDER is where files say what they are to do.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from prefect import flow, serve
+from prefect.context import get_run_context
+
+FOLDER = Path(os.environ.get("ACTING_FOLDER", "."))
+
+
+def is_first_attempt() -> bool:
+    return bool(get_run_context().flow_run.run_count == 1)
+
+
+@flow
+def flaky() -> None:
+    """Fails once."""
+    if is_first_attempt():
+        raise ConnectionError("connection refused by the warehouse")
+
+
+@flow
+def fragile() -> None:
+    """Dies once, as when its memory runs out."""
+    if is_first_attempt():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@flow
+def hopeless() -> None:
+    raise ConnectionError("connection refused by the warehouse")
+
+
+@flow
+def source() -> None:
+    if not (FOLDER / "healed").exists():
+        raise ConnectionError("connection refused by the warehouse")
+
+
+@flow
+def report() -> None:
+    pass
+
+
+@flow
+def long() -> None:
+    """Runs until it may end."""
+    while not (FOLDER / "may-end").exists():
+        time.sleep(0.2)
+
+
+@flow
+def late() -> None:
+    (FOLDER / "late-runs").open("a").write("started\n")
+
+
+if __name__ == "__main__":
+    serve(*(one.to_deployment("served") for one in (flaky, fragile, hopeless, source, report)))
