@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 
-.PHONY: install dev demo config test lint test-fast integration test-long test-months test-oldest bench docs dashboards lock clean
+.PHONY: install dev demo config test lint test-fast integration test-long test-soak test-months test-oldest bench docs dashboards lock clean
 
 # What users install; the development tools come on top of it.
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -56,6 +56,11 @@ test: lint
 test-long: $(VENV)/.dev
 	bash tests/support/install_servers.sh
 	$(BIN)/pytest -n 2 --dist loadfile -rP tests/e2e tests/long
+
+# 200 kills of the exporter, the server and the worker while runs are retried: half an hour. CI makes 30.
+test-soak: $(VENV)/.dev
+	bash tests/support/install_servers.sh
+	ACT_KILLS=200 $(BIN)/pytest -rP tests/long/test_acting_killed.py
 
 # Two simulated months of scrapes, judged by promtool: some ten minutes on two cores.
 test-months: $(VENV)/.dev

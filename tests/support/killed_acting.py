@@ -1,0 +1,54 @@
+"""Runs the command line with a SIGKILL waiting at one point of an action: `killed_acting.py POINT serve …`."""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from prefect_monitoring.cli import main
+from prefect_monitoring.prefect_api.actions import ActionsApi, Outcome
+
+
+def die(*_: Any, **__: Any) -> Any:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def before_the_request() -> None:
+    """The intention is in the ledger."""
+    ActionsApi.retry = die  # type: ignore[method-assign]
+
+
+def after_the_request() -> None:
+    """Prefect has carried it out, and nobody knows."""
+    whole = ActionsApi.retry
+
+    async def retry(api: ActionsApi, *args: Any) -> Outcome:
+        await whole(api, *args)
+        die()
+        raise AssertionError
+
+    ActionsApi.retry = retry  # type: ignore[method-assign]
+
+
+def after_the_event() -> None:
+    """It is sent, and its result is not in the ledger."""
+    whole = ActionsApi.emit
+
+    async def emit(api: ActionsApi, event: Mapping[str, Any]) -> Outcome:
+        await whole(api, event)
+        die()
+        raise AssertionError
+
+    ActionsApi.emit = emit  # type: ignore[method-assign]
+
+
+POINTS = {
+    "before the request": before_the_request,
+    "after the request": after_the_request,
+    "after the event": after_the_event,
+}
+
+if __name__ == "__main__":
+    POINTS[sys.argv[1]]()
+    sys.exit(main(sys.argv[2:]))
