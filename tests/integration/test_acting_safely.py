@@ -1,0 +1,174 @@
+"""What is not done: in a dry run, after a stop, on a first start. The API plays the workers; -rP shows the times."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from support.bulk import bulk_finished_runs
+from support.exporter import Exporter, start_exporter
+from support.exposition import total
+from support.prefect_server import PrefectServer, env_for, start_server
+from support.processes import wait_until
+from support.proxy import FaultProxy
+from support.seeder import Seeder
+
+pytestmark = pytest.mark.timeout(600)  # on a busy machine, a server and what runs on it take minutes
+
+PATIENCE = 120.0
+HISTORY = 10_000
+RULES = """
+pipelines:
+  - flow: etl
+    retry: {max: 1, delay: 1s, jitter: 0%, within: 1d}
+    on_failure: {pause: [report/daily]}
+    scale: {when_running_longer_than: 1s, work_pool: data, concurrency: 9}
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """Its own: its names are those of the rules."""
+    with start_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def seeder(server: PrefectServer) -> Iterator[Seeder]:
+    with Seeder(server.url) as client:
+        client.work_pool("data", concurrency_limit=3)
+        client.deployment(client.flow("report"), "daily", work_pool="data")
+        client.deployment(client.flow("etl"), "daily", work_pool="data")
+        yield client
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> tuple[str, ...]:
+    (tmp_path / "pipelines.yml").write_text(RULES)
+    return "--act", "--pipelines", str(tmp_path / "pipelines.yml")
+
+
+def deployment(seeder: Seeder, flow: str) -> str:
+    return str(seeder.call("GET", f"/deployments/name/{flow}/daily")["id"])
+
+
+def run(seeder: Seeder) -> str:
+    return seeder.run(seeder.flow("etl"), deployment_id=deployment(seeder, "etl"), state="Scheduled")
+
+
+def failed(seeder: Seeder) -> str:
+    failing = run(seeder)
+    seeder.failed(failing, "ConnectionError: connection refused")
+    return failing
+
+
+def state(seeder: Seeder, run: str) -> str:
+    return str(seeder.read(run)["state"]["name"])
+
+
+def awaiting_retry(seeder: Seeder) -> int:
+    criteria = {"flow_runs": {"state": {"name": {"any_": ["AwaitingRetry"]}}}}
+    return int(seeder.call("POST", "/flow_runs/count", criteria))
+
+
+def counted(exporter: Exporter, **labels: str) -> float:
+    return total(exporter.samples, "prefect_exporter_actions_total", **labels)
+
+
+def wait_acting(exporter: Exporter, acting: bool) -> None:
+    wait_until(lambda: total(exporter.samples, "prefect_exporter_acting") == acting, PATIENCE, f"acting: {acting}")
+
+
+def wait_retried(seeder: Seeder, run: str) -> None:
+    wait_until(lambda: state(seeder, run) == "AwaitingRetry", PATIENCE, "a retry")
+
+
+def actions(ledger: Path, *arguments: str) -> str:
+    """What `prefect-monitoring actions` says beside the running exporter."""
+    command = [sys.executable, "-m", "prefect_monitoring", "actions", "--ledger-url", f"sqlite:///{ledger}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_dry_run_changes_nothing(
+    server: PrefectServer, seeder: Seeder, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    with (
+        FaultProxy(server.url) as proxy,
+        start_exporter(env_for(server, url=proxy.url), tmp_path, *options, "--dry-run") as exporter,
+    ):
+        exporter.wait_ready()
+        wait_until(lambda: total(exporter.samples, "prefect_pipeline_retries_max", flow="etl"), PATIENCE, "the rules")
+        failing = failed(seeder)
+        long = run(seeder)
+        seeder.running(long)
+
+        for action in ("retry", "pause", "scale_up"):
+            wait_until(
+                lambda action=action: counted(exporter, action=action, result="dry_run") == 1,  # type: ignore[misc]
+                PATIENCE,
+                f"{action}, shown only",
+            )
+        seeder.completed(long)
+        assert counted(exporter) == counted(exporter, result="dry_run")
+        assert state(seeder, failing) == "Failed"
+        assert not seeder.call("GET", f"/deployments/{deployment(seeder, 'report')}")["paused"]
+        assert seeder.call("GET", "/work_pools/data")["concurrency_limit"] == 3
+        reads = ("/filter", "/filter/next", "/count")
+        changing = [one for one in proxy.requests if one.method != "GET" and not one.path.endswith(reads)]
+        assert not changing, "no request of the exporter's changes Prefect"
+
+
+def test_a_stop_halts_everything_within_one_poll_until_it_is_resumed(
+    server: PrefectServer, seeder: Seeder, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger.db"
+    with start_exporter(env_for(server), tmp_path, *options) as exporter:
+        wait_acting(exporter, True)
+        wait_retried(seeder, failed(seeder))
+
+        actions(ledger, "--stop")
+        stopped_at = time.monotonic()
+        during = failed(seeder)  # at once: there is no poll in between
+        wait_acting(exporter, False)
+        stop_took = time.monotonic() - stopped_at
+        exporter.wait_polled(time.time(), PATIENCE)
+        assert state(seeder, during) == "Failed"
+    with start_exporter(env_for(server), tmp_path, *options) as exporter:
+        exporter.wait_ready()
+        assert total(exporter.samples, "prefect_exporter_acting") == 0, "kept in the ledger"
+        assert state(seeder, during) == "Failed"
+        assert actions(ledger).startswith("stopped since")
+
+        actions(ledger, "--resume")
+        wait_acting(exporter, True)
+        wait_retried(seeder, failed(seeder))
+    sys.stdout.write(f"stopped {stop_took:.1f} s after `actions --stop` had ended\n")
+
+
+def test_a_first_start_on_a_history_of_failures_retries_none(
+    server: PrefectServer, seeder: Seeder, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    # The last test of this file: what it leaves behind, every new ledger has to load.
+    newest = datetime.now(UTC)
+    ends = [newest - timedelta(seconds=second) for second in range(HISTORY)]
+    flow, etl = seeder.flow("etl"), deployment(seeder, "etl")
+    bulk_finished_runs(server, flow, ends, deployment_id=etl, state="Failed", message="connection refused")
+    before, begun = awaiting_retry(seeder), time.monotonic()
+    with start_exporter(env_for(server), tmp_path, *options) as exporter:
+        wait_acting(exporter, True)
+        acting = time.monotonic() - begun
+        wait_retried(seeder, failed(seeder))  # what fails from now on is retried
+
+        wait_until(lambda: counted(exporter, action="retry", result="done") == 1, PATIENCE, "one retry")
+        assert awaiting_retry(seeder) == before + 1
+        assert not seeder.call("GET", f"/deployments/{deployment(seeder, 'report')}")["paused"]
+        assert len(actions(tmp_path / "ledger.db").splitlines()) == 2, "the summary, and the one retry"
+    sys.stdout.write(f"acting {acting:.1f} s after a start on {HISTORY} failures; none of them was retried\n")
