@@ -170,5 +170,8 @@ def test_a_first_start_on_a_history_of_failures_retries_none(
         wait_until(lambda: counted(exporter, action="retry", result="done") == 1, PATIENCE, "one retry")
         assert awaiting_retry(seeder) == before + 1
         assert not seeder.call("GET", f"/deployments/{deployment(seeder, 'report')}")["paused"]
-        assert len(actions(tmp_path / "ledger.db").splitlines()) == 2, "the summary, and the one retry"
+        done = actions(tmp_path / "ledger.db").splitlines()
+        assert sum("  retry " in line for line in done) == 1, (
+            done
+        )  # a run of an earlier test may raise the limit as well
     sys.stdout.write(f"acting {acting:.1f} s after a start on {HISTORY} failures; none of them was retried\n")

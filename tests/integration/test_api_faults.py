@@ -140,7 +140,7 @@ WHOLE: dict[str, tuple[Callable[[FaultProxy], object], str]] = {
     "slow": (lambda proxy: proxy.slow(3), "no complete answer within"),
     "truncated": (lambda proxy: proxy.truncate(), "could not be reached|no complete answer"),
     "401": (lambda proxy: proxy.status(401), "401.*PREFECT_API_KEY"),
-    "403": (lambda proxy: proxy.status(403), "403.*right to read"),
+    "403": (lambda proxy: proxy.status(403), "403.*lack the right"),
     "404": (lambda proxy: proxy.status(404, body='{"detail":"Not Found"}'), "404.*PREFECT_API_URL"),
     "422": (lambda proxy: proxy.status(422, body='{"detail":[{"msg":"Extra inputs"}]}'), "422.*3.4.20"),
     "500": (lambda proxy: proxy.status(500), "500.*server failed"),
