@@ -1,6 +1,6 @@
 """Carries actions out: reads what is there right before each request, and records what became of it.
 
-It follows the snapshots in a task of its own: no poll and no scrape waits for it.
+It follows the snapshots in a separate task, so no poll and no scrape waits for it.
 """
 
 from __future__ import annotations

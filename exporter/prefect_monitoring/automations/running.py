@@ -28,7 +28,7 @@ def mode_of(settings: ActSettings) -> Mode:
 async def open_controller(
     settings: ActSettings, poll: PollSettings, reader: Reader, planner: Planner, traffic: Traffic
 ) -> AsyncIterator[Controller | None]:
-    """A controller with requests, and perhaps a key, of its own; None where the exporter only watches.
+    """A controller with a separate client and, if configured, a separate API key; None without `act` and `dry_run`.
 
     In a dry run its client cannot write.
     """

@@ -105,7 +105,7 @@ def _check_owner(name: str, owner: str, api: str, moved_from: str) -> None:
 
 
 def _drop_rebucketed(connection: sa.Connection, stored: Mapping[str, list[float]], bounds: Bounds) -> None:
-    """Other bounds are another histogram: what was counted between the old ones cannot be told apart."""
+    """Drops histograms whose bounds changed: counts of the old buckets cannot be divided among the new ones."""
     for metric, limits in _plain(bounds).items():
         if stored.get(metric, limits) != limits:
             connection.execute(sa.delete(schema.series).where(schema.series.c.metric == metric))
