@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from prefect_monitoring.automations.holds import undo
 from prefect_monitoring.automations.retries import PATIENCE_SECONDS
 from prefect_monitoring.model.actions import Action, ActionResult, Hold, Kind, action_id
 from prefect_monitoring.model.changes import KnownRun
@@ -83,22 +84,7 @@ def _after_success(pause: Action, view: Pipelines, held: Sequence[Action], now: 
         if others:
             yield replace(pause, hold=Hold.RELEASED)  # the last of them resumes it
         else:
-            yield _resume(pause, now)
-
-
-def _resume(pause: Action, now: float) -> Action:
-    hour = int(now // HOUR)  # what failed is tried again an hour later: else it would stay paused for ever
-    return replace(
-        pause,
-        id=action_id(Kind.RESUME, pause.id, hour),
-        kind=Kind.RESUME,
-        decided_at=now,
-        expires_at=now + PATIENCE_SECONDS,
-        result=ActionResult.PLANNED,
-        reason="",
-        finished_at=None,
-        hold=Hold.NONE,
-    )
+            yield undo(pause, Kind.RESUME, now)
 
 
 def _last_success(standing: RunStats | None) -> float:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from prefect_monitoring.automations.holds import undo
 from prefect_monitoring.automations.retries import PATIENCE_SECONDS
 from prefect_monitoring.model.actions import Action, ActionResult, Hold, Kind, action_id
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.action_rules import Scale
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.prefect_api.actions import DONE, Outcome
@@ -69,7 +69,7 @@ def plan_slots(
             yield _raise(pool, want, hold, limit, now)
     for pool, hold in holds.items():
         if pool not in wanted and now >= (hold.held_until or 0.0):
-            yield replace(hold, hold=Hold.RELEASED) if hold.hold is Hold.BY_HAND else _lower(hold, now)
+            yield replace(hold, hold=Hold.RELEASED) if hold.hold is Hold.BY_HAND else undo(hold, Kind.SCALE_DOWN, now)
 
 
 def hold_stands(hold: Action | None, limit: int) -> bool:
@@ -90,24 +90,6 @@ def _raise(pool: str, want: Want, hold: Action | None, limit: int, now: float) -
         before=hold.before if hold is not None else limit,
         after=want.slots,
         held_until=now + want.back_after,
-    )
-
-
-def _lower(hold: Action, now: float) -> Action:
-    hour = int(now // HOUR)  # what failed is tried again an hour later: else it would stay raised for ever
-    return replace(
-        hold,
-        id=action_id(Kind.SCALE_DOWN, hold.id, hour),
-        kind=Kind.SCALE_DOWN,
-        decided_at=now,
-        expires_at=now + PATIENCE_SECONDS,
-        result=ActionResult.PLANNED,
-        reason="",
-        finished_at=None,
-        before=hold.after,
-        after=hold.before,
-        hold=Hold.NONE,
-        held_until=None,
     )
 
 
