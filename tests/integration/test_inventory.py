@@ -310,6 +310,7 @@ async def test_pass_in_which_nothing_changed_costs_a_request_an_endpoint(
         "/work_queues/filter": 1,
         "/v2/concurrency_limits/filter": 1,
         "/automations/filter": 1,
+        "/automations/related-to/{resource}": 0,
     }
     assert "/flow_runs/filter" not in asked, "every next start is known"
 

@@ -31,6 +31,8 @@ REJECTED = "prefect_exporter_metric_lines_rejected_total"
 # Run names that are the user's own: real_flows.py names them after the table.
 TASK_OF_RUN_NAME = {f"load-{table}-of-tr": "load_table" for table in ("orders", "customers", "a", "b")}
 
+EXTRACTED = {"METRIC: rows_extracted=1234": 1, "METRIC: rows_extracted=5": 1, "METRIC: rows_extracted=1": 2}
+
 
 def task_outcomes(samples: Samples, prefix: str) -> Counter[TaskOutcome]:
     found: Counter[TaskOutcome] = Counter()
@@ -57,9 +59,13 @@ def real(server: PrefectServer, seeder: Seeder, tmp_path_factory: pytest.TempPat
     run_real_flows(server, prefix, tmp_path_factory.mktemp("real"))
 
     def arrived() -> bool:
-        made = Counter({flow: len(runs) for flow, runs in task_runs(seeder, prefix).items()})
-        lines = seeder.call("POST", "/logs/filter", {"sort": "TIMESTAMP_DESC"})
-        return made.total() == 19 and any("rows_extracted=1" in line["message"] for line in lines[:20])
+        made = [run for runs in task_runs(seeder, prefix).values() for run in runs]
+        of_them = {
+            "logs": {"flow_run_id": {"any_": sorted({run["flow_run_id"] for run in made if run["flow_run_id"]})}}
+        }
+        messages = Counter(line["message"] for line in seeder.call("POST", "/logs/filter", of_them))
+        extracted = {message: number for message, number in messages.items() if "rows_extracted" in message}
+        return len(made) == 19 and extracted == EXTRACTED
 
     wait_until(arrived, 60, "all task runs and lines")
     return prefix
