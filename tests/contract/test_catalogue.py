@@ -100,6 +100,11 @@ ACTIONS = {
     "prefect_flow_run_last_failure_retries": ("gauge", PAIR),
     "prefect_pipeline_retries_max": ("gauge", PAIR),
 }
+SINKS = {
+    "prefect_exporter_sink_last_success_timestamp_seconds": ("gauge", ("sink",)),
+    "prefect_exporter_sink_errors_total": ("counter", ("sink", "reason")),
+    "prefect_exporter_sink_lag_seconds": ("gauge", ("sink",)),
+}
 ABOUT_ITSELF = {
     "prefect_up": ("gauge", ()),
     "prefect_exporter_build_info": ("gauge", ("version", "prefect_version", "python_version")),
@@ -121,7 +126,7 @@ ABOUT_ITSELF = {
     "prefect_exporter_pipelines_file_valid": ("gauge", ()),
     "prefect_exporter_pipelines_file_last_success_timestamp_seconds": ("gauge", ()),
 }
-EXPECTED = {**FLOW_RUNS, **TASK_RUNS, **INVENTORY, **CUSTOM, **POLICY, **ACTIONS, **ABOUT_ITSELF}
+EXPECTED = {**FLOW_RUNS, **TASK_RUNS, **INVENTORY, **CUSTOM, **POLICY, **ACTIONS, **SINKS, **ABOUT_ITSELF}
 NOT_BY_DEFAULT = {"prefect_task_run_duration_seconds"}
 
 # What is counted rather than measured has no unit in its name.

@@ -182,6 +182,16 @@ actions = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# What sinks remember and have yet to deliver, as JSON. With a row id: values may be long.
+sinks = sa.Table(
+    f"{PREFIX}sinks",
+    tables,
+    sa.Column("sink", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+)
+
 
 def _rollup_table(name: str) -> sa.Table:
     """Runs by result and seconds of completed runs, per pipeline and hour or day (`start`: epoch seconds, UTC)."""

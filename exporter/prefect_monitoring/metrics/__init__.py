@@ -13,6 +13,7 @@ from prefect_monitoring.metrics import (
     exporter,
     flow_runs,
     policy,
+    sinks,
     task_runs,
     work_pools,
     workspace,
@@ -28,6 +29,7 @@ SUBJECTS: Final[dict[str, tuple[Metric, ...]]] = {
     "What users add": custom.METRICS,
     "Policy": policy.METRICS,
     "Actions": actions.METRICS,
+    "Sinks": sinks.METRICS,
     "About itself": exporter.METRICS,
 }
 CATALOGUE: Final[tuple[Metric, ...]] = tuple(metric for metrics in SUBJECTS.values() for metric in metrics)

@@ -28,6 +28,7 @@ from prefect_monitoring.ledger.retention import Keep
 from prefect_monitoring.model.cursor import FLOW_RUNS
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.series import BirthHold
+from prefect_monitoring.model.sink_status import SinkStatus
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.reloader import PolicyBook
 from prefect_monitoring.policy.resolve import Policy
@@ -70,6 +71,7 @@ class Poller:
         publish: Callable[[Snapshot], Awaitable[None]],
         clock: Callable[[], float],
         plan: PlanActions = lambda _policies, _now: None,
+        sinks: Callable[[], tuple[SinkStatus, ...]] = tuple,
     ) -> None:
         self._readers = readers
         self._reader = readers.flow_runs
@@ -97,6 +99,7 @@ class Poller:
             run_stats=self._run_stats,
             policies=policies,
             links=links,
+            sinks=sinks,
         )
 
     def start(self) -> Scheduler:
@@ -244,6 +247,7 @@ def make_poller(
     publish: Callable[[Snapshot], Awaitable[None]],
     clock: Callable[[], float] = time.time,
     plan: PlanActions = lambda _policies, _now: None,
+    sinks: Callable[[], tuple[SinkStatus, ...]] = tuple,
 ) -> Poller:
     """A poller, each part of it with its group of the settings. Raises SettingsError for a broken pipelines file."""
     return Poller(
@@ -256,4 +260,5 @@ def make_poller(
         publish,
         clock,
         plan,
+        sinks,
     )

@@ -28,6 +28,7 @@ from prefect_monitoring.model.cursor import FLOW_RUNS
 from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, FlowRun, Pair, TaskRun
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Series
+from prefect_monitoring.model.sink_status import SinkStatus
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.reloader import PolicyBook
 from prefect_monitoring.prefect_api.address import ui_address
@@ -68,7 +69,10 @@ class LiveRunStats:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Everything that a snapshot is taken of; `sources` are those of the table, by name."""
+    """Everything that a snapshot is taken of; `sources` are those of the table, by name.
+
+    `sinks` gives the status of those that are switched on.
+    """
 
     readers: Readers
     settings: PollSettings
@@ -77,6 +81,7 @@ class Picture:
     run_stats: LiveRunStats
     policies: PolicyBook
     links: Links
+    sinks: Callable[[], tuple[SinkStatus, ...]] = tuple
 
     def take(self, now: float, actions: ActionsReport | None = None) -> tuple[Snapshot, set[SeriesKey]]:
         """The snapshot, and which of its series it shows at zero because of their birth hold."""
@@ -153,6 +158,7 @@ class Picture:
             audits={one.source: one.report for one in self.readers.audits if one.report is not None},
             links=self.links,
             pipelines_file=self.policies.status,
+            sinks=self.sinks(),
         )
 
 
