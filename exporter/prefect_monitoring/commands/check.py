@@ -7,9 +7,10 @@ import os
 import tempfile
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from pathlib import Path
 
+from prefect_monitoring.commands.check_cloudwatch import check_cloudwatch
+from prefect_monitoring.commands.findings import Finding
 from prefect_monitoring.config.settings import LabelSettings, LedgerSettings, PollSettings, Settings, WebSettings
 from prefect_monitoring.ingest.sources import SOURCES
 from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
@@ -29,21 +30,13 @@ from prefect_monitoring.web.auth import IN_CLEAR, accepted_credentials, travel_i
 from prefect_monitoring.web.tls import TlsError, check_pair
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`advice`: it works, and may still not be what was meant."""
-
-    ok: bool
-    text: str
-    advice: bool = False
-
-
 async def check(settings: Settings) -> list[Finding]:
     """One finding for each thing that was looked at."""
     shown_metrics(settings.metrics.metrics_on, settings.metrics.metrics_off)
     valid = Finding(ok=True, text="settings: valid")
     ledger = await asyncio.to_thread(_check_ledger, settings.ledger)
     found = [valid, *_check_endpoints(settings.web), *await _check_api(settings.poll), ledger]
+    found += await check_cloudwatch(settings)
     pipelines = settings.policy.pipelines
     return found + (await _check_pipelines(Path(pipelines), settings.poll, settings.labels) if pipelines else [])
 

@@ -29,6 +29,7 @@ from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
 from prefect_monitoring.runtime.poller import Poller, make_poller
 from prefect_monitoring.runtime.publisher import Publisher
+from prefect_monitoring.sinks.running import check_sinks, open_sinks
 from prefect_monitoring.web import tls
 from prefect_monitoring.web.app import Published, make_app
 from prefect_monitoring.web.auth import IN_CLEAR, travel_in_clear
@@ -51,6 +52,7 @@ async def serve(settings: Settings) -> None:
     Raises SettingsError, TlsError, NoApiUrlError, LedgerError or ListenError before anything is polled.
     """
     shown_metrics(settings.metrics.metrics_on, settings.metrics.metrics_off)
+    check_sinks(settings)
     _favour_scrapes()
     address = api_address()
     tls.check_pair(settings.web)
@@ -97,8 +99,18 @@ async def _watch(settings: Settings, ledger: Ledger, published: Published, until
                 if controller is not None:
                     log.warning("Acting on Prefect" if planner.mode.act else "A dry run: nothing is done to Prefect")
                     publisher.subscribe("controller", controller.act)
-                poller = make_poller(readers, settings, traffic, publisher.publish, plan=planner.plan)
-                await _poll(poller, publisher, until)
+                async with open_sinks(settings, readers.flow_runs) as sinks:
+                    for sink in sinks:
+                        publisher.subscribe(sink.status.name, sink.take)
+                    poller = make_poller(
+                        readers,
+                        settings,
+                        traffic,
+                        publisher.publish,
+                        plan=planner.plan,
+                        sinks=lambda: tuple(sink.status for sink in sinks),
+                    )
+                    await _poll(poller, publisher, until)
         finally:
             await asyncio.to_thread(readers.flow_runs.close)
 

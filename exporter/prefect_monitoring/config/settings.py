@@ -19,11 +19,13 @@ from prefect_monitoring.config.types import (
     ApiUrl,
     Buckets,
     CauseRules,
+    CloudWatchMetrics,
     Duration,
     FileName,
     InstallationName,
     LedgerUrl,
     Names,
+    Namespace,
     Notation,
     Patterns,
     Secret,
@@ -32,6 +34,7 @@ from prefect_monitoring.config.types import (
     WebAddress,
 )
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION, START_DELAY
+from prefect_monitoring.model.pushed_metrics import PUSHED_NAMES
 
 ENV_PREFIX: Final = "PREFECT_MONITORING_"
 CONFIG_ENV: Final = ENV_PREFIX + "CONFIG"
@@ -217,6 +220,27 @@ class ActSettings(Group, title="Actions"):
     )
 
 
+class CloudWatchSettings(Group, title="CloudWatch"):
+    """What is pushed to CloudWatch (docs/cloudwatch.md). Region and credentials are boto3's own settings."""
+
+    cloudwatch_pipelines: Patterns = Field(
+        (), description="Pipelines to push, as FLOW/DEPLOYMENT, such as `sales/.+`. Without any, nothing is pushed."
+    )
+    cloudwatch_namespace: Namespace = Field("DataPipelines", description="Namespace of the metrics.")
+    cloudwatch_metrics: CloudWatchMetrics = Field(
+        PUSHED_NAMES, description="Metrics that are pushed for each of these pipelines."
+    )
+    cloudwatch_custom_metrics: Patterns = Field(
+        (), description="Metrics of METRIC lines to push as well, as far as cloudwatch_max_metrics has room."
+    )
+    cloudwatch_max_metrics: int = Field(
+        10, gt=0, description="Metrics of one pipeline at most, those of METRIC lines included; each costs money."
+    )
+    cloudwatch_alarm_actions: Names = Field(
+        (), description="ARNs, such as SNS topics, that alarms of `cloudwatch apply` notify when they begin and end."
+    )
+
+
 class LinkSettings(Group, title="Links"):
     """Addresses for links in messages and on the status page."""
 
@@ -249,6 +273,7 @@ class Settings(BaseModel):
     metrics: MetricSettings = Field(default_factory=MetricSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     act: ActSettings = Field(default_factory=ActSettings)
+    cloudwatch: CloudWatchSettings = Field(default_factory=CloudWatchSettings)
     links: LinkSettings = Field(default_factory=LinkSettings)
     logs: LogSettings = Field(default_factory=LogSettings)
 

@@ -14,6 +14,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from prefect_monitoring.analysis.durations import format_duration, parse_duration
+from prefect_monitoring.model.cloudwatch import check_namespace
+from prefect_monitoring.model.pushed_metrics import PushedName
 
 
 def _never(_: str) -> bool:
@@ -160,6 +162,8 @@ LedgerUrl = Annotated[
 Pattern = Annotated[str, AfterValidator(_pattern)]
 Patterns = Annotated[tuple[Pattern, ...], BeforeValidator(_split), Notation("PATTERN,…", _show_list)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split), Notation("NAME,…", _show_list)]
+Namespace = Annotated[str, AfterValidator(check_namespace), Notation("NAME")]
+CloudWatchMetrics = Annotated[tuple[PushedName, ...], BeforeValidator(_split), Notation("NAME,…", _show_list)]
 Buckets = Annotated[
     tuple[float, ...],
     BeforeValidator(_split),

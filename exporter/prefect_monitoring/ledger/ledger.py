@@ -19,6 +19,7 @@ from prefect_monitoring.ledger import action_rows, flow_run_rows, name_rows, rec
 from prefect_monitoring.ledger import backfill_journal as journal
 from prefect_monitoring.ledger.dialect import Database
 from prefect_monitoring.ledger.errors import LedgerError
+from prefect_monitoring.ledger.outbox import Outbox
 from prefect_monitoring.ledger.retention import Keep, prune
 from prefect_monitoring.ledger.rollup_rows import write_last_outcomes, write_rollups
 from prefect_monitoring.ledger.run_stats import run_stats
@@ -38,13 +39,14 @@ from prefect_monitoring.model.series import Bounds, Series, advance
 class Ledger(State):
     """Its owner calls one method at a time. Every method raises LedgerError when the file fails, and changes nothing.
 
-    During a backfill it also writes down when each series moved.
+    During a backfill it also writes down when each series moved. With an `outbox`, what a sink is owed of each change.
     """
 
     def __init__(self, database: Database, bounds: Bounds) -> None:
         super().__init__(bounds)
         self._database = database
         self._recorder: journal.Recorder | None = None
+        self.outbox: Outbox | None = None
 
     @property
     def name(self) -> str:
@@ -141,6 +143,8 @@ class Ledger(State):
             write_values(connection, changes.values)
             write_schedules(connection, schedules)
             recorded = self._recorder.write(connection, changes.moments) if self._recorder else {}
+            if self.outbox is not None and self.cursors[source].level_complete:
+                self.outbox.add_changes(connection, changes, now)
             if cursor is not None:
                 write_meta(connection, cursors=_plain(cursors))
         if cursor is not None or moved or changes.runs:  # to write nothing works on a full disk as well

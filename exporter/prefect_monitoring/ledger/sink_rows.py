@@ -32,6 +32,19 @@ def write_sink(connection: sa.Connection, sink: str, values: Mapping[str, Any], 
     )
 
 
+def first_key(connection: sa.Connection, sink: str, low: str, high: str) -> str | None:
+    """The first key of `sink` with low <= key < high."""
+    chosen = (_TABLE.c.sink == sink) & (_TABLE.c.key >= low) & (_TABLE.c.key < high)
+    first: str | None = connection.scalar(sa.select(sa.func.min(_TABLE.c.key)).where(chosen))
+    return first
+
+
+def forget_between(connection: sa.Connection, sink: str, low: str, high: str) -> int:
+    """Deletes what `sink` has under low <= key < high; how many."""
+    chosen = (_TABLE.c.sink == sink) & (_TABLE.c.key >= low) & (_TABLE.c.key < high)
+    return connection.execute(sa.delete(_TABLE).where(chosen)).rowcount
+
+
 def forget_sink(connection: sa.Connection, sink: str, keys: Collection[str]) -> None:
     """Deletes what `sink` has under `keys`."""
     for batch in batches(sorted(keys)):

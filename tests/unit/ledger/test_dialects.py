@@ -15,7 +15,7 @@ from prefect_monitoring import ledger
 from prefect_monitoring.ledger import schema, sql
 from prefect_monitoring.ledger.backfill_journal import Plan, first_slots, moves, recorded_series
 from prefect_monitoring.ledger.dialect import Dialect, Merge
-from prefect_monitoring.ledger.sink_rows import forget_sink, read_sink, write_sink
+from prefect_monitoring.ledger.sink_rows import first_key, forget_between, forget_sink, read_sink, write_sink
 from prefect_monitoring.ledger.sqlite import SQLITE
 from prefect_monitoring.model.actions import Action, ActionResult, Kind
 from prefect_monitoring.model.changes import Changes, KnownTaskRun, LastValue, SeriesKey
@@ -105,7 +105,9 @@ def test_every_statement_has_a_text_for_postgresql(compiled: list[str], open_it:
     with ledger.transaction() as connection:
         write_sink(connection, "cloudwatch", {"last": 1}, NOW)
         assert read_sink(connection, "cloudwatch", "l", "m") == {"last": 1}
+        assert first_key(connection, "cloudwatch", "k", "m") == "last"
         forget_sink(connection, "cloudwatch", ["last"])
+        assert forget_between(connection, "cloudwatch", "a", "m") == 0
         assert list(moves(connection, NOW, NOW + DAY, first_slots_of(connection)))
     ledger.store_names(names.without({"f", "d"}), (), NOW)
     later = NOW + 500 * DAY
