@@ -18,8 +18,8 @@ from prefect_monitoring.flows.aws import make_client
 from prefect_monitoring.model.sink_status import SinkError
 from prefect_monitoring.sinks import running
 from prefect_monitoring.sinks.cloudwatch import sink as sinks
+from support.aws import StandIn, aws_stand_in
 from support.options import settings_with
-from unit.aws_stand_in import StandIn, aws_stand_in
 from unit.sink_world import MINUTE, World, until
 
 CHOSEN = settings_with(cloudwatch_pipelines="etl/.*")
