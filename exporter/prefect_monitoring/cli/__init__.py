@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from prefect_monitoring import __version__
-from prefect_monitoring.cli import actions, automations, backfill, check, demo, healthcheck, serve
+from prefect_monitoring.cli import actions, automations, backfill, check, cloudwatch, demo, healthcheck, serve
 from prefect_monitoring.cli.command import Command, refuse
 from prefect_monitoring.cli.parser import Parser
 from prefect_monitoring.config.settings import SettingsError
@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "healthcheck": healthcheck.COMMAND,
     "actions": actions.COMMAND,
     "automations": automations.COMMAND,
+    "cloudwatch": cloudwatch.COMMAND,
     "demo": demo.COMMAND,
 }
 
