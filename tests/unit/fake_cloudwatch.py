@@ -26,12 +26,12 @@ class Taken(NamedTuple):
     name: str
     dimensions: tuple[tuple[str, str], ...]
     value: float
-    count: float
+    times: float
 
 
 def answer(code: str, status: int) -> ClientError:
     return ClientError(
-        {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
+        {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}},
         "PutMetricData",
     )
 

@@ -103,14 +103,14 @@ class World:
         totals: Counter[str] = Counter()
         for one in (one for request in self.cloudwatch.taken for one in request):
             if one.name in names:
-                totals[one.name] += int(one.count)
+                totals[one.name] += int(one.times)
         return totals
 
     def times_pushed(self) -> dict[float, int]:
         """How often each minute with outcomes was pushed; each time all of it."""
         found: defaultdict[float, Counter[str]] = defaultdict(Counter)
         for one in (one for request in self.cloudwatch.taken for one in request if one.name in COUNTS.values()):
-            found[one.minute][one.name] += int(one.count)
+            found[one.minute][one.name] += int(one.times)
         times = {
             minute: max(found[minute].values(), default=0) // max(owed.values()) for minute, owed in self.owed.items()
         }

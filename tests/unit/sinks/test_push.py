@@ -65,7 +65,7 @@ def test_large_minute_is_several_requests_within_the_limits() -> None:
     owed = delivery(items)
     send(cloudwatch, owed, NOW)
     assert len(cloudwatch.taken) == 2
-    assert sum(one.count for request in cloudwatch.taken for one in request) == 1500 * 2 + 400
+    assert sum(one.times for request in cloudwatch.taken for one in request) == 1500 * 2 + 400
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 2.0**361])

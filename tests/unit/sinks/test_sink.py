@@ -53,7 +53,7 @@ async def test_closed_minute_is_pushed_and_forgotten(world: World) -> None:
     await world.settle()
     (taken,) = world.cloudwatch.taken
     dimensions = (("Deployment", "daily"), ("Flow", "etl"), ("Installation", "prod"))
-    assert {one.name: (one.value, one.count) for one in taken if one.dimensions == dimensions} == {
+    assert {one.name: (one.value, one.times) for one in taken if one.dimensions == dimensions} == {
         "RunsCompleted": (1.0, 1.0),
         "RunsFailed": (1.0, 1.0),
         "RunDuration": (2.0, 1.0),
