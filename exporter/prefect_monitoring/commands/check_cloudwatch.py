@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from importlib.util import find_spec
+from typing import Final
 
 from prefect_monitoring.commands.findings import Finding
 from prefect_monitoring.config.settings import CloudWatchSettings, PollSettings, Settings
@@ -23,7 +24,13 @@ from prefect_monitoring.sinks.aws_errors import reason_of
 from prefect_monitoring.sinks.cloudwatch.select import Selection
 from prefect_monitoring.sinks.threads import in_daemon_thread
 
-ANSWER_SECONDS = 30.0
+ANSWER_SECONDS: Final = 30.0
+_ADVICE: Final[Mapping[SinkError, str]] = {
+    SinkError.CREDENTIALS: "AWS credentials are missing, not valid, or without the right cloudwatch:PutMetricData",
+    SinkError.CONFIGURATION: "AWS's settings cannot be used",
+    SinkError.UNREACHABLE: "AWS does not answer: look at the region, the proxy and the network",
+    SinkError.THROTTLED: "AWS is throttling this account: try again later",
+}
 
 
 async def check_cloudwatch(settings: Settings) -> list[Finding]:
@@ -43,7 +50,8 @@ async def _check_access(settings: CloudWatchSettings) -> Finding:
     except TimeoutError:
         return Finding(ok=False, text=f"cloudwatch: no answer within {ANSWER_SECONDS:g} s")
     except Exception as error:  # noqa: BLE001 whatever boto3, a network and AWS can do
-        return Finding(ok=False, text=f"cloudwatch: {reason_of(error)}: {cause(error)}")
+        advice = _ADVICE.get(reason_of(error), "it cannot be asked")
+        return Finding(ok=False, text=f"cloudwatch: {advice} ({cause(error)})")
     return Finding(ok=True, text=f"cloudwatch: {text}")
 
 

@@ -22,6 +22,7 @@ from support.aws import StandIn, aws_stand_in
 from support.options import settings_with
 from unit.sink_world import MINUTE, World, until
 
+NO_RIGHT = "AWS credentials are missing, not valid, or without the right cloudwatch:PutMetricData"
 CHOSEN = settings_with(cloudwatch_pipelines="etl/.*")
 
 
@@ -113,8 +114,8 @@ async def test_check_takes_a_refusal_of_its_empty_request_for_an_answer(stand_in
 @pytest.mark.parametrize(
     ("fault", "text"),
     [
-        ("denied", "cloudwatch: credentials: ClientError (AccessDeniedException)"),
-        ("bad key", "cloudwatch: credentials: ClientError (UnrecognizedClientException)"),
+        ("denied", f"cloudwatch: {NO_RIGHT} (ClientError (AccessDeniedException))"),
+        ("bad key", f"cloudwatch: {NO_RIGHT} (ClientError (UnrecognizedClientException))"),
     ],
 )
 async def test_check_says_in_one_line_what_is_wrong(stand_in: StandIn, fault: str, text: str) -> None:
@@ -126,10 +127,14 @@ async def test_check_says_in_one_line_what_is_wrong(stand_in: StandIn, fault: st
 @pytest.mark.parametrize(
     ("variable", "value", "text"),
     [
-        ("AWS_DEFAULT_REGION", None, "cloudwatch: configuration: NoRegionError; set AWS_REGION"),
-        ("AWS_PROFILE", "none", "cloudwatch: configuration: ProfileNotFound"),
-        ("AWS_ACCESS_KEY_ID", None, "cloudwatch: credentials: NoCredentialsError"),
-        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9", "cloudwatch: unreachable: EndpointConnectionError"),
+        ("AWS_DEFAULT_REGION", None, "cloudwatch: AWS's settings cannot be used (NoRegionError; set AWS_REGION)"),
+        ("AWS_PROFILE", "none", "cloudwatch: AWS's settings cannot be used (ProfileNotFound)"),
+        ("AWS_ACCESS_KEY_ID", None, f"cloudwatch: {NO_RIGHT} (NoCredentialsError)"),
+        (
+            "AWS_ENDPOINT_URL",
+            "http://127.0.0.1:9",
+            "cloudwatch: AWS does not answer: look at the region, the proxy and the network (EndpointConnectionError)",
+        ),
     ],
 )
 async def test_check_names_what_is_missing(
