@@ -22,6 +22,13 @@ _BY_CODE: Final[Mapping[SinkError, frozenset[str]]] = {
     ),
     SinkError.CONFIGURATION: frozenset({"NoSuchBucket", "PermanentRedirect", "AuthorizationHeaderMalformed"}),
 }
+_BY_STATUS: Final[Mapping[int, SinkError]] = {
+    HTTPStatus.BAD_REQUEST: SinkError.REFUSED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: SinkError.REFUSED,
+    HTTPStatus.TOO_MANY_REQUESTS: SinkError.THROTTLED,
+    HTTPStatus.UNAUTHORIZED: SinkError.CREDENTIALS,
+    HTTPStatus.FORBIDDEN: SinkError.CREDENTIALS,
+}
 _BY_CLASS: Final[Mapping[SinkError, frozenset[str]]] = {
     SinkError.CREDENTIALS: frozenset(
         {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"}
@@ -51,9 +58,6 @@ def _answered(response: dict[str, dict[str, object]]) -> SinkError:
         if code in codes:
             return reason
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return SinkError.THROTTLED
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return SinkError.CREDENTIALS
-    is_of_the_request = isinstance(status, int) and status < HTTPStatus.INTERNAL_SERVER_ERROR
-    return SinkError.REFUSED if is_of_the_request else SinkError.UNREACHABLE
+    if isinstance(status, int) and status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _BY_STATUS.get(status, SinkError.CONFIGURATION)  # such as the 404 of what is no AWS
+    return SinkError.UNREACHABLE

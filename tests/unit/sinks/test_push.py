@@ -146,6 +146,8 @@ def test_minute_of_two_weeks_ago_has_expired(age: float, is_taken: bool) -> None
         (answer("Unheard", 429), SinkError.THROTTLED),
         (answer("Unheard", 503), SinkError.UNREACHABLE),
         (answer("NoSuchBucket", 404), SinkError.CONFIGURATION),
+        (answer("404", 404), SinkError.CONFIGURATION),
+        (answer("Unheard", 413), SinkError.REFUSED),
         (ConnectionResetError(), SinkError.UNREACHABLE),
         (KeyError("x"), SinkError.INTERNAL),
         *((make(), None) for make in FAULTS.values()),

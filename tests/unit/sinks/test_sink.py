@@ -83,6 +83,17 @@ async def test_gauges_are_kept_once_a_minute(world: World) -> None:
     assert world.pushed("PrefectUp") == {"PrefectUp": 3}
 
 
+async def test_custom_metrics_without_room_are_named_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    selection = world.sink._selection
+    for names in (("rows_a",), ("rows_a", "rows_b"), ("rows_b",)):
+        selection.left_out |= {(PAIR, name) for name in names}
+        await world.pass_time()
+    assert caplog.messages == [
+        "cloudwatch_max_metrics has no room for 1 custom metrics, such as rows_a of etl/daily",
+        "cloudwatch_max_metrics has no room for 2 custom metrics, such as rows_b of etl/daily",
+    ]
+
+
 # Outages
 
 
@@ -245,7 +256,7 @@ async def run_story(world: World, chance: random.Random) -> tuple[int, int]:
     return crashes, len(lost)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 async def test_counts_pushed_are_the_ledgers_whatever_is_lost_throttled_or_killed(world: World, seed: int) -> None:
     before = totals(world.reader.ledger)
     crashes, answers_lost = await run_story(world, random.Random(seed))

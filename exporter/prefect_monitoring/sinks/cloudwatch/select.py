@@ -30,6 +30,7 @@ class Selection:
     """The pipelines and metrics that the options choose.
 
     `custom`: the custom metrics that have found room, by pipeline: first come, first served, also after a restart.
+    `left_out`: those that were asked for and found none.
     """
 
     settings: CloudWatchSettings
@@ -54,7 +55,7 @@ class Selection:
         """What is owed of a change: outcomes and observed values."""
         values: defaultdict[tuple[str, Pair], Counter[float]] = defaultdict(Counter)
         for (name, pair), count in _outcomes(changes).items():
-            if count and name in self.metrics and self.has(pair):
+            if count > 0 and name in self.metrics and self.has(pair):
                 values[name, pair][1.0] += int(count)
         for key, observed in changes.observations.items():
             if not self.has(key.pair):

@@ -68,6 +68,7 @@ class CloudWatchSink:
         self._is_idle.set()
         self._is_failing = False
         self._noted: set[str] = set()
+        self._left_out = 0
 
     async def begin(self) -> None:
         """Takes up what former processes left, and writes down what is counted from now on. Raises LedgerError."""
@@ -119,10 +120,20 @@ class CloudWatchSink:
         """The oldest minute that waits, and of how many minutes the gauges were dropped."""
         now = snapshot.taken_at
         gauges, custom = self._selection.gauges(snapshot), custom_to_keep(self._selection.custom)
+        self._report_left_out()
         with self._ledger.transaction() as connection:
             dropped = self._outbox.add_gauges(connection, gauges, now, GAUGES_KEPT)
             write_sink(connection, NAME, {_CUSTOM: custom}, now)
             return self._outbox.first_minute(connection, now), dropped
+
+    def _report_left_out(self) -> None:
+        """Logs the custom metrics that have found no room, when there are more of them than before."""
+        left_out = sorted(self._selection.left_out)
+        if len(left_out) > self._left_out:
+            pair, name = left_out[-1]
+            text = "cloudwatch_max_metrics has no room for %d custom metrics, such as %s of %s"
+            log.warning(text, len(left_out), name, "/".join(filter(None, pair)))
+        self._left_out = len(left_out)
 
     def _next_owed(self) -> OwedMinute | None:
         with self._ledger.transaction() as connection:
