@@ -17,6 +17,7 @@ from sqlalchemy.exc import DatabaseError
 from prefect_monitoring.counting.flow_runs import Known
 from prefect_monitoring.ledger import action_rows, flow_run_rows, name_rows, reconciliation, task_run_rows
 from prefect_monitoring.ledger import backfill_journal as journal
+from prefect_monitoring.ledger.daily_counts import write_daily_counts
 from prefect_monitoring.ledger.dialect import Database
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.outbox import Outbox
@@ -137,6 +138,7 @@ class Ledger(State):
             flow_run_rows.write_runs(connection, changes, numbers)
             write_rollups(connection, changes, numbers)
             write_last_outcomes(connection, changes, numbers)
+            write_daily_counts(connection, changes.moments)
             write_series(connection, moved, now)
             task_run_rows.write_task_runs(connection, changes)
             task_run_rows.write_lines(connection, changes)

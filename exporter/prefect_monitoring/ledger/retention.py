@@ -95,7 +95,12 @@ def _forget_runs(connection: sa.Connection, horizon: float) -> None:
 
 
 def _forget_rollups(connection: sa.Connection, now: float) -> None:
-    for table, kept in ((schema.hourly_rollups, HOURLY_KEPT), (schema.daily_rollups, DAILY_KEPT)):
+    tables = (
+        (schema.hourly_rollups, HOURLY_KEPT),
+        (schema.daily_counts, HOURLY_KEPT),
+        (schema.daily_rollups, DAILY_KEPT),
+    )
+    for table, kept in tables:
         connection.execute(sa.delete(table).where(table.c.start < now - kept))
 
 

@@ -71,6 +71,7 @@ flow_runs = sa.Table(
     sa.Column("cause", sa.Text, nullable=False),
     # No longer in the API under this end: deleted, or running again.
     sa.Column("gone", sa.Boolean, nullable=False),
+    sa.Column("pattern", sa.Text),
     sa.Index(f"{PREFIX}flow_runs_by_pipeline", "pipeline_id", "state_type", "ended_at"),
     sa.Index(f"{PREFIX}flow_runs_by_end", "ended_at", "state_type", "gone"),
 )
@@ -210,6 +211,17 @@ def _rollup_table(name: str) -> sa.Table:
 
 hourly_rollups = _rollup_table("hourly_rollups")
 daily_rollups = _rollup_table("daily_rollups")
+
+# What some counters grew by on each day (`start`: epoch seconds, UTC), and how often they moved: for the weekly report.
+daily_counts = sa.Table(
+    f"{PREFIX}daily_counts",
+    tables,
+    sa.Column("start", sa.BigInteger, primary_key=True),
+    *_series_key(),
+    sa.Column("amount", sa.Float, nullable=False),
+    sa.Column("seen", sa.Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 # What a backfill writes down, until `serve` begins: how far a series moved in the time before each slot of the grid.
 backfill_series = sa.Table(

@@ -33,7 +33,10 @@ class SeriesKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KnownRun:
-    """What the ledger remembers of a run. `pair` is None for a run that the filters exclude."""
+    """What the ledger remembers of a run. `pair` is None for a run that the filters exclude.
+
+    `cause` and `pattern` are those of the message of a failure: analysis/message_patterns.py.
+    """
 
     run_id: str
     pair: Pair | None
@@ -46,6 +49,7 @@ class KnownRun:
     duration: float | None = None
     name: str = ""
     cause: str = ""
+    pattern: str = ""
 
     @property
     def result(self) -> Result | None:
@@ -128,7 +132,7 @@ class Changes:
 
     `due`: the latest expected start that has passed, by deployment id. `lines`: log ids that are counted now, and their
     instants. `moved`: the pipelines whose run statistics may have changed for a reason that the rest does not show.
-    `moments`: all increments and observations, with their instants; only a backfill needs these.
+    `moments`: all increments and observations, with their instants, for a backfill and for the counts by day.
     """
 
     runs: dict[str, KnownRun] = field(default_factory=dict)

@@ -47,6 +47,7 @@ class CountedMetric:
     `buckets`: upper bounds in seconds, ascending, without +Inf; `buckets_option` is the option that replaces them.
     `zero_born`: the details that are exposed at zero from the moment the pipeline or task is known.
     `backfilled`: whether a backfill records and writes its past.
+    `by_day`: whether the ledger also keeps what it grew by on each day.
     `by_default`: else it is kept and exposed only when `metrics_on` names it.
     """
 
@@ -58,6 +59,7 @@ class CountedMetric:
     buckets_option: str = ""
     zero_born: tuple[str, ...] = ()
     backfilled: bool = False
+    by_day: bool = False
     by_default: bool = True
 
     @property
@@ -144,6 +146,7 @@ _ROWS: Final = (
         labels=("flow", "deployment", "task"),
         zero_born=_WITHOUT_DETAIL,
         backfilled=True,
+        by_day=True,
     ),
     CountedMetric(
         TASK_RETRIES,
@@ -152,6 +155,7 @@ _ROWS: Final = (
         labels=("flow", "deployment", "task"),
         zero_born=_WITHOUT_DETAIL,
         backfilled=True,
+        by_day=True,
     ),
     # A failed attempt that a retry saved leaves no state behind, only a log line.
     CountedMetric(
@@ -159,6 +163,7 @@ _ROWS: Final = (
         kind="counter",
         sources=(TASK_RUNS, LOG_LINES),
         labels=("flow", "deployment", "task", "cause"),
+        by_day=True,
     ),
     # Over all deployments of a flow: buckets for each of them would be many.
     CountedMetric(
@@ -176,6 +181,7 @@ _ROWS: Final = (
         sources=(LOG_LINES,),
         labels=("flow", "deployment", "task", "metric"),
         backfilled=True,
+        by_day=True,
     ),
     CountedMetric(
         CUSTOM_VALUE,
@@ -196,6 +202,7 @@ _ROWS: Final = (
         kind="counter",
         sources=(AUTOMATION_EVENTS,),
         labels=("automation",),
+        by_day=True,
     ),
     # Zero-valued only where a rule covers the pipeline: model/actions.py.
     CountedMetric(
@@ -206,6 +213,8 @@ _ROWS: Final = (
     ),
 )
 COUNTED_METRICS: Final[Mapping[str, CountedMetric]] = {row.name: row for row in _ROWS}
+
+BY_DAY: Final = frozenset(row.name for row in _ROWS if row.by_day)
 
 
 def bounds_of(on: Collection[str] = (), chosen: Callable[[str], tuple[float, ...]] | None = None) -> Bounds:

@@ -19,7 +19,7 @@ from prefect_monitoring.ledger.sink_rows import first_key, forget_between, forge
 from prefect_monitoring.ledger.sqlite import SQLITE
 from prefect_monitoring.model.actions import Action, ActionResult, Kind
 from prefect_monitoring.model.changes import Changes, KnownTaskRun, LastValue, SeriesKey
-from prefect_monitoring.model.counted_metrics import CUSTOM_VALUE, OUTCOMES, births
+from prefect_monitoring.model.counted_metrics import CUSTOM_VALUE, OUTCOMES, TASK_RETRIES, births
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Deployment, Flow, Pair
@@ -70,7 +70,9 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
             note(None, statement)
         SQLITE.insert_all(connection, statement, rows)
 
-    monkeypatch.setattr(sql, "DIALECTS", {"sqlite": Dialect(SQLITE.claim, SQLITE.join, upsert, insert_all)})
+    monkeypatch.setattr(
+        sql, "DIALECTS", {"sqlite": Dialect(SQLITE.claim, SQLITE.join, upsert, insert_all, SQLITE.read)}
+    )
     sa.event.listen(sa.Engine, "before_execute", note)
     yield texts
     sa.event.remove(sa.Engine, "before_execute", note)
@@ -88,6 +90,7 @@ def test_every_statement_has_a_text_for_postgresql(compiled: list[str], open_it:
     changes.values[SeriesKey(CUSTOM_VALUE, PAIR, "rows")] = LastValue(1.0, NOW)
     changes.due["d"] = NOW
     changes.count(SeriesKey(OUTCOMES, PAIR, "failed"), NOW)
+    changes.count(SeriesKey(TASK_RETRIES, PAIR, task="load"), NOW)
     ledger.commit(changes, level(ledger), NOW)
     ledger.change_acting(lambda acting: acting.resumed(NOW))
     ledger.store_actions([Action("a", Kind.RETRY, PAIR, NOW, NOW, ActionResult.DONE, run_id=run_id(1))], NOW)

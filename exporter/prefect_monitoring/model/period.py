@@ -1,0 +1,65 @@
+"""What happened in a period of time: sums that the ledger gives and the weekly report compares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prefect_monitoring.model.records import Pair
+
+
+@dataclass(frozen=True, slots=True)
+class RunCounts:
+    """Runs of a period by their last state, and the seconds of the completed ones (`timed` of them took time)."""
+
+    good: int = 0
+    bad: int = 0
+    timed: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: RunCounts) -> RunCounts:
+        return RunCounts(
+            self.good + other.good, self.bad + other.bad, self.timed + other.timed, self.seconds + other.seconds
+        )
+
+    @property
+    def runs(self) -> int:
+        return self.good + self.bad
+
+    @property
+    def success_ratio(self) -> float | None:
+        """None of no runs."""
+        return self.good / self.runs if self.runs else None
+
+    @property
+    def mean_seconds(self) -> float | None:
+        """What a completed run took; None of none."""
+        return self.seconds / self.timed if self.timed else None
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What a counter grew by, and in how many steps; of a summary, the sum of its values and how many there were."""
+
+    amount: float = 0.0
+    seen: int = 0
+
+    def plus(self, amount: float) -> Growth:
+        return Growth(self.amount + amount, self.seen + 1)
+
+    def __add__(self, other: Growth) -> Growth:
+        return Growth(self.amount + other.amount, self.seen + other.seen)
+
+    @property
+    def mean(self) -> float | None:
+        return self.amount / self.seen if self.seen else None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRuns:
+    """Failed runs of one pipeline that have the cause and the message's pattern in common; `last_at`: the last end."""
+
+    pipeline: Pair
+    cause: str
+    pattern: str
+    runs: int
+    last_at: float
