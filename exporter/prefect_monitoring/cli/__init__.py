@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from prefect_monitoring import __version__
-from prefect_monitoring.cli import actions, automations, backfill, check, cloudwatch, demo, healthcheck, serve
+from prefect_monitoring.cli import actions, automations, backfill, check, cloudwatch, demo, healthcheck, report, serve
 from prefect_monitoring.cli.command import Command, refuse
 from prefect_monitoring.cli.parser import Parser
 from prefect_monitoring.config.settings import SettingsError
@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "actions": actions.COMMAND,
     "automations": automations.COMMAND,
     "cloudwatch": cloudwatch.COMMAND,
+    "report": report.COMMAND,
     "demo": demo.COMMAND,
 }
 

@@ -26,6 +26,7 @@ from prefect_monitoring.prefect_api.client import Traffic, open_http
 from prefect_monitoring.prefect_api.errors import ApiError, NoApiUrlError
 from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 from prefect_monitoring.prefect_api.inventory import InventoryApi
+from prefect_monitoring.report.sender import checked_schedule
 from prefect_monitoring.web.auth import IN_CLEAR, accepted_credentials, travel_in_clear
 from prefect_monitoring.web.tls import TlsError, check_pair
 
@@ -33,6 +34,7 @@ from prefect_monitoring.web.tls import TlsError, check_pair
 async def check(settings: Settings) -> list[Finding]:
     """One finding for each thing that was looked at."""
     shown_metrics(settings.metrics.metrics_on, settings.metrics.metrics_off)
+    checked_schedule(settings.report)
     valid = Finding(ok=True, text="settings: valid")
     ledger = await asyncio.to_thread(_check_ledger, settings.ledger)
     found = [valid, *_check_endpoints(settings.web), *await _check_api(settings.poll), ledger]

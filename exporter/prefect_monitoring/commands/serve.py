@@ -9,7 +9,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -27,8 +27,10 @@ from prefect_monitoring.ledger.opening import ledger_of
 from prefect_monitoring.metrics import shown_metrics
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
+from prefect_monitoring.report.sender import checked_schedule, open_sender
 from prefect_monitoring.runtime.poller import Poller, make_poller
 from prefect_monitoring.runtime.publisher import Publisher
+from prefect_monitoring.runtime.scheduler import Job
 from prefect_monitoring.sinks.running import check_sinks, open_sinks
 from prefect_monitoring.web import tls
 from prefect_monitoring.web.app import Published, make_app
@@ -53,6 +55,7 @@ async def serve(settings: Settings) -> None:
     """
     shown_metrics(settings.metrics.metrics_on, settings.metrics.metrics_off)
     check_sinks(settings)
+    checked_schedule(settings.report)
     _favour_scrapes()
     address = api_address()
     tls.check_pair(settings.web)
@@ -99,9 +102,11 @@ async def _watch(settings: Settings, ledger: Ledger, published: Published, until
                 if controller is not None:
                     log.warning("Acting on Prefect" if planner.mode.act else "A dry run: nothing is done to Prefect")
                     publisher.subscribe("controller", controller.act)
-                async with open_sinks(settings, readers.flow_runs) as sinks:
-                    for sink in sinks:
+                async with open_sinks(settings, readers.flow_runs) as pushing:
+                    for sink in pushing:
                         publisher.subscribe(sink.status.name, sink.take)
+                    sender = open_sender(settings, readers.flow_runs)
+                    sinks = (*pushing, *((sender,) if sender is not None else ()))
                     poller = make_poller(
                         readers,
                         settings,
@@ -110,16 +115,16 @@ async def _watch(settings: Settings, ledger: Ledger, published: Published, until
                         plan=planner.plan,
                         sinks=lambda: tuple(sink.status for sink in sinks),
                     )
-                    await _poll(poller, publisher, until)
+                    await _poll(poller, publisher, until, [sender.job()] if sender is not None else [])
         finally:
             await asyncio.to_thread(readers.flow_runs.close)
 
 
-async def _poll(poller: Poller, publisher: Publisher, until: asyncio.Task[None]) -> None:
+async def _poll(poller: Poller, publisher: Publisher, until: asyncio.Task[None], others: Iterable[Job]) -> None:
     try:
         # What the ledger knows is served at once: a restart is no gap and no reset.
         await poller.publish()
-        scheduler = poller.start()
+        scheduler = poller.start(others)
         await asyncio.wait([until])
         await scheduler.stop()
     finally:

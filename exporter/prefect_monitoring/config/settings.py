@@ -20,6 +20,7 @@ from prefect_monitoring.config.types import (
     Buckets,
     CauseRules,
     CloudWatchMetrics,
+    CronExpression,
     Duration,
     FileName,
     InstallationName,
@@ -29,6 +30,7 @@ from prefect_monitoring.config.types import (
     Notation,
     Patterns,
     Secret,
+    TimeZone,
     Token,
     UserName,
     WebAddress,
@@ -39,7 +41,12 @@ from prefect_monitoring.model.pushed_metrics import PUSHED_NAMES
 ENV_PREFIX: Final = "PREFECT_MONITORING_"
 CONFIG_ENV: Final = ENV_PREFIX + "CONFIG"
 # One is of no use, and would leave the endpoints open, without the other.
-NEEDS: Final = {"auth_username": "auth_password", "auth_password": "auth_username", "tls_key": "tls_cert"}
+NEEDS: Final = {
+    "auth_username": "auth_password",
+    "auth_password": "auth_username",
+    "tls_key": "tls_cert",
+    "report_schedule": "report_slack_webhook_url",
+}
 
 
 class SettingsError(Exception):
@@ -241,6 +248,24 @@ class CloudWatchSettings(Group, title="CloudWatch"):
     )
 
 
+class ReportSettings(Group, title="Weekly report"):
+    """What happened, for people: printed by `report`, and sent to Slack by `serve` (docs/report.md)."""
+
+    report_schedule: CronExpression = Field(
+        "", description="When `serve` sends the report to Slack, as in crontab: 0 8 * * mon. Default: never."
+    )
+    report_time_zone: TimeZone = Field(
+        "UTC", description="Time zone of the schedule and of the instants in reports, such as Europe/Zurich."
+    )
+    report_days: int = Field(7, ge=1, le=31, description="How many days a report covers, 1 to 31.")
+    report_slack_webhook_url: Secret = Field(
+        SecretStr(""), description="Incoming webhook of Slack that reports are sent to."
+    )
+    report_slack_webhook_url_file: FileName = Field(
+        "", description="File that holds report_slack_webhook_url. The URL has no flag."
+    )
+
+
 class LinkSettings(Group, title="Links"):
     """Addresses for links in messages and on the status page."""
 
@@ -274,6 +299,7 @@ class Settings(BaseModel):
     policy: PolicySettings = Field(default_factory=PolicySettings)
     act: ActSettings = Field(default_factory=ActSettings)
     cloudwatch: CloudWatchSettings = Field(default_factory=CloudWatchSettings)
+    report: ReportSettings = Field(default_factory=ReportSettings)
     links: LinkSettings = Field(default_factory=LinkSettings)
     logs: LogSettings = Field(default_factory=LogSettings)
 

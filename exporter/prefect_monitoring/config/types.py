@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
@@ -109,6 +110,20 @@ def _installation(name: str) -> str:
     return name
 
 
+def _cron(expression: str) -> str:
+    if len(expression.split()) != CRON_FIELDS:
+        raise ValueError(f"{expression!r} has not the five fields of crontab: minute hour day month weekday")
+    return expression
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{name!r} is no time zone: give a name like Europe/Zurich or UTC") from None
+    return name
+
+
 def _secret(secret: SecretStr) -> SecretStr:
     _filled(secret.get_secret_value())
     return secret
@@ -139,6 +154,7 @@ def _show_bounds(bounds: Iterable[float]) -> str:
     return ", ".join(f"{bound:g}" for bound in bounds)
 
 
+CRON_FIELDS: Final = 5
 TEXT: Final = Notation("TEXT")
 SWITCH: Final = Notation("[true|false]", lambda is_on: str(is_on).lower())
 NUMBER: Final = Notation("N", lambda number: f"{number:g}")
@@ -151,6 +167,8 @@ ApiUrl = Annotated[str, Notation("URL")]
 Address = Annotated[str, AfterValidator(_address), Notation("HOST:PORT")]
 FileName = Annotated[str, AfterValidator(_filled), Notation("FILE")]
 InstallationName = Annotated[str, AfterValidator(_installation), Notation("NAME")]
+CronExpression = Annotated[str, AfterValidator(_cron), Notation("CRON")]
+TimeZone = Annotated[str, AfterValidator(_time_zone), Notation("ZONE")]
 UserName = Annotated[str, AfterValidator(_user_name), Notation("NAME")]
 Secret = Annotated[SecretStr, AfterValidator(_secret), _SECRET]
 Token = Annotated[SecretStr, AfterValidator(_token), _SECRET]

@@ -11,7 +11,7 @@ from prefect_monitoring.ledger.series_rows import key_columns, series_key
 from prefect_monitoring.ledger.sql import added, total, upsert
 from prefect_monitoring.model.changes import Moment, SeriesKey
 from prefect_monitoring.model.counted_metrics import BY_DAY
-from prefect_monitoring.model.period import Growth
+from prefect_monitoring.model.period import Growth, Period
 from prefect_monitoring.model.units import DAY
 
 
@@ -29,16 +29,10 @@ def write_daily_counts(connection: sa.Connection, moments: Iterable[Moment]) -> 
     upsert(connection, daily_counts, rows, amount=added, seen=added)
 
 
-def growth_between(connection: sa.Connection, start: int, end: int) -> dict[SeriesKey, Growth]:
-    """What each counter that is kept by day grew by on the days that begin within [start, end)."""
+def growth_within(connection: sa.Connection, period: Period) -> dict[SeriesKey, Growth]:
+    """What each counter that is kept by day grew by on the days of the period."""
     keys = [daily_counts.c[name] for name in SERIES_KEY]
     sums = (total(daily_counts.c.amount).label("amount"), total(daily_counts.c.seen).label("seen"))
-    days = (daily_counts.c.start >= start) & (daily_counts.c.start < end)
+    days = (daily_counts.c.start >= period.start) & (daily_counts.c.start < period.end)
     rows = connection.execute(sa.select(*keys, *sums).where(days).group_by(*keys))
     return {series_key(row): Growth(float(row.amount), int(row.seen)) for row in rows}
-
-
-def first_day(connection: sa.Connection) -> float | None:
-    """When the oldest day begins that is kept; None of none."""
-    day: int | None = connection.scalar(sa.select(sa.func.min(daily_counts.c.start)))
-    return day

@@ -19,7 +19,7 @@ from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.migrations import current_revision, migrate, revisions
 from prefect_monitoring.model.counted_metrics import bounds_of
-from prefect_monitoring.model.cursor import Cursor
+from prefect_monitoring.model.cursor import TASK_RUNS, Cursor
 from prefect_monitoring.model.series import Bounds
 
 
@@ -49,7 +49,9 @@ def open_ledger(
                 migrate(connection)
             stored = rows.read_meta(connection)
             if not stored:
-                stored = {"api": api, "created_at": now, "cursors": {}, "bounds": {}}
+                begin = now - lookbacks.get(TASK_RUNS, 0.0)
+                stored = {"api": api, "created_at": now, "cursors": {}, "bounds": {}, "daily_counts_from": begin}
+            stored = {"daily_counts_from": now, **stored}
             _check_owner(database.name, stored["api"], api, moved_from)
             _drop_rebucketed(connection, stored["bounds"], bounds)
             cursors = _cursors(stored["cursors"], {source: now - seconds for source, seconds in lookbacks.items()})

@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.units import DAY, HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """[start, end) in epoch seconds: whole hours or days, the running one included, as in run statistics."""
+
+    start: int
+    end: int
+
+    @classmethod
+    def of_hours(cls, at: float, days: int) -> Period:
+        """The last `days` times 24 hours at the instant `at`."""
+        end = (int(at // HOUR) + 1) * HOUR
+        return cls(end - days * DAY, end)
+
+    @classmethod
+    def of_days(cls, at: float, days: int) -> Period:
+        """The last `days` days (UTC) at the instant `at`."""
+        end = (int(at // DAY) + 1) * DAY
+        return cls(end - days * DAY, end)
+
+    @property
+    def before(self) -> Period:
+        """The period of the same length before it."""
+        return Period(2 * self.start - self.end, self.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +46,10 @@ class RunCounts:
         return RunCounts(
             self.good + other.good, self.bad + other.bad, self.timed + other.timed, self.seconds + other.seconds
         )
+
+    def without_failures(self, count: int) -> RunCounts:
+        """The same with `count` failures less, which are to be retried."""
+        return replace(self, bad=max(self.bad - count, 0))
 
     @property
     def runs(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -102,8 +102,8 @@ class Poller:
             sinks=sinks,
         )
 
-    def start(self) -> Scheduler:
-        """Begins to read; the caller stops it."""
+    def start(self, others: Iterable[Job] = ()) -> Scheduler:
+        """Begins to read, and to do the `others`; the caller stops it."""
         settings = self._settings
         turns = (
             (Turn.POLL, settings.poll_interval, self.poll),
@@ -112,7 +112,13 @@ class Poller:
             (Turn.AUDIT, settings.audit_interval, self.audit),
         )
         scheduler = Scheduler(
-            [Job(turn.value, Every(seconds), work, partial(self._has_more, turn)) for turn, seconds, work in turns]
+            [
+                *(
+                    Job(turn.value, Every(seconds), work, partial(self._has_more, turn))
+                    for turn, seconds, work in turns
+                ),
+                *others,
+            ]
         )
         scheduler.start()
         return scheduler

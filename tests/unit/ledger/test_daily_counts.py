@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from prefect_monitoring.ledger.daily_counts import first_day, growth_between
+from prefect_monitoring.ledger.daily_counts import growth_within
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import Changes, SeriesKey
 from prefect_monitoring.model.counted_metrics import BY_DAY, CUSTOM_OBSERVED, OUTCOMES, TASK_RETRIES, TASK_SECONDS
-from prefect_monitoring.model.period import Growth
+from prefect_monitoring.model.period import Growth, Period
 from unit.ledger_values import KEEP, NOW, PAIR, level
 from unit.rig import DAY
 
@@ -32,14 +32,13 @@ def counted(ledger: Ledger) -> Ledger:
 
 def test_days_hold_what_happened_on_them(counted: Ledger) -> None:
     with counted.transaction() as connection:
-        assert growth_between(connection, YESTERDAY, TODAY)[RETRIES] == Growth(6, 2)
-        assert growth_between(connection, TODAY, TODAY + 1)[ROWS] == Growth(200, 2)
-        assert first_day(connection) == YESTERDAY
+        assert growth_within(connection, Period(YESTERDAY, TODAY))[RETRIES] == Growth(6, 2)
+        assert growth_within(connection, Period(TODAY, TODAY + 1))[ROWS] == Growth(200, 2)
 
 
 def test_all_days_add_up_to_the_counters(counted: Ledger) -> None:
     with counted.transaction() as connection:
-        growth = growth_between(connection, 0, TODAY + 1)
+        growth = growth_within(connection, Period(0, TODAY + 1))
     assert {key.metric for key in growth} <= BY_DAY
     assert {key: one.amount for key, one in growth.items()} == {
         key: one.value for key, one in counted.series.items() if key.metric in BY_DAY
@@ -49,4 +48,5 @@ def test_all_days_add_up_to_the_counters(counted: Ledger) -> None:
 def test_days_that_nothing_compares_any_more_are_pruned(counted: Ledger) -> None:
     counted.prune(TODAY + 62 * DAY, keep=KEEP, live={PAIR})
     with counted.transaction() as connection:
-        assert first_day(connection) == TODAY
+        assert growth_within(connection, Period(0, TODAY)) == {}
+        assert growth_within(connection, Period(TODAY, TODAY + 1))[RETRIES] == Growth(6, 2)
