@@ -84,6 +84,10 @@ VALUES = {
     "act_api_key": ("pnu_1", SecretStr("pnu_1")),
     "act_max_per_hour": ("7", 7),
     "act_max_per_cause": ("7", 7),
+    "report_schedule": ("0 8 * * mon", "0 8 * * mon"),
+    "report_time_zone": ("Europe/Zurich", "Europe/Zurich"),
+    "report_days": ("14", 14),
+    "report_slack_webhook_url": ("https://hooks.slack.test/x", SecretStr("https://hooks.slack.test/x")),
 }
 
 
@@ -92,6 +96,7 @@ GOES_WITH = {
     "auth_username": {"auth_password": "x"},
     "auth_password": {"auth_username": "ops"},
     "auth_password_file": {"auth_username": "ops"},
+    "report_schedule": {"report_slack_webhook_url": "https://hooks.slack.test/x"},
 }
 
 
