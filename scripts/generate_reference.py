@@ -119,6 +119,7 @@ logger.info('Loaded. METRIC: rows_loaded{table="orders"}=%d rows_rejected=%d', l
 - A part that cannot be read costs no other part of its line. It is counted in
   `prefect_exporter_metric_lines_rejected_total`, and the exporter's log names the flow and the reason, once.
 - A pair has room for `max_custom_metrics` series of them; what is beyond is rejected, what is there goes on.
+- To give a metric its own name, type, help, buckets and labels, declare it: [custom-metrics.md](custom-metrics.md).
 - `emit_metric` of [flows.md](flows.md) writes such lines, and refuses at once what could not be read.
 - Log lines at the level that Prefect sends to its API (`PREFECT_LOGGING_TO_API_MIN_LEVEL`, INFO unless changed) can be read.
 - The server searches its logs itself. One on SQLite before 3.44 cannot: then every line comes over and is searched here,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from prefect_monitoring.analysis.failure_causes import cause_of
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.counting.cardinality import Catalog
+from prefect_monitoring.counting.custom_metrics import declarations_of
 from prefect_monitoring.ingest.failed_actions import FailedActionReader
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.inventory import InventoryReader
@@ -33,13 +34,15 @@ MakeReader = Callable[..., Reader]
 
 def readers_of(fake: FakePrefect, ledger: Ledger, settings: Settings) -> Readers:
     """Readers of the model of the server, otherwise put together as `make_readers` does it."""
-    reader = Reader(fake, ledger, Catalog(settings.filters, settings.labels, ledger.series), cause_of, fake.clock)
+    declared = settings.metrics.custom_metrics
+    catalog = Catalog(settings.filters, settings.labels, ledger.keys, declared)
+    reader = Reader(fake, ledger, catalog, cause_of, fake.clock)
     tasks = TaskReader(reader, fake.tasks, cause_of)
     inventory = InventoryReader(reader, fake.inventory, settings.filters, settings.labels)
     return Readers(
         flow_runs=reader,
         task_runs=tasks,
-        log_lines=LogReader(tasks, fake.logs, cause_of),
+        log_lines=LogReader(tasks, fake.logs, cause_of, declarations_of(declared)),
         inventory=inventory,
         failed_actions=FailedActionReader(reader, fake.events, lambda: inventory.automation_names),
         audits=(

@@ -6,17 +6,18 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
 from prefect_monitoring.commands.check_cloudwatch import check_cloudwatch
 from prefect_monitoring.commands.findings import Finding
+from prefect_monitoring.config.custom_metrics import CustomMetric
 from prefect_monitoring.config.settings import LabelSettings, LedgerSettings, PollSettings, Settings, WebSettings
 from prefect_monitoring.ingest.sources import SOURCES
 from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
 from prefect_monitoring.ledger.opening import inspect_ledger
 from prefect_monitoring.ledger.sqlite import sqlite_path
-from prefect_monitoring.metrics import shown_metrics
+from prefect_monitoring.metrics import metrics_of
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.policy.lint import coverage, idle_entries, idle_rules, reviewed, unmeasurable
@@ -33,10 +34,10 @@ from prefect_monitoring.web.tls import TlsError, check_pair
 
 async def check(settings: Settings) -> list[Finding]:
     """One finding for each thing that was looked at."""
-    shown_metrics(settings.metrics.metrics_on, settings.metrics.metrics_off)
+    metrics_of(settings.metrics)
     checked_schedule(settings.report)
     valid = Finding(ok=True, text="settings: valid")
-    ledger = await asyncio.to_thread(_check_ledger, settings.ledger)
+    ledger = await asyncio.to_thread(_check_ledger, settings.ledger, settings.metrics.custom_metrics)
     found = [valid, *_check_endpoints(settings.web), *await _check_api(settings.poll), ledger]
     found += await check_cloudwatch(settings)
     pipelines = settings.policy.pipelines
@@ -128,7 +129,7 @@ async def _fault(reading: Awaitable[object], timeout: float) -> str:  # noqa: AS
     return ""
 
 
-def _check_ledger(settings: LedgerSettings) -> Finding:
+def _check_ledger(settings: LedgerSettings, declared: Sequence[CustomMetric]) -> Finding:
     existing, url = Path(), settings.ledger_url.get_secret_value()
     try:
         path = sqlite_path(url)
@@ -138,7 +139,7 @@ def _check_ledger(settings: LedgerSettings) -> Finding:
                 return Finding(ok=True, text=f"ledger: {path} will be made by the first start")
         if not os.access(path, os.W_OK):
             raise LedgerError(f"{path} cannot be written: give the user that runs prefect-monitoring the right to")
-        inspect_ledger(url, api_address(), settings.moved_from)
+        inspect_ledger(url, api_address(), settings.moved_from, declared)
     except NoApiUrlError:
         return Finding(ok=True, text=f"ledger: {path} exists; whose runs it counts is checked once the API is known")
     except LedgerInUseError:

@@ -24,7 +24,7 @@ from prefect_monitoring.ingest.sources import lookbacks, make_readers
 from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import ledger_of
-from prefect_monitoring.metrics import shown_metrics
+from prefect_monitoring.metrics import metrics_of
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
 from prefect_monitoring.report.sender import checked_schedule, open_sender
@@ -53,7 +53,7 @@ async def serve(settings: Settings) -> None:
 
     Raises SettingsError, TlsError, NoApiUrlError, LedgerError or ListenError before anything is polled.
     """
-    shown_metrics(settings.metrics.metrics_on, settings.metrics.metrics_off)
+    metrics_of(settings.metrics)
     check_sinks(settings)
     checked_schedule(settings.report)
     _favour_scrapes()

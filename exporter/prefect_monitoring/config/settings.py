@@ -11,6 +11,7 @@ from typing import Final, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from prefect_monitoring.analysis.failure_causes import KNOWN_CAUSES
+from prefect_monitoring.config.custom_metrics import CustomMetrics
 from prefect_monitoring.config.types import (
     NUMBER,
     SWITCH,
@@ -194,6 +195,9 @@ class MetricSettings(Group, title="Metrics"):
     )
     metrics_on: Names = Field((), description="Metric families to expose that are not so by default, by name.")
     metrics_off: Names = Field((), description="Metric families not to expose, by name.")
+    custom_metrics: CustomMetrics = Field(
+        (), description="Metrics of your own, made of what flows report: a list (docs/custom-metrics.md)."
+    )
 
 
 class PolicySettings(Group, title="Pipelines"):

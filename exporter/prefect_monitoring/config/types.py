@@ -43,7 +43,8 @@ class Notation:
         return self.is_secret is not _always
 
 
-def _parse_yaml(value: object) -> object:
+def parse_yaml(value: object) -> object:
+    """What a flag or a variable holds as YAML text; a file has parsed it already."""
     try:
         return yaml.safe_load(value) if isinstance(value, str) else value
     except yaml.YAMLError as error:
@@ -198,4 +199,4 @@ class CauseRule(BaseModel):
     pattern: Pattern
 
 
-CauseRules = Annotated[tuple[CauseRule, ...], BeforeValidator(_parse_yaml), Notation("YAML", lambda _: "")]
+CauseRules = Annotated[tuple[CauseRule, ...], BeforeValidator(parse_yaml), Notation("YAML", lambda _: "")]

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from prefect_monitoring.analysis.metric_lines import parse, saved_failure
+from prefect_monitoring.counting.custom_metrics import (
+    Admits,
+    Declarations,
+    Values,
+    count_declared,
+    key_of,
+    replace_last,
+)
 from prefect_monitoring.model.changes import Changes, LastValue, SeriesKey
 from prefect_monitoring.model.counted_metrics import (
     CUSTOM_OBSERVED,
@@ -29,41 +38,54 @@ class LineSighting:
 
 def fold_lines(
     sightings: Sequence[LineSighting],
-    values: Callable[[SeriesKey], LastValue | None],
-    admits: Callable[[SeriesKey], bool],
+    values: Values,
+    admits: Admits,
     cause_of: Callable[[str], str],
+    declarations: Declarations = MappingProxyType({}),
 ) -> Changes:
-    """What lines that were not counted before add, the oldest first. `values` tells what a metric's last value is."""
+    """What lines that were not counted before add, the oldest first."""
     changes = Changes(born=set(births_of_no_pipeline()))
     for sighting in sightings:
         changes.lines[sighting.line.id] = sighting.line.at
         if sighting.pair is not None:
-            _count_metrics(changes, sighting, sighting.pair, values, admits)
+            _count_metrics(changes, sighting, sighting.pair, values, admits, declarations)
             _count_saved_failure(changes, sighting, sighting.pair, cause_of)
     return changes
 
 
 def _count_metrics(
-    changes: Changes,
-    sighting: LineSighting,
-    pair: Pair,
-    values: Callable[[SeriesKey], LastValue | None],
-    admits: Callable[[SeriesKey], bool],
+    changes: Changes, sighting: LineSighting, pair: Pair, values: Values, admits: Admits, declarations: Declarations
 ) -> None:
     parsed = parse(sighting.line.message)
     reasons = list(parsed.rejected)
     for one in parsed.observations:
-        observed = SeriesKey(CUSTOM_OBSERVED, pair, one.name, sighting.task, one.labels)
-        if not admits(observed):
-            reasons.append(Reason.TOO_MANY)
-            continue
-        changes.observe(observed, sighting.line.at, one.value)
-        value = SeriesKey(CUSTOM_VALUE, pair, one.name, sighting.task, one.labels)
-        last = changes.values.get(value) or values(value)
-        if last is None or last.at <= sighting.line.at:
-            changes.values[value] = LastValue(one.value, sighting.line.at)
+        declared = declarations.get(one.name, ())
+        last = LastValue(one.value, sighting.line.at)
+        rejected: set[Reason | None] = set()
+        if all(metric.keep_generic for metric in declared):
+            rejected.add(
+                _count_generic(
+                    changes, SeriesKey(CUSTOM_OBSERVED, pair, one.name, sighting.task, one.labels), last, values, admits
+                )
+            )
+        for metric in declared:
+            if metric.enabled:
+                key = key_of(metric, pair, sighting.task, one.labels)
+                rejected.add(count_declared(changes, metric, key, last, values, admits))
+        reasons += [reason for reason in Reason if reason in rejected]
     for reason in reasons:
         changes.count(SeriesKey(REJECTED, NO_FLOW, reason), sighting.line.at)
+
+
+def _count_generic(
+    changes: Changes, observed: SeriesKey, last: LastValue, values: Values, admits: Admits
+) -> Reason | None:
+    """Adds a value to the metrics of all METRIC lines; why it was rejected, None where it was not."""
+    if not admits(observed):
+        return Reason.TOO_MANY
+    changes.observe(observed, last.at, last.value)
+    replace_last(changes, observed._replace(metric=CUSTOM_VALUE), last, values)
+    return None
 
 
 def _count_saved_failure(changes: Changes, sighting: LineSighting, pair: Pair, cause_of: Callable[[str], str]) -> None:

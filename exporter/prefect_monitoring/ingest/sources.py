@@ -12,6 +12,7 @@ from uuid import UUID
 from prefect_monitoring.analysis.failure_causes import CausePattern, cause_of, compile_pattern
 from prefect_monitoring.config.settings import HistorySettings, Settings
 from prefect_monitoring.counting.cardinality import Catalog
+from prefect_monitoring.counting.custom_metrics import declarations_of
 from prefect_monitoring.ingest.failed_actions import FailedActionReader
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.inventory import InventoryReader
@@ -52,10 +53,11 @@ def make_readers(
     own_causes = [CausePattern(rule.cause, compile_pattern(rule.pattern)) for rule in settings.labels.failure_causes]
     cause = partial(cause_of, extra=own_causes)
     api = PrefectApi(http)
+    declared = settings.metrics.custom_metrics
     reader = Reader(
         api=api,
         ledger=ledger,
-        catalog=Catalog(settings.filters, settings.labels, ledger.series),
+        catalog=Catalog(settings.filters, settings.labels, ledger.keys, declared),
         cause_of=cause,
         clock=clock,
     )
@@ -64,7 +66,7 @@ def make_readers(
     return Readers(
         flow_runs=reader,
         task_runs=tasks,
-        log_lines=LogReader(tasks, LogApi(api.paginator), cause),
+        log_lines=LogReader(tasks, LogApi(api.paginator), cause, declarations_of(declared)),
         inventory=inventory,
         failed_actions=FailedActionReader(reader, EventsApi(http), lambda: inventory.automation_names),
         audits=(

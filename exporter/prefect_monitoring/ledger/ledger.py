@@ -30,6 +30,7 @@ from prefect_monitoring.ledger.sql import read_meta, write_meta
 from prefect_monitoring.ledger.state import State
 from prefect_monitoring.model.actions import Acting, Action, action_key
 from prefect_monitoring.model.changes import Changes, KnownRun, KnownTaskRun, Schedule, SeriesKey
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMetric
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Pair
@@ -43,8 +44,10 @@ class Ledger(State):
     During a backfill it also writes down when each series moved. With an `outbox`, what a sink is owed of each change.
     """
 
-    def __init__(self, database: Database, bounds: Bounds) -> None:
-        super().__init__(bounds)
+    def __init__(
+        self, database: Database, bounds: Bounds, metrics: Mapping[str, CountedMetric] = COUNTED_METRICS
+    ) -> None:
+        super().__init__(bounds, metrics)
         self._database = database
         self._recorder: journal.Recorder | None = None
         self.outbox: Outbox | None = None
@@ -219,7 +222,7 @@ class Ledger(State):
                 journal.forget(connection)
             recorded = journal.recorded_series(connection)
         self.plan = plan
-        self._recorder = journal.Recorder(plan.step, recorded) if plan else None
+        self._recorder = journal.Recorder(plan.step, recorded, self.recorded) if plan else None
 
     def begin_serving(self) -> None:
         """Ends a backfill: from now on the counters are live. LedgerError while that has not loaded everything."""
@@ -261,7 +264,7 @@ class Ledger(State):
         self.pipelines_file = stored.get("pipelines_file")
         if plan := stored.get("backfill"):
             self.plan = journal.Plan(**plan)
-            self._recorder = journal.Recorder(self.plan.step, recorded)
+            self._recorder = journal.Recorder(self.plan.step, recorded, self.recorded)
         self.touched = set(self.pipeline_ids)
 
     def _move_series(self, moved: Mapping[SeriesKey, Series], now: float) -> None:

@@ -231,7 +231,7 @@ class Poller:
             dead_series=self._history.series_ttl,
         )
         self._ledger.prune(self._clock(), keep=keep, live=live)
-        self._reader.catalog.keep(self._ledger.series)
+        self._reader.catalog.keep(self._ledger.keys)
 
     def _refresh(self, now: float) -> None:
         """Ends birth holds that are due, and renews what is declared about pairs and how they stand."""

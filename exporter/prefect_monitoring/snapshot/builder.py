@@ -23,7 +23,7 @@ from prefect_monitoring.ingest.sources import (
 )
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
-from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMetric
 from prefect_monitoring.model.cursor import FLOW_RUNS
 from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, FlowRun, Pair, TaskRun
 from prefect_monitoring.model.run_stats import RunStats
@@ -88,14 +88,14 @@ class Picture:
         ledger, catalog = self.readers.flow_runs.ledger, self.readers.flow_runs.catalog
         pairs, deployments = catalog.live_pairs(ledger.names), catalog.live_deployments(ledger.names)
         complete = {source for source, cursor in ledger.cursors.items() if cursor.level_complete}
-        series = shown(ledger.series, complete)
+        metrics = shown_metrics(complete, ledger.metrics)
+        series = shown(ledger.series, complete, ledger.metrics)
         standings = self.run_stats.now if FLOW_RUNS in complete else {}
         completed = {
             pair: one.last_outcomes["completed"] for pair, one in standings.items() if "completed" in one.last_outcomes
         }
         limit = current_limit(self.settings)
         read_lately = _is_fresh(self.sources[DEPLOYMENTS], now, listing_limit(self.settings))
-        metrics = shown_metrics(complete)
         snapshot = Snapshot(
             taken_at=now,
             bounds=ledger.bounds,
@@ -185,14 +185,18 @@ _DUE_AT: Final[Mapping[str, Callable[[FlowRun], float | None]]] = {
 }
 
 
-def shown_metrics(complete: Collection[str]) -> set[str]:
-    """The metrics of which the baseline of every source is `complete`."""
-    return {name for name, row in COUNTED_METRICS.items() if set(row.sources) <= set(complete)}
+def shown_metrics(complete: Collection[str], kept: Mapping[str, CountedMetric] = COUNTED_METRICS) -> set[str]:
+    """The `kept` metrics of which the baseline of every source is `complete`."""
+    return {name for name, row in kept.items() if set(row.sources) <= set(complete)}
 
 
-def shown(series: Mapping[SeriesKey, Series], complete: Collection[str]) -> ShownSeries:
+def shown(
+    series: Mapping[SeriesKey, Series],
+    complete: Collection[str],
+    kept: Mapping[str, CountedMetric] = COUNTED_METRICS,
+) -> ShownSeries:
     """The ledger's series, without metrics whose baseline is not `complete`; zero during the birth hold."""
-    metrics = shown_metrics(complete)
+    metrics = shown_metrics(complete, kept)
     found: dict[str, dict[SeriesKey, Series]] = {}
     for key, one in series.items():
         if key.metric in metrics:

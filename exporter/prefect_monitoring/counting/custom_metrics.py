@@ -1,0 +1,69 @@
+"""What an observation adds to the metrics that are declared for it. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from prefect_monitoring.config.custom_metrics import CustomMetric
+from prefect_monitoring.model.changes import Changes, LastValue, SeriesKey
+from prefect_monitoring.model.metric_lines import Reason
+from prefect_monitoring.model.records import Pair
+
+Values = Callable[[SeriesKey], LastValue | None]
+"""What the last value of a series is, as the ledger has it."""
+Admits = Callable[[SeriesKey], bool]
+"""Whether there is room for a series."""
+Declarations = Mapping[str, Sequence[CustomMetric]]
+"""The metrics that are declared for a name in METRIC lines."""
+
+
+def declarations_of(metrics: Iterable[CustomMetric]) -> Declarations:
+    by_name: defaultdict[str, list[CustomMetric]] = defaultdict(list)
+    for metric in metrics:
+        by_name[metric.line_name].append(metric)
+    return dict(by_name)
+
+
+def key_of(metric: CustomMetric, pair: Pair, task: str, labels: Iterable[tuple[str, str]]) -> SeriesKey:
+    """The series that an observation belongs to: with the labels that the declaration keeps."""
+
+    def keeps(label: str) -> bool:
+        return metric.labels is None or label in metric.labels
+
+    return SeriesKey(
+        metric.name,
+        Pair(pair.flow if keeps("flow") else "", pair.deployment if keeps("deployment") else ""),
+        task=task if keeps("task") else "",
+        labels=tuple(label for label in labels if keeps(label[0])),
+    )
+
+
+def count_declared(
+    changes: Changes,
+    metric: CustomMetric,
+    key: SeriesKey,
+    last: LastValue,
+    values: Values,
+    admits: Admits,
+) -> Reason | None:
+    """Adds an observation to a declared metric; why it was rejected, None where it was not."""
+    if metric.type != "gauge" and last.value < 0:
+        return Reason.NEGATIVE
+    if not admits(key):
+        return Reason.TOO_MANY
+    match metric.type:
+        case "gauge":
+            replace_last(changes, key, last, values)
+        case "counter":
+            changes.count(key, last.at, last.value)
+        case "histogram":
+            changes.observe(key, last.at, last.value)
+    return None
+
+
+def replace_last(changes: Changes, key: SeriesKey, last: LastValue, values: Values) -> None:
+    """The last value is that of the latest instant, not of the latest arrival."""
+    before = changes.values.get(key) or values(key)
+    if before is None or before.at <= last.at:
+        changes.values[key] = last
