@@ -121,6 +121,7 @@ ABOUT_ITSELF = {
     "prefect_exporter_series_folded_total": ("counter", ("metric",)),
     "prefect_exporter_audit_missing": ("gauge", ("kind",)),
     "prefect_exporter_audit_last_success_timestamp_seconds": ("gauge", ("kind",)),
+    "prefect_exporter_custom_values_rejected_total": ("counter", ("reason",)),
     "prefect_exporter_metric_lines_rejected_total": ("counter", ("reason",)),
     "prefect_exporter_links_info": ("gauge", ("prefect_url", "grafana_url", "runbook_url")),
     "prefect_exporter_pipelines_file_valid": ("gauge", ()),

@@ -16,6 +16,7 @@ from prefect_monitoring.ingest.log_lines import LogReader
 from prefect_monitoring.ingest.reconcile import Audit
 from prefect_monitoring.ingest.sources import Readers
 from prefect_monitoring.ingest.task_runs import TaskReader
+from prefect_monitoring.ingest.trend_stores import TrendStoreReader
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
@@ -44,6 +45,8 @@ def readers_of(fake: FakePrefect, ledger: Ledger, settings: Settings) -> Readers
         task_runs=tasks,
         log_lines=LogReader(tasks, fake.logs, cause_of, declarations_of(declared)),
         inventory=inventory,
+        trend_stores=TrendStoreReader(reader, fake.trends, declared),
+        declared=declared,
         failed_actions=FailedActionReader(reader, fake.events, lambda: inventory.automation_names),
         audits=(
             Audit(reader, FLOW_RUNS, TERMINAL_TYPES, fake.ended_by_type, reader.finished),

@@ -38,8 +38,13 @@ async def check(settings: Settings) -> list[Finding]:
     checked_schedule(settings.report)
     valid = Finding(ok=True, text="settings: valid")
     ledger = await asyncio.to_thread(_check_ledger, settings.ledger, settings.metrics.custom_metrics)
-    found = [valid, *_check_endpoints(settings.web), *await _check_api(settings.poll), ledger]
-    found += await check_cloudwatch(settings)
+    found = [
+        valid,
+        *_check_endpoints(settings.web),
+        *await _check_api(settings.poll, settings.metrics.custom_metrics),
+        ledger,
+        *await check_cloudwatch(settings),
+    ]
     pipelines = settings.policy.pipelines
     return found + (await _check_pipelines(Path(pipelines), settings.poll, settings.labels) if pipelines else [])
 
@@ -64,14 +69,14 @@ def _check_endpoints(settings: WebSettings) -> list[Finding]:
     return [Finding(ok=True, text=f"endpoints: {scheme}, {readers}{advice}")]
 
 
-async def _check_api(settings: PollSettings) -> list[Finding]:
+async def _check_api(settings: PollSettings, declared: Sequence[CustomMetric] = ()) -> list[Finding]:
     try:
         address = api_address()
     except NoApiUrlError as fault:
         return [Finding(ok=False, text=f"Prefect API: {fault}")]
     async with open_http(Traffic(), settings.max_requests_per_second) as http:
         api = PrefectApi(http)
-        probes = [probe for entry in SOURCES for probe in entry.probes]
+        probes = [probe for entry in SOURCES if entry.is_wanted(declared) for probe in entry.probes]
         # Side by side: an API that does not answer is waited for once.
         reasons = await asyncio.gather(*(_fault(probe.read(api), settings.source_timeout) for probe in probes))
     faults: dict[str, list[str]] = {}

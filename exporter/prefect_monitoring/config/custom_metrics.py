@@ -24,12 +24,13 @@ from prefect_monitoring.config.faults import did_you_mean
 from prefect_monitoring.config.metric_names import exposed_names, name_fault
 from prefect_monitoring.config.types import Notation, parse_yaml
 from prefect_monitoring.model.counted_metrics import CountedMetric, Kind
-from prefect_monitoring.model.cursor import LOG_LINES
+from prefect_monitoring.model.cursor import LOG_LINES, trend_cursor
 
 Type = Literal["gauge", "counter", "histogram"]
 
 RUN_LABELS: Final = ("flow", "deployment", "task")
 _TAKEN_LABELS: Final = RESERVED_LABELS - set(RUN_LABELS)
+_SOURCES: Final = ("metric_line", "variable", "block")
 _KINDS: Final[Mapping[str, Kind]] = {"gauge": "last_value", "counter": "counter", "histogram": "histogram"}
 
 
@@ -59,6 +60,34 @@ class Source(_Declared):
     metric_line: Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,99}$")] | None = Field(
         None, description="Name in METRIC lines. Default: the name of the metric."
     )
+
+    variable: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")] | None = Field(
+        None, description="Name of a Prefect Variable that holds a list of points."
+    )
+    block: Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")] | None = Field(
+        None, description="A block that holds a list of points, as type-slug/name, such as pipeline-metrics/orders."
+    )
+    field: str | None = Field(None, description="Which number of a point.")
+    timestamp: str = Field("timestamp", description="Where a point has its instant.")
+    points: str = Field("points", description="Where the list is, unless the Variable is the list.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        given = [key for key in _SOURCES if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise _at(given[1], f"a metric has one source: {given[0]} is given as well")
+        if self.store and not self.field:
+            raise _at(given[0], "points have several numbers: say which with `field`, such as row_count")
+        if self.field and not self.store:
+            raise _at("field", "only points of a variable or a block have fields")
+        return self
+
+    @property
+    def store(self) -> str:
+        """The trend store, in words; "" where there is none."""
+        if self.variable:
+            return f"the Variable {self.variable}"
+        return f"the block {self.block}" if self.block else ""
 
 
 class CustomMetric(_Declared):
@@ -132,11 +161,18 @@ class CustomMetric(_Declared):
     @property
     def cursor(self) -> str:
         """The cursor of what it is counted from."""
-        return LOG_LINES
+        return trend_cursor(self.name) if self.is_trend else LOG_LINES
+
+    @property
+    def is_trend(self) -> bool:
+        """Whether it is made of the points of a trend store."""
+        return bool(self.source.store)
 
     @property
     def own_labels(self) -> tuple[str, ...] | None:
         """The labels that do not come from the run; None for whatever there is."""
+        if self.is_trend:
+            return self.labels or ()
         return None if self.labels is None else tuple(label for label in self.labels if label not in RUN_LABELS)
 
     @property
@@ -146,9 +182,11 @@ class CustomMetric(_Declared):
             self.name,
             kind=_KINDS[self.type],
             sources=(self.cursor,),
-            labels=tuple(label for label in RUN_LABELS if self.labels is None or label in self.labels),
+            labels=()
+            if self.is_trend
+            else tuple(one for one in RUN_LABELS if self.labels is None or one in self.labels),
             buckets=self.buckets,
-            backfilled=self.type != "gauge",
+            backfilled=self.type != "gauge" and not self.is_trend,
         )
 
 

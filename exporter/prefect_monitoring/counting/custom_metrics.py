@@ -21,7 +21,8 @@ Declarations = Mapping[str, Sequence[CustomMetric]]
 def declarations_of(metrics: Iterable[CustomMetric]) -> Declarations:
     by_name: defaultdict[str, list[CustomMetric]] = defaultdict(list)
     for metric in metrics:
-        by_name[metric.line_name].append(metric)
+        if not metric.is_trend:
+            by_name[metric.line_name].append(metric)
     return dict(by_name)
 
 

@@ -23,6 +23,7 @@ from prefect_monitoring.prefect_api.events import FailedActions
 from prefect_monitoring.prefect_api.logs import LogPage
 from prefect_monitoring.prefect_api.pagination import Page
 from prefect_monitoring.prefect_api.state_history import Histories
+from prefect_monitoring.prefect_api.trend_stores import Stored
 
 
 class FlowRunSource(Protocol):
@@ -70,6 +71,13 @@ class InventorySource(Protocol):
     async def concurrency_limits(self) -> list[ConcurrencyLimit]: ...
     async def automations(self) -> list[tuple[str, bool]]: ...
     async def next_starts(self, deployment_ids: Collection[str], now: float) -> dict[str, float]: ...
+
+
+class TrendSource(Protocol):
+    """As `prefect_api.trend_stores.TrendStoreApi`."""
+
+    async def variables(self, names: Collection[str]) -> Stored: ...
+    async def blocks(self, names: Collection[str]) -> Stored: ...
 
 
 class EventSource(Protocol):

@@ -10,6 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from prefect_monitoring.analysis.failure_causes import CausePattern, cause_of, compile_pattern
+from prefect_monitoring.config.custom_metrics import CustomMetric
 from prefect_monitoring.config.settings import HistorySettings, Settings
 from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.counting.custom_metrics import declarations_of
@@ -20,6 +21,7 @@ from prefect_monitoring.ingest.log_lines import LogReader
 from prefect_monitoring.ingest.reconcile import Audit
 from prefect_monitoring.ingest.source import Lookback, Reading, Scope, Turn
 from prefect_monitoring.ingest.task_runs import TaskReader
+from prefect_monitoring.ingest.trend_stores import TrendStoreReader
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
@@ -29,6 +31,9 @@ from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 from prefect_monitoring.prefect_api.inventory import InventoryApi
 from prefect_monitoring.prefect_api.logs import LogApi
 from prefect_monitoring.prefect_api.task_runs import TaskApi
+from prefect_monitoring.prefect_api.trend_stores import TrendStoreApi
+
+Declared = Sequence[CustomMetric]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,9 @@ class Readers:
     log_lines: LogReader
     inventory: InventoryReader
     failed_actions: FailedActionReader
+    trend_stores: TrendStoreReader
     audits: tuple[Audit, ...]
+    declared: Declared = ()
 
     def audit_of(self, cursor: str) -> Audit:
         """The reconciliation of a kind of finished runs. KeyError where the API cannot count them."""
@@ -69,6 +76,8 @@ def make_readers(
         log_lines=LogReader(tasks, LogApi(api.paginator), cause, declarations_of(declared)),
         inventory=inventory,
         failed_actions=FailedActionReader(reader, EventsApi(http), lambda: inventory.automation_names),
+        trend_stores=TrendStoreReader(reader, TrendStoreApi(api.paginator), declared),
+        declared=declared,
         audits=(
             Audit(
                 reader=reader,
@@ -109,6 +118,7 @@ class SourceEntry:
     `prefers`: the same, unless the source of that cursor is failing: waiting for it would take as long as its outage.
     `compares`: the source whose records it compares with the API's counts, once that has been read to the end.
     `is_possible`: whether the server can answer at all, as far as is known.
+    `is_wanted`: whether anything that is declared is made of it; else it is neither read nor reported.
     """
 
     name: str
@@ -123,6 +133,7 @@ class SourceEntry:
     prefers: tuple[str, ...] = ()
     compares: str = ""
     is_possible: Callable[[Readers], bool] = lambda _: True
+    is_wanted: Callable[[Declared], bool] = lambda _: True
 
 
 FINISHED_FLOW_RUNS: Final = "finished_flow_runs"
@@ -136,6 +147,7 @@ _AUDIT_FLOW_RUNS: Final = "audit_flow_runs"
 _NAMES: Final = (FLOWS, DEPLOYMENTS)
 # Probes ask for what there cannot be: the answer is empty, and cheap.
 _NOBODY: Final = (str(UUID(int=0)),)
+_NO_NAME: Final = ("no-type/no-name",)
 _NEVER: Final = 4e9
 
 
@@ -244,6 +256,16 @@ SOURCES: Final = (
         (Probe("events of automations", lambda api: EventsApi(api.paginator.http).failed_actions(_NEVER, _NEVER)),),
         cursor=AUTOMATION_EVENTS,
         after=(_AUTOMATIONS,),
+    ),
+    SourceEntry(
+        "trend_stores",
+        Turn.INVENTORY,
+        lambda readers, _: readers.trend_stores.read(),
+        (
+            Probe("variables", lambda api: TrendStoreApi(api.paginator).variables(_NO_NAME)),
+            Probe("blocks", lambda api: TrendStoreApi(api.paginator).blocks(_NO_NAME)),
+        ),
+        is_wanted=lambda declared: any(metric.is_trend and metric.enabled for metric in declared),
     ),
     SourceEntry(
         "dues",

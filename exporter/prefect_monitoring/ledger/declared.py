@@ -47,10 +47,13 @@ def check_types(kept: Kept, declared: Iterable[CustomMetric], ledger: str) -> No
         raise LedgerError("\n".join(faults))
 
 
-def forget_outdated(connection: sa.Connection, kept: Kept, declared: Iterable[CustomMetric]) -> None:
-    """Forgets the numbers of metrics that are declared no more, or in a way that makes others of them."""
+def outdated(kept: Kept, declared: Iterable[CustomMetric]) -> list[str]:
+    """The metrics that are declared no more, or in a way that makes other numbers of them."""
     wanted = to_keep(declared)
-    for name, before in kept.items():
-        if wanted.get(name) != before:
-            for table in (schema.series, schema.last_values):
-                connection.execute(sa.delete(table).where(table.c.metric == name))
+    return [name for name, before in kept.items() if wanted.get(name) != before]
+
+
+def forget_metrics(connection: sa.Connection, metrics: Iterable[str]) -> None:
+    for name in metrics:
+        for table in (schema.series, schema.last_values, schema.trend_points):
+            connection.execute(sa.delete(table).where(table.c.metric == name))

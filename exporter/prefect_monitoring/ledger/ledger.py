@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
 from prefect_monitoring.counting.flow_runs import Known
-from prefect_monitoring.ledger import action_rows, flow_run_rows, name_rows, reconciliation, task_run_rows
+from prefect_monitoring.ledger import action_rows, flow_run_rows, name_rows, reconciliation, task_run_rows, trend_rows
 from prefect_monitoring.ledger import backfill_journal as journal
 from prefect_monitoring.ledger.daily_counts import write_daily_counts
 from prefect_monitoring.ledger.dialect import Database
@@ -101,6 +101,16 @@ class Ledger(State):
         with self.transaction() as connection:
             return task_run_rows.counted_lines(connection, log_ids)
 
+    def known_points(self, metric: str) -> set[str]:
+        """The ids of the trend points that this metric counted."""
+        with self.transaction() as connection:
+            return trend_rows.known_points(connection, metric)
+
+    def settle_points(self, metric: str, present: Collection[str], now: float, kept: float) -> None:
+        """Forgets the points of this metric that have not been `present` in their store for `kept` seconds."""
+        with self.transaction() as connection:
+            trend_rows.settle_points(connection, metric, present, now, kept)
+
     def run_stats(
         self, pipelines: Collection[Pair], now: float, slo_windows: Mapping[Pair, float] | None = None
     ) -> dict[Pair, RunStats]:
@@ -145,6 +155,7 @@ class Ledger(State):
             write_series(connection, moved, now)
             task_run_rows.write_task_runs(connection, changes)
             task_run_rows.write_lines(connection, changes)
+            trend_rows.write_points(connection, changes.points)
             write_values(connection, changes.values)
             write_schedules(connection, schedules)
             recorded = self._recorder.write(connection, changes.moments) if self._recorder else {}

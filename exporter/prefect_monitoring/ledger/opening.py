@@ -19,8 +19,9 @@ from prefect_monitoring.ledger.declared import (
     META,
     check_types,
     declared_bounds,
-    forget_outdated,
+    forget_metrics,
     kept_metrics,
+    outdated,
     to_keep,
 )
 from prefect_monitoring.ledger.dialects import claim
@@ -28,7 +29,7 @@ from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.migrations import current_revision, migrate, revisions
 from prefect_monitoring.model.counted_metrics import bounds_of
-from prefect_monitoring.model.cursor import TASK_RUNS, Cursor
+from prefect_monitoring.model.cursor import TASK_RUNS, Cursor, trend_cursor
 from prefect_monitoring.model.series import Bounds
 
 
@@ -50,6 +51,7 @@ def open_ledger(
     that is `moved_from`), a declared metric of another type.
     """
     bounds = {**bounds, **declared_bounds(declared)}
+    lookbacks = {**{metric.cursor: 0.0 for metric in declared}, **lookbacks}
     with ExitStack() as undo:
         database = claim(url)
         undo.callback(database.close)
@@ -66,9 +68,12 @@ def open_ledger(
             _check_owner(database.name, stored["api"], api, moved_from)
             kept = stored.get(META, {})
             check_types(kept, declared, database.name)
-            forget_outdated(connection, kept, declared)
+            gone = outdated(kept, declared)
+            forget_metrics(connection, gone)
+            forgotten = {trend_cursor(name) for name in gone}
             _drop_rebucketed(connection, stored["bounds"], bounds)
-            cursors = _cursors(stored["cursors"], {source: now - seconds for source, seconds in lookbacks.items()})
+            known_cursors = {one: cursor for one, cursor in stored["cursors"].items() if one not in forgotten}
+            cursors = _cursors(known_cursors, {source: now - seconds for source, seconds in lookbacks.items()})
             plain = {source: asdict(cursor) for source, cursor in cursors.items()}
             # A histogram that is switched off for a while keeps its bounds: it goes on where it stopped.
             known = {**stored["bounds"], **_plain(bounds)}

@@ -137,6 +137,15 @@ last_values = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
     sqlite_with_rowid=False,
 )
+# Points of trend stores that a metric counted, by a digest. No longer in their store since `gone_at`.
+trend_points = sa.Table(
+    f"{PREFIX}trend_points",
+    tables,
+    sa.Column("metric", sa.Text, primary_key=True),
+    sa.Column("point", sa.LargeBinary, primary_key=True),
+    sa.Column("gone_at", sa.Float),
+    sqlite_with_rowid=False,
+)
 # When a deployment's schedules last expected a start and expect the next, which is unmet, since when it pauses, and
 # when they were last switched off.
 schedules = sa.Table(

@@ -28,6 +28,7 @@ TASK_DURATION: Final = "prefect_task_run_duration_seconds"
 CUSTOM_OBSERVED: Final = "prefect_custom_metric_observed"
 CUSTOM_VALUE: Final = "prefect_custom_metric_value"
 REJECTED: Final = "prefect_exporter_metric_lines_rejected_total"
+VALUES_REJECTED: Final = "prefect_exporter_custom_values_rejected_total"
 FAILED_ACTIONS: Final = "prefect_automation_actions_failed_total"
 ACTIONS: Final = "prefect_exporter_actions_total"
 
@@ -195,6 +196,13 @@ _ROWS: Final = (
         sources=(LOG_LINES,),
         labels=("reason",),
         zero_born=tuple(Reason),
+    ),
+    # Of whatever is declared beside METRIC lines; zero-born by the readers of that.
+    CountedMetric(
+        VALUES_REJECTED,
+        kind="counter",
+        sources=(),
+        labels=("reason",),
     ),
     # Zero-born for each automation that exists, by its reader: the names are the user's.
     CountedMetric(

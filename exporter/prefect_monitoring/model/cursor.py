@@ -14,6 +14,11 @@ LOG_LINES: Final = "log_lines"
 AUTOMATION_EVENTS: Final = "automation_events"
 
 
+def trend_cursor(metric: str) -> str:
+    """The cursor of one declared metric: its store's points are its starting level, whenever it is declared."""
+    return f"trend_points:{metric}"
+
+
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """How far a source is read. `walk_*` hold a walk through a window, newest end first, that is under way.

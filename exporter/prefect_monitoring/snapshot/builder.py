@@ -145,13 +145,14 @@ class Picture:
                 yield self.sources[entry.name]
 
     def _self_report(self, ledger: Ledger) -> SelfReport:
+        declared = self.readers.declared
         return SelfReport(
             version=__version__,
             prefect_version=self.readers.flow_runs.server_version,
             api_up=_any_answered(self.sources[entry.name] for entry in SOURCES if entry.turn is Turn.POLL),
             ledger_created_at=ledger.created_at,
             ledger_bytes=ledger.bytes_used(),
-            sources=tuple(source.status() for source in self.sources.values()),
+            sources=tuple(self.sources[entry.name].status() for entry in SOURCES if entry.is_wanted(declared)),
             requests=dict(self.traffic.requests),
             throttled=self.traffic.throttled,
             folded=dict(ledger.folded),

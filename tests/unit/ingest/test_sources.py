@@ -52,7 +52,7 @@ def test_sources_of_a_turn_are_read_in_stages() -> None:
     assert named(Turn.POLL) == [{"finished_flow_runs", "active_flow_runs"}]
     assert named(Turn.DETAILS) == [{"finished_task_runs", "active_task_runs"}, {"log_lines"}]
     assert named(Turn.INVENTORY) == [
-        {"flows", "deployments"},
+        {"flows", "deployments", "trend_stores"},
         {"work_pools", "work_queues", "concurrency_limits", "automations", "dues"},
         {"failed_actions"},
     ]
