@@ -121,6 +121,8 @@ ABOUT_ITSELF = {
     "prefect_exporter_series_folded_total": ("counter", ("metric",)),
     "prefect_exporter_audit_missing": ("gauge", ("kind",)),
     "prefect_exporter_audit_last_success_timestamp_seconds": ("gauge", ("kind",)),
+    "prefect_asset_last_materialization_timestamp_seconds": ("gauge", ("asset", "result")),
+    "prefect_asset_max_staleness_seconds": ("gauge", ("asset",)),
     "prefect_exporter_custom_values_rejected_total": ("counter", ("reason",)),
     "prefect_exporter_metric_lines_rejected_total": ("counter", ("reason",)),
     "prefect_exporter_links_info": ("gauge", ("prefect_url", "grafana_url", "runbook_url")),

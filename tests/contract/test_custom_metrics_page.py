@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from prefect_monitoring.config.assets import AssetRule
 from prefect_monitoring.config.custom_metrics import CustomMetric, Source
 from prefect_monitoring.config.loading import load_settings
 
 PAGE = (Path(__file__).parents[2] / "docs/custom-metrics.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```yaml\n(custom_metrics:.*?)```", PAGE, re.DOTALL)
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -21,7 +22,7 @@ def test_every_example_is_valid(tmp_path: Path, example: str) -> None:
 
 def test_tables_list_every_key() -> None:
     assert EXAMPLES
-    for key in CustomMetric.model_fields:
+    for key in {**CustomMetric.model_fields, **AssetRule.model_fields}:
         assert f"| `{key}` |" in PAGE, key
     for key in Source.model_fields:
         assert f"`{key}" in PAGE, key

@@ -1,6 +1,7 @@
-"""Declared metrics over a real server: METRIC lines, a Variable and a block, each value once through restarts."""
+"""Declared metrics over a real server: METRIC lines, a Variable, a block, assets; each value once through restarts."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from support.exposition import Samples, total, value
 from support.prefect_server import PrefectServer
 from support.processes import wait_until_async
 from support.prometheus import promtool_check_metrics
+from support.reads import READS
 from support.rig import rig
 from support.running_flows import run_helpers
 from support.seeder import Seeder
@@ -51,13 +53,20 @@ def declarations(block: str, variable: str) -> str:
             {"name": "shop_load_seconds", "labels": ["table"], "source": {"metric_line": "load_seconds"}, **duration},
             {"name": "shop_trend_rows_total", "type": "counter", "help": "Rows.", "source": of_block},
             {"name": "shop_trend_last_rows", "type": "gauge", "help": "Rows.", "source": of_block},
+            {
+                "name": "shop_asset_rows_total",
+                "type": "counter",
+                "help": "Rows.",
+                "source": {"asset_metadata": "row_count"},
+            },
             {"name": "shop_trend_seconds", "source": {"variable": variable, "field": "duration_seconds"}, **duration},
         ]
     )
 
 
-def seen(samples: Samples, flow: str) -> dict[str, float | None]:
+def seen(samples: Samples, flow: str, asset: str) -> dict[str, float | None]:
     return {
+        "asset_rows": value(samples, "shop_asset_rows_total", asset=asset),
         "rows": value(samples, "shop_rows_total", flow=flow, table="orders"),
         "last_rows": value(samples, "shop_last_rows", table="orders"),
         "loads": value(samples, "shop_load_seconds_count", table="orders"),
@@ -71,23 +80,44 @@ async def test_each_type_counts_lines_and_points_once_through_restarts(
     server: PrefectServer, seeder: Seeder, unique: str, stores: tuple[str, str], tmp_path: Path
 ) -> None:
     block, variable = stores
-    plan = {"part": "declared", "prefix": unique, "block": block, "variable": variable}
+    asset = f"s3://{block}/lake"
+    plan = {"part": "declared", "prefix": unique, "block": block, "variable": variable, "asset": asset}
     flow = f"{unique}declared"
     run_helpers(server, tmp_path, **plan, rows=[3, 20])
-    options = {"custom_metrics": declarations(block, variable), "include_flows": f"{unique}.*"}
+    options = {
+        "custom_metrics": declarations(block, variable),
+        "include_flows": f"{unique}.*",
+        "assets": json.dumps([{"asset": asset, "max_staleness": "1d"}]),
+    }
     async with rig(server.url, tmp_path, **options) as exporter:
 
         async def has(expected: dict[str, float]) -> bool:
             await exporter.inventory()
             await exporter.details(2)
-            return seen(exporter.samples, flow) == expected
+            return seen(exporter.samples, flow, asset) == expected
 
-        first = {"rows": 23, "last_rows": 20, "loads": 2, "trend_rows": 23, "trend_last_rows": 20, "trend_seconds": 23}
+        first = {
+            "asset_rows": 23,
+            "rows": 23,
+            "last_rows": 20,
+            "loads": 2,
+            "trend_rows": 23,
+            "trend_last_rows": 20,
+            "trend_seconds": 23,
+        }
         await wait_until_async(lambda: has(first), LINES_SECONDS, "what the first run reported")
         await exporter.restart()
-        assert seen(exporter.samples, flow) == first, "at once"
+        assert seen(exporter.samples, flow, asset) == first, "at once"
         run_helpers(server, tmp_path, **plan, rows=[5])
-        second = {"rows": 28, "last_rows": 5, "loads": 3, "trend_rows": 28, "trend_last_rows": 5, "trend_seconds": 28}
+        second = {
+            "asset_rows": 28,
+            "rows": 28,
+            "last_rows": 5,
+            "loads": 3,
+            "trend_rows": 28,
+            "trend_last_rows": 5,
+            "trend_seconds": 28,
+        }
         await wait_until_async(lambda: has(second), LINES_SECONDS, "what the second run reported")
         for _ in range(2):
             await exporter.restart()
@@ -99,5 +129,15 @@ async def test_each_type_counts_lines_and_points_once_through_restarts(
         assert buckets == [2, 3, 3]
         generic = {"flow": flow, "metric": "rows_loaded"}
         assert total(exporter.samples, "prefect_custom_metric_observed_count", **generic) == 3
+        last = value(
+            exporter.samples,
+            "prefect_asset_last_materialization_timestamp_seconds",
+            asset=asset,
+            result="succeeded",
+        )
+        assert last is not None
+        assert 0 < time.time() - last < LINES_SECONDS * 4
+        assert value(exporter.samples, "prefect_asset_max_staleness_seconds", asset=asset) == 86400
+        assert {endpoint for endpoint, _ in exporter.traffic.requests} <= READS
         clean, complaints = promtool_check_metrics(exporter.text[exporter.text.index("# HELP shop_") :])
         assert clean, complaints

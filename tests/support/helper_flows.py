@@ -195,11 +195,11 @@ def record() -> None:
 
 
 def declared() -> None:
-    block, table = PipelineMetrics.open(PLAN["block"]), "s3://lake/orders"
+    block, asset = PipelineMetrics.open(PLAN["block"]), PLAN["asset"]
 
-    @materialize(table)
+    @materialize(asset)
     def load(rows: int) -> None:
-        add_asset_metadata(table, {"row_count": rows, "owner": "data"})
+        add_asset_metadata(asset, {"row_count": rows, "owner": "data"})
 
     @flow(name=f"{PREFIX}declared")
     def reports() -> None:

@@ -12,7 +12,14 @@ from pathlib import Path
 from prefect_monitoring.commands.check_cloudwatch import check_cloudwatch
 from prefect_monitoring.commands.findings import Finding
 from prefect_monitoring.config.custom_metrics import CustomMetric
-from prefect_monitoring.config.settings import LabelSettings, LedgerSettings, PollSettings, Settings, WebSettings
+from prefect_monitoring.config.settings import (
+    LabelSettings,
+    LedgerSettings,
+    MetricSettings,
+    PollSettings,
+    Settings,
+    WebSettings,
+)
 from prefect_monitoring.ingest.sources import SOURCES
 from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
 from prefect_monitoring.ledger.opening import inspect_ledger
@@ -41,7 +48,7 @@ async def check(settings: Settings) -> list[Finding]:
     found = [
         valid,
         *_check_endpoints(settings.web),
-        *await _check_api(settings.poll, settings.metrics.custom_metrics),
+        *await _check_api(settings.poll, settings.metrics),
         ledger,
         *await check_cloudwatch(settings),
     ]
@@ -51,7 +58,7 @@ async def check(settings: Settings) -> list[Finding]:
 
 async def check_without_settings() -> list[Finding]:
     """What can be looked at while the settings are wrong."""
-    return await _check_api(PollSettings())
+    return await _check_api(PollSettings(), MetricSettings())
 
 
 def _check_endpoints(settings: WebSettings) -> list[Finding]:
@@ -69,14 +76,14 @@ def _check_endpoints(settings: WebSettings) -> list[Finding]:
     return [Finding(ok=True, text=f"endpoints: {scheme}, {readers}{advice}")]
 
 
-async def _check_api(settings: PollSettings, declared: Sequence[CustomMetric] = ()) -> list[Finding]:
+async def _check_api(settings: PollSettings, metrics: MetricSettings) -> list[Finding]:
     try:
         address = api_address()
     except NoApiUrlError as fault:
         return [Finding(ok=False, text=f"Prefect API: {fault}")]
     async with open_http(Traffic(), settings.max_requests_per_second) as http:
         api = PrefectApi(http)
-        probes = [probe for entry in SOURCES if entry.is_wanted(declared) for probe in entry.probes]
+        probes = [probe for entry in SOURCES if entry.is_wanted(metrics) for probe in entry.probes]
         # Side by side: an API that does not answer is waited for once.
         reasons = await asyncio.gather(*(_fault(probe.read(api), settings.source_timeout) for probe in probes))
     faults: dict[str, list[str]] = {}

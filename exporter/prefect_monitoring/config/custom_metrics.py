@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import (
@@ -24,13 +24,13 @@ from prefect_monitoring.config.faults import did_you_mean
 from prefect_monitoring.config.metric_names import exposed_names, name_fault
 from prefect_monitoring.config.types import Notation, parse_yaml
 from prefect_monitoring.model.counted_metrics import CountedMetric, Kind
-from prefect_monitoring.model.cursor import LOG_LINES, trend_cursor
+from prefect_monitoring.model.cursor import ASSET_EVENTS, LOG_LINES, trend_cursor
 
 Type = Literal["gauge", "counter", "histogram"]
 
 RUN_LABELS: Final = ("flow", "deployment", "task")
 _TAKEN_LABELS: Final = RESERVED_LABELS - set(RUN_LABELS)
-_SOURCES: Final = ("metric_line", "variable", "block")
+_SOURCES: Final = ("metric_line", "variable", "block", "asset_metadata")
 _KINDS: Final[Mapping[str, Kind]] = {"gauge": "last_value", "counter": "counter", "histogram": "histogram"}
 
 
@@ -67,6 +67,9 @@ class Source(_Declared):
     block: Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")] | None = Field(
         None, description="A block that holds a list of points, as type-slug/name, such as pipeline-metrics/orders."
     )
+    asset_metadata: Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,99}$")] | None = Field(
+        None, description="Name of a number in the metadata of assets."
+    )
     field: str | None = Field(None, description="Which number of a point.")
     timestamp: str = Field("timestamp", description="Where a point has its instant.")
     points: str = Field("points", description="Where the list is, unless the Variable is the list.")
@@ -75,11 +78,11 @@ class Source(_Declared):
     def _consistent(self) -> Self:
         given = [key for key in _SOURCES if getattr(self, key) is not None]
         if len(given) > 1:
-            raise _at(given[1], f"a metric has one source: {given[0]} is given as well")
+            raise fault_at((given[1],), f"a metric has one source: {given[0]} is given as well")
         if self.store and not self.field:
-            raise _at(given[0], "points have several numbers: say which with `field`, such as row_count")
+            raise fault_at((given[0],), "points have several numbers: say which with `field`, such as row_count")
         if self.field and not self.store:
-            raise _at("field", "only points of a variable or a block have fields")
+            raise fault_at(("field",), "only points of a variable or a block have fields")
         return self
 
     @property
@@ -138,10 +141,10 @@ class CustomMetric(_Declared):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if fault := name_fault(self.name, self.type, self.unit or ""):
-            raise _at("name", fault)
+            raise fault_at(("name",), fault)
         if bool(self.buckets) != (self.type == "histogram"):
             advice = "a histogram needs buckets" if not self.buckets else f"a {self.type} has no buckets"
-            raise _at("buckets" if self.buckets else "type", advice)
+            raise fault_at(("buckets" if self.buckets else "type",), advice)
         return self
 
     @property
@@ -154,13 +157,15 @@ class CustomMetric(_Declared):
         return self
 
     @property
-    def line_name(self) -> str:
-        """The name in METRIC lines that it is made of."""
-        return self.source.metric_line or self.name
+    def reported_name(self) -> str:
+        """The name in METRIC lines, or in the metadata of assets, that it is made of."""
+        return self.source.metric_line or self.source.asset_metadata or self.name
 
     @property
     def cursor(self) -> str:
         """The cursor of what it is counted from."""
+        if self.source.asset_metadata:
+            return ASSET_EVENTS
         return trend_cursor(self.name) if self.is_trend else LOG_LINES
 
     @property
@@ -169,11 +174,20 @@ class CustomMetric(_Declared):
         return bool(self.source.store)
 
     @property
+    def run_labels(self) -> tuple[str, ...]:
+        """The labels that come from the run."""
+        if self.cursor != LOG_LINES:
+            return ()
+        return tuple(label for label in RUN_LABELS if self.labels is None or label in self.labels)
+
+    @property
     def own_labels(self) -> tuple[str, ...] | None:
         """The labels that do not come from the run; None for whatever there is."""
         if self.is_trend:
             return self.labels or ()
-        return None if self.labels is None else tuple(label for label in self.labels if label not in RUN_LABELS)
+        if self.labels is None:
+            return None
+        return tuple(label for label in self.labels if label not in self.run_labels)
 
     @property
     def row(self) -> CountedMetric:
@@ -186,19 +200,22 @@ class CustomMetric(_Declared):
             if self.is_trend
             else tuple(one for one in RUN_LABELS if self.labels is None or one in self.labels),
             buckets=self.buckets,
-            backfilled=self.type != "gauge" and not self.is_trend,
+            backfilled=self.type != "gauge" and self.cursor == LOG_LINES,
         )
 
 
-def _at(key: str, message: str) -> ValidationError:
+Location = tuple[int | str, ...]
+
+
+def fault_at(location: Location, message: str) -> ValidationError:
     """A fault of one key, which a check of the whole found."""
-    return _faults([((key,), message)])
+    return _faults([(location, message)])
 
 
-def _faults(faults: list[tuple[tuple[int | str, ...], str]]) -> ValidationError:
+def _faults(faults: Sequence[tuple[Location, str]]) -> ValidationError:
     details = [
-        InitErrorDetails(type=PydanticCustomError("value_error", _escaped(text)), loc=loc, input=None)
-        for loc, text in faults
+        InitErrorDetails(type=PydanticCustomError("value_error", _escaped(text)), loc=location, input=None)
+        for location, text in faults
     ]
     return ValidationError.from_exception_data("custom_metrics", details)
 
@@ -214,7 +231,7 @@ def _distinct(metrics: tuple[CustomMetric, ...]) -> tuple[CustomMetric, ...]:
     return metrics
 
 
-def _clashes(metrics: tuple[CustomMetric, ...]) -> Iterator[tuple[tuple[int | str, ...], str]]:
+def _clashes(metrics: tuple[CustomMetric, ...]) -> Iterator[tuple[Location, str]]:
     taken: dict[str, str] = {}
     for index, metric in enumerate(metrics):
         names = exposed_names(metric.name, metric.type)

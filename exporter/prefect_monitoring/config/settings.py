@@ -6,12 +6,13 @@ How to reach Prefect is not here: address, key, TLS and proxies are Prefect's ow
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, get_args
+from typing import Final, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from prefect_monitoring.analysis.failure_causes import KNOWN_CAUSES
-from prefect_monitoring.config.custom_metrics import CustomMetrics
+from prefect_monitoring.config.assets import Assets
+from prefect_monitoring.config.custom_metrics import CustomMetrics, fault_at
 from prefect_monitoring.config.types import (
     NUMBER,
     SWITCH,
@@ -166,6 +167,9 @@ class LabelSettings(Group, title="Labels"):
         gt=0,
         description="Label cap: series of METRIC lines of one (flow, deployment) pair; lines beyond are rejected.",
     )
+    max_assets: int = Field(
+        500, gt=0, description="Cap on assets; materializations of those beyond are rejected, and counted."
+    )
     max_tags: int = Field(10, gt=0, description="Label cap: tags of one deployment beyond it are not shown.")
     deployment_tags: Patterns = Field(
         (
@@ -198,6 +202,19 @@ class MetricSettings(Group, title="Metrics"):
     custom_metrics: CustomMetrics = Field(
         (), description="Metrics of your own, made of what flows report: a list (docs/custom-metrics.md)."
     )
+    assets: Assets = Field(
+        (), description="Assets whose materializations are read: a list (docs/custom-metrics.md). Default: none."
+    )
+
+    @model_validator(mode="after")
+    def _has_what_metrics_need(self) -> Self:
+        if not self.assets:
+            for index, metric in enumerate(self.custom_metrics):
+                if metric.source.asset_metadata:
+                    raise fault_at(
+                        ("custom_metrics", index, "source", "asset_metadata"), "declare with `assets` which are read"
+                    )
+        return self
 
 
 class PolicySettings(Group, title="Pipelines"):

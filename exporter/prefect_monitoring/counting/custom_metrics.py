@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from prefect_monitoring.analysis.metric_lines import Observation
 from prefect_monitoring.config.custom_metrics import CustomMetric
 from prefect_monitoring.model.changes import Changes, LastValue, SeriesKey
+from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE
 from prefect_monitoring.model.metric_lines import Reason
 from prefect_monitoring.model.records import Pair
 
@@ -15,14 +17,15 @@ Values = Callable[[SeriesKey], LastValue | None]
 Admits = Callable[[SeriesKey], bool]
 """Whether there is room for a series."""
 Declarations = Mapping[str, Sequence[CustomMetric]]
-"""The metrics that are declared for a name in METRIC lines."""
+"""The metrics that are declared for a name in METRIC lines, or in the metadata of assets."""
 
 
-def declarations_of(metrics: Iterable[CustomMetric]) -> Declarations:
+def declarations_of(metrics: Iterable[CustomMetric], cursor: str) -> Declarations:
+    """Those of `metrics` that are made of values with names, read with this cursor."""
     by_name: defaultdict[str, list[CustomMetric]] = defaultdict(list)
     for metric in metrics:
-        if not metric.is_trend:
-            by_name[metric.line_name].append(metric)
+        if metric.cursor == cursor:
+            by_name[metric.reported_name].append(metric)
     return dict(by_name)
 
 
@@ -38,6 +41,39 @@ def key_of(metric: CustomMetric, pair: Pair, task: str, labels: Iterable[tuple[s
         task=task if keeps("task") else "",
         labels=tuple(label for label in labels if keeps(label[0])),
     )
+
+
+def count_observation(
+    changes: Changes,
+    one: Observation,
+    pair: Pair,
+    task: str,
+    at: float,
+    declared: Sequence[CustomMetric],
+    values: Values,
+    admits: Admits,
+) -> list[Reason]:
+    """Adds a value to the metrics of all observations and to those that are declared for it; why it was rejected."""
+    last = LastValue(one.value, at)
+    rejected: set[Reason | None] = set()
+    if all(metric.keep_generic for metric in declared):
+        observed = SeriesKey(CUSTOM_OBSERVED, pair, one.name, task, one.labels)
+        rejected.add(_count_generic(changes, observed, last, values, admits))
+    for metric in declared:
+        if metric.enabled:
+            key = key_of(metric, pair, task, one.labels)
+            rejected.add(count_declared(changes, metric, key, last, values, admits))
+    return [reason for reason in Reason if reason in rejected]
+
+
+def _count_generic(
+    changes: Changes, observed: SeriesKey, last: LastValue, values: Values, admits: Admits
+) -> Reason | None:
+    if not admits(observed):
+        return Reason.TOO_MANY
+    changes.observe(observed, last.at, last.value)
+    replace_last(changes, observed._replace(metric=CUSTOM_VALUE), last, values)
+    return None
 
 
 def count_declared(

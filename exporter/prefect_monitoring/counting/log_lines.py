@@ -11,19 +11,14 @@ from prefect_monitoring.counting.custom_metrics import (
     Admits,
     Declarations,
     Values,
-    count_declared,
-    key_of,
-    replace_last,
+    count_observation,
 )
-from prefect_monitoring.model.changes import Changes, LastValue, SeriesKey
+from prefect_monitoring.model.changes import Changes, SeriesKey
 from prefect_monitoring.model.counted_metrics import (
-    CUSTOM_OBSERVED,
-    CUSTOM_VALUE,
     REJECTED,
     TASK_FAILURES,
     births_of_no_pipeline,
 )
-from prefect_monitoring.model.metric_lines import Reason
 from prefect_monitoring.model.records import NO_FLOW, LogLine, Pair
 
 
@@ -60,32 +55,9 @@ def _count_metrics(
     reasons = list(parsed.rejected)
     for one in parsed.observations:
         declared = declarations.get(one.name, ())
-        last = LastValue(one.value, sighting.line.at)
-        rejected: set[Reason | None] = set()
-        if all(metric.keep_generic for metric in declared):
-            rejected.add(
-                _count_generic(
-                    changes, SeriesKey(CUSTOM_OBSERVED, pair, one.name, sighting.task, one.labels), last, values, admits
-                )
-            )
-        for metric in declared:
-            if metric.enabled:
-                key = key_of(metric, pair, sighting.task, one.labels)
-                rejected.add(count_declared(changes, metric, key, last, values, admits))
-        reasons += [reason for reason in Reason if reason in rejected]
+        reasons += count_observation(changes, one, pair, sighting.task, sighting.line.at, declared, values, admits)
     for reason in reasons:
         changes.count(SeriesKey(REJECTED, NO_FLOW, reason), sighting.line.at)
-
-
-def _count_generic(
-    changes: Changes, observed: SeriesKey, last: LastValue, values: Values, admits: Admits
-) -> Reason | None:
-    """Adds a value to the metrics of all METRIC lines; why it was rejected, None where it was not."""
-    if not admits(observed):
-        return Reason.TOO_MANY
-    changes.observe(observed, last.at, last.value)
-    replace_last(changes, observed._replace(metric=CUSTOM_VALUE), last, values)
-    return None
 
 
 def _count_saved_failure(changes: Changes, sighting: LineSighting, pair: Pair, cause_of: Callable[[str], str]) -> None:

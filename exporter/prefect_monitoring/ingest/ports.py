@@ -19,7 +19,7 @@ from prefect_monitoring.model.records import (
     WorkQueue,
 )
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.events import FailedActions
+from prefect_monitoring.prefect_api.events import FailedActions, Materializations
 from prefect_monitoring.prefect_api.logs import LogPage
 from prefect_monitoring.prefect_api.pagination import Page
 from prefect_monitoring.prefect_api.state_history import Histories
@@ -84,3 +84,4 @@ class EventSource(Protocol):
     """As `prefect_api.events.EventsApi`."""
 
     async def failed_actions(self, after: float, before: float) -> FailedActions: ...
+    async def materializations(self, after: float, before: float) -> Materializations: ...

@@ -10,10 +10,10 @@ from typing import Final
 from uuid import UUID
 
 from prefect_monitoring.analysis.failure_causes import CausePattern, cause_of, compile_pattern
-from prefect_monitoring.config.custom_metrics import CustomMetric
-from prefect_monitoring.config.settings import HistorySettings, Settings
+from prefect_monitoring.config.settings import HistorySettings, MetricSettings, Settings
 from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.counting.custom_metrics import declarations_of
+from prefect_monitoring.ingest.assets import AssetReader
 from prefect_monitoring.ingest.failed_actions import FailedActionReader
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.inventory import InventoryReader
@@ -23,7 +23,7 @@ from prefect_monitoring.ingest.source import Lookback, Reading, Scope, Turn
 from prefect_monitoring.ingest.task_runs import TaskReader
 from prefect_monitoring.ingest.trend_stores import TrendStoreReader
 from prefect_monitoring.ledger.ledger import Ledger
-from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.events import EventsApi
@@ -32,8 +32,6 @@ from prefect_monitoring.prefect_api.inventory import InventoryApi
 from prefect_monitoring.prefect_api.logs import LogApi
 from prefect_monitoring.prefect_api.task_runs import TaskApi
 from prefect_monitoring.prefect_api.trend_stores import TrendStoreApi
-
-Declared = Sequence[CustomMetric]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +44,9 @@ class Readers:
     inventory: InventoryReader
     failed_actions: FailedActionReader
     trend_stores: TrendStoreReader
+    assets: AssetReader
     audits: tuple[Audit, ...]
-    declared: Declared = ()
+    metrics: MetricSettings
 
     def audit_of(self, cursor: str) -> Audit:
         """The reconciliation of a kind of finished runs. KeyError where the API cannot count them."""
@@ -73,11 +72,19 @@ def make_readers(
     return Readers(
         flow_runs=reader,
         task_runs=tasks,
-        log_lines=LogReader(tasks, LogApi(api.paginator), cause, declarations_of(declared)),
+        log_lines=LogReader(tasks, LogApi(api.paginator), cause, declarations_of(declared, LOG_LINES)),
         inventory=inventory,
         failed_actions=FailedActionReader(reader, EventsApi(http), lambda: inventory.automation_names),
         trend_stores=TrendStoreReader(reader, TrendStoreApi(api.paginator), declared),
-        declared=declared,
+        assets=AssetReader(
+            reader,
+            EventsApi(http),
+            settings.metrics.assets,
+            declarations_of(declared, ASSET_EVENTS),
+            max_assets=settings.labels.max_assets,
+            lookback=lookbacks(settings.history)[ASSET_EVENTS],
+        ),
+        metrics=settings.metrics,
         audits=(
             Audit(
                 reader=reader,
@@ -133,7 +140,7 @@ class SourceEntry:
     prefers: tuple[str, ...] = ()
     compares: str = ""
     is_possible: Callable[[Readers], bool] = lambda _: True
-    is_wanted: Callable[[Declared], bool] = lambda _: True
+    is_wanted: Callable[[MetricSettings], bool] = lambda _: True
 
 
 FINISHED_FLOW_RUNS: Final = "finished_flow_runs"
@@ -265,7 +272,15 @@ SOURCES: Final = (
             Probe("variables", lambda api: TrendStoreApi(api.paginator).variables(_NO_NAME)),
             Probe("blocks", lambda api: TrendStoreApi(api.paginator).blocks(_NO_NAME)),
         ),
-        is_wanted=lambda declared: any(metric.is_trend and metric.enabled for metric in declared),
+        is_wanted=lambda metrics: any(metric.is_trend and metric.enabled for metric in metrics.custom_metrics),
+    ),
+    SourceEntry(
+        "assets",
+        Turn.INVENTORY,
+        lambda readers, _: readers.assets.read(),
+        (Probe("events of assets", lambda api: EventsApi(api.paginator.http).materializations(_NEVER, _NEVER)),),
+        cursor=ASSET_EVENTS,
+        is_wanted=lambda metrics: bool(metrics.assets),
     ),
     SourceEntry(
         "dues",

@@ -9,6 +9,7 @@ from prefect_monitoring.config.custom_metrics import CustomMetric
 from prefect_monitoring.config.settings import MetricSettings, SettingsError
 from prefect_monitoring.metrics import (
     actions,
+    assets,
     custom,
     deployments,
     exporter,
@@ -28,6 +29,7 @@ SUBJECTS: Final[dict[str, tuple[Metric, ...]]] = {
     "Work pools and queues": work_pools.METRICS,
     "Limits and automations": workspace.METRICS,
     "What users add": custom.METRICS,
+    "Assets": assets.METRICS,
     "Policy": policy.METRICS,
     "Actions": actions.METRICS,
     "Sinks": sinks.METRICS,

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Final, Literal
 
 from prefect_monitoring.model.changes import SeriesKey
-from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.metric_lines import Reason
 from prefect_monitoring.model.records import NO_FLOW, Pair
 from prefect_monitoring.model.series import Bounds
@@ -28,6 +28,7 @@ TASK_DURATION: Final = "prefect_task_run_duration_seconds"
 CUSTOM_OBSERVED: Final = "prefect_custom_metric_observed"
 CUSTOM_VALUE: Final = "prefect_custom_metric_value"
 REJECTED: Final = "prefect_exporter_metric_lines_rejected_total"
+LAST_MATERIALIZATION: Final = "prefect_asset_last_materialization_timestamp_seconds"
 VALUES_REJECTED: Final = "prefect_exporter_custom_values_rejected_total"
 FAILED_ACTIONS: Final = "prefect_automation_actions_failed_total"
 ACTIONS: Final = "prefect_exporter_actions_total"
@@ -196,6 +197,12 @@ _ROWS: Final = (
         sources=(LOG_LINES,),
         labels=("reason",),
         zero_born=tuple(Reason),
+    ),
+    CountedMetric(
+        LAST_MATERIALIZATION,
+        kind="last_value",
+        sources=(ASSET_EVENTS,),
+        labels=("asset", "result"),
     ),
     # Of whatever is declared beside METRIC lines; zero-born by the readers of that.
     CountedMetric(

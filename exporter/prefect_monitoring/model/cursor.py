@@ -12,6 +12,7 @@ FLOW_RUNS: Final = "flow_runs"
 TASK_RUNS: Final = "task_runs"
 LOG_LINES: Final = "log_lines"
 AUTOMATION_EVENTS: Final = "automation_events"
+ASSET_EVENTS: Final = "asset_events"
 
 
 def trend_cursor(metric: str) -> str:

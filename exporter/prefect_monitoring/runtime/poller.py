@@ -184,7 +184,7 @@ class Poller:
             and all(self._has_baseline(cursor) or not self._source_of(cursor).up for cursor in entry.prefers)
             and (not entry.compares or self.sources[entry.compares].complete_to is not None)
             and entry.is_possible(self._readers)
-            and entry.is_wanted(self._readers.declared)
+            and entry.is_wanted(self._readers.metrics)
         )
 
     def _has_baseline(self, cursor: str) -> bool:

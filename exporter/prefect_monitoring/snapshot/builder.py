@@ -115,6 +115,7 @@ class Picture:
             about=self._self_report(ledger),
             health=Health(tuple(self._not_ready(ledger)), level_complete=not any(self._loading(ledger))),
             actions=actions,
+            assets=self.readers.assets.declared(),
         )
         return snapshot, {key for key in ledger.held if key in series.get(key.metric, ())}
 
@@ -145,14 +146,15 @@ class Picture:
                 yield self.sources[entry.name]
 
     def _self_report(self, ledger: Ledger) -> SelfReport:
-        declared = self.readers.declared
         return SelfReport(
             version=__version__,
             prefect_version=self.readers.flow_runs.server_version,
             api_up=_any_answered(self.sources[entry.name] for entry in SOURCES if entry.turn is Turn.POLL),
             ledger_created_at=ledger.created_at,
             ledger_bytes=ledger.bytes_used(),
-            sources=tuple(self.sources[entry.name].status() for entry in SOURCES if entry.is_wanted(declared)),
+            sources=tuple(
+                self.sources[entry.name].status() for entry in SOURCES if entry.is_wanted(self.readers.metrics)
+            ),
             requests=dict(self.traffic.requests),
             throttled=self.traffic.throttled,
             folded=dict(ledger.folded),

@@ -91,7 +91,7 @@ class Snapshot:
 
     `series` (by metric), `values` and `standings` are empty before the starting level of their source is complete;
     what describes the present is None when what was last read is too old to pass for it. `actions` is None while the
-    exporter only watches.
+    exporter only watches. `assets`: how old the last materialization of each declared asset may be, in seconds.
     """
 
     taken_at: float
@@ -108,3 +108,4 @@ class Snapshot:
     about: SelfReport
     health: Health
     actions: ActionsReport | None = None
+    assets: Mapping[str, float | None] = field(default_factory=dict)

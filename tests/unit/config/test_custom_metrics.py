@@ -28,7 +28,7 @@ def faults(tmp_path: Path, text: str) -> list[str]:
 
 def test_declaration_has_defaults_and_knows_its_place(tmp_path: Path) -> None:
     (metric,) = declare(tmp_path, "- name: orders_rows\n  type: gauge\n  help: Rows.\n")
-    assert metric.line_name == "orders_rows"
+    assert metric.reported_name == "orders_rows"
     assert (metric.labels, metric.enabled, metric.keep_generic) == (None, True, True)
     assert metric.place == f"{tmp_path}/config.yml:2: custom_metrics[0]"
     assert metric.row.labels == RUN_LABELS
@@ -41,7 +41,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
         "  source: {metric_line: load_seconds}\n  labels: [flow, table]\n  buckets: [1, 10]\n  enabled: false\n"
         "  max_series: 7\n  keep_generic: false\n",
     )
-    assert metric.line_name == "load_seconds"
+    assert metric.reported_name == "load_seconds"
     assert (metric.row.kind, metric.row.labels, metric.own_labels) == ("histogram", ("flow",), ("table",))
     assert (metric.buckets, metric.max_series, metric.enabled) == ((1, 10), 7, False)
 

@@ -76,6 +76,8 @@ VALUES = {
     "metrics_on": ("prefect_task_run_duration_seconds", ("prefect_task_run_duration_seconds",)),
     "deployment_tags": ("a,b", ("a", "b")),
     "metrics_off": ("a,b", ("a", "b")),
+    "assets": ("[{asset: 's3://lake/.*'}]", None),
+    "max_assets": ("7", 7),
     "custom_metrics": ("[{name: rows, type: gauge, help: Rows.}]", None),
     "failure_causes": ("[{cause: vendor, pattern: acme}]", None),
     "log_format": ("json", "json"),
@@ -120,6 +122,8 @@ def test_every_option_is_the_same_from_a_flag_a_variable_and_a_file(option: str,
         assert settings.model_dump() == loaded[0].model_dump(), "all but the place where it was given"
         if option == "custom_metrics":
             assert [metric.name for metric in value] == ["rows"]
+        elif option == "assets":
+            assert [rule.asset for rule in value] == ["s3://lake/.*"]
         elif option == "failure_causes":
             assert [(rule.cause, rule.pattern) for rule in value] == [("vendor", "acme")]
         else:
@@ -281,6 +285,14 @@ def test_group_is_no_key_of_the_file(config: Path) -> None:
 def test_fault_within_a_list_names_its_own_line(config: Path) -> None:
     config.write_text("failure_causes:\n- {cause: a, pattern: x}\n- cause: b\n  pattern: '('\n")
     with pytest.raises(SettingsError, match=r":4: failure_causes\[1\]\.pattern: '\(' is not a regular expression"):
+        load_settings({}, {}, config)
+
+
+def test_unknown_key_of_an_asset_names_its_line_and_what_was_meant(config: Path) -> None:
+    config.write_text("assets:\n- asset: s3://lake\n  max_stalenes: 1d\n")
+    with pytest.raises(
+        SettingsError, match=r":3: assets\[0\]\.max_stalenes: there is no such key; did you mean `max_staleness`"
+    ):
         load_settings({}, {}, config)
 
 

@@ -17,7 +17,7 @@ from prefect_monitoring.ingest.sources import (
     stages,
 )
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
-from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 
 BY_NAME = {entry.name: entry for entry in SOURCES}
 DAY = 86400.0
@@ -52,7 +52,7 @@ def test_sources_of_a_turn_are_read_in_stages() -> None:
     assert named(Turn.POLL) == [{"finished_flow_runs", "active_flow_runs"}]
     assert named(Turn.DETAILS) == [{"finished_task_runs", "active_task_runs"}, {"log_lines"}]
     assert named(Turn.INVENTORY) == [
-        {"flows", "deployments", "trend_stores"},
+        {"flows", "deployments", "trend_stores", "assets"},
         {"work_pools", "work_queues", "concurrency_limits", "automations", "dues"},
         {"failed_actions"},
     ]
@@ -68,7 +68,10 @@ def test_sources_that_wait_for_each_other_are_refused() -> None:
 @pytest.mark.parametrize(("details", "expected"), [("7d", 7 * DAY), ("60d", 30 * DAY)])
 def test_no_cursor_reaches_back_further_than_that_of_the_flow_runs(details: str, expected: float) -> None:
     found = lookbacks(HistorySettings(lookback="30d", task_lookback=details))
-    assert found == {FLOW_RUNS: 30 * DAY, **dict.fromkeys((TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS), expected)}
+    assert found == {
+        FLOW_RUNS: 30 * DAY,
+        **dict.fromkeys((TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS, ASSET_EVENTS), expected),
+    }
 
 
 def test_flow_runs_alone_must_be_loaded_before_it_is_ready() -> None:
