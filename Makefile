@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
+PACKAGING := .venv-packaging
+DIST := dist
 
-.PHONY: install dev demo config test lint test-fast integration test-long test-soak test-months test-oldest bench docs dashboards lock clean
+.PHONY: install dev demo config test lint test-fast integration test-long test-soak test-months test-oldest bench docs dashboards lock dist clean
 
 # What users install; the development tools come on top of it.
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -53,7 +55,7 @@ test: lint
 	$(BIN)/coverage report --fail-under=90
 
 # What takes minutes; -rP shows what it measures.
-test-long: $(VENV)/.dev
+test-long: $(VENV)/.dev $(PACKAGING)/.ready
 	bash tests/support/install_servers.sh
 	$(BIN)/pytest -n 2 --dist loadfile -rP tests/e2e tests/long
 
@@ -92,16 +94,29 @@ docs: $(VENV)/.dev
 	      -e 's#https://dead-mans-switch.invalid/put-your-own-here#http://inbox:9099/heartbeat#' alertmanager/alertmanager.yml; \
 	} >examples/alertmanager.yml
 
+# The sdist, and the wheel that is built from it.
+dist: $(PACKAGING)/.ready
+	rm -f $(DIST)/prefect_monitoring-*
+	$(PACKAGING)/bin/uv build --quiet --out-dir $(DIST)
+	$(PACKAGING)/bin/twine check --strict $(DIST)/*
+
+$(PACKAGING)/.ready: requirements-packaging.lock
+	$(PYTHON) -m venv $(PACKAGING)
+	$(PACKAGING)/bin/pip install --quiet --disable-pip-version-check -r requirements-packaging.lock
+	touch $@
+
 dashboards: $(VENV)/.dev
 	$(BIN)/python -m grafana.src
 
 PIP_COMPILE := $(BIN)/pip-compile --quiet --strip-extras --upgrade --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-# What users install, with AWS as an extra, and development. No lock differs from the first where both have a package.
+# What users install, with AWS as an extra, and development; none of these differs from the first where both have a
+# package. What builds the package is apart from all that.
 lock: $(VENV)/.dev
 	$(PIP_COMPILE) --extra demo --output-file requirements.lock pyproject.toml
 	$(PIP_COMPILE) --extra demo --extra aws --constraint requirements.lock --output-file requirements-aws.lock pyproject.toml
 	$(PIP_COMPILE) --extra demo --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(PIP_COMPILE) --output-file requirements-packaging.lock requirements-packaging.in
 
 clean:
-	rm -rf $(VENV) $(OLDEST) .coverage* .metrics_seen .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(PACKAGING) $(DIST) .coverage* .metrics_seen .pytest_cache .mypy_cache .ruff_cache .hypothesis
