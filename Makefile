@@ -6,7 +6,7 @@ OLDEST := .venv-oldest
 PACKAGING := .venv-packaging
 DIST := dist
 
-.PHONY: install dev demo config test lint test-fast integration test-long test-soak test-months test-oldest bench docs dashboards lock dist clean
+.PHONY: install dev demo config test lint test-fast integration test-long test-soak test-months test-oldest bench docs dashboards lock dist image clean
 
 # What users install; the development tools come on top of it.
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -104,6 +104,16 @@ $(PACKAGING)/.ready: requirements-packaging.lock
 	$(PYTHON) -m venv $(PACKAGING)
 	$(PACKAGING)/bin/pip install --quiet --disable-pip-version-check -r requirements-packaging.lock
 	touch $@
+
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' exporter/prefect_monitoring/__init__.py)
+
+# The image under its version, minor version and latest: `make image IMAGE=registry.example/prefect-monitoring`.
+IMAGE := prefect-monitoring
+image:
+	docker build --file exporter/Dockerfile --pull \
+	  --label org.opencontainers.image.revision=$(shell git rev-parse HEAD) \
+	  --label org.opencontainers.image.created=$(shell date -u +%Y-%m-%dT%H:%M:%SZ) \
+	  $(addprefix --tag $(IMAGE):,$(VERSION) $(basename $(VERSION)) latest) .
 
 dashboards: $(VENV)/.dev
 	$(BIN)/python -m grafana.src
