@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 PACKAGING := .venv-packaging
+CHART := .venv-chart
 DIST := dist
 
 .PHONY: install dev demo config test lint test-fast integration test-long test-soak test-months test-oldest bench docs dashboards lock dist image clean
@@ -55,7 +56,7 @@ test: lint
 	$(BIN)/coverage report --fail-under=90
 
 # What takes minutes; -rP shows what it measures.
-test-long: $(VENV)/.dev $(PACKAGING)/.ready
+test-long: $(VENV)/.dev $(PACKAGING)/.ready $(CHART)/.ready
 	bash tests/support/install_servers.sh
 	$(BIN)/pytest -n 2 --dist loadfile -rP tests/e2e tests/long
 
@@ -89,6 +90,7 @@ bench: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m scripts.generate_reference docs
+	$(BIN)/python -m scripts.generate_chart
 	{ echo "# alertmanager/alertmanager.yml with the demo's stand-in instead of PagerDuty and the dead man's switch: \`make docs\`."; \
 	  sed -e 's#https://events.pagerduty.com/#http://inbox:9099/pagerduty/#' \
 	      -e 's#https://dead-mans-switch.invalid/put-your-own-here#http://inbox:9099/heartbeat#' alertmanager/alertmanager.yml; \
@@ -102,7 +104,13 @@ dist: $(PACKAGING)/.ready
 
 $(PACKAGING)/.ready: requirements-packaging.lock
 	$(PYTHON) -m venv $(PACKAGING)
-	$(PACKAGING)/bin/pip install --quiet --disable-pip-version-check -r requirements-packaging.lock
+	$(PACKAGING)/bin/pip install --quiet --disable-pip-version-check --no-compile -r requirements-packaging.lock
+	touch $@
+
+# Helm and schemas, 350 MB: only the tests of charts/prefect-monitoring need them.
+$(CHART)/.ready: requirements-chart.lock
+	$(PYTHON) -m venv $(CHART)
+	$(CHART)/bin/pip install --quiet --disable-pip-version-check --no-compile -r requirements-chart.lock
 	touch $@
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' exporter/prefect_monitoring/__init__.py)
@@ -121,12 +129,13 @@ dashboards: $(VENV)/.dev
 PIP_COMPILE := $(BIN)/pip-compile --quiet --strip-extras --upgrade --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 # What users install, with AWS as an extra, and development; none of these differs from the first where both have a
-# package. What builds the package is apart from all that.
+# package. What builds the package and renders the chart is apart from all that.
 lock: $(VENV)/.dev
 	$(PIP_COMPILE) --extra demo --output-file requirements.lock pyproject.toml
 	$(PIP_COMPILE) --extra demo --extra aws --constraint requirements.lock --output-file requirements-aws.lock pyproject.toml
 	$(PIP_COMPILE) --extra demo --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 	$(PIP_COMPILE) --output-file requirements-packaging.lock requirements-packaging.in
+	$(PIP_COMPILE) --output-file requirements-chart.lock requirements-chart.in
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(PACKAGING) $(DIST) .coverage* .metrics_seen .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(PACKAGING) $(CHART) $(DIST) .coverage* .metrics_seen .pytest_cache .mypy_cache .ruff_cache .hypothesis
