@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -161,6 +162,14 @@ def test_commands_run_with_the_oldest_and_the_newest_dependencies(
         assert counted == 1, process.output()
     finally:
         assert process.stop() == 0, process.output()
+
+
+def test_sdist_has_rules_dashboards_and_units(wheel: Path) -> None:
+    (sdist,) = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    for folder, pattern in (("prometheus/rules", "*.yml"), ("grafana/dashboards", "*.json"), ("systemd", "*.service")):
+        assert {str(path.relative_to(ROOT)) for path in (ROOT / folder).glob(pattern)} <= names, folder
 
 
 def test_installation_adds_little_to_prefect(newest: Installed, tmp_path: Path) -> None:
