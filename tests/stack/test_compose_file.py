@@ -280,6 +280,34 @@ def test_what_the_guide_adds_is_understood(checkout: Path, override: str) -> Non
         assert len(found["secrets"]) > len(services()[name].get("secrets", []))
 
 
+def test_a_second_workspace_has_its_own_exporter(checkout: Path) -> None:
+    page = (ROOT / "docs/workspaces.md").read_text(encoding="utf-8")
+    (override,) = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "!override" in block]
+    make_config(checkout, ANSWERS["cloud"])
+    (checkout / "docker-compose.override.yml").write_text(override)
+    first_url, second_url = ANSWERS["cloud"][0], "http://other.example/api"
+    options = (checkout / "config/exporter.env").read_text().replace(first_url, second_url)
+    (checkout / "config/staging.env").write_text(options)
+    (checkout / "config/secrets/prefect-credentials-staging").touch()
+    told = compose("config", "--format", "json", cwd=checkout)
+    assert told.returncode == 0, told.stderr
+    first, second = (json.loads(told.stdout)["services"][name] for name in ("exporter", "exporter-staging"))
+    assert (first["environment"].pop("PREFECT_API_URL"), second["environment"].pop("PREFECT_API_URL")) == (
+        first_url,
+        second_url,
+    )
+    for shared in ("environment", "image", "healthcheck", "cap_drop", "read_only", "mem_limit", "tmpfs"):
+        assert first[shared] == second[shared], shared
+    for own in ("ports", "volumes", "secrets"):
+        assert first[own] != second[own], own
+        assert len(first[own]) == len(second[own]), own
+    (target,) = yaml.safe_load(re.search(r"echo '(\[.*\])'", page)[1])  # type: ignore[index]
+    assert target == {"targets": ["exporter-staging:9877"], "labels": {"workspace": "staging"}}
+    (scrape, *_) = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["scrape_configs"]
+    (files,) = [pattern for config in scrape["file_sd_configs"] for pattern in config["files"]]
+    assert f">prometheus/{files.replace('*', 'staging')}" in page
+
+
 def test_making_the_config_again_keeps_what_is_there(checkout: Path) -> None:
     make_config(checkout, ANSWERS["cloud"])
     (checkout / "config/pipelines.yml").write_text("pipelines: [] # mine\n")
