@@ -7,7 +7,7 @@ PACKAGING := .venv-packaging
 CHART := .venv-chart
 DIST := dist
 
-.PHONY: install dev demo config test lint test-fast integration test-long test-soak test-months test-oldest bench docs dashboards lock dist image clean
+.PHONY: install dev demo config test lint test-fast integration test-long test-soak test-months test-oldest bench docs dashboards grafana-com lock dist image clean
 
 # What users install; the development tools come on top of it.
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -100,7 +100,7 @@ docs: $(VENV)/.dev
 dist: $(PACKAGING)/.ready
 	rm -f $(DIST)/prefect_monitoring-*
 	$(PACKAGING)/bin/uv build --quiet --out-dir $(DIST)
-	$(PACKAGING)/bin/twine check --strict $(DIST)/*
+	$(PACKAGING)/bin/twine check --strict $(DIST)/prefect_monitoring-*
 
 $(PACKAGING)/.ready: requirements-packaging.lock
 	$(PYTHON) -m venv $(PACKAGING)
@@ -122,6 +122,10 @@ image:
 	  --label org.opencontainers.image.revision=$(shell git rev-parse HEAD) \
 	  --label org.opencontainers.image.created=$(shell date -u +%Y-%m-%dT%H:%M:%SZ) \
 	  $(addprefix --tag $(IMAGE):,$(VERSION) $(basename $(VERSION)) latest) .
+
+# The dashboards as grafana.com takes them.
+grafana-com: $(VENV)/.dev
+	$(BIN)/python -m grafana.src.grafana_com $(DIST)/grafana.com
 
 dashboards: $(VENV)/.dev
 	$(BIN)/python -m grafana.src
