@@ -21,6 +21,7 @@ from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, FAILURES
 from prefect_monitoring.sinks.cloudwatch.select import Selection
 from prefect_monitoring.sinks.cloudwatch.sink import CloudWatchSink
+from support.ledgers import create_tables
 from support.options import settings_with
 from unit.fake_cloudwatch import FakeCloudWatch
 from unit.fake_prefect import FakePrefect
@@ -55,7 +56,7 @@ class World:
         self.make_client: Callable[[], Any] = lambda: self.cloudwatch
 
     def ledger(self) -> Ledger:
-        url = f"sqlite:///{self.folder}/ledger.db"
+        url = create_tables(f"sqlite:///{self.folder}/ledger.db")
         opened = open_ledger(url, API, bounds=DEFAULT_BOUNDS, lookbacks=lookbacks_of(30 * DAY), now=NOW)
         pragma(opened, NO_SYNC)
         return opened

@@ -17,6 +17,7 @@ from prefect_monitoring.model.actions import ActionResult, retry_id
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS
 from prefect_monitoring.model.records import BAD_TYPES
 from prefect_monitoring.prefect_api.errors import ApiError
+from support.ledgers import create_tables
 from unit.acting_process import PAIR, ActingProcess
 from unit.fake_actions import FAULTS
 from unit.fake_prefect import FakePrefect, ServerRun
@@ -49,7 +50,7 @@ class Lifecycles(RuleBasedStateMachine):
 
     def _open(self) -> None:
         ledger = open_ledger(
-            f"sqlite:///{self.folder}/ledger.db",
+            create_tables(f"sqlite:///{self.folder}/ledger.db"),
             API,
             bounds=DEFAULT_BOUNDS,
             lookbacks={"flow_runs": 30 * DAY, "task_runs": 30 * DAY, "log_lines": 30 * DAY},
