@@ -88,6 +88,7 @@ def test_every_statement_has_a_text_for_postgresql(compiled: list[str], open_it:
     changes.task_runs[task.run_id] = task
     changes.lines[run_id(4)] = NOW
     changes.values[SeriesKey(CUSTOM_VALUE, PAIR, "rows")] = LastValue(1.0, NOW)
+    changes.points.add(("rows", "ab12"))
     changes.due["d"] = NOW
     changes.count(SeriesKey(OUTCOMES, PAIR, "failed"), NOW)
     changes.count(SeriesKey(TASK_RETRIES, PAIR, task="load"), NOW)
