@@ -9,9 +9,11 @@ import shutil
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES
@@ -193,6 +195,40 @@ async def test_defect_of_ours_is_counted_and_the_next_minute_tries_again(
     await world.pass_time()
     await world.settle()
     assert world.pushed("PrefectUp")["PrefectUp"] >= 2
+
+
+async def test_ledger_that_fails_after_the_push_does_not_bring_the_minute_back(world: World) -> None:
+    faults = iter([LedgerError("disk full"), LedgerError("disk full")])
+    forget = world.sink._forget
+
+    def forget_later(*args: Any) -> int | None:
+        for fault in faults:
+            raise fault
+        return forget(*args)
+
+    world.sink._forget = forget_later
+    await world.end("FAILED")
+    await world.pass_time()
+    await world.settle()
+    assert world.times_pushed() == {NOW: 1}
+
+
+async def test_ledger_that_cannot_be_read_is_tried_again_with_the_next_minute(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    read = world.sink._next_owed
+
+    def fail() -> None:
+        raise LedgerError("locked")
+
+    world.sink._next_owed = fail
+    await world.end("FAILED")
+    await world.pass_time()
+    await until(lambda: "CloudWatch waits for the ledger: locked" in caplog.messages)
+    world.sink._next_owed = read
+    await world.pass_time()
+    await world.settle()
+    assert world.times_pushed() == {NOW: 1}
 
 
 # Nobody waits for it
