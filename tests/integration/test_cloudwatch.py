@@ -20,13 +20,13 @@ def test_minute_that_an_earlier_process_owes_is_pushed_once_aws_takes_it(server:
     """No minute has to pass here, and no scrape waits for AWS."""
     leave_a_minute(server, tmp_path)
     with aws_stand_in() as aws:
-        # boto3 itself tries each request three times.
-        aws.faults.extend(["throttled"] * 6)
+        aws.faults.extend(["throttled"] * 1000)
         env = env_for(server, measured=True) | aws.environment()
         options = ("--cloudwatch-pipelines", "etl/.*", "--cloudwatch-namespace", "Test", "--installation", "prod")
         with start_exporter(env, tmp_path, *options) as exporter:
-            wait_until(lambda: is_behind(exporter), 60, "a delivery that failed")
-            wait_until(lambda: last_success(exporter) > 0, 60, "a delivery")
+            wait_until(lambda: is_behind(exporter), 90, "a delivery that failed")
+            aws.faults.clear()
+            wait_until(lambda: last_success(exporter) > 0, 120, "a delivery")
             refused = value(exporter.samples, f"{SINK}_errors_total", sink="cloudwatch", reason="refused")
             assert refused == 0, "shown from zero on"
             assert "CloudWatch takes nothing (throttled)" in exporter.process.output()
