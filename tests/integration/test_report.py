@@ -1,6 +1,7 @@
 """The report's figures equal SQL on the database of a real server."""
 
 import sqlite3
+import time
 from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -14,10 +15,16 @@ from prefect_monitoring.report.comparing import figures_of
 from prefect_monitoring.report.facts import read_facts
 from prefect_monitoring.report.figures import Figures
 from support.bulk import bulk_finished_runs, bulk_task_runs
-from support.prefect_server import PrefectServer
+from support.exporter import start_exporter
+from support.exposition import value
+from support.prefect_server import PrefectServer, env_for
+from support.processes import wait_until
 from support.rig import rig
 from support.seeder import Seeder
+from support.slack import SECRET, slack_stand_in
 
+DAY = 86400.0
+LAST_SUCCESS = "prefect_exporter_sink_last_success_timestamp_seconds"
 RUNS = """
 SELECT flow.name, coalesce(deployment.name, ''), flow_run.state_type, count(*), avg(CASE
   WHEN flow_run.state_type = 'COMPLETED' AND flow_run.state_timestamp = flow_run.end_time -- else it was set by hand
@@ -125,3 +132,35 @@ async def test_figures_equal_sql_on_the_server_s_database(
     assert (
         {one.pipeline: round(one.now.mean_seconds or 0) for one in figures.pipelines} == means == {etl: 1, script: 40}
     )
+
+
+def test_exporter_sends_what_was_due_while_it_did_not_run_once(
+    server: PrefectServer, unique: str, tmp_path: Path
+) -> None:
+    ledger, half_a_day_ago = tmp_path / "ledger.db", (datetime.now(UTC).hour + 12) % 24
+    with slack_stand_in(tmp_path) as slack:
+        options = (
+            *("--include-flows", f"{unique}.*", "--report-schedule", f"0 {half_a_day_ago} * * *"),
+            *("--report-slack-webhook-url-file", str(slack.webhook)),
+        )
+        with start_exporter(env_for(server), tmp_path, *options):
+            wait_until(lambda: sent_for(ledger), 60, "the schedule in the ledger")
+        assert slack.messages == [], "the first start sends nothing for the past"
+        sent_for(ledger, time.time() - 2 * DAY)
+        for _ in range(2):
+            with start_exporter(env_for(server), tmp_path, *options) as exporter:
+                wait_until(lambda: value(exporter.samples, LAST_SUCCESS, sink="report"), 60, "a report")
+                exporter.wait_polled(time.time())
+            assert SECRET not in exporter.process.output()
+        [message] = slack.messages
+    assert "No run ended in this time." in message["text"]
+    assert message["blocks"][0]["type"] == "header"
+
+
+def sent_for(ledger: Path, change: float | None = None) -> float | None:
+    """For which time the last report was sent, as the ledger says; `change` makes it say so."""
+    with closing(sqlite3.connect(ledger, timeout=30)) as connection, connection:
+        if change is not None:
+            connection.execute("UPDATE prefect_monitoring_sinks SET value = ? WHERE key = 'sent_for'", (change,))
+        rows = connection.execute("SELECT value FROM prefect_monitoring_sinks WHERE key = 'sent_for'").fetchall()
+    return float(rows[0][0]) if rows else None

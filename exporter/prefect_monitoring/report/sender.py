@@ -86,7 +86,8 @@ class ReportSender:
         except LedgerError as fault:
             log.warning("Whether a report is due is not known: %s", fault)
             return None
-        due = latest_time(self._cron, max(float(stored["sent_for"]), self._sent_for), now)
+        since = max(float(stored["sent_for"]), self._sent_for)
+        due = await asyncio.to_thread(latest_time, self._cron, since, now)
         self.status = replace(self.status, last_success=stored.get("sent_at"), waiting_since=due)
         return due
 

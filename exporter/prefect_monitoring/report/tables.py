@@ -69,7 +69,7 @@ def _success_row(one: PipelineSuccess) -> tuple[Cell, ...]:
 
 def _success(figures: Figures) -> Table:
     rows = [_success_row(one) for one in figures.pipelines if one.is_below or one.now.bad]
-    note = "Pipelines with failed runs; those that missed their objective come first."
+    note = "Pipelines with failed runs; those that missed their objective come first. Change is in percentage points."
     return _table("Success against objective", note, _SUCCESS_COLUMNS, rows, "No run failed.")
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from prefect_monitoring.cli import main
 from prefect_monitoring.ledger.ledger import Ledger
+from support.slack import SECRET, Slack, slack_stand_in
 from unit.ledger_values import NOW, PAIR
 from unit.report_ledgers import Past
 
@@ -29,25 +27,9 @@ def options(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def slack(tmp_path: Path) -> Iterator[tuple[Path, list[object]]]:
-    """A file with the webhook of a stand-in for Slack, and what that was sent."""
-    sent: list[object] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            sent.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"ok")
-
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        file = tmp_path / "webhook"
-        file.write_text(f"http://127.0.0.1:{server.server_port}/services/Sesam0451\n")
-        yield file, sent
-        server.shutdown()
+def slack(tmp_path: Path) -> Iterator[Slack]:
+    with slack_stand_in(tmp_path) as running:
+        yield running
 
 
 def test_report_is_printed_while_the_exporter_has_the_ledger(
@@ -68,13 +50,11 @@ def test_each_form_is_printed(options: list[str], capsys: pytest.CaptureFixture[
 
 
 def test_report_is_sent_in_the_form_of_slack(
-    options: list[str], slack: tuple[Path, list[object]], capsys: pytest.CaptureFixture[str]
+    options: list[str], slack: Slack, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file, sent = slack
-    assert main([*options, "--send", "--report-slack-webhook-url-file", str(file)]) == 0
+    assert main([*options, "--send", "--report-slack-webhook-url-file", str(slack.webhook)]) == 0
     assert capsys.readouterr().out == "Slack took the report.\n"
-    [message] = sent
-    assert isinstance(message, dict)
+    [message] = slack.messages
     assert {"text", "blocks"} == message.keys()
 
 
@@ -100,11 +80,11 @@ def test_slack_that_cannot_be_reached_is_an_error_without_its_address(
     options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "webhook"
-    file.write_text("http://127.0.0.1:1/services/Sesam0451")
+    file.write_text(f"http://127.0.0.1:1/services/{SECRET}")
     assert main([*options, "--send", "--report-slack-webhook-url-file", str(file)]) == 2
     said = capsys.readouterr().err
     assert "Slack could not be reached" in said
-    assert "Sesam" not in said
+    assert SECRET not in said
 
 
 def test_report_needs_no_prefect(options: list[str]) -> None:
