@@ -82,7 +82,9 @@ def report() -> str:
         url = f"sqlite:///{directory}/ledger.db"
         ledger = open_ledger(url, API, bounds=DEFAULT_BOUNDS, lookbacks=lookbacks_of(30 * DAY), now=NOW - 40 * DAY)
         pragma(ledger, NO_SYNC)
-        fill(Past(ledger, NOW))
+        past = Past(ledger, NOW)
+        with past.in_one_commit():
+            fill(past)
         ledger.close()
         return html.render(make_report(settings_with(ledger_url=url), NOW, 7))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.actions import Action, ActionResult, Kind
@@ -28,6 +29,21 @@ class Past:
     def __init__(self, ledger: Ledger, now: float) -> None:
         self.ledger, self.now = ledger, now
         self._runs = 0
+        self._waiting: Changes | None = None
+
+    @contextmanager
+    def in_one_commit(self) -> Iterator[None]:
+        """What is written within the block, all at once: for hundreds of pipelines."""
+        self._waiting = Changes()
+        yield
+        changes, self._waiting = self._waiting, None
+        self._write(changes)
+
+    def _write(self, changes: Changes) -> None:
+        if self._waiting is None:
+            self.ledger.commit(changes, level(self.ledger, self.now), self.now)
+        else:
+            merge(self._waiting, changes)
 
     def exists(self, *pipelines: Pair, tags: Sequence[str] = ()) -> None:
         flows = {f"f-{one.flow}": Flow(f"f-{one.flow}", one.flow) for one in pipelines}
@@ -54,16 +70,16 @@ class Past:
         pattern: str = "",
     ) -> list[str]:
         """`times` runs that ended so within the hour before `days_ago`; their ids."""
-        ids = []
+        changes = Changes()
         for number in range(times):
             self._runs += 1
             at = self.now - days_ago * DAY - 30 * number / times
-            changes = outcome(self._runs, at, pipeline, state_type, seconds)
+            one = outcome(self._runs, at, pipeline, state_type, seconds)
             identifier = run_id(self._runs)
-            changes.runs[identifier] = replace(changes.runs[identifier], cause=cause, pattern=pattern)
-            self.ledger.commit(changes, level(self.ledger, self.now), self.now)
-            ids.append(identifier)
-        return ids
+            one.runs[identifier] = replace(one.runs[identifier], cause=cause, pattern=pattern)
+            merge(changes, one)
+        self._write(changes)
+        return list(changes.runs)
 
     def task(
         self,
@@ -82,18 +98,18 @@ class Past:
         if retries:
             changes.count(SeriesKey(TASK_RETRIES, pipeline, task=task), at, retries)
             changes.count(SeriesKey(TASK_FAILURES, pipeline, cause, task), at, retries)
-        self.ledger.commit(changes, None, self.now)
+        self._write(changes)
 
     def observed(self, pipeline: Pair, metric: str, days_ago: float, value: float) -> None:
         changes = Changes()
         key = SeriesKey(CUSTOM_OBSERVED, pipeline, metric, "load", (("table", "orders"),))
         changes.observe(key, self.now - days_ago * DAY, value)
-        self.ledger.commit(changes, None, self.now)
+        self._write(changes)
 
     def automation_failed(self, name: str, days_ago: float) -> None:
         changes = Changes()
         changes.count(SeriesKey(FAILED_ACTIONS, NO_FLOW, name), self.now - days_ago * DAY)
-        self.ledger.commit(changes, None, self.now)
+        self._write(changes)
 
     def acted(
         self, pipeline: Pair, kind: Kind, result: ActionResult, run: str, days_ago: float = 1, state: str = run_id(7)
@@ -106,3 +122,21 @@ class Past:
 
     def scheduled(self, pipeline: Pair, schedule: Schedule) -> None:
         self.ledger.store_schedules({f"d-{pipeline.flow}": schedule})
+
+
+def merge(changes: Changes, more: Changes) -> None:
+    """Adds what `more` changes, as if one batch of records had brought both."""
+    changes.runs |= more.runs
+    changes.counted |= more.counted
+    changes.born |= more.born
+    changes.last_outcomes |= {
+        key: max(at, changes.last_outcomes.get(key, at)) for key, at in more.last_outcomes.items()
+    }
+    changes.moments += more.moments
+    for key, amount in more.increments.items():
+        changes.increments[key] += amount
+    for key, values in more.observations.items():
+        changes.observations[key] += values
+    for hour, rollup in more.rollups.items():
+        for name, value in asdict(rollup).items():
+            setattr(changes.rollups[hour], name, getattr(changes.rollups[hour], name) + value)

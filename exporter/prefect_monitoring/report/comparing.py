@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from math import floor
 from typing import Final
 
-from prefect_monitoring.counting.schedules import is_called_off, passed, unmet
 from prefect_monitoring.model.actions import ActionResult, Kind
-from prefect_monitoring.model.changes import Schedule, SeriesKey
+from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import (
     CUSTOM_OBSERVED,
     FAILED_ACTIONS,
@@ -19,19 +18,18 @@ from prefect_monitoring.model.counted_metrics import (
 )
 from prefect_monitoring.model.period import Growth, RunCounts
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.model.run_stats import SLO_WINDOW, RunStats
-from prefect_monitoring.policy.resolve import DEFAULT_GRACE, Policy
+from prefect_monitoring.model.run_stats import SLO_WINDOW
 from prefect_monitoring.report.facts import Facts
 from prefect_monitoring.report.figures import (
     Budget,
     FailureGroup,
     Figures,
-    Idle,
     PipelineSuccess,
     RetryingTask,
     Slower,
     Volume,
 )
+from prefect_monitoring.report.idle import idle_of
 
 # A mean of fewer runs is no mean; and nobody minds seconds.
 MIN_RUNS: Final = 5
@@ -75,7 +73,7 @@ def figures_of(facts: Facts, team: str = "") -> Figures:
         actions=_actions(facts, chosen),
         saved=sum(count for pipeline, count in facts.saved.items() if pipeline in chosen),
         failed_automations={} if team else _failed_automations(facts.growth),
-        idle=tuple(_idle(facts, chosen)),
+        idle=idle_of(facts, chosen),
         days_from=facts.days_from if facts.days_from > facts.days.start else None,
     )
 
@@ -227,34 +225,3 @@ def _actions(facts: Facts, chosen: frozenset[Pair]) -> dict[Kind, Counter[Action
 def _failed_automations(growth: Mapping[SeriesKey, Growth]) -> dict[str, int]:
     failed = {key.detail: round(one.amount) for key, one in growth.items() if key.metric == FAILED_ACTIONS}
     return dict(sorted(failed.items(), key=lambda one: (-one[1], one[0])))
-
-
-def _idle(facts: Facts, chosen: frozenset[Pair]) -> list[Idle]:
-    """What paused, then what missed its start, then what never ran; the longest first."""
-    found = []
-    for pipeline in chosen:
-        if not pipeline.deployment:
-            continue
-        schedule = facts.schedules.get(pipeline, Schedule())
-        stats = facts.stats.get(pipeline, RunStats())
-        if schedule.paused_at is not None:
-            found.append(Idle(pipeline, "paused", schedule.paused_at))
-        elif (since := _missed_since(schedule, stats, facts.policies.get(pipeline), facts.at)) is not None:
-            found.append(Idle(pipeline, "missed", since))
-        elif not stats.last_outcomes:
-            found.append(Idle(pipeline, "never", None))
-    order = ("paused", "missed", "never")
-    return sorted(found, key=lambda one: (order.index(one.why), one.since or 0.0, one.pipeline))
-
-
-def _missed_since(schedule: Schedule, stats: RunStats, policy: Policy | None, at: float) -> float | None:
-    """The earliest start that was due, and since which nothing ended, once grace and a usual run have passed."""
-    completed_at = stats.last_outcomes.get("completed")
-    if schedule.next_at is not None and schedule.next_at <= at:
-        schedule = passed(schedule, schedule.next_at, completed_at)
-    due = unmet(schedule, completed_at)
-    if due is None or is_called_off(schedule) or max(stats.last_outcomes.values(), default=0.0) >= due:
-        return None
-    grace = policy.grace if policy else DEFAULT_GRACE
-    usual = policy.max_duration if policy and policy.max_duration else 3 * stats.baselines.get("30d", 0.0)
-    return due if at - due > grace + usual else None

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from prefect_monitoring.analysis.durations import format_duration
+from prefect_monitoring.flows.slack_message import duration
 from prefect_monitoring.model.actions import ActionResult
 from prefect_monitoring.report.advice import likely_fix
 from prefect_monitoring.report.document import Cell, Column, Table, Tone
@@ -20,8 +22,6 @@ from prefect_monitoring.report.wording import (
     number,
     percent,
     points,
-    seconds,
-    window,
 )
 
 MAX_ROWS: Final = 20
@@ -122,8 +122,8 @@ def _slower(figures: Figures) -> Table:
         (
             Cell(one.task or "(whole run)", "" if one.task else "dim"),
             Cell(name_of(one.pipeline)),
-            Cell(seconds(one.now)),
-            Cell(seconds(one.before), "dim"),
+            Cell(duration(one.now)),
+            Cell(duration(one.before), "dim"),
             Cell(change(one.before, one.now), "bad"),
             Cell(f"{one.runs:,}"),
         )
@@ -143,7 +143,7 @@ def _budgets(figures: Figures) -> Table:
         (
             Cell(name_of(one.pipeline)),
             Cell(percent(one.objective)),
-            Cell(window(one.window)),
+            Cell(format_duration(one.window)),
             Cell(f"{one.failed:,}"),
             Cell(f"{one.allowed:,}"),
             Cell(f"{one.left:,}".replace("-", MINUS), _budget_tone(one)),

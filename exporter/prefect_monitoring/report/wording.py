@@ -8,8 +8,6 @@ from math import isfinite
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from prefect_monitoring.analysis.durations import format_duration
-from prefect_monitoring.flows.slack_message import duration
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.report.document import Cell
 
@@ -40,14 +38,6 @@ def number(value: float) -> str:
 def count(value: int, one: str, many: str = "") -> str:
     """`1 run`, `2 runs`."""
     return f"{value:,} {one if value == 1 else many or f'{one}s'}"
-
-
-def seconds(value: float) -> str:
-    return duration(value)
-
-
-def window(value: float) -> str:
-    return format_duration(value)
 
 
 def change(before: float, now: float) -> str:
