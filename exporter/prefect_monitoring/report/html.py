@@ -26,4 +26,10 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["unbroken"] = _unbroken
     return environment.get_template("page.html")
+
+
+def _unbroken(text: str) -> str:
+    """Keeps a number and its unit on one line."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
