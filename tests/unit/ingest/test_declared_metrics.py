@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +15,7 @@ from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.ingest.sources import Readers
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.ledger.opening import inspect_ledger
 from prefect_monitoring.metrics import metrics_of
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED
@@ -25,7 +27,7 @@ from support.prometheus import promtool_check_metrics
 from unit.conftest import MakeReaders, OpenLedger
 from unit.fake_prefect import FakePrefect
 from unit.poller_process import Process
-from unit.rig import readers_of
+from unit.rig import API, readers_of
 
 PAIR = Pair("etl", "daily")
 COUNTER = {"name": "orders_rows_total", "type": "counter", "help": "Rows.", "source": {"metric_line": "rows"}}
@@ -256,7 +258,7 @@ async def test_other_labels_source_or_buckets_begin_anew(site: Site, flow_run: s
     assert site.series("orders_load_seconds") == {}
 
 
-async def test_type_that_changes_is_refused_with_the_way_out(site: Site, flow_run: str) -> None:
+async def test_type_that_changes_is_refused_with_the_way_out(site: Site, tmp_path: Path) -> None:
     counter, gauge = {**HISTOGRAM}, {**HISTOGRAM, "type": "gauge", "buckets": []}
     site.start(counter)
     with pytest.raises(
@@ -266,6 +268,9 @@ async def test_type_that_changes_is_refused_with_the_way_out(site: Site, flow_ru
     assert "keeps it as a histogram" in str(fault.value)
     assert "remove the declaration, start once without it" in str(fault.value)
     site.process = None
+    declared = settings_with(custom_metrics=[gauge]).metrics.custom_metrics
+    with pytest.raises(LedgerError, match="remove the declaration"):
+        inspect_ledger(f"sqlite:///{tmp_path}/ledger.db", API, declared=declared)
     site.start()
     site.start(gauge)
 
