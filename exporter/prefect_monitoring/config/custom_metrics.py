@@ -60,7 +60,6 @@ class Source(_Declared):
     metric_line: Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,99}$")] | None = Field(
         None, description="Name in METRIC lines. Default: the name of the metric."
     )
-
     variable: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")] | None = Field(
         None, description="Name of a Prefect Variable that holds a list of points."
     )
@@ -114,7 +113,7 @@ class CustomMetric(_Declared):
         (), max_length=50, description="Upper bounds of a histogram, ascending; +Inf is added."
     )
     enabled: bool = Field(default=True, description="Off: it is neither counted nor exposed.")
-    max_series: int = Field(100, gt=0, description="Label sets; values of those beyond are rejected, and counted.")
+    max_series: int = Field(1000, gt=0, description="Label sets; values of those beyond are rejected, and counted.")
     keep_generic: bool = Field(
         default=True, description="Whether METRIC lines of this name go to prefect_custom_metric_* as well."
     )
@@ -196,9 +195,7 @@ class CustomMetric(_Declared):
             self.name,
             kind=_KINDS[self.type],
             sources=(self.cursor,),
-            labels=()
-            if self.is_trend
-            else tuple(one for one in RUN_LABELS if self.labels is None or one in self.labels),
+            labels=self.run_labels,
             buckets=self.buckets,
             backfilled=self.type != "gauge" and self.cursor == LOG_LINES,
         )

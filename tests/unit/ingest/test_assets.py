@@ -100,6 +100,12 @@ async def test_metadata_counts_once_through_restarts_and_overlaps(
     assert ledger.series[SeriesKey("lake_rows_total", NO_FLOW, labels=labels)].value == 13
     assert ledger.series[SeriesKey(CUSTOM_OBSERVED, NO_FLOW, "rows", labels=labels)].value == 13
     assert ledger.values[SeriesKey(CUSTOM_VALUE, NO_FLOW, "bytes", labels=labels)].value == 7
+    process = Process(fake, readers, options)
+    await process.poller.publish()
+    fake.now += 100
+    await process.poller.publish()
+    text = render(process.last, metrics_of(options.metrics)).text.plain.decode()
+    assert f'lake_rows_total{{asset="{ORDERS}"}} 13.0' in text, "no labels of a run"
 
 
 async def test_what_cannot_be_counted_is_rejected_by_reason(fake: FakePrefect, make_readers: MakeReaders) -> None:
