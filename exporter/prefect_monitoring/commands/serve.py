@@ -60,6 +60,7 @@ async def serve(settings: Settings) -> None:
     address = api_address()
     tls.check_pair(settings.web)
     listener = bind(settings.web.listen)
+    url = _url(listener, settings.web)
     published = Published(settings.metrics)
     server = _make_server(settings, published)
     # Answering begins before the ledger is there: probes and scrapes are told to wait, and signals are heard.
@@ -68,7 +69,7 @@ async def serve(settings: Settings) -> None:
     try:
         ledger = await _open_when_free(settings, address, server)
         if ledger is not None:
-            log.info("Watching %s, serving %s/metrics", address, _url(listener, settings.web))
+            log.info("Watching %s, serving %s/metrics", address, url)
             if travel_in_clear(settings.web):
                 log.warning(IN_CLEAR)
             await _watch(settings, ledger, published, answering)
