@@ -104,13 +104,14 @@ dist: $(PACKAGING)/.ready
 
 $(PACKAGING)/.ready: requirements-packaging.lock
 	$(PYTHON) -m venv $(PACKAGING)
-	$(PACKAGING)/bin/pip install --quiet --disable-pip-version-check --no-compile -r requirements-packaging.lock
+	$(PACKAGING)/bin/pip install --quiet --disable-pip-version-check --no-compile $(shell grep ^uv== requirements-packaging.lock)
+	$(PACKAGING)/bin/uv pip install --quiet --python $(PACKAGING) -r requirements-packaging.lock
 	touch $@
 
 # Helm and schemas, 350 MB: only the tests of charts/prefect-monitoring need them.
-$(CHART)/.ready: requirements-chart.lock
-	$(PYTHON) -m venv $(CHART)
-	$(CHART)/bin/pip install --quiet --disable-pip-version-check --no-compile -r requirements-chart.lock
+$(CHART)/.ready: requirements-chart.lock $(PACKAGING)/.ready
+	$(PACKAGING)/bin/uv venv --quiet --clear --python $(PYTHON) $(CHART)
+	$(PACKAGING)/bin/uv pip install --quiet --python $(CHART) -r requirements-chart.lock
 	touch $@
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' exporter/prefect_monitoring/__init__.py)
