@@ -108,7 +108,7 @@ def test_the_demo_alone_has_what_only_the_demo_needs() -> None:
 
 
 def test_prometheus_starts_without_a_healthy_exporter() -> None:
-    """A first start that fails is reported by nobody else."""
+    """Or a first start that fails would leave no Watchdog."""
     needed = {name for name, how in services()["prometheus"]["depends_on"].items() if how["required"]}
     assert needed == {"alertmanager"}
 
