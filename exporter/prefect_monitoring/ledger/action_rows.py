@@ -63,6 +63,24 @@ def newly_ended(connection: sa.Connection, actions: Sequence[Action]) -> list[Ac
     return list(ended.values())
 
 
+def queue_events(connection: sa.Connection, ended: Sequence[Action]) -> None:
+    """Notes that the event of each of `ended` is to be sent; what a dry run shows has none."""
+    added = [action.id for action in ended if action.result is not ActionResult.DRY_RUN]
+    if added:
+        write_meta(connection, events_due=[*(read_meta(connection).get("events_due") or ()), *added])
+
+
+def events_due(connection: sa.Connection, count: int) -> list[Action]:
+    """The first `count` actions whose event is to be sent, the oldest first."""
+    due = (read_meta(connection).get("events_due") or [])[:count]
+    return _select(connection, _TABLE.c.id.in_(due)) if due else []
+
+
+def drop_events(connection: sa.Connection, count: int) -> None:
+    """Takes the first `count` off what `events_due` gives."""
+    write_meta(connection, events_due=(read_meta(connection).get("events_due") or [])[count:])
+
+
 def open_actions(connection: sa.Connection) -> list[Action]:
     """Those without a final result, the oldest first."""
     return _select(connection, _TABLE.c.result.in_(OPEN_RESULTS))

@@ -191,11 +191,13 @@ class Ledger(State):
         self.remember_series(moved)
 
     def store_actions(self, actions: Sequence[Action], now: float) -> None:
-        """Writes actions, and counts those that come to their end with it."""
+        """Writes actions, counts those that come to their end with it, and queues the events about them."""
         with self.transaction() as connection:
             changes = Changes()
-            for action in action_rows.newly_ended(connection, actions):
+            ended = action_rows.newly_ended(connection, actions)
+            for action in ended:
                 changes.count(action_key(action.pair, action.kind, action.result), now)
+            action_rows.queue_events(connection, ended)
             moved = advance(self.series, changes, self.bounds, released=not self.cursor.level_complete)
             action_rows.write_actions(connection, actions)
             write_series(connection, moved, now)
@@ -206,6 +208,16 @@ class Ledger(State):
         """Applies `change` to whether actions are allowed, as the ledger has it: another process may have set it."""
         with self.transaction() as connection:
             return action_rows.change_acting(connection, change)
+
+    def events_due(self, count: int) -> list[Action]:
+        """The first `count` actions whose event is to be sent."""
+        with self.transaction() as connection:
+            return action_rows.events_due(connection, count)
+
+    def drop_events(self, count: int) -> None:
+        """Takes the first `count` off that queue: they are sent, or not wanted any more."""
+        with self.transaction() as connection:
+            action_rows.drop_events(connection, count)
 
     def failed_since(self, since: float) -> list[KnownRun]:
         """Runs that stand as failed or crashed, with an end after `since`."""
