@@ -212,5 +212,5 @@ class HoldLifecycles(ActingMachine):
 
 TestHoldLifecycles = HoldLifecycles.TestCase
 TestHoldLifecycles.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule
+from hypothesis.stateful import invariant, rule
 
 from prefect_monitoring.model.actions import ActionResult, retry_id
 from prefect_monitoring.model.records import BAD_TYPES
 from unit.acting_machine import ActingMachine
 from unit.acting_process import PAIR
+from unit.fake_actions import FAULTS
 from unit.fake_prefect import ServerRun
 
 MAX = 2
-# Few, so that much happens to each.
-MOST_RUNS = 2
-RUNS = st.integers(0, MOST_RUNS - 1)
+NUMBERS = st.integers(0, 3)
 
 
 class RetryLifecycles(ActingMachine):
@@ -56,68 +57,71 @@ class RetryLifecycles(ActingMachine):
         assert failure is not None
         assert failure.run_id == run.id
 
-    def _run(self, number: int) -> ServerRun | None:
-        runs = sorted(self.fake.runs.values(), key=lambda run: run.id)
-        return runs[number % len(runs)] if runs else None
+    def _waiting(self, number: int) -> ServerRun:
+        """A run that waits for a worker; a new one if there is none."""
+        waiting = [run for run in self.fake.runs.values() if run.state.type == "SCHEDULED"]
+        return waiting[number % len(waiting)] if waiting else self.fake.runs[self.fake.schedule(*self.place)]
+
+    def _pick(self, number: int, wanted: Callable[[ServerRun], bool]) -> ServerRun | None:
+        eligible = [run for run in self.fake.runs.values() if wanted(run)]
+        return eligible[number % len(eligible)] if eligible else None
 
     # Users and workers
 
-    @precondition(lambda self: len(self.fake.runs) < MOST_RUNS)
-    @rule()
-    def schedule(self) -> None:
-        self.fake.schedule(*self.place)
+    @rule(number=NUMBERS, state_type=st.sampled_from(sorted(BAD_TYPES)), fault=st.sampled_from(("", *FAULTS)))
+    def act_on_failures(self, number: int, state_type: str, fault: str) -> None:
+        """As many as `number` says, of one run if it is retried."""
+        for _ in range(number):
+            self._end(0, state_type)
+            self.fake.actions.faults.appendleft(fault)
+            self.act()
 
-    @rule(number=RUNS, state_type=st.sampled_from(["FAILED", "CRASHED"]))
-    def run_and_fail(self, number: int, state_type: str) -> None:
-        self._run_and_end(number, state_type)
+    @rule(number=NUMBERS)
+    def fail(self, number: int) -> None:
+        self._end(number, "FAILED")
 
-    @rule(number=RUNS)
-    def run_and_complete(self, number: int) -> None:
-        self._run_and_end(number, "COMPLETED")
+    @rule(number=NUMBERS)
+    def complete(self, number: int) -> None:
+        self._end(number, "COMPLETED")
 
-    @rule(number=RUNS)
-    def run_fail_and_act(self, number: int) -> None:
-        self._run_and_end(number, "FAILED")
-        self.act()
+    def _end(self, number: int, state_type: str) -> None:
+        run = self._waiting(number)
+        self.fake.start(run.id)
+        self.fake.finish(run.id, 1.0, state_type, "connection refused")
 
-    def _run_and_end(self, number: int, state_type: str) -> None:
-        run = self._run(number)
-        if run is not None and run.state.type == "SCHEDULED":
-            self.fake.start(run.id)
-            self.fake.finish(run.id, 1.0, state_type, "connection refused")
-
-    @rule(number=RUNS, fails_again=st.booleans())
+    @rule(number=NUMBERS, fails_again=st.booleans())
     def retry_by_hand(self, number: int, *, fails_again: bool) -> None:
-        run = self._run(number)
-        if run is not None and run.over and self.fake.retry(run.id):
+        run = self._pick(number, lambda run: run.over)
+        if run is not None and self.fake.retry(run.id):
             self._take_over(run)
             if fails_again:
-                self.run_fail_and_act(number)
+                self.process.fail(run.id)
+                self.act()
 
-    @rule(number=RUNS)
+    @rule(number=NUMBERS)
     def cancel_by_hand(self, number: int) -> None:
-        run = self._run(number)
-        if run is not None and run.run_count:
+        run = self._pick(number, lambda run: run.run_count > 0)
+        if run is not None:
             self.fake.set_state(run.id, "CANCELLED", force=True)
             self._take_over(run)
 
-    @rule(number=RUNS)
-    def cancel_and_crash(self, number: int) -> None:
+    @rule(number=NUMBERS)
+    def report_a_crash_after_a_cancellation(self, number: int) -> None:
         """Its process is killed for a cancellation, and its worker reports that."""
-        run = self._run(number)
-        if run is not None and run.state.type == "SCHEDULED":
-            self.fake.start(run.id)
-            self.fake.set_state(run.id, "CANCELLING")
-            self.fake.finish(run.id, 1.0, "CRASHED", "exit code -15")
-            self._take_over(run)
+        run = self._waiting(number)
+        self.fake.start(run.id)
+        self.fake.set_state(run.id, "CANCELLING")
+        self.fake.finish(run.id, 1.0, "CRASHED", "exit code -15")
+        self._take_over(run)
+        self.act()
 
     def _take_over(self, run: ServerRun) -> None:
         self.taken_over.setdefault(run.id, len(self._retries_of(run)))
 
-    @rule(number=RUNS)
+    @rule(number=NUMBERS)
     def delete(self, number: int) -> None:
-        run = self._run(number)
-        if run is not None and run.run_count > 1:
+        run = self._pick(number, lambda run: run.run_count > 1)
+        if run is not None:
             self.fake.delete_run(run.id)
 
     # The exporter
@@ -156,5 +160,5 @@ class RetryLifecycles(ActingMachine):
 
 TestRetryLifecycles = RetryLifecycles.TestCase
 TestRetryLifecycles.settings = settings(
-    max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=10, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
