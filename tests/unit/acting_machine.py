@@ -18,12 +18,16 @@ from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS
 from prefect_monitoring.prefect_api.errors import ApiError
 from unit.acting_process import ActingProcess
-from unit.fake_actions import FAULTS
+from unit.fake_actions import FAULTS, LOSE_ANSWER, LOSE_REQUEST, THROTTLE
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
 from unit.ledger_values import lookbacks_of
 from unit.rig import API, DAY, NO_SYNC, pragma
 
 CRASHES = ("read", "write", "before a record", "after a record", "after a write")
+# A request's fault, where the process dies ("" for neither), and how often it gets past that point before.
+UNCLEAR = ("", "", LOSE_REQUEST, LOSE_ANSWER, THROTTLE)
+TROUBLE = st.tuples(st.sampled_from(UNCLEAR), st.sampled_from(("", "", *CRASHES)), st.integers(0, 3))
+Trouble = tuple[str, str, int]
 
 
 class SimulatedCrash(BaseException):
@@ -87,7 +91,7 @@ class ActingMachine(RuleBasedStateMachine):
 
     # Prefect's faults, and time
 
-    @rule(faults=st.lists(st.sampled_from(FAULTS), min_size=1, max_size=3))
+    @rule(faults=st.lists(st.sampled_from(FAULTS), min_size=1, max_size=2))
     def lose_and_refuse_requests(self, faults: list[str]) -> None:
         self.fake.actions.faults.extend(faults)
 
@@ -142,6 +146,14 @@ class ActingMachine(RuleBasedStateMachine):
                 task.cancel()
             self.loop.run_until_complete(asyncio.sleep(0))
         self.restart()
+
+    def act_in_trouble(self, trouble: Trouble) -> None:
+        fault, crash, countdown = trouble
+        if fault:
+            self.fake.actions.faults.appendleft(fault)
+        if crash:
+            self.act_and_crash(kind=crash, countdown=countdown)
+        self.act()
 
     def _die_at(self, kind: str, die: Callable[..., None]) -> None:
         store = self.process.ledger.store_actions

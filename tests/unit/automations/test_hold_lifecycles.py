@@ -14,20 +14,18 @@ from prefect_monitoring.model.changes import KnownRun
 from prefect_monitoring.model.records import Pair, WorkPool
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.snapshot.model import ActiveRuns
-from unit.acting_machine import ActingMachine
-from unit.fake_actions import FAULTS
+from unit.acting_machine import TROUBLE, ActingMachine, Trouble
 
-HOUR = 3600.0
+HOUR, LATE = 3600.0, 120.0
 SLOTS = {"etl": 10, "crm": 15}  # what a long run of each flow raises the pool to
 BY_HAND = (3, 6, 20)
 FLOWS = st.sampled_from(sorted(SLOTS))
-FAULT = st.sampled_from(("", *FAULTS))
 RULES = "pipelines:\n" + "".join(
     f"""
   - flow: {flow}
     on_failure: {{pause: [report/daily], resume_on_success: true}}
     scale: {{when_running_longer_than: 10m, work_pool: data, concurrency: {slots}, back_after: 10m}}
-    skip: {{when_later_than: 1h}}
+    skip: {{when_later_than: 2m}}
 """
     for flow, slots in SLOTS.items()
 )
@@ -111,41 +109,39 @@ class HoldLifecycles(ActingMachine):
         failures = before.consecutive_failures + 1
         self.standings[pair] = replace(before, consecutive_failures=failures, last_failure=run)
 
-    @rule(flow=FLOWS, fault=FAULT)
-    def fail_and_act(self, flow: str, fault: str) -> None:
+    @rule(flow=FLOWS, trouble=TROUBLE)
+    def act_on_failure(self, flow: str, trouble: Trouble) -> None:
         self.fail(flow)
-        self._act_at(fault)
+        self.act_in_trouble(trouble)
 
     @rule(flow=FLOWS)
     def complete(self, flow: str) -> None:
         self.fake.now += 1.0
         self.standings[Pair(flow, "daily")] = RunStats(last_outcomes={"completed": self.fake.now})
 
-    @rule()
-    def complete_all_and_act(self) -> None:
+    @rule(trouble=TROUBLE)
+    def act_on_success(self, trouble: Trouble) -> None:
         for flow in SLOTS:
             self.complete(flow)
-        self.act()
+        self.act_in_trouble(trouble)
 
-    @rule(flow=FLOWS, fault=FAULT)
-    def run_long(self, flow: str, fault: str) -> None:
+    @rule(flow=FLOWS, trouble=TROUBLE)
+    def act_on_long_run(self, flow: str, trouble: Trouble) -> None:
         self.long_since.setdefault(Pair(flow, "daily"), self.fake.now - 0.2 * HOUR)
-        self._act_at(fault)
+        self.act_in_trouble(trouble)
 
-    def _act_at(self, fault: str) -> None:
-        self.fake.actions.faults.appendleft(fault)
-        self.act()
-
-    @rule(flow=FLOWS)
-    def end_long_run(self, flow: str) -> None:
+    @rule(flow=FLOWS, trouble=TROUBLE)
+    def act_on_end_of_long_run(self, flow: str, trouble: Trouble) -> None:
         self.long_since.pop(Pair(flow, "daily"), None)
         self.fake.now += 0.2 * HOUR
-        self.act()
+        self.act_in_trouble(trouble)
 
     @precondition(lambda self: len(self.fake.runs) < 4)
-    @rule(flow=FLOWS)
-    def schedule(self, flow: str) -> None:
+    @rule(flow=FLOWS, trouble=TROUBLE)
+    def act_on_late_run(self, flow: str, trouble: Trouble) -> None:
         self.fake.schedule(*self.places[flow], in_seconds=1.0)
+        self.fake.now += LATE + 2.0
+        self.act_in_trouble(trouble)
 
     @precondition(lambda self: self.fake.runs)
     @rule(number=st.integers(0, 3))
@@ -153,10 +149,6 @@ class HoldLifecycles(ActingMachine):
         run = list(self.fake.runs.values())[number % len(self.fake.runs)]
         if run.state.type == "SCHEDULED":
             self.fake.start(run.id)
-
-    @rule()
-    def pass_an_hour(self) -> None:
-        self.fake.now += HOUR
 
     # People
 
@@ -198,7 +190,7 @@ class HoldLifecycles(ActingMachine):
             if what == "skip":
                 run = self.fake.runs[run_id]
                 assert run.run_count == 0
-                assert run.state.at - run.expected > HOUR
+                assert run.state.at - run.expected > LATE
 
     @invariant()
     def an_intention_was_recorded_before_each_request(self) -> None:
@@ -212,5 +204,5 @@ class HoldLifecycles(ActingMachine):
 
 TestHoldLifecycles = HoldLifecycles.TestCase
 TestHoldLifecycles.settings = settings(
-    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )

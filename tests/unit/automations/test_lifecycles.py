@@ -10,9 +10,8 @@ from hypothesis.stateful import invariant, rule
 
 from prefect_monitoring.model.actions import ActionResult, retry_id
 from prefect_monitoring.model.records import BAD_TYPES
-from unit.acting_machine import ActingMachine
+from unit.acting_machine import TROUBLE, ActingMachine, Trouble
 from unit.acting_process import PAIR
-from unit.fake_actions import FAULTS
 from unit.fake_prefect import ServerRun
 
 MAX = 2
@@ -68,13 +67,12 @@ class RetryLifecycles(ActingMachine):
 
     # Users and workers
 
-    @rule(number=NUMBERS, state_type=st.sampled_from(sorted(BAD_TYPES)), fault=st.sampled_from(("", *FAULTS)))
-    def act_on_failures(self, number: int, state_type: str, fault: str) -> None:
-        """As many as `number` says, of one run if it is retried."""
-        for _ in range(number):
+    @rule(state_type=st.sampled_from(sorted(BAD_TYPES)), troubles=st.lists(TROUBLE, min_size=1, max_size=MAX + 1))
+    def act_on_failures(self, state_type: str, troubles: list[Trouble]) -> None:
+        """Of one run, as long as it is retried."""
+        for trouble in troubles:
             self._end(0, state_type)
-            self.fake.actions.faults.appendleft(fault)
-            self.act()
+            self.act_in_trouble(trouble)
 
     @rule(number=NUMBERS)
     def fail(self, number: int) -> None:
@@ -160,5 +158,5 @@ class RetryLifecycles(ActingMachine):
 
 TestRetryLifecycles = RetryLifecycles.TestCase
 TestRetryLifecycles.settings = settings(
-    max_examples=10, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=8, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
