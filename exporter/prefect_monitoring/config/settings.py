@@ -241,7 +241,7 @@ class ActSettings(Group, title="Actions"):
     )
     act_api_key_file: FileName = Field("", description="File that holds act_api_key. The key has no flag.")
     act_max_per_hour: int = Field(
-        100, gt=0, description="Fuse: so many actions within an hour, and everything stops until somebody resumes it."
+        100, gt=0, description="Fuse: so many actions an hour, then everything stops until a quiet hour or --resume."
     )
     act_max_per_cause: int = Field(
         50, gt=0, description="Fuse: the same, for actions that have one cause, such as one failure cause."
