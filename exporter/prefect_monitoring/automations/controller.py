@@ -178,14 +178,13 @@ class Controller:
                     outcome = again if again.result is ActionResult.DONE else outcome
         except ApiError as fault:
             outcome = Outcome(action.result, str(fault))
-            if action.may_be_in_force:  # only reading Prefect ends it: given up, it would never be undone
-                return True
+        left = replace(action, result=outcome.result, reason=outcome.reason)
         if outcome.result.is_final:
             await self._finish(action, outcome, holds)
-        elif self._clock() > action.expires_at:
+        elif self._clock() > action.expires_at and not left.may_be_in_force:  # that, only reading Prefect decides
             await self._finish(action, Outcome(*_too_late(action, outcome)), holds)
         else:
-            await self._store(replace(action, result=outcome.result, reason=outcome.reason))
+            await self._store(left)
         return True
 
     async def _finish(self, action: Action, outcome: Outcome, holds: Sequence[Action]) -> None:
@@ -212,7 +211,7 @@ class Controller:
                 return
             if sent.result is not ActionResult.DONE:
                 log.warning("%d events are lost: %s", len(young), sent.reason)
-            await self._reader.in_ledger(ledger.drop_events, len(due))
+            await self._reader.in_ledger(ledger.drop_events, [action.id for action in due])
 
 
 def _must_wait(action: Action, snapshot: Snapshot) -> bool:

@@ -210,14 +210,14 @@ class Ledger(State):
             return action_rows.change_acting(connection, change)
 
     def events_due(self, count: int) -> list[Action]:
-        """The first `count` actions whose event is to be sent."""
+        """Up to `count` of the actions whose event is to be sent, those that ended first."""
         with self.transaction() as connection:
             return action_rows.events_due(connection, count)
 
-    def drop_events(self, count: int) -> None:
-        """Takes the first `count` off that queue: they are sent, or not wanted any more."""
+    def drop_events(self, action_ids: Collection[str]) -> None:
+        """Takes these off that queue: they are sent, or not wanted any more."""
         with self.transaction() as connection:
-            action_rows.drop_events(connection, count)
+            action_rows.drop_events(connection, action_ids)
 
     def failed_since(self, since: float) -> list[KnownRun]:
         """Runs that stand as failed or crashed, with an end after `since`."""

@@ -174,6 +174,27 @@ async def test_a_pause_whose_fate_is_unknown_for_long_is_still_undone(
     assert process.deployment(report).paused is False
 
 
+async def test_a_pause_without_an_answer_at_the_last_moment_is_still_undone(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
+) -> None:
+    process = await _begin(begin, PAUSE)
+    process.fail(fake.schedule(*place))
+    fake.actions.faults.extend([THROTTLE, LOSE_ANSWER])
+
+    def pass_time() -> None:
+        fake.now += 10
+
+    fake.actions.after_write = pass_time
+    await process.act()
+    await process.act(after=299)
+    await process.act()
+    assert _kinds(process) == [("pause", "done")]
+
+    _complete(fake, place)
+    await process.act()
+    assert process.deployment(report).paused is False
+
+
 async def test_a_failure_while_the_fate_of_a_pause_is_unknown_pauses_nothing_twice(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
 ) -> None:
