@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
+from prefect_monitoring.archive.metrics import ARCHIVE_METRICS
 from prefect_monitoring.config.settings import (
     CONFIG_ENV,
     GROUPS,
@@ -23,6 +24,7 @@ from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, DEFAULT_BO
 from prefect_monitoring.model.records import NO_FLOW
 from prefect_monitoring.model.run_stats import ALL_WINDOWS, RESULTS
 from prefect_monitoring.policy.pipelines_file import PipelinesFile
+from scripts.archive_page import archive_schema_page
 
 _CONFIGURATION: Final = """# Configuration
 
@@ -141,8 +143,19 @@ def metrics_page() -> str:
             for one in metrics
         ]
         parts.append("\n")
-    parts += [_METRIC_LINES, _series_arithmetic()]
+    parts += [_archive_section(), _METRIC_LINES, _series_arithmetic()]
     return "".join(parts)
+
+
+def _archive_section() -> str:
+    rows = [
+        f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.help} |\n"
+        for one in ARCHIVE_METRICS
+    ]
+    return (
+        "## Archive\n\nServed by `prefect-monitoring archive` at `archive_listen`, with `process_*` of its process.\n\n"
+        f"| Metric | Type | Labels | Meaning |\n| --- | --- | --- | --- |\n{''.join(rows)}\n"
+    )
 
 
 def _series_arithmetic() -> str:
@@ -189,6 +202,7 @@ def pipelines_schema() -> str:
 
 
 PAGES: Final = {
+    "archive-schema.md": archive_schema_page,
     "configuration.md": configuration_page,
     "metrics.md": metrics_page,
     "pipelines.schema.json": pipelines_schema,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from prefect_monitoring.archive.metrics import ARCHIVE_METRICS
 from prefect_monitoring.metrics import CATALOGUE
 from support.promql_labels import reader
 
@@ -126,7 +127,7 @@ def test_links_of_runbooks_lead_somewhere() -> None:
 
 
 def test_metrics_of_runbooks_exist() -> None:
-    known = {metric.name for metric in CATALOGUE}
+    known = {metric.name for metric in (*CATALOGUE, *ARCHIVE_METRICS)}
     for page in RUNBOOKS.glob("*.md"):
         named = re.findall(r"(?<![\w:])prefect_\w+", page.read_text(encoding="utf-8"))
         assert not set(named) - known, page.name
@@ -181,7 +182,7 @@ def test_rule_looks_back_no_further_than_a_day(rule: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", sorted(_metrics_named()))
 def test_metric_in_a_rule_exists(name: str) -> None:
-    known = {metric.name for metric in CATALOGUE} | {rule["record"] for rule in RECORDS}
+    known = {metric.name for metric in (*CATALOGUE, *ARCHIVE_METRICS)} | {rule["record"] for rule in RECORDS}
     known |= {f"{metric.name}_bucket" for metric in CATALOGUE if metric.kind == "histogram"}
     assert name in known
 

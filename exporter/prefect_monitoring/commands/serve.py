@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import uvicorn
+from starlette.applications import Starlette
 from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from prefect_monitoring.automations.planner import Planner
@@ -60,9 +61,9 @@ async def serve(settings: Settings) -> None:
     address = api_address()
     tls.check_pair(settings.web)
     listener = bind(settings.web.listen)
-    url = _url(listener, settings.web)
+    url = url_of(listener, settings.web)
     published = Published(settings.metrics)
-    server = _make_server(settings, published)
+    server = make_server(make_app(published, settings.web, settings.poll), settings.web)
     # Answering begins before the ledger is there: probes and scrapes are told to wait, and signals are heard.
     answering = asyncio.create_task(server.serve(sockets=[listener]))
     renewing = asyncio.create_task(tls.keep_current(server.config.ssl, settings.web))
@@ -177,15 +178,16 @@ def bind(listen: str) -> socket.socket:
     return listener
 
 
-def _make_server(settings: Settings, published: Published) -> uvicorn.Server:
+def make_server(app: Starlette, web: WebSettings) -> uvicorn.Server:
+    """A server of `app` that leaves signals' exit codes to us."""
     config = uvicorn.Config(
-        make_app(published, settings.web, settings.poll),
+        app,
         log_config=None,
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=GRACE_SECONDS,
-        ssl_certfile=settings.web.tls_cert or None,
-        ssl_keyfile=settings.web.tls_key or None,
+        ssl_certfile=web.tls_cert or None,
+        ssl_keyfile=web.tls_key or None,
     )
     config.load()
     if config.ssl is not None:
@@ -203,7 +205,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _url(listener: socket.socket, settings: WebSettings) -> str:
+def url_of(listener: socket.socket, settings: WebSettings) -> str:
     scheme = "https" if settings.tls_cert else "http"
     host, port = listener.getsockname()[:2]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -19,6 +19,7 @@ from prefect_monitoring.config.types import (
     TEXT,
     Address,
     ApiUrl,
+    ArchiveTo,
     Buckets,
     CauseRules,
     CloudWatchMetrics,
@@ -298,6 +299,31 @@ class LinkSettings(Group, title="Links"):
     runbook_url: WebAddress = Field("", description="Where people read docs/runbooks/, for links in messages.")
 
 
+class ArchiveSettings(Group, title="Archive"):
+    """Where the command `archive` keeps finished runs (docs/archive.md). It alone uses these options."""
+
+    archive_to: ArchiveTo = Field("", description="s3://bucket/prefix or file:///folder; also --to.")
+    archive_listen: Address = Field("127.0.0.1:9878", description="Address of the archive's /metrics, HOST:PORT.")
+    archive_settle: Duration = Field(
+        600.0, ge=0, description="How long after its end a run is archived: logs and task runs come late."
+    )
+    archive_interval: Duration = Field(300.0, gt=0, description="How often what has settled is archived.")
+    archive_lookback: Duration = Field(
+        7 * 86400.0, ge=3600, description="How far back following begins, and looks for later changes."
+    )
+    archive_recheck: Duration = Field(
+        6 * 3600.0, gt=0, description="How often later changes within archive_lookback are looked for."
+    )
+    archive_parameters: bool = Field(default=False, description="Archive parameters of runs, redacted.")
+    archive_documents: bool = Field(
+        default=True, description="Also write one JSON document per run; each is a PUT, which S3 charges for."
+    )
+    archive_encryption: Literal["bucket", "sse-s3", "sse-kms"] = Field(
+        "bucket", description="Encryption on S3: the bucket's default, or requested with every file."
+    )
+    archive_kms_key: str = Field("", description="KMS key for sse-kms, by id, ARN or alias. Default: S3's own.")
+
+
 class LogSettings(Group, title="Logs"):
     """What the exporter writes to standard error."""
 
@@ -322,6 +348,7 @@ class Settings(BaseModel):
     cloudwatch: CloudWatchSettings = Field(default_factory=CloudWatchSettings)
     report: ReportSettings = Field(default_factory=ReportSettings)
     links: LinkSettings = Field(default_factory=LinkSettings)
+    archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
     logs: LogSettings = Field(default_factory=LogSettings)
 
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+from prefect_monitoring.analysis.archive_address import parse_archive_address
 from prefect_monitoring.analysis.durations import format_duration, parse_duration
 from prefect_monitoring.model.cloudwatch import check_namespace
 from prefect_monitoring.model.pushed_metrics import PushedName
@@ -97,6 +98,12 @@ def _filled(text: str) -> str:
     return text
 
 
+def _archive_address(to: str) -> str:
+    if to:
+        parse_archive_address(to)
+    return to
+
+
 def _user_name(text: str) -> str:
     if ":" in text:
         raise ValueError("a user name of basic auth cannot hold a colon")
@@ -167,6 +174,7 @@ WebAddress = Annotated[str, AfterValidator(_web_address), Notation("URL")]
 ApiUrl = Annotated[str, Notation("URL")]
 Address = Annotated[str, AfterValidator(_address), Notation("HOST:PORT")]
 FileName = Annotated[str, AfterValidator(_filled), Notation("FILE")]
+ArchiveTo = Annotated[str, AfterValidator(_archive_address), Notation("URL")]
 InstallationName = Annotated[str, AfterValidator(_installation), Notation("NAME")]
 CronExpression = Annotated[str, AfterValidator(_cron), Notation("CRON")]
 TimeZone = Annotated[str, AfterValidator(_time_zone), Notation("ZONE")]

@@ -91,6 +91,16 @@ VALUES = {
     "report_time_zone": ("Europe/Zurich", "Europe/Zurich"),
     "report_days": ("14", 14),
     "report_slack_webhook_url": ("https://hooks.slack.test/x", SecretStr("https://hooks.slack.test/x")),
+    "archive_to": ("s3://bucket/prefix", "s3://bucket/prefix"),
+    "archive_listen": ("0.0.0.0:9878", "0.0.0.0:9878"),
+    "archive_settle": ("20m", 1200),
+    "archive_interval": ("1m", 60),
+    "archive_lookback": ("14d", 1209600),
+    "archive_recheck": ("1d", 86400),
+    "archive_parameters": ("true", True),
+    "archive_documents": ("no", False),
+    "archive_encryption": ("sse-kms", "sse-kms"),
+    "archive_kms_key": ("alias/archive", "alias/archive"),
 }
 
 

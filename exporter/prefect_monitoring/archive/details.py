@@ -1,0 +1,102 @@
+"""What belongs to some finished runs, read for all of them together where the API lets us, and redacted at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from prefect_monitoring.analysis import run_document
+from prefect_monitoring.analysis.run_document import RunRecord
+from prefect_monitoring.archive.spool import Spool
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.pagination import Row
+from prefect_monitoring.prefect_api.raw_runs import RawRunsApi
+
+STATES_AT_ONCE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetails:
+    """A run with what belongs to it, redacted. `task_runs` are pairs: a task run, and the subflow run it stands for."""
+
+    run: Mapping[str, Any]
+    flow: str
+    deployment: str
+    states: Sequence[Mapping[str, Any]]
+    states_complete: bool
+    task_runs: Spool = field(default_factory=Spool)
+    logs: Spool = field(default_factory=Spool)
+
+    @property
+    def record(self) -> RunRecord:
+        return RunRecord(self.run, self.flow, self.deployment, self.states, [run for run, _ in self.task_runs])
+
+    def close(self) -> None:
+        self.task_runs.close()
+        self.logs.close()
+
+
+class DetailsReader:
+    """Remembers the names of flows and deployments: they are asked for once."""
+
+    def __init__(self, api: RawRunsApi) -> None:
+        self._api = api
+        self._names: dict[str, str] = {}
+
+    @asynccontextmanager
+    async def read(self, runs: Sequence[Mapping[str, Any]]) -> AsyncIterator[list[RunDetails]]:
+        """The details of `runs`, until the block ends. Raises ApiError."""
+        await self._learn("/flows/filter", "flows", runs, "flow_id")
+        await self._learn("/deployments/filter", "deployments", runs, "deployment_id")
+        states = await self._states([run["id"] for run in runs])
+        found = {run["id"]: self._details(run, states[run["id"]]) for run in runs}
+        try:
+            async for rows in self._api.task_runs(found):
+                for row in rows:
+                    child = ((row.get("state") or {}).get("state_details") or {}).get("child_flow_run_id")
+                    found[row["flow_run_id"]].task_runs.add((run_document.task_run(row), child))
+            async for rows in self._api.logs(found):
+                for row in rows:
+                    found[row["flow_run_id"]].logs.add(run_document.log_line(row))
+            yield list(found.values())
+        finally:
+            for details in found.values():
+                details.close()
+
+    def _details(self, run: Mapping[str, Any], states: Sequence[Mapping[str, Any]] | None) -> RunDetails:
+        present = [run["state"]] if run.get("state") else []
+        return RunDetails(
+            run,
+            flow=self._names.get(run["flow_id"], ""),
+            deployment=self._names.get(run.get("deployment_id") or "", ""),
+            states=[run_document.state_of(state) or {} for state in states or present],
+            states_complete=bool(states),
+        )
+
+    async def _states(self, run_ids: Sequence[str]) -> dict[str, list[Row] | None]:
+        gate = asyncio.Semaphore(STATES_AT_ONCE)
+        found: dict[str, list[Row] | None] = {}
+        faults: list[ApiError] = []
+
+        async def read(run_id: str) -> None:
+            async with gate:
+                if faults:  # an API that is down is not asked for every run
+                    return
+                try:
+                    found[run_id] = await self._api.states(run_id)
+                except ApiError as fault:
+                    faults.append(fault)
+
+        await asyncio.gather(*map(read, run_ids))
+        if faults:
+            raise faults[0]
+        return found
+
+    async def _learn(self, endpoint: str, kind: str, runs: Sequence[Mapping[str, Any]], column: str) -> None:
+        unknown = {run[column] for run in runs if run.get(column)} - self._names.keys()
+        if unknown:
+            found = await self._api.names(endpoint, kind, unknown)
+            self._names |= {identifier: found.get(identifier, "") for identifier in unknown}

@@ -1,0 +1,122 @@
+"""`prefect-monitoring archive`: everything wired together, for following, for one pass, and for the past."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from prefect_monitoring.analysis.durations import parse_duration
+from prefect_monitoring.archive.archiver import Archiver, stretches
+from prefect_monitoring.archive.follower import Follower
+from prefect_monitoring.archive.metrics import ArchiveStatus
+from prefect_monitoring.archive.opening import open_store
+from prefect_monitoring.archive.store import Store
+from prefect_monitoring.archive.web import make_archive_app
+from prefect_monitoring.commands.serve import bind, make_server, url_of
+from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.prefect_api.address import api_address
+from prefect_monitoring.prefect_api.client import Traffic, open_http
+from prefect_monitoring.prefect_api.pagination import Paginator
+from prefect_monitoring.web import tls
+
+log = logging.getLogger(__name__)
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What ended within [since, until], seconds since the epoch."""
+
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Wired:
+    store: Store
+    archiver: Archiver
+    status: ArchiveStatus
+
+
+def parse_instant(text: str, now: float) -> float:
+    """`90d` is so long ago; else an ISO 8601 date or time, in UTC unless it has a zone. Raises ValueError."""
+    try:
+        return now - parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither a length of time, such as 90d, nor a date, such as 2026-11-29") from None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+async def archive_once(settings: Settings, tell: Tell) -> None:
+    """Archives all that has settled within `archive_lookback`. Raises NoApiUrlError, ApiError and StoreError."""
+    async with _wired(settings) as wired:
+        follower = Follower(wired.archiver, wired.store, settings.archive, wired.status)
+        await follower.run_pass()
+        tell(_summary(wired.status))
+
+
+async def archive_past(settings: Settings, past: Past, tell: Tell) -> None:
+    """Archives what ended in the past and is not archived, oldest day first. Raises as `archive_once` does.
+
+    Run again, it goes on where it stopped: what is archived is left alone.
+    """
+    settled = min(past.until, time.time() - settings.archive.archive_settle)
+    async with _wired(settings) as wired:
+        days = list(stretches(past.since, settled)) if past.since <= settled else []
+        for number, stretch in enumerate(days, 1):
+            begun = time.monotonic()
+            count = await wired.archiver.archive(stretch, wired.status.count)
+            tell(f"{stretch.day} ({number} of {len(days)}): {count:,} runs in {time.monotonic() - begun:.0f} s")
+        tell(_summary(wired.status))
+
+
+async def follow(settings: Settings) -> None:
+    """Archives until SIGTERM or SIGINT, and serves metrics. Raises NoApiUrlError, StoreError, TlsError, ListenError."""
+    tls.check_pair(settings.web)
+    listener = bind(settings.archive.archive_listen)
+    async with _wired(settings) as wired:
+        server = make_server(make_archive_app(wired.status, settings.web), settings.web)
+        stop = asyncio.Event()
+        answering = asyncio.create_task(server.serve(sockets=[listener]))
+        answering.add_done_callback(lambda _: stop.set())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        log.info("Archiving %s, serving %s/metrics", api_address(), url_of(listener, settings.web))
+        try:
+            await Follower(wired.archiver, wired.store, settings.archive, wired.status).run(stop)
+        finally:
+            server.should_exit = True
+            await answering
+    log.info("Stopped")
+
+
+@asynccontextmanager
+async def _wired(settings: Settings) -> AsyncIterator[_Wired]:
+    api_address()
+    store = open_store(settings.archive)
+    for warning in await asyncio.to_thread(store.check):
+        log.warning("%s", warning)
+    traffic = Traffic()
+    async with open_http(traffic, settings.poll.max_requests_per_second) as http:
+        yield _Wired(store, Archiver(store, Paginator(http), settings.archive), ArchiveStatus(traffic))
+
+
+def _summary(status: ArchiveStatus) -> str:
+    done = status.written
+    requests = sum(status.traffic.requests.values())
+    return (
+        f"Archived {done['runs']:,} runs, {done['task_runs']:,} task runs and {done['log_lines']:,} log lines:"
+        f" {done['bytes'] / 2**20:,.1f} MiB of Parquet, {requests:,} requests to Prefect"
+    )

@@ -1,0 +1,75 @@
+"""`prefect-monitoring archive`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from importlib.util import find_spec
+
+from prefect_monitoring.cli.command import Command, add_options, load, refuse
+from prefect_monitoring.config.settings import Settings
+
+_GO_ON = "run the same command again, it goes on where it stopped"
+_EXTRA = "pyarrow is not installed: pip install 'prefect-monitoring[archive]'"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--to", dest="archive_to", metavar="URL", help="The same as --archive-to.")
+    parser.add_argument("--once", action="store_true", help="Archive what has settled, then end.")
+    parser.add_argument(
+        "--since", metavar="WHEN", help="Archive the past from here on, then end: 90d, or a date such as 2026-09-01."
+    )
+    parser.add_argument("--until", metavar="WHEN", help="Where the past ends. (default: now)")
+    add_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    settings = load(options)
+    if find_spec("pyarrow") is None:
+        return refuse(_EXTRA)
+    if not settings.archive.archive_to:
+        return refuse("say where to: --to s3://bucket/prefix or --to file:///folder")
+    from prefect_monitoring.archive.store import StoreError
+    from prefect_monitoring.commands.serve import ListenError
+    from prefect_monitoring.config.log_setup import set_up_logging
+    from prefect_monitoring.prefect_api.credentials import credentials_from_files
+    from prefect_monitoring.prefect_api.errors import ApiError, NoApiUrlError
+    from prefect_monitoring.web.tls import TlsError
+
+    set_up_logging(settings.logs)
+    try:
+        with credentials_from_files(os.environ):
+            asyncio.run(_archive(options, settings))
+    except (NoApiUrlError, ListenError, TlsError, ValueError) as fault:
+        return refuse(str(fault))
+    except (ApiError, StoreError) as fault:
+        return refuse(f"{fault}\nWhat was archived is kept: {_GO_ON}")
+    except KeyboardInterrupt:
+        return refuse(f"stopped; {_GO_ON}")
+    return 0
+
+
+async def _archive(options: argparse.Namespace, settings: Settings) -> None:
+    from prefect_monitoring.archive.running import Past, archive_once, archive_past, follow, parse_instant
+
+    if options.since:
+        now = time.time()
+        past = Past(parse_instant(options.since, now), parse_instant(options.until, now) if options.until else now)
+        await archive_past(settings, past, _tell)
+    elif options.until:
+        raise ValueError("--until is of no use without --since")
+    elif options.once:
+        await archive_once(settings, _tell)
+    else:
+        await follow(settings)
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+COMMAND = Command("archive finished runs and their logs as Parquet, on S3 or on a disk", add_arguments, run)
