@@ -175,8 +175,8 @@ def test_rule_names_nobody(rule: dict[str, Any]) -> None:
 
 @each_rule
 def test_rule_looks_back_no_further_than_a_day(rule: dict[str, Any]) -> None:
-    """But for the one that has to survive a weekend, over one series."""
-    week = {"7d"} if rule.get("alert") == "PrefectExporterDown" else set()
+    """But for those that have to survive a weekend, each over one series."""
+    week = {"7d"} if rule.get("alert") in {"PrefectExporterDown", "PrefectArchiveBehind"} else set()
     assert set(re.findall(r"\[(\w+)\]", rule["expr"])) <= {"3m", "5m", "15m", "30m", "1h", "1d"} | week
 
 

@@ -50,7 +50,7 @@ class Archiver:
             written = await self._writer.write(stretch.day, runs)
             self._index.add(stretch.day, written.manifest.runs)
             report(written)
-            count += len(runs)
+            count += len(written.manifest.runs)
         return count
 
     async def _batches(self, stretch: Stretch) -> AsyncIterator[list[dict[str, Any]]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +15,17 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from prefect_monitoring.analysis.redaction import first_line
 from prefect_monitoring.analysis.run_document import document, document_key
 from prefect_monitoring.archive.details import DetailsReader, RunDetails
 from prefect_monitoring.archive.manifest import Manifest, StoredFile, batch_of, folder_of, manifest_key, member_of
 from prefect_monitoring.archive.parquet_files import LocalFile, TableWriter
 from prefect_monitoring.archive.rows import log_row, run_row, task_run_row
 from prefect_monitoring.archive.schema import LOGS, RUNS, TABLES, TASK_RUNS
-from prefect_monitoring.archive.store import Store
+from prefect_monitoring.archive.store import Store, StoreError
 from prefect_monitoring.config.settings import ArchiveSettings
+
+log = logging.getLogger(__name__)
 
 RUNS_AT_ONCE: Final = 40
 """Of so many the details are read together, and wait in temporary files."""
@@ -31,12 +35,13 @@ _ALL_IN_ONE_FILE: Final = 2**40
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a batch came to, for the metrics."""
+    """What a batch came to. `set_aside`: the ids of runs of which no row could be made."""
 
     manifest: Manifest
     task_runs: int
     log_lines: int
     bytes: int
+    set_aside: tuple[str, ...]
 
 
 class BatchWriter:
@@ -45,43 +50,59 @@ class BatchWriter:
         self._details = details
         self._settings = settings
 
-    async def write(self, day: date, runs: Sequence[dict[str, Any]], now: datetime | None = None) -> Written:
+    async def write(self, day: date, runs: Sequence[dict[str, Any]]) -> Written:
         """Archives `runs`, which ended on `day`, as the API has them. Raises ApiError and StoreError."""
-        archived_at = now or datetime.now(UTC)
-        members = tuple(member_of(run) for run in runs)
-        batch = batch_of(day, members)
-        with tempfile.TemporaryDirectory(prefix="prefect-archive-") as name:
-            files = {table: _writer(Path(name), table, batch) for table in TABLES}
-            for start in range(0, len(runs), RUNS_AT_ONCE):
-                async with self._details.read(runs[start : start + RUNS_AT_ONCE]) as found:
-                    await asyncio.to_thread(self._add, files, found, batch, archived_at)
-                    await self._write_documents(Path(name), found, archived_at)
-            finished = await asyncio.to_thread(lambda: {table: files[table].close() for table in TABLES})
-            stored = [_stored(file, table, day) for table, parts in finished.items() for file in parts]
-            manifest = Manifest(batch, day, archived_at, members, tuple(stored))
+        try:
+            with tempfile.TemporaryDirectory(prefix="prefect-archive-") as name:
+                return await self._write(Path(name), day, runs)
+        except OSError as error:
+            raise StoreError(f"The temporary folder {tempfile.gettempdir()}: {error.strerror or error}") from error
+
+    async def _write(self, folder: Path, day: date, runs: Sequence[dict[str, Any]]) -> Written:
+        archived_at = datetime.now(UTC)
+        batch = batch_of(day, map(member_of, runs))
+        files = {table: _writer(folder, table, batch) for table in TABLES}
+        bad: set[str] = set()
+        for start in range(0, len(runs), RUNS_AT_ONCE):
+            async with self._details.read(runs[start : start + RUNS_AT_ONCE]) as found:
+                good = await asyncio.to_thread(self._add, files, found, batch, archived_at)
+                bad |= {details.run["id"] for details in found} - {details.run["id"] for details in good}
+                await self._write_documents(folder, good, archived_at)
+        finished = await asyncio.to_thread(lambda: {table: files[table].close() for table in TABLES})
+        stored = tuple(_stored(file, table, day) for table, parts in finished.items() for file in parts)
+        members = tuple(member_of(run) for run in runs if run["id"] not in bad)
+        manifest = Manifest(batch, day, archived_at, members, stored)
+        if members:
             await asyncio.to_thread(put_batch, self._store, manifest, finished)
         rows = {table: sum(file.rows for file in parts) for table, parts in finished.items()}
-        return Written(manifest, rows[TASK_RUNS], rows[LOGS], sum(file.bytes for file in stored))
+        return Written(manifest, rows[TASK_RUNS], rows[LOGS], sum(file.bytes for file in stored), tuple(sorted(bad)))
 
     def _add(
         self, files: Mapping[str, TableWriter], found: Sequence[RunDetails], batch: str, archived_at: datetime
-    ) -> None:
+    ) -> list[RunDetails]:
+        """Those of which rows could be made: one bad record holds up no other."""
+        good = []
         for details in found:
             run_id = details.run["id"]
-            files[RUNS].add(
-                run_row(
+            try:
+                row = run_row(
                     details.record,
                     batch,
                     archived_at,
                     parameters=self._settings.archive_parameters,
                     states_complete=details.states_complete,
-                ),
-                size=sum(len(state.get("message") or "") for state in details.states),
-            )
-            for run, child in details.task_runs:
-                files[TASK_RUNS].add(task_run_row(run_id, batch, run, child))
-            for number, line in enumerate(details.logs):
-                files[LOGS].add(log_row(run_id, batch, number, line), size=len(line["message"]))
+                )
+                for run, child in details.task_runs:
+                    files[TASK_RUNS].add(task_run_row(run_id, batch, run, child))
+                for number, line in enumerate(details.logs):
+                    files[LOGS].add(log_row(run_id, batch, number, line), size=len(line["message"]))
+            except (KeyError, TypeError, ValueError) as error:  # rows that it has by now belong to no run in the views
+                reason = first_line(str(error), 200)
+                log.warning("Set aside: flow run %s (%s: %s)", run_id, type(error).__name__, reason)
+                continue
+            files[RUNS].add(row, size=sum(len(state["message"] or "") for state in details.states))
+            good.append(details)
+        return good
 
     async def _write_documents(self, folder: Path, found: Sequence[RunDetails], archived_at: datetime) -> None:
         if not self._settings.archive_documents:

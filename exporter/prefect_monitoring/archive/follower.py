@@ -71,6 +71,8 @@ class Follower:
         if end is None:
             end = self.status.complete_until = await asyncio.to_thread(self._stored_end, now)
         recheck = self.rechecked_at is None or now - self.rechecked_at >= self.settings.archive_recheck
+        if recheck:
+            self.status.set_aside.clear()
         begin = min(end, now - self.settings.archive_lookback) if recheck else end - OVERLAP_SECONDS
         count = 0
         for stretch in stretches(min(begin, settled), settled):

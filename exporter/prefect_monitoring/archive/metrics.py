@@ -31,11 +31,14 @@ class ArchiveStatus:
     complete_until: float | None = None
     last_success: float | None = None
     up: bool | None = None
+    set_aside: set[str] = field(default_factory=set)
     written: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=lambda: Counter({"api": 0, "store": 0}))
 
     def count(self, written: Written) -> None:
         self.written["runs"] += len(written.manifest.runs)
+        self.set_aside.difference_update(run for run, _ in written.manifest.runs)
+        self.set_aside.update(written.set_aside)
         self.written["task_runs"] += written.task_runs
         self.written["log_lines"] += written.log_lines
         self.written["bytes"] += written.bytes
@@ -88,6 +91,13 @@ ARCHIVE_METRICS: Final = (
         "Passes that failed, by reason: `api` or `store`",
         ("reason",),
         lambda status: [((reason,), count) for reason, count in status.failures.items()],
+    ),
+    ArchiveMetric(
+        "prefect_exporter_archive_set_aside_runs",
+        "gauge",
+        "Runs that could not be archived, since no row could be made of what Prefect answered",
+        (),
+        lambda status: _known(len(status.set_aside)),
     ),
     ArchiveMetric(
         "prefect_exporter_archive_runs_total",

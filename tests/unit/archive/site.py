@@ -15,6 +15,7 @@ from prefect_monitoring.archive.store import Store
 from prefect_monitoring.config.settings import ArchiveSettings
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.pagination import Paginator
+from scripts.archive_page import VIEWS, duckdb_tables
 from unit.archive.fake_runs import FakeRuns
 
 
@@ -43,6 +44,25 @@ class Site:
         if not self.files(table):
             return []
         return duckdb.sql(f"select {columns} from '{self.folder}/{table}/dt=*/*.parquet' order by all").fetchall()
+
+    def view(self, query: str) -> list[tuple[Any, ...]]:
+        """The answer to a query on the views of the docs."""
+        with duckdb.connect() as connection:
+            for table in ("runs", "task_runs", "logs"):
+                if not self.files(table):
+                    connection.execute(f"create table {table} ({EMPTY[table]})")
+            for statement in duckdb_tables(str(self.folder)).split(";\n"):
+                if statement and self.files(statement.split()[2]):
+                    connection.execute(statement)
+            connection.execute(VIEWS)
+            return connection.execute(query).fetchall()
+
+
+EMPTY = {
+    "runs": "id varchar, version bigint, archived_at timestamptz, batch varchar, dt date",
+    "task_runs": "flow_run_id varchar, batch varchar, dt date",
+    "logs": "flow_run_id varchar, batch varchar, dt date",
+}
 
 
 def status() -> ArchiveStatus:
