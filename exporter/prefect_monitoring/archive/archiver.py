@@ -15,7 +15,7 @@ from prefect_monitoring.archive.index import Index
 from prefect_monitoring.archive.manifest import day_bounds, day_of, digest_of, member_of
 from prefect_monitoring.archive.store import Store
 from prefect_monitoring.config.settings import ArchiveSettings
-from prefect_monitoring.prefect_api.pagination import Paginator, Row
+from prefect_monitoring.prefect_api.pagination import Row
 from prefect_monitoring.prefect_api.raw_runs import RawRunsApi
 
 BATCH_RUNS: Final = 1000
@@ -34,8 +34,8 @@ Report = Callable[[Written], None]
 
 
 class Archiver:
-    def __init__(self, store: Store, paginator: Paginator, settings: ArchiveSettings) -> None:
-        self._api = RawRunsApi(paginator)
+    def __init__(self, store: Store, api: RawRunsApi, settings: ArchiveSettings) -> None:
+        self._api = api
         self._index = Index(store)
         self._with_parameters = settings.archive_parameters
         self._writer = BatchWriter(store, DetailsReader(self._api), settings)

@@ -19,7 +19,7 @@ from prefect_monitoring.analysis.redaction import first_line
 from prefect_monitoring.analysis.run_document import document, document_key
 from prefect_monitoring.archive.details import DetailsReader, RunDetails
 from prefect_monitoring.archive.manifest import Manifest, StoredFile, batch_of, folder_of, manifest_key, member_of
-from prefect_monitoring.archive.parquet_files import LocalFile, TableWriter
+from prefect_monitoring.archive.parquet_files import FILE_BYTES, LocalFile, TableWriter
 from prefect_monitoring.archive.rows import log_row, run_row, task_run_row
 from prefect_monitoring.archive.schema import LOGS, RUNS, TABLES, TASK_RUNS
 from prefect_monitoring.archive.store import Store, StoreError
@@ -61,7 +61,7 @@ class BatchWriter:
     async def _write(self, folder: Path, day: date, runs: Sequence[dict[str, Any]]) -> Written:
         archived_at = datetime.now(UTC)
         batch = batch_of(day, map(member_of, runs))
-        files = {table: _writer(folder, table, batch) for table in TABLES}
+        files = {table: table_writer(folder, table, batch) for table in TABLES}
         bad: set[str] = set()
         for start in range(0, len(runs), RUNS_AT_ONCE):
             async with self._details.read(runs[start : start + RUNS_AT_ONCE]) as found:
@@ -69,7 +69,7 @@ class BatchWriter:
                 bad |= {details.run["id"] for details in found} - {details.run["id"] for details in good}
                 await self._write_documents(folder, good, archived_at)
         finished = await asyncio.to_thread(lambda: {table: files[table].close() for table in TABLES})
-        stored = tuple(_stored(file, table, day) for table, parts in finished.items() for file in parts)
+        stored = tuple(stored_file(file, table, day) for table, parts in finished.items() for file in parts)
         members = tuple(member_of(run) for run in runs if run["id"] not in bad)
         manifest = Manifest(batch, day, archived_at, members, stored)
         if members:
@@ -141,11 +141,13 @@ def put_batch(store: Store, manifest: Manifest, finished: Mapping[str, Sequence[
         store.put_file(folder_of(RUNS, manifest.day) + file.path.name, file.path)
 
 
-def _writer(folder: Path, table: str, batch: str) -> TableWriter:
+def table_writer(folder: Path, table: str, batch: str, file_bytes: int = FILE_BYTES) -> TableWriter:
+    """Writes the files of a table into a folder of its name."""
     (folder / table).mkdir()
     # All runs of a batch in one file: two could not come at once.
-    return TableWriter(folder / table, table, batch, **({"file_bytes": _ALL_IN_ONE_FILE} if table == RUNS else {}))
+    return TableWriter(folder / table, table, batch, file_bytes=_ALL_IN_ONE_FILE if table == RUNS else file_bytes)
 
 
-def _stored(file: LocalFile, table: str, day: date) -> StoredFile:
+def stored_file(file: LocalFile, table: str, day: date) -> StoredFile:
+    """A file of this machine as the manifest names it."""
     return StoredFile(folder_of(table, day) + file.path.name, file.rows, file.bytes, file.sha256)

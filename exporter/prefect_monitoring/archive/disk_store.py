@@ -51,7 +51,8 @@ class DiskStore:
         with _faults(self._folder):
             for path in sorted((self._folder / prefix).rglob("*")):
                 if path.is_file() and not path.name.startswith("."):
-                    yield Entry(path.relative_to(self._folder).as_posix(), path.stat().st_size)
+                    found = path.stat()
+                    yield Entry(path.relative_to(self._folder).as_posix(), found.st_size, found.st_mtime)
 
     def delete(self, keys: Iterable[str]) -> None:
         with _faults(self._folder):

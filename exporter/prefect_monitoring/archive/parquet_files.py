@@ -17,6 +17,9 @@ from prefect_monitoring.archive.schema import arrow_schema
 GROUP_ROWS: Final = 20_000
 GROUP_BYTES: Final = 8 * 2**20
 """Of text, before it is packed: a row group is written when it has either."""
+MERGED_ROWS: Final = 100_000
+MERGED_BYTES: Final = 32 * 2**20
+"""The same for rows that come from other files, unpacked."""
 FILE_BYTES: Final = 128 * 2**20
 """A file that has reached this size is closed and the next one begun."""
 _ZSTD_LEVEL: Final = 3
@@ -42,6 +45,7 @@ class TableWriter:
         self._file_bytes = file_bytes
         self._waiting: list[Row] = []
         self._waiting_bytes = 0
+        self._groups: list[pa.Table] = []
         self._writer: pq.ParquetWriter | None = None
         self._rows = 0
         self._finished: list[LocalFile] = []
@@ -54,9 +58,13 @@ class TableWriter:
             self._flush()
 
     def add_group(self, group: pa.Table) -> None:
-        """A row group as another file has it."""
-        self._flush()
-        self._write(group)
+        """Rows as another file has them: small row groups become larger ones."""
+        self._groups.append(group)
+        if sum(one.num_rows for one in self._groups) >= MERGED_ROWS or self._group_bytes() >= MERGED_BYTES:
+            self._flush()
+
+    def _group_bytes(self) -> int:
+        return sum(int(one.nbytes) for one in self._groups)
 
     def close(self) -> list[LocalFile]:
         self._flush()
@@ -68,6 +76,10 @@ class TableWriter:
             group = pa.Table.from_pylist(self._waiting, schema=self._schema)
             self._waiting, self._waiting_bytes = [], 0
             self._write(group)
+        if self._groups:
+            merged = pa.concat_tables(self._groups)
+            self._groups = []
+            self._write(merged)
 
     def _write(self, group: pa.Table) -> None:
         if self._writer is None:

@@ -10,23 +10,30 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from prefect_monitoring.analysis.durations import parse_duration
-from prefect_monitoring.archive.archiver import Archiver, stretches
+from prefect_monitoring.archive.archiver import Archiver, Stretch, stretches
+from prefect_monitoring.archive.compaction import compact
 from prefect_monitoring.archive.follower import Follower
+from prefect_monitoring.archive.manifest import day_bounds
 from prefect_monitoring.archive.metrics import ArchiveStatus
 from prefect_monitoring.archive.opening import open_store
 from prefect_monitoring.archive.store import Store
+from prefect_monitoring.archive.verification import verify
 from prefect_monitoring.archive.web import make_archive_app
 from prefect_monitoring.commands.serve import bind, make_server, url_of
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
 from prefect_monitoring.prefect_api.pagination import Paginator
+from prefect_monitoring.prefect_api.raw_runs import RawRunsApi
 from prefect_monitoring.web import tls
 
 log = logging.getLogger(__name__)
 
+CLOSED_SECONDS: Final = 3600.0
+MAX_FAULTS_TOLD: Final = 20
 Tell = Callable[[str], None]
 
 
@@ -41,6 +48,7 @@ class Past:
 @dataclass(frozen=True, slots=True)
 class _Wired:
     store: Store
+    api: RawRunsApi
     archiver: Archiver
     status: ArchiveStatus
 
@@ -71,14 +79,35 @@ async def archive_past(settings: Settings, past: Past, tell: Tell) -> None:
 
     Run again, it goes on where it stopped: what is archived is left alone.
     """
-    settled = min(past.until, time.time() - settings.archive.archive_settle)
     async with _wired(settings) as wired:
-        days = list(stretches(past.since, settled)) if past.since <= settled else []
+        days = _days(past, settings.archive.archive_settle)
         for number, stretch in enumerate(days, 1):
             begun = time.monotonic()
             count = await wired.archiver.archive(stretch, wired.status.count)
             tell(f"{stretch.day} ({number} of {len(days)}): {count:,} runs in {time.monotonic() - begun:.0f} s")
         tell(_summary(wired.status))
+
+
+async def compact_past(settings: Settings, past: Past, tell: Tell) -> None:
+    """Compacts the closed days of the past. Raises StoreError."""
+    store = await asyncio.to_thread(open_store, settings.archive)
+    for stretch in _closed(past, settings.archive.archive_settle):
+        done = await asyncio.to_thread(compact, store, stretch.day)
+        tell(f"{done.day}: {done.files_before} files became {done.files_after}, {done.bytes / 2**20:,.1f} MiB")
+
+
+async def verify_past(settings: Settings, past: Past, tell: Tell) -> bool:
+    """Whether the archive has what it wrote, and all that Prefect holds. Raises as `archive_once` does."""
+    faults = 0
+    async with _wired(settings) as wired:
+        for stretch in _days(past, settings.archive.archive_settle):
+            found = await verify(wired.store, wired.api, stretch)
+            faults += len(found.faults)
+            checked = f"{found.runs:,} runs in Prefect, {found.files} files, {found.lines:,} log lines read again"
+            tell(f"{stretch.day}: {f'{len(found.faults)} FAULTS' if found.faults else 'ok'} ({checked})")
+            for fault in found.faults[:MAX_FAULTS_TOLD]:
+                tell(f"  {fault}")
+    return not faults
 
 
 async def follow(settings: Settings) -> None:
@@ -110,7 +139,19 @@ async def _wired(settings: Settings) -> AsyncIterator[_Wired]:
         log.warning("%s", warning)
     traffic = Traffic()
     async with open_http(traffic, settings.poll.max_requests_per_second) as http:
-        yield _Wired(store, Archiver(store, Paginator(http), settings.archive), ArchiveStatus(traffic))
+        api = RawRunsApi(Paginator(http))
+        yield _Wired(store, api, Archiver(store, api, settings.archive), ArchiveStatus(traffic))
+
+
+def _days(past: Past, settle: float) -> list[Stretch]:
+    """The past without what has not settled, by day."""
+    until = min(past.until, time.time() - settle)
+    return list(stretches(past.since, until)) if past.since <= until else []
+
+
+def _closed(past: Past, settle: float) -> list[Stretch]:
+    """The days of the past that are over, and so long that a batch of theirs is not on its way."""
+    return [one for one in _days(past, settle + CLOSED_SECONDS) if day_bounds(one.day)[1] <= one.before]
 
 
 def _summary(status: ArchiveStatus) -> str:

@@ -109,7 +109,8 @@ class S3Store:
             )
             for page in pages:
                 for found in page.get("Contents", ()):
-                    yield Entry(found["Key"].removeprefix(self._prefix), found["Size"])
+                    written_at = found["LastModified"].timestamp()
+                    yield Entry(found["Key"].removeprefix(self._prefix), found["Size"], written_at)
 
     def delete(self, keys: Iterable[str]) -> None:
         wanted = [{"Key": self._prefix + key} for key in keys]

@@ -14,10 +14,11 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file of the archive: its key below the archive's address, and its size in bytes."""
+    """A file of the archive: its key below the archive's address, its size in bytes, when it was written."""
 
     key: str
     size: int
+    written_at: float
 
 
 class Store(Protocol):

@@ -13,14 +13,24 @@ from prefect_monitoring.cli.command import Command, add_options, load, refuse
 from prefect_monitoring.config.settings import Settings
 
 _GO_ON = "run the same command again, it goes on where it stopped"
+_DAYS_BACK = "7d"
 _EXTRA = "pyarrow is not installed: pip install 'prefect-monitoring[archive]'"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "step",
+        nargs="?",
+        choices=("compact", "verify"),
+        help="compact: merge the files of closed days; verify: compare the archive with its checksums and with Prefect",
+    )
     parser.add_argument("--to", dest="archive_to", metavar="URL", help="The same as --archive-to.")
     parser.add_argument("--once", action="store_true", help="Archive what has settled, then end.")
     parser.add_argument(
-        "--since", metavar="WHEN", help="Archive the past from here on, then end: 90d, or a date such as 2026-09-01."
+        "--since",
+        metavar="WHEN",
+        help="Archive the past from here on, then end: 90d, or a date such as 2026-09-01. For compact and verify, how"
+        " far back they go. (default there: 7d)",
     )
     parser.add_argument("--until", metavar="WHEN", help="Where the past ends. (default: now)")
     add_options(parser)
@@ -42,29 +52,35 @@ def run(options: argparse.Namespace) -> int:
     set_up_logging(settings.logs)
     try:
         with credentials_from_files(os.environ):
-            asyncio.run(_archive(options, settings))
+            return 0 if asyncio.run(_archive(options, settings)) else 1
     except (NoApiUrlError, ListenError, TlsError, ValueError) as fault:
         return refuse(str(fault))
     except (ApiError, StoreError) as fault:
         return refuse(f"{fault}\nWhat was archived is kept: {_GO_ON}")
     except KeyboardInterrupt:
         return refuse(f"stopped; {_GO_ON}")
-    return 0
 
 
-async def _archive(options: argparse.Namespace, settings: Settings) -> None:
-    from prefect_monitoring.archive.running import Past, archive_once, archive_past, follow, parse_instant
+async def _archive(options: argparse.Namespace, settings: Settings) -> bool:
+    """Whether all is well; only `verify` may find that it is not."""
+    from prefect_monitoring.archive import running
 
-    if options.since:
-        now = time.time()
-        past = Past(parse_instant(options.since, now), parse_instant(options.until, now) if options.until else now)
-        await archive_past(settings, past, _tell)
-    elif options.until:
+    now = time.time()
+    if options.until and not options.since:
         raise ValueError("--until is of no use without --since")
+    until = running.parse_instant(options.until, now) if options.until else now
+    past = running.Past(running.parse_instant(options.since or _DAYS_BACK, now), until)
+    if options.step == "verify":
+        return await running.verify_past(settings, past, _tell)
+    if options.step == "compact":
+        await running.compact_past(settings, past, _tell)
+    elif options.since:
+        await running.archive_past(settings, past, _tell)
     elif options.once:
-        await archive_once(settings, _tell)
+        await running.archive_once(settings, _tell)
     else:
-        await follow(settings)
+        await running.follow(settings)
+    return True
 
 
 def _tell(line: str) -> None:
@@ -72,4 +88,9 @@ def _tell(line: str) -> None:
     sys.stdout.flush()
 
 
-COMMAND = Command("archive finished runs and their logs as Parquet, on S3 or on a disk", add_arguments, run)
+COMMAND = Command(
+    "archive finished runs and their logs as Parquet, on S3 or on a disk",
+    add_arguments,
+    run,
+    usage="[compact|verify] [OPTIONS]",
+)

@@ -15,6 +15,7 @@ from prefect_monitoring.archive.store import Store
 from prefect_monitoring.config.settings import ArchiveSettings
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.pagination import Paginator
+from prefect_monitoring.prefect_api.raw_runs import RawRunsApi
 from scripts.archive_page import VIEWS, duckdb_tables
 from unit.archive.fake_runs import FakeRuns
 
@@ -30,7 +31,11 @@ class Site:
 
     def archiver(self, store: Store | None = None, **options: Any) -> Archiver:
         """A process that begins now: it knows what the archive holds, and nothing else."""
-        return Archiver(store or self.store, Paginator(self.fake), ArchiveSettings(**options))  # type: ignore[arg-type]
+        return Archiver(store or self.store, self.api, ArchiveSettings(**options))
+
+    @property
+    def api(self) -> RawRunsApi:
+        return RawRunsApi(Paginator(self.fake))  # type: ignore[arg-type]
 
     async def archive(self, after: float, before: float, **options: Any) -> int:
         archiver = self.archiver(**options)
