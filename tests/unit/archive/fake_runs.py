@@ -29,6 +29,7 @@ class FakeRuns:
     states: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     tasks: list[dict[str, Any]] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=lambda: {"flow-1": "etl", "deployment-1": "nightly"})
     asked: list[str] = field(default_factory=list)
     fault: Callable[[str], None] = lambda _: None
 
@@ -126,6 +127,5 @@ class FakeRuns:
             after = json["logs"].get("timestamp", {}).get("after_", "")
             found = [line for line in self.lines if line["flow_run_id"] in wanted and line["timestamp"] >= after]
             return sorted(found, key=lambda line: line["timestamp"])
-        known = {"/flows/filter": ("flow-1", "etl"), "/deployments/filter": ("deployment-1", "nightly")}
-        identifier, name = known[endpoint]
-        return [{"id": identifier, "name": name}]
+        (kind,) = json.keys() & {"flows", "deployments"}
+        return [{"id": one, "name": self.names[one]} for one in json[kind]["id"]["any_"] if one in self.names]

@@ -50,7 +50,7 @@ class Site:
             return []
         return duckdb.sql(f"select {columns} from '{self.folder}/{table}/dt=*/*.parquet' order by all").fetchall()
 
-    def view(self, query: str) -> list[tuple[Any, ...]]:
+    def view(self, query: str, *before: str) -> list[tuple[Any, ...]]:
         """The answer to a query on the views of the docs."""
         with duckdb.connect() as connection:
             for table in ("runs", "task_runs", "logs"):
@@ -59,7 +59,8 @@ class Site:
             for statement in duckdb_tables(str(self.folder)).split(";\n"):
                 if statement and self.files(statement.split()[2]):
                     connection.execute(statement)
-            connection.execute(VIEWS)
+            for statement in (VIEWS, *before):
+                connection.execute(statement)
             return connection.execute(query).fetchall()
 
 
