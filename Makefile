@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 PACKAGING := .venv-packaging
 CHART := .venv-chart
+SPARK := .venv-spark
 DIST := dist
 
 .PHONY: install dev demo config test lint test-fast integration test-long test-soak test-months test-oldest bench docs dashboards grafana-com lock dist image clean
@@ -56,19 +57,27 @@ test: lint
 	$(BIN)/coverage report --fail-under=90
 
 # What takes minutes; -rP shows what it measures.
-test-long: $(VENV)/.dev $(PACKAGING)/.ready $(CHART)/.ready
+test-long: $(VENV)/.dev $(PACKAGING)/.ready $(CHART)/.ready $(SPARK)/.ready
 	bash tests/support/install_servers.sh
 	$(BIN)/pytest -n 2 --dist loadfile -rP tests/e2e tests/long
 
-# 200 kills of the exporter, the server and the worker while runs are retried: half an hour. CI makes 30.
+# 200 kills of the exporter, the server and the worker while runs are retried: half an hour. CI makes 30. And 100 kills of
+# the archive, of which CI makes 20.
 test-soak: $(VENV)/.dev
 	bash tests/support/install_servers.sh
 	ACT_KILLS=200 $(BIN)/pytest -rP tests/long/test_acting_killed.py
+	ARCHIVE_KILLS=100 $(BIN)/pytest -rP tests/unit/archive/test_killed.py
 
 # Two simulated months of scrapes, judged by promtool: some ten minutes on two cores.
 test-months: $(VENV)/.dev
 	bash tests/support/install_servers.sh
 	$(BIN)/pytest tests/months
+
+# PySpark alone: it is half a gigabyte, and only one test needs it.
+$(SPARK)/.ready: requirements-spark.lock
+	$(PYTHON) -m venv $(SPARK)
+	$(SPARK)/bin/pip install --quiet --disable-pip-version-check -r requirements-spark.lock
+	touch $@
 
 # The lock, except for the oldest supported Prefect and for what it cannot have as new as that.
 $(OLDEST)/.ready: requirements-dev.lock pyproject.toml tests/support/oldest.txt
@@ -133,14 +142,16 @@ dashboards: $(VENV)/.dev
 
 PIP_COMPILE := $(BIN)/pip-compile --quiet --strip-extras --upgrade --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-# What users install, with AWS as an extra, and development; none of these differs from the first where both have a
-# package. What builds the package and renders the chart is apart from all that.
+# What users install, with AWS and the archive as extras, and development; none of these differs from the first where both
+# have a package. What builds the package, renders the chart and is Spark is apart from all that.
 lock: $(VENV)/.dev
 	$(PIP_COMPILE) --extra demo --output-file requirements.lock pyproject.toml
 	$(PIP_COMPILE) --extra demo --extra aws --constraint requirements.lock --output-file requirements-aws.lock pyproject.toml
+	$(PIP_COMPILE) --extra demo --extra archive --constraint requirements-aws.lock --output-file requirements-archive.lock pyproject.toml
 	$(PIP_COMPILE) --extra demo --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 	$(PIP_COMPILE) --output-file requirements-packaging.lock requirements-packaging.in
 	$(PIP_COMPILE) --output-file requirements-chart.lock requirements-chart.in
+	$(PIP_COMPILE) --output-file requirements-spark.lock requirements-spark.in
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(PACKAGING) $(CHART) $(DIST) .coverage* .metrics_seen .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(PACKAGING) $(CHART) $(SPARK) $(DIST) .coverage* .metrics_seen .pytest_cache .mypy_cache .ruff_cache .hypothesis

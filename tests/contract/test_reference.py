@@ -61,6 +61,7 @@ def test_commands_of_the_readme_exist() -> None:
 LOCKS = {
     "requirements.lock": ("demo",),
     "requirements-aws.lock": ("demo", "aws"),
+    "requirements-archive.lock": ("demo", "archive"),
     "requirements-dev.lock": ("demo", "dev"),
 }
 """Each lock, and the extras that it holds beside what the exporter needs."""

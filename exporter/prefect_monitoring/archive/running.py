@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Final
 
 from prefect_monitoring.analysis.durations import parse_duration
@@ -43,6 +43,11 @@ class Past:
 
     since: float
     until: float
+
+    def on(self, day: date) -> Past:
+        """The part of it on a day in UTC."""
+        begin, end = day_bounds(day)
+        return Past(max(self.since, begin), min(self.until, end))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ async def archive_past(settings: Settings, past: Past, tell: Tell) -> None:
     Run again, it goes on where it stopped: what is archived is left alone.
     """
     async with _wired(settings) as wired:
-        days = _days(past, settings.archive.archive_settle)
+        days = days_of(past, settings.archive.archive_settle)
         for number, stretch in enumerate(days, 1):
             begun = time.monotonic()
             count = await wired.archiver.archive(stretch, wired.status.count)
@@ -100,7 +105,7 @@ async def verify_past(settings: Settings, past: Past, tell: Tell) -> bool:
     """Whether the archive has what it wrote, and all that Prefect holds. Raises as `archive_once` does."""
     faults = 0
     async with _wired(settings) as wired:
-        for stretch in _days(past, settings.archive.archive_settle):
+        for stretch in days_of(past, settings.archive.archive_settle):
             found = await verify(wired.store, wired.api, stretch)
             faults += len(found.faults)
             checked = f"{found.runs:,} runs in Prefect, {found.files} files, {found.lines:,} log lines read again"
@@ -143,7 +148,7 @@ async def _wired(settings: Settings) -> AsyncIterator[_Wired]:
         yield _Wired(store, api, Archiver(store, api, settings.archive), ArchiveStatus(traffic))
 
 
-def _days(past: Past, settle: float) -> list[Stretch]:
+def days_of(past: Past, settle: float) -> list[Stretch]:
     """The past without what has not settled, by day."""
     until = min(past.until, time.time() - settle)
     return list(stretches(past.since, until)) if past.since <= until else []
@@ -151,7 +156,7 @@ def _days(past: Past, settle: float) -> list[Stretch]:
 
 def _closed(past: Past, settle: float) -> list[Stretch]:
     """The days of the past that are over, and so long that a batch of theirs is not on its way."""
-    return [one for one in _days(past, settle + CLOSED_SECONDS) if day_bounds(one.day)[1] <= one.before]
+    return [one for one in days_of(past, settle + CLOSED_SECONDS) if day_bounds(one.day)[1] <= one.before]
 
 
 def _summary(status: ArchiveStatus) -> str:

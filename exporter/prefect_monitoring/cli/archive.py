@@ -14,6 +14,7 @@ from prefect_monitoring.config.settings import Settings
 
 _GO_ON = "run the same command again, it goes on where it stopped"
 _DAYS_BACK = "7d"
+_DAYS_A_NIGHT = "2d"
 _EXTRA = "pyarrow is not installed: pip install 'prefect-monitoring[archive]'"
 
 
@@ -21,8 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "step",
         nargs="?",
-        choices=("compact", "verify"),
-        help="compact: merge the files of closed days; verify: compare the archive with its checksums and with Prefect",
+        choices=("compact", "verify", "deploy"),
+        help="compact: merge the files of closed days; verify: compare the archive with its checksums and with Prefect;"
+        " deploy: make a Prefect deployment that archives a task per day, every night",
     )
     parser.add_argument("--to", dest="archive_to", metavar="URL", help="The same as --archive-to.")
     parser.add_argument("--once", action="store_true", help="Archive what has settled, then end.")
@@ -33,6 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " far back they go. (default there: 7d)",
     )
     parser.add_argument("--until", metavar="WHEN", help="Where the past ends. (default: now)")
+    deploy = parser.add_argument_group("Deployment", "What `deploy` makes.")
+    deploy.add_argument("--pool", metavar="NAME", help="Work pool whose workers have prefect-monitoring[archive].")
+    deploy.add_argument("--image", default="", metavar="NAME", help="Image, for pools that run containers.")
+    deploy.add_argument("--cron", default="0 3 * * *", metavar="CRON", help="Schedule, in UTC. (default: %(default)s)")
     add_options(parser)
 
 
@@ -65,6 +71,9 @@ async def _archive(options: argparse.Namespace, settings: Settings) -> bool:
     """Whether all is well; only `verify` may find that it is not."""
     from prefect_monitoring.archive import running
 
+    if options.step == "deploy":
+        await asyncio.to_thread(_deploy, options, settings)
+        return True
     now = time.time()
     if options.until and not options.since:
         raise ValueError("--until is of no use without --since")
@@ -83,6 +92,18 @@ async def _archive(options: argparse.Namespace, settings: Settings) -> bool:
     return True
 
 
+def _deploy(options: argparse.Namespace, settings: Settings) -> None:
+    from prefect_monitoring.archive.flow import Deployment, deploy
+    from prefect_monitoring.prefect_api.address import api_address
+
+    api_address()
+    if not options.pool:
+        raise ValueError("say where the flow is to run: --pool NAME")
+    since = options.since or _DAYS_A_NIGHT
+    name = deploy(Deployment(settings.archive.archive_to, options.pool, since, options.cron, options.image))
+    _tell(f"Deployed {name} to the work pool {options.pool}")
+
+
 def _tell(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
@@ -92,5 +113,5 @@ COMMAND = Command(
     "archive finished runs and their logs as Parquet, on S3 or on a disk",
     add_arguments,
     run,
-    usage="[compact|verify] [OPTIONS]",
+    usage="[compact|verify|deploy] [OPTIONS]",
 )
