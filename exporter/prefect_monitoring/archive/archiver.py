@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
 
+import orjson
+
 from prefect_monitoring.analysis import run_document
 from prefect_monitoring.archive.batch_writer import BatchWriter, Written
 from prefect_monitoring.archive.details import DetailsReader
@@ -19,6 +21,8 @@ from prefect_monitoring.prefect_api.pagination import Row
 from prefect_monitoring.prefect_api.raw_runs import RawRunsApi
 
 BATCH_RUNS: Final = 1000
+BATCH_BYTES: Final = 16 * 2**20
+"""Of runs as JSON: their parameters and messages may be long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +60,16 @@ class Archiver:
     async def _batches(self, stretch: Stretch) -> AsyncIterator[list[dict[str, Any]]]:
         archived = await asyncio.to_thread(self._index.of, stretch.day)
         waiting: list[dict[str, Any]] = []
+        size = 0
         async for page in self._api.finished(stretch.after, stretch.before):
-            runs = (slim(run, with_parameters=self._with_parameters) for run in page)
-            waiting += [run for run in runs if digest_of(member_of(run)) not in archived]
-            while len(waiting) >= BATCH_RUNS:
-                yield waiting[:BATCH_RUNS]
-                del waiting[:BATCH_RUNS]
+            for run in (slim(run, with_parameters=self._with_parameters) for run in page):
+                if digest_of(member_of(run)) in archived:
+                    continue
+                waiting.append(run)
+                size += len(orjson.dumps(run))
+                if len(waiting) >= BATCH_RUNS or size >= BATCH_BYTES:
+                    yield waiting
+                    waiting, size = [], 0
         if waiting:
             yield waiting
 

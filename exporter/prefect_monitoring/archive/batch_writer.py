@@ -86,21 +86,23 @@ class BatchWriter:
             run_id = details.run["id"]
             try:
                 row = run_row(
-                    details.record,
+                    details.record(with_task_runs=False),
                     batch,
                     archived_at,
                     parameters=self._settings.archive_parameters,
                     states_complete=details.states_complete,
                 )
                 for run, child in details.task_runs:
-                    files[TASK_RUNS].add(task_run_row(run_id, batch, run, child))
+                    task_row = task_run_row(run_id, batch, run, child)
+                    files[TASK_RUNS].add(task_row, size=len(task_row["state_message"] or ""))
                 for number, line in enumerate(details.logs):
                     files[LOGS].add(log_row(run_id, batch, number, line), size=len(line["message"]))
             except (KeyError, TypeError, ValueError) as error:  # rows that it has by now belong to no run in the views
                 reason = first_line(str(error), 200)
                 log.warning("Set aside: flow run %s (%s: %s)", run_id, type(error).__name__, reason)
                 continue
-            files[RUNS].add(row, size=sum(len(state["message"] or "") for state in details.states))
+            messages = sum(len(state["message"] or "") for state in details.states)
+            files[RUNS].add(row, size=messages + len(row["parameters"] or ""))
             good.append(details)
         return good
 
@@ -120,7 +122,7 @@ class BatchWriter:
         try:
             with path.open("wb") as target, gzip.GzipFile(filename="", fileobj=target, mode="wb", mtime=0) as file:
                 for piece in document(
-                    details.record,
+                    details.record(with_task_runs=True),
                     details.logs,
                     archived_at=archived_at.isoformat(),
                     with_parameters=self._settings.archive_parameters,

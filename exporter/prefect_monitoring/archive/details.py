@@ -30,9 +30,9 @@ class RunDetails:
     task_runs: Spool = field(default_factory=Spool)
     logs: Spool = field(default_factory=Spool)
 
-    @property
-    def record(self) -> RunRecord:
-        return RunRecord(self.run, self.flow, self.deployment, self.states, [run for run, _ in self.task_runs])
+    def record(self, *, with_task_runs: bool) -> RunRecord:
+        task_runs = [run for run, _ in self.task_runs] if with_task_runs else []
+        return RunRecord(self.run, self.flow, self.deployment, self.states, task_runs)
 
     def close(self) -> None:
         self.task_runs.close()

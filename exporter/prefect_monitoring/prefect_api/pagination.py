@@ -87,10 +87,19 @@ class Paginator:
         return answer
 
     async def page(
-        self, endpoint: str, criteria: Mapping[str, object], offset: int, names: Mapping[str, str] | None = None
+        self,
+        endpoint: str,
+        criteria: Mapping[str, object],
+        offset: int,
+        names: Mapping[str, str] | None = None,
+        *,
+        at_most: int = MAX_PAGE,
     ) -> tuple[list[Row], int]:
-        """Rows and the limit they were asked with. A server that allows smaller pages says so in its 422."""
-        limit = self._page_limit
+        """Rows, `at_most` so many, and the limit they were asked with.
+
+        A server that allows smaller pages says so in its 422.
+        """
+        limit = min(self._page_limit, at_most)
         try:
             rows = await self.http.request(endpoint, json={**criteria, "limit": limit, "offset": offset}, names=names)
         except ApiError as error:
@@ -98,7 +107,7 @@ class Paginator:
             if allowed is None or allowed >= limit:
                 raise
             self._page_limit = allowed
-            return await self.page(endpoint, criteria, offset, names)
+            return await self.page(endpoint, criteria, offset, names, at_most=at_most)
         if not isinstance(rows, list):
             raise ApiError(f"{endpoint} answered something that is not a list", "invalid_json")
         if not all(isinstance(row, dict) and "id" in row for row in rows):

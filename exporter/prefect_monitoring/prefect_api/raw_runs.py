@@ -7,8 +7,10 @@ from typing import Any, Final
 
 from prefect_monitoring.model.records import TERMINAL_TYPES
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.pagination import Paginator, Row, decode, ended, iso
+from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Paginator, Row, decode, ended, iso
 
+RUNS_A_PAGE: Final = 50
+"""Runs come with their parameters, half a megabyte each at most, whether these are wanted or not."""
 _FLOW_RUNS: Final = "/flow_runs/filter"
 _TASK_RUNS: Final = "/task_runs/filter"
 _BROKEN: Final = frozenset({"404", "422", "500"})
@@ -27,7 +29,7 @@ class RawRunsApi:
             window = {"end_time": {"after_": iso(after), "before_": bound}}
             return {"flow_runs": window, "sort": "END_TIME_DESC"}
 
-        async for rows in self._by_time(_FLOW_RUNS, criteria, "end_time", iso(before)):
+        async for rows in self._by_time(_FLOW_RUNS, criteria, "end_time", iso(before), at_most=RUNS_A_PAGE):
             yield [row for row in rows if row.get("state_type") in TERMINAL_TYPES]
 
     async def logs(self, flow_run_ids: Collection[str]) -> AsyncIterator[list[Row]]:
@@ -79,7 +81,13 @@ class RawRunsApi:
         return await self._paginator.count("/task_runs/count", {"flow_runs": {"id": {"any_": sorted(flow_run_ids)}}})
 
     async def _by_time(
-        self, endpoint: str, criteria: Callable[[str], Mapping[str, object]], column: str, bound: str
+        self,
+        endpoint: str,
+        criteria: Callable[[str], Mapping[str, object]],
+        column: str,
+        bound: str,
+        *,
+        at_most: int = MAX_PAGE,
     ) -> AsyncIterator[list[Row]]:
         """Rows sorted by `column`, each once: a page begins at the last instant of the one before.
 
@@ -88,7 +96,7 @@ class RawRunsApi:
         offset = 0
         seen: set[str] = set()
         while True:
-            rows, limit = await self._paginator.page(endpoint, criteria(bound), offset)
+            rows, limit = await self._paginator.page(endpoint, criteria(bound), offset, at_most=at_most)
             yield [row for row in rows if row["id"] not in seen]
             if len(rows) < limit:
                 return

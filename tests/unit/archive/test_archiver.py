@@ -125,6 +125,16 @@ async def test_many_runs_of_few_instants_are_archived_once_each(
     assert of_run == [f"{ids[0]} 0", f"{ids[0]} 40"]
 
 
+async def test_batch_is_bounded_by_bytes_as_well(
+    archived: Site, fake_runs: FakeRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archiver, "BATCH_BYTES", 5000)
+    for number in range(6):
+        fake_runs.add(number, NOON, parameters={"text": "x" * 3000})
+    assert await archived.archive(NOON, NOON, archive_parameters=True) == 6
+    assert len(archived.files("runs")) == 3
+
+
 async def test_what_is_archived_is_left_alone_by_the_next_process(archived: Site, fake_runs: FakeRuns) -> None:
     fake_runs.add(1, NOON)
     assert await archived.archive(NOON, NOON) == 1

@@ -10,7 +10,7 @@ import pytest
 
 from prefect_monitoring.archive import running
 from prefect_monitoring.archive.archiver import Archiver
-from prefect_monitoring.archive.running import Past, archive_past
+from prefect_monitoring.archive.running import Past, archive_past, compact_past, days_of, verify_past
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.prefect_api.errors import ApiError
 from support.options import settings_with
@@ -77,3 +77,39 @@ async def test_past_does_not_reach_into_what_has_not_settled(
     told: list[str] = []
     await archive_past(settings, Past(NOON - 60, NOON), told.append)
     assert told == ["Archived 0 runs, 0 task runs and 0 log lines: 0.0 MiB of Parquet, 0 requests to Prefect"]
+
+
+async def test_closed_days_are_compacted_and_the_present_one_is_left_alone(
+    archived: Site, fake_runs: FakeRuns, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running.time, "time", lambda: NOON + DAY)
+    for number in range(4):
+        fake_runs.add(number, NOON + (number % 2) * DAY - 3600 - number)
+        await archived.archive(NOON - DAY, NOON + DAY)
+    told: list[str] = []
+    await compact_past(settings, Past(NOON - DAY, NOON + DAY), told.append)
+    assert told == ["2026-11-27: 0 files became 0, 0.0 MiB", told[1]]
+    assert told[1].startswith("2026-11-28: 2 files became 1")
+    assert len(archived.files("runs")) == 3
+
+
+async def test_verification_reports_each_day_and_whether_all_is_well(
+    archived: Site, fake_runs: FakeRuns, settings: Settings
+) -> None:
+    fake_runs.add(1, NOON)
+    await archived.archive(NOON, NOON)
+    told: list[str] = []
+    assert await verify_past(settings, Past(NOON - 60, NOON), told.append)
+    assert told == ["2026-11-28: ok (1 runs in Prefect, 1 files, 0 log lines read again)"]
+    missing = fake_runs.add(2, NOON)
+    assert not await verify_past(settings, Past(NOON - 60, NOON), told.append)
+    assert told[1:] == [
+        "2026-11-28: 1 FAULTS (2 runs in Prefect, 1 files, 0 log lines read again)",
+        f"  flow run {missing} is not archived",
+    ]
+
+
+def test_part_of_the_past_on_a_day() -> None:
+    past = Past(NOON, NOON + DAY)
+    parts = [past.on(stretch.day) for stretch in days_of(past, 0)]
+    assert [(part.since, round(part.until - part.since)) for part in parts] == [(NOON, 43200), (NOON + 43200, 43200)]
