@@ -10,6 +10,7 @@ import gzip
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -28,7 +29,7 @@ from prefect_monitoring.config.settings import ArchiveSettings
 log = logging.getLogger(__name__)
 
 RUNS_AT_ONCE: Final = 40
-"""Of so many the details are read together, and wait in temporary files."""
+"""Of so many the details are read together, while those of the ones before are written."""
 DOCUMENTS_AT_ONCE: Final = 8
 _ALL_IN_ONE_FILE: Final = 2**40
 
@@ -63,8 +64,9 @@ class BatchWriter:
         batch = batch_of(day, map(member_of, runs))
         files = {table: table_writer(folder, table, batch) for table in TABLES}
         bad: set[str] = set()
-        for start in range(0, len(runs), RUNS_AT_ONCE):
-            async with self._details.read(runs[start : start + RUNS_AT_ONCE]) as found:
+        chunks = (runs[start : start + RUNS_AT_ONCE] for start in range(0, len(runs), RUNS_AT_ONCE))
+        async with aclosing(self._details.read_ahead(chunks)) as details_of_chunks:
+            async for found in details_of_chunks:
                 good = await asyncio.to_thread(self._add, files, found, batch, archived_at)
                 bad |= {details.run["id"] for details in found} - {details.run["id"] for details in good}
                 await self._write_documents(folder, good, archived_at)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -46,9 +47,8 @@ class DetailsReader:
         self._api = api
         self._names: dict[str, str] = {}
 
-    @asynccontextmanager
-    async def read(self, runs: Sequence[Mapping[str, Any]]) -> AsyncIterator[list[RunDetails]]:
-        """The details of `runs`, until the block ends. Raises ApiError."""
+    async def read(self, runs: Sequence[Mapping[str, Any]]) -> list[RunDetails]:
+        """The details of `runs`, each to be closed. Raises ApiError."""
         await self._learn("/flows/filter", "flows", runs, "flow_id")
         await self._learn("/deployments/filter", "deployments", runs, "deployment_id")
         states = await self._states([run["id"] for run in runs])
@@ -61,10 +61,28 @@ class DetailsReader:
             async for rows in self._api.logs(found):
                 for row in rows:
                     found[row["flow_run_id"]].logs.add(run_document.log_line(row))
-            yield list(found.values())
+        except BaseException:
+            close_all(found.values())
+            raise
+        return list(found.values())
+
+    async def read_ahead(self, chunks: Iterable[Sequence[Mapping[str, Any]]]) -> AsyncGenerator[list[RunDetails]]:
+        """The details of each chunk, while those of the next are being read; closed when the next are asked for."""
+        ahead: deque[asyncio.Task[list[RunDetails]]] = deque()
+        try:
+            for chunk in chunks:
+                ahead.append(asyncio.create_task(self.read(chunk)))
+                if len(ahead) > 1:
+                    async with _closing(await ahead.popleft()) as found:
+                        yield found
+            async with _closing(await ahead.popleft()) as found:
+                yield found
         finally:
-            for details in found.values():
-                details.close()
+            for task in ahead:
+                task.cancel()
+            for found_late in await asyncio.gather(*ahead, return_exceptions=True):
+                if isinstance(found_late, list):
+                    close_all(found_late)
 
     def _details(self, run: Mapping[str, Any], states: Sequence[Mapping[str, Any]] | None) -> RunDetails:
         present = [run["state"]] if run.get("state") else []
@@ -100,3 +118,16 @@ class DetailsReader:
         if unknown:
             found = await self._api.names(endpoint, kind, unknown)
             self._names |= {identifier: found.get(identifier, "") for identifier in unknown}
+
+
+def close_all(found: Iterable[RunDetails]) -> None:
+    for details in found:
+        details.close()
+
+
+@asynccontextmanager
+async def _closing(found: list[RunDetails]) -> AsyncIterator[list[RunDetails]]:
+    try:
+        yield found
+    finally:
+        close_all(found)
