@@ -17,7 +17,7 @@ from typing import Final
 import filelock
 import httpx
 
-from prefect_monitoring.demo import cloudwatch, monitoring, prefect_server, processes
+from prefect_monitoring.demo import archive, cloudwatch, monitoring, prefect_server, processes
 from prefect_monitoring.demo.prefect_server import shipped
 from prefect_monitoring.demo.processes import Child, DemoError, Launcher
 from prefect_monitoring.demo.schedule import EXAMPLES, LEAD_SECONDS, PERIOD_SECONDS, WORKER_POOL
@@ -97,7 +97,8 @@ def _run(options: DemoOptions, directory: Path, stop_requested: threading.Event)
         aws = _start_cloudwatch(demo)
         listen = _start_exporter(demo, options.listen, aws)
         _start_worker(demo)
-        _say(_addresses(demo, listen, f"{_start_monitoring(demo, listen)}\n{cloudwatch.hint(aws)}"))
+        hints = cloudwatch.hint(aws), archive.hint(directory, _start_archive(demo))
+        _say(_addresses(demo, listen, "\n".join([_start_monitoring(demo, listen), *hints])))
         while not stop_requested.wait(0.5):
             demo.check()
     except _Stopped:
@@ -139,6 +140,15 @@ def _start_cloudwatch(demo: _Demo) -> str:
     port = _choose_port("The stand-in for CloudWatch", _HOST, 5005)
     demo.children.append(cloudwatch.start_stand_in(demo.launcher, _HOST, port))
     return f"http://{_HOST}:{port}"
+
+
+def _start_archive(demo: _Demo) -> str:
+    """Starts the archive where it can run; where it serves its metrics, "" elsewhere."""
+    if not archive.is_installed():
+        return ""
+    listen = processes.join_address(_HOST, _choose_port("The archive", _HOST, 9878))
+    demo.children.append(archive.start_archive(demo.launcher, demo.directory, listen))
+    return listen
 
 
 def _start_exporter(demo: _Demo, wanted: str, aws: str) -> str:
