@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 from uuid import uuid4
 
 from prefect_monitoring.archive.store import Entry, StoreError
 
+LEFT_SECONDS: Final = 86400.0
 _UNFINISHED: Final = ".unfinished"
 
 
@@ -20,11 +22,13 @@ class DiskStore:
         self._folder = folder
 
     def check(self) -> list[str]:
-        """Removes what a killed process has left unfinished."""
+        """Removes what a killed process has left unfinished; what is younger may be another process's work."""
         with _faults(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             for left in self._folder.rglob(f".*{_UNFINISHED}"):
-                left.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    if left.stat().st_mtime < time.time() - LEFT_SECONDS:
+                        left.unlink()
         self.put("_check", b"")
         self.delete(["_check"])
         return []
