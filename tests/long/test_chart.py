@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from prefect_monitoring import __version__
+from prefect_monitoring.cli import make_parser
 from prefect_monitoring.config.loading import load_settings
 from prefect_monitoring.config.settings import SECRETS
 
@@ -200,23 +202,41 @@ def test_pods_have_no_rights_and_write_only_to_volumes(rendered: Rendered, relea
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_exporter_takes_the_options_that_its_pod_is_given(rendered: Rendered, release: str, tmp_path: Path) -> None:
-    (pod,) = [one["spec"]["template"]["spec"] for one in rendered.of_kind(release, "StatefulSet")]
+def test_programs_take_the_options_that_their_pods_are_given(rendered: Rendered, release: str, tmp_path: Path) -> None:
     (options,) = [
         one for one in rendered.of_kind(release, "ConfigMap") if "prefect-monitoring.yml" in one.get("data", {})
     ]
     file = tmp_path / "prefect-monitoring.yml"
     file.write_text(options["data"][file.name], encoding="utf-8")
-    given = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
-    assert given.pop("PREFECT_MONITORING_CONFIG") == f"/etc/prefect-monitoring/options/{file.name}"
-    for secret in SECRETS:  # Kubernetes would put them there
-        if path := given.get(name := f"PREFECT_MONITORING_{secret.upper()}_FILE"):
-            assert path == f"/etc/prefect-monitoring/secrets/{secret}"
-            (tmp_path / secret).write_text("from-a-secret\n")
-            given[name] = str(tmp_path / secret)
-    settings = load_settings({}, given, file)
-    assert settings.web.listen == "0.0.0.0:9877"
-    assert settings.act.act is (release == "everything")
+    for container in containers(rendered, release):
+        assert make_parser().parse_args(container["args"])
+        given = {one["name"]: one["value"] for one in container["env"]}
+        assert given.pop("PREFECT_MONITORING_CONFIG") == f"/etc/prefect-monitoring/options/{file.name}"
+        for secret in SECRETS:  # Kubernetes would put them there
+            if path := given.get(name := f"PREFECT_MONITORING_{secret.upper()}_FILE"):
+                assert path == f"/etc/prefect-monitoring/secrets/{secret}"
+                (tmp_path / secret).write_text("from-a-secret\n")
+                given[name] = str(tmp_path / secret)
+        settings = load_settings({}, given, file)
+        assert settings.act.act is (release == "everything")
+        listen = {"exporter": settings.web.listen, "archive": settings.archive.archive_listen}[container["name"]]
+        assert listen == f"0.0.0.0:{container['ports'][0]['containerPort']}"
+
+
+def test_image_is_the_charts_version_a_digest_or_the_archives_own(rendered: Rendered) -> None:
+    images = {
+        (release, container["name"]): container["image"]
+        for release in RELEASES
+        for container in containers(rendered, release)
+    }
+    values = yaml.safe_load(RELEASES["everything"].read_text(encoding="utf-8"))
+    own = f"registry.example/platform/prefect-monitoring@{values['image']['digest']}"
+    assert images == {
+        ("minimal", "exporter"): f"prefect-monitoring:{__version__}",
+        ("cloud", "exporter"): f"prefect-monitoring:{__version__}",
+        ("everything", "exporter"): own,
+        ("everything", "archive"): f"registry.example/platform/prefect-monitoring-archive:{__version__}",
+    }
 
 
 def test_each_release_has_its_workspace_as_a_target_label(rendered: Rendered) -> None:

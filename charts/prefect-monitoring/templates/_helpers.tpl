@@ -27,13 +27,17 @@ app.kubernetes.io/part-of: prefect-monitoring
 {{- end }}
 {{- end -}}
 
+{{/* Takes (root, component). A digest is one image's: it does not hold for another repository. */}}
 {{- define "prefect-monitoring.image" -}}
-{{- with .Values.image -}}
-{{- $repository := ternary (printf "%s/%s" .registry .repository) .repository (not (empty .registry)) -}}
-{{- if .digest -}}
+{{- $own := ternary .root.Values.archive.imageRepository "" (eq .component "archive") -}}
+{{- $root := .root -}}
+{{- with .root.Values.image -}}
+{{- $repository := default .repository $own -}}
+{{- $repository = ternary (printf "%s/%s" .registry $repository) $repository (not (empty .registry)) -}}
+{{- if and .digest (not $own) -}}
 {{- printf "%s@%s" $repository .digest -}}
 {{- else -}}
-{{- printf "%s:%s" $repository (default $.Chart.AppVersion .tag) -}}
+{{- printf "%s:%s" $repository (default $root.Chart.AppVersion .tag) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -63,7 +67,7 @@ app.kubernetes.io/part-of: prefect-monitoring
 {{- $component := .component -}}
 {{- $secrets := include "prefect-monitoring.secrets" . | fromYaml -}}
 {{- with .root -}}
-image: {{ include "prefect-monitoring.image" . }}
+image: {{ include "prefect-monitoring.image" (dict "root" . "component" $component) }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
@@ -132,7 +136,7 @@ envFrom:
 {{- define "prefect-monitoring.volumes" -}}
 {{- $secrets := include "prefect-monitoring.secrets" . | fromYaml -}}
 - name: tmp # the archive writes its files there before it sends them
-  emptyDir: {sizeLimit: {{ ternary "1Gi" "64Mi" (eq .component "archive") }}}
+  emptyDir: {sizeLimit: {{ ternary .root.Values.archive.tmpSize "64Mi" (eq .component "archive") }}}
 {{- with .root }}
 - name: options
   configMap: {name: {{ include "prefect-monitoring.fullname" . }}}
