@@ -97,6 +97,10 @@ What to know before you build on them:
 - A **pause calls off** what was due before it and not met, as does switching the schedules off: no such start is shown
   then, nor after the resume. Only what is due from then on can be missed or unmet.
 - `process_*` (CPU, memory, file descriptors of the exporter) come from prometheus_client and are always there.
+- A **record that cannot be read** (a run without a state, a state history that the server refuses, a row of an unexpected
+  shape) stops no other. A run counts for what its row still says (state type, name, end), without a duration where that
+  takes the history; what says too little is set aside. Both are tried again after 15 seconds, then after twice as long, up
+  to an hour, and after a restart; what becomes readable is counted once. Instants without an offset are UTC.
 - A **lost ledger** starts a new level: compare counters only since `prefect_exporter_ledger_created_timestamp_seconds`.
 
 """

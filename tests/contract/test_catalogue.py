@@ -112,6 +112,8 @@ ABOUT_ITSELF = {
     "prefect_exporter_api_requests_total": ("counter", ("endpoint", "code")),
     "prefect_exporter_api_throttled_total": ("counter", ()),
     "prefect_exporter_records_total": ("counter", ("source",)),
+    "prefect_exporter_records_unreadable": ("gauge", ("source",)),
+    "prefect_exporter_records_unreadable_oldest_timestamp_seconds": ("gauge", ("source",)),
     "prefect_exporter_series": ("gauge", ("metric",)),
     "prefect_exporter_series_folded_total": ("counter", ("metric",)),
     "prefect_exporter_audit_missing": ("gauge", ("kind",)),
@@ -126,6 +128,7 @@ NOT_BY_DEFAULT = {"prefect_task_run_duration_seconds"}
 
 # What is counted rather than measured has no unit in its name.
 UNITLESS = {
+    "prefect_exporter_records_unreadable",
     "prefect_up",
     "prefect_flow_runs",
     "prefect_flow_run_consecutive_failures",

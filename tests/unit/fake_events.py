@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from prefect_monitoring.model.records import FailedAction
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.events import FailedActions
+from unit.fake_details import note
 
 
 @dataclass
@@ -17,11 +19,17 @@ class FakeEvents:
     limit: int = 100
     asked: list[tuple[float, float]] = field(default_factory=list)
     broken: ApiError | None = None
+    unreadable: set[str] = field(default_factory=set)
 
-    async def failed_actions(self, after: float, before: float) -> FailedActions:
+    async def failed_actions(self, after: float, before: float, ids: Collection[str] = ()) -> FailedActions:
         self.asked.append((after, before))
         if self.broken is not None:
             raise self.broken
         found = sorted((one for one in self.happened if after <= one.at <= before), key=lambda one: (one.at, one.id))
+        found = [one for one in found if not ids or one.id in ids]
         page = found[: self.limit]
-        return FailedActions(tuple(page), page[-1].at if page else None, complete=len(page) == len(found))
+        for one in page:
+            if one.id in self.unreadable:
+                note(one.id)
+        readable = tuple(one for one in page if one.id not in self.unreadable)
+        return FailedActions(readable, page[-1].at if page else None, complete=len(page) == len(found))

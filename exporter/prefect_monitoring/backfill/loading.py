@@ -11,7 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.reconcile import Audit
 from prefect_monitoring.ingest.source import Reading, Scope
-from prefect_monitoring.ingest.sources import COUNTED_SOURCES, Readers, SourceEntry
+from prefect_monitoring.ingest.sources import COUNTED_SOURCES, Readers, SourceEntry, read_source
 from prefect_monitoring.prefect_api.errors import ApiError, ThrottledError
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,8 @@ async def missing(readers: Readers) -> int:
     until = readers.flow_runs.clock()
     for audit in readers.audits:
         if audit.is_possible():
-            found += (await audit.closed_hours(0.0, until)).missing
+            with readers.flow_runs.aside.reading(audit.source, audit.source):
+                found += (await audit.closed_hours(0.0, until)).missing
     return found
 
 
@@ -70,7 +71,7 @@ async def expected(audit: Audit) -> int | None:
 
 async def _load(readers: Readers, entry: SourceEntry, measure: Measure, tell: Progress) -> None:
     while True:
-        reading = await _patiently(lambda: entry.read(readers, Scope(budget=STRIDE_SECONDS)))
+        reading = await _patiently(lambda: read_source(entry, readers, Scope(budget=STRIDE_SECONDS)))
         tell(entry.cursor, *measure(reading))
         if reading.complete:
             return

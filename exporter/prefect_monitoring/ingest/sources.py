@@ -138,7 +138,7 @@ _NEVER: Final = 4e9
 
 
 async def _probe_histories(api: PrefectApi) -> None:
-    _, fault = await api.histories(_NOBODY)
+    fault = (await api.histories(_NOBODY)).fault
     if fault is not None:
         raise fault
 
@@ -270,6 +270,17 @@ SOURCES: Final = (
     ),
 )
 COUNTED_SOURCES: Final[Mapping[str, SourceEntry]] = {entry.cursor: entry for entry in SOURCES if entry.cursor}
+
+
+def cursor_of(entry: SourceEntry) -> str:
+    """The cursor of what is counted from a source, or compared with it; "" for a mere list."""
+    return entry.cursor or next((one.cursor for one in SOURCES if one.name == entry.compares), "")
+
+
+async def read_source(entry: SourceEntry, readers: Readers, scope: Scope) -> Reading:
+    """One reading; a record that cannot be read is set aside. Raises ApiError or LedgerError."""
+    with readers.flow_runs.aside.reading(entry.name, cursor_of(entry)):
+        return await entry.read(readers, scope)
 
 
 def lookbacks(settings: HistorySettings) -> dict[str, float]:

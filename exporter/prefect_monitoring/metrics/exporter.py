@@ -148,6 +148,20 @@ METRICS: Final = (
         _by_source(lambda source, _: source.records),
     ),
     Metric(
+        "prefect_exporter_records_unreadable",
+        "gauge",
+        "Records of this source that cannot be read now: set aside, named in the log, and tried again.",
+        ("source",),
+        _by_source(lambda source, _: None if source.up is None else len(source.unreadable)),
+    ),
+    Metric(
+        "prefect_exporter_records_unreadable_oldest_timestamp_seconds",
+        "gauge",
+        "When the record of this source was first met that cannot be read for the longest time; absent without any.",
+        ("source",),
+        _by_source(lambda source, _: min(source.unreadable, default=None)),
+    ),
+    Metric(
         "prefect_exporter_series",
         "gauge",
         "Counters and histograms that the ledger keeps, by metric: label sets, not buckets.",

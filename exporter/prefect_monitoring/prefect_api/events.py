@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from prefect_monitoring.model.records import FailedAction
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.pagination import Row, decode, instant, iso
+from prefect_monitoring.prefect_api.pagination import Row, decode, identifier, instant, iso, last_instant, rows_with_ids
 
 PAGE: Final = 50  # the server allows no more
 MAX_PAGES: Final = 2
@@ -38,9 +38,11 @@ class EventsApi:
     def __init__(self, http: PrefectHttp) -> None:
         self._http = http
 
-    async def failed_actions(self, after: float, before: float) -> FailedActions:
-        """Actions that failed within [after, before]: at most two pages."""
+    async def failed_actions(self, after: float, before: float, ids: Collection[str] = ()) -> FailedActions:
+        """Actions that failed within [after, before]: at most two pages; with `ids`, only those events."""
         criteria = {"occurred": {"since": iso(after), "until": iso(before)}, "event": {"name": _FAILED}, "order": "ASC"}
+        if ids:
+            criteria["id"] = {"id": sorted(ids)}
         answer = await self._http.request("/events/filter", json={"filter": criteria, "limit": PAGE})
         rows, token = _page(answer)
         for _ in range(MAX_PAGES - 1):
@@ -48,15 +50,14 @@ class EventsApi:
                 break
             more, token = _page(await self._http.request("/events/filter/next", params={_TOKEN: token}))
             rows += more
-        last = decode(_occurred, rows[-1:])
         failed = [row for row in rows if _is_failure(row)]
-        return FailedActions(tuple(decode(_failed_action, failed)), last[0] if last else None, complete=not token)
+        return FailedActions(tuple(decode(_failed_action, failed)), last_instant(rows, "occurred"), complete=not token)
 
 
 def _page(answer: Any) -> tuple[list[Row], str]:
     """The rows, and the token of the next page: its address may name a host that only the server knows."""
     try:
-        rows, address = list(answer["events"]), answer.get("next_page")
+        rows, address = rows_with_ids(list(answer["events"]), 0), answer.get("next_page")
         token = parse_qs(urlsplit(address).query)[_TOKEN][0] if address else ""
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ApiError("/events/filter answered something of another shape than Prefect's", "invalid_json") from error
@@ -69,11 +70,7 @@ def _is_failure(row: Row) -> bool:
     return _CANCELLED_ALL_THE_SAME not in str(reason)
 
 
-def _occurred(row: Row) -> float:
-    return instant(row["occurred"])
-
-
 def _failed_action(row: Row) -> FailedAction:
     resource = row["resource"]
     name = resource.get("prefect.resource.name") or resource["prefect.resource.id"]
-    return FailedAction(str(row["id"]), str(name), _occurred(row))
+    return FailedAction(identifier(row["id"]), str(name), instant(row["occurred"]))

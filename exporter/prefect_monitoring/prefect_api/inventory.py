@@ -8,7 +8,17 @@ from typing import Final
 
 from prefect_monitoring.model.records import ConcurrencyLimit, Workers, WorkPool, WorkQueue
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Paginator, Row, decode, instant, iso, maybe_instant
+from prefect_monitoring.prefect_api.pagination import (
+    MAX_PAGE,
+    Paginator,
+    Row,
+    decode,
+    instant,
+    iso,
+    maybe_instant,
+    maybe_int,
+    text,
+)
 
 WORKER_CONCURRENCY: Final = 4
 WORKER_FAULTS: Final = 3  # one broken pool is left alone; a dead endpoint is not asked for every pool
@@ -68,7 +78,7 @@ class InventoryApi:
     async def automations(self) -> list[tuple[str, bool]]:
         """The automations' names, which need not differ, and whether each is enabled."""
         rows = await self._paginator.all("/automations/filter", {"sort": "CREATED_DESC"})
-        return decode(lambda row: (str(row["name"]), bool(row["enabled"])), rows)
+        return decode(lambda row: (text(row["name"]), bool(row["enabled"])), rows)
 
     async def next_starts(self, deployment_ids: Collection[str], now: float) -> dict[str, float]:
         """When the schedules of these deployments next start a run; without those for which nothing is scheduled.
@@ -100,27 +110,27 @@ def _scheduled(deployment_ids: Collection[str], now: float) -> Mapping[str, obje
 
 
 def _start(row: Row) -> tuple[str, float]:
-    return row["deployment_id"], instant(row["expected_start_time"])
+    return text(row["deployment_id"]), instant(row["expected_start_time"])
 
 
 def _work_pool(row: Row) -> WorkPool:
     return WorkPool(
-        name=row["name"],
-        type=row["type"],
+        name=text(row["name"]),
+        type=text(row["type"]),
         paused=bool(row.get("is_paused")),
         ready=_is_ready(row),
-        slots=row.get("concurrency_limit"),
-        slots_used=row.get("active_slots"),
+        slots=maybe_int(row.get("concurrency_limit")),
+        slots_used=maybe_int(row.get("active_slots")),
     )
 
 
 def _work_queue(row: Row) -> WorkQueue:
     return WorkQueue(
-        work_pool=row.get("work_pool_name") or "",
-        name=row["name"],
+        work_pool=text(row.get("work_pool_name") or ""),
+        name=text(row["name"]),
         paused=bool(row.get("is_paused")),
         ready=_is_ready(row),
-        slots=row.get("concurrency_limit"),
+        slots=maybe_int(row.get("concurrency_limit")),
         last_polled=maybe_instant(row.get("last_polled")),
     )
 
@@ -138,4 +148,4 @@ def _heartbeat(row: Row) -> tuple[bool, float | None]:
 def _concurrency_limit(row: Row) -> ConcurrencyLimit:
     kind, mark, deployment_id = row["name"].partition(_OF_DEPLOYMENT)
     own = deployment_id if mark and not kind else None
-    return ConcurrencyLimit(row["name"], own, row["limit"], row["active_slots"])
+    return ConcurrencyLimit(text(row["name"]), own, int(row["limit"]), int(row["active_slots"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Final
 
@@ -20,6 +20,7 @@ from prefect_monitoring.ingest.sources import (
     DEPLOYMENTS,
     SOURCES,
     Readers,
+    SourceEntry,
 )
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
@@ -28,6 +29,7 @@ from prefect_monitoring.model.cursor import FLOW_RUNS
 from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, FlowRun, Pair, TaskRun
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Series
+from prefect_monitoring.model.source_status import SourceStatus
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.reloader import PolicyBook
 from prefect_monitoring.prefect_api.address import ui_address
@@ -139,6 +141,11 @@ class Picture:
             if entry.gates_ready and not ledger.cursors[cursor].level_complete:
                 yield self.sources[entry.name]
 
+    def _status(self, entry: SourceEntry) -> SourceStatus:
+        # What a comparison cannot read is shown with the source that it compares.
+        since = () if entry.compares else self.readers.flow_runs.aside.since(entry.name, entry.cursor)
+        return replace(self.sources[entry.name].status(), unreadable=tuple(since))
+
     def _self_report(self, ledger: Ledger) -> SelfReport:
         return SelfReport(
             version=__version__,
@@ -146,7 +153,7 @@ class Picture:
             api_up=_any_answered(self.sources[entry.name] for entry in SOURCES if entry.turn is Turn.POLL),
             ledger_created_at=ledger.created_at,
             ledger_bytes=ledger.bytes_used(),
-            sources=tuple(source.status() for source in self.sources.values()),
+            sources=tuple(self._status(entry) for entry in SOURCES),
             requests=dict(self.traffic.requests),
             throttled=self.traffic.throttled,
             folded=dict(ledger.folded),
