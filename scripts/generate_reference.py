@@ -62,7 +62,9 @@ _METRICS: Final = """# Metrics
 <!-- Generated from exporter/prefect_monitoring/metrics/ by `make docs`. -->
 
 Names are the product's API. Counters end in `_total` and never go back; instants are `_timestamp_seconds`; an absent
-label is `""`. State values are Prefect's state names in snake case; a state name that Prefect does not define is shown as its type.
+label is `""`. State values are Prefect's state names in snake case; a state name that Prefect does not define is shown
+as its type. Each value belongs to one state type, and the type says whether a run is good or bad: `completed`, `cached`,
+`skipped` and `rolled_back` are completed, `failed` and `timed_out` are failed.
 
 What to know before you build on them:
 

@@ -50,8 +50,12 @@ def needs_history(run: FlowRun, known: KnownRun | None) -> bool:
     if known is not None and known.state_id == run.state.id:
         return False
     set_by_hand = run.state.is_terminal and run.ended_at != run.state.at
-    traces = (run.attempts > 1, run.rescheduled, set_by_hand, _was_idle(run))
-    return any(traces) or run.state.name in {"AwaitingRetry", "Retrying"}
+    return any((run.attempts > 1, run.rescheduled, set_by_hand, _was_idle(run), _waits_again(run)))
+
+
+def _waits_again(run: FlowRun) -> bool:
+    """Whether it waits for another start than its first."""
+    return run.state.type == "SCHEDULED" and run.attempts > 0
 
 
 def _was_idle(run: FlowRun) -> bool:
@@ -120,7 +124,7 @@ def _complete(
 
 def _note_due(changes: Changes, run: FlowRun) -> None:
     """Notes that the run's schedule expected it; a retry's expected start is its own, not the schedule's."""
-    first = run.attempts <= 1 and not run.rescheduled and run.state.name not in {"AwaitingRetry", "Retrying"}
+    first = run.attempts <= 1 and not run.rescheduled and not _waits_again(run)
     if first and run.auto_scheduled and run.deployment_id and run.expected_at is not None:
         has_passed = run.expected_at <= run.state.at  # else it was called off before, or begun some seconds early
         if has_passed:

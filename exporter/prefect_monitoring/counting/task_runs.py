@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from prefect_monitoring.model.changes import Changes, KnownTaskRun, SeriesKey
 from prefect_monitoring.model.counted_metrics import (
@@ -14,7 +15,9 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_SECONDS,
     task_births,
 )
-from prefect_monitoring.model.records import BAD_TYPES, ROLLED_BACK, Pair, State, TaskRun
+from prefect_monitoring.model.records import BAD_TYPES, CACHED, ROLLED_BACK, Pair, State, TaskRun
+
+_DID_NOT_RUN: Final = frozenset({CACHED, ROLLED_BACK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def _count_outcomes(
         changes.count(SeriesKey(TASK_OUTCOMES, pair, state.label, task), state.at)
         if state.type in BAD_TYPES:
             changes.count(SeriesKey(TASK_FAILURES, pair, cause_of(state.message), task), state.at)
-        if state.label == "completed":
+        if state.type == "COMPLETED" and state.name not in _DID_NOT_RUN:
             seconds = sighting.run.run_time
             changes.observe(SeriesKey(TASK_DURATION, Pair(pair.flow, ""), task=task), state.at, seconds)
 

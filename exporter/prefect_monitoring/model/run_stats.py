@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from prefect_monitoring.model.changes import KnownRun
+from prefect_monitoring.model.records import COMPLETED_LABELS
 from prefect_monitoring.model.units import DAY
 
 WINDOWS: Final[Mapping[str, int]] = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
@@ -40,6 +41,11 @@ class RunStats:
     window_runs: Mapping[tuple[str, str], int] = field(default_factory=dict)
     baselines: Mapping[str, float] = field(default_factory=dict)
     time_shares: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def last_success(self) -> float | None:
+        """When a run last completed, under whatever name."""
+        return max((self.last_outcomes[one] for one in COMPLETED_LABELS if one in self.last_outcomes), default=None)
 
     @property
     def last_duration(self) -> float | None:

@@ -87,9 +87,7 @@ class Picture:
         complete = {source for source, cursor in ledger.cursors.items() if cursor.level_complete}
         series = shown(ledger.series, complete)
         standings = self.run_stats.now if FLOW_RUNS in complete else {}
-        completed = {
-            pair: one.last_outcomes["completed"] for pair, one in standings.items() if "completed" in one.last_outcomes
-        }
+        completed = {pair: at for pair, one in standings.items() if (at := one.last_success) is not None}
         limit = current_limit(self.settings)
         read_lately = _is_fresh(self.sources[DEPLOYMENTS], now, listing_limit(self.settings))
         metrics = shown_metrics(complete)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import COMPLETED_LABELS, Pair
 from prefect_monitoring.model.units import DAY
 from prefect_monitoring.snapshot.model import Links, Snapshot
 from prefect_monitoring.web.status_page.conditions import allowed_failures
@@ -103,7 +103,7 @@ def _last_run(view: PipelineView) -> Line | None:
         return None
     outcome, at = view.newest_outcome
     failed = view.stats.last_failure
-    seconds = view.stats.last_duration if outcome == "completed" else failed.duration if failed else None
+    seconds = view.stats.last_duration if outcome in COMPLETED_LABELS else failed.duration if failed else None
     took = f"took\u00a0{span(seconds)}" if seconds is not None and outcome != "cancelled" else ""
     return Line(f"{age(view.now - at)} ago", took, instant(at, view.now))
 
