@@ -99,6 +99,12 @@ What to know before you build on them:
 - A **pause calls off** what was due before it and not met, as does switching the schedules off: no such start is shown
   then, nor after the resume. Only what is due from then on can be missed or unmet.
 - `process_*` (CPU, memory, file descriptors of the exporter) come from prometheus_client and are always there.
+- **Heartbeats** come from the flow's own process, every 180 seconds unless `PREFECT_FLOWS_HEARTBEAT_FREQUENCY` says otherwise
+  (30 at least). A run is unresponsive when the exporter has seen none come for three intervals; the interval is learned from
+  the beats. Time in which the exporter could not read does not count, nor do pauses and waits. Runs that send none have
+  neither metric.
+- A run is **late** when its start has passed by more than a minute, and a **worker** is offline when its last heartbeat is
+  older than three of its intervals, 90 seconds at least, whatever the server's own services have written down.
 - A **record that cannot be read** (a run without a state, a state history that the server refuses, a row of an unexpected
   shape) stops no other. A run counts for what its row still says (state type, name, end), without a duration where that
   takes the history; what says too little is set aside. Both are tried again after 15 seconds, then after twice as long, up

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from prefect_monitoring.model.heartbeats import Beats
 from prefect_monitoring.model.records import FailedAction
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.events import FailedActions
@@ -20,6 +21,8 @@ class FakeEvents:
     asked: list[tuple[float, float]] = field(default_factory=list)
     broken: ApiError | None = None
     unreadable: set[str] = field(default_factory=set)
+    sent: dict[str, list[float]] = field(default_factory=dict)
+    beats_asked: list[frozenset[str]] = field(default_factory=list)
 
     async def failed_actions(self, after: float, before: float, ids: Collection[str] = ()) -> FailedActions:
         self.asked.append((after, before))
@@ -33,3 +36,10 @@ class FakeEvents:
                 note(one.id)
         readable = tuple(one for one in page if one.id not in self.unreadable)
         return FailedActions(readable, page[-1].at if page else None, complete=len(page) == len(found))
+
+    async def heartbeats(self, run_ids: Collection[str], since: float, until: float) -> dict[str, Beats]:
+        self.beats_asked.append(frozenset(run_ids))
+        if self.broken is not None:
+            raise self.broken
+        inside = {run_id: [at for at in self.sent.get(run_id, ()) if since <= at <= until] for run_id in run_ids}
+        return {run_id: Beats(len(beats), min(beats), max(beats)) for run_id, beats in inside.items() if beats}

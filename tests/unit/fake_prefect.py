@@ -295,9 +295,9 @@ class FakePrefect:
         await self.request("active_runs")
         return self._records(run for run in self.runs.values() if not run.over and run.state.name != "Scheduled")
 
-    async def overdue_runs(self, before: float) -> list[FlowRun]:
+    async def overdue_runs(self, before: float, names: Sequence[str] = ("Scheduled", "Late")) -> list[FlowRun]:
         await self.request("overdue_runs")
-        waiting = [run for run in self.runs.values() if run.state.name in {"Scheduled", "Late"}]
+        waiting = [run for run in self.runs.values() if run.state.name in names]
         return [run.record() for run in waiting if run.expected <= before]
 
     async def active_children(self, parent_ids: Iterable[str]) -> set[str]:

@@ -62,6 +62,11 @@ class PollSettings(Group, title="Polling"):
     source_timeout: Duration = Field(
         30.0, gt=0, description="How long one reading of a source may take before it counts as failed."
     )
+    heartbeat_interval: Duration = Field(
+        180.0,
+        gt=0,
+        description="How often flows send heartbeats (PREFECT_FLOWS_HEARTBEAT_FREQUENCY), until that is learned.",
+    )
     max_requests_per_second: float = Field(
         20.0, gt=0, allow_inf_nan=False, description="Ceiling on requests to the Prefect API."
     )

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.counting.flow_runs import Sighting, fold, needs_history, ran_before
+from prefect_monitoring.counting.late_runs import MARGIN_SECONDS, as_they_are
 from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, IncrementalReader
 from prefect_monitoring.ingest.ports import FlowRunSource
 from prefect_monitoring.ingest.set_aside import SetAside
@@ -121,7 +122,11 @@ class Reader:
 
     async def read_active(self) -> list[tuple[Pair, FlowRun]]:
         """The runs that need attention or resources now, with their pairs. ApiError when some have no name."""
-        runs = await self.api.active_runs()
+        now = self.clock()
+        listed = await self.api.active_runs()
+        ids = {run.id for run in listed}  # one that became Late in between is in both
+        unnoticed = await self.api.overdue_runs(now - MARGIN_SECONDS, ["Scheduled"])
+        runs = list(as_they_are([*listed, *(run for run in unnoticed if run.id not in ids)], now))
         absorbed = await self.absorb(runs, lambda _left: None)
         if unnamed := [run for run in runs if run.id not in absorbed.pairs]:
             raise ApiError(f"{len(unnamed)} active runs cannot be named: {absorbed.reason}", INCOMPLETE)

@@ -14,6 +14,7 @@ from prefect_monitoring.config.settings import HistorySettings, Settings
 from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.ingest.failed_actions import FailedActionReader
 from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ingest.heartbeats import HeartbeatReader
 from prefect_monitoring.ingest.inventory import InventoryReader
 from prefect_monitoring.ingest.log_lines import LogReader
 from prefect_monitoring.ingest.reconcile import Audit
@@ -39,6 +40,7 @@ class Readers:
     log_lines: LogReader
     inventory: InventoryReader
     failed_actions: FailedActionReader
+    heartbeats: HeartbeatReader
     audits: tuple[Audit, ...]
 
     def audit_of(self, cursor: str) -> Audit:
@@ -59,14 +61,16 @@ def make_readers(
         cause_of=cause,
         clock=clock,
     )
+    events = EventsApi(http)
     tasks = TaskReader(reader, TaskApi(api.paginator), cause)
-    inventory = InventoryReader(reader, InventoryApi(api.paginator), settings.filters, settings.labels)
+    inventory = InventoryReader(reader, InventoryApi(api.paginator, clock), settings.filters, settings.labels)
     return Readers(
         flow_runs=reader,
         task_runs=tasks,
         log_lines=LogReader(tasks, LogApi(api.paginator), cause),
         inventory=inventory,
-        failed_actions=FailedActionReader(reader, EventsApi(http), lambda: inventory.automation_names),
+        failed_actions=FailedActionReader(reader, events, lambda: inventory.automation_names),
+        heartbeats=HeartbeatReader(reader, events, settings.poll.heartbeat_interval),
         audits=(
             Audit(
                 reader=reader,
@@ -125,6 +129,7 @@ class SourceEntry:
 
 FINISHED_FLOW_RUNS: Final = "finished_flow_runs"
 ACTIVE_FLOW_RUNS: Final = "active_flow_runs"
+HEARTBEATS: Final = "heartbeats"
 FINISHED_TASK_RUNS: Final = "finished_task_runs"
 ACTIVE_TASK_RUNS: Final = "active_task_runs"
 FLOWS: Final = "flows"
@@ -169,6 +174,13 @@ SOURCES: Final = (
         Turn.POLL,
         lambda readers, _: readers.flow_runs.read_under_way(),
         (Probe("active flow runs", lambda api: api.active_runs()),),
+    ),
+    SourceEntry(
+        HEARTBEATS,
+        Turn.POLL,
+        lambda readers, _: readers.heartbeats.read(),
+        (Probe("heartbeats", lambda api: EventsApi(api.paginator.http).heartbeats(_NOBODY, _NEVER, _NEVER)),),
+        after=(ACTIVE_FLOW_RUNS,),
     ),
     # Before the baseline of the flow runs is complete, those of the task runs would be asked for one by one.
     SourceEntry(

@@ -41,6 +41,18 @@ def _orphans(snapshot: Snapshot) -> Iterator[Row]:
             yield _names(pair), count
 
 
+def _heartbeats(snapshot: Snapshot) -> Iterator[Row]:
+    if snapshot.active is not None:
+        for pair, at in snapshot.active.heartbeats.items():
+            yield _names(pair), at
+
+
+def _unresponsive(snapshot: Snapshot) -> Iterator[Row]:
+    if snapshot.active is not None:
+        for pair, count in snapshot.active.unresponsive.items():
+            yield _names(pair), count
+
+
 def _names(pair: Pair) -> tuple[str, str]:
     return pair.flow, pair.deployment
 
@@ -86,6 +98,20 @@ METRICS: Final = (
         "Subflow runs under way whose parent run is over.",
         PAIR,
         _orphans,
+    ),
+    Metric(
+        "prefect_flow_run_heartbeat_timestamp_seconds",
+        "gauge",
+        "The last heartbeat of the running flow run that was silent for the longest time, by its own machine's clock.",
+        PAIR,
+        _heartbeats,
+    ),
+    Metric(
+        "prefect_flow_runs_unresponsive",
+        "gauge",
+        "Running flow runs that missed three heartbeats; 0 where all beat, absent where none runs that sends any.",
+        PAIR,
+        _unresponsive,
     ),
     Metric(
         "prefect_flow_run_last_outcome_timestamp_seconds",

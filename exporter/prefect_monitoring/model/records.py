@@ -108,6 +108,12 @@ class FlowRun:
         """What a finished one is compared by."""
         return self.state.type
 
+    @property
+    def due_at(self) -> float | None:
+        """When it is to start: as scheduled last, where a retry by hand moved that on."""
+        known = [at for at in (self.expected_at, self.scheduled_at) if at is not None]
+        return max(known, default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class TaskRun:

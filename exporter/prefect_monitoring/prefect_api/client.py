@@ -31,7 +31,7 @@ from prefect_monitoring.prefect_api.errors import ApiError, ThrottledError
 
 # Lists and counts are asked for with POST, everything else with GET: so no reading can change Prefect. Its reads that
 # write (get_scheduled_flow_runs marks deployments ready) are POSTs of another form.
-_QUERIES: Final = ("/filter", "/count")
+_QUERIES: Final = ("/filter", "/count", "/count-by/resource")
 SHORT_WAIT_SECONDS: Final = 5.0
 MAX_TRIES: Final = 3
 TRANSIENT_CODES: Final = frozenset({"502", "503"})

@@ -64,9 +64,9 @@ class PrefectApi:
         criteria = {"flow_runs": _ACTIVE, "sort": "ID_DESC"}
         return decode(_flow_run, await self.paginator.all("/flow_runs/filter", criteria))
 
-    async def overdue_runs(self, before: float) -> list[FlowRun]:
-        """Runs that wait for their start, Late or still Scheduled, and were expected before."""
-        waiting = {"operator": "and_", "type": {"any_": ["SCHEDULED"]}, "name": {"any_": ["Scheduled", "Late"]}}
+    async def overdue_runs(self, before: float, names: Sequence[str] = ("Scheduled", "Late")) -> list[FlowRun]:
+        """Runs that wait for their start, under one of these state names, and were expected before."""
+        waiting = {"operator": "and_", "type": {"any_": ["SCHEDULED"]}, "name": {"any_": list(names)}}
         criteria = {
             "flow_runs": {"operator": "and_", "state": waiting, "expected_start_time": {"before_": iso(before)}},
             "sort": "ID_DESC",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from prefect_monitoring.model.records import ConcurrencyLimit, Workers, WorkPool, WorkQueue
@@ -21,6 +23,8 @@ from prefect_monitoring.prefect_api.pagination import (
 )
 
 WORKER_CONCURRENCY: Final = 4
+MISSED_HEARTBEATS: Final = 3
+LEAST_PATIENCE_SECONDS: Final = 90.0
 WORKER_FAULTS: Final = 3  # one broken pool is left alone; a dead endpoint is not asked for every pool
 _OF_DEPLOYMENT: Final = "deployment:"
 _BY_SCHEDULE: Final = "auto-scheduled"  # the tag that the scheduler gives its runs
@@ -29,15 +33,16 @@ _BY_SCHEDULE: Final = "auto-scheduled"  # the tag that the scheduler gives its r
 class InventoryApi:
     """Reads of the Prefect API, as records. Every method raises ApiError when there is no usable answer."""
 
-    def __init__(self, paginator: Paginator) -> None:
+    def __init__(self, paginator: Paginator, clock: Callable[[], float] = time.time) -> None:
         self._paginator = paginator
+        self._clock = clock
 
     async def work_pools(self) -> list[WorkPool]:
         return decode(_work_pool, await self._paginator.all("/work_pools/filter", {}))
 
     async def workers(self, pool: str) -> Workers:
         rows = await self._paginator.all("/work_pools/{name}/workers/filter", {}, {"name": pool})
-        seen = decode(_heartbeat, rows)
+        seen = decode(partial(_heartbeat, now=self._clock()), rows)
         online = sum(is_online for is_online, _ in seen)
         return Workers(online, len(seen) - online, max((at for _, at in seen if at is not None), default=None))
 
@@ -140,9 +145,15 @@ def _is_ready(row: Row) -> bool | None:
     return None if status is None else status == "READY"
 
 
-def _heartbeat(row: Row) -> tuple[bool, float | None]:
-    """Whether a worker is online, and when it was last heard of."""
-    return row["status"] == "ONLINE", maybe_instant(row.get("last_heartbeat_time"))
+def _heartbeat(row: Row, now: float) -> tuple[bool, float | None]:
+    """Whether a worker is online, and when it was last heard of.
+
+    The server's service that marks workers offline may be off: a heartbeat that is too old is enough.
+    """
+    at = maybe_instant(row.get("last_heartbeat_time"))
+    patience = max(MISSED_HEARTBEATS * float(row.get("heartbeat_interval_seconds") or 0.0), LEAST_PATIENCE_SECONDS)
+    is_silent = at is not None and now - at > patience
+    return row["status"] == "ONLINE" and not is_silent, at
 
 
 def _concurrency_limit(row: Row) -> ConcurrencyLimit:

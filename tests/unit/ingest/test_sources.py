@@ -49,7 +49,7 @@ def test_what_is_read_is_probed_but_for_what_another_probe_asks_alike() -> None:
 
 
 def test_sources_of_a_turn_are_read_in_stages() -> None:
-    assert named(Turn.POLL) == [{"finished_flow_runs", "active_flow_runs"}]
+    assert named(Turn.POLL) == [{"finished_flow_runs", "active_flow_runs"}, {"heartbeats"}]
     assert named(Turn.DETAILS) == [{"finished_task_runs", "active_task_runs"}, {"log_lines"}]
     assert named(Turn.INVENTORY) == [
         {"flows", "deployments"},
