@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.reconcile import Audit
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 # After so long a reading shows how far it is.
 STRIDE_SECONDS: Final = 1.0
+REFUSED_CODES: Final = frozenset({"401", "403"})
 PATIENCE_SECONDS: Final = (1.0, 5.0, 15.0, 30.0, 60.0)
 
 
@@ -106,7 +107,7 @@ def _by_time(reader: Reader, cursor: str) -> Measure:
 async def _patiently(read: Callable[[], Awaitable[Reading]]) -> Reading:
     """Raises the ApiError of the last of `PATIENCE_SECONDS`' tries."""
     tries = AsyncRetrying(
-        retry=retry_if_exception_type(ApiError),
+        retry=retry_if_exception(_may_pass),
         stop=stop_after_attempt(1 + len(PATIENCE_SECONDS)),
         wait=_wait_before_next_try,
         before_sleep=_log_fault,
@@ -117,6 +118,11 @@ async def _patiently(read: Callable[[], Awaitable[Reading]]) -> Reading:
         return await read()
 
     return await tries(once)
+
+
+def _may_pass(fault: BaseException) -> bool:
+    """Credentials that are refused stay so."""
+    return isinstance(fault, ApiError) and fault.code not in REFUSED_CODES
 
 
 def _wait_before_next_try(state: RetryCallState) -> float:

@@ -22,6 +22,7 @@ from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names, unknown_ids
 from prefect_monitoring.model.records import DELETED, Deployment, Flow, FlowRun, Pair
+from prefect_monitoring.prefect_api.capabilities import too_old
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
 from prefect_monitoring.prefect_api.state_history import Histories
 from prefect_monitoring.prefect_api.unreadable import collected
@@ -79,6 +80,8 @@ class Reader:
     async def read_version(self) -> None:
         """Reads the server's version, for `server_version`. Raises ApiError."""
         self.server_version = await self.api.version()
+        if warning := too_old(self.server_version):
+            log.warning("%s", f"{warning[0].upper()}{warning[1:]}")
 
     @property
     def finished(self) -> IncrementalReader[FlowRun]:

@@ -179,7 +179,6 @@ SOURCES: Final = (
         HEARTBEATS,
         Turn.POLL,
         lambda readers, _: readers.heartbeats.read(),
-        (Probe("heartbeats", lambda api: EventsApi(api.paginator.http).heartbeats(_NOBODY, _NEVER, _NEVER)),),
         after=(ACTIVE_FLOW_RUNS,),
     ),
     # Before the baseline of the flow runs is complete, those of the task runs would be asked for one by one.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -27,7 +28,8 @@ from tenacity import RetryCallState, retry
 
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.csrf import is_csrf_business, share_csrf_token
-from prefect_monitoring.prefect_api.errors import ApiError, ThrottledError
+from prefect_monitoring.prefect_api.errors import ApiError, ClientSettingsError, ThrottledError
+from prefect_monitoring.prefect_api.startup import proxy_of
 
 # Lists and counts are asked for with POST, everything else with GET: so no reading can change Prefect. Its reads that
 # write (get_scheduled_flow_runs marks deployments ready) are POSTs of another form.
@@ -163,7 +165,7 @@ class PrefectHttp:
             code = str(error.response.status_code)
             raise ApiError(_explain(error.response.status_code, endpoint), code) from None
         except httpx.HTTPError as error:
-            raise ApiError(f"the API could not be reached ({type(error).__name__}: {_reason(error)})", code) from None
+            raise ApiError(unreachable(error), code) from None
         except ApiError as error:
             code = error.code
             if isinstance(error, ThrottledError):
@@ -185,14 +187,34 @@ async def open_http(
 
     `writes`: the (method, endpoint) pairs that it may send besides reading, from `actions.py`; without them, none.
     """
-    api_address()
+    address = api_address()
     burst = max(1.0, max_requests_per_second)
     limiter = AsyncLimiter(burst, burst / max_requests_per_second)
     # One retry, which the CSRF token's renewal needs; the hook below keeps every other failure away from it.
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
-        async with get_client(httpx_settings={"event_hooks": {"response": [_take_answer]}}) as client:
+        async with _make_client(address) as client:
             share_csrf_token(client)
             yield PrefectHttp(client, limiter, traffic, writes)
+
+
+def _make_client(address: str) -> PrefectClient:
+    """Prefect's client. Raises NoApiUrlError where httpx cannot stand the settings.
+
+    Proxies are ours to choose: httpx fails on networks and IPv6 addresses in NO_PROXY.
+    """
+    settings = {
+        "event_hooks": {"response": [_take_answer]},
+        "trust_env": False,
+        "proxy": proxy_of(address, os.environ),
+    }
+    try:
+        return get_client(httpx_settings=settings)
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError, httpx.InvalidURL) as error:
+        what = str(error).split("://")[0].partition("\n")[0]
+        raise ClientSettingsError(
+            f"Prefect's client cannot be built with these settings ({type(error).__name__}: {what}): check"
+            " PREFECT_API_URL, PREFECT_CLIENT_CUSTOM_HEADERS, PREFECT_API_SSL_CERT_FILE and HTTPS_PROXY"
+        ) from None
 
 
 def _segment(name: str) -> str:
@@ -243,6 +265,29 @@ def _explain(status: int, endpoint: str) -> str:
     )
     who = "the API" if status in _WHOLE_API else endpoint
     return f"{who} answered {status}{': ' + hint if hint else ''}"
+
+
+# What a failed connection says in its text, and what that mostly means.
+_CONNECTION_FAULTS: Final = (
+    ("WRONG_VERSION_NUMBER", "PREFECT_API_URL says https, and the server speaks http: give http://"),
+    ("record layer failure", "PREFECT_API_URL says https, and the server speaks http: give http://"),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "the server's certificate is not trusted: name its authority with PREFECT_API_SSL_CERT_FILE",
+    ),
+    ("Name or service not known", "its host name is not known: correct PREFECT_API_URL, or the name server"),
+    ("Temporary failure in name resolution", "its host name cannot be looked up: check the name server"),
+    ("All connection attempts failed", "nothing listens there: start the Prefect server, or correct PREFECT_API_URL"),
+    ("Connection refused", "nothing listens there: start the Prefect server, or correct PREFECT_API_URL"),
+    ("disconnected without sending", "PREFECT_API_URL says http, and the server may speak https: give https://"),
+)
+
+
+def unreachable(error: httpx.HTTPError) -> str:
+    """Why the API could not be reached, and what to do about it where that can be told."""
+    meaning = next((meaning for text, meaning in _CONNECTION_FAULTS if text in str(error)), "")
+    what = f"{type(error).__name__}: {_reason(error)}"
+    return f"the API could not be reached: {meaning} ({what})" if meaning else f"the API could not be reached ({what})"
 
 
 def _reason(error: httpx.HTTPError) -> str:

@@ -35,3 +35,10 @@ class NoApiUrlError(Exception):
             f"{what}: set PREFECT_API_URL (for example http://127.0.0.1:4200/api) or select a profile that has one:"
             " prefect config view"
         )
+
+
+class ClientSettingsError(NoApiUrlError):
+    """Prefect's client cannot be built with the settings that there are."""
+
+    def __init__(self, message: str) -> None:
+        Exception.__init__(self, message)
