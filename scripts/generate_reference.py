@@ -73,6 +73,8 @@ What to know before you build on them:
   `prefect_flow_run_consecutive_failures` count runs, by their last state. A cancelled run is neither good nor bad.
 - A **new series is born at 0** and shows its first increment one birth hold later (option `birth_hold`), so that
   `increase()` sees the first failure ever. What a first start loads is the starting level, not an increase.
+- A failed run that is **deleted** still counts: the failing streak, its beginning and the windows stay as they are until a
+  later run completes. `prefect_flow_run_last_failure_info` and the links to the run go, once the audit has seen it is gone.
 - A **duration** runs from the first Running after the previous terminal state to the end. A state set by hand has none.
 - A run that is **running** is as old as its attempts together, in `prefect_flow_run_oldest_state_timestamp_seconds`: those
   since it was last over, without the waits and pauses between them. It jumps back when an attempt begins.

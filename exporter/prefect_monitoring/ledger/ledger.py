@@ -116,7 +116,10 @@ class Ledger(State):
         One that was marked and is back, as after the restoration of a server's backup, loses the mark.
         """
         with self.transaction() as connection:
-            return reconciliation.mark_gone(connection, source, low, high, present)
+            changed, count = reconciliation.mark_gone(connection, source, low, high, present)
+            numbers = reconciliation.pipelines_with(connection, changed)
+        self.touched |= {self.pipelines_by_id[number] for number in numbers if number in self.pipelines_by_id}
+        return count
 
     def commit(self, changes: Changes, cursor: Cursor | None, now: float, source: str = FLOW_RUNS) -> None:
         """Applies a batch from `source` and, with it, how far it was read.

@@ -136,7 +136,7 @@ METRICS: Final = (
     Metric(
         "prefect_exporter_api_throttled_total",
         "counter",
-        "Requests that the API turned away or that were put off because it had asked for a pause.",
+        "Pauses that the API asked for (429 or Retry-After), whatever was put off meanwhile.",
         (),
         _one(lambda snapshot: snapshot.about.throttled),
     ),

@@ -19,7 +19,7 @@ def _last_duration(standing: RunStats) -> Iterator[Row]:
 
 
 def _last_failure(standing: RunStats) -> Iterator[Row]:
-    if (run := standing.last_failure) is not None:
+    if (run := standing.last_failure) is not None and not standing.last_failure_gone:
         yield (run.run_id, run.name, run.cause), 1.0
 
 
@@ -137,7 +137,7 @@ METRICS: Final = (
     Metric(
         "prefect_flow_run_last_failure_info",
         "gauge",
-        "The last failed flow run, for links; gone when a later run completes.",
+        "The last failed flow run, for links; gone when a later run completes, or when it was deleted.",
         (*PAIR, "flow_run_id", "flow_run_name", "cause"),
         standing(_last_failure),
     ),

@@ -28,7 +28,8 @@ class RunStats:
 
     `failing_since`: the end of the first failed run since the last completed one. `recent_failures`: the ends of the
     newest failed runs of the last day, newest first. `recent_durations`: of the newest completed runs, newest first.
-    `last_failure_retries`: how often the exporter retried the last failed run.
+    `last_failure_retries`: how often the exporter retried the last failed run. `last_failure_gone`: it was deleted; it
+    still counts, but no link leads to it.
     """
 
     last_outcomes: Mapping[str, float] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class RunStats:
     recent_failures: tuple[float, ...] = ()
     last_failure: KnownRun | None = None
     last_failure_retries: int = 0
+    last_failure_gone: bool = False
     window_runs: Mapping[tuple[str, str], int] = field(default_factory=dict)
     baselines: Mapping[str, float] = field(default_factory=dict)
     time_shares: Mapping[str, float] = field(default_factory=dict)

@@ -28,7 +28,7 @@ from tenacity import RetryCallState, retry
 
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.csrf import is_csrf_business, share_csrf_token
-from prefect_monitoring.prefect_api.errors import ApiError, ClientSettingsError, ThrottledError
+from prefect_monitoring.prefect_api.errors import ApiError, ClientSettingsError, ThrottledError, TooLargeError
 from prefect_monitoring.prefect_api.startup import proxy_of
 
 # Lists and counts are asked for with POST, everything else with GET: so no reading can change Prefect. Its reads that
@@ -36,6 +36,8 @@ from prefect_monitoring.prefect_api.startup import proxy_of
 _QUERIES: Final = ("/filter", "/count", "/count-by/resource")
 SHORT_WAIT_SECONDS: Final = 5.0
 MAX_TRIES: Final = 3
+# Decoded, an answer takes several times as much; the largest single row that Prefect allows is far smaller.
+MAX_ANSWER_BYTES: Final = 12 * 2**20
 TRANSIENT_CODES: Final = frozenset({"502", "503"})
 TRANSIENT_WAIT_SECONDS: Final = 0.3
 _KEEPS_METHOD: Final = 307
@@ -54,7 +56,7 @@ _PAUSED: Final = "the API asked for a pause (429 or Retry-After)"
 
 @dataclass(slots=True)
 class Traffic:
-    """What was sent since the process began: requests by (endpoint, code), and requests put off by throttling."""
+    """What was sent since the process began: requests by (endpoint, code), and how often the API wanted a pause."""
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     throttled: int = 0
@@ -134,10 +136,15 @@ class PrefectHttp:
         await self._limiter.acquire()
         return await self._send(method, endpoint, json, None, names or {})
 
+    def _pause(self, seconds: float) -> None:
+        """A pause that is on already is the same, whatever else is refused meanwhile."""
+        now = time.monotonic()
+        self._traffic.throttled += now >= self._paused_until
+        self._paused_until = max(self._paused_until, now + seconds)
+
     async def _wait_out_pause(self) -> None:
         while (pause := self._paused_until - time.monotonic()) > 0:
             if pause > SHORT_WAIT_SECONDS:
-                self._traffic.throttled += 1
                 raise ThrottledError(_PAUSED, "throttled", pause)
             await asyncio.sleep(pause)
 
@@ -169,8 +176,7 @@ class PrefectHttp:
         except ApiError as error:
             code = error.code
             if isinstance(error, ThrottledError):
-                self._traffic.throttled += 1
-                self._paused_until = max(self._paused_until, time.monotonic() + error.seconds)
+                self._pause(error.seconds)
             raise
         except asyncio.CancelledError:
             code = "timeout"
@@ -224,7 +230,7 @@ def _segment(name: str) -> str:
 
 async def _take_answer(response: httpx.Response) -> None:
     """Reads the answer. Raises ApiError when it tells of a fault."""
-    body = await response.aread()
+    body = await _read(response)
     # It refers back to the response: page upon page would wait in memory for the garbage collector.
     response.stream = httpx.ByteStream(b"")
     if response.has_redirect_location and response.request.method == "POST" and response.status_code < _KEEPS_METHOD:
@@ -242,6 +248,22 @@ async def _take_answer(response: httpx.Response) -> None:
         seconds = _retry_after_seconds(retry_after)
         raise ThrottledError(_PAUSED, code, seconds)
     raise ApiError(_explain(response.status_code, endpoint), code, detail=body)
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """The body. Raises TooLargeError once there is more of it than `MAX_ANSWER_BYTES`, and reads no further."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.aiter_bytes():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            await response.aclose()
+            endpoint = response.request.url.path
+            raise TooLargeError(f"{endpoint} answered more than {MAX_ANSWER_BYTES // 2**20} MiB", "too_large")
+    # As aread() does: Prefect's client looks at it as well.
+    response._content = b"".join(chunks)  # noqa: SLF001 there is no other way to it
+    return response.content
 
 
 def _retry_after_seconds(header: str | None) -> float:

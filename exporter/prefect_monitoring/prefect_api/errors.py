@@ -27,6 +27,10 @@ class ThrottledError(ApiError):
         self.seconds = seconds
 
 
+class TooLargeError(ApiError):
+    """An answer that was not read to its end, because it is larger than what there is memory for."""
+
+
 class NoApiUrlError(Exception):
     """Prefect has no usable API address: without one, its client would start an empty server of its own."""
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from prefect_monitoring.model.records import TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp
-from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.errors import ApiError, TooLargeError
 from prefect_monitoring.prefect_api.unreadable import UnreadableRow, collected
 
 MAX_PAGE: Final = 200
@@ -45,6 +45,7 @@ class Paginator:
     def __init__(self, http: PrefectHttp) -> None:
         self.http = http
         self._page_limit = MAX_PAGE
+        self._small_limits: dict[str, int] = {}  # where rows are large
 
     async def by_id(
         self, endpoint: str, kind: str, ids: Collection[str] | None, *, sort: str = "NAME_ASC"
@@ -95,13 +96,25 @@ class Paginator:
             raise ApiError(f"{endpoint} answered something that is not a number", "invalid_json")
         return answer
 
+    def _grow(self, endpoint: str) -> None:
+        if endpoint in self._small_limits:
+            self._small_limits[endpoint] = min(self._small_limits[endpoint] * 2, MAX_PAGE)
+
     async def page(
         self, endpoint: str, criteria: Mapping[str, object], offset: int, names: Mapping[str, str] | None = None
     ) -> tuple[list[Row], int]:
-        """Rows and the limit they were asked with. A server that allows smaller pages says so in its 422."""
-        limit = self._page_limit
+        """Rows and the limit they were asked with: fewer after an answer that was too large to be read.
+
+        A server that allows smaller pages says so in its 422.
+        """
+        limit = min(self._page_limit, self._small_limits.get(endpoint, MAX_PAGE))
         try:
             rows = await self.http.request(endpoint, json={**criteria, "limit": limit, "offset": offset}, names=names)
+        except TooLargeError:
+            if limit == 1:
+                raise
+            self._small_limits[endpoint] = limit // 4 or 1
+            return await self.page(endpoint, criteria, offset, names)
         except ApiError as error:
             allowed = _allowed_limit(error)
             if allowed is None or allowed >= limit:
@@ -110,6 +123,8 @@ class Paginator:
             return await self.page(endpoint, criteria, offset, names)
         if not isinstance(rows, list):
             raise ApiError(f"{endpoint} answered something that is not a list", "invalid_json")
+        if len(rows) < limit:  # the end of a list: the next one may have small rows
+            self._grow(endpoint)
         return rows_with_ids(rows, offset), limit
 
 

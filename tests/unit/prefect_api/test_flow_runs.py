@@ -279,3 +279,29 @@ async def test_count_that_is_no_number_is_a_fault(site: Loopback, api: PrefectAp
     site.answer = lambda _: Answer(body=answer)
     with pytest.raises(ApiError):
         await api.ended_by_type(0.0, 10.0, ["FAILED"])
+
+
+async def test_pages_of_large_rows_are_bounded_and_complete(
+    site: Loopback, api: PrefectApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parameters come with every run, up to 512 kB each."""
+    monkeypatch.setattr("prefect_monitoring.prefect_api.client.MAX_ANSWER_BYTES", 100_000)
+    rows = [run_row(number, parameters={"blob": "x" * 5_000}) for number in range(222)]
+    site.answer = listing(rows)
+    assert len(await api.active_runs()) == 222
+    sizes = [one.body["limit"] for one in site.asked]
+    assert sizes[:3] == [200, 50, 12]
+    assert len(sizes) < 40, "what is too large is not asked for page by page"
+    site.answer = listing([run_row(number) for number in range(150)])
+    for _ in range(6):
+        assert len(await api.active_runs()) == 150
+    assert site.asked[-1].body["limit"] == MAX_PAGE, "small rows come in full pages again"
+
+
+async def test_single_row_that_is_too_large_is_a_fault(
+    site: Loopback, api: PrefectApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefect_monitoring.prefect_api.client.MAX_ANSWER_BYTES", 1_000)
+    site.answer = listing([run_row(1, parameters={"blob": "x" * 5_000})])
+    with pytest.raises(ApiError, match="answered more than"):
+        await api.active_runs()

@@ -137,7 +137,7 @@ def _slowest(view: PipelineView) -> Line | None:
 def _links(view: PipelineView, status: PipelineStatus, links: Links) -> Iterator[Link]:
     """The dashboard opens in Grafana's default workspace: that label is set by Prometheus and unknown here."""
     candidates = []
-    failed = view.stats.last_failure
+    failed = view.stats.last_failure if not view.stats.last_failure_gone else None
     if links.prefect_url and failed is not None:
         candidates.append(Link("failed run", f"{links.prefect_url}/runs/flow-run/{quote(failed.run_id, safe='')}"))
     if links.prefect_url and view.deployment is not None:
