@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,7 @@ async def check(settings: Settings) -> list[Finding]:
     valid = Finding(ok=True, text="settings: valid")
     ledger = await asyncio.to_thread(_check_ledger, settings.ledger)
     endpoints = [*_check_endpoints(settings.web), *_check_listen(settings.web, is_served=ledger.text == _IN_USE)]
-    found = [valid, *endpoints, *await _check_api(settings.poll), ledger]
+    found = [valid, *endpoints, *await _check_api(settings.poll, settings.metrics.metrics_off), ledger]
     pipelines = settings.policy.pipelines
     return found + (await _check_pipelines(Path(pipelines), settings.poll, settings.labels) if pipelines else [])
 
@@ -77,7 +77,8 @@ def _check_endpoints(settings: WebSettings) -> list[Finding]:
     return [Finding(ok=True, text=f"endpoints: {scheme}, {readers}{advice}")]
 
 
-async def _check_api(settings: PollSettings) -> list[Finding]:
+async def _check_api(settings: PollSettings, metrics_off: Collection[str] = ()) -> list[Finding]:
+    """Without what no metric that is shown comes from."""
     try:
         address = api_address()
     except NoApiUrlError as fault:
@@ -85,7 +86,7 @@ async def _check_api(settings: PollSettings) -> list[Finding]:
     try:
         async with open_http(Traffic(), settings.max_requests_per_second) as http:
             api = PrefectApi(http)
-            probes = [probe for entry in SOURCES for probe in entry.probes]
+            probes = [probe for entry in SOURCES if entry.is_wanted(metrics_off) for probe in entry.probes]
             # Side by side: an API that does not answer is waited for once.
             faults = await asyncio.gather(*(_fault(probe.read(api), settings.source_timeout) for probe in probes))
             version = "" if all(faults) else await _version(api, settings.source_timeout)

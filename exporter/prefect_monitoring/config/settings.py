@@ -188,7 +188,9 @@ class MetricSettings(Group, title="Metrics"):
         DEFAULT_BOUNDS[START_DELAY], description="Upper bounds of the start delay histogram, seconds."
     )
     metrics_on: Names = Field((), description="Metric families to expose that are not so by default, by name.")
-    metrics_off: Names = Field((), description="Metric families not to expose, by name.")
+    metrics_off: Names = Field(
+        (), description="Metric families not to expose, by name; what only these come from is not asked."
+    )
 
 
 class PolicySettings(Group, title="Pipelines"):

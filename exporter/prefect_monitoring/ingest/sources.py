@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -21,6 +21,7 @@ from prefect_monitoring.ingest.reconcile import Audit
 from prefect_monitoring.ingest.source import Lookback, Reading, Scope, Turn
 from prefect_monitoring.ingest.task_runs import TaskReader
 from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.model.counted_metrics import FAILED_ACTIONS
 from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp
@@ -111,6 +112,8 @@ class SourceEntry:
     `prefers`: the same, unless the source of that cursor is failing: waiting for it would take as long as its outage.
     `compares`: the source whose records it compares with the API's counts, once that has been read to the end.
     `is_possible`: whether the server can answer at all, as far as is known.
+    `feeds`: the metrics that come from it alone: once all of them are switched off, it is not asked. Without any, it
+    always is.
     """
 
     name: str
@@ -125,6 +128,10 @@ class SourceEntry:
     prefers: tuple[str, ...] = ()
     compares: str = ""
     is_possible: Callable[[Readers], bool] = lambda _: True
+    feeds: tuple[str, ...] = ()
+
+    def is_wanted(self, metrics_off: Collection[str]) -> bool:
+        return not self.feeds or not set(self.feeds) <= set(metrics_off)
 
 
 FINISHED_FLOW_RUNS: Final = "finished_flow_runs"
@@ -137,6 +144,22 @@ DEPLOYMENTS: Final = "deployments"
 _AUTOMATIONS: Final = "automations"
 _AUDIT_FLOW_RUNS: Final = "audit_flow_runs"
 _NAMES: Final = (FLOWS, DEPLOYMENTS)
+_POOLS: Final = (
+    "prefect_work_pool_info",
+    "prefect_work_pool_last_heartbeat_timestamp_seconds",
+    "prefect_work_pool_paused",
+    "prefect_work_pool_ready",
+    "prefect_work_pool_slots",
+    "prefect_work_pool_slots_used",
+    "prefect_work_pool_workers",
+)
+_QUEUES: Final = (
+    "prefect_work_queue_last_polled_timestamp_seconds",
+    "prefect_work_queue_late_runs",
+    "prefect_work_queue_paused",
+    "prefect_work_queue_ready",
+    "prefect_work_queue_slots",
+)
 # Probes ask for what there cannot be: the answer is empty, and cheap.
 _NOBODY: Final = (str(UUID(int=0)),)
 _NEVER: Final = 4e9
@@ -180,6 +203,7 @@ SOURCES: Final = (
         Turn.POLL,
         lambda readers, _: readers.heartbeats.read(),
         after=(ACTIVE_FLOW_RUNS,),
+        feeds=("prefect_flow_run_heartbeat_timestamp_seconds", "prefect_flow_runs_unresponsive"),
     ),
     # Before the baseline of the flow runs is complete, those of the task runs would be asked for one by one.
     SourceEntry(
@@ -224,6 +248,7 @@ SOURCES: Final = (
         lambda readers, _: readers.inventory.read_work_pools(),
         (Probe("work pools", lambda api: InventoryApi(api.paginator).work_pools()),),
         after=_NAMES,
+        feeds=_POOLS,
     ),
     SourceEntry(
         "work_queues",
@@ -231,6 +256,7 @@ SOURCES: Final = (
         lambda readers, _: readers.inventory.read_work_queues(),
         (Probe("work queues", lambda api: InventoryApi(api.paginator).work_queues()),),
         after=_NAMES,
+        feeds=_QUEUES,
     ),
     SourceEntry(
         "concurrency_limits",
@@ -238,6 +264,7 @@ SOURCES: Final = (
         lambda readers, _: readers.inventory.read_concurrency_limits(),
         (Probe("concurrency limits", lambda api: InventoryApi(api.paginator).concurrency_limits()),),
         after=_NAMES,
+        feeds=("prefect_concurrency_limit_slots", "prefect_concurrency_limit_slots_used"),
     ),
     SourceEntry(
         _AUTOMATIONS,
@@ -245,6 +272,7 @@ SOURCES: Final = (
         lambda readers, _: readers.inventory.read_automations(),
         (Probe("automations", lambda api: InventoryApi(api.paginator).automations()),),
         after=_NAMES,
+        feeds=("prefect_automations", FAILED_ACTIONS),
     ),
     SourceEntry(
         "failed_actions",
@@ -253,6 +281,7 @@ SOURCES: Final = (
         (Probe("events of automations", lambda api: EventsApi(api.paginator.http).failed_actions(_NEVER, _NEVER)),),
         cursor=AUTOMATION_EVENTS,
         after=(_AUTOMATIONS,),
+        feeds=(FAILED_ACTIONS,),
     ),
     SourceEntry(
         "dues",

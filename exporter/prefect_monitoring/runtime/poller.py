@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -71,7 +71,9 @@ class Poller:
         publish: Callable[[Snapshot], Awaitable[None]],
         clock: Callable[[], float],
         plan: PlanActions = lambda _policies, _now: None,
+        metrics_off: Collection[str] = (),
     ) -> None:
+        self._metrics_off = frozenset(metrics_off)
         self._readers = readers
         self._reader = readers.flow_runs
         self._ledger = readers.flow_runs.ledger
@@ -176,6 +178,7 @@ class Poller:
             and all(self._has_baseline(cursor) or not self._source_of(cursor).up for cursor in entry.prefers)
             and (not entry.compares or self.sources[entry.compares].complete_to is not None)
             and entry.is_possible(self._readers)
+            and entry.is_wanted(self._metrics_off)
         )
 
     def _has_baseline(self, cursor: str) -> bool:
@@ -257,4 +260,5 @@ def make_poller(
         publish,
         clock,
         plan,
+        settings.metrics.metrics_off,
     )

@@ -168,6 +168,15 @@ async def test_what_some_endpoints_refuse_is_listed(site: Loopback, tmp_path: Pa
     assert "flow runs" not in bad.text
 
 
+async def test_what_no_shown_metric_comes_from_is_not_asked(site: Loopback, tmp_path: Path) -> None:
+    usual = site.answer
+    site.answer = lambda asked: Answer(403) if "automations" in asked.path else usual(asked)
+    off = "prefect_automations,prefect_automation_actions_failed_total"
+    settings = settings_with(ledger_url=f"sqlite:///{tmp_path}/ledger.db", metrics_off=off)
+    assert all(finding.ok for finding in await check(settings))
+    assert not [asked.path for asked in site.asked if "automations" in asked.path]
+
+
 async def test_address_that_is_taken_is_a_fault_unless_we_have_it(
     site: Loopback, tmp_path: Path, open_it: OpenLedger
 ) -> None:

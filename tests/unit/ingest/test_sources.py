@@ -16,6 +16,7 @@ from prefect_monitoring.ingest.sources import (
     lookbacks,
     stages,
 )
+from prefect_monitoring.metrics import CATALOGUE
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
 from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 
@@ -45,7 +46,7 @@ def test_every_kept_metric_is_counted_from_a_source_with_a_cursor() -> None:
 
 
 def test_what_is_read_is_probed_but_for_what_another_probe_asks_alike() -> None:
-    assert {entry.name for entry in SOURCES if not entry.probes} == {"active_task_runs"}
+    assert {entry.name for entry in SOURCES if not entry.probes} == {"active_task_runs", "heartbeats"}
 
 
 def test_sources_of_a_turn_are_read_in_stages() -> None:
@@ -73,3 +74,14 @@ def test_no_cursor_reaches_back_further_than_that_of_the_flow_runs(details: str,
 
 def test_flow_runs_alone_must_be_loaded_before_it_is_ready() -> None:
     assert [entry.name for entry in SOURCES if entry.gates_ready] == [FINISHED_FLOW_RUNS]
+
+
+def test_what_a_source_feeds_are_metrics_that_it_alone_gives() -> None:
+    names = {metric.name for metric in CATALOGUE}
+    for entry in SOURCES:
+        assert set(entry.feeds) <= names, entry.name
+        assert entry.is_wanted(())
+        assert entry.is_wanted(names) is not bool(entry.feeds)
+    everything = [one for one in CATALOGUE if one.name.startswith(("prefect_work_pool_", "prefect_work_queue_"))]
+    fed = {name for entry in SOURCES for name in entry.feeds}
+    assert {one.name for one in everything} <= fed, "or the source is asked for ever"
