@@ -3,8 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
+PACKAGING := .venv-packaging
+CHART := .venv-chart
+SPARK := .venv-spark
+DIST := dist
 
-.PHONY: install dev demo config test lint test-fast integration test-long test-soak test-months test-oldest bench docs dashboards lock clean
+.PHONY: install dev demo config test lint test-fast integration test-long test-soak test-months test-oldest bench docs dashboards grafana-com lock dist image clean
 
 # What users install; the development tools come on top of it.
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -53,19 +57,27 @@ test: lint
 	$(BIN)/coverage report --fail-under=90
 
 # What takes minutes; -rP shows what it measures.
-test-long: $(VENV)/.dev
+test-long: $(VENV)/.dev $(PACKAGING)/.ready $(CHART)/.ready $(SPARK)/.ready
 	bash tests/support/install_servers.sh
 	$(BIN)/pytest -n 2 --dist loadfile -rP tests/e2e tests/long
 
-# 200 kills of the exporter, the server and the worker while runs are retried: half an hour. CI makes 30.
+# 200 kills of the exporter, the server and the worker while runs are retried: half an hour. CI makes 30. And 100 kills of
+# the archive, of which CI makes 20.
 test-soak: $(VENV)/.dev
 	bash tests/support/install_servers.sh
 	ACT_KILLS=200 $(BIN)/pytest -rP tests/long/test_acting_killed.py
+	ARCHIVE_KILLS=100 $(BIN)/pytest -rP tests/unit/archive/test_killed.py
 
 # Two simulated months of scrapes, judged by promtool: some ten minutes on two cores.
 test-months: $(VENV)/.dev
 	bash tests/support/install_servers.sh
 	$(BIN)/pytest tests/months
+
+# PySpark alone: it is half a gigabyte, and only one test needs it.
+$(SPARK)/.ready: requirements-spark.lock
+	$(PYTHON) -m venv $(SPARK)
+	$(SPARK)/bin/pip install --quiet --disable-pip-version-check -r requirements-spark.lock
+	touch $@
 
 # The lock, except for the oldest supported Prefect and for what it cannot have as new as that.
 $(OLDEST)/.ready: requirements-dev.lock pyproject.toml tests/support/oldest.txt
@@ -87,21 +99,59 @@ bench: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m scripts.generate_reference docs
+	$(BIN)/python -m scripts.generate_chart
 	{ echo "# alertmanager/alertmanager.yml with the demo's stand-in instead of PagerDuty and the dead man's switch: \`make docs\`."; \
 	  sed -e 's#https://events.pagerduty.com/#http://inbox:9099/pagerduty/#' \
 	      -e 's#https://dead-mans-switch.invalid/put-your-own-here#http://inbox:9099/heartbeat#' alertmanager/alertmanager.yml; \
 	} >examples/alertmanager.yml
+
+# The sdist, and the wheel that is built from it.
+dist: $(PACKAGING)/.ready
+	rm -f $(DIST)/prefect_monitoring-*
+	$(PACKAGING)/bin/uv build --quiet --out-dir $(DIST)
+	$(PACKAGING)/bin/twine check --strict $(DIST)/prefect_monitoring-*
+
+$(PACKAGING)/.ready: requirements-packaging.lock
+	$(PYTHON) -m venv $(PACKAGING)
+	$(PACKAGING)/bin/pip install --quiet --disable-pip-version-check --no-compile $(shell grep ^uv== requirements-packaging.lock)
+	$(PACKAGING)/bin/uv pip install --quiet --python $(PACKAGING) -r requirements-packaging.lock
+	touch $@
+
+# Helm and schemas, 350 MB: only the tests of charts/prefect-monitoring need them.
+$(CHART)/.ready: requirements-chart.lock $(PACKAGING)/.ready
+	$(PACKAGING)/bin/uv venv --quiet --clear --python $(PYTHON) $(CHART)
+	$(PACKAGING)/bin/uv pip install --quiet --python $(CHART) -r requirements-chart.lock
+	touch $@
+
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' exporter/prefect_monitoring/__init__.py)
+
+# The image under its version, minor version and latest: `make image IMAGE=registry.example/prefect-monitoring`.
+IMAGE := prefect-monitoring
+image:
+	docker build --file exporter/Dockerfile --pull \
+	  --label org.opencontainers.image.revision=$(shell git rev-parse HEAD) \
+	  --label org.opencontainers.image.created=$(shell date -u +%Y-%m-%dT%H:%M:%SZ) \
+	  $(addprefix --tag $(IMAGE):,$(VERSION) $(basename $(VERSION)) latest) .
+
+# The dashboards as grafana.com takes them.
+grafana-com: $(VENV)/.dev
+	$(BIN)/python -m grafana.src.grafana_com $(DIST)/grafana.com
 
 dashboards: $(VENV)/.dev
 	$(BIN)/python -m grafana.src
 
 PIP_COMPILE := $(BIN)/pip-compile --quiet --strip-extras --upgrade --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-# What users install, with AWS as an extra, and development. No lock differs from the first where both have a package.
+# What users install, with AWS and the archive as extras, and development; none of these differs from the first where both
+# have a package. What builds the package, renders the chart and is Spark is apart from all that.
 lock: $(VENV)/.dev
 	$(PIP_COMPILE) --extra demo --output-file requirements.lock pyproject.toml
 	$(PIP_COMPILE) --extra demo --extra aws --constraint requirements.lock --output-file requirements-aws.lock pyproject.toml
+	$(PIP_COMPILE) --extra demo --extra archive --constraint requirements-aws.lock --output-file requirements-archive.lock pyproject.toml
 	$(PIP_COMPILE) --extra demo --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(PIP_COMPILE) --output-file requirements-packaging.lock requirements-packaging.in
+	$(PIP_COMPILE) --output-file requirements-chart.lock requirements-chart.in
+	$(PIP_COMPILE) --output-file requirements-spark.lock requirements-spark.in
 
 clean:
-	rm -rf $(VENV) $(OLDEST) .coverage* .metrics_seen .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(PACKAGING) $(CHART) $(SPARK) $(DIST) .coverage* .metrics_seen .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -19,6 +19,7 @@ from typing import Final
 
 import prefect
 
+from benchmarks.archive import LONG_LOG, measure_archive, measure_long_log
 from benchmarks.level import measure_level
 from benchmarks.measures import Measure, markdown, same_for_all
 from benchmarks.past import measure_past
@@ -30,7 +31,7 @@ from support.postgres import start_postgres
 from support.prefect_server import PrefectServer, start_server
 
 SIZES: Final = {"1k": 1_000, "10k": 10_000, "100k": 100_000}
-PARTS: Final = ("level", "requests", "polls", "scrapes", "backfill")
+PARTS: Final = ("level", "requests", "polls", "scrapes", "backfill", "archive")
 RESULTS: Final = Path(__file__).with_name("results")
 
 
@@ -57,6 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--days", type=int, default=7, help="over which the flow runs are spread")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure; all by default")
     parser.add_argument("--polls", type=int, default=1000, help="polls over which memory is watched")
+    parser.add_argument("--log-lines", type=int, default=LONG_LOG, help="of the run with a long log")
     return parser.parse_args()
 
 
@@ -82,6 +84,10 @@ def _measure(server: PrefectServer, directory: Path, size: str, options: argpars
         "polls": lambda: measure_busy(subject, options.scrapes, options.polls),
         "scrapes": lambda: measure_idle_scrapes(subject, options.scrapes),
         "backfill": lambda: measure_past(subject, f"{options.days + 1}d"),
+        "archive": lambda: [
+            *measure_archive(subject, options.rounds, options.days),
+            *measure_long_log(subject, options.log_lines),
+        ],
     }
     measures: list[Measure] = []
     for name in options.parts:

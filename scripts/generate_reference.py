@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
+from prefect_monitoring.archive.metrics import ARCHIVE_METRICS
 from prefect_monitoring.config.settings import (
     CONFIG_ENV,
     GROUPS,
@@ -23,6 +24,7 @@ from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, DEFAULT_BO
 from prefect_monitoring.model.records import NO_FLOW
 from prefect_monitoring.model.run_stats import ALL_WINDOWS, RESULTS
 from prefect_monitoring.policy.pipelines_file import PipelinesFile
+from scripts.archive_page import archive_schema_page
 
 _CONFIGURATION: Final = """# Configuration
 
@@ -133,6 +135,7 @@ logger.info('Loaded. METRIC: rows_loaded{table="orders"}=%d rows_rejected=%d', l
 - A part that cannot be read costs no other part of its line. It is counted in
   `prefect_exporter_metric_lines_rejected_total`, and the exporter's log names the flow and the reason, once.
 - A pair has room for `max_custom_metrics` series of them; what is beyond is rejected, what is there goes on.
+- To give a metric its own name, type, help, buckets and labels, declare it: [custom-metrics.md](custom-metrics.md).
 - `emit_metric` of [flows.md](flows.md) writes such lines, and refuses at once what could not be read.
 - Log lines at the level that Prefect sends to its API (`PREFECT_LOGGING_TO_API_MIN_LEVEL`, INFO unless changed) can be read.
 - The server searches its logs itself. One on SQLite before 3.44 cannot: then every line comes over and is searched here,
@@ -154,8 +157,19 @@ def metrics_page() -> str:
             for one in metrics
         ]
         parts.append("\n")
-    parts += [_METRIC_LINES, _series_arithmetic()]
+    parts += [_archive_section(), _METRIC_LINES, _series_arithmetic()]
     return "".join(parts)
+
+
+def _archive_section() -> str:
+    rows = [
+        f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.help} |\n"
+        for one in ARCHIVE_METRICS
+    ]
+    return (
+        "## Archive\n\nServed by `prefect-monitoring archive` at `archive_listen`, with `process_*` of its process.\n\n"
+        f"| Metric | Type | Labels | Meaning |\n| --- | --- | --- | --- |\n{''.join(rows)}\n"
+    )
 
 
 def _series_arithmetic() -> str:
@@ -202,6 +216,7 @@ def pipelines_schema() -> str:
 
 
 PAGES: Final = {
+    "archive-schema.md": archive_schema_page,
     "configuration.md": configuration_page,
     "metrics.md": metrics_page,
     "pipelines.schema.json": pipelines_schema,

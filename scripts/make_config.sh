@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `make config`: the folder with all that is your own of the stack in docker-compose.yml. It asks for what only you know,
-# keeps what is there already, and prints no secret.
+# asks again after an answer that cannot work, keeps what is there already, and prints no secret.
 set -euo pipefail
 
 folder=${1:-./config}
@@ -11,31 +11,49 @@ umask 022
 mkdir -p "$secrets"
 chmod 700 "$folder" "$secrets"
 
-ask() { # QUESTION: sets `answer`
-  printf '%s: ' "$1" >&2
-  IFS= read -r answer || answer=
+ask() { # CHECK QUESTION [-s]: sets `answer` to one that CHECK takes; -s does not show what is typed
+  while :; do
+    local ended=''
+    printf '%s: ' "$2" >&2
+    IFS= read -r ${3:+"$3"} answer || ended=1
+    [ -z "${3:-}" ] || printf '\n' >&2
+    if "$1" "$answer"; then return; fi
+    if [ -n "$ended" ]; then exit 1; fi
+  done
 }
 
-ask_secret() { # FILE QUESTION CONSEQUENCE: an empty file is one that Compose can mount
+# Each takes an answer, or says what is wrong with it. They never show it: it may be a secret.
+problem() { printf '  %s\n' "$1" >&2; return 1; }
+anything() { :; }
+api_url() {
+  case $1 in
+    *://localhost* | *://127.*) problem 'Within a container that is the container itself: this machine is host.docker.internal there.' ;;
+    http://?*/api | http://?*/api/* | https://?*/api | https://?*/api/*) ;;
+    *) problem "It begins with http:// or https://, and ends with /api or a workspace's id." ;;
+  esac
+}
+user_and_password() { case $1 in '' | ?*:?*) ;; *) problem 'USER and PASSWORD have a colon between them.' ;; esac }
+web_address() { case $1 in '' | http://?* | https://?*) ;; *) problem 'It begins with http:// or https://; leave it empty if there is none.' ;; esac }
+
+ask_secret() { # FILE CHECK QUESTION CONSEQUENCE: an empty file is one that Compose can mount
   [ ! -e "$secrets/$1" ] || return 0
-  printf '%s: ' "$2" >&2
-  IFS= read -rs answer || answer=
-  printf '\n' >&2
+  ask "$2" "$3" -s
   printf '%s\n' "$answer" >"$secrets/$1"
-  [ -n "$answer" ] || printf '  %s/%s is empty: %s\n' "$secrets" "$1" "$3" >&2
+  [ -n "$answer" ] || printf '  %s/%s is empty: %s\n' "$secrets" "$1" "$4" >&2
 }
 
 if [ ! -e "$folder/exporter.env" ]; then
-  ask 'Address of the Prefect API (https://api.prefect.cloud/api/accounts/…/workspaces/…, http://prefect.example:4200/api)'
-  case $answer in http://?* | https://?*) ;; *) echo "  It begins with http:// or https://, and ends with /api or a workspace's id." >&2; exit 1 ;; esac
-  case $answer in
-    *://localhost* | *://127.*) echo '  Within a container that is the container itself: this machine is host.docker.internal there.' >&2; exit 1 ;;
-    *.prefect.cloud/*) credentials=PREFECT_API_KEY_FILE question='API key of Prefect Cloud' ;;
-    *) credentials=PREFECT_API_AUTH_STRING_FILE question='USER:PASSWORD, where the server asks for them' ;;
-  esac
+  ask api_url 'Address of the Prefect API (https://api.prefect.cloud/api/accounts/…/workspaces/…, http://prefect.example:4200/api)'
   url=$answer
-  ask_secret prefect-credentials "$question" 'Prefect is asked without credentials'
+  case $url in
+    *.prefect.cloud/*) credentials=PREFECT_API_KEY_FILE check=anything question='API key of Prefect Cloud' ;;
+    *) credentials=PREFECT_API_AUTH_STRING_FILE check=user_and_password question='USER:PASSWORD, where the server asks for them' ;;
+  esac
+  ask_secret prefect-credentials "$check" "$question" 'Prefect is asked without credentials'
   [ -s "$secrets/prefect-credentials" ] && [ -n "$(cat "$secrets/prefect-credentials")" ] || credentials="# $credentials"
+  ask web_address 'Where people read docs/runbooks/, for links in messages (https://git.example/prefect-monitoring/docs/runbooks)'
+  runbooks="PREFECT_MONITORING_RUNBOOK_URL=$answer"
+  [ -n "$answer" ] || runbooks='# PREFECT_MONITORING_RUNBOOK_URL=https://git.example/prefect-monitoring/docs/runbooks'
   cat >"$folder/exporter.env" <<ENV
 # Options of the exporter, one a line: docs/configuration.md. A change needs: docker compose up -d
 PREFECT_API_URL=$url
@@ -44,12 +62,12 @@ PREFECT_MONITORING_GRAFANA_URL=http://127.0.0.1:3000
 # Where a browser finds Prefect, unless it is the API's address without /api.
 # PREFECT_MONITORING_PREFECT_UI_URL=https://prefect.example
 # Where people read docs/runbooks/.
-# PREFECT_MONITORING_RUNBOOK_URL=https://git.example/prefect-monitoring/docs/runbooks
+$runbooks
 ENV
 fi
-ask_secret slack-url 'Slack: address of the incoming webhook' 'nothing is sent to Slack'
-ask_secret pagerduty-key 'PagerDuty: integration key (Events API v2)' 'nobody is paged'
-ask_secret pagerduty-escalation-key 'PagerDuty: the same for whoever hears of it when nobody has mended it' 'nothing is escalated'
+ask_secret slack-url web_address 'Slack: address of the incoming webhook' 'nothing is sent to Slack'
+ask_secret pagerduty-key anything 'PagerDuty: integration key (Events API v2)' 'nobody is paged'
+ask_secret pagerduty-escalation-key anything 'PagerDuty: the same for whoever is paged when nobody has fixed it' 'nothing is escalated'
 
 [ -e "$folder/alertmanager.yml" ] || cp alertmanager/alertmanager.yml "$folder/"
 [ -e "$folder/pipelines.yml" ] || cat >"$folder/pipelines.yml" <<'PIPELINES'
@@ -62,6 +80,6 @@ PIPELINES
 cat >&2 <<NEXT
 
 $folder/ has what is yours. Next:
-  docker compose run --rm exporter check   # says what is wrong and how to mend it
+  docker compose run --rm exporter check   # prints every fault and its remedy
   docker compose up -d                     # http://127.0.0.1:3000
 NEXT

@@ -102,6 +102,11 @@ ACTIONS = {
     "prefect_flow_run_last_failure_retries": ("gauge", PAIR),
     "prefect_pipeline_retries_max": ("gauge", PAIR),
 }
+SINKS = {
+    "prefect_exporter_sink_last_success_timestamp_seconds": ("gauge", ("sink",)),
+    "prefect_exporter_sink_errors_total": ("counter", ("sink", "reason")),
+    "prefect_exporter_sink_lag_seconds": ("gauge", ("sink",)),
+}
 ABOUT_ITSELF = {
     "prefect_up": ("gauge", ()),
     "prefect_exporter_build_info": ("gauge", ("version", "prefect_version", "python_version")),
@@ -120,12 +125,15 @@ ABOUT_ITSELF = {
     "prefect_exporter_series_folded_total": ("counter", ("metric",)),
     "prefect_exporter_audit_missing": ("gauge", ("kind",)),
     "prefect_exporter_audit_last_success_timestamp_seconds": ("gauge", ("kind",)),
+    "prefect_asset_last_materialization_timestamp_seconds": ("gauge", ("asset", "result")),
+    "prefect_asset_max_staleness_seconds": ("gauge", ("asset",)),
+    "prefect_exporter_custom_values_rejected_total": ("counter", ("reason",)),
     "prefect_exporter_metric_lines_rejected_total": ("counter", ("reason",)),
     "prefect_exporter_links_info": ("gauge", ("prefect_url", "grafana_url", "runbook_url")),
     "prefect_exporter_pipelines_file_valid": ("gauge", ()),
     "prefect_exporter_pipelines_file_last_success_timestamp_seconds": ("gauge", ()),
 }
-EXPECTED = {**FLOW_RUNS, **TASK_RUNS, **INVENTORY, **CUSTOM, **POLICY, **ACTIONS, **ABOUT_ITSELF}
+EXPECTED = {**FLOW_RUNS, **TASK_RUNS, **INVENTORY, **CUSTOM, **POLICY, **ACTIONS, **SINKS, **ABOUT_ITSELF}
 NOT_BY_DEFAULT = {"prefect_task_run_duration_seconds"}
 
 # What is counted rather than measured has no unit in its name.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from prefect_monitoring import __version__
+from prefect_monitoring.archive.metrics import ARCHIVE_METRICS
 from prefect_monitoring.cli import make_parser
 from prefect_monitoring.config.settings import OPTIONS, env_name, flag_name, notation_of
 from prefect_monitoring.metrics import CATALOGUE
@@ -34,7 +35,7 @@ def test_every_option_is_documented(option: str) -> None:
 
 
 def test_every_metric_in_the_guides_exists() -> None:
-    known = {metric.name for metric in CATALOGUE}
+    known = {metric.name for metric in (*CATALOGUE, *ARCHIVE_METRICS)}
     for page in (ROOT / "README.md", ROOT / "docs/operations.md", ROOT / "docs/metrics.md"):
         named = re.findall(r"\bprefect_(?:flow_run|exporter|deployment|up)\w*", page.read_text(encoding="utf-8"))
         assert named, page
@@ -60,6 +61,7 @@ def test_commands_of_the_readme_exist() -> None:
 LOCKS = {
     "requirements.lock": ("demo",),
     "requirements-aws.lock": ("demo", "aws"),
+    "requirements-archive.lock": ("demo", "archive"),
     "requirements-dev.lock": ("demo", "dev"),
 }
 """Each lock, and the extras that it holds beside what the exporter needs."""

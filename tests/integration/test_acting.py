@@ -1,200 +1,257 @@
-"""Each rule from its cause to its effect, on a real Prefect server; the API plays the workers."""
+"""From a failure to its retry on a real server, with people and faults in between; the API plays the workers."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from support.exporter import Exporter, start_exporter
-from support.prefect_server import PrefectServer, env_for, start_server
+from support.exposition import total
+from support.prefect_server import PrefectServer, env_for
 from support.processes import wait_until
+from support.proxy import FaultProxy, Seen
+from support.seeder import Seeder
 
+PATIENCE = 120.0
 RULES = """
 pipelines:
-  - flow: etl
-    deployment: daily
-    retry: {max: 2, delay: 5m, jitter: 0%, not_causes: [code]}
-    on_failure: {pause: [report/daily], resume_on_success: true}
-    skip: {when_later_than: 1m}
-  - flow: long
-    scale: {when_running_longer_than: 1s, work_pool: data, concurrency: 9, back_after: 1s}
+  - flow: {prefix}etl
+    retry: {{max: 2, delay: 5m, jitter: 0%, not_causes: [code]}}
+    on_failure: {{pause: [{prefix}report/daily], resume_on_success: true}}
+  - flow: {prefix}extract
+    retry: {{max: 2, delay: 5m}}
+  - flow: {prefix}long
+    scale: {{when_running_longer_than: 1s, work_pool: {prefix}data, concurrency: 9, back_after: 1s}}
 """
 
 
-class Prefect:
-    """The server as users and workers see it."""
+@dataclass
+class Site:
+    """The flows of `prefix` on the shared server, and an exporter that acts on them through `proxy`."""
 
-    def __init__(self, server: PrefectServer) -> None:
-        self.http = httpx.Client(base_url=server.url, timeout=30)
+    prefix: str
+    seeder: Seeder
+    proxy: FaultProxy
+    exporter: Exporter
+    deployments: dict[str, str]  # ids, by flow
 
-    def post(self, path: str, **body: object) -> Any:
-        answer = wait_until(lambda: self._posted(path, body), 30, "a server whose database is not busy")
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
+    def run(self, flow: str) -> str:
+        flow_id = self.seeder.flow(self.prefix + flow)
+        return self.seeder.run(flow_id, deployment_id=self.deployments[flow], state="Scheduled")
 
-    def _posted(self, path: str, body: dict[str, object]) -> httpx.Response | None:
-        answer = self.http.post(path, json=body)
-        return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
-
-    def get(self, path: str) -> Any:
-        answer = self.http.get(path)
-        answer.raise_for_status()
-        return answer.json()
-
-    def deploy(self, flow: str) -> str:
-        flow_id = self.post("/flows/", name=flow)["id"]
-        return str(self.post("/deployments/", name="daily", flow_id=flow_id, work_pool_name="data")["id"])
-
-    def run(self, deployment: str) -> str:
-        return str(self.post(f"/deployments/{deployment}/create_flow_run", state={"type": "SCHEDULED"})["id"])
-
-    def set_state(self, run: str, state_type: str, message: str = "") -> None:
-        self.post(f"/flow_runs/{run}/set_state", state={"type": state_type, "message": message})
-
-    def play(self, run: str, end: str, message: str = "connection refused") -> None:
-        for state_type in ("PENDING", "RUNNING", end):
-            self.set_state(run, state_type, message)
+    def fail(self, run: str, message: str = "connection refused") -> None:
+        self.seeder.failed(run, message)
 
     def state(self, run: str) -> dict[str, Any]:
-        return dict(self.get(f"/flow_runs/{run}")["state"])
+        return dict(self.seeder.read(run)["state"])
 
-    def retries(self, run: str) -> int:
-        states = self.http.get("/flow_run_states/", params={"flow_run_id": run}).json()
-        return sum(state["name"] == "AwaitingRetry" for state in states)
+    def wait_state(self, run: str, name: str) -> dict[str, Any]:
+        wait_until(lambda: self.state(run)["name"] == name, PATIENCE, f"{name}, of {run}")
+        return self.state(run)
 
-    def slots(self) -> int:
-        return int(self.get("/work_pools/data")["concurrency_limit"])
+    def value(self, name: str, flow: str, **labels: str) -> float:
+        return total(self.exporter.samples, name, flow=self.prefix + flow, **labels)
+
+    def counted(self, flow: str, action: str, result: str) -> float:
+        return self.value("prefect_exporter_actions_total", flow, action=action, result=result)
+
+    def wait_counted(self, expected: float, flow: str, action: str, result: str) -> None:
+        what = f"{expected:g} times {action} {result} of {flow}"
+        wait_until(lambda: self.counted(flow, action, result) == expected, PATIENCE, what)
+
+    def failures(self, flow: str) -> float:
+        return self.value("prefect_flow_run_consecutive_failures", flow)
+
+    def is_paused(self, flow: str) -> bool:
+        return bool(self.seeder.call("GET", f"/deployments/{self.deployments[flow]}")["paused"])
+
+    def events(self, run: str) -> Counter[str]:
+        criteria = {
+            "occurred": {"since": "2020-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"},
+            "event": {"prefix": ["prefect-monitoring."]},
+            "resource": {"id": [f"prefect.flow-run.{run}"]},
+        }
+        found = self.seeder.call("POST", "/events/filter", {"filter": criteria})["events"]
+        return Counter(event["event"].removeprefix("prefect-monitoring.") for event in found)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    with start_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
+def running(server: PrefectServer, seeder: Seeder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder, prefix = tmp_path_factory.mktemp("exporter"), f"t{uuid4().hex[:8]}-"
+    seeder.work_pool(f"{prefix}data", concurrency_limit=3)
+    deployments = {
+        flow: seeder.deployment(seeder.flow(prefix + flow), "daily", work_pool=f"{prefix}data")
+        for flow in ("etl", "report", "extract", "long")
+    }
+    (folder / "pipelines.yml").write_text(RULES.format(prefix=prefix))
+    options = ("--act", "--birth-hold", "1s", "--pipelines", str(folder / "pipelines.yml"))
+    with FaultProxy(server.url) as proxy, start_exporter(env_for(server, url=proxy.url), folder, *options) as exporter:
+        site = Site(prefix, seeder, proxy, exporter, deployments)
+        wait_until(lambda: total(exporter.samples, "prefect_exporter_acting") == 1, PATIENCE, "an exporter that acts")
+        wait_until(lambda: site.value("prefect_pipeline_retries_max", "etl") == 2, PATIENCE, "its rules")
+        yield site
 
 
-@pytest.fixture(scope="module")
-def prefect(server: PrefectServer) -> Prefect:
-    prefect = Prefect(server)
-    prefect.post("/work_pools/", name="data", type="process", concurrency_limit=3)
-    return prefect
+@pytest.fixture
+def site(running: Site) -> Iterator[Site]:
+    yield running
+    running.proxy.clear()
+    running.proxy.forget()
 
 
-@pytest.fixture(scope="module")
-def deployments(prefect: Prefect) -> dict[str, str]:
-    return {flow: prefect.deploy(flow) for flow in ("etl", "report", "long")}
+def retries(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [state for state in history if state["name"] == "AwaitingRetry"]
 
 
-@pytest.fixture(scope="module")
-def exporter(
-    server: PrefectServer, deployments: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Exporter]:
-    folder = tmp_path_factory.mktemp("exporter")
-    (folder / "pipelines.yml").write_text(RULES)
-    with start_exporter(env_for(server), folder, "--act", "--pipelines", str(folder / "pipelines.yml")) as running:
-        running.wait_ready()
-        wait_until(lambda: _value(running, "prefect_exporter_acting") == 1, 30, "an exporter that acts")
-        wait_until(lambda: _value(running, "prefect_pipeline_retries_max") == 2, 30, "the rules of its deployments")
-        yield running
+def epoch(instant: str) -> float:
+    return datetime.fromisoformat(instant).timestamp()
 
 
-def _value(exporter: Exporter, name: str, **labels: str) -> float | None:
-    found = [
-        value for (one, has), value in exporter.samples.items() if one == name and labels.items() <= dict(has).items()
-    ]
-    return found[0] if found else None
-
-
-def _count(exporter: Exporter, action: str, result: str) -> float | None:
-    return _value(exporter, "prefect_exporter_actions_total", action=action, result=result, flow="etl")
-
-
-def _wait(condition: Callable[[], object], what: str) -> None:
-    wait_until(condition, 120, what)
-
-
-def test_a_failed_run_is_retried_max_times_and_then_its_downstream_is_paused(
-    exporter: Exporter, prefect: Prefect, deployments: dict[str, str]
-) -> None:
-    run = prefect.run(deployments["etl"])
+def test_a_failed_run_is_retried_max_times_and_then_its_downstream_is_paused(site: Site) -> None:
+    run = site.run("etl")
     for attempt in (1, 2):
         failed_at = time.time()
-        prefect.play(run, "FAILED")
-        _wait(lambda: prefect.state(run)["name"] == "AwaitingRetry", f"retry {attempt}")
-        state = prefect.state(run)
-        due = state["state_details"]["scheduled_time"]
+        site.fail(run)
+        state = site.wait_state(run, "AwaitingRetry")
         assert state["message"].startswith(f"Retry {attempt} of 2 by prefect-monitoring")
-        assert 290 < _epoch(due) - failed_at < 310
-        assert _value(exporter, "prefect_flow_run_consecutive_failures", flow="etl", deployment="daily") == 0
-    prefect.play(run, "CRASHED")
+        assert 290 < epoch(state["state_details"]["scheduled_time"]) - failed_at < 310
+        assert site.failures("etl") == 0
+        site.seeder.mark(run, "RUNNING")  # its worker would wait until the retry is due
+    site.seeder.crashed(run, "out of memory")
 
-    _wait(lambda: prefect.get(f"/deployments/{deployments['report']}")["paused"], "a paused deployment")
-    assert prefect.state(run)["name"] == "Crashed"
-    assert prefect.retries(run) == 2
-    _wait(
-        lambda: _value(exporter, "prefect_flow_run_last_failure_retries", flow="etl") == 2, "the retries in the metrics"
-    )
-    _wait(lambda: _count(exporter, "retry", "exhausted") == 1, "a counter past its birth hold")
-    assert _value(exporter, "prefect_exporter_downstream_paused_timestamp_seconds", flow="report") is not None
+    wait_until(lambda: site.is_paused("report"), PATIENCE, "a paused deployment")
+    assert site.state(run)["name"] == "Crashed"
+    assert len(retries(site.seeder.history(run))) == 2
+    wait_until(lambda: site.value("prefect_flow_run_last_failure_retries", "etl") == 2, PATIENCE, "2 of 2 retries")
+    site.wait_counted(1, "etl", "retry", "exhausted")
+    assert site.value("prefect_exporter_downstream_paused_timestamp_seconds", "report") > 0
+    every_action = Counter({"retry.done": 2, "retry.exhausted": 1, "pause.done": 1})
+    wait_until(lambda: site.events(run) == every_action, PATIENCE, "an event of each action")
 
-    again = prefect.run(deployments["etl"])
-    prefect.play(again, "COMPLETED")
-    _wait(lambda: not prefect.get(f"/deployments/{deployments['report']}")["paused"], "a resumed deployment")
-
-
-def test_an_action_is_an_event_of_its_run(exporter: Exporter, prefect: Prefect, deployments: dict[str, str]) -> None:
-    run = prefect.run(deployments["etl"])
-    prefect.play(run, "FAILED")
-    _wait(lambda: prefect.state(run)["name"] == "AwaitingRetry", "a retry")
-
-    def events() -> list[str]:
-        since, until = "2026-01-01T00:00:00Z", "2100-01-01T00:00:00Z"
-        found = prefect.post(
-            "/events/filter",
-            filter={"occurred": {"since": since, "until": until}, "resource": {"id": [f"prefect.flow-run.{run}"]}},
-        )
-        return [event["event"] for event in found["events"]]
-
-    _wait(lambda: "prefect-monitoring.retry.done" in events(), "the event")
-    assert events().count("prefect-monitoring.retry.done") == 1
-    prefect.set_state(run, "CANCELLED")
+    site.seeder.completed(site.run("etl"))
+    wait_until(lambda: not site.is_paused("report"), PATIENCE, "a resumed deployment")
 
 
-def test_a_cause_that_is_excluded_is_not_retried_and_is_reported_at_once(
-    exporter: Exporter, prefect: Prefect, deployments: dict[str, str]
-) -> None:
-    run = prefect.run(deployments["etl"])
-    prefect.play(run, "FAILED", "KeyError: 'id'")
+def test_a_cause_that_is_excluded_is_not_retried_and_is_reported_at_once(site: Site) -> None:
+    run = site.run("etl")
+    site.fail(run, "KeyError: 'id'")
 
-    _wait(lambda: _value(exporter, "prefect_flow_run_consecutive_failures", flow="etl") == 1, "a reported failure")
-    assert prefect.retries(run) == 0
-    done = prefect.run(deployments["etl"])
-    prefect.play(done, "COMPLETED")
+    wait_until(lambda: site.failures("etl") == 1, PATIENCE, "a reported failure")
+    assert retries(site.seeder.history(run)) == []
+    site.seeder.completed(site.run("etl"))
 
 
-def test_a_pool_is_raised_while_a_run_takes_too_long_and_restored(
-    exporter: Exporter, prefect: Prefect, deployments: dict[str, str]
-) -> None:
-    run = prefect.run(deployments["long"])
-    prefect.set_state(run, "PENDING")
-    prefect.set_state(run, "RUNNING")
+def test_a_run_that_somebody_retries_in_between_is_theirs(site: Site) -> None:
+    refused = site.counted("extract", "retry", "refused")
+    unreadable = site.proxy.status(503, path="/flow_run_states")
+    run = site.run("extract")
+    site.fail(run)
+    wait_until(lambda: unreadable.matched, PATIENCE, "an exporter that is about to retry it")
+    site.seeder.retry_from_ui(run)
+    site.proxy.clear()
+    site.wait_counted(refused + 1, "extract", "retry", "refused")
+    site.fail(run)  # what they retried fails as well
 
-    _wait(lambda: prefect.slots() == 9, "a raised limit")
-    prefect.set_state(run, "COMPLETED")
-    _wait(lambda: prefect.slots() == 3, "the old limit")
-
-
-@pytest.mark.timeout(300)
-def test_a_late_run_is_cancelled(exporter: Exporter, prefect: Prefect, deployments: dict[str, str]) -> None:
-    run = prefect.run(deployments["etl"])
-
-    wait_until(lambda: prefect.state(run)["type"] == "CANCELLED", 120, "a skipped run")
-    _wait(lambda: _count(exporter, "skip", "done") == 1, "a counter past its birth hold")
+    site.wait_counted(refused + 2, "extract", "retry", "refused")
+    assert [state["message"] for state in retries(site.seeder.history(run))] == ["Retry from the UI"]
+    wait_until(lambda: site.failures("extract") == 1, PATIENCE, "a reported failure")
+    site.seeder.completed(site.run("extract"))
 
 
-def _epoch(instant: str) -> float:
-    return datetime.fromisoformat(instant).timestamp()
+def test_a_run_whose_deployment_is_deleted_in_between_is_refused(site: Site) -> None:
+    refused = site.counted("extract", "retry", "refused")
+    flow = site.seeder.flow(f"{site.prefix}extract")
+    doomed = site.seeder.deployment(flow, "doomed")
+    run = site.seeder.run(flow, deployment_id=doomed, state="Scheduled")
+    unreadable = site.proxy.status(503, path="/flow_run_states")
+    site.fail(run)
+    wait_until(lambda: unreadable.matched, PATIENCE, "an exporter that is about to retry it")
+    site.seeder.delete_deployment(doomed)
+    site.proxy.clear()
+
+    site.wait_counted(refused + 1, "extract", "retry", "refused")
+    assert site.state(run)["name"] == "Failed"
+
+
+def test_a_pool_that_is_deleted_while_it_is_raised_is_forgotten(site: Site) -> None:
+    pool = f"/work_pools/{site.prefix}data"
+    run = site.run("long")
+    site.seeder.running(run)
+    wait_until(lambda: site.seeder.call("GET", pool)["concurrency_limit"] == 9, PATIENCE, "a raised limit")
+
+    site.seeder.call("DELETE", pool)
+    site.exporter.wait_polled(time.time() + 1, PATIENCE)
+    site.seeder.completed(run)
+    site.exporter.wait_polled(time.time() + 3, PATIENCE)
+
+    changes = {kind: site.counted("long", kind, "done") for kind in ("scale_up", "scale_down")}
+    assert changes == {"scale_up": 1, "scale_down": 0}
+    assert site.value("prefect_exporter_actions_total", "long", result="failed") == 0
+
+
+def asks_for(run: str) -> Callable[[Seen], bool]:
+    return lambda seen: seen.json["flow_runs"] == {"id": {"any_": [run]}}
+
+
+def old_answers(site: Site, run: str) -> None:
+    """Whatever is asked about the run from now on, the answer is of now."""
+    client = httpx.Client(base_url=site.seeder.client.base_url, timeout=30, trust_env=False)
+    as_json = {"content-type": "application/json"}
+    history = client.get("/flow_run_states/", params={"flow_run_id": run}).text
+    runs = client.post("/flow_runs/filter", json={"flow_runs": {"id": {"any_": [run]}}}).text
+    site.proxy.status(200, headers=as_json, body=history, path="/flow_run_states", when=lambda seen: run in seen.query)
+    site.proxy.status(200, headers=as_json, body=runs, path="/flow_runs/filter", when=asks_for(run))
+
+
+@pytest.mark.parametrize("lie", ["500", "no answer", "not JSON", "no answer, and stale reads"])
+def test_a_run_is_retried_once_whatever_the_api_answers(site: Site, lie: str) -> None:
+    done = site.counted("extract", "retry", "done")
+    run = site.run("extract")
+    request = f"/flow_runs/{run}/set_state"
+    site.seeder.running(run)
+    failing = site.proxy.status(500, path=request)  # nothing arrives, until the run is known as it is now
+    site.fail(run)
+    wait_until(lambda: failing.matched, PATIENCE, "a request for a retry")
+    site.proxy.clear()
+    if lie == "500":
+        site.proxy.status(500, path=request, times=2)
+    elif lie == "not JSON":
+        site.proxy.invalid_json(path=request, times=1)
+    else:
+        site.proxy.truncate(path=request, times=1)  # carried out, and nobody knows
+    if "stale" in lie:
+        old_answers(site, run)
+
+    site.wait_state(run, "AwaitingRetry")
+    site.wait_counted(done + 1, "extract", "retry", "done")
+    history = site.seeder.history(run)
+    assert [state["name"] for state in history if state["type"] in ("SCHEDULED", "FAILED")] == [
+        "Scheduled",
+        "Failed",
+        "AwaitingRetry",
+    ]
+    assert site.failures("extract") == 0
+    asked = {
+        seen.json["state"]["state_details"]["transition_id"] for seen in site.proxy.requests if seen.path == request
+    }
+    assert asked == {retries(history)[0]["state_details"]["transition_id"]}
+
+
+def test_a_run_that_prefect_says_is_gone_is_reported_as_failed(site: Site) -> None:
+    run = site.run("extract")
+    gone = site.proxy.status(404, path=f"/flow_runs/{run}/set_state")
+    site.fail(run)
+
+    wait_until(lambda: site.failures("extract") == 1, PATIENCE, "a reported failure")
+    site.exporter.wait_polled(time.time() + 2, PATIENCE)
+    assert gone.matched == 1
+    assert site.state(run)["name"] == "Failed"
+    site.seeder.completed(site.run("extract"))

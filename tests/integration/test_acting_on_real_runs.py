@@ -85,7 +85,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         served = ("flaky", "fragile", "hopeless", "source", "report")
         wait_until(lambda: deployed(seeder).keys() >= {f"{flow}/served" for flow in served}, PATIENCE, "deployments")
         deployments = deployed(seeder)
-        options = ("--act", "--pipelines", str(folder / "pipelines.yml"))
+        options = ("--act", "--birth-hold", "1s", "--pipelines", str(folder / "pipelines.yml"))
         exporter = stack.enter_context(start_exporter(env_for(server), folder, *options))
         wait_until(lambda: total(exporter.samples, "prefect_exporter_acting") == 1, PATIENCE, "an exporter that acts")
         late_run = seeder.run(seeder.flow("late"), deployment_id=deployments["late/worker"], state="Scheduled")

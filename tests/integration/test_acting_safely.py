@@ -1,4 +1,4 @@
-"""What is not done: in a dry run, after a stop, on a first start. The API plays the workers; -rP shows the times."""
+"""What is not done: in a dry run, after a stop, in a storm, on a first start; the API plays the workers."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ pytestmark = pytest.mark.timeout(600)  # on a busy machine, a server and what ru
 
 PATIENCE = 120.0
 HISTORY = 10_000
+STORM = 500
+PER_CAUSE = 50  # what the fuse lets through, unless the options say otherwise
 RULES = """
 pipelines:
   - flow: etl
@@ -51,7 +53,7 @@ def seeder(server: PrefectServer) -> Iterator[Seeder]:
 @pytest.fixture
 def options(tmp_path: Path) -> tuple[str, ...]:
     (tmp_path / "pipelines.yml").write_text(RULES)
-    return "--act", "--pipelines", str(tmp_path / "pipelines.yml")
+    return "--act", "--birth-hold", "1s", "--pipelines", str(tmp_path / "pipelines.yml")
 
 
 def deployment(seeder: Seeder, flow: str) -> str:
@@ -151,6 +153,36 @@ def test_a_stop_halts_everything_within_one_poll_until_it_is_resumed(
         wait_acting(exporter, True)
         wait_retried(seeder, failed(seeder))
     sys.stdout.write(f"stopped {stop_took:.1f} s after `actions --stop` had ended\n")
+
+
+def test_a_storm_of_failures_blows_the_fuse_until_it_is_reset(
+    server: PrefectServer, seeder: Seeder, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    with start_exporter(env_for(server), tmp_path, *options, "--max-requests-per-second", "200") as exporter:
+        wait_acting(exporter, True)
+        before, begun = awaiting_retry(seeder), datetime.now(UTC)
+        ends = [begun + timedelta(milliseconds=number) for number in range(STORM)]
+        flow, etl = seeder.flow("etl"), deployment(seeder, "etl")
+        bulk_finished_runs(server, flow, ends, deployment_id=etl, state="Failed", message="connection refused")
+        wait_acting(exporter, False)
+        wait_until(lambda: counted(exporter, action="retry", result="done") == PER_CAUSE, PATIENCE, "what goes through")
+        wait_until(lambda: counted(exporter, action="retry", result="fuse") == STORM - PER_CAUSE, PATIENCE, "the rest")
+        took = datetime.now(UTC) - begun
+
+        failed(seeder)
+        exporter.wait_polled(time.time() + 1, PATIENCE)
+        assert awaiting_retry(seeder) == before + PER_CAUSE
+        assert not seeder.call("GET", f"/deployments/{deployment(seeder, 'report')}")["paused"]
+        reason = f"the fuse is blown: {PER_CAUSE} actions for the cause connection within an hour"
+        assert reason in actions(tmp_path / "ledger.db")
+
+        actions(tmp_path / "ledger.db", "--resume")
+        wait_acting(exporter, True)
+        wait_retried(seeder, failed(seeder))
+        assert awaiting_retry(seeder) == before + PER_CAUSE + 1, "what was withheld stays so"
+    sys.stdout.write(
+        f"{STORM} failures: {PER_CAUSE} retried, the others withheld, {took.total_seconds():.1f} s later\n"
+    )
 
 
 def test_a_first_start_on_a_history_of_failures_retries_none(

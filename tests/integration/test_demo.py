@@ -113,6 +113,11 @@ def stop(demo: RunningDemo, number: signal.Signals) -> None:
     assert "Traceback" not in demo.output.read_text()
 
 
+def cloudwatch_has_metrics(demo: RunningDemo) -> bool:
+    text = httpx.get(f"{demo.address('Exporter')}/metrics", timeout=30).raise_for_status().text
+    return 'prefect_exporter_sink_last_success_timestamp_seconds{sink="cloudwatch"}' in text
+
+
 def messages(demo: RunningDemo) -> set[str]:
     """Of which kinds something came out of Alertmanager: so Prometheus scrapes, and evaluates the rules."""
     answer = httpx.get(f"{demo.address('Messages')}/messages", timeout=10, trust_env=False)
@@ -135,6 +140,8 @@ def test_the_demo_is_counted_ends_without_a_trace_and_goes_on(tmp_path: Path) ->
         wait_until(lambda: actions(demo, "retry", "done"), 150, "a retry by the exporter", every=0.5)
         wait_until(lambda: retry_ended(demo), 150, "the end of what it retried", every=0.5)
         wait_until(lambda: "heartbeat" in messages(demo), 60, "the watchdog's heartbeat", every=0.5)
+        wait_until(lambda: cloudwatch_has_metrics(demo), 90, "a minute that is pushed", every=0.5)
+        wait_until(lambda: list(demo.directory.glob("archive/runs/dt=*/*.parquet")), 60, "archived runs", every=0.5)
         # The server, the exporter, the worker, and a flow run in the middle of its work.
         wait_until(lambda: len(demo.descendants()) > 3, 40, "a flow run's process")
         stop(demo, signal.SIGINT)

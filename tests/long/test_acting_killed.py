@@ -4,6 +4,9 @@ ACT_KILLS is how many kills there are (30 unless it says otherwise). To fit 30 o
 the exporter: it is back in seconds, and its state is what could count a retry twice. Half of those come at any instant,
 the others in the middle of an action. A worker is killed with the runs that it executes, as when its machine is lost.
 Prefect leaves those at Pending or Running for ever, so the test marks them Crashed, as a person would.
+
+The worker starts a script that reports what the engine would: two busy cores are then kept for what is killed, and
+three unfinished runs are retried all the time. tests/integration/test_acting_on_real_runs.py has the engine itself.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from typing import Any
 import httpx
 import pytest
 
-from support import acting_flows, killed_acting
+from support import acting_flows, failing_run, killed_acting
 from support.exporter import Exporter, run_exporter
 from support.exposition import total
 from support.ports import free_port
@@ -136,7 +139,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
         seeder = stack.enter_context(Seeder(server.url))
         site = Site(tmp_path, stack, port, server, seeder)
         seeder.work_pool(POOL)
-        site.deployment = deploy(seeder, Path(acting_flows.__file__), "hopeless", POOL)
+        command = f"{sys.executable} {failing_run.__file__}"
+        site.deployment = deploy(seeder, Path(acting_flows.__file__), "hopeless", POOL, command=command)
         site.start_worker()
         site.start_exporter()
         yield site

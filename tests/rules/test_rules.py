@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from prefect_monitoring.archive.metrics import ARCHIVE_METRICS
 from prefect_monitoring.metrics import CATALOGUE
 from support.promql_labels import reader
 
@@ -126,7 +127,7 @@ def test_links_of_runbooks_lead_somewhere() -> None:
 
 
 def test_metrics_of_runbooks_exist() -> None:
-    known = {metric.name for metric in CATALOGUE}
+    known = {metric.name for metric in (*CATALOGUE, *ARCHIVE_METRICS)}
     for page in RUNBOOKS.glob("*.md"):
         named = re.findall(r"(?<![\w:])prefect_\w+", page.read_text(encoding="utf-8"))
         assert not set(named) - known, page.name
@@ -174,14 +175,14 @@ def test_rule_names_nobody(rule: dict[str, Any]) -> None:
 
 @each_rule
 def test_rule_looks_back_no_further_than_a_day(rule: dict[str, Any]) -> None:
-    """But for the one that has to survive a weekend, over one series."""
-    week = {"7d"} if rule.get("alert") == "PrefectExporterDown" else set()
+    """But for those that have to survive a weekend, each over one series."""
+    week = {"7d"} if rule.get("alert") in {"PrefectExporterDown", "PrefectArchiveBehind"} else set()
     assert set(re.findall(r"\[(\w+)\]", rule["expr"])) <= {"3m", "5m", "15m", "30m", "1h", "1d"} | week
 
 
 @pytest.mark.parametrize("name", sorted(_metrics_named()))
 def test_metric_in_a_rule_exists(name: str) -> None:
-    known = {metric.name for metric in CATALOGUE} | {rule["record"] for rule in RECORDS}
+    known = {metric.name for metric in (*CATALOGUE, *ARCHIVE_METRICS)} | {rule["record"] for rule in RECORDS}
     known |= {f"{metric.name}_bucket" for metric in CATALOGUE if metric.kind == "histogram"}
     assert name in known
 

@@ -13,8 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from prefect_monitoring import __version__
+
 ROOT = Path(__file__).parents[2]
-OWN_IMAGE = "prefect-monitoring:local"
+OWN_IMAGE = f"prefect-monitoring:{__version__}"
 
 
 def compose(*arguments: str, cwd: Path = ROOT, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

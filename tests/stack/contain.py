@@ -16,20 +16,20 @@ _DEVICES = ("null", "zero", "full", "random", "urandom")
 
 def main(spec: dict[str, Any]) -> None:
     root = Path(spec["root"])
-    _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", root)
+    mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", root)
     _system(root, spec["uid"], spec["gid"], spec["hosts"])
     # Outer folders first, as engines do it.
     mounts = [(target, source, mode) for source, target, mode in spec["binds"]]
     mounts += [(path, "", options) for path, options in spec["tmpfs"]]
     for target, source, options in sorted(mounts):
         if source:
-            _bind(Path(source), root / target.lstrip("/"), read_only=options == "ro")
+            bind(Path(source), root / target.lstrip("/"), read_only=options == "ro")
         else:
             (root / target.lstrip("/")).mkdir(parents=True, exist_ok=True)
             limits = f",{options}" if options else ""
-            _mount("-t", "tmpfs", "-o", f"nosuid,nodev,noexec,mode=1777{limits}", "tmpfs", root / target.lstrip("/"))
+            mount("-t", "tmpfs", "-o", f"nosuid,nodev,noexec,mode=1777{limits}", "tmpfs", root / target.lstrip("/"))
     if spec["read_only"]:
-        _mount("-o", "remount,ro", root)
+        mount("-o", "remount,ro", root)
     os.chroot(root)
     os.chdir("/")
     # It ends with us. `unshare --kill-child` sees to that only as long as the user does not change.
@@ -46,16 +46,16 @@ def as_user(uid: int, gid: int, *more: str) -> list[str]:
 def _system(root: Path, uid: int, gid: int, hosts: str) -> None:
     for folder in ("proc", "dev/shm", "etc", "run", "var"):
         (root / folder).mkdir(parents=True)
-    _bind(Path("/usr"), root / "usr", read_only=True)
+    bind(Path("/usr"), root / "usr", read_only=True)
     for name in ("bin", "lib", "lib64", "sbin"):
         if Path("/", name).is_symlink():
             (root / name).symlink_to(Path("/", name).readlink())
         elif Path("/", name).exists():
-            _bind(Path("/", name), root / name, read_only=True)
-    _mount("-t", "proc", "proc", root / "proc")
-    _mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", root / "dev/shm")
+            bind(Path("/", name), root / name, read_only=True)
+    mount("-t", "proc", "proc", root / "proc")
+    mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", root / "dev/shm")
     for device in _DEVICES:
-        _bind(Path("/dev", device), root / "dev" / device, read_only=False)
+        bind(Path("/dev", device), root / "dev" / device, read_only=False)
     etc = root / "etc"
     (etc / "hosts").write_text(hosts)
     (etc / "nsswitch.conf").write_text("hosts: files\n")
@@ -65,21 +65,21 @@ def _system(root: Path, uid: int, gid: int, hosts: str) -> None:
         if Path("/etc", file).exists():
             (etc / file).write_bytes(Path("/etc", file).read_bytes())
     if Path("/etc/ssl").exists():
-        _bind(Path("/etc/ssl"), etc / "ssl", read_only=True)
+        bind(Path("/etc/ssl"), etc / "ssl", read_only=True)
 
 
-def _bind(source: Path, target: Path, *, read_only: bool) -> None:
+def bind(source: Path, target: Path, *, read_only: bool) -> None:
     if source.is_dir():
         target.mkdir(parents=True, exist_ok=True)
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.touch()
-    _mount("--bind", source, target)
+    mount("--bind", source, target)
     if read_only:
-        _mount("-o", "remount,bind,ro", target)
+        mount("-o", "remount,bind,ro", target)
 
 
-def _mount(*arguments: str | Path) -> None:
+def mount(*arguments: str | Path) -> None:
     done = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"mount {' '.join(map(str, arguments))}: {done.stderr}")

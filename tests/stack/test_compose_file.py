@@ -107,6 +107,12 @@ def test_the_demo_alone_has_what_only_the_demo_needs() -> None:
             assert how["required"] is (other not in DEMO), (name, other)
 
 
+def test_prometheus_starts_without_a_healthy_exporter() -> None:
+    """Or a first start that fails would leave no Watchdog."""
+    needed = {name for name, how in services()["prometheus"]["depends_on"].items() if how["required"]}
+    assert needed == {"alertmanager"}
+
+
 def test_only_the_demos_server_can_reach_its_database_without_a_password() -> None:
     assert configuration()["networks"]["database"]["internal"] is True
     inside = {name for name, service in services().items() if "database" in service["networks"]}
@@ -152,7 +158,7 @@ def test_the_demos_routes_are_the_shipped_ones() -> None:
 
 def test_pinned_versions_are_those_that_the_docs_ask_for() -> None:
     told = (ROOT / "docs/stack.md").read_text(encoding="utf-8")
-    for name in ("prometheus", "alertmanager", "grafana", "postgres"):
+    for name in ("exporter", "prometheus", "alertmanager", "grafana", "postgres"):
         assert services()[name]["image"] in told, name
 
 
@@ -193,16 +199,18 @@ def test_grafana_has_no_default_password() -> None:
 
 # --- a stack of one's own --------------------------------------------------------------------------------------------
 
+RUNBOOKS = "https://git.example/runbooks"
 ANSWERS = {
     "cloud": [
         "https://api.prefect.cloud/api/accounts/a/workspaces/b",
         "pnu_the-key",
+        RUNBOOKS,
         "https://hooks.slack.com/s",
         "k1",
         "",
     ],
-    "basic auth": ["http://prefect.example:4200/api", "user:word", "https://hooks.slack.com/s", "k1", "k2"],
-    "open server": ["http://prefect.example:4200/api", "", "", "", ""],
+    "basic auth": ["http://prefect.example:4200/api", "user:word", RUNBOOKS, "https://hooks.slack.com/s", "k1", "k2"],
+    "open server": ["http://prefect.example:4200/api", "", "", "", "", ""],
 }
 VARIABLES = {
     "cloud": "PREFECT_API_KEY_FILE",
@@ -235,7 +243,7 @@ def make_config(checkout: Path, answers: list[str]) -> subprocess.CompletedProce
 def test_own_stack_is_made_by_one_command(checkout: Path, kind: str) -> None:
     done = make_config(checkout, ANSWERS[kind])
     assert done.returncode == 0, done.stderr
-    url, credentials, slack, key, _ = ANSWERS[kind]
+    url, credentials, runbooks, slack, key, _ = ANSWERS[kind]
     for secret in filter(None, (credentials, slack, key)):
         assert secret not in done.stdout + done.stderr
     told = compose("config", "--format", "json", cwd=checkout)
@@ -245,6 +253,7 @@ def test_own_stack_is_made_by_one_command(checkout: Path, kind: str) -> None:
     assert set(found["services"]) == set(SERVICES) - DEMO
     environment = found["services"]["exporter"]["environment"]
     assert environment["PREFECT_API_URL"] == url
+    assert environment.get("PREFECT_MONITORING_RUNBOOK_URL", "") == runbooks
     files = {name: value for name, value in environment.items() if name.endswith("_FILE")}
     assert files == ({VARIABLES[kind]: "/run/secrets/prefect-credentials"} if VARIABLES[kind] else {})
     assert (checkout / "config").stat().st_mode & 0o777 == 0o700
@@ -271,6 +280,34 @@ def test_what_the_guide_adds_is_understood(checkout: Path, override: str) -> Non
         assert len(found["secrets"]) > len(services()[name].get("secrets", []))
 
 
+def test_a_second_workspace_has_its_own_exporter(checkout: Path) -> None:
+    page = (ROOT / "docs/workspaces.md").read_text(encoding="utf-8")
+    (override,) = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "!override" in block]
+    make_config(checkout, ANSWERS["cloud"])
+    (checkout / "docker-compose.override.yml").write_text(override)
+    first_url, second_url = ANSWERS["cloud"][0], "http://other.example/api"
+    options = (checkout / "config/exporter.env").read_text().replace(first_url, second_url)
+    (checkout / "config/staging.env").write_text(options)
+    (checkout / "config/secrets/prefect-credentials-staging").touch()
+    told = compose("config", "--format", "json", cwd=checkout)
+    assert told.returncode == 0, told.stderr
+    first, second = (json.loads(told.stdout)["services"][name] for name in ("exporter", "exporter-staging"))
+    assert (first["environment"].pop("PREFECT_API_URL"), second["environment"].pop("PREFECT_API_URL")) == (
+        first_url,
+        second_url,
+    )
+    for shared in ("environment", "image", "healthcheck", "cap_drop", "read_only", "mem_limit", "tmpfs"):
+        assert first[shared] == second[shared], shared
+    for own in ("ports", "volumes", "secrets"):
+        assert first[own] != second[own], own
+        assert len(first[own]) == len(second[own]), own
+    (target,) = yaml.safe_load(re.search(r"echo '(\[.*\])'", page)[1])  # type: ignore[index]
+    assert target == {"targets": ["exporter-staging:9877"], "labels": {"workspace": "staging"}}
+    (scrape, *_) = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())["scrape_configs"]
+    (files,) = [pattern for config in scrape["file_sd_configs"] for pattern in config["files"]]
+    assert f">prometheus/{files.replace('*', 'staging')}" in page
+
+
 def test_making_the_config_again_keeps_what_is_there(checkout: Path) -> None:
     make_config(checkout, ANSWERS["cloud"])
     (checkout / "config/pipelines.yml").write_text("pipelines: [] # mine\n")
@@ -281,7 +318,20 @@ def test_making_the_config_again_keeps_what_is_there(checkout: Path) -> None:
 
 @pytest.mark.parametrize("url", ["", "prefect.example:4200", "http://127.0.0.1:4200/api", "http://localhost:4200/api"])
 def test_address_that_cannot_work_is_refused_with_a_reason(checkout: Path, url: str) -> None:
-    done = make_config(checkout, [url, "", "", "", ""])
+    done = make_config(checkout, [url])
     assert done.returncode == 1
     assert ("host.docker.internal" if "//" in url else "http://") in done.stderr
     assert not (checkout / "config/exporter.env").exists()
+
+
+def test_bad_answer_is_asked_for_again(checkout: Path) -> None:
+    url, credentials, runbooks, slack, key, escalation = ANSWERS["basic auth"]
+    bad = ["prefect.example", url, "the-password", credentials, "git.example", runbooks, "hooks.slack.com/s", slack]
+    done = make_config(checkout, [*bad, key, escalation])
+    assert done.returncode == 0, done.stderr
+    written = {path.name: path.read_text() for path in (checkout / "config").rglob("*") if path.is_file()}
+    assert f"PREFECT_API_URL={url}\n" in written["exporter.env"]
+    assert f"PREFECT_MONITORING_RUNBOOK_URL={runbooks}\n" in written["exporter.env"]
+    secrets = ("prefect-credentials", "slack-url", "pagerduty-key", "pagerduty-escalation-key")
+    assert [written[name].strip() for name in secrets] == [credentials, slack, key, escalation]
+    assert "the-password" not in done.stdout + done.stderr

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 
+from prefect_monitoring import __version__
 from prefect_monitoring.cli import make_parser
 from stack.compose import ROOT, instructions, own_image
 
@@ -84,6 +86,24 @@ def test_everything_that_is_written_is_in_two_folders() -> None:
     assert environment["PREFECT_MONITORING_LEDGER_URL"].startswith("sqlite:////var/lib/prefect-monitoring/")
     assert environment["HOME"] == "/tmp"
     assert environment["PREFECT_HOME"].startswith("/tmp/")
+
+
+def test_labels_name_version_and_base() -> None:
+    (labels,) = [dict(pair.split("=", 1) for pair in shlex.split(rest)) for name, rest in STEPS if name == "LABEL"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {key.removeprefix("org.opencontainers.image."): value for key, value in labels.items()} == {
+        "title": project["name"],
+        "description": "Prometheus exporter for Prefect 3",
+        "version": __version__,
+        "licenses": project["license"],
+        "base.name": next(rest.split()[0] for name, rest in STEPS if name == "FROM"),
+    }
+
+
+def test_image_is_tagged_with_its_version() -> None:
+    done = subprocess.run(["make", "--dry-run", "image"], cwd=ROOT, capture_output=True, text=True, check=True)
+    tags = re.findall(r"--tag prefect-monitoring:(\S+)", done.stdout)
+    assert tags == [__version__, __version__.rpartition(".")[0], "latest"]
 
 
 def test_installs_what_is_locked_and_names_no_registry() -> None:

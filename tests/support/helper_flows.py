@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task
+from prefect.assets import add_asset_metadata, materialize
 from prefect.client.schemas.objects import State
+from prefect.variables import Variable
 from prefect_slack import SlackWebhook
 
 from prefect_monitoring.flows import (
@@ -192,6 +194,28 @@ def record() -> None:
     result()
 
 
+def declared() -> None:
+    block, asset = PipelineMetrics.open(PLAN["block"]), PLAN["asset"]
+
+    @materialize(asset)
+    def load(rows: int) -> None:
+        add_asset_metadata(asset, {"row_count": rows, "owner": "data"})
+
+    @flow(name=f"{PREFIX}declared")
+    def reports() -> None:
+        for rows in PLAN["rows"]:
+            emit_metric("rows_loaded", rows, table="orders", shard=str(rows))
+            emit_metric("load_seconds", rows, table="orders")
+            block.record(row_count=rows)
+            load(rows)
+        trend = Variable.get(PLAN["variable"], default=[])
+        trend += [{"timestamp": f"2026-01-05T12:00:{rows:02}Z", "duration_seconds": rows} for rows in PLAN["rows"]]
+        Variable.set(PLAN["variable"], trend, overwrite=True)
+
+    reports()
+    result()
+
+
 def cloudwatch() -> None:
     @task
     def push(number: int) -> None:
@@ -210,5 +234,5 @@ def cloudwatch() -> None:
 
 
 if __name__ == "__main__":
-    parts = (metrics, objectives, webhook, slack, archive, record, cloudwatch)
+    parts = (metrics, objectives, webhook, slack, archive, record, declared, cloudwatch)
     {part.__name__: part for part in parts}[PLAN["part"]]()

@@ -10,19 +10,22 @@ have_alertmanager() {
 # Debian keeps PostgreSQL's own programs off PATH.
 have_postgres() { command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
 have_chromium() { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null
+# Only systemd-analyze is needed, which runs without systemd.
+have_systemd_analyze() { [ "$(uname)" != Linux ] || command -v systemd-analyze >/dev/null; }
 
 packages=()
 have_prometheus || packages+=(prometheus)
 have_alertmanager || packages+=(prometheus-alertmanager)
 have_postgres || packages+=(postgresql)
 have_chromium || packages+=(chromium)
+have_systemd_analyze || packages+=(systemd)
 if [ ${#packages[@]} -eq 0 ]; then exit 0; fi
 
 if ! command -v apt-get >/dev/null || [ "$(id -u)" -ne 0 ]; then
   cat >&2 <<'HELP'
 The tests need `prometheus` and `promtool` (2.42 or newer), `alertmanager` (or `prometheus-alertmanager`) and `amtool`
 (0.25 or newer) on PATH, and PostgreSQL (15 or newer) with its `initdb` and `postgres` on PATH or in /usr/lib/postgresql.
-For the pages that people see, Chromium (`chromium`, `chromium-browser` or `google-chrome` on PATH).
+For the pages that people see, Chromium (`chromium`, `chromium-browser` or `google-chrome` on PATH). On Linux, `systemd-analyze`.
 Any of these will do:
   Debian, Ubuntu   sudo apt-get install prometheus prometheus-alertmanager postgresql chromium
   macOS            brew install prometheus alertmanager postgresql; brew install --cask chromium
@@ -51,3 +54,4 @@ have_prometheus || { echo "prometheus was installed, but prometheus or promtool 
 have_alertmanager || { echo "prometheus-alertmanager was installed, but it or amtool is not on PATH" >&2; exit 1; }
 have_postgres || { echo "postgresql was installed, but its programs are not where they are looked for" >&2; exit 1; }
 have_chromium || { echo "chromium was installed, but is not on PATH" >&2; exit 1; }
+have_systemd_analyze || { echo "systemd was installed, but systemd-analyze is not on PATH" >&2; exit 1; }

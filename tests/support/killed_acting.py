@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect_monitoring.cli import main
@@ -32,11 +32,11 @@ def after_the_request() -> None:
 
 
 def after_the_event() -> None:
-    """It is sent, and its result is not in the ledger."""
+    """It is sent, and the ledger does not know."""
     whole = ActionsApi.emit
 
-    async def emit(api: ActionsApi, event: Mapping[str, Any]) -> Outcome:
-        await whole(api, event)
+    async def emit(api: ActionsApi, events: Sequence[Mapping[str, Any]]) -> Outcome:
+        await whole(api, events)
         die()
         raise AssertionError
 

@@ -14,6 +14,7 @@ from typing import Any
 import promql_parser as promql
 import yaml
 
+from prefect_monitoring.archive.metrics import ARCHIVE_METRICS
 from prefect_monitoring.metrics import CATALOGUE
 
 RULES = Path(__file__).parents[2] / "prometheus/rules"
@@ -129,7 +130,7 @@ def metric_names(text: str) -> set[str]:
 def reader() -> Reader:
     """Knows what the exporter exposes, what Prometheus adds, and what the shipped rules record."""
     known: dict[str, Labels] = {}
-    for metric in CATALOGUE:
+    for metric in (*CATALOGUE, *ARCHIVE_METRICS):
         labels = TARGET | frozenset(metric.labels)
         if metric.kind == "histogram":
             known |= {f"{metric.name}_bucket": labels | {"le"}}

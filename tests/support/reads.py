@@ -18,6 +18,7 @@ READS = frozenset(
         "/task_run_states/",
         "/task_runs/count",
         "/task_runs/filter",
+        "/variables/filter",
         "/v2/concurrency_limits/filter",
         "/work_pools/filter",
         "/work_pools/{name}/queues/filter",

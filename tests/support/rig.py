@@ -19,6 +19,7 @@ from prefect_monitoring.runtime.poller import Poller, make_poller
 from prefect_monitoring.snapshot.model import Snapshot
 from prefect_monitoring.web.app import Published
 from support.exposition import Samples, outcomes, parse
+from support.ledgers import create_tables
 
 
 class Rig:
@@ -42,7 +43,7 @@ class Rig:
         self._open.enter_context(
             temporary_settings(url | ({PREFECT_API_AUTH_STRING: self._auth} if self._auth else {}))
         )
-        settings = load_settings({"ledger_url": f"sqlite:///{self.ledger}", **self.options}, {})
+        settings = load_settings({"ledger_url": create_tables(f"sqlite:///{self.ledger}"), **self.options}, {})
         self.traffic, self.published = Traffic(), Published(settings.metrics)
         http = await self._open.enter_async_context(open_http(self.traffic, settings.poll.max_requests_per_second))
         ledger = ledger_of(settings.ledger, settings.metrics, api_address(), lookbacks(settings.history))

@@ -28,7 +28,14 @@ def start_serving(server: PrefectServer, script: Path, directory: Path, env: Map
 
 
 def deploy(
-    seeder: Seeder, script: Path, flow: str, pool: str, *, env: Mapping[str, str] | None = None, queue: str = "default"
+    seeder: Seeder,
+    script: Path,
+    flow: str,
+    pool: str,
+    *,
+    env: Mapping[str, str] | None = None,
+    queue: str = "default",
+    command: str = f"{sys.executable} -m prefect.engine",
 ) -> str:
     """A deployment `worker` of the function `flow` in `script`, for the workers of `pool`; returns its id."""
     body = {
@@ -40,7 +47,7 @@ def deploy(
         "entrypoint": f"{script.name}:{flow}",
         "job_variables": {
             "working_dir": str(script.parent),
-            "command": f"{sys.executable} -m prefect.engine",
+            "command": command,
             "env": dict(env or {}),
         },
         "parameter_openapi_schema": {"type": "object", "properties": {}},

@@ -15,6 +15,7 @@ from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS
 from prefect_monitoring.prefect_api.client import PrefectHttp, Traffic, open_http
+from support.ledgers import create_tables
 from support.options import settings_with
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
 from unit.ledger_values import lookbacks_of
@@ -40,7 +41,7 @@ def open_it(tmp_path: Path) -> Iterator[OpenLedger]:
             "now": MONDAY_NOON,
             **changes,
         }
-        ledger = open_ledger(arguments.pop("url"), arguments.pop("api"), **arguments)  # type: ignore[arg-type]
+        ledger = open_ledger(create_tables(str(arguments.pop("url"))), arguments.pop("api"), **arguments)  # type: ignore[arg-type]
         opened.append(ledger)
         pragma(ledger, NO_SYNC)
         return ledger

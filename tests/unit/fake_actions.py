@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -77,8 +77,14 @@ class FakeActions:
 
         return await self._write(f"slots {slots}", pool, change)
 
-    async def emit(self, event: Mapping[str, Any]) -> Outcome:
-        self.events[str(event["id"])] = event
+    async def emit(self, events: Sequence[Mapping[str, Any]]) -> Outcome:
+        try:
+            await self.fake.request("emit")
+        except ApiError as error:
+            return Outcome(ActionResult.SENT, str(error))
+        self.before_write()
+        self.events.update((str(event["id"]), event) for event in events)
+        self.after_write()
         return DONE
 
     def _set_state(self, run_id: str, state_type: str, name: str, transition_id: str) -> Outcome:

@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from prefect_monitoring.model.heartbeats import Beats
-from prefect_monitoring.model.records import FailedAction
+from prefect_monitoring.model.records import FailedAction, Materialization
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.events import FailedActions
+from prefect_monitoring.prefect_api.events import FailedActions, Materializations
 from unit.fake_details import note
 
 
@@ -17,12 +17,22 @@ class FakeEvents:
     """`limit`: how many events one answer has at most. `broken`: why there is none."""
 
     happened: list[FailedAction] = field(default_factory=list)
+    materialized: list[Materialization] = field(default_factory=list)
     limit: int = 100
     asked: list[tuple[float, float]] = field(default_factory=list)
     broken: ApiError | None = None
     unreadable: set[str] = field(default_factory=set)
     sent: dict[str, list[float]] = field(default_factory=dict)
     beats_asked: list[frozenset[str]] = field(default_factory=list)
+
+    async def materializations(self, after: float, before: float) -> Materializations:
+        self.asked.append((after, before))
+        if self.broken is not None:
+            raise self.broken
+        within = (one for one in self.materialized if after <= one.at <= before)
+        found = sorted(within, key=lambda one: (one.at, one.id))
+        page = found[: self.limit]
+        return Materializations(tuple(page), page[-1].at if page else None, complete=len(page) == len(found))
 
     async def failed_actions(self, after: float, before: float, ids: Collection[str] = ()) -> FailedActions:
         self.asked.append((after, before))

@@ -20,6 +20,7 @@ from unit.fake_actions import FakeActions
 from unit.fake_details import FakeLogs, FakeTasks, note
 from unit.fake_events import FakeEvents
 from unit.fake_inventory import FakeInventory
+from unit.fake_trends import FakeTrends
 
 MICROSECOND = 1e-6
 NAMES = {
@@ -123,6 +124,7 @@ class FakePrefect:
         self.logs = FakeLogs(self)
         self.inventory = FakeInventory()
         self.events = FakeEvents()
+        self.trends = FakeTrends()
         self.actions = FakeActions(self)
 
     # What users and workers do

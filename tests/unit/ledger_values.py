@@ -6,7 +6,7 @@ from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.retention import Keep
 from prefect_monitoring.model.changes import Changes, KnownRun, Rollup, SeriesKey
 from prefect_monitoring.model.counted_metrics import DURATION, OUTCOMES, births
-from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
+from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
 from prefect_monitoring.model.records import Pair
 from unit.fake_prefect import MONDAY_NOON
 from unit.rig import DAY
@@ -18,7 +18,7 @@ NOW = MONDAY_NOON
 
 def lookbacks_of(runs: float, details: float | None = None) -> dict[str, float]:
     """How far back each cursor reaches; that of the details as far as that of the flow runs, if it is not given."""
-    others = (TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS)
+    others = (TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS, ASSET_EVENTS)
     return {FLOW_RUNS: runs, **dict.fromkeys(others, runs if details is None else details)}
 
 

@@ -20,6 +20,7 @@ from prefect_monitoring.model.series import Series
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.runtime.poller import Poller, make_poller
 from prefect_monitoring.snapshot.model import Snapshot
+from support.ledgers import create_tables
 from support.options import settings_with
 from unit.fake_prefect import FakePrefect
 from unit.ledger_values import lookbacks_of
@@ -53,7 +54,11 @@ class World:
 
     def begin(self) -> None:
         self.ledger = open_ledger(
-            f"sqlite:///{self.path}", API, bounds=DEFAULT_BOUNDS, lookbacks=lookbacks_of(30 * DAY), now=self.fake.now
+            create_tables(f"sqlite:///{self.path}"),
+            API,
+            bounds=DEFAULT_BOUNDS,
+            lookbacks=lookbacks_of(30 * DAY),
+            now=self.fake.now,
         )
         pragma(self.ledger, NO_SYNC)
         self.readers = readers_of(self.fake, self.ledger, SETTINGS)

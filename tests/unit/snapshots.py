@@ -24,6 +24,7 @@ from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import NO_FLOW, ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Series
+from prefect_monitoring.model.sink_status import NO_ERRORS, SinkError, SinkStatus
 from prefect_monitoring.model.source_status import READING_BOUNDS, AuditReport, FileStatus, SourceStatus
 from prefect_monitoring.policy.action_rules import OnFailure, Retry
 from prefect_monitoring.policy.pipelines_file import Limits
@@ -105,6 +106,10 @@ def _about() -> SelfReport:
         audits={"flow_runs": AuditReport(0, NOW - 90), "task_runs": AuditReport(2, NOW - 100)},
         links=Links("http://prefect", "", "https://docs/runbooks"),
         pipelines_file=FileStatus(valid=True, last_success=NOW - 10),
+        sinks=(
+            SinkStatus("cloudwatch", NOW - 75, NOW - 15, {**NO_ERRORS, SinkError.THROTTLED: 2}),
+            SinkStatus("report"),
+        ),
     )
 
 

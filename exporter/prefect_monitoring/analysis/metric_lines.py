@@ -158,7 +158,17 @@ def _labels(block: str) -> Labels | Reason:
 
 def _is_label(name: str, value: str) -> bool:
     free = name not in RESERVED_LABELS and not name.startswith(RESERVED_PREFIXES)
-    return free and bool(_NAME.fullmatch(name)) and len(value) <= MAX_LABEL_VALUE and not _UNFIT.search(value)
+    return free and fits_name(name) and fits_label(value)
+
+
+def fits_name(name: str) -> bool:
+    """Whether a text can be the name of a custom metric."""
+    return bool(_NAME.fullmatch(name))
+
+
+def fits_label(value: str) -> bool:
+    """Whether a text can be the value of a label."""
+    return len(value) <= MAX_LABEL_VALUE and not _UNFIT.search(value)
 
 
 def _number(text: str) -> float | Reason:

@@ -62,33 +62,40 @@ def document(
         "archived_at": archived_at,
         "flow": record.flow,
         "deployment": record.deployment or None,
-        "flow_run": _run(record.run, with_parameters=with_parameters),
-        "states": [_state(state) for state in record.states],
+        "flow_run": flow_run(record.run, with_parameters=with_parameters),
+        "states": [state_of(state) for state in record.states],
         "task_runs": [task_run(run) for run in record.task_runs],
     }
     yield _encode(head)[:-1] + b',"logs":['
     separator = b"\n"
     for line in logs:
-        yield separator + _encode(_picked(line, _LOG) | {"message": redact(str(line.get("message") or ""))})
+        yield separator + _encode(log_line(line))
         separator = b",\n"
     yield b"\n]," + _encode({"logs_complete": is_complete()})[1:] + b"\n"
 
 
 def task_run(run: Json) -> dict[str, Any]:
     """What the document keeps of a task run; doing it again changes nothing."""
-    return _picked(run, _TASK_RUN) | {"state": _state(run.get("state"))}
+    return _picked(run, _TASK_RUN) | {"state": state_of(run.get("state"))}
 
 
-def _run(run: Json, *, with_parameters: bool) -> dict[str, Any]:
+def flow_run(run: Json, *, with_parameters: bool) -> dict[str, Any]:
+    """What the document keeps of a flow run; doing it again changes nothing."""
     parameters = {"parameters": redact_value(run.get("parameters"))} if with_parameters else {}
-    return _picked(run, _FLOW_RUN) | {"state": _state(run.get("state"))} | parameters
+    return _picked(run, _FLOW_RUN) | {"state": state_of(run.get("state"))} | parameters
 
 
-def _state(state: Json | None) -> dict[str, Any] | None:
+def state_of(state: Json | None) -> dict[str, Any] | None:
+    """What the document keeps of a state; doing it again changes nothing."""
     if state is None:
         return None
     message = state.get("message")
     return _picked(state, _STATE) | {"message": redact(str(message)) if message is not None else None}
+
+
+def log_line(line: Json) -> dict[str, Any]:
+    """What the document keeps of a log line; doing it again changes nothing."""
+    return _picked(line, _LOG) | {"message": redact(str(line.get("message") or ""))}
 
 
 def _picked(source: Json, names: Sequence[str]) -> dict[str, Any]:

@@ -14,17 +14,17 @@ from typing import Final
 from prefect_monitoring.automations.downstream import Pipelines, plan_downstream, seen_by_hand
 from prefect_monitoring.automations.events import event_of
 from prefect_monitoring.automations.late_runs import plan_skips
-from prefect_monitoring.automations.log import tell
+from prefect_monitoring.automations.log import log_end
 from prefect_monitoring.automations.planner import Planner
 from prefect_monitoring.automations.slots import changed_by_hand, plan_slots, wants
-from prefect_monitoring.automations.steps import HOLDING, STEPS
+from prefect_monitoring.automations.steps import STEPS
 from prefect_monitoring.automations.world import World
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ledger import action_rows
-from prefect_monitoring.model.action_text import describe
-from prefect_monitoring.model.actions import Acting, Action, ActionResult, Hold, Kind
+from prefect_monitoring.model.actions import HOLDING, Acting, Action, ActionResult, Hold, Kind
 from prefect_monitoring.model.records import Deployment, Pair
-from prefect_monitoring.prefect_api.actions import Outcome
+from prefect_monitoring.model.units import HOUR
+from prefect_monitoring.prefect_api.actions import DONE, Outcome
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.snapshot.model import Snapshot
 
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 # How often it is looked whether somebody ended a pause, or changed a raised limit.
 VERIFY_SECONDS: Final = 60.0
+EVENTS_AT_ONCE: Final = 100
+# An event that cannot be sent for so long is dropped: it would be news no more.
+EVENT_PATIENCE_SECONDS: Final = HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,12 @@ class Controller:
         state = await self._state()
         if state.acting.stopped_at is not None and not state.acting.fuse_blown:
             await self._refuse(state)
-            return
+        else:
+            await self._decide_and_carry_out(snapshot, state)
+        if not self._planner.mode.dry_run:
+            await self._send_events()
+
+    async def _decide_and_carry_out(self, snapshot: Snapshot, state: State) -> None:
         if state.acting.enabled_at is not None:
             await self._plan(snapshot, state)
         if self._planner.mode.dry_run:
@@ -101,12 +109,12 @@ class Controller:
     async def _plan_downstream(self, snapshot: Snapshot, state: State) -> None:
         held = state.holds_of(Kind.PAUSE)
         if held and self._is_time_to_verify():
-            found = await self._world.deployments({hold.target for hold in held})
-            await self._store(*seen_by_hand(held, found))
+            existing = await self._world.deployments({hold.target for hold in held})
+            await self._store(*seen_by_hand(held, existing))
             held = (await self._state()).holds_of(Kind.PAUSE)
         view = Pipelines(snapshot.standings, snapshot.policies, dict(self._live_deployments()))
         enabled_at, now = state.acting.enabled_at or 0.0, self._clock()
-        await self._record(plan_downstream(view, held, enabled_at=enabled_at, now=now))
+        await self._record(plan_downstream(view, held, enabled_at=enabled_at, now=now, left=state.left))
 
     def _live_deployments(self) -> Iterator[tuple[Pair, Deployment]]:
         return self._reader.ledger.names.live_deployments()
@@ -120,9 +128,10 @@ class Controller:
             slots = await self._world.slots()
             changed = list(changed_by_hand(held, slots))
             await self._store(*changed)
-            left = [hold for hold in held if hold.id not in {one.id for one in changed}] + changed
-            in_force = [hold for hold in left if hold.hold is not Hold.RELEASED]
-            await self._record(plan_slots(wanted, in_force, slots, now))
+            newest = {hold.id: hold for hold in (*held, *changed)}
+            in_force = [hold for hold in newest.values() if hold.hold is not Hold.RELEASED]
+            busy = {action.target for action in state.left}
+            await self._record(plan_slots(wanted, in_force, slots, now, busy=busy))
 
     async def _plan_skips(self, snapshot: Snapshot, state: State) -> None:
         limits = [policy.skip.when_later_than for policy in snapshot.policies.values() if policy.skip is not None]
@@ -169,12 +178,13 @@ class Controller:
                     outcome = again if again.result is ActionResult.DONE else outcome
         except ApiError as fault:
             outcome = Outcome(action.result, str(fault))
+        left = replace(action, result=outcome.result, reason=outcome.reason)
         if outcome.result.is_final:
             await self._finish(action, outcome, holds)
-        elif self._clock() > action.expires_at:
+        elif self._clock() > action.expires_at and not left.may_be_in_force:  # that, only reading Prefect decides
             await self._finish(action, Outcome(*_too_late(action, outcome)), holds)
         else:
-            await self._store(replace(action, result=outcome.result, reason=outcome.reason))
+            await self._store(left)
         return True
 
     async def _finish(self, action: Action, outcome: Outcome, holds: Sequence[Action]) -> None:
@@ -186,12 +196,22 @@ class Controller:
             finished_at=self._clock(),
             hold=Hold.HELD if done and action.kind in HOLDING else action.hold,
         )
-        # Before the result: killed in between, the next process finds the action done, and sends the same event again.
-        emitted = await self._world.actions.emit(event_of(ended))
-        if emitted.result is not ActionResult.DONE:
-            log.debug("No event for %s: %s", describe(ended), emitted.reason)
         await self._store(ended, *STEPS[action.kind].then(ended, holds))
-        tell(ended)
+        log_end(ended)
+
+    async def _send_events(self) -> None:
+        """Sends what the ledger has queued. Killed before it is dropped there, it is sent again, with the same ids."""
+        ledger = self._reader.ledger
+        while due := await self._reader.in_ledger(ledger.events_due, EVENTS_AT_ONCE):
+            oldest = self._clock() - EVENT_PATIENCE_SECONDS
+            young = [event_of(action) for action in due if (action.finished_at or action.decided_at) > oldest]
+            sent = await self._world.actions.emit(young) if young else DONE
+            if not sent.result.is_final:
+                log.debug("%d events wait for another try: %s", len(young), sent.reason)
+                return
+            if sent.result is not ActionResult.DONE:
+                log.warning("%d events are lost: %s", len(young), sent.reason)
+            await self._reader.in_ledger(ledger.drop_events, [action.id for action in due])
 
 
 def _must_wait(action: Action, snapshot: Snapshot) -> bool:

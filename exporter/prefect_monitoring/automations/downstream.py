@@ -29,27 +29,34 @@ class Pipelines:
     deployments: Mapping[Pair, Deployment]
 
 
-def plan_downstream(view: Pipelines, held: Sequence[Action], *, enabled_at: float, now: float) -> Iterator[Action]:
+def plan_downstream(
+    view: Pipelines, held: Sequence[Action], *, enabled_at: float, now: float, left: Sequence[Action] = ()
+) -> Iterator[Action]:
     """New intentions, and those of `held` pauses that are over: released without a request.
 
-    `held`: pauses in force, and those that somebody ended by hand.
+    `held`: pauses in force, and those that somebody ended by hand. `left`: what is still to be carried out.
     """
+    in_force = list(held)
     for pause in held:
         if _last_success(view.standings.get(pause.pair)) > (pause.at or 0.0):
-            yield from _after_success(pause, view, held, now)
+            for change in _after_success(pause, view, in_force, now):
+                if change.hold is Hold.RELEASED:
+                    in_force.remove(pause)
+                yield change
+    paused = [*held, *(action for action in left if action.kind is Kind.PAUSE)]
     for pair, policy in view.policies.items():
         rule, standing = policy.on_failure, view.standings.get(pair)
         failure = standing.last_failure if standing is not None and standing.consecutive_failures else None
         if rule is None or rule.by != "exporter" or failure is None or failure.ended_at is None:
             continue
         if failure.ended_at > max(enabled_at, now - YOUNG_SECONDS):
-            yield from _pauses(pair, rule, failure, view, held, now)
+            yield from _pauses(pair, rule, failure, view, paused, now)
 
 
 def _pauses(
-    pair: Pair, rule: OnFailure, failure: KnownRun, view: Pipelines, held: Sequence[Action], now: float
+    pair: Pair, rule: OnFailure, failure: KnownRun, view: Pipelines, paused: Sequence[Action], now: float
 ) -> Iterator[Action]:
-    known = {pause.target_name for pause in held if pause.pair == pair}
+    known = {pause.target_name for pause in paused if pause.pair == pair}
     for target in rule.targets:
         deployment = view.deployments.get(Pair(target.flow, target.deployment))
         if str(target) in known:
@@ -73,14 +80,14 @@ def _pauses(
         yield action
 
 
-def _after_success(pause: Action, view: Pipelines, held: Sequence[Action], now: float) -> Iterator[Action]:
+def _after_success(pause: Action, view: Pipelines, in_force: Sequence[Action], now: float) -> Iterator[Action]:
     policy = view.policies.get(pause.pair)
     rule = policy.on_failure if policy is not None else None
     if pause.hold is Hold.BY_HAND:
         yield replace(pause, hold=Hold.RELEASED)
     elif rule is not None and rule.resume_on_success:
-        others = [one for one in held if one.target == pause.target and one.id != pause.id and one.hold is Hold.HELD]
-        if others:
+        same = [hold.id for hold in in_force if hold.target == pause.target and hold.hold is Hold.HELD]
+        if same != [pause.id]:
             yield replace(pause, hold=Hold.RELEASED)  # the last of them resumes it
         else:
             yield undo(pause, Kind.RESUME, now)

@@ -46,7 +46,7 @@ def _waits_for_its_first_start(run: FlowRun) -> bool:
 
 def judge_skip(action: Action, target: Target) -> Outcome:
     """PLANNED to send it."""
-    if any(one.transition_id == action.id for one in target.history):
+    if any(state.transition_id == action.id for state in target.history):
         return DONE
     if target.run is None:
         return Outcome(ActionResult.REFUSED, "the run does not exist any more")

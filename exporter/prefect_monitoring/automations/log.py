@@ -12,11 +12,11 @@ from prefect_monitoring.model.actions import Action, ActionResult
 log = logging.getLogger(__name__)
 
 _LEVELS: Final = {ActionResult.FAILED: logging.ERROR, ActionResult.FUSE: logging.WARNING}
-_UNSAID: Final = ("", None, 0)
+_LEFT_OUT: Final = ("", None, 0)
 
 
-def tell(action: Action) -> None:
-    """Logs an action; those that wait for their end stay silent."""
+def log_end(action: Action) -> None:
+    """Logs an action that has its final result; the others stay silent."""
     if action.result.is_final:
-        fields = {f"action_{name}": value for name, value in asdict(action).items() if value not in _UNSAID}
+        fields = {f"action_{name}": value for name, value in asdict(action).items() if value not in _LEFT_OUT}
         log.log(_LEVELS.get(action.result, logging.INFO), "Action %s", describe(action), extra=fields)

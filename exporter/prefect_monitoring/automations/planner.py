@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from prefect_monitoring.automations.fuse import Fuse, after_a_quiet_hour
-from prefect_monitoring.automations.log import tell
+from prefect_monitoring.automations.log import log_end
 from prefect_monitoring.automations.retries import PATIENCE_SECONDS, plan_retries
 from prefect_monitoring.ledger import action_rows
 from prefect_monitoring.ledger.ledger import Ledger
@@ -111,7 +111,7 @@ class Planner:
         if admitted:
             self._ledger.store_actions(admitted, now)
         for action in admitted:
-            tell(action)
+            log_end(action)
         return admitted
 
     def _shown(self, action: Action, now: float) -> Action:
@@ -122,7 +122,8 @@ class Planner:
         """Ends intentions that nobody carried out, far beyond their time: their runs have failed for good."""
         with self._ledger.transaction() as connection:
             left = action_rows.open_actions(connection)
-        overdue = [action for action in left if action.expires_at + PATIENCE_SECONDS < now]
+        over = now - PATIENCE_SECONDS
+        overdue = [action for action in left if action.expires_at < over and not action.may_be_in_force]
         given_up = [
             replace(action, result=ActionResult.FAILED, reason="it was not carried out in time", finished_at=now)
             for action in overdue
@@ -130,7 +131,7 @@ class Planner:
         if given_up:
             self._ledger.store_actions(given_up, now)
         for action in given_up:
-            tell(action)
+            log_end(action)
 
     def _bear(self, policies: Mapping[Pair, Policy], now: float) -> None:
         born = set(_births(policies)) - self._ledger.series.keys()

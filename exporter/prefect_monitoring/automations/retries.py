@@ -40,7 +40,7 @@ def plan_retries(
 
     `past` are the actions about each run, by run id. A failure that has one already is decided.
     """
-    for run in sorted(failures, key=lambda one: (one.ended_at or 0.0, one.run_id)):
+    for run in sorted(failures, key=lambda run: (run.ended_at or 0.0, run.run_id)):
         policy = policies.get(run.pair) if run.pair is not None else None
         rule = policy.retry if policy is not None else None
         before = [action for action in past.get(run.run_id, ()) if action.kind is Kind.RETRY]
@@ -83,7 +83,7 @@ def _retry(run: KnownRun, rule: Retry, made: int, now: float) -> Action:
 def judge_retry(action: Action, target: Target) -> Outcome:
     """What reading the run right before the request says: PLANNED to send it, DONE when it was sent already."""
     run, history = target.run, target.history
-    if any(one.transition_id == action.id for one in history):
+    if any(state.transition_id == action.id for state in history):
         return DONE
     if run is None:
         return Outcome(ActionResult.REFUSED, "the run does not exist any more")
@@ -111,6 +111,8 @@ def _judge_history(action: Action, history: tuple[Transition, ...]) -> Outcome:
             return Outcome(ActionResult.REFUSED, f"somebody set the run from {before.name} to {after.name}")
         else:
             return Outcome(ActionResult.REFUSED, f"somebody retried the run by hand ({after.name})")
+    if any(state.type == "CANCELLING" for state in history):
+        return Outcome(ActionResult.REFUSED, "somebody cancelled the run")  # though its process reported a failure
     if made >= action.allowed:
         return Outcome(ActionResult.EXHAUSTED, f"{made} of {action.allowed} retries are used")
     return Outcome(ActionResult.PLANNED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -32,18 +32,18 @@ class Want:
 
 def wants(policies: Mapping[Pair, Policy], oldest: Mapping[tuple[Pair, str], float], now: float) -> dict[str, Want]:
     """The greatest want of each pool, by its name. `oldest`: since when a pipeline's oldest run is in a state."""
-    found: dict[str, Want] = {}
+    greatest: dict[str, Want] = {}
     for pair, policy in sorted(policies.items()):
         if (rule := policy.scale) is None:
             continue
         since = min((oldest[pair, state] for state in _RUNNING_STATES if (pair, state) in oldest), default=now)
         if now - since > rule.when_running_longer_than:
             want = _want(pair, rule, since)
-            known = found.get(rule.work_pool)
+            known = greatest.get(rule.work_pool)
             longer = max(want.back_after, known.back_after if known else 0.0)
             best = want if known is None or want.slots > known.slots else known
-            found[rule.work_pool] = replace(best, back_after=longer)
-    return found
+            greatest[rule.work_pool] = replace(best, back_after=longer)
+    return greatest
 
 
 def _want(pair: Pair, rule: Scale, since: float) -> Want:
@@ -51,11 +51,17 @@ def _want(pair: Pair, rule: Scale, since: float) -> Want:
 
 
 def plan_slots(
-    wanted: Mapping[str, Want], held: Sequence[Action], slots: Mapping[str, int | None], now: float
+    wanted: Mapping[str, Want],
+    held: Sequence[Action],
+    slots: Mapping[str, int | None],
+    now: float,
+    *,
+    busy: Collection[str] = (),
 ) -> Iterator[Action]:
     """New intentions, and those of `held` whose time or state changes without a request.
 
     `held`: raised limits in force, and those that somebody changed by hand. `slots`: the pools' limits as read now.
+    `busy`: pools with an open intention, whose end decides what the limit was before.
     """
     holds = {hold.target: hold for hold in held}
     for pool, want in wanted.items():
@@ -65,10 +71,10 @@ def plan_slots(
             yield hold
         by_hand = hold is not None and hold.hold is Hold.BY_HAND
         limit = slots.get(pool)
-        if not by_hand and limit is not None and limit < want.slots and hold_stands(hold, limit):
+        if pool not in busy and not by_hand and limit is not None and limit < want.slots and hold_stands(hold, limit):
             yield _raise(pool, want, hold, limit, now)
     for pool, hold in holds.items():
-        if pool not in wanted and now >= (hold.held_until or 0.0):
+        if pool not in wanted and pool not in busy and now >= (hold.held_until or 0.0):
             yield replace(hold, hold=Hold.RELEASED) if hold.hold is Hold.BY_HAND else undo(hold, Kind.SCALE_DOWN, now)
 
 
@@ -93,8 +99,11 @@ def _raise(pool: str, want: Want, hold: Action | None, limit: int, now: float) -
     )
 
 
-def judge_slots(action: Action, slots: Mapping[str, int | None]) -> Outcome:
-    """PLANNED to send it. `slots`: the pools' limits as read right before."""
+def judge_slots(action: Action, slots: Mapping[str, int | None], holds: Sequence[Action]) -> Outcome:
+    """PLANNED to send it, if the limit is still what it was when that was decided.
+
+    `slots`: the pools' limits as read right before. `holds`: raised limits in force.
+    """
     if action.target not in slots:
         return Outcome(ActionResult.REFUSED, f"the work pool {action.target} does not exist any more")
     limit = slots[action.target]
@@ -102,9 +111,8 @@ def judge_slots(action: Action, slots: Mapping[str, int | None]) -> Outcome:
         return DONE
     if limit is None:
         return Outcome(ActionResult.REFUSED, f"the work pool {action.target} has no limit")
-    if action.kind is Kind.SCALE_UP and action.after is not None and limit < action.after:
-        return Outcome(ActionResult.PLANNED)
-    if action.kind is Kind.SCALE_DOWN and limit == action.before:
+    raised = {hold.target: hold.after for hold in holds if hold.kind is Kind.SCALE_UP}
+    if limit == raised.get(action.target, action.before):
         return Outcome(ActionResult.PLANNED)
     return Outcome(ActionResult.REFUSED, f"somebody set the limit of {action.target} to {limit}")
 

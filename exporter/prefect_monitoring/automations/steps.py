@@ -36,18 +36,18 @@ async def _judge_skip(world: World, action: Action, _holds: Holds) -> Outcome:
 
 
 async def _judge_pause(world: World, action: Action, holds: Holds) -> Outcome:
-    found = await world.deployments([action.target])
+    existing = await world.deployments([action.target])
     ours = [hold for hold in holds if hold.target == action.target and hold.hold is Hold.HELD]
-    return judge_pause(action, found.get(action.target), ours)
+    return judge_pause(action, existing.get(action.target), ours)
 
 
 async def _judge_resume(world: World, action: Action, _holds: Holds) -> Outcome:
-    found = await world.deployments([action.target])
-    return judge_resume(action, found.get(action.target))
+    existing = await world.deployments([action.target])
+    return judge_resume(action, existing.get(action.target))
 
 
-async def _judge_slots(world: World, action: Action, _holds: Holds) -> Outcome:
-    return judge_slots(action, await world.slots())
+async def _judge_slots(world: World, action: Action, holds: Holds) -> Outcome:
+    return judge_slots(action, await world.slots(), holds)
 
 
 async def _send_retry(api: ActionsApi, action: Action) -> Outcome:
@@ -95,4 +95,3 @@ STEPS: Final[Mapping[Kind, Step]] = {
     Kind.SCALE_UP: Step(_judge_slots, _set_slots, _release_slots),
     Kind.SCALE_DOWN: Step(_judge_slots, _set_slots, _release_slots),
 }
-HOLDING: Final = frozenset({Kind.PAUSE, Kind.SCALE_UP})

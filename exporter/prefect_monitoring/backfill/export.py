@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 
-from prefect_monitoring.backfill.families import FAMILIES, births, exposed
+from prefect_monitoring.backfill.families import births, exposed, families_of
 from prefect_monitoring.backfill.openmetrics import History, Total, Totals, add_up, write_day
 from prefect_monitoring.backfill.output_folder import Output
 from prefect_monitoring.backfill.tsdb_blocks import (
@@ -33,10 +33,11 @@ class Past:
         with ledger.transaction() as connection:
             numbers = ledger_history.recorded_series(connection)
             firsts = ledger_history.first_slots(connection)
-        recorded = [key for key in ledger.series if key.metric in ledger_history.RECORDED]
+        metrics = ledger.recorded
+        recorded = [key for key in ledger.series if key.metric in metrics]
         first_moves = {key: firsts[number] for key, number in numbers.items()}
         self.history = History(
-            families=exposed(FAMILIES, settings.metrics_off),
+            families=exposed(families_of(ledger.metrics.values()), settings.metrics_off),
             births=births(recorded, first_moves, output.step),
             step=output.step,
             end=output.end,
@@ -65,8 +66,9 @@ class Past:
         totals = dict(self._totals)
         add_up(totals, self._moves(self.history.end + 1, math.inf))
         same: dict[SeriesKey, float] = {}
+        recorded = self._ledger.recorded
         for key, series in self._ledger.series.items():
-            if key.metric in ledger_history.RECORDED:
+            if key.metric in recorded:
                 amount, seen = totals.get(key, Total())
                 same[key] = amount
                 counted = sum(series.buckets) if series.buckets else seen

@@ -17,11 +17,18 @@ Measure = Literal["amount", "seen"]
 class Family:
     """A family of samples: the ledger's metric, the name as exposed, what of it is written, and as which type."""
 
-    metric: str
+    row: CountedMetric
     name: str
-    labels: tuple[str, ...]
     measure: Measure = "amount"
     kind: Literal["counter", "unknown"] = "counter"
+
+    @property
+    def metric(self) -> str:
+        return self.row.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.row.labels
 
     @property
     def title(self) -> str:
@@ -37,14 +44,18 @@ def _families_of(row: CountedMetric) -> tuple[Family, ...]:
     if not row.backfilled:
         return ()
     if not row.is_observed:
-        return (Family(row.name, row.name, row.labels),)
+        return (Family(row, row.name),)
     return (
-        Family(row.name, f"{row.name}_sum", row.labels, "amount", "unknown"),
-        Family(row.name, f"{row.name}_count", row.labels, "seen", "unknown"),
+        Family(row, f"{row.name}_sum", "amount", "unknown"),
+        Family(row, f"{row.name}_count", "seen", "unknown"),
     )
 
 
-FAMILIES: Final[tuple[Family, ...]] = tuple(family for row in COUNTED_METRICS.values() for family in _families_of(row))
+def families_of(rows: Iterable[CountedMetric]) -> tuple[Family, ...]:
+    return tuple(family for row in rows for family in _families_of(row))
+
+
+FAMILIES: Final = families_of(COUNTED_METRICS.values())
 OWN_LABELS: Final = frozenset(label for family in FAMILIES for label in family.labels)
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
@@ -72,11 +83,12 @@ def births(series: Collection[SeriesKey], first_moves: Mapping[SeriesKey, int], 
 
 
 def _is_zero_born(key: SeriesKey) -> bool:
-    return key.detail in COUNTED_METRICS[key.metric].zero_born
+    row = COUNTED_METRICS.get(key.metric)  # what users declare is not zero-born
+    return row is not None and key.detail in row.zero_born
 
 
 def labels_of(family: Family, key: SeriesKey, target: Mapping[str, str]) -> str:
     """The labels of a series as OpenMetrics writes them; an empty label is an absent one, and is left out."""
-    values = COUNTED_METRICS[family.metric].label_values(key)
+    values = family.row.label_values(key)
     labels = {**dict(zip(family.labels, values, strict=True)), **dict(key.labels), **target}
     return ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels.items() if value)

@@ -42,6 +42,8 @@ async def load(readers: Readers, tell: Progress) -> None:
     await _patiently(reader.read_deployments)
     audits = {audit.source: audit for audit in readers.audits}
     for cursor, entry in COUNTED_SOURCES.items():
+        if not entry.is_wanted(readers.metrics):
+            continue
         audit = audits.get(cursor)
         measure = await _by_count(audit) if audit is not None else _by_time(reader, cursor)
         await _load(readers, entry, measure, tell)

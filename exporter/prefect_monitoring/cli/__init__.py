@@ -9,7 +9,18 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from prefect_monitoring import __version__
-from prefect_monitoring.cli import actions, automations, backfill, check, demo, healthcheck, serve
+from prefect_monitoring.cli import (
+    actions,
+    archive,
+    automations,
+    backfill,
+    check,
+    cloudwatch,
+    demo,
+    healthcheck,
+    report,
+    serve,
+)
 from prefect_monitoring.cli.command import Command, refuse
 from prefect_monitoring.cli.parser import Parser
 from prefect_monitoring.config.settings import SettingsError
@@ -18,9 +29,12 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "serve": serve.COMMAND,
     "check": check.COMMAND,
     "backfill": backfill.COMMAND,
+    "archive": archive.COMMAND,
     "healthcheck": healthcheck.COMMAND,
     "actions": actions.COMMAND,
     "automations": automations.COMMAND,
+    "cloudwatch": cloudwatch.COMMAND,
+    "report": report.COMMAND,
     "demo": demo.COMMAND,
 }
 

@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     settings = load_with_prefect(options)
-    from prefect_monitoring.commands.automations import Choices, automations
+    from prefect_monitoring.commands.automations import automations
+    from prefect_monitoring.commands.plans import Choices
     from prefect_monitoring.policy.pipelines_file import PipelinesError
     from prefect_monitoring.prefect_api.credentials import credentials_from_files
     from prefect_monitoring.prefect_api.errors import ApiError, NoApiUrlError

@@ -14,7 +14,7 @@ from prefect_monitoring.cli.parser import FAULT
 from prefect_monitoring.config.settings import SettingsError
 
 if TYPE_CHECKING:
-    from prefect_monitoring.commands.check import Finding
+    from prefect_monitoring.commands.findings import Finding
 
 
 def run(options: argparse.Namespace) -> int:
@@ -55,7 +55,7 @@ def _without_prefect(options: argparse.Namespace, faults: list[str]) -> int:
 
 
 def _faults(about: str, fault: SettingsError) -> list[Finding]:
-    from prefect_monitoring.commands.check import Finding
+    from prefect_monitoring.commands.findings import Finding
 
     return [Finding(ok=False, text=f"{about}: {line}") for line in str(fault).splitlines()]
 

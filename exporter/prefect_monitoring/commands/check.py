@@ -7,19 +7,28 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from prefect_monitoring.commands.check_cloudwatch import check_cloudwatch
+from prefect_monitoring.commands.findings import Finding
 from prefect_monitoring.commands.listening import ListenError, bind
-from prefect_monitoring.config.settings import LabelSettings, LedgerSettings, PollSettings, Settings, WebSettings
+from prefect_monitoring.config.custom_metrics import CustomMetric
+from prefect_monitoring.config.settings import (
+    LabelSettings,
+    LedgerSettings,
+    MetricSettings,
+    PollSettings,
+    Settings,
+    WebSettings,
+)
 from prefect_monitoring.ingest.sources import SOURCES
 from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
 from prefect_monitoring.ledger.opening import inspect_ledger
 from prefect_monitoring.ledger.sqlite import sqlite_path
-from prefect_monitoring.metrics import shown_metrics
+from prefect_monitoring.metrics import metrics_of
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.policy.lint import coverage, idle_entries, idle_rules, reviewed, unmeasurable
@@ -31,35 +40,34 @@ from prefect_monitoring.prefect_api.errors import ApiError, ClientSettingsError,
 from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 from prefect_monitoring.prefect_api.inventory import InventoryApi
 from prefect_monitoring.prefect_api.unreadable import collected_in
+from prefect_monitoring.report.sender import checked_schedule
 from prefect_monitoring.web.auth import IN_CLEAR, accepted_credentials, travel_in_clear
 from prefect_monitoring.web.tls import TlsError, check_pair
 
 _IN_USE: Final = "ledger: in use by a running prefect-monitoring"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`advice`: it works, and may still not be what was meant."""
-
-    ok: bool
-    text: str
-    advice: bool = False
-
-
 async def check(settings: Settings) -> list[Finding]:
     """One finding for each thing that was looked at."""
-    shown_metrics(settings.metrics.metrics_on, settings.metrics.metrics_off)
+    metrics_of(settings.metrics)
+    checked_schedule(settings.report)
     valid = Finding(ok=True, text="settings: valid")
-    ledger = await asyncio.to_thread(_check_ledger, settings.ledger)
-    endpoints = [*_check_endpoints(settings.web), *_check_listen(settings.web, is_served=ledger.text == _IN_USE)]
-    found = [valid, *endpoints, *await _check_api(settings.poll, settings.metrics.metrics_off), ledger]
+    ledger = await asyncio.to_thread(_check_ledger, settings.ledger, settings.metrics.custom_metrics)
+    found = [
+        valid,
+        *_check_endpoints(settings.web),
+        *_check_listen(settings.web, is_served=ledger.text == _IN_USE),
+        *await _check_api(settings.poll, settings.metrics),
+        ledger,
+        *await check_cloudwatch(settings),
+    ]
     pipelines = settings.policy.pipelines
     return found + (await _check_pipelines(Path(pipelines), settings.poll, settings.labels) if pipelines else [])
 
 
 async def check_without_settings() -> list[Finding]:
     """What can be looked at while the settings are wrong."""
-    return await _check_api(PollSettings())
+    return await _check_api(PollSettings(), MetricSettings())
 
 
 def _check_endpoints(settings: WebSettings) -> list[Finding]:
@@ -77,8 +85,8 @@ def _check_endpoints(settings: WebSettings) -> list[Finding]:
     return [Finding(ok=True, text=f"endpoints: {scheme}, {readers}{advice}")]
 
 
-async def _check_api(settings: PollSettings, metrics_off: Collection[str] = ()) -> list[Finding]:
-    """Without what no metric that is shown comes from."""
+async def _check_api(settings: PollSettings, metrics: MetricSettings) -> list[Finding]:
+    """Without what nothing that is shown or declared comes from."""
     try:
         address = api_address()
     except NoApiUrlError as fault:
@@ -86,7 +94,7 @@ async def _check_api(settings: PollSettings, metrics_off: Collection[str] = ()) 
     try:
         async with open_http(Traffic(), settings.max_requests_per_second) as http:
             api = PrefectApi(http)
-            probes = [probe for entry in SOURCES if entry.is_wanted(metrics_off) for probe in entry.probes]
+            probes = [probe for entry in SOURCES if entry.is_wanted(metrics) for probe in entry.probes]
             # Side by side: an API that does not answer is waited for once.
             faults = await asyncio.gather(*(_fault(probe.read(api), settings.source_timeout) for probe in probes))
             version = "" if all(faults) else await _version(api, settings.source_timeout)
@@ -183,7 +191,7 @@ def _check_listen(settings: WebSettings, *, is_served: bool) -> list[Finding]:
     return []
 
 
-def _check_ledger(settings: LedgerSettings) -> Finding:
+def _check_ledger(settings: LedgerSettings, declared: Sequence[CustomMetric]) -> Finding:
     existing, url = Path(), settings.ledger_url.get_secret_value()
     try:
         path = sqlite_path(url)
@@ -193,7 +201,7 @@ def _check_ledger(settings: LedgerSettings) -> Finding:
                 return Finding(ok=True, text=f"ledger: {path} will be made by the first start")
         if not os.access(path, os.W_OK):
             raise LedgerError(f"{path} cannot be written: give the user that runs prefect-monitoring the right to")
-        inspect_ledger(url, api_address(), settings.moved_from)
+        inspect_ledger(url, api_address(), settings.moved_from, declared)
     except NoApiUrlError:
         return Finding(ok=True, text=f"ledger: {path} exists; whose runs it counts is checked once the API is known")
     except LedgerInUseError:

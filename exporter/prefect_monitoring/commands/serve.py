@@ -9,11 +9,12 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import uvicorn
+from starlette.applications import Starlette
 from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from prefect_monitoring.automations.planner import Planner
@@ -24,11 +25,14 @@ from prefect_monitoring.ingest.sources import lookbacks, make_readers
 from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import ledger_of
-from prefect_monitoring.metrics import shown_metrics
+from prefect_monitoring.metrics import metrics_of
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
+from prefect_monitoring.report.sender import checked_schedule, open_sender
 from prefect_monitoring.runtime.poller import Poller, make_poller
 from prefect_monitoring.runtime.publisher import Publisher
+from prefect_monitoring.runtime.scheduler import Job
+from prefect_monitoring.sinks.running import check_sinks, open_sinks
 from prefect_monitoring.web import tls
 from prefect_monitoring.web.app import Published, make_app
 from prefect_monitoring.web.auth import IN_CLEAR, travel_in_clear
@@ -46,20 +50,23 @@ async def serve(settings: Settings) -> None:
 
     Raises SettingsError, TlsError, NoApiUrlError, LedgerError or ListenError before anything is polled.
     """
-    shown_metrics(settings.metrics.metrics_on, settings.metrics.metrics_off)
+    metrics_of(settings.metrics)
+    check_sinks(settings)
+    checked_schedule(settings.report)
     _favour_scrapes()
     address = api_address()
     tls.check_pair(settings.web)
     listener = bind(settings.web.listen)
+    url = url_of(listener, settings.web)
     published = Published(settings.metrics)
-    server = _make_server(settings, published)
+    server = make_server(make_app(published, settings.web, settings.poll), settings.web)
     # Answering begins before the ledger is there: probes and scrapes are told to wait, and signals are heard.
     answering = asyncio.create_task(server.serve(sockets=[listener]))
     renewing = asyncio.create_task(tls.keep_current(server.config.ssl, settings.web))
     try:
         ledger = await _open_when_free(settings, address, server)
         if ledger is not None:
-            log.info("Watching %s, serving %s/metrics", address, _url(listener, settings.web))
+            log.info("Watching %s, serving %s/metrics", address, url)
             if travel_in_clear(settings.web):
                 log.warning(IN_CLEAR)
             await _watch(settings, ledger, published, answering)
@@ -93,17 +100,29 @@ async def _watch(settings: Settings, ledger: Ledger, published: Published, until
                 if controller is not None:
                     log.warning("Acting on Prefect" if planner.mode.act else "A dry run: nothing is done to Prefect")
                     publisher.subscribe("controller", controller.act)
-                poller = make_poller(readers, settings, traffic, publisher.publish, plan=planner.plan)
-                await _poll(poller, publisher, until)
+                async with open_sinks(settings, readers.flow_runs) as pushing:
+                    for sink in pushing:
+                        publisher.subscribe(sink.status.name, sink.take)
+                    sender = open_sender(settings, readers.flow_runs)
+                    sinks = (*pushing, *((sender,) if sender is not None else ()))
+                    poller = make_poller(
+                        readers,
+                        settings,
+                        traffic,
+                        publisher.publish,
+                        plan=planner.plan,
+                        sinks=lambda: tuple(sink.status for sink in sinks),
+                    )
+                    await _poll(poller, publisher, until, [sender.job()] if sender is not None else [])
         finally:
             await asyncio.to_thread(readers.flow_runs.close)
 
 
-async def _poll(poller: Poller, publisher: Publisher, until: asyncio.Task[None]) -> None:
+async def _poll(poller: Poller, publisher: Publisher, until: asyncio.Task[None], others: Iterable[Job]) -> None:
     try:
         # What the ledger knows is served at once: a restart is no gap and no reset.
         await poller.publish()
-        scheduler = poller.start()
+        scheduler = poller.start(others)
         await asyncio.wait([until])
         await scheduler.stop()
     finally:
@@ -139,15 +158,16 @@ def _open(settings: Settings, address: str) -> Ledger:
     return ledger
 
 
-def _make_server(settings: Settings, published: Published) -> uvicorn.Server:
+def make_server(app: Starlette, web: WebSettings) -> uvicorn.Server:
+    """A server of `app` that leaves signals' exit codes to us."""
     config = uvicorn.Config(
-        make_app(published, settings.web, settings.poll),
+        app,
         log_config=None,
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=GRACE_SECONDS,
-        ssl_certfile=settings.web.tls_cert or None,
-        ssl_keyfile=settings.web.tls_key or None,
+        ssl_certfile=web.tls_cert or None,
+        ssl_keyfile=web.tls_key or None,
     )
     config.load()
     if config.ssl is not None:
@@ -165,7 +185,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _url(listener: socket.socket, settings: WebSettings) -> str:
+def url_of(listener: socket.socket, settings: WebSettings) -> str:
     scheme = "https" if settings.tls_cert else "http"
     host, port = listener.getsockname()[:2]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

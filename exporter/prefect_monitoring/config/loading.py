@@ -13,6 +13,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from prefect_monitoring.config.assets import ASSET_KEYS
+from prefect_monitoring.config.custom_metrics import KEYS
 from prefect_monitoring.config.faults import did_you_mean, dotted, reason_of
 from prefect_monitoring.config.secrets import SecretFileError, read_secret
 from prefect_monitoring.config.settings import (
@@ -35,6 +37,9 @@ from prefect_monitoring.config.yaml_lines import NotYamlError, RepeatedKeyError,
 # What Kubernetes puts into the pods beside a Service of our name; no option is called so.
 _SERVICE_LINK: Final = re.compile(ENV_PREFIX + r"(?:SERVICE_(?:HOST|PORT\w*)|PORT(?:_\d+_\w+)?)")
 
+
+# The keys of lists that have a page of their own.
+_KEYS: Final = {"custom_metrics": KEYS, "assets": ASSET_KEYS}
 
 _Where = Callable[[Sequence[object]], str]
 
@@ -79,7 +84,10 @@ def load_settings(flags: Mapping[str, str], environment: Mapping[str, str], conf
     faults += [*from_files, *_useless(places)]
     if faults or loaded is None:
         raise SettingsError("\n".join(faults))
-    return Settings(**{group: getattr(loaded, group) for group in GROUPS})
+    settings = Settings(**{group: getattr(loaded, group) for group in GROUPS})
+    for index, metric in enumerate(settings.metrics.custom_metrics):
+        metric.placed(places["custom_metrics"](["custom_metrics", index]))
+    return settings
 
 
 class _Options(PydanticBaseSettingsSource):
@@ -191,7 +199,12 @@ def _exposed(option: str) -> str:
 
 def _invalid(fault: ErrorDetails, places: Mapping[str, _Where]) -> str:
     _, *path = fault["loc"]
-    return f"{places[str(path[0])](path)}: {reason_of(fault)}"
+    reason = reason_of(fault)
+    if fault["type"] == "extra_forbidden" and path[0] in _KEYS:
+        meant = did_you_mean(str(path[-1]), _KEYS[str(path[0])])
+        advice = f"did you mean `{meant}`?" if meant else "docs/custom-metrics.md lists them"
+        reason = f"there is no such key; {advice}"
+    return f"{places[str(path[0])](path)}: {reason}"
 
 
 def _useless(places: Mapping[str, _Where]) -> Iterator[str]:

@@ -6,37 +6,50 @@ How to reach Prefect is not here: address, key, TLS and proxies are Prefect's ow
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, get_args
+from typing import Final, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from prefect_monitoring.analysis.failure_causes import KNOWN_CAUSES
+from prefect_monitoring.config.assets import Assets
+from prefect_monitoring.config.custom_metrics import CustomMetrics, fault_at
 from prefect_monitoring.config.types import (
     NUMBER,
     SWITCH,
     TEXT,
     Address,
     ApiUrl,
+    ArchiveTo,
     Buckets,
     CauseRules,
+    CloudWatchMetrics,
+    CronExpression,
     Duration,
     FileName,
     InstallationName,
     LedgerUrl,
     Names,
+    Namespace,
     Notation,
     Patterns,
     Secret,
+    TimeZone,
     Token,
     UserName,
     WebAddress,
 )
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION, START_DELAY
+from prefect_monitoring.model.pushed_metrics import PUSHED_NAMES
 
 ENV_PREFIX: Final = "PREFECT_MONITORING_"
 CONFIG_ENV: Final = ENV_PREFIX + "CONFIG"
 # One is of no use, and would leave the endpoints open, without the other.
-NEEDS: Final = {"auth_username": "auth_password", "auth_password": "auth_username", "tls_key": "tls_cert"}
+NEEDS: Final = {
+    "auth_username": "auth_password",
+    "auth_password": "auth_username",
+    "tls_key": "tls_cert",
+    "report_schedule": "report_slack_webhook_url",
+}
 
 
 class SettingsError(Exception):
@@ -160,6 +173,9 @@ class LabelSettings(Group, title="Labels"):
         gt=0,
         description="Label cap: series of METRIC lines of one (flow, deployment) pair; lines beyond are rejected.",
     )
+    max_assets: int = Field(
+        500, gt=0, description="Cap on assets; materializations of those beyond are rejected, and counted."
+    )
     max_tags: int = Field(10, gt=0, description="Label cap: tags of one deployment beyond it are not shown.")
     deployment_tags: Patterns = Field(
         (
@@ -191,6 +207,22 @@ class MetricSettings(Group, title="Metrics"):
     metrics_off: Names = Field(
         (), description="Metric families not to expose, by name; what only these come from is not asked."
     )
+    custom_metrics: CustomMetrics = Field(
+        (), description="Metrics of your own, made of what flows report: a list (docs/custom-metrics.md)."
+    )
+    assets: Assets = Field(
+        (), description="Assets whose materializations are read: a list (docs/custom-metrics.md). Default: none."
+    )
+
+    @model_validator(mode="after")
+    def _has_what_metrics_need(self) -> Self:
+        if not self.assets:
+            for index, metric in enumerate(self.custom_metrics):
+                if metric.source.asset_metadata:
+                    raise fault_at(
+                        ("custom_metrics", index, "source", "asset_metadata"), "declare with `assets` which are read"
+                    )
+        return self
 
 
 class PolicySettings(Group, title="Pipelines"):
@@ -217,10 +249,49 @@ class ActSettings(Group, title="Actions"):
     )
     act_api_key_file: FileName = Field("", description="File that holds act_api_key. The key has no flag.")
     act_max_per_hour: int = Field(
-        100, gt=0, description="Fuse: so many actions within an hour, and everything stops until somebody resumes it."
+        100, gt=0, description="Fuse: so many actions an hour, then everything stops until a quiet hour or --resume."
     )
     act_max_per_cause: int = Field(
         50, gt=0, description="Fuse: the same, for actions that have one cause, such as one failure cause."
+    )
+
+
+class CloudWatchSettings(Group, title="CloudWatch"):
+    """What is pushed to CloudWatch (docs/cloudwatch.md). Region and credentials are boto3's own settings."""
+
+    cloudwatch_pipelines: Patterns = Field(
+        (), description="Pipelines to push, as FLOW/DEPLOYMENT, such as `sales/.+`. Without any, nothing is pushed."
+    )
+    cloudwatch_namespace: Namespace = Field("DataPipelines", description="Namespace of the metrics.")
+    cloudwatch_metrics: CloudWatchMetrics = Field(
+        PUSHED_NAMES, description="Metrics that are pushed for each of these pipelines."
+    )
+    cloudwatch_custom_metrics: Patterns = Field(
+        (), description="Metrics of METRIC lines to push as well, as far as cloudwatch_max_metrics has room."
+    )
+    cloudwatch_max_metrics: int = Field(
+        10, gt=0, description="Metrics of one pipeline at most, those of METRIC lines included; each costs money."
+    )
+    cloudwatch_alarm_actions: Names = Field(
+        (), description="ARNs, such as SNS topics, that alarms of `cloudwatch apply` notify when they begin and end."
+    )
+
+
+class ReportSettings(Group, title="Weekly report"):
+    """What happened, for people: printed by `report`, and sent to Slack by `serve` (docs/report.md)."""
+
+    report_schedule: CronExpression = Field(
+        "", description="When `serve` sends the report to Slack, as in crontab: 0 8 * * mon. Default: never."
+    )
+    report_time_zone: TimeZone = Field(
+        "UTC", description="Time zone of the schedule and of the instants in reports, such as Europe/Zurich."
+    )
+    report_days: int = Field(7, ge=1, le=31, description="How many days a report covers, 1 to 31.")
+    report_slack_webhook_url: Secret = Field(
+        SecretStr(""), description="Incoming webhook of Slack that reports are sent to."
+    )
+    report_slack_webhook_url_file: FileName = Field(
+        "", description="File that holds report_slack_webhook_url. The URL has no flag."
     )
 
 
@@ -233,6 +304,31 @@ class LinkSettings(Group, title="Links"):
     )
     grafana_url: WebAddress = Field("", description="Where people open Grafana, for links in messages.")
     runbook_url: WebAddress = Field("", description="Where people read docs/runbooks/, for links in messages.")
+
+
+class ArchiveSettings(Group, title="Archive"):
+    """Where the command `archive` keeps finished runs (docs/archive.md). It alone uses these options."""
+
+    archive_to: ArchiveTo = Field("", description="s3://bucket/prefix or file:///folder; also --to.")
+    archive_listen: Address = Field("127.0.0.1:9878", description="Address of the archive's /metrics, HOST:PORT.")
+    archive_settle: Duration = Field(
+        600.0, ge=0, description="How long after its end a run is archived: logs and task runs come late."
+    )
+    archive_interval: Duration = Field(300.0, gt=0, description="How often what has settled is archived.")
+    archive_lookback: Duration = Field(
+        7 * 86400.0, ge=3600, description="How far back following begins, and looks for later changes."
+    )
+    archive_recheck: Duration = Field(
+        6 * 3600.0, gt=0, description="How often later changes within archive_lookback are looked for."
+    )
+    archive_parameters: bool = Field(default=False, description="Archive parameters of runs, redacted.")
+    archive_documents: bool = Field(
+        default=True, description="Also write one JSON document per run; each is a PUT, which S3 charges for."
+    )
+    archive_encryption: Literal["bucket", "sse-s3", "sse-kms"] = Field(
+        "bucket", description="Encryption on S3: the bucket's default, or requested with every file."
+    )
+    archive_kms_key: str = Field("", description="KMS key for sse-kms, by id, ARN or alias. Default: S3's own.")
 
 
 class LogSettings(Group, title="Logs"):
@@ -256,7 +352,10 @@ class Settings(BaseModel):
     metrics: MetricSettings = Field(default_factory=MetricSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     act: ActSettings = Field(default_factory=ActSettings)
+    cloudwatch: CloudWatchSettings = Field(default_factory=CloudWatchSettings)
+    report: ReportSettings = Field(default_factory=ReportSettings)
     links: LinkSettings = Field(default_factory=LinkSettings)
+    archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
     logs: LogSettings = Field(default_factory=LogSettings)
 
 

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+from prefect_monitoring.analysis.archive_address import parse_archive_address
 from prefect_monitoring.analysis.durations import format_duration, parse_duration
+from prefect_monitoring.model.cloudwatch import check_namespace
+from prefect_monitoring.model.pushed_metrics import PushedName
 
 
 def _never(_: str) -> bool:
@@ -40,7 +44,8 @@ class Notation:
         return self.is_secret is not _always
 
 
-def _parse_yaml(value: object) -> object:
+def parse_yaml(value: object) -> object:
+    """What a flag or a variable holds as YAML text; a file has parsed it already."""
     try:
         return yaml.safe_load(value) if isinstance(value, str) else value
     except yaml.YAMLError as error:
@@ -93,6 +98,12 @@ def _filled(text: str) -> str:
     return text
 
 
+def _archive_address(to: str) -> str:
+    if to:
+        parse_archive_address(to)
+    return to
+
+
 def _user_name(text: str) -> str:
     if ":" in text:
         raise ValueError("a user name of basic auth cannot hold a colon")
@@ -104,6 +115,20 @@ def _installation(name: str) -> str:
         raise ValueError(
             f"{name!r} is not a name for an installation: lower case letters, digits, hyphens, such as prod"
         )
+    return name
+
+
+def _cron(expression: str) -> str:
+    if len(expression.split()) != CRON_FIELDS:
+        raise ValueError(f"{expression!r} has not the five fields of crontab: minute hour day month weekday")
+    return expression
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{name!r} is no time zone: give a name like Europe/Zurich or UTC") from None
     return name
 
 
@@ -142,6 +167,7 @@ def _show_bounds(bounds: Iterable[float]) -> str:
     return ", ".join(f"{bound:g}" for bound in bounds)
 
 
+CRON_FIELDS: Final = 5
 TEXT: Final = Notation("TEXT")
 SWITCH: Final = Notation("[true|false]", lambda is_on: str(is_on).lower())
 NUMBER: Final = Notation("N", lambda number: f"{number:g}")
@@ -153,7 +179,10 @@ WebAddress = Annotated[str, AfterValidator(_web_address), Notation("URL")]
 ApiUrl = Annotated[str, Notation("URL")]
 Address = Annotated[str, AfterValidator(_address), Notation("HOST:PORT")]
 FileName = Annotated[str, AfterValidator(_filled), Notation("FILE")]
+ArchiveTo = Annotated[str, AfterValidator(_archive_address), Notation("URL")]
 InstallationName = Annotated[str, AfterValidator(_installation), Notation("NAME")]
+CronExpression = Annotated[str, AfterValidator(_cron), Notation("CRON")]
+TimeZone = Annotated[str, AfterValidator(_time_zone), Notation("ZONE")]
 UserName = Annotated[str, AfterValidator(_user_name), Notation("NAME")]
 Secret = Annotated[SecretStr, AfterValidator(_secret), _SECRET]
 Token = Annotated[SecretStr, AfterValidator(_token), _SECRET]
@@ -165,6 +194,8 @@ LedgerUrl = Annotated[
 Pattern = Annotated[str, AfterValidator(_pattern)]
 Patterns = Annotated[tuple[Pattern, ...], BeforeValidator(_split), Notation("PATTERN,…", _show_list)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split), Notation("NAME,…", _show_list)]
+Namespace = Annotated[str, AfterValidator(check_namespace), Notation("NAME")]
+CloudWatchMetrics = Annotated[tuple[PushedName, ...], BeforeValidator(_split), Notation("NAME,…", _show_list)]
 Buckets = Annotated[
     tuple[float, ...],
     BeforeValidator(_split),
@@ -181,4 +212,4 @@ class CauseRule(BaseModel):
     pattern: Pattern
 
 
-CauseRules = Annotated[tuple[CauseRule, ...], BeforeValidator(_parse_yaml), Notation("YAML", lambda _: "")]
+CauseRules = Annotated[tuple[CauseRule, ...], BeforeValidator(parse_yaml), Notation("YAML", lambda _: "")]

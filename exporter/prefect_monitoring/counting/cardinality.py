@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
+from prefect_monitoring.config.custom_metrics import CustomMetric
 from prefect_monitoring.config.settings import FilterSettings, LabelSettings
 from prefect_monitoring.counting.filters import Filters
 from prefect_monitoring.model.changes import SeriesKey
@@ -20,19 +21,30 @@ _NOT_BY_PIPELINE: Final = frozenset(name for name, row in COUNTED_METRICS.items(
 class Catalog:
     """Admits pairs, and tasks and custom metrics of pairs: each grows up to its cap, later ones are counted together.
 
-    `admitted`: the keys of the series that there are already.
+    `admitted`: the keys of the series and last values that there are. Each of the `declared` metrics has its own cap.
     """
 
-    def __init__(self, filters: FilterSettings, labels: LabelSettings, admitted: Iterable[SeriesKey]) -> None:
+    def __init__(
+        self,
+        filters: FilterSettings,
+        labels: LabelSettings,
+        admitted: Iterable[SeriesKey],
+        declared: Iterable[CustomMetric] = (),
+    ) -> None:
         self._filters = Filters(filters)
         self._labels = labels
         self._admitted: set[Pair] = set()
         self._tasks: defaultdict[Pair, set[str]] = defaultdict(set)
         self._custom: defaultdict[Pair, set[SeriesKey]] = defaultdict(set)
+        self._caps = {metric.name: metric.max_series for metric in declared}
+        self._declared: defaultdict[str, set[SeriesKey]] = defaultdict(set)
         for key in admitted:
             self._remember(key)
 
     def _remember(self, key: SeriesKey) -> None:
+        if key.metric in self._caps:
+            self._declared[key.metric].add(key)
+            return
         if key.pair == OVERFLOW or key.metric in _NOT_BY_PIPELINE:
             return
         self._admitted.add(key.pair)
@@ -66,9 +78,11 @@ class Catalog:
         return task
 
     def admits_custom(self, key: SeriesKey) -> bool:
-        """Whether there is room for this series of a custom metric."""
-        series = self._custom[key.pair]
-        if key not in series and (key.pair == OVERFLOW or len(series) >= self._labels.max_custom_metrics):
+        """Whether there is room for this series of a custom metric, be it declared or not."""
+        cap = self._caps.get(key.metric)
+        series = self._custom[key.pair] if cap is None else self._declared[key.metric]
+        limit = self._labels.max_custom_metrics if cap is None else cap
+        if key not in series and (key.pair == OVERFLOW or len(series) >= limit):
             return False
         series.add(key)
         return True
@@ -105,6 +119,7 @@ class Catalog:
         self._admitted.clear()
         self._tasks.clear()
         self._custom.clear()
+        self._declared.clear()
         for key in keys:
             self._remember(key)
 

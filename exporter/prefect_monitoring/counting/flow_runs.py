@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from prefect_monitoring.analysis.message_patterns import pattern_of
 from prefect_monitoring.model.changes import Changes, KnownRun, SeriesKey
 from prefect_monitoring.model.counted_metrics import DURATION, FAILURES, OUTCOMES, RETRIES, START_DELAY, births
 from prefect_monitoring.model.records import BAD_TYPES, FlowRun, Pair, State
@@ -168,6 +169,7 @@ def _remembered(
         duration=_duration(run, states, len(states) - 1) if is_over and sighting.whole else None,
         name=run.name if failed else "",
         cause=cause_of(run.state.message) if failed else "",
+        pattern=pattern_of(run.state.message) if failed else "",
     )
 
 

@@ -17,7 +17,7 @@ from typing import Final
 import filelock
 import httpx
 
-from prefect_monitoring.demo import monitoring, prefect_server, processes
+from prefect_monitoring.demo import archive, cloudwatch, monitoring, prefect_server, processes
 from prefect_monitoring.demo.prefect_server import shipped
 from prefect_monitoring.demo.processes import Child, DemoError, Launcher
 from prefect_monitoring.demo.schedule import EXAMPLES, LEAD_SECONDS, PERIOD_SECONDS, WORKER_POOL
@@ -94,9 +94,11 @@ def _run(options: DemoOptions, directory: Path, stop_requested: threading.Event)
     demo = _Demo(directory, api, launcher, stop_requested)
     try:
         _start_prefect(demo, port)
-        listen = _start_exporter(demo, options.listen)
+        aws = _start_cloudwatch(demo)
+        listen = _start_exporter(demo, options.listen, aws)
         _start_worker(demo)
-        _say(_addresses(demo, listen, _start_monitoring(demo, listen)))
+        hints = cloudwatch.hint(aws), archive.hint(directory, _start_archive(demo))
+        _say(_addresses(demo, listen, "\n".join([_start_monitoring(demo, listen), *hints])))
         while not stop_requested.wait(0.5):
             demo.check()
     except _Stopped:
@@ -131,7 +133,25 @@ def _start_server(demo: _Demo, client: httpx.Client, port: int, *options: str) -
     return server
 
 
-def _start_exporter(demo: _Demo, wanted: str) -> str:
+def _start_cloudwatch(demo: _Demo) -> str:
+    """Starts the stand-in where it is installed; its URL, "" elsewhere."""
+    if not cloudwatch.is_installed():
+        return ""
+    port = _choose_port("The stand-in for CloudWatch", _HOST, 5005)
+    demo.children.append(cloudwatch.start_stand_in(demo.launcher, _HOST, port))
+    return f"http://{_HOST}:{port}"
+
+
+def _start_archive(demo: _Demo) -> str:
+    """Starts the archive where it can run; where it serves its metrics, "" elsewhere."""
+    if not archive.is_installed():
+        return ""
+    listen = processes.join_address(_HOST, _choose_port("The archive", _HOST, 9878))
+    demo.children.append(archive.start_archive(demo.launcher, demo.directory, listen))
+    return listen
+
+
+def _start_exporter(demo: _Demo, wanted: str, aws: str) -> str:
     host, wanted_port = processes.split_address(wanted)
     listen = processes.join_address(host, _choose_port("The exporter", host, wanted_port))
     command = ["-m", "prefect_monitoring", "serve", "--listen", listen, "--poll-interval", "5s"]
@@ -143,7 +163,11 @@ def _start_exporter(demo: _Demo, wanted: str) -> str:
     remembered = demo.directory / "api-address"
     if remembered.exists():
         command += ["--moved-from", remembered.read_text().strip()]
-    exporter = processes.start(demo.launcher, "exporter", command)
+    launcher = demo.launcher
+    if aws:
+        command += cloudwatch.OPTIONS
+        launcher = cloudwatch.for_stand_in(launcher, aws)
+    exporter = processes.start(launcher, "exporter", command)
     demo.children.append(exporter)
     with prefect_server.connect(_url(listen), demo.check) as client:
         if not prefect_server.wait_until_up(client, "/metrics", seconds=_EXPORTER_TIMEOUT):

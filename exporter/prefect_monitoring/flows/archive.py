@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, cast
-from urllib.parse import unquote, urlsplit
 
+from prefect_monitoring.analysis.archive_address import parse_archive_address
 from prefect_monitoring.analysis.run_document import RunRecord, document, document_key, task_run
 from prefect_monitoring.flows.aws import AWS_EXTRA, cause, make_client
 from prefect_monitoring.flows.run_context import PLAIN_LOGGER, hook_logger, is_task_run
@@ -193,14 +193,13 @@ def _get(client: SyncPrefectClient, path: str, **query: str) -> Any:
 
 def _writer(to: str) -> Callable[[str, IO[bytes]], None]:
     """What writes a file below `to`; ValueError for an address of another kind."""
-    parts = urlsplit(to)
-    folder = unquote(parts.path)
-    if parts.scheme == "s3" and parts.netloc:
-        prefix = folder.strip("/")
-        return lambda key, file: _to_s3(parts.netloc, f"{prefix}/{key}".lstrip("/"), file)
-    if parts.scheme == "file" and not parts.netloc and folder.startswith("/"):
-        return lambda key, file: _to_disk(Path(folder) / key, file)
-    raise ValueError(f"archive_logs(): {to!r} is neither s3://bucket/prefix nor file:///folder")
+    try:
+        address = parse_archive_address(to)
+    except ValueError as error:
+        raise ValueError(f"archive_logs(): {to!r} {error}") from None
+    if address.bucket:
+        return lambda key, file: _to_s3(address.bucket, f"{address.path}/{key}".lstrip("/"), file)
+    return lambda key, file: _to_disk(Path(address.path) / key, file)
 
 
 def _can_write(to: str) -> bool:

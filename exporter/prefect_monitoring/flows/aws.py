@@ -12,7 +12,7 @@ _READ_SECONDS: Final = 5
 _ATTEMPTS: Final = 3
 
 
-def make_client(service: str) -> Any:
+def make_client(service: str, *, read_seconds: float = _READ_SECONDS, attempts: int = _ATTEMPTS) -> Any:
     """A boto3 client with AWS's own settings for region, credentials and endpoint. Raises what boto3 raises."""
     import boto3
     from botocore.config import Config
@@ -20,8 +20,8 @@ def make_client(service: str) -> Any:
     session = boto3.session.Session()
     options = Config(
         connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        read_timeout=read_seconds,
+        retries={"mode": "standard", "total_max_attempts": attempts},
         disable_request_compression=False,  # the limits on the sizes of CloudWatch's requests count on it
     )
     # boto3 reads AWS_DEFAULT_REGION; what AWS sets in its containers and functions is AWS_REGION.

@@ -23,7 +23,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from pydantic import Field, field_validator
 
 from prefect_monitoring.flows.run_context import run_logger
-from prefect_monitoring.model.trend_points import instant, merge, parts_pattern
+from prefect_monitoring.model.trend_points import POINTS_BLOCK, instant, merge, parts_pattern
 
 FOLD_ABOVE: Final = 20
 _CONFLICT: Final = 409
@@ -48,7 +48,7 @@ class PipelineMetrics(Block):
     """
 
     _block_type_name: ClassVar[str | None] = "Pipeline Metrics"
-    _block_type_slug: ClassVar[str | None] = "pipeline-metrics"
+    _block_type_slug: ClassVar[str | None] = POINTS_BLOCK
     _description: ClassVar[str | None] = "Row counts and durations of a pipeline's runs, for trends."
 
     keep_days: int = Field(default=400, ge=1, description="Points older than this are dropped.")

@@ -5,11 +5,11 @@ Limits: https://docs.slack.dev/reference/block-kit/blocks (header 150, section 3
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from prefect_monitoring.analysis.message_patterns import without_preamble
 from prefect_monitoring.analysis.redaction import first_line, redact
 
 Block = dict[str, Any]
@@ -21,8 +21,6 @@ MAX_URL: Final = 3000
 MAX_TEXT: Final = 4000
 MAX_ERROR: Final = 500
 MAX_NAME: Final = 200
-# What Prefect puts before every exception.
-_PREAMBLE: Final = re.compile(r"\A(?:Flow|Task) run encountered an exception:?\s+")
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 
@@ -61,7 +59,7 @@ def run_message(kind: Kind, facts: RunFacts) -> tuple[str, list[Block]]:
     }
     blocks: list[Block] = [{"type": "header", "text": {"type": "plain_text", "text": title, "emoji": True}}]
     blocks.append({"type": "section", "fields": [_field(name, text) for name, text in fields.items()]})
-    error = first_line(_PREAMBLE.sub("", facts.error), MAX_ERROR) if kind != "success" else ""
+    error = first_line(without_preamble(facts.error), MAX_ERROR) if kind != "success" else ""
     if error:
         quoted = escape(error).replace("```", "'''")
         blocks.append(_section(f"*Error*\n```{quoted}```"))

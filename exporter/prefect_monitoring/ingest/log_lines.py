@@ -6,9 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
 from prefect_monitoring.analysis.metric_lines import parse
+from prefect_monitoring.counting.custom_metrics import Declarations
 from prefect_monitoring.counting.log_lines import LineSighting, fold_lines
 from prefect_monitoring.ingest.ports import LogSource
 from prefect_monitoring.ingest.source import Reading
@@ -59,11 +61,18 @@ class _Place:
 class LogReader:
     """Reads lines into the ledger. Every method raises ApiError or LedgerError."""
 
-    def __init__(self, tasks: TaskReader, api: LogSource, cause_of: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        tasks: TaskReader,
+        api: LogSource,
+        cause_of: Callable[[str], str],
+        declarations: Declarations = MappingProxyType({}),
+    ) -> None:
         self._tasks = tasks
         self._reader = tasks.reader
         self._api = api
         self._cause_of = cause_of
+        self._declarations = declarations
         self._deep_at = 0.0
         self._stopped: _Place | None = None
         self._window: float = WINDOW_SECONDS
@@ -174,7 +183,7 @@ class LogReader:
         for one in fresh:
             self._tell_rejected(one)
         self._reader.aside.store()  # before the cursor passes them
-        changes = fold_lines(fresh, ledger.values.get, catalog.admits_custom, self._cause_of)
+        changes = fold_lines(fresh, ledger.values.get, catalog.admits_custom, self._cause_of, self._declarations)
         cursor = ledger.cursors[LOG_LINES]
         watermark = max(cursor.watermark, min(reached if reached is not None else cursor.watermark, now))
         after = replace(cursor, watermark=watermark, level_complete=cursor.level_complete or complete)

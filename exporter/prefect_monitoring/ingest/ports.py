@@ -20,10 +20,11 @@ from prefect_monitoring.model.records import (
     WorkQueue,
 )
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.events import FailedActions
+from prefect_monitoring.prefect_api.events import FailedActions, Materializations
 from prefect_monitoring.prefect_api.logs import LogPage
 from prefect_monitoring.prefect_api.pagination import Page
 from prefect_monitoring.prefect_api.state_history import Histories
+from prefect_monitoring.prefect_api.trend_stores import Stored
 
 
 class FlowRunSource(Protocol):
@@ -74,8 +75,16 @@ class InventorySource(Protocol):
     async def next_starts(self, deployment_ids: Collection[str], now: float) -> dict[str, float]: ...
 
 
+class TrendSource(Protocol):
+    """As `prefect_api.trend_stores.TrendStoreApi`."""
+
+    async def variables(self, names: Collection[str]) -> Stored: ...
+    async def blocks(self, names: Collection[str]) -> Stored: ...
+
+
 class EventSource(Protocol):
     """As `prefect_api.events.EventsApi`."""
 
     async def failed_actions(self, after: float, before: float, ids: Collection[str] = ()) -> FailedActions: ...
     async def heartbeats(self, run_ids: Collection[str], since: float, until: float) -> dict[str, Beats]: ...
+    async def materializations(self, after: float, before: float) -> Materializations: ...

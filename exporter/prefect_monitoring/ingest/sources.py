@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 from uuid import UUID
 
 from prefect_monitoring.analysis.failure_causes import CausePattern, cause_of, compile_pattern
-from prefect_monitoring.config.settings import HistorySettings, Settings
+from prefect_monitoring.config.settings import HistorySettings, MetricSettings, Settings
 from prefect_monitoring.counting.cardinality import Catalog
+from prefect_monitoring.counting.custom_metrics import declarations_of
+from prefect_monitoring.ingest.assets import AssetReader
 from prefect_monitoring.ingest.failed_actions import FailedActionReader
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.heartbeats import HeartbeatReader
@@ -20,9 +22,10 @@ from prefect_monitoring.ingest.log_lines import LogReader
 from prefect_monitoring.ingest.reconcile import Audit
 from prefect_monitoring.ingest.source import Lookback, Reading, Scope, Turn
 from prefect_monitoring.ingest.task_runs import TaskReader
+from prefect_monitoring.ingest.trend_stores import TrendStoreReader
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.counted_metrics import FAILED_ACTIONS
-from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.events import EventsApi
@@ -30,6 +33,7 @@ from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 from prefect_monitoring.prefect_api.inventory import InventoryApi
 from prefect_monitoring.prefect_api.logs import LogApi
 from prefect_monitoring.prefect_api.task_runs import TaskApi
+from prefect_monitoring.prefect_api.trend_stores import TrendStoreApi
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,10 @@ class Readers:
     inventory: InventoryReader
     failed_actions: FailedActionReader
     heartbeats: HeartbeatReader
+    trend_stores: TrendStoreReader
+    assets: AssetReader
     audits: tuple[Audit, ...]
+    metrics: MetricSettings
 
     def audit_of(self, cursor: str) -> Audit:
         """The reconciliation of a kind of finished runs. KeyError where the API cannot count them."""
@@ -55,10 +62,11 @@ def make_readers(
     own_causes = [CausePattern(rule.cause, compile_pattern(rule.pattern)) for rule in settings.labels.failure_causes]
     cause = partial(cause_of, extra=own_causes)
     api = PrefectApi(http)
+    declared = settings.metrics.custom_metrics
     reader = Reader(
         api=api,
         ledger=ledger,
-        catalog=Catalog(settings.filters, settings.labels, ledger.series),
+        catalog=Catalog(settings.filters, settings.labels, ledger.keys, declared),
         cause_of=cause,
         clock=clock,
     )
@@ -68,10 +76,20 @@ def make_readers(
     return Readers(
         flow_runs=reader,
         task_runs=tasks,
-        log_lines=LogReader(tasks, LogApi(api.paginator), cause),
+        log_lines=LogReader(tasks, LogApi(api.paginator), cause, declarations_of(declared, LOG_LINES)),
         inventory=inventory,
         failed_actions=FailedActionReader(reader, events, lambda: inventory.automation_names),
         heartbeats=HeartbeatReader(reader, events, settings.poll.heartbeat_interval),
+        trend_stores=TrendStoreReader(reader, TrendStoreApi(api.paginator), declared),
+        assets=AssetReader(
+            reader,
+            events,
+            settings.metrics.assets,
+            declarations_of(declared, ASSET_EVENTS),
+            max_assets=settings.labels.max_assets,
+            lookback=lookbacks(settings.history)[ASSET_EVENTS],
+        ),
+        metrics=settings.metrics,
         audits=(
             Audit(
                 reader=reader,
@@ -112,8 +130,7 @@ class SourceEntry:
     `prefers`: the same, unless the source of that cursor is failing: waiting for it would take as long as its outage.
     `compares`: the source whose records it compares with the API's counts, once that has been read to the end.
     `is_possible`: whether the server can answer at all, as far as is known.
-    `feeds`: the metrics that come from it alone: once all of them are switched off, it is not asked. Without any, it
-    always is.
+    `is_wanted`: whether anything that is declared or shown is made of it; else it is neither read nor reported.
     """
 
     name: str
@@ -128,10 +145,7 @@ class SourceEntry:
     prefers: tuple[str, ...] = ()
     compares: str = ""
     is_possible: Callable[[Readers], bool] = lambda _: True
-    feeds: tuple[str, ...] = ()
-
-    def is_wanted(self, metrics_off: Collection[str]) -> bool:
-        return not self.feeds or not set(self.feeds) <= set(metrics_off)
+    is_wanted: Callable[[MetricSettings], bool] = lambda _: True
 
 
 FINISHED_FLOW_RUNS: Final = "finished_flow_runs"
@@ -160,8 +174,16 @@ _QUEUES: Final = (
     "prefect_work_queue_ready",
     "prefect_work_queue_slots",
 )
+
+
+def _shows(*names: str) -> Callable[[MetricSettings], bool]:
+    """Whether any of these metrics is shown: what only they come from is not asked once all are switched off."""
+    return lambda metrics: not set(names) <= set(metrics.metrics_off)
+
+
 # Probes ask for what there cannot be: the answer is empty, and cheap.
 _NOBODY: Final = (str(UUID(int=0)),)
+_NO_NAME: Final = ("no-type/no-name",)
 _NEVER: Final = 4e9
 
 
@@ -203,7 +225,7 @@ SOURCES: Final = (
         Turn.POLL,
         lambda readers, _: readers.heartbeats.read(),
         after=(ACTIVE_FLOW_RUNS,),
-        feeds=("prefect_flow_run_heartbeat_timestamp_seconds", "prefect_flow_runs_unresponsive"),
+        is_wanted=_shows("prefect_flow_run_heartbeat_timestamp_seconds", "prefect_flow_runs_unresponsive"),
     ),
     # Before the baseline of the flow runs is complete, those of the task runs would be asked for one by one.
     SourceEntry(
@@ -248,7 +270,7 @@ SOURCES: Final = (
         lambda readers, _: readers.inventory.read_work_pools(),
         (Probe("work pools", lambda api: InventoryApi(api.paginator).work_pools()),),
         after=_NAMES,
-        feeds=_POOLS,
+        is_wanted=_shows(*_POOLS),
     ),
     SourceEntry(
         "work_queues",
@@ -256,7 +278,7 @@ SOURCES: Final = (
         lambda readers, _: readers.inventory.read_work_queues(),
         (Probe("work queues", lambda api: InventoryApi(api.paginator).work_queues()),),
         after=_NAMES,
-        feeds=_QUEUES,
+        is_wanted=_shows(*_QUEUES),
     ),
     SourceEntry(
         "concurrency_limits",
@@ -264,7 +286,7 @@ SOURCES: Final = (
         lambda readers, _: readers.inventory.read_concurrency_limits(),
         (Probe("concurrency limits", lambda api: InventoryApi(api.paginator).concurrency_limits()),),
         after=_NAMES,
-        feeds=("prefect_concurrency_limit_slots", "prefect_concurrency_limit_slots_used"),
+        is_wanted=_shows("prefect_concurrency_limit_slots", "prefect_concurrency_limit_slots_used"),
     ),
     SourceEntry(
         _AUTOMATIONS,
@@ -272,7 +294,7 @@ SOURCES: Final = (
         lambda readers, _: readers.inventory.read_automations(),
         (Probe("automations", lambda api: InventoryApi(api.paginator).automations()),),
         after=_NAMES,
-        feeds=("prefect_automations", FAILED_ACTIONS),
+        is_wanted=_shows("prefect_automations", FAILED_ACTIONS),
     ),
     SourceEntry(
         "failed_actions",
@@ -281,7 +303,25 @@ SOURCES: Final = (
         (Probe("events of automations", lambda api: EventsApi(api.paginator.http).failed_actions(_NEVER, _NEVER)),),
         cursor=AUTOMATION_EVENTS,
         after=(_AUTOMATIONS,),
-        feeds=(FAILED_ACTIONS,),
+        is_wanted=_shows(FAILED_ACTIONS),
+    ),
+    SourceEntry(
+        "trend_stores",
+        Turn.INVENTORY,
+        lambda readers, _: readers.trend_stores.read(),
+        (
+            Probe("variables", lambda api: TrendStoreApi(api.paginator).variables(_NO_NAME)),
+            Probe("blocks", lambda api: TrendStoreApi(api.paginator).blocks(_NO_NAME)),
+        ),
+        is_wanted=lambda metrics: any(metric.is_trend and metric.enabled for metric in metrics.custom_metrics),
+    ),
+    SourceEntry(
+        "assets",
+        Turn.INVENTORY,
+        lambda readers, _: readers.assets.read(),
+        (Probe("events of assets", lambda api: EventsApi(api.paginator.http).materializations(_NEVER, _NEVER)),),
+        cursor=ASSET_EVENTS,
+        is_wanted=lambda metrics: bool(metrics.assets),
     ),
     SourceEntry(
         "dues",
@@ -312,9 +352,14 @@ SOURCES: Final = (
 COUNTED_SOURCES: Final[Mapping[str, SourceEntry]] = {entry.cursor: entry for entry in SOURCES if entry.cursor}
 
 
+# Their readers try again what was set aside; lists are read anew each time.
+_TRIED_AGAIN: Final = frozenset({FLOW_RUNS, TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS})
+
+
 def cursor_of(entry: SourceEntry) -> str:
-    """The cursor of what is counted from a source, or compared with it; "" for a mere list."""
-    return entry.cursor or next((one.cursor for one in SOURCES if one.name == entry.compares), "")
+    """The cursor under which a source's unreadable records are kept, to be tried again; "" where they are not."""
+    cursor = entry.cursor or next((one.cursor for one in SOURCES if one.name == entry.compares), "")
+    return cursor if cursor in _TRIED_AGAIN else ""
 
 
 async def read_source(entry: SourceEntry, readers: Readers, scope: Scope) -> Reading:

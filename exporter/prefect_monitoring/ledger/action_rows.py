@@ -63,6 +63,28 @@ def newly_ended(connection: sa.Connection, actions: Sequence[Action]) -> list[Ac
     return list(ended.values())
 
 
+def queue_events(connection: sa.Connection, ended: Sequence[Action]) -> None:
+    """Notes that the event of each of `ended` is to be sent; what a dry run shows has none."""
+    added = [action.id for action in ended if action.result is not ActionResult.DRY_RUN]
+    if added:
+        write_meta(connection, events_due=[*_queued(connection), *added])
+
+
+def events_due(connection: sa.Connection, count: int) -> list[Action]:
+    """Up to `count` of the actions whose event is to be sent, those that ended first."""
+    due = _queued(connection)[:count]
+    return _select(connection, _TABLE.c.id.in_(due)) if due else []
+
+
+def drop_events(connection: sa.Connection, action_ids: Collection[str]) -> None:
+    """Takes these off what `events_due` gives."""
+    write_meta(connection, events_due=[queued for queued in _queued(connection) if queued not in action_ids])
+
+
+def _queued(connection: sa.Connection) -> list[str]:
+    return read_meta(connection).get("events_due") or []
+
+
 def open_actions(connection: sa.Connection) -> list[Action]:
     """Those without a final result, the oldest first."""
     return _select(connection, _TABLE.c.result.in_(OPEN_RESULTS))

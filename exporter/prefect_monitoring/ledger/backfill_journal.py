@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -17,9 +17,6 @@ from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.series_rows import key_columns, series_key
 from prefect_monitoring.ledger.sql import added, insert_all, load_all, number_from, upsert
 from prefect_monitoring.model.changes import Moment, SeriesKey
-from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
-
-RECORDED: Final = frozenset(name for name, row in COUNTED_METRICS.items() if row.backfilled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +41,18 @@ class Move(NamedTuple):
 
 
 class Recorder:
-    """Writes moments down; `ids` are the numbers of the series that were met."""
+    """Writes moments of these `metrics` down; `ids` are the numbers of the series that were met."""
 
-    def __init__(self, step: int, ids: Mapping[SeriesKey, int]) -> None:
+    def __init__(self, step: int, ids: Mapping[SeriesKey, int], metrics: Collection[str]) -> None:
         self.step = step
+        self.metrics = metrics
         self.ids = dict(ids)
 
     def write(self, connection: sa.Connection, moments: Iterable[Moment]) -> dict[SeriesKey, int]:
         """Adds `moments`; the numbers of series that are new, for `ids`, once the transaction is through."""
         sums: defaultdict[tuple[int, SeriesKey], list[float]] = defaultdict(lambda: [0.0, 0])
         for moment in moments:
-            if moment.key.metric in RECORDED:
+            if moment.key.metric in self.metrics:
                 total = sums[slot_of(moment.at, self.step), moment.key]
                 total[0] += moment.amount
                 total[1] += 1

@@ -1,4 +1,4 @@
-"""Reading and stopping actions in a ledger that another process serves from: single, short transactions."""
+"""A ledger that another process serves from: reading it, and stopping actions in it, in single transactions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
 from prefect_monitoring.ledger import action_rows
-from prefect_monitoring.ledger.dialects import join
+from prefect_monitoring.ledger.dialect import Database
+from prefect_monitoring.ledger.dialects import join, read
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.opening import is_current
 from prefect_monitoring.model.actions import Acting, Action
@@ -28,8 +29,20 @@ def change_acting(url: str, change: Callable[[Acting], Acting]) -> Acting:
 
 
 @contextmanager
+def reading(url: str) -> Iterator[sa.Connection]:
+    """A view of the ledger, or of a copy, as it stands now; nothing waits for it. Raises LedgerError."""
+    with _connected(read(url)) as connection:
+        yield connection
+
+
+@contextmanager
 def _transaction(url: str) -> Iterator[sa.Connection]:
-    database = join(url)
+    with _connected(join(url)) as connection:
+        yield connection
+
+
+@contextmanager
+def _connected(database: Database) -> Iterator[sa.Connection]:
     try:
         with database.engine.begin() as connection:
             database.check(connection)

@@ -42,11 +42,14 @@ class Dialect:
     """One kind of database.
 
     `claim` opens the one behind a URL; LedgerInUseError when another process has it. `join` opens an existing one for
-    single transactions beside the process that has it. `upsert` is an insert which merges columns, by name, where the
-    primary key is there already. `insert_all` executes an insert for each of many rows, which name the same columns.
+    single transactions beside the process that has it. `read` opens an existing one, or a copy of it, for reading: it
+    delays nobody, and the copy may lie on a disk that cannot be written. `upsert` is an insert which merges columns, by
+    name, where the primary key is there already. `insert_all` executes an insert for each of many rows, which name the
+    same columns.
     """
 
     claim: Callable[[str], Database]
     join: Callable[[str], Database]
     upsert: Callable[[sa.Table, Mapping[str, Merge]], sa.Insert]
     insert_all: Callable[[sa.Connection, sa.Insert, Sequence[Mapping[str, Any]]], None]
+    read: Callable[[str], Database]

@@ -24,6 +24,11 @@ def join(url: str) -> Database:
     return _dialect_of(url).join(url)
 
 
+def read(url: str) -> Database:
+    """The same database, or a copy of it, for reading alone. LedgerError when there is none."""
+    return _dialect_of(url).read(url)
+
+
 def _dialect_of(url: str) -> Dialect:
     try:
         name = make_url(url).get_backend_name()

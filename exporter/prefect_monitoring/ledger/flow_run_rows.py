@@ -26,6 +26,7 @@ def known_run(row: sa.Row[Any], pipeline: Pair | None) -> KnownRun:
         duration=row.duration,
         name=row.name,
         cause=row.cause,
+        pattern=row.pattern or "",
     )
 
 
@@ -75,6 +76,7 @@ def write_runs(connection: sa.Connection, changes: Changes, ids: PipelineIds) ->
             "duration": run.duration,
             "name": run.name,
             "cause": run.cause,
+            "pattern": run.pattern,
             "gone": False,
         }
         for run in changes.runs.values()

@@ -15,10 +15,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
 from prefect_monitoring.counting.flow_runs import Known
-from prefect_monitoring.ledger import action_rows, flow_run_rows, name_rows, reconciliation, task_run_rows
+from prefect_monitoring.ledger import action_rows, flow_run_rows, name_rows, reconciliation, task_run_rows, trend_rows
 from prefect_monitoring.ledger import backfill_journal as journal
+from prefect_monitoring.ledger.daily_counts import write_daily_counts
 from prefect_monitoring.ledger.dialect import Database
 from prefect_monitoring.ledger.errors import LedgerError
+from prefect_monitoring.ledger.outbox import Outbox
 from prefect_monitoring.ledger.retention import Keep, prune
 from prefect_monitoring.ledger.rollup_rows import write_last_outcomes, write_rollups
 from prefect_monitoring.ledger.run_stats import run_stats
@@ -29,6 +31,7 @@ from prefect_monitoring.ledger.state import State
 from prefect_monitoring.ledger.unreadable_rows import delete_unreadable, load_unreadable, write_unreadable
 from prefect_monitoring.model.actions import Acting, Action, action_key
 from prefect_monitoring.model.changes import Changes, KnownRun, KnownTaskRun, Schedule, SeriesKey
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMetric
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Pair
@@ -40,13 +43,16 @@ from prefect_monitoring.model.unreadable import Unreadable
 class Ledger(State):
     """Its owner calls one method at a time. Every method raises LedgerError when the file fails, and changes nothing.
 
-    During a backfill it also writes down when each series moved.
+    During a backfill it also writes down when each series moved. With an `outbox`, what a sink is owed of each change.
     """
 
-    def __init__(self, database: Database, bounds: Bounds) -> None:
-        super().__init__(bounds)
+    def __init__(
+        self, database: Database, bounds: Bounds, metrics: Mapping[str, CountedMetric] = COUNTED_METRICS
+    ) -> None:
+        super().__init__(bounds, metrics)
         self._database = database
         self._recorder: journal.Recorder | None = None
+        self.outbox: Outbox | None = None
 
     @property
     def name(self) -> str:
@@ -97,6 +103,16 @@ class Ledger(State):
         with self.transaction() as connection:
             return task_run_rows.counted_lines(connection, log_ids)
 
+    def known_points(self, metric: str) -> set[str]:
+        """The ids of the trend points that this metric counted."""
+        with self.transaction() as connection:
+            return trend_rows.known_points(connection, metric)
+
+    def settle_points(self, metric: str, present: Collection[str], now: float, kept: float) -> None:
+        """Forgets the points of this metric that have not been `present` in their store for `kept` seconds."""
+        with self.transaction() as connection:
+            trend_rows.settle_points(connection, metric, present, now, kept)
+
     def run_stats(
         self, pipelines: Collection[Pair], now: float, slo_windows: Mapping[Pair, float] | None = None
     ) -> dict[Pair, RunStats]:
@@ -140,12 +156,16 @@ class Ledger(State):
             flow_run_rows.write_runs(connection, changes, numbers)
             write_rollups(connection, changes, numbers)
             write_last_outcomes(connection, changes, numbers)
+            write_daily_counts(connection, changes.moments)
             write_series(connection, moved, now)
             task_run_rows.write_task_runs(connection, changes)
             task_run_rows.write_lines(connection, changes)
+            trend_rows.write_points(connection, changes.points)
             write_values(connection, changes.values)
             write_schedules(connection, schedules)
             recorded = self._recorder.write(connection, changes.moments) if self._recorder else {}
+            if self.outbox is not None and self.cursors[source].level_complete:
+                self.outbox.add_changes(connection, changes, now)
             if cursor is not None:
                 write_meta(connection, cursors=_plain(cursors))
         if cursor is not None or moved or changes.runs:  # to write nothing works on a full disk as well
@@ -176,11 +196,13 @@ class Ledger(State):
         self.remember_series(moved)
 
     def store_actions(self, actions: Sequence[Action], now: float) -> None:
-        """Writes actions, and counts those that come to their end with it."""
+        """Writes actions, counts those that come to their end with it, and queues the events about them."""
         with self.transaction() as connection:
             changes = Changes()
-            for action in action_rows.newly_ended(connection, actions):
+            ended = action_rows.newly_ended(connection, actions)
+            for action in ended:
                 changes.count(action_key(action.pair, action.kind, action.result), now)
+            action_rows.queue_events(connection, ended)
             moved = advance(self.series, changes, self.bounds, released=not self.cursor.level_complete)
             action_rows.write_actions(connection, actions)
             write_series(connection, moved, now)
@@ -191,6 +213,16 @@ class Ledger(State):
         """Applies `change` to whether actions are allowed, as the ledger has it: another process may have set it."""
         with self.transaction() as connection:
             return action_rows.change_acting(connection, change)
+
+    def events_due(self, count: int) -> list[Action]:
+        """Up to `count` of the actions whose event is to be sent, those that ended first."""
+        with self.transaction() as connection:
+            return action_rows.events_due(connection, count)
+
+    def drop_events(self, action_ids: Collection[str]) -> None:
+        """Takes these off that queue: they are sent, or not wanted any more."""
+        with self.transaction() as connection:
+            action_rows.drop_events(connection, action_ids)
 
     def failed_since(self, since: float) -> list[KnownRun]:
         """Runs that stand as failed or crashed, with an end after `since`."""
@@ -229,7 +261,7 @@ class Ledger(State):
                 journal.forget(connection)
             recorded = journal.recorded_series(connection)
         self.plan = plan
-        self._recorder = journal.Recorder(plan.step, recorded) if plan else None
+        self._recorder = journal.Recorder(plan.step, recorded, self.recorded) if plan else None
 
     def begin_serving(self) -> None:
         """Ends a backfill: from now on the counters are live. LedgerError while that has not loaded everything."""
@@ -272,7 +304,7 @@ class Ledger(State):
         self.pipelines_file = stored.get("pipelines_file")
         if plan := stored.get("backfill"):
             self.plan = journal.Plan(**plan)
-            self._recorder = journal.Recorder(self.plan.step, recorded)
+            self._recorder = journal.Recorder(self.plan.step, recorded, self.recorded)
         self.touched = set(self.pipeline_ids)
 
     def _move_series(self, moved: Mapping[SeriesKey, Series], now: float) -> None:

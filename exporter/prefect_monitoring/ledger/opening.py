@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
@@ -11,15 +11,25 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
+from prefect_monitoring.config.custom_metrics import CustomMetric
 from prefect_monitoring.config.settings import LedgerSettings, MetricSettings
 from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger import sql as rows
+from prefect_monitoring.ledger.declared import (
+    META,
+    check_types,
+    declared_bounds,
+    forget_metrics,
+    kept_metrics,
+    outdated,
+    to_keep,
+)
 from prefect_monitoring.ledger.dialects import claim
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.migrations import current_revision, migrate, revisions
 from prefect_monitoring.model.counted_metrics import bounds_of
-from prefect_monitoring.model.cursor import Cursor
+from prefect_monitoring.model.cursor import TASK_RUNS, Cursor, trend_cursor
 from prefect_monitoring.model.series import Bounds
 
 
@@ -31,32 +41,44 @@ def open_ledger(
     lookbacks: Mapping[str, float],
     now: float,
     moved_from: str = "",
+    declared: Sequence[CustomMetric] = (),
 ) -> Ledger:
-    """Opens or creates the ledger of the Prefect API at `api`.
+    """Opens or creates the ledger of the Prefect API at `api`, with the metrics that are `declared`.
 
     `lookbacks`: the cursors, and how many seconds before `now` each begins that the ledger does not know yet.
 
     Raises LedgerError: in use (LedgerInUseError), damaged, read-only, of a newer version, of another API (unless
-    that is `moved_from`).
+    that is `moved_from`), a declared metric of another type.
     """
+    bounds = {**bounds, **declared_bounds(declared)}
+    lookbacks = {**{metric.cursor: 0.0 for metric in declared}, **lookbacks}
     with ExitStack() as undo:
         database = claim(url)
         undo.callback(database.close)
-        ledger = Ledger(database, bounds)
+        ledger = Ledger(database, bounds, kept_metrics(declared))
         with ledger.transaction() as connection:
             database.check(connection)
             if not is_current(connection, database.name):
                 migrate(connection)
             stored = rows.read_meta(connection)
             if not stored:
-                stored = {"api": api, "created_at": now, "cursors": {}, "bounds": {}}
+                begin = now - lookbacks.get(TASK_RUNS, 0.0)
+                stored = {"api": api, "created_at": now, "cursors": {}, "bounds": {}, "daily_counts_from": begin}
+            stored = {"daily_counts_from": now, **stored}
             _check_owner(database.name, stored["api"], api, moved_from)
+            kept = stored.get(META, {})
+            check_types(kept, declared, database.name)
+            gone = outdated(kept, declared)
+            forget_metrics(connection, gone)
+            forgotten = {trend_cursor(name) for name in gone}
             _drop_rebucketed(connection, stored["bounds"], bounds)
-            cursors = _cursors(stored["cursors"], {source: now - seconds for source, seconds in lookbacks.items()})
+            known_cursors = {one: cursor for one, cursor in stored["cursors"].items() if one not in forgotten}
+            cursors = _cursors(known_cursors, {source: now - seconds for source, seconds in lookbacks.items()})
             plain = {source: asdict(cursor) for source, cursor in cursors.items()}
             # A histogram that is switched off for a while keeps its bounds: it goes on where it stopped.
             known = {**stored["bounds"], **_plain(bounds)}
-            rows.write_meta(connection, **{**stored, "api": api, "bounds": known, "cursors": plain})
+            now_kept = {META: to_keep(declared)}
+            rows.write_meta(connection, **{**stored, "api": api, "bounds": known, "cursors": plain, **now_kept})
         ledger.created_at = stored["created_at"]
         ledger.cursors = cursors
         ledger.load()
@@ -64,7 +86,7 @@ def open_ledger(
     return ledger
 
 
-def inspect_ledger(url: str, api: str, moved_from: str = "") -> None:
+def inspect_ledger(url: str, api: str, moved_from: str = "", declared: Sequence[CustomMetric] = ()) -> None:
     """Raises the LedgerError that `open_ledger` would raise for an existing ledger, and changes nothing."""
     database = claim(url)
     try:
@@ -72,7 +94,9 @@ def inspect_ledger(url: str, api: str, moved_from: str = "") -> None:
             database.check(connection)
             is_current(connection, database.name)
             if current_revision(connection) is not None:
-                _check_owner(database.name, rows.read_meta(connection)["api"], api, moved_from)
+                stored = rows.read_meta(connection)
+                _check_owner(database.name, stored["api"], api, moved_from)
+                check_types(stored.get(META, {}), declared, database.name)
             transaction.rollback()
     except DatabaseError as error:
         raise database.explain(error) from error
@@ -126,4 +150,5 @@ def ledger_of(
         lookbacks=lookbacks,
         now=time.time(),
         moved_from=settings.moved_from,
+        declared=metrics.custom_metrics,
     )

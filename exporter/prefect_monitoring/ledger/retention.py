@@ -17,7 +17,8 @@ from prefect_monitoring.ledger.sql import batches
 from prefect_monitoring.ledger.state import Forgotten, State
 from prefect_monitoring.ledger.unreadable_rows import forget_unreadable
 from prefect_monitoring.model.changes import SeriesKey
-from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
+from prefect_monitoring.model.counted_metrics import LAST_MATERIALIZATION
+from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
 from prefect_monitoring.model.records import BAD_TYPES, NO_FLOW, OVERFLOW, Pair
 from prefect_monitoring.model.units import DAY
 
@@ -40,13 +41,13 @@ def prune(connection: sa.Connection, state: State, now: float, keep: Keep, live:
     cursors = {source: replace(cursor, horizon=horizons[source]) for source, cursor in state.cursors.items()}
     alive = {*live, OVERFLOW, NO_FLOW}
     dead = {key.pair for key in (*state.series, *state.values)} - alive
-    values = {key for key, one in state.values.items() if key.pair in dead or one.at < now - HOURLY_KEPT}
+    values = {key for key, one in state.values.items() if key.pair in dead or one.at < now - _kept(key)}
     schedules = state.names.gone & state.schedules.keys()
     _forget_runs(connection, horizons[FLOW_RUNS])
     _forget_rollups(connection, now)
     forget_actions(connection, now - DAILY_KEPT)
     _forget_task_runs(connection, horizons[TASK_RUNS])
-    _forget_lines(connection, _lines_before(cursors, keep.lines))
+    _forget_lines(connection, _lines_before(cursors, now, keep))
     _forget_schedules(connection, schedules)
     expired = _expire_series(connection, dead, now - keep.dead_series)
     delete_keys(connection, schema.last_values, values)
@@ -72,11 +73,18 @@ def _horizons(cursors: Mapping[str, Cursor], now: float, keep: Keep) -> dict[str
     }
 
 
-def _lines_before(cursors: Mapping[str, Cursor], kept: float) -> float:
+def _kept(key: SeriesKey) -> float:
+    """An asset that has been stale for long is what somebody wants to hear of."""
+    return DAILY_KEPT if key.metric == LAST_MATERIALIZATION else HOURLY_KEPT
+
+
+def _lines_before(cursors: Mapping[str, Cursor], now: float, keep: Keep) -> float:
     """What was counted before this instant is never read again: log lines, and the events whose ids lie beside them."""
-    lines, events = cursors[LOG_LINES], cursors[AUTOMATION_EVENTS]
+    lines, events, assets = cursors[LOG_LINES], cursors[AUTOMATION_EVENTS], cursors.get(ASSET_EVENTS)
     behind = min(lines.watermark, events.watermark) if events.level_complete else lines.watermark
-    return max(behind - kept, lines.horizon)
+    if assets is not None and assets.watermark > assets.horizon:  # read at least once
+        behind = min(behind, max(assets.watermark, now - keep.lookbacks.get(ASSET_EVENTS, 0.0)))
+    return max(behind - keep.lines, lines.horizon)
 
 
 def _forget_runs(connection: sa.Connection, horizon: float) -> None:
@@ -97,7 +105,12 @@ def _forget_runs(connection: sa.Connection, horizon: float) -> None:
 
 
 def _forget_rollups(connection: sa.Connection, now: float) -> None:
-    for table, kept in ((schema.hourly_rollups, HOURLY_KEPT), (schema.daily_rollups, DAILY_KEPT)):
+    tables = (
+        (schema.hourly_rollups, HOURLY_KEPT),
+        (schema.daily_counts, HOURLY_KEPT),
+        (schema.daily_rollups, DAILY_KEPT),
+    )
+    for table, kept in tables:
         connection.execute(sa.delete(table).where(table.c.start < now - kept))
 
 

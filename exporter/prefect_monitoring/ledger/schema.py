@@ -71,6 +71,7 @@ flow_runs = sa.Table(
     sa.Column("cause", sa.Text, nullable=False),
     # No longer in the API under this end: deleted, or running again.
     sa.Column("gone", sa.Boolean, nullable=False),
+    sa.Column("pattern", sa.Text),
     sa.Index(f"{PREFIX}flow_runs_by_pipeline", "pipeline_id", "state_type", "ended_at"),
     sa.Index(f"{PREFIX}flow_runs_by_end", "ended_at", "state_type", "gone"),
 )
@@ -150,6 +151,15 @@ last_values = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
     sqlite_with_rowid=False,
 )
+# Points of trend stores that a metric counted, by a digest. No longer in their store since `gone_at`.
+trend_points = sa.Table(
+    f"{PREFIX}trend_points",
+    tables,
+    sa.Column("metric", sa.Text, primary_key=True),
+    sa.Column("point", sa.LargeBinary, primary_key=True),
+    sa.Column("gone_at", sa.Float),
+    sqlite_with_rowid=False,
+)
 # When a deployment's schedules last expected a start and expect the next, which is unmet, since when it pauses, and
 # when they were last switched off.
 schedules = sa.Table(
@@ -196,6 +206,16 @@ actions = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# What sinks remember and have yet to deliver, as JSON. With a row id: values may be long.
+sinks = sa.Table(
+    f"{PREFIX}sinks",
+    tables,
+    sa.Column("sink", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+)
+
 
 def _rollup_table(name: str) -> sa.Table:
     """Runs by result and seconds of completed runs, per pipeline and hour or day (`start`: epoch seconds, UTC)."""
@@ -214,6 +234,17 @@ def _rollup_table(name: str) -> sa.Table:
 
 hourly_rollups = _rollup_table("hourly_rollups")
 daily_rollups = _rollup_table("daily_rollups")
+
+# What some counters grew by on each day (`start`: epoch seconds, UTC), and how often they moved: for the weekly report.
+daily_counts = sa.Table(
+    f"{PREFIX}daily_counts",
+    tables,
+    sa.Column("start", sa.BigInteger, primary_key=True),
+    *_series_key(),
+    sa.Column("amount", sa.Float, nullable=False),
+    sa.Column("seen", sa.Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 # What a backfill writes down, until `serve` begins: how far a series moved in the time before each slot of the grid.
 backfill_series = sa.Table(

@@ -82,5 +82,12 @@ def load_series(connection: sa.Connection) -> dict[SeriesKey, Series]:
     }
 
 
+def pipelines_counted(connection: sa.Connection, metric: str) -> list[Pair]:
+    """The pipelines that have series of a metric."""
+    names = (schema.series.c.flow, schema.series.c.deployment)
+    rows = connection.execute(sa.select(*names).where(schema.series.c.metric == metric).distinct())
+    return [Pair(row.flow, row.deployment) for row in rows]
+
+
 def load_values(connection: sa.Connection) -> dict[SeriesKey, LastValue]:
     return {series_key(row): LastValue(row.value, row.at) for row in load_all(connection, schema.last_values)}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import orjson
 import sqlalchemy as sa
@@ -103,23 +105,42 @@ def _claim(url: str) -> SqliteFile:
 
 
 def _join(url: str) -> SqliteFile:
+    return _open(_existing(url), None)
+
+
+def _existing(url: str) -> Path:
     path = sqlite_path(url)
     if not path.exists():
         raise LedgerError(f"There is no ledger {path}: give the ledger_url of the exporter")
-    return _open(path, None)
+    return path
+
+
+def _read(url: str) -> SqliteFile:
+    path = _existing(url)
+    # A copy that lies where nothing can be written has no log beside it, and nobody who writes one.
+    is_still = not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
+    query = {"uri": "true", "mode": "ro", **({"immutable": "1"} if is_still else {})}
+    engine = _engine(URL.create("sqlite", database=f"file:{quote(str(path))}", query=query))
+    event.listen(engine, "connect", _leave_transactions_to_us)
+    event.listen(engine, "begin", _begin_reading)
+    return SqliteFile(path, engine, None)
 
 
 def _open(path: Path, lock: FileLock | None) -> SqliteFile:
-    engine = sa.create_engine(
-        URL.create("sqlite", database=str(path)),
+    engine = _engine(URL.create("sqlite", database=str(path)))
+    event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "begin", _begin_immediate)
+    return SqliteFile(path, engine, lock)
+
+
+def _engine(url: URL) -> sa.Engine:
+    return sa.create_engine(
+        url,
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
         poolclass=sa.StaticPool,
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
     )
-    event.listen(engine, "connect", _on_connect)
-    event.listen(engine, "begin", _begin_immediate)
-    return SqliteFile(path, engine, lock)
 
 
 def _take_lock(path: Path) -> FileLock:
@@ -141,9 +162,13 @@ def _take_lock(path: Path) -> FileLock:
     return lock
 
 
-def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
-    # The driver's own transaction handling would not cover DDL; ours begins with _begin_immediate.
+def _leave_transactions_to_us(connection: sqlite3.Connection, _record: object) -> None:
+    # The driver's own transaction handling would not cover DDL; ours begins with _begin_immediate or _begin_reading.
     connection.isolation_level = None
+
+
+def _on_connect(connection: sqlite3.Connection, record: object) -> None:
+    _leave_transactions_to_us(connection, record)
     if not _is_foreign(connection):  # which is refused by `check`, as it was found
         connection.execute("PRAGMA journal_mode=WAL")
     # A power cut must not take back what a scrape has already shown.
@@ -157,6 +182,10 @@ def _is_foreign(connection: sqlite3.Connection) -> bool:
 
 def _begin_immediate(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_reading(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
 
 
 def _upsert(table: sa.Table, merges: Mapping[str, Merge]) -> sa.Insert:
@@ -190,4 +219,4 @@ def _damaged(path: Path, detail: str) -> str:
     )
 
 
-SQLITE: Final = Dialect(_claim, _join, _upsert, _insert_all)
+SQLITE: Final = Dialect(_claim, _join, _upsert, _insert_all, _read)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, TypeVar
 
 from prefect_monitoring.ledger.backfill_journal import Plan
 from prefect_monitoring.model.changes import Changes, LastValue, Schedule, SeriesKey
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMetric
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import OTHER, OVERFLOW, Pair
@@ -33,7 +35,9 @@ class Forgotten:
 
 @dataclass(eq=False, repr=False)
 class State:
-    """`schedules` are by deployment id, `unreadable` by cursor and id; `pipelines_file` is the last good one's text.
+    """`metrics` are those that it keeps, declared ones included.
+
+    `schedules` are by deployment id, `unreadable` by cursor and id; `pipelines_file` is the last good one's text.
 
     `held`: the series that are in their birth hold. `folded`: what was counted under an overflow, by metric. `touched`
     collects the pipelines whose run statistics may have changed; `fault` is why the last commit failed. `plan` is that
@@ -41,6 +45,7 @@ class State:
     """
 
     bounds: Bounds
+    metrics: Mapping[str, CountedMetric] = field(default_factory=lambda: COUNTED_METRICS)
     created_at: float = 0.0
     cursors: dict[str, Cursor] = field(default_factory=dict)
     names: Names = field(default_factory=lambda: Names({}, {}, frozenset()))
@@ -61,6 +66,16 @@ class State:
     def cursor(self) -> Cursor:
         """How far finished flow runs are read."""
         return self.cursors[FLOW_RUNS]
+
+    @property
+    def keys(self) -> Iterator[SeriesKey]:
+        """Of everything that is kept under labels."""
+        return chain(self.series, self.values)
+
+    @property
+    def recorded(self) -> frozenset[str]:
+        """The metrics whose past a backfill writes down."""
+        return frozenset(name for name, row in self.metrics.items() if row.backfilled)
 
     @property
     def pipelines(self) -> Collection[Pair]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 
-from prefect_monitoring.config.settings import SettingsError
+from prefect_monitoring.config.custom_metrics import CustomMetric
+from prefect_monitoring.config.settings import MetricSettings, SettingsError
 from prefect_monitoring.metrics import (
     actions,
+    assets,
     custom,
     deployments,
     exporter,
     flow_runs,
     policy,
+    sinks,
     task_runs,
     work_pools,
     workspace,
@@ -26,20 +29,30 @@ SUBJECTS: Final[dict[str, tuple[Metric, ...]]] = {
     "Work pools and queues": work_pools.METRICS,
     "Limits and automations": workspace.METRICS,
     "What users add": custom.METRICS,
+    "Assets": assets.METRICS,
     "Policy": policy.METRICS,
     "Actions": actions.METRICS,
+    "Sinks": sinks.METRICS,
     "About itself": exporter.METRICS,
 }
 CATALOGUE: Final[tuple[Metric, ...]] = tuple(metric for metrics in SUBJECTS.values() for metric in metrics)
 
 
-def shown_metrics(on: Collection[str], off: Collection[str]) -> tuple[Metric, ...]:
-    """The metrics to expose: those that are so by default and those in `on`, without those in `off`.
+def shown_metrics(
+    on: Collection[str], off: Collection[str], declared: Iterable[CustomMetric] = ()
+) -> tuple[Metric, ...]:
+    """The metrics to expose: those that are so by default, those in `on`, those that are `declared`; none in `off`.
 
     Raises SettingsError for a name that no metric has.
     """
-    names = {metric.name for metric in CATALOGUE}
+    own = tuple(custom.declared_metric(metric) for metric in declared if metric.enabled)
+    names = {metric.name for metric in (*CATALOGUE, *own)}
     for option, chosen in (("metrics_on", on), ("metrics_off", off)):
         if unknown := sorted(set(chosen) - names):
             raise SettingsError(f"{option}: no such metric: {', '.join(unknown)}; docs/metrics.md lists them all")
-    return tuple(one for one in CATALOGUE if (one.by_default or one.name in on) and one.name not in off)
+    return tuple(one for one in (*CATALOGUE, *own) if (one.by_default or one.name in on) and one.name not in off)
+
+
+def metrics_of(settings: MetricSettings) -> tuple[Metric, ...]:
+    """The metrics that the settings choose and declare. Raises SettingsError for a name that no metric has."""
+    return shown_metrics(settings.metrics_on, settings.metrics_off, settings.custom_metrics)

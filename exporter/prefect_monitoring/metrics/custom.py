@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
+from prefect_monitoring.config.custom_metrics import CustomMetric
 from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.model.changes import SeriesKey
-from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CUSTOM_OBSERVED, CUSTOM_VALUE
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CUSTOM_OBSERVED, CUSTOM_VALUE, CountedMetric
+from prefect_monitoring.model.series import Series
 from prefect_monitoring.snapshot.model import Snapshot
 
 LABELS: Final = COUNTED_METRICS[CUSTOM_VALUE].labels
 
 
-def _rows(values: Mapping[SeriesKey, float]) -> Iterator[Row]:
-    """Rows with a column for every label that any of the lines has: to Prometheus, an empty label is an absent one."""
-    own = _own_labels(values)
-    labels_of = COUNTED_METRICS[CUSTOM_VALUE].label_values
+def _rows(
+    values: Mapping[SeriesKey, float | Series],
+    row: CountedMetric = COUNTED_METRICS[CUSTOM_VALUE],
+    declared: tuple[str, ...] | None = None,
+) -> Iterator[Row]:
+    """Rows with a column for every label that any of the lines has: to Prometheus, an empty label is an absent one.
+
+    `declared`: the labels of the user's own that there are columns for; None where nobody said.
+    """
+    own = _own_labels(values) if declared is None else declared
+    labels_of = row.label_values
     for key, value in values.items():
         given = dict(key.labels)
         yield (*labels_of(key), *(given.get(label, "") for label in own)), value
@@ -26,12 +35,12 @@ def _own_labels(keys: Iterable[SeriesKey]) -> tuple[str, ...]:
     return tuple(sorted({label for key in keys for label, _ in key.labels}))
 
 
-def _values(snapshot: Snapshot) -> dict[SeriesKey, float]:
-    return {key: one.value for key, one in snapshot.values.items()}
+def _values(snapshot: Snapshot, metric: str = CUSTOM_VALUE) -> dict[SeriesKey, float]:
+    return {key: one.value for key, one in snapshot.values.items() if key.metric == metric}
 
 
 def _instants(snapshot: Snapshot) -> dict[SeriesKey, float]:
-    return {key: one.at for key, one in snapshot.values.items()}
+    return {key: one.at for key, one in snapshot.values.items() if key.metric == CUSTOM_VALUE}
 
 
 def _sums(snapshot: Snapshot) -> dict[SeriesKey, float]:
@@ -40,6 +49,28 @@ def _sums(snapshot: Snapshot) -> dict[SeriesKey, float]:
 
 def _counts(snapshot: Snapshot) -> dict[SeriesKey, float]:
     return {key: sum(one.buckets) for key, one in snapshot.series.get(CUSTOM_OBSERVED, {}).items()}
+
+
+def declared_metric(declared: CustomMetric) -> Metric:
+    """A metric that users declare, as they do."""
+    name, own, row = declared.name, declared.own_labels, declared.row
+
+    def values(snapshot: Snapshot) -> Mapping[SeriesKey, float | Series]:
+        if declared.type == "gauge":
+            return dict(_values(snapshot, name))
+        series = snapshot.series.get(name, {})
+        return {key: one if one.buckets else one.value for key, one in series.items()}
+
+    return Metric(
+        name,
+        declared.type,
+        declared.help,
+        row.labels,
+        lambda snapshot: _rows(values(snapshot), row, own),
+        bounds=(lambda _: declared.buckets) if declared.buckets else None,
+        more_labels=lambda snapshot: _own_labels(values(snapshot)) if own is None else own,
+        unit=declared.unit or "",
+    )
 
 
 def _labels_of(

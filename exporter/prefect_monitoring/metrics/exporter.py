@@ -8,7 +8,7 @@ from typing import Final
 
 from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.metrics.rows import counted
-from prefect_monitoring.model.counted_metrics import REJECTED
+from prefect_monitoring.model.counted_metrics import REJECTED, VALUES_REJECTED
 from prefect_monitoring.model.source_status import READING_BOUNDS, FileStatus, SourceStatus
 from prefect_monitoring.snapshot.model import Snapshot
 
@@ -188,6 +188,10 @@ METRICS: Final = (
         "When what was counted was last compared with the API's own counts.",
         ("kind",),
         lambda snapshot: (((kind,), audit.done_at) for kind, audit in snapshot.about.audits.items()),
+    ),
+    counted(
+        VALUES_REJECTED,
+        "Values of trend stores and of asset metadata that could not be read or had no room, by reason; each once.",
     ),
     counted(
         REJECTED,

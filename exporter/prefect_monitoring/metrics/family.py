@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
@@ -35,6 +35,7 @@ class Metric:
     bounds: Callable[[Snapshot], tuple[float, ...]] | None = None
     more_labels: Callable[[Snapshot], tuple[str, ...]] | None = None
     by_default: bool = True
+    unit: str = ""
 
     def family(self, snapshot: Snapshot) -> ExposedFamily:
         """The metric's rows as prometheus_client exposes them. Raises DuplicateSeriesError."""
@@ -45,19 +46,21 @@ class Metric:
                 raise DuplicateSeriesError(f"{self.name}{dict(zip(names, labels, strict=True))}")
             rows[labels] = value
         if self.kind == "histogram":
-            return self._histogram(snapshot, rows)
+            return self._histogram(snapshot, names, rows)
         kinds: Mapping[str, type[CounterMetricFamily | GaugeMetricFamily | UnknownMetricFamily]] = {
             "counter": CounterMetricFamily,
             "gauge": GaugeMetricFamily,
             "unknown": UnknownMetricFamily,
         }
-        family = kinds[self.kind](self.name, self.help, labels=names)
+        family = kinds[self.kind](self.name, self.help, labels=names, unit=self.unit)
         for labels, value in rows.items():
             family.add_metric(labels, value)  # type: ignore[arg-type] # only histograms have Series for values
         return family
 
-    def _histogram(self, snapshot: Snapshot, rows: Mapping[tuple[str, ...], float | Series]) -> ExposedFamily:
-        family = HistogramMetricFamily(self.name, self.help, labels=self.labels)
+    def _histogram(
+        self, snapshot: Snapshot, names: Sequence[str], rows: Mapping[tuple[str, ...], float | Series]
+    ) -> ExposedFamily:
+        family = HistogramMetricFamily(self.name, self.help, labels=names, unit=self.unit)
         limits = [as_text(limit) for limit in (self.bounds(snapshot) if self.bounds else ())] + ["+Inf"]
         for labels, series in rows.items():
             if isinstance(series, Series):

@@ -48,6 +48,8 @@ class ActionResult(StrEnum):
         return self not in OPEN_RESULTS
 
 
+# What stays in force once it is done, until it is undone.
+HOLDING: Final = frozenset({Kind.PAUSE, Kind.SCALE_UP})
 OPEN_RESULTS: Final = frozenset({ActionResult.PLANNED, ActionResult.SENT})
 # What a failed run with one of these has a retry to come, so that it is not reported as failed for good.
 RETRY_TO_COME: Final = frozenset({ActionResult.PLANNED, ActionResult.SENT, ActionResult.DONE})
@@ -99,6 +101,11 @@ class Action:
     after: int | None = None
     hold: Hold = Hold.NONE
     held_until: float | None = None
+
+    @property
+    def may_be_in_force(self) -> bool:
+        """Whether nobody knows that what is to be undone one day was done."""
+        return self.kind in HOLDING and self.result is ActionResult.SENT
 
 
 @dataclass(frozen=True, slots=True)

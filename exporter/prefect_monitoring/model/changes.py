@@ -33,7 +33,10 @@ class SeriesKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KnownRun:
-    """What the ledger remembers of a run. `pair` is None for a run that the filters exclude."""
+    """What the ledger remembers of a run. `pair` is None for a run that the filters exclude.
+
+    `cause` and `pattern` are those of the message of a failure: analysis/message_patterns.py.
+    """
 
     run_id: str
     pair: Pair | None
@@ -46,6 +49,7 @@ class KnownRun:
     duration: float | None = None
     name: str = ""
     cause: str = ""
+    pattern: str = ""
 
     @property
     def result(self) -> Result | None:
@@ -127,8 +131,9 @@ class Changes:
     """Everything that one batch changes; the ledger applies it in one transaction.
 
     `due`: the latest expected start that has passed, by deployment id. `lines`: log ids that are counted now, and their
-    instants. `moved`: the pipelines whose run statistics may have changed for a reason that the rest does not show.
-    `moments`: all increments and observations, with their instants; only a backfill needs these.
+    instants. `points`: trend points that are counted now, by metric and id. `moved`: the pipelines whose run statistics
+    may have changed for a reason that the rest does not show. `moments`: all increments and observations, with their
+    instants, for a backfill and for the counts by day.
     """
 
     runs: dict[str, KnownRun] = field(default_factory=dict)
@@ -141,6 +146,7 @@ class Changes:
     due: dict[str, float] = field(default_factory=dict)
     task_runs: dict[str, KnownTaskRun] = field(default_factory=dict)
     lines: dict[str, float] = field(default_factory=dict)
+    points: set[tuple[str, str]] = field(default_factory=set)
     values: dict[SeriesKey, LastValue] = field(default_factory=dict)
     moved: set[Pair] = field(default_factory=set)
     moments: list[Moment] = field(default_factory=list)

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Final, Literal
 
 from prefect_monitoring.model.changes import SeriesKey
-from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.metric_lines import Reason
 from prefect_monitoring.model.records import NO_FLOW, Pair
 from prefect_monitoring.model.series import Bounds
@@ -28,6 +28,8 @@ TASK_DURATION: Final = "prefect_task_run_duration_seconds"
 CUSTOM_OBSERVED: Final = "prefect_custom_metric_observed"
 CUSTOM_VALUE: Final = "prefect_custom_metric_value"
 REJECTED: Final = "prefect_exporter_metric_lines_rejected_total"
+LAST_MATERIALIZATION: Final = "prefect_asset_last_materialization_timestamp_seconds"
+VALUES_REJECTED: Final = "prefect_exporter_custom_values_rejected_total"
 FAILED_ACTIONS: Final = "prefect_automation_actions_failed_total"
 ACTIONS: Final = "prefect_exporter_actions_total"
 
@@ -47,6 +49,7 @@ class CountedMetric:
     `buckets`: upper bounds in seconds, ascending, without +Inf; `buckets_option` is the option that replaces them.
     `zero_born`: the details that are exposed at zero from the moment the pipeline or task is known.
     `backfilled`: whether a backfill records and writes its past.
+    `by_day`: whether the ledger also keeps what it grew by on each day.
     `by_default`: else it is kept and exposed only when `metrics_on` names it.
     """
 
@@ -58,6 +61,7 @@ class CountedMetric:
     buckets_option: str = ""
     zero_born: tuple[str, ...] = ()
     backfilled: bool = False
+    by_day: bool = False
     by_default: bool = True
 
     @property
@@ -144,6 +148,7 @@ _ROWS: Final = (
         labels=("flow", "deployment", "task"),
         zero_born=_WITHOUT_DETAIL,
         backfilled=True,
+        by_day=True,
     ),
     CountedMetric(
         TASK_RETRIES,
@@ -152,6 +157,7 @@ _ROWS: Final = (
         labels=("flow", "deployment", "task"),
         zero_born=_WITHOUT_DETAIL,
         backfilled=True,
+        by_day=True,
     ),
     # A failed attempt that a retry saved leaves no state behind, only a log line.
     CountedMetric(
@@ -159,6 +165,7 @@ _ROWS: Final = (
         kind="counter",
         sources=(TASK_RUNS, LOG_LINES),
         labels=("flow", "deployment", "task", "cause"),
+        by_day=True,
     ),
     # Over all deployments of a flow: buckets for each of them would be many.
     CountedMetric(
@@ -176,6 +183,7 @@ _ROWS: Final = (
         sources=(LOG_LINES,),
         labels=("flow", "deployment", "task", "metric"),
         backfilled=True,
+        by_day=True,
     ),
     CountedMetric(
         CUSTOM_VALUE,
@@ -190,12 +198,26 @@ _ROWS: Final = (
         labels=("reason",),
         zero_born=tuple(Reason),
     ),
+    CountedMetric(
+        LAST_MATERIALIZATION,
+        kind="last_value",
+        sources=(ASSET_EVENTS,),
+        labels=("asset", "result"),
+    ),
+    # Of whatever is declared beside METRIC lines; zero-born by the readers of that.
+    CountedMetric(
+        VALUES_REJECTED,
+        kind="counter",
+        sources=(),
+        labels=("reason",),
+    ),
     # Zero-born for each automation that exists, by its reader: the names are the user's.
     CountedMetric(
         FAILED_ACTIONS,
         kind="counter",
         sources=(AUTOMATION_EVENTS,),
         labels=("automation",),
+        by_day=True,
     ),
     # Zero-valued only where a rule covers the pipeline: model/actions.py.
     CountedMetric(
@@ -206,6 +228,8 @@ _ROWS: Final = (
     ),
 )
 COUNTED_METRICS: Final[Mapping[str, CountedMetric]] = {row.name: row for row in _ROWS}
+
+BY_DAY: Final = frozenset(row.name for row in _ROWS if row.by_day)
 
 
 def bounds_of(on: Collection[str] = (), chosen: Callable[[str], tuple[float, ...]] | None = None) -> Bounds:

@@ -12,6 +12,12 @@ FLOW_RUNS: Final = "flow_runs"
 TASK_RUNS: Final = "task_runs"
 LOG_LINES: Final = "log_lines"
 AUTOMATION_EVENTS: Final = "automation_events"
+ASSET_EVENTS: Final = "asset_events"
+
+
+def trend_cursor(metric: str) -> str:
+    """The cursor of one declared metric: its store's points are its starting level, whenever it is declared."""
+    return f"trend_points:{metric}"
 
 
 @dataclass(frozen=True, slots=True)

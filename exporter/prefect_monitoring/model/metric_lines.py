@@ -14,3 +14,5 @@ class Reason(StrEnum):
     NON_FINITE = "non_finite"
     TOO_MANY = "too_many"
     """Given by counting, not by the parser: the parser knows of no limit over all messages."""
+    NEGATIVE = "negative"
+    """Given by counting as well: what is declared as a counter or a histogram takes no value below zero."""

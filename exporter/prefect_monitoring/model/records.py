@@ -162,6 +162,20 @@ class FailedAction:
 
 
 @dataclass(frozen=True, slots=True)
+class Materialization:
+    """An asset that a task materialized, or failed to; `id` is the event's, `numbers` those in its metadata, by name.
+
+    `result` is succeeded or failed; a failed one has no numbers.
+    """
+
+    id: str
+    asset: str
+    at: float
+    result: str
+    numbers: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
     id: str
     name: str

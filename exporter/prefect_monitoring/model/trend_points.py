@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+POINTS_BLOCK: Final = "pipeline-metrics"
+"""The type of `PipelineMetrics` blocks, as a slug."""
 
 Point = Mapping[str, Any]
 

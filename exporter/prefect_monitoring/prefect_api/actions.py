@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +23,8 @@ ACT_ON_RUNS: Final = frozenset({_SET_STATE, _PAUSE, _RESUME, _UPDATE_POOL, _EVEN
 _UNCLEAR: Final = frozenset({"timeout", "error", "invalid_json", "500", "502", "503", "504"})
 _NOT_NOW: Final = frozenset({"429", "throttled"})
 _GONE: Final = "404"
+# How Prefect rejects the transition id of a run's current state (PreventDuplicateTransitions).
+_REPEATED: Final = "already made this state transition"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,9 @@ class ActionsApi:
         """Sets the concurrency limit of a work pool."""
         return await self._write(_UPDATE_POOL, {"name": pool}, {"concurrency_limit": slots})
 
-    async def emit(self, event: Mapping[str, Any]) -> Outcome:
-        """Sends one event; Prefect stores an id that it has already only once."""
-        return await self._write(_EVENTS, {}, [event])
+    async def emit(self, events: Sequence[Mapping[str, Any]]) -> Outcome:
+        """Sends events; Prefect stores an id that it has already only once."""
+        return await self._write(_EVENTS, {}, list(events))
 
     async def _set_state(
         self, run_id: str, state: Mapping[str, Any], instead: Collection[str] = frozenset()
@@ -107,7 +109,8 @@ class ActionsApi:
             return _outcome_of(error)
         except (TypeError, KeyError, AttributeError):
             return Outcome(ActionResult.SENT, "the API answered something of another shape than Prefect's")
-        is_done = status == "ACCEPT" or (status == "REJECT" and set_to in instead)
+        is_repeat = _REPEATED in reason  # its current state has our transition id: carried out before, unseen
+        is_done = status == "ACCEPT" or (status == "REJECT" and (is_repeat or set_to in instead))
         return DONE if is_done else Outcome(ActionResult.REFUSED, f"{status.lower()}: {reason}")
 
     async def _write(self, request: tuple[str, str], names: Mapping[str, str], body: object = None) -> Outcome:

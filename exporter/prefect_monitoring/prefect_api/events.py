@@ -1,14 +1,14 @@
-"""Events of Prefect: actions of automations that failed, and heartbeats of flow runs."""
+"""Events of Prefect: failed actions of automations, assets that were materialized, heartbeats of flow runs."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from urllib.parse import parse_qs, urlsplit
 
 from prefect_monitoring.model.heartbeats import Beats
-from prefect_monitoring.model.records import FailedAction
+from prefect_monitoring.model.records import FailedAction, Materialization
 from prefect_monitoring.prefect_api.capabilities import Capability
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import ApiError
@@ -30,6 +30,8 @@ MAX_RUNS: Final = 1000  # asked for at once
 _HEARTBEAT: Final = "prefect.flow-run.heartbeat"
 _RUN: Final = "prefect.flow-run."
 _TOKEN: Final = "page-token"  # noqa: S105 it says where a page begins
+_MATERIALIZATION: Final = "prefect.asset.materialization."
+_MATERIALIZED: Final = (f"{_MATERIALIZATION}succeeded", f"{_MATERIALIZATION}failed")
 _FAILED: Final = ("prefect.automation.action.failed", "prefect-cloud.automation.action.failed")
 # Prefect cancels a run that has no infrastructure yet, and reports that as a failure.
 _CANCELLED_ALL_THE_SAME: Final = "has no infrastructure to terminate"
@@ -43,6 +45,15 @@ class FailedActions:
     """
 
     actions: tuple[FailedAction, ...]
+    last: float | None
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Materializations:
+    """Oldest first. `last`: when the newest occurred; `complete`: nothing newer is left."""
+
+    materializations: tuple[Materialization, ...]
     last: float | None
     complete: bool
 
@@ -85,7 +96,22 @@ class EventsApi:
 
     async def failed_actions(self, after: float, before: float, ids: Collection[str] = ()) -> FailedActions:
         """Actions that failed within [after, before]: at most two pages; with `ids`, only those events."""
-        criteria = {"occurred": {"since": iso(after), "until": iso(before)}, "event": {"name": _FAILED}, "order": "ASC"}
+        rows, complete = await self._oldest(_FAILED, after, before, ids)
+        failed = [row for row in rows if _is_failure(row)]
+        return FailedActions(tuple(decode(_failed_action, failed)), last_instant(rows, "occurred"), complete=complete)
+
+    async def materializations(self, after: float, before: float) -> Materializations:
+        """Assets that were materialized, or should have been, within [after, before]: at most two pages."""
+        rows, complete = await self._oldest(_MATERIALIZED, after, before)
+        return Materializations(
+            tuple(decode(_materialization, rows)), last_instant(rows, "occurred"), complete=complete
+        )
+
+    async def _oldest(
+        self, names: Sequence[str], after: float, before: float, ids: Collection[str] = ()
+    ) -> tuple[list[Row], bool]:
+        """The oldest events of these names, and whether that is all of them."""
+        criteria = {"occurred": {"since": iso(after), "until": iso(before)}, "event": {"name": names}, "order": "ASC"}
         if ids:
             criteria["id"] = {"id": sorted(ids)}
         answer = await self._http.request("/events/filter", json={"filter": criteria, "limit": PAGE})
@@ -95,8 +121,7 @@ class EventsApi:
                 break
             more, token = _page(await self._http.request("/events/filter/next", params={_TOKEN: token}))
             rows += more
-        failed = [row for row in rows if _is_failure(row)]
-        return FailedActions(tuple(decode(_failed_action, failed)), last_instant(rows, "occurred"), complete=not token)
+        return rows, not token
 
 
 def _page(answer: Any) -> tuple[list[Row], str]:
@@ -124,3 +149,20 @@ def _failed_action(row: Row) -> FailedAction:
     resource = row["resource"]
     name = resource.get("prefect.resource.name") or resource["prefect.resource.id"]
     return FailedAction(identifier(row["id"]), str(name), instant(row["occurred"]))
+
+
+def _materialization(row: Row) -> Materialization:
+    result = row["event"].removeprefix(_MATERIALIZATION)
+    numbers = _numbers(row.get("payload")) if result == "succeeded" else ()
+    name = str(row["resource"]["prefect.resource.id"])
+    return Materialization(identifier(row["id"]), name, instant(row["occurred"]), result, numbers)
+
+
+def _numbers(payload: object) -> tuple[tuple[str, float], ...]:
+    """The numbers in an asset's metadata; what else it says is for people. JSON has only finite ones."""
+    items = payload.items() if isinstance(payload, Mapping) else ()
+    return tuple((str(name), float(value)) for name, value in items if _is_number(value))
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

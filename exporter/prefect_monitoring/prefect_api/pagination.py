@@ -101,13 +101,19 @@ class Paginator:
             self._small_limits[endpoint] = min(self._small_limits[endpoint] * 2, MAX_PAGE)
 
     async def page(
-        self, endpoint: str, criteria: Mapping[str, object], offset: int, names: Mapping[str, str] | None = None
+        self,
+        endpoint: str,
+        criteria: Mapping[str, object],
+        offset: int,
+        names: Mapping[str, str] | None = None,
+        *,
+        at_most: int = MAX_PAGE,
     ) -> tuple[list[Row], int]:
-        """Rows and the limit they were asked with: fewer after an answer that was too large to be read.
+        """Rows, `at_most` so many, and the limit they were asked with: fewer after an answer that was too large.
 
         A server that allows smaller pages says so in its 422.
         """
-        limit = min(self._page_limit, self._small_limits.get(endpoint, MAX_PAGE))
+        limit = min(self._page_limit, self._small_limits.get(endpoint, MAX_PAGE), at_most)
         try:
             rows = await self.http.request(endpoint, json={**criteria, "limit": limit, "offset": offset}, names=names)
         except TooLargeError:
@@ -120,7 +126,7 @@ class Paginator:
             if allowed is None or allowed >= limit:
                 raise
             self._page_limit = allowed
-            return await self.page(endpoint, criteria, offset, names)
+            return await self.page(endpoint, criteria, offset, names, at_most=at_most)
         if not isinstance(rows, list):
             raise ApiError(f"{endpoint} answered something that is not a list", "invalid_json")
         if len(rows) < limit:  # the end of a list: the next one may have small rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -29,6 +29,7 @@ from prefect_monitoring.ledger.retention import Keep
 from prefect_monitoring.model.cursor import FLOW_RUNS
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.series import BirthHold
+from prefect_monitoring.model.sink_status import SinkStatus
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.reloader import PolicyBook
 from prefect_monitoring.policy.resolve import Policy
@@ -71,9 +72,8 @@ class Poller:
         publish: Callable[[Snapshot], Awaitable[None]],
         clock: Callable[[], float],
         plan: PlanActions = lambda _policies, _now: None,
-        metrics_off: Collection[str] = (),
+        sinks: Callable[[], tuple[SinkStatus, ...]] = tuple,
     ) -> None:
-        self._metrics_off = frozenset(metrics_off)
         self._readers = readers
         self._reader = readers.flow_runs
         self._ledger = readers.flow_runs.ledger
@@ -100,10 +100,11 @@ class Poller:
             run_stats=self._run_stats,
             policies=policies,
             links=links,
+            sinks=sinks,
         )
 
-    def start(self) -> Scheduler:
-        """Begins to read; the caller stops it."""
+    def start(self, others: Iterable[Job] = ()) -> Scheduler:
+        """Begins to read, and to do the `others`; the caller stops it."""
         settings = self._settings
         turns = (
             (Turn.POLL, settings.poll_interval, self.poll),
@@ -112,7 +113,13 @@ class Poller:
             (Turn.AUDIT, settings.audit_interval, self.audit),
         )
         scheduler = Scheduler(
-            [Job(turn.value, Every(seconds), work, partial(self._has_more, turn)) for turn, seconds, work in turns]
+            [
+                *(
+                    Job(turn.value, Every(seconds), work, partial(self._has_more, turn))
+                    for turn, seconds, work in turns
+                ),
+                *others,
+            ]
         )
         scheduler.start()
         return scheduler
@@ -178,7 +185,7 @@ class Poller:
             and all(self._has_baseline(cursor) or not self._source_of(cursor).up for cursor in entry.prefers)
             and (not entry.compares or self.sources[entry.compares].complete_to is not None)
             and entry.is_possible(self._readers)
-            and entry.is_wanted(self._metrics_off)
+            and entry.is_wanted(self._readers.metrics)
         )
 
     def _has_baseline(self, cursor: str) -> bool:
@@ -226,7 +233,7 @@ class Poller:
             dead_series=self._history.series_ttl,
         )
         self._ledger.prune(self._clock(), keep=keep, live=live)
-        self._reader.catalog.keep(self._ledger.series)
+        self._reader.catalog.keep(self._ledger.keys)
 
     def _refresh(self, now: float) -> None:
         """Ends birth holds that are due, and renews what is declared about pairs and how they stand."""
@@ -248,6 +255,7 @@ def make_poller(
     publish: Callable[[Snapshot], Awaitable[None]],
     clock: Callable[[], float] = time.time,
     plan: PlanActions = lambda _policies, _now: None,
+    sinks: Callable[[], tuple[SinkStatus, ...]] = tuple,
 ) -> Poller:
     """A poller, each part of it with its group of the settings. Raises SettingsError for a broken pipelines file."""
     return Poller(
@@ -260,5 +268,5 @@ def make_poller(
         publish,
         clock,
         plan,
-        settings.metrics.metrics_off,
+        sinks,
     )

@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -42,12 +42,16 @@ class Cron:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`work`, at the times of `trigger`; `has_more` says after each run whether to run again at once."""
+    """`work`, at the times of `trigger`; `has_more` says after each run whether to run again at once.
+
+    `at_start`: also when the scheduler starts, as jobs that run Every so often do.
+    """
 
     name: str
     trigger: Every | Cron
     work: Callable[[], Awaitable[None]]
     has_more: Callable[[], bool] = lambda: False
+    at_start: bool = False
 
 
 class Scheduler:
@@ -64,7 +68,8 @@ class Scheduler:
         self._stopping = False
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         for job in jobs:
-            first = {"next_run_time": datetime.now(UTC)} if isinstance(job.trigger, Every) else {}
+            at_start = job.at_start or isinstance(job.trigger, Every)
+            first = {"next_run_time": datetime.now(UTC)} if at_start else {}
             self._scheduler.add_job(
                 self._run,
                 _trigger_of(job.trigger),
@@ -123,6 +128,23 @@ class Scheduler:
             self._scheduler.modify_job(event.job_id, next_run_time=datetime.now(UTC))
         else:
             self._scheduler.resume_job(event.job_id)
+
+
+def latest_time(cron: Cron, after: float, until: float) -> float | None:
+    """The last of the times of `cron` within (after, until], in epoch seconds; None of none.
+
+    What the clocks show twice, when they are set back, is a time once. Raises ValueError as the scheduler does.
+    """
+    trigger, latest = _trigger_of(cron), None
+    following = trigger.get_next_fire_time(None, _just_after(after))
+    while following is not None and following.timestamp() <= until:
+        latest = latest if following.fold else following.timestamp()
+        following = trigger.get_next_fire_time(None, _just_after(following.timestamp()))
+    return latest
+
+
+def _just_after(instant: float) -> datetime:
+    return datetime.fromtimestamp(instant, UTC) + timedelta(microseconds=1)
 
 
 def _trigger_of(trigger: Every | Cron) -> IntervalTrigger | CronTrigger:

@@ -23,14 +23,16 @@ from prefect_monitoring.ingest.sources import (
     SOURCES,
     Readers,
     SourceEntry,
+    cursor_of,
 )
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
-from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMetric
 from prefect_monitoring.model.cursor import FLOW_RUNS
 from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, FlowRun, Pair, TaskRun
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Series
+from prefect_monitoring.model.sink_status import SinkStatus
 from prefect_monitoring.model.source_status import SourceStatus
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.reloader import PolicyBook
@@ -72,7 +74,10 @@ class LiveRunStats:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Everything that a snapshot is taken of; `sources` are those of the table, by name."""
+    """Everything that a snapshot is taken of; `sources` are those of the table, by name.
+
+    `sinks` gives the status of those that are switched on.
+    """
 
     readers: Readers
     settings: PollSettings
@@ -81,18 +86,19 @@ class Picture:
     run_stats: LiveRunStats
     policies: PolicyBook
     links: Links
+    sinks: Callable[[], tuple[SinkStatus, ...]] = tuple
 
     def take(self, now: float, actions: ActionsReport | None = None) -> tuple[Snapshot, set[SeriesKey]]:
         """The snapshot, and which of its series it shows at zero because of their birth hold."""
         ledger, catalog = self.readers.flow_runs.ledger, self.readers.flow_runs.catalog
         pairs, deployments = catalog.live_pairs(ledger.names), catalog.live_deployments(ledger.names)
         complete = {source for source, cursor in ledger.cursors.items() if cursor.level_complete}
-        series = shown(ledger.series, complete)
+        metrics = shown_metrics(complete, ledger.metrics)
+        series = shown(ledger.series, complete, ledger.metrics)
         standings = self.run_stats.now if FLOW_RUNS in complete else {}
         completed = {pair: at for pair, one in standings.items() if (at := one.last_success) is not None}
         limit = current_limit(self.settings)
         read_lately = _is_fresh(self.sources[DEPLOYMENTS], now, listing_limit(self.settings))
-        metrics = shown_metrics(complete)
         snapshot = Snapshot(
             taken_at=now,
             bounds=ledger.bounds,
@@ -112,6 +118,7 @@ class Picture:
             about=self._self_report(ledger),
             health=Health(tuple(self._not_ready(ledger)), level_complete=not any(self._loading(ledger))),
             actions=actions,
+            assets=self.readers.assets.declared(),
         )
         return snapshot, {key for key in ledger.held if key in series.get(key.metric, ())}
 
@@ -148,7 +155,7 @@ class Picture:
 
     def _status(self, entry: SourceEntry) -> SourceStatus:
         # What a comparison cannot read is shown with the source that it compares.
-        since = () if entry.compares else self.readers.flow_runs.aside.since(entry.name, entry.cursor)
+        since = () if entry.compares else self.readers.flow_runs.aside.since(entry.name, cursor_of(entry))
         return replace(self.sources[entry.name].status(), unreadable=tuple(since))
 
     def _self_report(self, ledger: Ledger) -> SelfReport:
@@ -158,13 +165,14 @@ class Picture:
             api_up=_any_answered(self.sources[entry.name] for entry in SOURCES if _is_always_asked(entry)),
             ledger_created_at=ledger.created_at,
             ledger_bytes=ledger.bytes_used(),
-            sources=tuple(self._status(entry) for entry in SOURCES),
+            sources=tuple(self._status(entry) for entry in SOURCES if entry.is_wanted(self.readers.metrics)),
             requests=dict(self.traffic.requests),
             throttled=self.traffic.throttled,
             folded=dict(ledger.folded),
             audits={one.source: one.report for one in self.readers.audits if one.report is not None},
             links=self.links,
             pipelines_file=self.policies.status,
+            sinks=self.sinks(),
         )
 
 
@@ -196,14 +204,18 @@ _DUE_AT: Final[Mapping[str, Callable[[FlowRun], float | None]]] = {
 }
 
 
-def shown_metrics(complete: Collection[str]) -> set[str]:
-    """The metrics of which the baseline of every source is `complete`."""
-    return {name for name, row in COUNTED_METRICS.items() if set(row.sources) <= set(complete)}
+def shown_metrics(complete: Collection[str], kept: Mapping[str, CountedMetric] = COUNTED_METRICS) -> set[str]:
+    """The `kept` metrics of which the baseline of every source is `complete`."""
+    return {name for name, row in kept.items() if set(row.sources) <= set(complete)}
 
 
-def shown(series: Mapping[SeriesKey, Series], complete: Collection[str]) -> ShownSeries:
+def shown(
+    series: Mapping[SeriesKey, Series],
+    complete: Collection[str],
+    kept: Mapping[str, CountedMetric] = COUNTED_METRICS,
+) -> ShownSeries:
     """The ledger's series, without metrics whose baseline is not `complete`; zero during the birth hold."""
-    metrics = shown_metrics(complete)
+    metrics = shown_metrics(complete, kept)
     found: dict[str, dict[SeriesKey, Series]] = {}
     for key, one in series.items():
         if key.metric in metrics:

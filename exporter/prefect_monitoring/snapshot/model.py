@@ -11,6 +11,7 @@ from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import Deployment, Pair
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Bounds, Series
+from prefect_monitoring.model.sink_status import SinkStatus
 from prefect_monitoring.model.source_status import AuditReport, FileStatus, SourceStatus
 from prefect_monitoring.policy.resolve import Policy
 
@@ -70,7 +71,7 @@ class ActionsReport:
 class SelfReport:
     """The exporter about itself: the ledger, the sources, the traffic. `api_up` is None before the first poll.
 
-    `pipelines_file` is None when there is none.
+    `pipelines_file` is None when there is none. `sinks` are those that are switched on.
     """
 
     version: str
@@ -85,6 +86,7 @@ class SelfReport:
     audits: Mapping[str, AuditReport] = field(default_factory=dict)
     links: Links = field(default_factory=Links)
     pipelines_file: FileStatus | None = None
+    sinks: tuple[SinkStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Snapshot:
 
     `series` (by metric), `values` and `standings` are empty before the starting level of their source is complete;
     what describes the present is None when what was last read is too old to pass for it. `actions` is None while the
-    exporter only watches.
+    exporter only watches. `assets`: how old the last materialization of each declared asset may be, in seconds.
     """
 
     taken_at: float
@@ -110,3 +112,4 @@ class Snapshot:
     about: SelfReport
     health: Health
     actions: ActionsReport | None = None
+    assets: Mapping[str, float | None] = field(default_factory=dict)

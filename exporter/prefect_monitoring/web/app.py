@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from prefect_monitoring.config.settings import MetricSettings, PollSettings, WebSettings
-from prefect_monitoring.metrics import shown_metrics
+from prefect_monitoring.metrics import metrics_of
 from prefect_monitoring.snapshot.freshness import current_limit
 from prefect_monitoring.snapshot.model import Snapshot
 from prefect_monitoring.web.auth import guards
@@ -29,7 +29,7 @@ class Published:
     """The latest snapshot and its bytes; replaced as a whole, so that a scrape never sees half of one."""
 
     def __init__(self, settings: MetricSettings) -> None:
-        self._metrics = shown_metrics(settings.metrics_on, settings.metrics_off)
+        self._metrics = metrics_of(settings)
         self._asked: set[str] = set()
         self.latest: tuple[Snapshot, Exposition] | None = None
 

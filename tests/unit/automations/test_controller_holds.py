@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from prefect_monitoring.model.records import WorkPool
+from prefect_monitoring.prefect_api.errors import ApiError
 from unit.acting_process import ActingProcess, Begin
-from unit.fake_actions import LOSE_ANSWER, LOSE_REQUEST
+from unit.fake_actions import LOSE_ANSWER, LOSE_REQUEST, THROTTLE
 from unit.fake_prefect import FakePrefect
 
 PAUSE = "{flow: etl, on_failure: {pause: [report/daily], resume_on_success: true}}"
@@ -136,6 +137,78 @@ async def test_what_two_pipelines_paused_is_resumed_when_both_have_completed(
     _complete(fake, other)
     await process.act()
     assert fake.actions.writes == [("pause", report), ("resume", report)]
+
+
+async def test_what_two_pipelines_paused_is_resumed_when_both_complete_between_two_polls(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
+) -> None:
+    flow = fake.add_flow("crm")
+    other = (flow, fake.add_deployment("daily", flow))
+    process = await _begin(begin, PAUSE, PAUSE.replace("etl", "crm"))
+    process.fail(fake.schedule(*place))
+    process.fail(fake.schedule(*other))
+    await process.act()
+    _complete(fake, place)
+    _complete(fake, other)
+    await process.act()
+
+    assert fake.actions.writes == [("pause", report), ("resume", report)]
+
+
+async def test_a_pause_whose_fate_is_unknown_for_long_is_still_undone(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
+) -> None:
+    process = await _begin(begin, PAUSE)
+    process.fail(fake.schedule(*place))
+    fake.actions.faults.append(LOSE_ANSWER)
+    await process.act()
+    fake.broken["deployments"] = ApiError("no answer", "503")
+    await process.act(after=301)
+    await process.act(after=301)
+    fake.broken.clear()
+    await process.act()
+    assert _kinds(process) == [("pause", "done")]
+
+    _complete(fake, place)
+    await process.act()
+    assert process.deployment(report).paused is False
+
+
+async def test_a_pause_without_an_answer_at_the_last_moment_is_still_undone(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
+) -> None:
+    process = await _begin(begin, PAUSE)
+    process.fail(fake.schedule(*place))
+    fake.actions.faults.extend([THROTTLE, LOSE_ANSWER])
+
+    def pass_time() -> None:
+        fake.now += 10
+
+    fake.actions.after_write = pass_time
+    await process.act()
+    await process.act(after=299)
+    await process.act()
+    assert _kinds(process) == [("pause", "done")]
+
+    _complete(fake, place)
+    await process.act()
+    assert process.deployment(report).paused is False
+
+
+async def test_a_failure_while_the_fate_of_a_pause_is_unknown_pauses_nothing_twice(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
+) -> None:
+    process = await _begin(begin, PAUSE)
+    process.fail(fake.schedule(*place))
+    fake.actions.faults.append(LOSE_ANSWER)
+    await process.act()
+    process.fail(fake.schedule(*place))
+    await process.act()
+
+    assert _kinds(process) == [("pause", "done")]
+    _complete(fake, place)
+    await process.act()
+    assert process.deployment(report).paused is False
 
 
 @pytest.mark.parametrize("fault", [LOSE_ANSWER, LOSE_REQUEST])
@@ -284,6 +357,49 @@ async def test_a_raise_of_unknown_fate_is_decided_by_reading_the_pool(
     assert (_slots(fake), _kinds(process)) == (10, [("scale_up", "done")])
 
 
+@pytest.mark.parametrize("fault", [THROTTLE, LOSE_ANSWER, LOSE_REQUEST])
+async def test_a_limit_that_a_person_sets_while_a_raise_is_open_is_what_comes_back(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], fault: str
+) -> None:
+    _pool(fake, 4)
+    process = await _begin(begin, SCALE)
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.actions.faults.append(fault)
+    await process.act(after=1900)
+    _pool(fake, 6)
+    await process.act()
+    await process.act()
+    assert _slots(fake) == 10
+
+    fake.finish(run)
+    await process.act(after=1900)
+    assert _slots(fake) == 6
+
+
+async def test_a_greater_limit_while_the_fate_of_a_raise_is_unknown_is_restored_to_the_first(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    _pool(fake, 4)
+    flow = fake.add_flow("crm")
+    other = (flow, fake.add_deployment("daily", flow))
+    process = await _begin(begin, SCALE, SCALE.replace("etl", "crm").replace("10", "15"))
+    first, second = fake.schedule(*place), fake.schedule(*other)
+    fake.start(first)
+    fake.now += 100
+    fake.start(second)
+    fake.actions.faults.append(LOSE_ANSWER)
+    await process.act(after=1750)
+    await process.act(after=100)
+    await process.act()
+    assert _slots(fake) == 15
+
+    fake.finish(first)
+    fake.finish(second)
+    await process.act(after=1900)
+    assert _slots(fake) == 4
+
+
 async def test_a_pool_that_is_gone_is_forgotten(begin: Begin, fake: FakePrefect, place: tuple[str, str]) -> None:
     _pool(fake, 4)
     process = await _begin(begin, SCALE)
@@ -330,6 +446,20 @@ async def test_a_skip_of_unknown_fate_is_decided_by_reading_the_run(
 
     assert fake.runs[run].state.name == "Cancelled"
     assert _kinds(process) == [("skip", "done")]
+
+
+async def test_a_request_that_is_refused_for_its_pool_being_gone_is_final(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    _pool(fake, 4)
+    process = await _begin(begin, SCALE)
+    fake.start(fake.schedule(*place))
+    fake.actions.faults.append(THROTTLE)
+    await process.act(after=1900)
+    fake.inventory.pools = []
+    await process.act()
+
+    assert process.results() == [("scale_up", "refused", "the work pool process does not exist any more")]
 
 
 async def test_a_run_that_was_due_before_acting_was_enabled_is_left_alone(

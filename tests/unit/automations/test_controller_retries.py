@@ -159,6 +159,7 @@ async def test_a_failure_from_before_acting_was_enabled_is_left_alone(
         (lambda fake, run: fake.delete_run(run), "the run does not exist any more"),
         (lambda fake, run: fake.delete_deployment(fake.runs[run].deployment_id), "the run's deployment does not"),
         (lambda fake, run: setattr(fake.runs[run], "parent", "p"), "another run started it"),
+        (lambda fake, run: setattr(fake.runs[run], "deployment_id", None), "the run has no deployment"),
     ],
 )
 async def test_what_changed_between_decision_and_request_is_left_alone(
@@ -197,6 +198,22 @@ async def test_a_run_that_somebody_retried_by_hand_is_theirs_from_then_on(
 
     assert process.results() == [("retry", "refused", "somebody retried the run by hand (AwaitingRetry)")]
     assert snapshot.standings[PAIR].consecutive_failures == 1
+
+
+async def test_a_run_that_somebody_cancelled_is_not_retried_when_its_process_reports_a_crash(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.set_state(run, "CANCELLING")
+    fake.finish(run, 1.0, "CRASHED", "exit code -15")
+
+    await process.act()
+
+    assert process.results() == [("retry", "refused", "somebody cancelled the run")]
+    assert fake.actions.writes == []
 
 
 async def test_a_retry_of_prefects_own_is_left_to_prefect(
@@ -365,13 +382,19 @@ async def test_a_stop_halts_within_one_poll_and_survives_a_restart(
     assert snapshot.standings[PAIR].consecutive_failures == 1
 
     process = begin(RULES)
-    process.fail(fake.schedule(*place))
+    old, young = fake.schedule(*place), fake.schedule(*place)
+    process.fail(old)
     await process.act(after=7200)
     assert fake.actions.writes == []
-    process.ledger.change_acting(lambda acting: acting.resumed(fake.now))
-    process.fail(fake.schedule(*place))
+    process.fail(young)
     await process.act()
-    assert len(fake.actions.writes) == 1
+    process.ledger.change_acting(lambda acting: acting.resumed(fake.now))
+    newest = fake.schedule(*place)
+    process.fail(newest)
+    await process.act()
+
+    # What failed meanwhile is retried if it is young enough, but not what the stop itself refused.
+    assert sorted(fake.actions.writes) == [("retry", young), ("retry", newest)]
 
 
 async def test_attempts_outlive_the_run_that_the_ledger_has_forgotten(
@@ -433,6 +456,50 @@ async def test_every_action_is_an_event_about_its_run_with_the_actions_id(
     assert event["event"] == "prefect-monitoring.retry.done"
     assert event["resource"]["prefect.resource.id"] == f"prefect.flow-run.{run}"
     assert event["payload"]["message"] == f"retry 1 of 3 of etl/daily ({fake.runs[run].name}): done"
+
+
+async def test_what_the_planner_ends_at_once_is_an_event_too(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES.replace("max: 3", "max: 1"), mode=replace(ACT, fuse=Fuse(1, 1)))
+    await process.begin()
+    run = fake.schedule(*place)
+    process.fail(run)
+    await process.act()
+    process.fail(run)
+    for _ in range(2):
+        process.fail(fake.schedule(*place))
+    await process.act()
+
+    names = [event["event"].removeprefix("prefect-monitoring.") for event in fake.actions.events.values()]
+    assert sorted(names) == ["retry.done", "retry.exhausted", "retry.fuse", "retry.fuse"]
+    assert fake.requests["emit"] == 2, "those of a round are sent together"
+    assert {action.id for action in process.actions()} == fake.actions.events.keys()
+
+
+async def test_events_wait_for_an_api_that_takes_them_and_are_dropped_after_an_hour(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    first, second = fake.schedule(*place), fake.schedule(*place)
+    process.fail(first)
+    fake.broken["emit"] = ApiError("no answer", "503")
+    await process.act()
+    await process.act(after=3700)
+    process.fail(second)
+    await process.act()
+    assert fake.actions.events == {}
+
+    fake.broken.clear()
+    process = begin(RULES)
+    await process.act()
+    await process.act()
+
+    assert [event["resource"]["prefect.resource.id"] for event in fake.actions.events.values()] == [
+        f"prefect.flow-run.{second}"
+    ]
+    assert process.ledger.events_due(10) == []
 
 
 def test_a_stop_by_hand_replaces_a_blown_fuse_and_not_the_other_way_round() -> None:

@@ -81,3 +81,40 @@ def test_a_past_that_comes_to_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BlocksError, match=r"comes to 12, but the ledger counts 12\.5"):
         past.join()
     ledger.close()
+
+
+def test_declared_counters_and_histograms_have_a_past_and_gauges_have_none(tmp_path: Path) -> None:
+    declared = MetricSettings.model_validate(
+        {
+            "custom_metrics": [
+                {"name": "rows_total", "type": "counter", "help": "Rows.", "labels": ["flow", "table"]},
+                {"name": "load_seconds", "type": "histogram", "help": "Loads.", "buckets": [1]},
+                {"name": "size_bytes", "type": "gauge", "help": "Size."},
+            ]
+        }
+    )
+    ledger = open_ledger(
+        f"sqlite:///{tmp_path / 'ledger.db'}",
+        API,
+        bounds=DEFAULT_BOUNDS,
+        lookbacks=lookbacks_of(30 * DAY),
+        now=MIDNIGHT + 3 * DAY,
+        declared=declared.custom_metrics,
+    )
+    ledger.store_plan(Plan(30 * DAY, HOUR))
+    changes = Changes()
+    rows = SeriesKey("rows_total", Pair("etl", ""), labels=(("table", "orders"),))
+    changes.count(rows, MIDNIGHT + 60.0, 5)
+    changes.observe(SeriesKey("load_seconds", Pair("etl", "main")), MIDNIGHT + 60.0, 7.0)
+    ledger.commit(changes, None, MIDNIGHT + 3 * DAY)
+    output = output_in(tmp_path, MIDNIGHT + 4 * HOUR)
+    past = Past(ledger, declared, output)
+    for day in past.history.days:
+        past.write_day(day)
+    past.join()
+    text = "".join(file.read_text() for file in sorted(output.texts.glob("*.om")))
+    assert last_told(output, "rows_total") == 5
+    assert 'rows_total{flow="etl",table="orders",job="prefect-monitoring"}' in text
+    assert (last_told(output, "load_seconds_sum"), last_told(output, "load_seconds_count")) == (7, 1)
+    assert "size_bytes" not in text
+    ledger.close()

@@ -107,7 +107,7 @@ def test_mistake_repeats_no_value(arguments: list[str], capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"demo", "backfill"}))
 def test_ledger_url_with_a_password_is_refused_without_it(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    needed = ["plan"] if command == "automations" else []
+    needed = ["plan"] if command in {"automations", "cloudwatch"} else []
     assert main([command, *needed, "--ledger-url", f"postgresql://me:{SECRET}@db/ledger"]) in {1, FAULT}
     output = "".join(capsys.readouterr())
     assert "--ledger-url: every user of the machine can read a command line" in output

@@ -15,7 +15,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_monitoring.cli import main
 from prefect_monitoring.cli.parser import FAULT
-from prefect_monitoring.commands.automations import WOULD_CHANGE, Choices, automations
+from prefect_monitoring.commands.automations import automations
+from prefect_monitoring.commands.plans import WOULD_CHANGE, Choices
 from prefect_monitoring.config.loading import load_settings
 from prefect_monitoring.config.settings import CONFIG_ENV, SettingsError
 from prefect_monitoring.prefect_api.errors import ApiError

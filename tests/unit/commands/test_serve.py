@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 
+import httpx
 import pytest
 import uvicorn
 
@@ -13,6 +15,8 @@ from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.ledger.errors import LedgerInUseError
 from prefect_monitoring.ledger.ledger import Ledger
 from support.options import settings_with
+from support.ports import free_port
+from support.processes import wait_until
 
 
 def test_small_answers_do_not_wait_for_the_reader_s_acknowledgement() -> None:
@@ -81,3 +85,36 @@ async def test_wait_for_the_ledger_ends_when_asked_to_stop(
     monkeypatch.setattr(serve, "_open", open_and_stop)
     assert await serve._open_when_free(Settings(), "http://prefect.test/api", server) is None
     assert lock.tries == 1
+
+
+async def test_serve_stopped_while_the_ledger_opens_ends_without_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By then the address that it would log is no socket's any more."""
+    port = free_port()
+
+    def opened_too_late(*_: object) -> str:
+        # It hears signals before it answers; the socket alone accepts connections earlier.
+        wait_until(lambda: answered(port), 30, "an answer", ignore=(httpx.HTTPError,))
+        signal.raise_signal(signal.SIGTERM)
+        wait_until(lambda: refused(port), 30, "an end of answering")
+        return "a ledger"
+
+    watched = []
+
+    async def watch(*arguments: object) -> None:
+        watched.append(arguments[1])
+
+    monkeypatch.setattr(serve, "_favour_scrapes", lambda: None)
+    monkeypatch.setattr(serve, "api_address", lambda: "http://prefect.test/api")
+    monkeypatch.setattr(serve, "_open", opened_too_late)
+    monkeypatch.setattr(serve, "_watch", watch)
+    await serve.serve(settings_with(listen=f"127.0.0.1:{port}"))
+    assert watched == ["a ledger"]
+
+
+def answered(port: int) -> bool:
+    return httpx.get(f"http://127.0.0.1:{port}/-/healthy", timeout=10, trust_env=False).status_code > 0
+
+
+def refused(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -64,6 +64,9 @@ VALUES = {
     "max_tags": ("7", 7),
     "pipelines": ("pipelines.yml", "pipelines.yml"),
     "installation": ("prod-eu", "prod-eu"),
+    "cloudwatch_namespace": ("Team/Data", "Team/Data"),
+    "cloudwatch_metrics": ("RunsFailed, BudgetLeft", ("RunsFailed", "BudgetLeft")),
+    "cloudwatch_max_metrics": ("7", 7),
     "prefect_ui_url": ("https://prefect.example.com/", "https://prefect.example.com"),
     "grafana_url": ("https://grafana.example.com/path/", "https://grafana.example.com/path"),
     "runbook_url": ("https://docs.example.com", "https://docs.example.com"),
@@ -73,6 +76,9 @@ VALUES = {
     "metrics_on": ("prefect_task_run_duration_seconds", ("prefect_task_run_duration_seconds",)),
     "deployment_tags": ("a,b", ("a", "b")),
     "metrics_off": ("a,b", ("a", "b")),
+    "assets": ("[{asset: 's3://lake/.*'}]", None),
+    "max_assets": ("7", 7),
+    "custom_metrics": ("[{name: rows, type: gauge, help: Rows.}]", None),
     "failure_causes": ("[{cause: vendor, pattern: acme}]", None),
     "log_format": ("json", "json"),
     "log_level": ("debug", "debug"),
@@ -81,6 +87,20 @@ VALUES = {
     "act_api_key": ("pnu_1", SecretStr("pnu_1")),
     "act_max_per_hour": ("7", 7),
     "act_max_per_cause": ("7", 7),
+    "report_schedule": ("0 8 * * mon", "0 8 * * mon"),
+    "report_time_zone": ("Europe/Zurich", "Europe/Zurich"),
+    "report_days": ("14", 14),
+    "report_slack_webhook_url": ("https://hooks.slack.test/x", SecretStr("https://hooks.slack.test/x")),
+    "archive_to": ("s3://bucket/prefix", "s3://bucket/prefix"),
+    "archive_listen": ("0.0.0.0:9878", "0.0.0.0:9878"),
+    "archive_settle": ("20m", 1200),
+    "archive_interval": ("1m", 60),
+    "archive_lookback": ("14d", 1209600),
+    "archive_recheck": ("1d", 86400),
+    "archive_parameters": ("true", True),
+    "archive_documents": ("no", False),
+    "archive_encryption": ("sse-kms", "sse-kms"),
+    "archive_kms_key": ("alias/archive", "alias/archive"),
 }
 
 
@@ -89,6 +109,7 @@ GOES_WITH = {
     "auth_username": {"auth_password": "x"},
     "auth_password": {"auth_username": "ops"},
     "auth_password_file": {"auth_username": "ops"},
+    "report_schedule": {"report_slack_webhook_url": "https://hooks.slack.test/x"},
 }
 
 
@@ -108,8 +129,12 @@ def test_every_option_is_the_same_from_a_flag_a_variable_and_a_file(option: str,
         loaded.append(load_settings({option: text}, variables))
     for settings in loaded:
         value = flat(settings)[option]
-        assert settings == loaded[0]
-        if option == "failure_causes":
+        assert settings.model_dump() == loaded[0].model_dump(), "all but the place where it was given"
+        if option == "custom_metrics":
+            assert [metric.name for metric in value] == ["rows"]
+        elif option == "assets":
+            assert [rule.asset for rule in value] == ["s3://lake/.*"]
+        elif option == "failure_causes":
             assert [(rule.cause, rule.pattern) for rule in value] == [("vendor", "acme")]
         else:
             assert value == expected
@@ -270,6 +295,14 @@ def test_group_is_no_key_of_the_file(config: Path) -> None:
 def test_fault_within_a_list_names_its_own_line(config: Path) -> None:
     config.write_text("failure_causes:\n- {cause: a, pattern: x}\n- cause: b\n  pattern: '('\n")
     with pytest.raises(SettingsError, match=r":4: failure_causes\[1\]\.pattern: '\(' is not a regular expression"):
+        load_settings({}, {}, config)
+
+
+def test_unknown_key_of_an_asset_names_its_line_and_what_was_meant(config: Path) -> None:
+    config.write_text("assets:\n- asset: s3://lake\n  max_stalenes: 1d\n")
+    with pytest.raises(
+        SettingsError, match=r":3: assets\[0\]\.max_stalenes: there is no such key; did you mean `max_staleness`"
+    ):
         load_settings({}, {}, config)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from prefect_monitoring.config.settings import HistorySettings
+from prefect_monitoring.config.settings import HistorySettings, MetricSettings
 from prefect_monitoring.ingest.source import Turn
 from prefect_monitoring.ingest.sources import (
     COUNTED_SOURCES,
@@ -18,7 +18,7 @@ from prefect_monitoring.ingest.sources import (
 )
 from prefect_monitoring.metrics import CATALOGUE
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
-from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 
 BY_NAME = {entry.name: entry for entry in SOURCES}
 DAY = 86400.0
@@ -53,7 +53,7 @@ def test_sources_of_a_turn_are_read_in_stages() -> None:
     assert named(Turn.POLL) == [{"finished_flow_runs", "active_flow_runs"}, {"heartbeats"}]
     assert named(Turn.DETAILS) == [{"finished_task_runs", "active_task_runs"}, {"log_lines"}]
     assert named(Turn.INVENTORY) == [
-        {"flows", "deployments"},
+        {"flows", "deployments", "trend_stores", "assets"},
         {"work_pools", "work_queues", "concurrency_limits", "automations", "dues"},
         {"failed_actions"},
     ]
@@ -69,19 +69,23 @@ def test_sources_that_wait_for_each_other_are_refused() -> None:
 @pytest.mark.parametrize(("details", "expected"), [("7d", 7 * DAY), ("60d", 30 * DAY)])
 def test_no_cursor_reaches_back_further_than_that_of_the_flow_runs(details: str, expected: float) -> None:
     found = lookbacks(HistorySettings(lookback="30d", task_lookback=details))
-    assert found == {FLOW_RUNS: 30 * DAY, **dict.fromkeys((TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS), expected)}
+    assert found == {
+        FLOW_RUNS: 30 * DAY,
+        **dict.fromkeys((TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS, ASSET_EVENTS), expected),
+    }
 
 
 def test_flow_runs_alone_must_be_loaded_before_it_is_ready() -> None:
     assert [entry.name for entry in SOURCES if entry.gates_ready] == [FINISHED_FLOW_RUNS]
 
 
-def test_what_a_source_feeds_are_metrics_that_it_alone_gives() -> None:
-    names = {metric.name for metric in CATALOGUE}
-    for entry in SOURCES:
-        assert set(entry.feeds) <= names, entry.name
-        assert entry.is_wanted(())
-        assert entry.is_wanted(names) is not bool(entry.feeds)
-    everything = [one for one in CATALOGUE if one.name.startswith(("prefect_work_pool_", "prefect_work_queue_"))]
-    fed = {name for entry in SOURCES for name in entry.feeds}
-    assert {one.name for one in everything} <= fed, "or the source is asked for ever"
+def test_source_is_not_wanted_once_all_that_it_feeds_is_switched_off() -> None:
+    names = tuple(metric.name for metric in CATALOGUE)
+    shown = {entry.name for entry in SOURCES if entry.is_wanted(MetricSettings())}
+    asked = {entry.name for entry in SOURCES if entry.is_wanted(MetricSettings(metrics_off=names))}
+    switchable = {"work_pools", "work_queues", "concurrency_limits", "automations", "failed_actions", "heartbeats"}
+    assert shown - asked == switchable
+    for family in ("prefect_work_pool_", "prefect_work_queue_"):
+        off = tuple(name for name in names if name.startswith(family))
+        some = MetricSettings(metrics_off=off[1:])
+        assert all(entry.is_wanted(some) for entry in SOURCES if entry.name in switchable)

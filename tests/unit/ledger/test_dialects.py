@@ -15,10 +15,11 @@ from prefect_monitoring import ledger
 from prefect_monitoring.ledger import schema, sql
 from prefect_monitoring.ledger.backfill_journal import Plan, first_slots, moves, recorded_series
 from prefect_monitoring.ledger.dialect import Dialect, Merge
+from prefect_monitoring.ledger.sink_rows import first_key, forget_between, forget_sink, read_sink, write_sink
 from prefect_monitoring.ledger.sqlite import SQLITE
 from prefect_monitoring.model.actions import Action, ActionResult, Kind
 from prefect_monitoring.model.changes import Changes, KnownTaskRun, LastValue, SeriesKey
-from prefect_monitoring.model.counted_metrics import CUSTOM_VALUE, OUTCOMES, births
+from prefect_monitoring.model.counted_metrics import CUSTOM_VALUE, OUTCOMES, TASK_RETRIES, births
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Deployment, Flow, Pair
@@ -70,7 +71,9 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
             note(None, statement)
         SQLITE.insert_all(connection, statement, rows)
 
-    monkeypatch.setattr(sql, "DIALECTS", {"sqlite": Dialect(SQLITE.claim, SQLITE.join, upsert, insert_all)})
+    monkeypatch.setattr(
+        sql, "DIALECTS", {"sqlite": Dialect(SQLITE.claim, SQLITE.join, upsert, insert_all, SQLITE.read)}
+    )
     sa.event.listen(sa.Engine, "before_execute", note)
     yield texts
     sa.event.remove(sa.Engine, "before_execute", note)
@@ -86,8 +89,10 @@ def test_every_statement_has_a_text_for_postgresql(compiled: list[str], open_it:
     changes.task_runs[task.run_id] = task
     changes.lines[run_id(4)] = NOW
     changes.values[SeriesKey(CUSTOM_VALUE, PAIR, "rows")] = LastValue(1.0, NOW)
+    changes.points.add(("rows", "ab12"))
     changes.due["d"] = NOW
     changes.count(SeriesKey(OUTCOMES, PAIR, "failed"), NOW)
+    changes.count(SeriesKey(TASK_RETRIES, PAIR, task="load"), NOW)
     ledger.commit(changes, level(ledger), NOW)
     ledger.change_acting(lambda acting: acting.resumed(NOW))
     ledger.store_actions([Action("a", Kind.RETRY, PAIR, NOW, NOW, ActionResult.DONE, run_id=run_id(1))], NOW)
@@ -104,6 +109,11 @@ def test_every_statement_has_a_text_for_postgresql(compiled: list[str], open_it:
     ledger.store_pipelines_file("")
     ledger.store_unreadable([set_aside(FLOW_RUNS, run_id(5), NOW, counted=False, after=None)], ())
     with ledger.transaction() as connection:
+        write_sink(connection, "cloudwatch", {"last": 1}, NOW)
+        assert read_sink(connection, "cloudwatch", "l", "m") == {"last": 1}
+        assert first_key(connection, "cloudwatch", "k", "m") == "last"
+        forget_sink(connection, "cloudwatch", ["last"])
+        assert forget_between(connection, "cloudwatch", "a", "m") == 0
         assert list(moves(connection, NOW, NOW + DAY, first_slots_of(connection)))
     ledger.store_names(names.without({"f", "d"}), (), NOW)
     later = NOW + 500 * DAY

@@ -21,13 +21,14 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_OUTCOMES,
     TASK_RETRIES,
     TASK_SECONDS,
+    VALUES_REJECTED,
     CountedMetric,
     births,
     births_of_no_pipeline,
     bounds_of,
     task_births,
 )
-from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.records import NO_FLOW, Pair
 
 PAIR = Pair("etl", "daily")
@@ -83,8 +84,8 @@ def test_labels_are_read_from_the_key_in_their_order() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_a_row_is_consistent_and_exposed(row: CountedMetric) -> None:
-    assert set(row.sources) <= {FLOW_RUNS, TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS}
-    assert row.sources
+    assert set(row.sources) <= {FLOW_RUNS, TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS, ASSET_EVENTS}
+    assert row.sources or row.name == VALUES_REJECTED, "shown at once"
     assert (row.kind == "histogram") == bool(row.buckets)
     details = [label for label in row.labels if label not in {"flow", "deployment", "task", "action", "result"}]
     assert len(details) <= 1, "a key has one detail"

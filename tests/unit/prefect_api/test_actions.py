@@ -26,7 +26,7 @@ REQUESTS: dict[str, Callable[[ActionsApi], Awaitable[Outcome]]] = {
     "pause": lambda api: api.pause(RUN),
     "resume": lambda api: api.resume(RUN),
     "set_slots": lambda api: api.set_slots("a/b", 7),
-    "emit": lambda api: api.emit({"id": TRANSITION}),
+    "emit": lambda api: api.emit([{"id": TRANSITION}]),
 }
 
 
@@ -112,6 +112,13 @@ async def test_a_run_without_infrastructure_that_prefect_cancels_at_once_is_skip
     assert (await REQUESTS["retry"](api)).result is ActionResult.REFUSED
 
 
+async def test_a_transition_that_was_made_before_is_done(api: ActionsApi, site: Loopback) -> None:
+    details = {"reason": "This run has already made this state transition."}
+    site.answer = lambda _: Answer(200, {"status": "REJECT", "details": details, "state": None})
+
+    assert await REQUESTS["retry"](api) == DONE
+
+
 @pytest.mark.parametrize("body", [[], {}, {"status": "ACCEPTED?", "details": 1}, "text"])
 async def test_an_answer_of_another_shape_is_no_success(api: ActionsApi, site: Loopback, body: object) -> None:
     site.answer = lambda _: Answer(200, body)
@@ -128,7 +135,7 @@ async def test_a_history_has_the_transition_ids_of_its_states(api: ActionsApi, s
 
     history = await api.history(RUN)
 
-    assert [(one.state_id, one.transition_id) for one in history] == [("1", ""), ("2", TRANSITION)]
+    assert [(state.state_id, state.transition_id) for state in history] == [("1", ""), ("2", TRANSITION)]
     site.answer = lambda _: Answer(500)
     with pytest.raises(ApiError):
         await api.history(RUN)

@@ -1,4 +1,4 @@
-"""Failed actions of automations: what is asked for, page by page, and what an answer means."""
+"""Events: what is asked for, page by page, and what an answer means."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from prefect_monitoring.model.records import FailedAction
+from prefect_monitoring.model.records import FailedAction, Materialization
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.events import EventsApi
@@ -92,3 +92,28 @@ async def test_an_answer_of_another_shape_is_a_fault(api: EventsApi, site: Loopb
 
     with pytest.raises(ApiError, match="of another shape"):
         await api.failed_actions(0.0, 60.0)
+
+
+async def test_materializations_have_their_result_and_the_numbers_of_their_metadata(
+    api: EventsApi, site: Loopback
+) -> None:
+    def event(number: int, result: str, payload: object) -> dict[str, Any]:
+        name = f"prefect.asset.materialization.{result}"
+        resource = {"prefect.resource.id": "s3://lake/orders", "prefect.resource.name": "Orders"}
+        return {**_event(number), "event": name, "resource": resource, "payload": payload}
+
+    metadata = {"rows": 5, "ratio": 0.5, "owner": "data", "ok": True, "nothing": None, "list": [1]}
+    rows = [event(1, "succeeded", metadata), event(2, "failed", {"rows": 3}), event(3, "succeeded", None)]
+    site.answer = lambda _: Answer(body={"events": rows, "total": 3, "next_page": None})
+
+    found = await api.materializations(0.0, 60.0)
+
+    assert found.materializations == (
+        Materialization(E1, "s3://lake/orders", 1.0, "succeeded", (("rows", 5.0), ("ratio", 0.5))),
+        Materialization(E2, "s3://lake/orders", 2.0, "failed"),
+        Materialization(str(UUID(int=3)), "s3://lake/orders", 3.0, "succeeded"),
+    )
+    assert (found.last, found.complete) == (3.0, True)
+    assert site.asked[0].body["filter"]["event"] == {
+        "name": ["prefect.asset.materialization.succeeded", "prefect.asset.materialization.failed"]
+    }

@@ -244,7 +244,7 @@ async def test_older_server_is_read_again_instead_of_counted_and_no_fault(
 
 async def test_what_no_shown_metric_comes_from_is_not_read(fake: FakePrefect, make_readers: MakeReaders) -> None:
     off = ["prefect_automations", "prefect_automation_actions_failed_total"]
-    process = Details(fake, make_readers(), settings_with(metrics_off=off))
+    process = Details(fake, make_readers(metrics_off=off), settings_with(metrics_off=off))
     await process.poller.take_inventory()
     await process.poll()
     read = {name for name, source in process.poller.sources.items() if source.up is not None}

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from prefect_monitoring.runtime import scheduler as scheduling
-from prefect_monitoring.runtime.scheduler import Cron, Every, Job, Scheduler, _trigger_of
+from prefect_monitoring.runtime.scheduler import Cron, Every, Job, Scheduler, _trigger_of, latest_time
 
 NEVER = Every(3600)
 SOON = Every(0.02)
@@ -198,6 +198,39 @@ async def test_cron_job_does_not_run_at_the_start(start: Start) -> None:
     start(Job("report", Cron("0 0 29 2 *"), report), Job("other", SOON, other))
     await other.has_run(3)
     assert report.runs == 0
+
+
+async def test_cron_job_runs_at_the_start_where_that_is_asked_for(start: Start) -> None:
+    report = Work()
+    start(Job("report", Cron("0 0 29 2 *"), report, at_start=True))
+    await report.has_run(1)
+
+
+def latest(expression: str, after: str, until: str, zone: str = "UTC") -> str | None:
+    clocks = ZoneInfo(zone)
+    low, high = (datetime.fromisoformat(one).replace(tzinfo=clocks).timestamp() for one in (after, until))
+    found = latest_time(Cron(expression, zone), low, high)
+    return None if found is None else datetime.fromtimestamp(found, clocks).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("after", "until", "expected"),
+    [
+        ("2026-03-02T08:00", "2026-03-09T07:59:59", None),
+        ("2026-03-02T08:00", "2026-03-09T08:00", "2026-03-09T08:00:00+00:00"),
+        ("2026-03-02T08:00", "2026-03-31T00:00", "2026-03-30T08:00:00+00:00"),
+        ("2026-03-31T00:00", "2026-03-02T08:00", None),
+    ],
+)
+def test_latest_time_is_the_last_that_has_come_since(after: str, until: str, expected: str | None) -> None:
+    assert latest("0 8 * * mon", after, until) == expected
+
+
+def test_latest_time_is_the_first_of_two_that_the_clocks_show() -> None:
+    """Summer time ends in Zurich on 2026-10-25: 02:30 comes twice."""
+    first = "2026-10-25T02:30:00+02:00"
+    assert latest("30 2 * * *", "2026-10-25T00:00", "2026-10-25T12:00", "Europe/Zurich") == first
+    assert latest("30 2 * * *", "2026-10-25T02:30", "2026-10-25T12:00", "Europe/Zurich") is None
 
 
 # The end

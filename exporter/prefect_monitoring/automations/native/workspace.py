@@ -11,9 +11,8 @@ from prefect_monitoring.automations.native.difference import Plan
 from prefect_monitoring.counting.filters import Filters
 from prefect_monitoring.model.automations import Automation
 from prefect_monitoring.model.names import Names
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.policy.declared import declared_policies
 from prefect_monitoring.policy.pipelines_file import PipelinesFile
-from prefect_monitoring.policy.resolve import Policies, Policy
 from prefect_monitoring.prefect_api.automations import AutomationsApi
 from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 
@@ -30,7 +29,7 @@ async def desired_in(prefect: PrefectApi, api: AutomationsApi, file: PipelinesFi
     """Raises ApiError."""
     names = Names({}, {}, frozenset()).with_flows(await prefect.flows()).with_deployments(await prefect.deployments())
     deployments = {pair: deployment.id for pair, deployment in names.live_deployments()}
-    policies = _policies(file, names, filters)
+    policies = declared_policies(file, names, filters)
     blocks = await api.notification_blocks() if any(policy.notify for policy in policies.values()) else []
     known = {deployment_id: "/".join(pair) for pair, deployment_id in deployments.items()}
     known |= {block.id: block.name for block in blocks}
@@ -55,16 +54,3 @@ async def carry_out(
     for automation in plan.destroy:
         await api.delete(automation.id)
         report(f"destroyed {automation.name}")
-
-
-def _policies(file: PipelinesFile, names: Names, filters: Filters) -> dict[Pair, Policy]:
-    """What is declared for each deployment, and for runs without one, of the flows that the options include."""
-    declared = Policies(file)
-    live = dict(names.live_deployments())
-    found: dict[Pair, Policy] = {}
-    for pair in names.live_pairs():
-        deployment = live.get(pair)
-        tags, pool = (deployment.tags, deployment.work_pool) if deployment else ((), "")
-        if filters.allow(pair, tags, pool) and (policy := declared.of(pair, ())) is not None:
-            found[pair] = policy
-    return found

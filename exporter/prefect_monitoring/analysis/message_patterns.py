@@ -1,0 +1,32 @@
+"""What failure messages have in common: their first line, without secrets, numbers, ids and instants."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from prefect_monitoring.analysis.redaction import first_line
+
+MAX_PATTERN: Final = 160
+VARIABLE: Final = "#"
+# What Prefect puts before every exception.
+_PREAMBLE: Final = re.compile(r"\A(?:Flow|Task) run encountered an exception:?\s+")
+# Instants, UUIDs, hexadecimal ids with a digit in them, and numbers; a status code of HTTP says what went wrong.
+_VARIABLES: Final = re.compile(
+    r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"
+    r"|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
+    r"|\b0x[0-9a-f]+\b"
+    r"|\b(?=[a-f]*\d)[0-9a-f]{8,64}\b"
+    r"|(?<![\w.])(?![45]\d\d(?![\w.:]))-?\d+(?:[.,:]\d+)*",
+    re.IGNORECASE,
+)
+
+
+def without_preamble(message: str) -> str:
+    """An exception's message without what Prefect puts before it."""
+    return _PREAMBLE.sub("", message)
+
+
+def pattern_of(message: str) -> str:
+    """The first line of a failure message with `#` for what differs from run to run; "" for an empty message."""
+    return _VARIABLES.sub(VARIABLE, first_line(without_preamble(message), MAX_PATTERN))

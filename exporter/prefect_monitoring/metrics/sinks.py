@@ -1,0 +1,47 @@
+"""Where numbers, messages and files go besides `/metrics`: whether each sink that is switched on keeps up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from prefect_monitoring.metrics.family import Metric, Row
+from prefect_monitoring.snapshot.model import Snapshot
+
+
+def _last_success(snapshot: Snapshot) -> Iterator[Row]:
+    for sink in snapshot.about.sinks:
+        if sink.last_success is not None:
+            yield (sink.name,), sink.last_success
+
+
+def _errors(snapshot: Snapshot) -> Iterator[Row]:
+    """Each reason from zero on, or increase() would miss the first."""
+    for sink in snapshot.about.sinks:
+        for reason, count in sink.errors.items():
+            yield (sink.name, reason), count
+
+
+METRICS: Final = (
+    Metric(
+        "prefect_exporter_sink_last_success_timestamp_seconds",
+        "gauge",
+        "When this sink last delivered something; only sinks that are switched on are shown.",
+        ("sink",),
+        _last_success,
+    ),
+    Metric(
+        "prefect_exporter_sink_errors_total",
+        "counter",
+        "Deliveries that failed, by reason. Tried again, except what is refused or expired.",
+        ("sink", "reason"),
+        _errors,
+    ),
+    Metric(
+        "prefect_exporter_sink_lag_seconds",
+        "gauge",
+        "For how long the oldest of what this sink has to deliver has been waiting; 0 when nothing waits.",
+        ("sink",),
+        lambda snapshot: (((sink.name,), sink.lag(snapshot.taken_at)) for sink in snapshot.about.sinks),
+    ),
+)

@@ -1,0 +1,95 @@
+"""What happened in a period of time: sums that the ledger gives and the weekly report compares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.units import DAY, HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """[start, end) in epoch seconds: whole hours or days, the running one included, as in run statistics."""
+
+    start: int
+    end: int
+
+    @classmethod
+    def of_hours(cls, at: float, days: int) -> Period:
+        """The last `days` times 24 hours at the instant `at`."""
+        end = (int(at // HOUR) + 1) * HOUR
+        return cls(end - days * DAY, end)
+
+    @classmethod
+    def of_days(cls, at: float, days: int) -> Period:
+        """The last `days` days (UTC) at the instant `at`."""
+        end = (int(at // DAY) + 1) * DAY
+        return cls(end - days * DAY, end)
+
+    @property
+    def before(self) -> Period:
+        """The period of the same length before it."""
+        return Period(2 * self.start - self.end, self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class RunCounts:
+    """Runs of a period by their last state, and the seconds of the completed ones (`timed` of them took time)."""
+
+    good: int = 0
+    bad: int = 0
+    timed: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: RunCounts) -> RunCounts:
+        return RunCounts(
+            self.good + other.good, self.bad + other.bad, self.timed + other.timed, self.seconds + other.seconds
+        )
+
+    def without_failures(self, count: int) -> RunCounts:
+        """The same with `count` failures less, which are to be retried."""
+        return replace(self, bad=max(self.bad - count, 0))
+
+    @property
+    def runs(self) -> int:
+        return self.good + self.bad
+
+    @property
+    def success_ratio(self) -> float | None:
+        """None of no runs."""
+        return self.good / self.runs if self.runs else None
+
+    @property
+    def mean_seconds(self) -> float | None:
+        """What a completed run took; None of none."""
+        return self.seconds / self.timed if self.timed else None
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What a counter grew by, and in how many steps; of a summary, the sum of its values and how many there were."""
+
+    amount: float = 0.0
+    seen: int = 0
+
+    def plus(self, amount: float) -> Growth:
+        return Growth(self.amount + amount, self.seen + 1)
+
+    def __add__(self, other: Growth) -> Growth:
+        return Growth(self.amount + other.amount, self.seen + other.seen)
+
+    @property
+    def mean(self) -> float | None:
+        return self.amount / self.seen if self.seen else None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRuns:
+    """Failed runs of one pipeline that have the cause and the message's pattern in common; `last_at`: the last end."""
+
+    pipeline: Pair
+    cause: str
+    pattern: str
+    runs: int
+    last_at: float

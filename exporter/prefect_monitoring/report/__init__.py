@@ -1,0 +1,1 @@
+"""The weekly report: what the ledger says of a period, for people."""

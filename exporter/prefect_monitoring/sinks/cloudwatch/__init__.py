@@ -1,0 +1,1 @@
+"""CloudWatch: a curated set of metrics, pushed minute by minute; a dashboard and alarms."""

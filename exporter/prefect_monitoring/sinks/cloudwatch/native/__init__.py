@@ -1,0 +1,1 @@
+"""CloudWatch's own alarms and dashboard, compiled from the pipelines file."""

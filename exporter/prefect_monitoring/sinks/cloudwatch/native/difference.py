@@ -1,0 +1,94 @@
+"""What has to change so that CloudWatch has the alarms and the dashboard that were compiled. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Definition = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """An alarm of this installation as CloudWatch has it; `enabled`: whether its actions are on."""
+
+    name: str
+    enabled: bool
+    definition: Definition
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One value that is not as it should be; None where there is none."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    alarm: Alarm
+    definition: Definition
+    edits: tuple[Edit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`dashboard` is the body to write, None where it is as it should be. `silenced`: alarms whose actions are off."""
+
+    create: tuple[Definition, ...]
+    change: tuple[Change, ...]
+    destroy: tuple[Alarm, ...]
+    unchanged: int
+    silenced: tuple[str, ...]
+    dashboard: Definition | None = None
+    destroys_dashboard: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.create or self.change or self.destroy or self.dashboard or self.destroys_dashboard)
+
+
+def plan(
+    desired: Iterable[Definition],
+    existing: Sequence[Alarm],
+    dashboard: Definition | None = None,
+    dashboard_now: Definition | None = None,
+) -> Plan:
+    """From `existing` and `dashboard_now`, those of this installation, to `desired` and `dashboard`."""
+    by_name = {alarm.name: alarm for alarm in existing}
+    create: list[Definition] = []
+    change: list[Change] = []
+    kept: list[Alarm] = []
+    for definition in desired:
+        found = by_name.pop(definition["AlarmName"], None)
+        if found is None:
+            create.append(definition)
+            continue
+        kept.append(found)
+        if edits := tuple(_edits(definition, found.definition)):
+            change.append(Change(found, definition, edits))
+    return Plan(
+        create=tuple(create),
+        change=tuple(change),
+        destroy=tuple(by_name.values()),
+        unchanged=len(kept) - len(change) + (dashboard is not None and dashboard == dashboard_now),
+        silenced=tuple(alarm.name for alarm in kept if not alarm.enabled),
+        dashboard=dashboard if dashboard != dashboard_now else None,
+        destroys_dashboard=dashboard is None and dashboard_now is not None,
+    )
+
+
+def _edits(after: Definition, before: Definition) -> Iterator[Edit]:
+    for key, value in after.items():
+        if _comparable(value) != _comparable(before.get(key)):
+            yield Edit(key, before.get(key), value)
+
+
+def _comparable(value: Any) -> Any:
+    """Dimensions and actions have no order; nothing is the same as an empty list."""
+    if value is None or isinstance(value, list):
+        return frozenset(tuple(sorted(one.items())) if isinstance(one, Mapping) else one for one in value or ())
+    return value

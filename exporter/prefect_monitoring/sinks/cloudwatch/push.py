@@ -1,0 +1,96 @@
+"""One minute's data to CloudWatch: as requests within AWS's limits, each sent until it is taken or refused."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from prefect_monitoring.flows.aws import cause
+from prefect_monitoring.model.cloudwatch import MAX_AGE_SECONDS, Datum, make_datum, merge, requests
+from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.sink_status import SinkError
+from prefect_monitoring.sinks.aws_errors import reason_of
+from prefect_monitoring.sinks.cloudwatch.metrics import PREFECT_UP, PUSHED_METRICS, dimensions_of
+from prefect_monitoring.sinks.cloudwatch.select import Item
+
+# After so many refused metrics of one minute, what is wrong is no single metric: the rest is not sent piece by piece.
+MAX_REFUSED_ALONE: Final = 10
+CLOCK_MARGIN: Final = 300.0
+_UNITS: Final[Mapping[str, str]] = {PREFECT_UP: "None"} | {row.name: row.unit for row in PUSHED_METRICS.values()}
+
+
+class DeliveryError(Exception):
+    """A request was not taken, and is to be sent again. The message holds neither account nor address."""
+
+    def __init__(self, reason: SinkError, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class Delivery:
+    """What is left to be sent of the minute that begins at `minute`, and what is lost of it, by reason and in words."""
+
+    minute: int
+    requests: deque[dict[str, Any]] = field(default_factory=deque)
+    lost: Counter[SinkError] = field(default_factory=Counter)
+    notes: dict[str, None] = field(default_factory=dict)
+
+    def lose(self, reason: SinkError, data: int, note: str) -> None:
+        self.lost[reason] += data
+        self.notes[note] = None
+
+
+def delivery_of(items: Iterable[Item], minute: int, namespace: str, installation: str) -> Delivery:
+    """The requests for what is owed of a minute; what CloudWatch would refuse is lost here, and costs nothing else."""
+    delivery = Delivery(minute)
+    data = [datum for item in items for datum in _data_of(item, installation, delivery)]
+    delivery.requests.extend(requests(namespace, merge(data)))
+    return delivery
+
+
+def _data_of(item: Item, installation: str, delivery: Delivery) -> Iterator[Datum]:
+    name, flow, deployment, *counted = item
+    dimensions = dimensions_of(Pair(flow, deployment), installation)
+    for value, count in counted:
+        try:
+            datum = make_datum(name, value, _UNITS.get(name, "None"), dimensions, delivery.minute)
+        except ValueError as error:
+            delivery.lose(SinkError.REFUSED, 1, str(error))
+        else:
+            yield replace(datum, counts=(float(count),))
+
+
+def send(client: Any, delivery: Delivery, now: float) -> None:
+    """Sends what is left. Raises DeliveryError for what is to be tried again; what was taken is not sent again then.
+
+    A refused request is halved until the metric that is wrong stands alone: the others are taken.
+    """
+    if delivery.minute < now - MAX_AGE_SECONDS + CLOCK_MARGIN:
+        data = sum(len(request["MetricData"]) for request in delivery.requests)
+        delivery.lose(SinkError.EXPIRED, data, "CloudWatch takes nothing older than two weeks")
+        delivery.requests.clear()
+    while delivery.requests:
+        request = delivery.requests[0]
+        try:
+            client.put_metric_data(**request)
+        except Exception as error:  # noqa: BLE001 whatever boto3, a network and AWS can do
+            reason = reason_of(error)
+            if reason is not SinkError.REFUSED:
+                raise DeliveryError(reason, cause(error)) from None
+            delivery.requests.popleft()
+            _divide(request, delivery, cause(error))
+        else:
+            delivery.requests.popleft()
+
+
+def _divide(request: dict[str, Any], delivery: Delivery, why: str) -> None:
+    data = request["MetricData"]
+    if len(data) == 1 or delivery.lost[SinkError.REFUSED] >= MAX_REFUSED_ALONE:
+        delivery.lose(SinkError.REFUSED, len(data), f"CloudWatch refuses {data[0]['MetricName']}: {why}")
+        return
+    middle = len(data) // 2
+    for part in (data[middle:], data[:middle]):
+        delivery.requests.appendleft({**request, "MetricData": part})

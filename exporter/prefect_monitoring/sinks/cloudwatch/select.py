@@ -1,0 +1,124 @@
+"""Which changes and gauges are owed to CloudWatch, as the ledger keeps them until they are pushed. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from prefect_monitoring.config.settings import CloudWatchSettings
+from prefect_monitoring.model.changes import Changes
+from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, FAILURES, OUTCOMES
+from prefect_monitoring.model.pushed_metrics import PushedName
+from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Pair
+from prefect_monitoring.sinks.cloudwatch.metrics import PREFECT_UP, PUSHED_METRICS
+from prefect_monitoring.snapshot.model import Snapshot
+
+Item = list[Any]
+"""Metric, flow, deployment, and [value, count] as often as there are values: what a row of the outbox holds."""
+
+_COMPLETED: Final = "RunsCompleted"
+_FAILED: Final = "RunsFailed"
+_CANCELLED: Final = "RunsCancelled"
+_OBSERVED: Final[Mapping[str, str]] = {row.observed: row.name for row in PUSHED_METRICS.values() if row.observed}
+
+
+@dataclass(slots=True)
+class Selection:
+    """The pipelines and metrics that the options choose.
+
+    `custom`: the custom metrics that have found room, by pipeline: first come, first served, also after a restart.
+    `left_out`: those that were asked for and found none.
+    """
+
+    settings: CloudWatchSettings
+    custom: dict[Pair, set[str]] = field(default_factory=dict)
+    left_out: set[tuple[Pair, str]] = field(default_factory=set)
+    _pipelines: re.Pattern[str] = field(init=False)
+    _custom_names: re.Pattern[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pipelines = _any_of(self.settings.cloudwatch_pipelines)
+        self._custom_names = _any_of(self.settings.cloudwatch_custom_metrics)
+
+    @property
+    def metrics(self) -> tuple[PushedName, ...]:
+        """The metrics of each pipeline, custom ones aside."""
+        return self.settings.cloudwatch_metrics[: self.settings.cloudwatch_max_metrics]
+
+    def has(self, pair: Pair) -> bool:
+        return pair not in {NO_FLOW, OVERFLOW} and bool(self._pipelines.fullmatch("/".join(pair)))
+
+    def changes(self, changes: Changes) -> list[Item]:
+        """What is owed of a change: outcomes and observed values."""
+        values: defaultdict[tuple[str, Pair], Counter[float]] = defaultdict(Counter)
+        for (name, pair), count in _outcomes(changes).items():
+            if count > 0 and name in self.metrics and self.has(pair):
+                values[name, pair][1.0] += int(count)
+        for key, observed in changes.observations.items():
+            if not self.has(key.pair):
+                continue
+            if key.metric == CUSTOM_OBSERVED and self._admits(key.pair, key.detail):
+                values[key.detail, key.pair].update(observed)
+            elif (name := _OBSERVED.get(key.metric, "")) in self.metrics:
+                values[name, key.pair].update(observed)
+        return [_item(name, pair, counted) for (name, pair), counted in values.items()]
+
+    def gauges(self, snapshot: Snapshot) -> list[Item]:
+        """What is owed of a minute: how each pipeline stands, and whether Prefect answers."""
+        chosen = [PUSHED_METRICS[name] for name in self.metrics]
+        items = [
+            _item(metric.name, pair, {value: 1})
+            for pair, stats in snapshot.standings.items()
+            if self.has(pair)
+            for metric in chosen
+            if metric.gauge is not None
+            and (value := metric.gauge(stats, snapshot.policies.get(pair), snapshot.taken_at)) is not None
+        ]
+        if snapshot.about.api_up is not None:
+            items.append(_item(PREFECT_UP, NO_FLOW, {float(snapshot.about.api_up): 1}))
+        return items
+
+    def _admits(self, pair: Pair, name: str) -> bool:
+        """Whether a custom metric was asked for and the pipeline has room for it."""
+        if not self._custom_names.fullmatch(name) or name in PUSHED_METRICS:
+            return False
+        admitted = self.custom.setdefault(pair, set())
+        if name not in admitted and len(self.metrics) + len(admitted) >= self.settings.cloudwatch_max_metrics:
+            self.left_out.add((pair, name))
+            return False
+        admitted.add(name)
+        return True
+
+
+def _outcomes(changes: Changes) -> Mapping[tuple[str, Pair], float]:
+    """Outcomes by result. By the types of their states: a failed one may bear any name, and is counted by cause."""
+    counted: Counter[tuple[str, Pair]] = Counter()
+    for key, count in changes.increments.items():
+        if key.metric == FAILURES:
+            counted[_FAILED, key.pair] += int(count)
+            counted[_COMPLETED, key.pair] -= int(count)
+        elif key.metric == OUTCOMES:
+            counted[_CANCELLED if key.detail == "cancelled" else _COMPLETED, key.pair] += int(count)
+    return counted
+
+
+def _item(name: str, pair: Pair, counted: Mapping[float, int]) -> Item:
+    return [name, *pair, *([value, count] for value, count in counted.items())]
+
+
+def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    """Matches what any of the patterns matches, and nothing for none."""
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns) or r"(?!)", re.DOTALL)
+
+
+def custom_to_keep(custom: Mapping[Pair, set[str]]) -> list[list[str]]:
+    """The admitted custom metrics as the ledger keeps them."""
+    return sorted([*pair, *sorted(names)] for pair, names in custom.items())
+
+
+def custom_kept(rows: Iterable[list[str]]) -> Iterator[tuple[Pair, set[str]]]:
+    """The same, as `Selection.custom` has them."""
+    return ((Pair(flow, deployment), set(names)) for flow, deployment, *names in rows)

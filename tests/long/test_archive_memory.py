@@ -1,0 +1,30 @@
+"""A run with a million log lines is archived within 250 MiB, whatever its log has."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+
+ROOT = Path(__file__).parents[2]
+LINES = 1_000_000
+MAX_MIB = 250
+
+
+def test_run_with_a_million_log_lines_is_archived_in_little_memory(tmp_path: Path) -> None:
+    paths = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests/long/long_log.py"), str(tmp_path), str(LINES)],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    peak = int(done.stdout)
+    sizes = [path.stat().st_size / 2**20 for path in tmp_path.rglob("logs/**/*.parquet")]
+    sys.stdout.write(f"{LINES:,} lines: {peak} MiB at most, {sum(sizes):.1f} MiB of Parquet\n")
+    found = duckdb.sql(f"select count(*), count(distinct line) from '{tmp_path}/logs/dt=*/*.parquet'").fetchall()
+    assert found == [(LINES, LINES)]
+    assert peak < MAX_MIB

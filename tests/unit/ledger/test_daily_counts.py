@@ -1,0 +1,52 @@
+"""What counters grew by on each day adds up to the counters."""
+
+from __future__ import annotations
+
+import pytest
+
+from prefect_monitoring.ledger.daily_counts import growth_within
+from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.model.changes import Changes, SeriesKey
+from prefect_monitoring.model.counted_metrics import BY_DAY, CUSTOM_OBSERVED, OUTCOMES, TASK_RETRIES, TASK_SECONDS
+from prefect_monitoring.model.period import Growth, Period
+from unit.ledger_values import KEEP, NOW, PAIR, level
+from unit.rig import DAY
+
+TODAY = int(NOW // DAY * DAY)
+YESTERDAY = TODAY - int(DAY)
+RETRIES = SeriesKey(TASK_RETRIES, PAIR, task="load")
+ROWS = SeriesKey(CUSTOM_OBSERVED, PAIR, "rows", "load", (("table", "orders"),))
+
+
+@pytest.fixture
+def counted(ledger: Ledger) -> Ledger:
+    for at in (YESTERDAY + 1.0, TODAY - 0.5, float(TODAY), NOW):
+        changes = Changes()
+        changes.count(RETRIES, at, 3)
+        changes.count(SeriesKey(TASK_SECONDS, PAIR, task="load"), at, 1.5)
+        changes.count(SeriesKey(OUTCOMES, PAIR, "failed"), at)
+        changes.observe(ROWS, at, 100.0)
+        ledger.commit(changes, level(ledger), NOW)
+    return ledger
+
+
+def test_days_hold_what_happened_on_them(counted: Ledger) -> None:
+    with counted.transaction() as connection:
+        assert growth_within(connection, Period(YESTERDAY, TODAY))[RETRIES] == Growth(6, 2)
+        assert growth_within(connection, Period(TODAY, TODAY + 1))[ROWS] == Growth(200, 2)
+
+
+def test_all_days_add_up_to_the_counters(counted: Ledger) -> None:
+    with counted.transaction() as connection:
+        growth = growth_within(connection, Period(0, TODAY + 1))
+    assert {key.metric for key in growth} <= BY_DAY
+    assert {key: one.amount for key, one in growth.items()} == {
+        key: one.value for key, one in counted.series.items() if key.metric in BY_DAY
+    }
+
+
+def test_days_that_nothing_compares_any_more_are_pruned(counted: Ledger) -> None:
+    counted.prune(TODAY + 62 * DAY, keep=KEEP, live={PAIR})
+    with counted.transaction() as connection:
+        assert growth_within(connection, Period(0, TODAY)) == {}
+        assert growth_within(connection, Period(TODAY, TODAY + 1))[RETRIES] == Growth(6, 2)

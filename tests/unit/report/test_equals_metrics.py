@@ -1,0 +1,92 @@
+"""The report's figures are those of the metrics that dashboards and rules use, on the same ledger."""
+
+from __future__ import annotations
+
+from math import floor
+from pathlib import Path
+
+import pytest
+
+from prefect_monitoring.metrics import CATALOGUE
+from prefect_monitoring.model.records import Pair
+from prefect_monitoring.report.comparing import figures_of
+from prefect_monitoring.report.facts import read_facts
+from prefect_monitoring.report.figures import Figures
+from support.options import settings_with
+from unit.fake_prefect import FakePrefect
+from unit.poller_process import Process
+from unit.rig import DAY, MakeReaders
+
+Values = dict[tuple[str, ...], float]
+DAYS = {1: "1d", 7: "7d", 30: "30d"}
+
+
+@pytest.fixture
+async def process(fake: FakePrefect, make_readers: MakeReaders) -> Process:
+    """A month of three flows, one of them without a deployment, read by the exporter."""
+    places = []
+    for flow in ("etl", "dbt", "lab"):
+        flow_id = fake.add_flow(flow)
+        deployment = fake.add_deployment("prod", flow_id, tags=("team:data",)) if flow != "lab" else None
+        places.append((flow_id, deployment))
+    fake.now -= 28 * DAY
+    for number in range(56):
+        for index, place in enumerate(places):
+            run = fake.schedule(*place)
+            fake.start(run)
+            is_bad = number % (5 + index) == 0
+            fake.finish(run, 60 + number, "FAILED" if is_bad else "COMPLETED", f"Timeout after {number} s")
+        fake.now += DAY / 2
+    process = Process(fake, make_readers(), settings_with())
+    await process.inventory()
+    await process.poll()
+    await process.inventory()
+    await process.poll()
+    return process
+
+
+def metric(process: Process, name: str) -> Values:
+    [row] = [one for one in CATALOGUE if one.name == name]
+    return dict(row.rows(process.published[-1]))  # type: ignore[arg-type]
+
+
+def figures(process: Process, tmp_path: Path, days: int = 7) -> Figures:
+    settings = settings_with(ledger_url=f"sqlite:///{tmp_path}/ledger.db")
+    return figures_of(read_facts(settings, process.published[-1].taken_at, days))
+
+
+@pytest.mark.parametrize("days", DAYS)
+def test_runs_and_success_are_those_of_the_windows(process: Process, tmp_path: Path, days: int) -> None:
+    runs = metric(process, "prefect_flow_run_window_runs")
+    found = figures(process, tmp_path, days)
+    assert len(found.pipelines) == 3
+    for one in found.pipelines:
+        good, bad = (runs[(*one.pipeline, DAYS[days], result)] for result in ("good", "bad"))
+        assert (one.now.good, one.now.bad) == (good, bad)
+        assert one.now.success_ratio == good / (good + bad)
+    total = [value for key, value in runs.items() if key[2] == DAYS[days]]
+    assert found.total.runs == sum(total) > 0
+
+
+def test_mean_durations_are_the_baselines(process: Process, tmp_path: Path) -> None:
+    means = metric(process, "prefect_flow_run_duration_baseline_seconds")
+    for one in figures(process, tmp_path).pipelines:
+        assert one.now.mean_seconds == means[(*one.pipeline, "7d")] > 0
+
+
+def test_budgets_are_those_of_the_recording_rules(process: Process, tmp_path: Path) -> None:
+    runs, objectives = (
+        metric(process, name) for name in ("prefect_flow_run_window_runs", "prefect_slo_objective_ratio")
+    )
+    found = {one.pipeline: one for one in figures(process, tmp_path).budgets}
+    assert found.keys() == {Pair("etl", "prod"), Pair("dbt", "prod")} == {Pair(*key) for key in objectives}
+    for pipeline, budget in found.items():
+        good, bad = (runs[(*pipeline, "slo", result)] for result in ("good", "bad"))
+        assert budget.allowed == floor(max((1 - objectives[tuple(pipeline)]) * (good + bad) + 1e-6, 1))
+        assert budget.failed == bad
+
+
+def test_failures_by_cause_add_up_to_the_failed_runs(process: Process, tmp_path: Path) -> None:
+    found = figures(process, tmp_path, 30)
+    assert [(group.cause, group.pattern) for group in found.failures] == [("timeout", "Timeout after # s")]
+    assert sum(group.runs for group in found.failures) == found.total.bad

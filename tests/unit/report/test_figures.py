@@ -1,0 +1,256 @@
+"""The report's figures: what is compared, and that they are those of the metrics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.model.actions import ActionResult, Kind
+from prefect_monitoring.model.changes import Schedule, SeriesKey
+from prefect_monitoring.model.counted_metrics import TASK_RETRIES
+from prefect_monitoring.model.records import OVERFLOW, Pair
+from prefect_monitoring.report.advice import LIKELY_FIX, likely_fix
+from prefect_monitoring.report.comparing import UnknownTeamError, figures_of
+from prefect_monitoring.report.facts import read_facts
+from prefect_monitoring.report.figures import Figures, Idle, Slower, Volume
+from support.options import settings_with
+from unit.ledger_values import NOW
+from unit.report_ledgers import Past
+from unit.rig import DAY, OpenLedger
+
+ETL, DBT, LAB = Pair("etl", "daily"), Pair("dbt", "prod"), Pair("lab", "")
+
+
+def figures(settings: Settings, days: int = 7, team: str = "", at: float = NOW) -> Figures:
+    return figures_of(read_facts(settings, at, days), team)
+
+
+# Success
+
+
+def test_success_of_each_pipeline_is_compared_with_its_objective_and_the_week_before(
+    past: Past, settings: Settings
+) -> None:
+    past.exists(ETL, DBT, LAB, tags=("team:data",))
+    past.ran(ETL, 1, times=8)
+    past.ran(ETL, 2, state_type="FAILED", times=2)
+    past.ran(ETL, 9, times=4)
+    past.ran(DBT, 9, times=1)
+    past.ran(LAB, 1, state_type="CRASHED")
+    found = {one.pipeline: one for one in figures(settings).pipelines}
+    assert list(found) == [ETL, LAB, DBT], "what missed its objective comes first, then what failed"
+    assert (found[ETL].now.success_ratio, found[ETL].before and found[ETL].before.runs) == (0.8, 4)
+    assert (found[ETL].objective, found[ETL].team, found[ETL].is_below) == (0.99, "data", True)
+    assert found[DBT].now.runs == 0
+    assert found[LAB].objective is None, "nothing is promised of runs without a deployment"
+
+
+def test_runs_at_the_edges_of_the_period_count_once(past: Past, settings: Settings) -> None:
+    past.exists(ETL)
+    for days_ago in (0, 6.9, 7.1, 13.9, 14.1):
+        past.ran(ETL, days_ago)
+    [etl] = figures(settings).pipelines
+    assert (etl.now.runs, etl.before and etl.before.runs) == (2, 2)
+
+
+def test_cancelled_runs_do_not_count(past: Past, settings: Settings) -> None:
+    past.exists(ETL)
+    past.ran(ETL, 1, state_type="CANCELLED")
+    assert figures(settings).total.runs == 0
+
+
+def test_empty_ledger_has_no_figures(past: Past, settings: Settings) -> None:
+    found = figures(settings)
+    assert (found.pipelines, found.failures, found.budgets, found.idle) == ((), (), (), ())
+    assert found.total.success_ratio is None
+
+
+def test_time_before_is_not_compared_where_the_ledger_does_not_know_it(open_it: OpenLedger, settings: Settings) -> None:
+    past = Past(open_it(lookback=10 * DAY, task_lookback=3 * DAY), NOW)
+    past.exists(ETL)
+    past.ran(ETL, 1)
+    past.task(ETL, "load", 1, retries=1)
+    found = figures(settings)
+    assert (found.total.runs, found.total_before) == (1, None)
+    assert [one.before for one in found.pipelines] == [None]
+    assert (found.retries, found.retries_before, found.days_from) == (1, None, NOW - 3 * DAY)
+    assert figures(settings, days=3).total_before is not None
+
+
+def test_runs_of_deleted_pipelines_and_of_those_over_the_cap_are_named_apart(past: Past, settings: Settings) -> None:
+    past.exists(ETL)
+    past.ran(ETL, 1)
+    past.ran(Pair("gone", "prod"), 1, times=2)
+    past.ran(OVERFLOW, 1, state_type="FAILED")
+    found = figures(settings)
+    assert [one.pipeline for one in found.pipelines] == [ETL]
+    assert (found.total.runs, found.elsewhere.runs) == (1, 3)
+    assert found.failures == ()
+
+
+# Failures
+
+
+def test_failures_are_grouped_by_cause_and_pattern(past: Past, settings: Settings) -> None:
+    past.exists(ETL, DBT)
+    past.ran(ETL, 3, state_type="FAILED", times=3, cause="timeout", pattern="no answer in # s")
+    past.ran(DBT, 1, state_type="CRASHED", cause="timeout", pattern="no answer in # s")
+    past.ran(DBT, 2, state_type="FAILED", cause="code", pattern="KeyError: 'id'")
+    past.ran(DBT, 9, state_type="FAILED", cause="code", pattern="KeyError: 'id'")
+    first, second = figures(settings).failures
+    assert (first.cause, first.pattern, first.runs) == ("timeout", "no answer in # s", 4)
+    assert first.pipelines == ((ETL, 3), (DBT, 1))
+    assert first.last_at == NOW - DAY
+    assert (second.cause, second.runs) == ("code", 1)
+
+
+def test_run_that_is_about_to_be_retried_has_not_failed(past: Past, settings: Settings) -> None:
+    past.exists(ETL)
+    [run] = past.ran(ETL, 0.01, state_type="FAILED")
+    state = past.ledger.known([run]).runs[run].state_id
+    past.acted(ETL, Kind.RETRY, ActionResult.PLANNED, run, days_ago=0.01, state=state)
+    found = figures(settings)
+    assert (found.total.bad, found.failures) == (0, ())
+
+
+# Budgets
+
+
+def test_budget_is_counted_in_runs_over_its_own_window(past: Past, tmp_path: Path) -> None:
+    past.exists(ETL, DBT)
+    past.ran(ETL, 20, times=195)
+    past.ran(ETL, 20, state_type="FAILED", times=5)
+    past.ran(DBT, 1, times=3)
+    file = tmp_path / "pipelines.yml"
+    file.write_text("pipelines:\n- {flow: etl, slo: {min_success_ratio: 98%}}\n")
+    settings = settings_with(ledger_url=f"sqlite:///{tmp_path}/ledger.db", pipelines=str(file))
+    first, second = figures(settings).budgets
+    assert (first.pipeline, first.allowed, first.failed, first.left) == (ETL, 4, 5, -1)
+    assert (second.pipeline, second.allowed, second.failed) == (DBT, 1, 0), "at least one run may fail"
+
+
+def test_pipelines_file_that_the_ledger_keeps_holds_for_a_copy(past: Past, settings: Settings) -> None:
+    past.exists(ETL)
+    past.ran(ETL, 1)
+    past.ledger.store_pipelines_file("defaults: {team: data}\npipelines:\n- {flow: etl, slo: {min_success_ratio: 50%}}")
+    [etl] = figures(settings).pipelines
+    assert (etl.team, etl.objective) == ("data", 0.5)
+
+
+# Tasks
+
+
+def test_tasks_that_retry_most_come_first_with_their_causes(past: Past, settings: Settings) -> None:
+    past.exists(ETL)
+    past.task(ETL, "load", 8, runs=20, retries=5, cause="timeout")
+    past.task(ETL, "load", 1, runs=20, retries=4, cause="db_lock")
+    past.task(ETL, "load", 2, runs=10, retries=9, cause="rate_limit")
+    past.task(ETL, "extract", 1, retries=2, cause="timeout")
+    found = figures(settings)
+    first, second = found.retrying
+    assert (first.task, first.retries, first.before, first.runs) == ("load", 13, 5, 30)
+    assert first.causes == (("rate_limit", 9), ("db_lock", 4))
+    assert (second.task, second.before) == ("extract", 0)
+    assert (found.retries, found.retries_before) == (15, 5)
+
+
+def test_retries_of_all_time_are_the_counter(past: Past, settings: Settings) -> None:
+    past.exists(ETL)
+    past.task(ETL, "load", 13, retries=5)
+    past.task(ETL, "load", 1, retries=2)
+    found = figures(settings)
+    assert (
+        found.retries + (found.retries_before or 0)
+        == past.ledger.series[SeriesKey(TASK_RETRIES, ETL, task="load")].value
+    )
+
+
+def test_every_cause_but_other_has_a_likely_fix() -> None:
+    known = settings_with().labels.known_causes
+    assert known - LIKELY_FIX.keys() == {"other"}
+    assert likely_fix("other") == likely_fix("one of the user's")
+
+
+# Slower, volumes
+
+
+def test_pipelines_and_tasks_that_got_slower_are_listed_by_the_time_they_lost(past: Past, settings: Settings) -> None:
+    past.exists(ETL, DBT)
+    past.ran(ETL, 8, times=5, seconds=100)
+    past.ran(ETL, 1, times=5, seconds=130)
+    past.ran(DBT, 8, times=5, seconds=1000)
+    past.ran(DBT, 1, times=5, seconds=1200)  # by a fifth
+    past.task(ETL, "load", 8, runs=10, seconds=20)
+    past.task(ETL, "load", 1, runs=10, seconds=40)
+    past.task(ETL, "quick", 8, runs=10, seconds=1)
+    past.task(ETL, "quick", 1, runs=10, seconds=9)  # by seconds alone
+    past.task(ETL, "rare", 8, runs=4, seconds=10)
+    past.task(ETL, "rare", 1, runs=10, seconds=90)  # a mean of four is no mean
+    assert figures(settings).slower == (Slower(ETL, "load", 20, 40, 10), Slower(ETL, "", 100, 130, 5))
+
+
+def test_volumes_that_moved_by_half_are_listed(past: Past, settings: Settings) -> None:
+    past.exists(ETL, DBT)
+    past.ran(ETL, 8, times=20)
+    past.ran(ETL, 1, times=8)
+    past.ran(DBT, 8, times=20)
+    past.ran(DBT, 1, times=21)
+    past.observed(ETL, "rows", 8, 1000.0)
+    past.observed(ETL, "rows", 2, 50.0)
+    past.observed(ETL, "rows", 1, 150.0)
+    past.observed(ETL, "share", 8, 0.9)
+    past.observed(ETL, "share", 1, 0.8)
+    assert figures(settings).volumes == (Volume(ETL, 'rows{table="orders"}', 1000, 100), Volume(ETL, "", 20, 8))
+
+
+# What acted, what stands still
+
+
+def test_actions_count_by_result_and_retries_by_what_they_saved(past: Past, settings: Settings) -> None:
+    past.exists(ETL)
+    saved, lost = past.ran(ETL, 1) + past.ran(ETL, 1, state_type="FAILED")
+    past.acted(ETL, Kind.RETRY, ActionResult.DONE, saved)
+    past.acted(ETL, Kind.RETRY, ActionResult.DONE, lost)
+    past.acted(ETL, Kind.PAUSE, ActionResult.FAILED, lost)
+    past.acted(ETL, Kind.RETRY, ActionResult.DONE, "00000000-0000-0000-0000-0000000000ff", days_ago=9)
+    past.automation_failed("to Slack", 2)
+    found = figures(settings)
+    assert found.actions == {Kind.RETRY: {ActionResult.DONE: 2}, Kind.PAUSE: {ActionResult.FAILED: 1}}
+    assert found.saved == 1
+    assert found.failed_automations == {"to Slack": 1}
+
+
+def test_what_paused_missed_its_start_or_never_ran_is_listed(past: Past, settings: Settings) -> None:
+    paused, missed, never, met, recent = (Pair(name, "prod") for name in ("paused", "missed", "never", "met", "recent"))
+    past.exists(paused, missed, never, met, recent)
+    for pipeline in (paused, missed, met, recent):
+        past.ran(pipeline, 3)
+    past.ran(met, 0.5)
+    past.scheduled(paused, Schedule(paused_at=NOW - DAY, unmet_at=NOW - 2 * DAY))
+    past.scheduled(missed, Schedule(last_at=NOW - DAY, unmet_at=NOW - DAY))
+    past.scheduled(met, Schedule(last_at=NOW - DAY, unmet_at=NOW - DAY))
+    past.scheduled(recent, Schedule(next_at=NOW - 60))
+    assert figures(settings).idle == (
+        Idle(paused, "paused", NOW - DAY),
+        Idle(missed, "missed", NOW - DAY),
+        Idle(never, "never", None),
+    )
+
+
+# Teams
+
+
+def test_report_of_a_team_holds_its_pipelines_alone(past: Past, settings: Settings) -> None:
+    past.exists(ETL, tags=("team:data",))
+    past.exists(DBT, tags=("team:analytics",))
+    for pipeline in (ETL, DBT):
+        past.ran(pipeline, 1, state_type="FAILED", cause="code")
+        past.task(pipeline, "load", 1, retries=1)
+    found = figures(settings, team="data")
+    assert [one.pipeline for one in found.pipelines] == [ETL]
+    assert [group.pipelines for group in found.failures] == [((ETL, 1),)]
+    assert [one.pipeline for one in found.retrying] == [ETL]
+    with pytest.raises(UnknownTeamError, match=r"'sales'\. Teams: analytics, data$"):
+        figures(settings, team="sales")

@@ -1,0 +1,126 @@
+"""The sink for CloudWatch over a real ledger, with time that moves by hand and processes that crash."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from prefect_monitoring.config.settings import CloudWatchSettings
+from prefect_monitoring.counting.cardinality import Catalog
+from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.ledger.opening import open_ledger
+from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, FAILURES
+from prefect_monitoring.sinks.cloudwatch.select import Selection
+from prefect_monitoring.sinks.cloudwatch.sink import CloudWatchSink
+from support.ledgers import create_tables
+from support.options import settings_with
+from unit.fake_cloudwatch import FakeCloudWatch
+from unit.fake_prefect import FakePrefect
+from unit.ledger_values import NOW, PAIR, level, lookbacks_of, outcome
+from unit.rig import API, DAY, NO_SYNC, pragma
+from unit.snapshots import make_snapshot
+
+MINUTE = 60.0
+COUNTS = {"COMPLETED": "RunsCompleted", "FAILED": "RunsFailed", "CANCELLED": "RunsCancelled"}
+STATUS_OF = replace(make_snapshot().standings[PAIR], last_outcomes={"completed": NOW})
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        for _ in count():
+            if holds():
+                return
+            await asyncio.sleep(0.001)
+
+
+@dataclass
+class World:
+    """A ledger, CloudWatch, and one process after the other with the sink; time moves by hand."""
+
+    folder: Path
+    now: float = NOW
+    runs: int = 0
+    owed: dict[float, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+    def __post_init__(self) -> None:
+        self.cloudwatch = FakeCloudWatch(lambda: self.now)
+        self.make_client: Callable[[], Any] = lambda: self.cloudwatch
+
+    def ledger(self) -> Ledger:
+        url = create_tables(f"sqlite:///{self.folder}/ledger.db")
+        opened = open_ledger(url, API, bounds=DEFAULT_BOUNDS, lookbacks=lookbacks_of(30 * DAY), now=NOW)
+        pragma(opened, NO_SYNC)
+        return opened
+
+    async def begin(self) -> None:
+        """Starts a process; what its ledger does not have yet is the baseline."""
+        settings, fake, ledger = settings_with(), FakePrefect(), self.ledger()
+        catalog = Catalog(settings.filters, settings.labels, ledger.series)
+        self.reader = Reader(fake, ledger, catalog, lambda _message: "unknown", lambda: self.now)
+        selection = Selection(CloudWatchSettings.model_validate({"cloudwatch_pipelines": ".*"}))
+        self.sink = CloudWatchSink(self.reader, selection, "prod", lambda: self.make_client())
+        await self.sink.begin()
+        self.task = asyncio.create_task(self.sink.run())
+
+    async def crash(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+        self.reader.close()
+
+    async def load_baseline(self) -> None:
+        self.runs += 1
+        await self.reader.in_ledger(self.reader.ledger.commit, outcome(self.runs), level(self.reader.ledger), self.now)
+
+    async def end(self, state_type: str) -> None:
+        """A run ends, and is counted now."""
+        self.runs += 1
+        changes = outcome(self.runs, state_type=state_type, at=self.now, seconds=float(self.runs))
+        if state_type == "FAILED":
+            changes.count(SeriesKey(FAILURES, PAIR, "unknown"), self.now)
+        await self.reader.in_ledger(self.reader.ledger.commit, changes, None, self.now)
+        self.owed[self.now // MINUTE * MINUTE][COUNTS[state_type]] += 1
+
+    async def pass_time(self, seconds: float = MINUTE) -> None:
+        """The next snapshot, so much later."""
+        self.now += seconds
+        snapshot = replace(make_snapshot(), taken_at=self.now, standings={PAIR: STATUS_OF})
+        await self.sink.take(snapshot)
+
+    async def settle(self) -> None:
+        """Until nothing is owed any more."""
+        await until(lambda: self.sink.status.waiting_since is None and self.sink._is_idle.is_set())
+
+    def pushed(self, *names: str) -> Counter[str]:
+        """How much of these metrics was taken, by name."""
+        totals: Counter[str] = Counter()
+        for one in (one for request in self.cloudwatch.taken for one in request):
+            if one.name in names:
+                totals[one.name] += int(one.times)
+        return totals
+
+    def times_pushed(self) -> dict[float, int]:
+        """How often each minute with outcomes was pushed; each time all of it."""
+        found: defaultdict[float, Counter[str]] = defaultdict(Counter)
+        for one in (one for request in self.cloudwatch.taken for one in request if one.name in COUNTS.values()):
+            found[one.minute][one.name] += int(one.times)
+        times = {
+            minute: max(found[minute].values(), default=0) // max(owed.values()) for minute, owed in self.owed.items()
+        }
+        assert {minute: dict(counts) for minute, counts in found.items()} == {
+            minute: {name: count * times[minute] for name, count in owed.items()} for minute, owed in self.owed.items()
+        }
+        return times
+
+    def rows(self) -> int:
+        with self.reader.ledger.transaction() as connection:
+            query = "SELECT count(*) FROM prefect_monitoring_sinks WHERE key NOT LIKE 'state/%'"
+            return int(connection.execute(sa.text(query)).scalar_one())
