@@ -64,7 +64,9 @@ _METRICS: Final = """# Metrics
 <!-- Generated from exporter/prefect_monitoring/metrics/ by `make docs`. -->
 
 Names are the product's API. Counters end in `_total` and never go back; instants are `_timestamp_seconds`; an absent
-label is `""`. State values are Prefect's state names in snake case; a state name that Prefect does not define is shown as its type.
+label is `""`. State values are Prefect's state names in snake case; a state name that Prefect does not define is shown
+as its type. Each value belongs to one state type, and the type says whether a run is good or bad: `completed`, `cached`,
+`skipped` and `rolled_back` are completed, `failed` and `timed_out` are failed.
 
 What to know before you build on them:
 
@@ -73,6 +75,8 @@ What to know before you build on them:
   `prefect_flow_run_consecutive_failures` count runs, by their last state. A cancelled run is neither good nor bad.
 - A **new series is born at 0** and shows its first increment one birth hold later (option `birth_hold`), so that
   `increase()` sees the first failure ever. What a first start loads is the starting level, not an increase.
+- A failed run that is **deleted** still counts: the failing streak, its beginning and the windows stay as they are until a
+  later run completes. `prefect_flow_run_last_failure_info` and the links to the run go, once the audit has seen it is gone.
 - A **duration** runs from the first Running after the previous terminal state to the end. A state set by hand has none.
 - A run that is **running** is as old as its attempts together, in `prefect_flow_run_oldest_state_timestamp_seconds`: those
   since it was last over, without the waits and pauses between them. It jumps back when an attempt begins.
@@ -99,6 +103,16 @@ What to know before you build on them:
 - A **pause calls off** what was due before it and not met, as does switching the schedules off: no such start is shown
   then, nor after the resume. Only what is due from then on can be missed or unmet.
 - `process_*` (CPU, memory, file descriptors of the exporter) come from prometheus_client and are always there.
+- **Heartbeats** come from the flow's own process, every 180 seconds unless `PREFECT_FLOWS_HEARTBEAT_FREQUENCY` says otherwise
+  (30 at least). A run is unresponsive when the exporter has seen none come for three intervals; the interval is learned from
+  the beats. Time in which the exporter could not read does not count, nor do pauses and waits. Runs that send none have
+  neither metric.
+- A run is **late** when its start has passed by more than a minute, and a **worker** is offline when its last heartbeat is
+  older than three of its intervals, 90 seconds at least, whatever the server's own services have written down.
+- A **record that cannot be read** (a run without a state, a state history that the server refuses, a row of an unexpected
+  shape) stops no other. A run counts for what its row still says (state type, name, end), without a duration where that
+  takes the history; what says too little is set aside. Both are tried again after 15 seconds, then after twice as long, up
+  to an hour, and after a restart; what becomes readable is counted once. Instants without an offset are UTC.
 - A **lost ledger** starts a new level: compare counters only since `prefect_exporter_ledger_created_timestamp_seconds`.
 
 """

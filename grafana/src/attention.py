@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from grafana.src import states
 from grafana.src.promql import PAIR, chosen, lately, merged, of_pairs
 
 
@@ -19,15 +20,15 @@ def _aged(metric: str, *matchers: str) -> str:
     return f"time() - {merged(of_pairs(metric, *matchers), how='min')}"
 
 
-def _in_state(states: str) -> str:
-    return _aged("prefect_flow_run_oldest_state_timestamp_seconds", f'state=~"{states}"')
+def _in_state(labels: str) -> str:
+    return _aged("prefect_flow_run_oldest_state_timestamp_seconds", f'state=~"{labels}"')
 
 
 _USUAL: Final = "3 * " + _latest("prefect_flow_run_duration_baseline_seconds", 'window="30d"')
 _MAX_DURATION: Final = _latest("prefect_slo_max_duration_seconds")
 _STALENESS: Final = _latest("prefect_slo_max_staleness_seconds")
 _GRACE: Final = _latest("prefect_slo_grace_seconds")
-_LAST_SUCCESS: Final = _latest("prefect_flow_run_last_outcome_timestamp_seconds", 'state="completed"')
+_LAST_SUCCESS: Final = _latest("prefect_flow_run_last_outcome_timestamp_seconds", f'state=~"{states.COMPLETED}"')
 
 PROBLEMS: Final = (
     ("failing", _aged("prefect_flow_run_failing_since_timestamp_seconds")),

@@ -66,7 +66,7 @@ def _slower() -> model.Panel:
 
 def _cached() -> model.Panel:
     cached, completed = (
-        total(chosen(tasks.runs(states))) for states in ('state="cached"', 'state=~"cached|completed"')
+        total(chosen(tasks.runs(labels))) for labels in ('state="cached"', 'state=~"cached|completed|skipped"')
     )
     return stats(
         "From the cache, 7 days",
@@ -175,7 +175,7 @@ def _cached_over_time() -> model.Panel:
         "Served from the cache",
         "Part of the completed task runs that the cache answered. A step down: a cache key changed with the last "
         "deployment.",
-        over_time(f"{ended('cached')} / ({ended('cached|completed')} > 0)", "from the cache"),
+        over_time(f"{ended('cached')} / ({ended('cached|completed|skipped')} > 0)", "from the cache"),
         unit="percentunit",
         step=HOURS,
         fill=15,

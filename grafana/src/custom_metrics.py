@@ -6,7 +6,7 @@ from typing import Final
 
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.src import variables
+from grafana.src import states, variables
 from grafana.src.colours import BAD, CALM, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD, WATCH, Steps
 from grafana.src.fields import changed
 from grafana.src.layout import band, board
@@ -88,7 +88,7 @@ def _out_of_limits() -> model.Panel:
 
 
 def _not_told() -> model.Panel:
-    completed = lately(of_pairs("prefect_flow_run_last_outcome_timestamp_seconds", 'state="completed"'))
+    completed = lately(of_pairs("prefect_flow_run_last_outcome_timestamp_seconds", f'state=~"{states.COMPLETED}"'))
     duration = lately(of_pairs("prefect_flow_run_last_duration_seconds"))
     told = lately(of_pairs("prefect_custom_metric_last_observed_timestamp_seconds", "metric=~`${metric:regex}`"))
     begun = f"(max by ({PAIR}) ({completed}) - max by ({PAIR}) ({duration}))"

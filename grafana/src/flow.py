@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.src import flow_durations, ratios, variables
+from grafana.src import flow_durations, ratios, states, variables
 from grafana.src.annotations import critical_alerts
 from grafana.src.colours import BAD, CALM, GOOD, LOST, PLAIN, STATES, SUCCESS, WATCH
 from grafana.src.fields import changed, coloured, in_colour, when_empty
@@ -66,17 +66,17 @@ def _success() -> model.Panel:
 
 
 def _states() -> model.Panel:
-    def ended(states: str) -> str:
-        return merged(bars(_OUTCOMES, f'state=~"{states}"')) + " > 0"
+    def ended(labels: str) -> str:
+        return merged(bars(_OUTCOMES, f'state=~"{labels}"', labels=("state",))) + " > 0"
 
-    bad = ended("failed|timed_out|crashed")
+    bad = ended(states.BAD)
     # The first that holds; what came first within a step, a counter does not tell.
     codes = (
-        f"({ended('completed')} and on ({PAIR}) ({bad})) * 0 + 2",
-        f"({ended('completed')}) * 0 + 1",
-        f"({ended('failed|timed_out')}) * 0 + 3",
-        f"({ended('crashed')}) * 0 + 4",
-        f"({ended('cancelled')}) * 0 + 5",
+        f"({ended(states.COMPLETED)} and on ({PAIR}) ({bad})) * 0 + 2",
+        f"({ended(states.COMPLETED)}) * 0 + 1",
+        f"({ended(states.FAILED)}) * 0 + 3",
+        f"({ended(states.CRASHED)}) * 0 + 4",
+        f"({ended(states.CANCELLED)}) * 0 + 5",
     )
     return history(
         "How runs ended",

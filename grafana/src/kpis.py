@@ -6,12 +6,12 @@ from typing import Final
 
 from grafana_foundation_sdk.models import dashboard as model
 
+from grafana.src import states
 from grafana.src.colours import SUCCESS
 from grafana.src.panels import Query
 from grafana.src.promql import DAYS, bars, chosen, total
 from grafana.src.tables import Column, table
 
-_JUDGED: Final = "completed|failed|timed_out|crashed"
 _DURATION: Final = "prefect_flow_run_duration_seconds"
 
 
@@ -19,8 +19,8 @@ def _day(expr: str) -> Query:
     return Query(expr, table=True)
 
 
-def _outcomes(states: str) -> str:
-    return total(chosen(bars("prefect_flow_run_outcomes_total", f'state=~"{states}"', labels=("state",))))
+def _outcomes(labels: str) -> str:
+    return total(chosen(bars("prefect_flow_run_outcomes_total", f'state=~"{labels}"', labels=("state",))))
 
 
 def _grown(metric: str, *labels: str) -> str:
@@ -32,10 +32,10 @@ def kpi_table() -> model.Panel:
         "Day by day",
         "All chosen pipelines together, a row a day, today so far on top. Outcomes count each end of a run: one that "
         "failed, was retried and completed is both. A day that stands out: click on it in Success by day above.",
-        _day(_outcomes(_JUDGED)),
-        _day(_outcomes("failed|timed_out")),
-        _day(_outcomes("crashed")),
-        _day(f"{_outcomes('completed')} / {_outcomes(_JUDGED)}"),
+        _day(_outcomes(states.JUDGED)),
+        _day(_outcomes(states.FAILED)),
+        _day(_outcomes(states.CRASHED)),
+        _day(f"{_outcomes(states.COMPLETED)} / {_outcomes(states.JUDGED)}"),
         _day(_grown("prefect_flow_run_retries_total")),
         _day(_grown("prefect_task_run_retries_total", "task")),
         _day(f"{_grown(f'{_DURATION}_sum')} / {_grown(f'{_DURATION}_count')}"),

@@ -6,7 +6,7 @@ from typing import Final
 
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.src import clock, tasks, variables
+from grafana.src import clock, states, tasks, variables
 from grafana.src.colours import BAD, COUNT_IS_BAD, GOOD, PLAIN, WATCH, Steps
 from grafana.src.fields import coloured, in_colour
 from grafana.src.layout import band, board
@@ -15,7 +15,7 @@ from grafana.src.promql import HOURS, PAIR, bars, chosen, grown, highest, known,
 from grafana.src.tables import DEPLOYMENT, FLOW, WORKSPACE, Column, rows, table
 from grafana.src.tasks import TASK
 
-_LOST_STATES: Final = 'state=~"failed|timed_out|crashed"'
+_LOST_STATES: Final = f'state=~"{states.BAD}"'
 _OFTEN: Final[Steps] = ((None, GOOD), (0.1, WATCH), (0.5, BAD))
 
 

@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models import common as shape
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import statushistory as history
 
-from grafana.src import variables
+from grafana.src import states, variables
 from grafana.src.colours import BAD, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD, PLAIN, SUCCESS, WATCH, Steps
 from grafana.src.fields import with_room, with_steps_drawn
 from grafana.src.kpis import kpi_table
@@ -35,8 +35,8 @@ from grafana.src.tables import PAIR as PAIR_COLUMNS
 from grafana.src.tables import Column, rows, table
 
 OUTCOMES: Final = "prefect_flow_run_outcomes_total"
-JUDGED: Final = 'state=~"completed|failed|timed_out|crashed"'  # a cancelled run is neither good nor bad
-BROKEN: Final = 'state=~"failed|timed_out|crashed"'
+JUDGED: Final = f'state=~"{states.JUDGED}"'
+BROKEN: Final = f'state=~"{states.BAD}"'
 BUDGET_LEFT: Final[Steps] = ((None, BAD), (0.0, WATCH), (1.0, GOOD))
 OVERDUE: Final[Steps] = ((None, PLAIN), (0.001, WATCH), (3600.0, BAD))
 SHARE_USED: Final[Steps] = ((None, GOOD), (0.5, WATCH), (1.000001, BAD))
@@ -166,7 +166,7 @@ def _budgets() -> model.Panel:
 
 
 def _by_day() -> model.Panel:
-    good = total(bars(OUTCOMES, 'state="completed"'), by=PAIR)
+    good = total(bars(OUTCOMES, f'state=~"{states.COMPLETED}"', labels=("state",)), by=PAIR)
     judged = total(bars(OUTCOMES, JUDGED, labels=("state",)), by=PAIR)
     builder = (
         statushistory.Panel()
@@ -196,7 +196,9 @@ def _by_day() -> model.Panel:
 
 
 def _freshness() -> model.Panel:
-    completed = merged(lately(of_pairs("prefect_flow_run_last_outcome_timestamp_seconds", 'state="completed"')))
+    completed = merged(
+        lately(of_pairs("prefect_flow_run_last_outcome_timestamp_seconds", f'state=~"{states.COMPLETED}"'))
+    )
     unmet = f"time() - min by ({PAIR}) ({of_pairs('prefect_deployment_unmet_due_timestamp_seconds')})"
     stale = f"time() - {completed} - on ({PAIR}) {_declared('max_staleness_seconds')}"
     due = merged(of_pairs("prefect_deployment_next_due_timestamp_seconds"))

@@ -26,6 +26,8 @@ FLOW_RUNS = {
     "prefect_flow_run_consecutive_failures": ("gauge", PAIR),
     "prefect_flow_run_last_failure_info": ("gauge", (*PAIR, "flow_run_id", "flow_run_name", "cause")),
     "prefect_flow_run_orphans": ("gauge", PAIR),
+    "prefect_flow_run_heartbeat_timestamp_seconds": ("gauge", PAIR),
+    "prefect_flow_runs_unresponsive": ("gauge", PAIR),
     "prefect_flow_run_failing_since_timestamp_seconds": ("gauge", PAIR),
     "prefect_flow_run_failure_timestamp_seconds": ("gauge", (*PAIR, "nth")),
     "prefect_flow_run_duration_baseline_seconds": ("gauge", (*PAIR, "window")),
@@ -117,6 +119,8 @@ ABOUT_ITSELF = {
     "prefect_exporter_api_requests_total": ("counter", ("endpoint", "code")),
     "prefect_exporter_api_throttled_total": ("counter", ()),
     "prefect_exporter_records_total": ("counter", ("source",)),
+    "prefect_exporter_records_unreadable": ("gauge", ("source",)),
+    "prefect_exporter_records_unreadable_oldest_timestamp_seconds": ("gauge", ("source",)),
     "prefect_exporter_series": ("gauge", ("metric",)),
     "prefect_exporter_series_folded_total": ("counter", ("metric",)),
     "prefect_exporter_audit_missing": ("gauge", ("kind",)),
@@ -134,8 +138,10 @@ NOT_BY_DEFAULT = {"prefect_task_run_duration_seconds"}
 
 # What is counted rather than measured has no unit in its name.
 UNITLESS = {
+    "prefect_exporter_records_unreadable",
     "prefect_up",
     "prefect_flow_runs",
+    "prefect_flow_runs_unresponsive",
     "prefect_flow_run_consecutive_failures",
     "prefect_flow_run_window_runs",
     "prefect_exporter_acting",

@@ -28,6 +28,7 @@ _FIXED: Mapping[str, tuple[int, Any]] = {
     "/csrf-token": (HTTPStatus.UNPROCESSABLE_ENTITY, {"detail": "CSRF protection is disabled."}),
     "/admin/version": (HTTPStatus.OK, VERSION),
     "/events/filter": (HTTPStatus.OK, {"events": [], "total": 0, "next_page": None}),
+    "/events/count-by/resource": (HTTPStatus.OK, []),
 }
 _COUNTS = {"/flow_runs/count": "flow_runs", "/task_runs/count": "task_runs"}
 

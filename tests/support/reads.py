@@ -7,6 +7,7 @@ READS = frozenset(
         "/automations/related-to/{resource}",
         "/block_documents/filter",
         "/deployments/filter",
+        "/events/count-by/resource",
         "/events/filter",
         "/events/filter/next",
         "/flow_run_states/",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -18,6 +18,8 @@ from prefect_monitoring.model.records import LogLine, State, TaskRun
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.logs import LogPage
 from prefect_monitoring.prefect_api.pagination import Page
+from prefect_monitoring.prefect_api.state_history import Histories
+from prefect_monitoring.prefect_api.unreadable import UnreadableRow, collected
 
 TICK = 1e-6
 TYPES = {
@@ -38,11 +40,21 @@ TYPES = {
 class Server(Protocol):
     now: float
     page_limit: int
+    unreadable: set[str]
+    refused: set[str]
 
     @property
     def runs(self) -> Mapping[str, object]: ...
     def new_id(self) -> str: ...
     async def request(self, endpoint: str) -> None: ...
+
+
+def note(identifier: str, after: float | None = None) -> None:
+    """What decoding a row does when it fails."""
+    noted = collected()
+    if noted is None:
+        raise ApiError("the API answered rows of another shape than Prefect's", "invalid_json")
+    noted[identifier] = UnreadableRow(identifier, "KeyError: 'type'", after)
 
 
 @dataclass
@@ -184,7 +196,17 @@ class FakeTasks:
         await self.server.request("task_page")
         newest_first = sorted(self._ended(after, before), key=lambda run: run.ended_at or 0.0, reverse=True)
         rows = newest_first[offset : offset + self.server.page_limit]
-        return Page(tuple(rows), len(rows) < self.server.page_limit)
+        records = self._readable(rows)
+        return Page(tuple(records), len(rows) < self.server.page_limit, len(rows) - len(records))
+
+    def _readable(self, runs: Iterable[TaskRun]) -> list[TaskRun]:
+        readable = []
+        for run in runs:
+            if run.id in self.server.unreadable:
+                note(run.id)
+            else:
+                readable.append(run)
+        return readable
 
     async def unfinished(self, flow_run_ids: Collection[str]) -> list[TaskRun]:
         await self.server.request("tasks_unfinished")
@@ -192,7 +214,7 @@ class FakeTasks:
 
     async def by_id(self, ids: Collection[str]) -> list[TaskRun]:
         await self.server.request("tasks_by_id")
-        return [run for run in self._seen() if run.id in ids]
+        return self._readable(run for run in self._seen() if run.id in ids)
 
     async def count(self, low: float, high: float) -> int:
         await self.server.request("task_count")
@@ -203,16 +225,19 @@ class FakeTasks:
         counts = Counter(run.kind for run in self._ended(low, high))
         return {kind: counts[kind] for kind in kinds}
 
-    async def histories(self, run_ids: Sequence[str]) -> tuple[dict[str, tuple[State, ...]], ApiError | None]:
+    async def histories(self, run_ids: Sequence[str]) -> Histories:
         found: dict[str, tuple[State, ...]] = {}
         fault: ApiError | None = None
         for run_id in run_ids:
             try:
                 await self.server.request("task_histories")
-                found[run_id] = self.runs[run_id].history(self.server.now)
             except ApiError as error:
                 fault = fault or error
-        return found, fault
+                continue
+            if run_id not in self.server.refused:
+                found[run_id] = self.runs[run_id].history(self.server.now)
+        refused = {run_id: "answered 500" for run_id in run_ids if run_id in self.server.refused}
+        return Histories(found, {} if fault else refused, fault)
 
 
 @dataclass(frozen=True)
@@ -281,7 +306,11 @@ class FakeLogs:
         found = [line for line in inside if not self.can_search or _is_wanted(line)]
         rows = sorted(found, key=lambda line: (line.at, line.id))[offset : offset + self.server.page_limit]
         last = rows[-1].at if rows else None
-        hits = tuple(line for line in rows if _is_wanted(line))
+        wanted = [line for line in rows if _is_wanted(line)]
+        for line in wanted:
+            if line.id in self.server.unreadable:
+                note(line.id, after)
+        hits = tuple(line for line in wanted if line.id not in self.server.unreadable)
         return LogPage(hits, len(rows), last, len(rows) < self.server.page_limit)
 
 

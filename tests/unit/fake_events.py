@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from prefect_monitoring.model.heartbeats import Beats
 from prefect_monitoring.model.records import FailedAction, Materialization
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.events import FailedActions, Materializations
+from unit.fake_details import note
 
 
 @dataclass
@@ -18,6 +21,9 @@ class FakeEvents:
     limit: int = 100
     asked: list[tuple[float, float]] = field(default_factory=list)
     broken: ApiError | None = None
+    unreadable: set[str] = field(default_factory=set)
+    sent: dict[str, list[float]] = field(default_factory=dict)
+    beats_asked: list[frozenset[str]] = field(default_factory=list)
 
     async def materializations(self, after: float, before: float) -> Materializations:
         self.asked.append((after, before))
@@ -28,10 +34,22 @@ class FakeEvents:
         page = found[: self.limit]
         return Materializations(tuple(page), page[-1].at if page else None, complete=len(page) == len(found))
 
-    async def failed_actions(self, after: float, before: float) -> FailedActions:
+    async def failed_actions(self, after: float, before: float, ids: Collection[str] = ()) -> FailedActions:
         self.asked.append((after, before))
         if self.broken is not None:
             raise self.broken
         found = sorted((one for one in self.happened if after <= one.at <= before), key=lambda one: (one.at, one.id))
+        found = [one for one in found if not ids or one.id in ids]
         page = found[: self.limit]
-        return FailedActions(tuple(page), page[-1].at if page else None, complete=len(page) == len(found))
+        for one in page:
+            if one.id in self.unreadable:
+                note(one.id)
+        readable = tuple(one for one in page if one.id not in self.unreadable)
+        return FailedActions(readable, page[-1].at if page else None, complete=len(page) == len(found))
+
+    async def heartbeats(self, run_ids: Collection[str], since: float, until: float) -> dict[str, Beats]:
+        self.beats_asked.append(frozenset(run_ids))
+        if self.broken is not None:
+            raise self.broken
+        inside = {run_id: [at for at in self.sent.get(run_id, ()) if since <= at <= until] for run_id in run_ids}
+        return {run_id: Beats(len(beats), min(beats), max(beats)) for run_id, beats in inside.items() if beats}

@@ -15,8 +15,9 @@ from uuid import UUID
 from prefect_monitoring.model.records import TERMINAL_TYPES, Deployment, Flow, FlowRun, State
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.pagination import Page
+from prefect_monitoring.prefect_api.state_history import Histories
 from unit.fake_actions import FakeActions
-from unit.fake_details import FakeLogs, FakeTasks
+from unit.fake_details import FakeLogs, FakeTasks, note
 from unit.fake_events import FakeEvents
 from unit.fake_inventory import FakeInventory
 from unit.fake_trends import FakeTrends
@@ -116,6 +117,8 @@ class FakePrefect:
         self.requests: Counter[str] = Counter()
         self.before_request: Callable[[str], None] = lambda _endpoint: None
         self.broken: dict[str, ApiError] = {}
+        self.unreadable: set[str] = set()  # what cannot be decoded: runs, task runs, lines and events
+        self.refused: set[str] = set()  # the runs whose history the server does not answer, nor that of task runs
         self._ids = 0
         self.tasks = FakeTasks(self)
         self.logs = FakeLogs(self)
@@ -254,13 +257,23 @@ class FakePrefect:
         if endpoint in self.broken:
             raise self.broken[endpoint]
 
+    def _records(self, runs: Iterable[ServerRun]) -> list[FlowRun]:
+        """Those whose rows can be read."""
+        readable = []
+        for run in runs:
+            if run.id in self.unreadable:
+                note(run.id)
+            else:
+                readable.append(run.record())
+        return readable
+
     async def version(self) -> str:
         await self.request("version")
         return "3.8.8"
 
     async def flow_runs(self, ids: Collection[str]) -> list[FlowRun]:
         await self.request("flow_runs")
-        return [run.record() for run_id, run in self.runs.items() if run_id in ids]
+        return self._records(run for run_id, run in self.runs.items() if run_id in ids)
 
     def _finished(self, after: float, before: float | None) -> list[ServerRun]:
         return [
@@ -273,7 +286,8 @@ class FakePrefect:
         await self.request("finished_page")
         newest_first = sorted(self._finished(after, before), key=lambda run: run.end or 0.0, reverse=True)
         rows = newest_first[offset : offset + self.page_limit]
-        return Page(tuple(run.record() for run in rows), len(rows) < self.page_limit)
+        records = self._records(rows)
+        return Page(tuple(records), len(rows) < self.page_limit, len(rows) - len(records))
 
     async def runs_without_end(self, after: float) -> list[FlowRun]:
         await self.request("runs_without_end")
@@ -281,11 +295,11 @@ class FakePrefect:
 
     async def active_runs(self) -> list[FlowRun]:
         await self.request("active_runs")
-        return [run.record() for run in self.runs.values() if not run.over and run.state.name != "Scheduled"]
+        return self._records(run for run in self.runs.values() if not run.over and run.state.name != "Scheduled")
 
-    async def overdue_runs(self, before: float) -> list[FlowRun]:
+    async def overdue_runs(self, before: float, names: Sequence[str] = ("Scheduled", "Late")) -> list[FlowRun]:
         await self.request("overdue_runs")
-        waiting = [run for run in self.runs.values() if run.state.name in {"Scheduled", "Late"}]
+        waiting = [run for run in self.runs.values() if run.state.name in names]
         return [run.record() for run in waiting if run.expected <= before]
 
     async def active_children(self, parent_ids: Iterable[str]) -> set[str]:
@@ -293,7 +307,7 @@ class FakePrefect:
         parents = set(parent_ids)
         return {run.id for run in self.runs.values() if run.parent in parents and not run.over}
 
-    async def histories(self, run_ids: Sequence[str]) -> tuple[dict[str, tuple[State, ...]], ApiError | None]:
+    async def histories(self, run_ids: Sequence[str]) -> Histories:
         found: dict[str, tuple[State, ...]] = {}
         fault: ApiError | None = None
         for run_id in run_ids:
@@ -302,8 +316,10 @@ class FakePrefect:
             except ApiError as error:
                 fault = fault or error
                 continue
-            found[run_id] = tuple(self.runs[run_id].states) if run_id in self.runs else ()
-        return found, fault
+            if run_id not in self.refused:
+                found[run_id] = tuple(self.runs[run_id].states) if run_id in self.runs else ()
+        refused = {run_id: "answered 500" for run_id in run_ids if run_id in self.refused}
+        return Histories(found, {} if fault else refused, fault)
 
     async def ended_by_type(self, low: float, high: float, types: Collection[str]) -> dict[str, int]:
         await self.request("ended_by_type")

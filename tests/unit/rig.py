@@ -12,6 +12,7 @@ from prefect_monitoring.counting.custom_metrics import declarations_of
 from prefect_monitoring.ingest.assets import AssetReader
 from prefect_monitoring.ingest.failed_actions import FailedActionReader
 from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ingest.heartbeats import HeartbeatReader
 from prefect_monitoring.ingest.inventory import InventoryReader
 from prefect_monitoring.ingest.log_lines import LogReader
 from prefect_monitoring.ingest.reconcile import Audit
@@ -57,6 +58,7 @@ def readers_of(fake: FakePrefect, ledger: Ledger, settings: Settings) -> Readers
         ),
         metrics=settings.metrics,
         failed_actions=FailedActionReader(reader, fake.events, lambda: inventory.automation_names),
+        heartbeats=HeartbeatReader(reader, fake.events, settings.poll.heartbeat_interval),
         audits=(
             Audit(reader, FLOW_RUNS, TERMINAL_TYPES, fake.ended_by_type, reader.finished),
             Audit(

@@ -22,7 +22,8 @@ from prefect_monitoring.archive.opening import open_store
 from prefect_monitoring.archive.store import Store
 from prefect_monitoring.archive.verification import verify
 from prefect_monitoring.archive.web import make_archive_app
-from prefect_monitoring.commands.serve import bind, make_server, url_of
+from prefect_monitoring.commands.listening import bind
+from prefect_monitoring.commands.serve import make_server, url_of
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http

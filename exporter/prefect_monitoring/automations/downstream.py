@@ -18,7 +18,6 @@ from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.prefect_api.actions import DONE, Outcome
 
 YOUNG_SECONDS: Final = HOUR
-_GOOD_STATES: Final = ("completed", "cached", "skipped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ def _after_success(pause: Action, view: Pipelines, in_force: Sequence[Action], n
 
 
 def _last_success(standing: RunStats | None) -> float:
-    return max((standing.last_outcomes.get(state, 0.0) for state in _GOOD_STATES), default=0.0) if standing else 0.0
+    return (standing.last_success or 0.0) if standing else 0.0
 
 
 def judge_pause(action: Action, deployment: Deployment | None, ours: Sequence[Action]) -> Outcome:

@@ -10,6 +10,7 @@ from prefect_monitoring.model.records import Deployment, FlowRun
 from prefect_monitoring.prefect_api.actions import ActionsApi
 from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 from prefect_monitoring.prefect_api.inventory import InventoryApi
+from prefect_monitoring.prefect_api.unreadable import collected_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,5 +44,6 @@ class World:
         return {pool.name: pool.slots for pool in await self.inventory.work_pools()}
 
     async def overdue(self, before: float) -> list[FlowRun]:
-        """Runs that wait for a start that was due before."""
-        return await self.runs.overdue_runs(before)
+        """Runs that wait for a start that was due before, without those that cannot be read."""
+        with collected_in({}):
+            return await self.runs.overdue_runs(before)

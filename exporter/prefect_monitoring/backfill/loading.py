@@ -6,18 +6,19 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.reconcile import Audit
 from prefect_monitoring.ingest.source import Reading, Scope
-from prefect_monitoring.ingest.sources import COUNTED_SOURCES, Readers, SourceEntry
+from prefect_monitoring.ingest.sources import COUNTED_SOURCES, Readers, SourceEntry, read_source
 from prefect_monitoring.prefect_api.errors import ApiError, ThrottledError
 
 log = logging.getLogger(__name__)
 
 # After so long a reading shows how far it is.
 STRIDE_SECONDS: Final = 1.0
+REFUSED_CODES: Final = frozenset({"401", "403"})
 PATIENCE_SECONDS: Final = (1.0, 5.0, 15.0, 30.0, 60.0)
 
 
@@ -55,7 +56,8 @@ async def missing(readers: Readers) -> int:
     until = readers.flow_runs.clock()
     for audit in readers.audits:
         if audit.is_possible():
-            found += (await audit.closed_hours(0.0, until)).missing
+            with readers.flow_runs.aside.reading(audit.source, audit.source):
+                found += (await audit.closed_hours(0.0, until)).missing
     return found
 
 
@@ -72,7 +74,7 @@ async def expected(audit: Audit) -> int | None:
 
 async def _load(readers: Readers, entry: SourceEntry, measure: Measure, tell: Progress) -> None:
     while True:
-        reading = await _patiently(lambda: entry.read(readers, Scope(budget=STRIDE_SECONDS)))
+        reading = await _patiently(lambda: read_source(entry, readers, Scope(budget=STRIDE_SECONDS)))
         tell(entry.cursor, *measure(reading))
         if reading.complete:
             return
@@ -107,7 +109,7 @@ def _by_time(reader: Reader, cursor: str) -> Measure:
 async def _patiently(read: Callable[[], Awaitable[Reading]]) -> Reading:
     """Raises the ApiError of the last of `PATIENCE_SECONDS`' tries."""
     tries = AsyncRetrying(
-        retry=retry_if_exception_type(ApiError),
+        retry=retry_if_exception(_may_pass),
         stop=stop_after_attempt(1 + len(PATIENCE_SECONDS)),
         wait=_wait_before_next_try,
         before_sleep=_log_fault,
@@ -118,6 +120,11 @@ async def _patiently(read: Callable[[], Awaitable[Reading]]) -> Reading:
         return await read()
 
     return await tries(once)
+
+
+def _may_pass(fault: BaseException) -> bool:
+    """Credentials that are refused stay so."""
+    return isinstance(fault, ApiError) and fault.code not in REFUSED_CODES
 
 
 def _wait_before_next_try(state: RetryCallState) -> float:

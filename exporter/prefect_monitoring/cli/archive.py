@@ -9,7 +9,7 @@ import sys
 import time
 from importlib.util import find_spec
 
-from prefect_monitoring.cli.command import Command, add_options, load, refuse
+from prefect_monitoring.cli.command import Command, add_options, load_with_prefect, refuse
 from prefect_monitoring.config.settings import Settings
 
 _GO_ON = "run the same command again, it goes on where it stopped"
@@ -43,13 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = load(options)
+    settings = load_with_prefect(options)
     if find_spec("pyarrow") is None:
         return refuse(_EXTRA)
     if not settings.archive.archive_to:
         return refuse("say where to: --to s3://bucket/prefix or --to file:///folder")
     from prefect_monitoring.archive.store import StoreError
-    from prefect_monitoring.commands.serve import ListenError
+    from prefect_monitoring.commands.listening import ListenError
     from prefect_monitoring.config.log_setup import set_up_logging
     from prefect_monitoring.prefect_api.credentials import credentials_from_files
     from prefect_monitoring.prefect_api.errors import ApiError, NoApiUrlError

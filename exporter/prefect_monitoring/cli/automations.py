@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 
-from prefect_monitoring.cli.command import Command, add_options, load, refuse
+from prefect_monitoring.cli.command import Command, add_options, load_with_prefect, refuse
 from prefect_monitoring.config.settings import SettingsError
 
 
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    settings = load_with_prefect(options)
     from prefect_monitoring.commands.automations import automations
     from prefect_monitoring.commands.plans import Choices
     from prefect_monitoring.policy.pipelines_file import PipelinesError
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     choices = Choices(options.step, yes=options.yes, detailed_exitcode=options.detailed_exitcode)
     try:
         with credentials_from_files(os.environ):
-            return asyncio.run(automations(load(options), choices, sys.stdout))
+            return asyncio.run(automations(settings, choices, sys.stdout))
     except (SettingsError, PipelinesError, NoApiUrlError, ApiError) as fault:
         code = refuse(str(fault))
     return 1 if choices.detailed_exitcode else code

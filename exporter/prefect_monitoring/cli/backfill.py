@@ -7,7 +7,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from prefect_monitoring.cli.command import Command, add_options, load, refuse
+from prefect_monitoring.cli.command import Command, add_options, load_with_prefect, refuse
 
 _GO_ON = "run the same command again, it goes on where it stopped"
 
@@ -26,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    settings = load_with_prefect(options)
     from prefect_monitoring.backfill.options import parse_options
 
-    settings = load(options)
     chosen = parse_options(
         options.since,
         options.output,

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 
 def run(options: argparse.Namespace) -> int:
+    from prefect_monitoring.prefect_api.startup import prefect_faults
+
+    if faults := prefect_faults():
+        return _without_prefect(options, faults)
     from prefect_monitoring.commands.check import check, check_without_settings
     from prefect_monitoring.prefect_api.credentials import credentials_from_files
 
@@ -35,6 +39,19 @@ def run(options: argparse.Namespace) -> int:
         mark = "note " if finding.advice else "ok   " if finding.ok else "FAULT"
         sys.stdout.write(f"{mark}  {finding.text}\n")
     return 0 if all(finding.ok for finding in findings) else FAULT
+
+
+def _without_prefect(options: argparse.Namespace, faults: list[str]) -> int:
+    """While Prefect cannot be imported, nothing of it can be asked."""
+    try:
+        load(options)
+    except SettingsError as fault:
+        lines = [f"FAULT  settings: {line}" for line in str(fault).splitlines()]
+    else:
+        lines = ["ok     settings: valid"]
+    lines += [f"FAULT  Prefect settings: {fault}" for fault in faults]
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return FAULT
 
 
 def _faults(about: str, fault: SettingsError) -> list[Finding]:

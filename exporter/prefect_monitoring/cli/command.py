@@ -16,6 +16,7 @@ from prefect_monitoring.config.settings import (
     GROUPS,
     OPTIONS,
     Settings,
+    SettingsError,
     default_of,
     flag_name,
     notation_of,
@@ -72,6 +73,19 @@ def load(options: argparse.Namespace) -> Settings:
     flags = {option: value for option, value in given.items() if value is not None}
     from_environment = os.environ.get(CONFIG_ENV)
     return load_settings(flags, os.environ, options.config or (Path(from_environment) if from_environment else None))
+
+
+def load_with_prefect(options: argparse.Namespace) -> Settings:
+    """The settings, once Prefect can be imported with its own. Raises SettingsError with every fault of both."""
+    from prefect_monitoring.prefect_api.startup import prefect_faults
+
+    try:
+        settings = load(options)
+    except SettingsError as fault:
+        raise SettingsError("\n".join([str(fault), *prefect_faults()])) from None
+    if faults := prefect_faults():
+        raise SettingsError("\n".join(faults))
+    return settings
 
 
 def refuse(message: str) -> int:

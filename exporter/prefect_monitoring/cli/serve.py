@@ -6,12 +6,13 @@ import argparse
 import asyncio
 import os
 
-from prefect_monitoring.cli.command import Command, add_options, load, refuse
+from prefect_monitoring.cli.command import Command, add_options, load_with_prefect, refuse
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = load(options)
-    from prefect_monitoring.commands.serve import ListenError, serve
+    settings = load_with_prefect(options)
+    from prefect_monitoring.commands.listening import ListenError
+    from prefect_monitoring.commands.serve import serve
     from prefect_monitoring.config.log_setup import set_up_logging
     from prefect_monitoring.ledger.errors import LedgerError
     from prefect_monitoring.prefect_api.credentials import credentials_from_files

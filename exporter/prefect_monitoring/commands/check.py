@@ -6,11 +6,15 @@ import asyncio
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from prefect_monitoring.commands.check_cloudwatch import check_cloudwatch
 from prefect_monitoring.commands.findings import Finding
+from prefect_monitoring.commands.listening import ListenError, bind
 from prefect_monitoring.config.custom_metrics import CustomMetric
 from prefect_monitoring.config.settings import (
     LabelSettings,
@@ -30,13 +34,17 @@ from prefect_monitoring.model.records import Pair
 from prefect_monitoring.policy.lint import coverage, idle_entries, idle_rules, reviewed, unmeasurable
 from prefect_monitoring.policy.pipelines_file import PipelinesError, PipelinesFile, parse_pipelines, read_pipelines
 from prefect_monitoring.prefect_api.address import api_address
+from prefect_monitoring.prefect_api.capabilities import too_old
 from prefect_monitoring.prefect_api.client import Traffic, open_http
-from prefect_monitoring.prefect_api.errors import ApiError, NoApiUrlError
+from prefect_monitoring.prefect_api.errors import ApiError, ClientSettingsError, NoApiUrlError
 from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 from prefect_monitoring.prefect_api.inventory import InventoryApi
+from prefect_monitoring.prefect_api.unreadable import collected_in
 from prefect_monitoring.report.sender import checked_schedule
 from prefect_monitoring.web.auth import IN_CLEAR, accepted_credentials, travel_in_clear
 from prefect_monitoring.web.tls import TlsError, check_pair
+
+_IN_USE: Final = "ledger: in use by a running prefect-monitoring"
 
 
 async def check(settings: Settings) -> list[Finding]:
@@ -48,6 +56,7 @@ async def check(settings: Settings) -> list[Finding]:
     found = [
         valid,
         *_check_endpoints(settings.web),
+        *_check_listen(settings.web, is_served=ledger.text == _IN_USE),
         *await _check_api(settings.poll, settings.metrics),
         ledger,
         *await check_cloudwatch(settings),
@@ -77,26 +86,56 @@ def _check_endpoints(settings: WebSettings) -> list[Finding]:
 
 
 async def _check_api(settings: PollSettings, metrics: MetricSettings) -> list[Finding]:
+    """Without what nothing that is shown or declared comes from."""
     try:
         address = api_address()
     except NoApiUrlError as fault:
         return [Finding(ok=False, text=f"Prefect API: {fault}")]
-    async with open_http(Traffic(), settings.max_requests_per_second) as http:
-        api = PrefectApi(http)
-        probes = [probe for entry in SOURCES if entry.is_wanted(metrics) for probe in entry.probes]
-        # Side by side: an API that does not answer is waited for once.
-        reasons = await asyncio.gather(*(_fault(probe.read(api), settings.source_timeout) for probe in probes))
-    faults: dict[str, list[str]] = {}
-    for probe, reason in zip(probes, reasons, strict=True):
-        if reason:
-            faults.setdefault(reason, []).append(probe.what)
-    if not faults:
+    try:
+        async with open_http(Traffic(), settings.max_requests_per_second) as http:
+            api = PrefectApi(http)
+            probes = [probe for entry in SOURCES if entry.is_wanted(metrics) for probe in entry.probes]
+            # Side by side: an API that does not answer is waited for once.
+            faults = await asyncio.gather(*(_fault(probe.read(api), settings.source_timeout) for probe in probes))
+            version = "" if all(faults) else await _version(api, settings.source_timeout)
+    except ClientSettingsError as fault:
+        return [Finding(ok=False, text=f"Prefect API: {fault}")]
+    if all(faults):
+        return [Finding(ok=False, text=f"Prefect API: {_nothing_works(address, faults)}")]
+    found = [Finding(ok=False, text=f"Prefect API: {warning} ({address})")] if (warning := too_old(version)) else []
+    reasons: dict[str, list[str]] = {}
+    for probe, problem in zip(probes, faults, strict=True):
+        if problem is not None:
+            reasons.setdefault(str(problem), []).append(probe.what)
+    if not reasons:
         readable = ", ".join(probe.what for probe in probes)
-        return [Finding(ok=True, text=f"Prefect API: {address} answers and lets us read {readable}")]
+        return [*found, Finding(ok=True, text=f"Prefect API: {address} answers and lets us read {readable}")]
     return [
-        Finding(ok=False, text=f"Prefect API: {address}: cannot read {', '.join(what)}: {reason}")
-        for reason, what in faults.items()
+        *found,
+        *(
+            Finding(ok=False, text=f"Prefect API: {reason} ({address}: cannot read {', '.join(what)})")
+            for reason, what in reasons.items()
+        ),
     ]
+
+
+async def _version(api: PrefectApi, timeout: float) -> str:  # noqa: ASYNC109 the same as of the probes
+    with suppress(ApiError, TimeoutError):
+        async with asyncio.timeout(timeout):
+            return await api.version()
+    return ""
+
+
+def _nothing_works(address: str, faults: Sequence[ApiError | None]) -> str:
+    """The one cause of it, and the remedy; no endpoint works, so none is listed."""
+    codes = Counter(fault.code for fault in faults if fault is not None)
+    code, _ = codes.most_common(1)[0]
+    if code in {"404", "405"} and not address.endswith("/api") and "/accounts/" not in address:
+        return f"PREFECT_API_URL does not end in /api: give {address}/api ({address} answered {code})"
+    if code in {"404", "405", "invalid_json"}:
+        return f"another product than Prefect answers at {address}: correct PREFECT_API_URL"
+    reason = next(str(fault) for fault in faults if fault is not None and fault.code == code)
+    return f"{reason} ({address})"
 
 
 async def _check_pipelines(path: Path, settings: PollSettings, labels: LabelSettings) -> list[Finding]:
@@ -107,7 +146,8 @@ async def _check_pipelines(path: Path, settings: PollSettings, labels: LabelSett
     valid = Finding(ok=True, text=f"pipelines: {path} is valid, with {len(file.pipelines)} entries")
     try:
         async with open_http(Traffic(), settings.max_requests_per_second) as http:
-            return [valid, *await _review(file, PrefectApi(http), time.time())]
+            with collected_in({}):
+                return [valid, *await _review(file, PrefectApi(http), time.time())]
     except (ApiError, NoApiUrlError):  # which is told already
         return [valid]
 
@@ -130,15 +170,25 @@ async def _review(file: PipelinesFile, api: PrefectApi, now: float) -> list[Find
     ]
 
 
-async def _fault(reading: Awaitable[object], timeout: float) -> str:  # noqa: ASYNC109 the message names it
+async def _fault(reading: Awaitable[object], timeout: float) -> ApiError | None:  # noqa: ASYNC109 the message names it
     try:
-        async with asyncio.timeout(timeout):
-            await reading
+        with collected_in({}):  # a record that cannot be read is set aside by `serve`
+            async with asyncio.timeout(timeout):
+                await reading
     except ApiError as fault:
-        return str(fault)
+        return fault
     except TimeoutError:
-        return f"no answer within {timeout:g} s"
-    return ""
+        return ApiError(f"no answer within {timeout:g} s", "timeout")
+    return None
+
+
+def _check_listen(settings: WebSettings, *, is_served: bool) -> list[Finding]:
+    """`is_served`: a prefect-monitoring with this ledger runs, and has the address."""
+    try:
+        bind(settings.listen).close()
+    except ListenError as fault:
+        return [] if is_served else [Finding(ok=False, text=f"listen: {fault}")]
+    return []
 
 
 def _check_ledger(settings: LedgerSettings, declared: Sequence[CustomMetric]) -> Finding:
@@ -155,7 +205,7 @@ def _check_ledger(settings: LedgerSettings, declared: Sequence[CustomMetric]) ->
     except NoApiUrlError:
         return Finding(ok=True, text=f"ledger: {path} exists; whose runs it counts is checked once the API is known")
     except LedgerInUseError:
-        return Finding(ok=True, text="ledger: in use by a running prefect-monitoring")
+        return Finding(ok=True, text=_IN_USE)
     except LedgerError as fault:
         return Finding(ok=False, text=f"ledger: {fault}")
     except OSError as fault:

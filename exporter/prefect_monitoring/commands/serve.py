@@ -19,8 +19,8 @@ from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, s
 
 from prefect_monitoring.automations.planner import Planner
 from prefect_monitoring.automations.running import mode_of, open_controller
+from prefect_monitoring.commands.listening import bind
 from prefect_monitoring.config.settings import Settings, WebSettings
-from prefect_monitoring.config.types import host_and_port
 from prefect_monitoring.ingest.sources import lookbacks, make_readers
 from prefect_monitoring.ledger.errors import LedgerError, LedgerInUseError
 from prefect_monitoring.ledger.ledger import Ledger
@@ -43,10 +43,6 @@ GRACE_SECONDS: Final = 2
 LOCK_POLL_SECONDS: Final = 0.5
 SWITCH_SECONDS: Final = 0.0005
 GC_THRESHOLDS: Final = (50_000, 20, 100)
-
-
-class ListenError(Exception):
-    """The address to serve on cannot be had."""
 
 
 async def serve(settings: Settings) -> None:
@@ -160,22 +156,6 @@ def _open(settings: Settings, address: str) -> Ledger:
         ledger.close()
         raise
     return ledger
-
-
-def bind(listen: str) -> socket.socket:
-    """A listening socket on HOST:PORT. Raises ListenError."""
-    host, port = host_and_port(listen)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise ListenError(
-            f"Cannot listen on {listen} ({error.strerror}): stop what uses it, or give another address with --listen"
-        ) from error
-    # asyncio does this only for sockets that it made. Without it, what is sent in two small pieces waits 40 ms for the
-    # reader's acknowledgement. Connections inherit it.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
 
 
 def make_server(app: Starlette, web: WebSettings) -> uvicorn.Server:

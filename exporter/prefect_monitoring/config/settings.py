@@ -75,6 +75,11 @@ class PollSettings(Group, title="Polling"):
     source_timeout: Duration = Field(
         30.0, gt=0, description="How long one reading of a source may take before it counts as failed."
     )
+    heartbeat_interval: Duration = Field(
+        180.0,
+        gt=0,
+        description="How often flows send heartbeats (PREFECT_FLOWS_HEARTBEAT_FREQUENCY), until that is learned.",
+    )
     max_requests_per_second: float = Field(
         20.0, gt=0, allow_inf_nan=False, description="Ceiling on requests to the Prefect API."
     )
@@ -199,7 +204,9 @@ class MetricSettings(Group, title="Metrics"):
         DEFAULT_BOUNDS[START_DELAY], description="Upper bounds of the start delay histogram, seconds."
     )
     metrics_on: Names = Field((), description="Metric families to expose that are not so by default, by name.")
-    metrics_off: Names = Field((), description="Metric families not to expose, by name.")
+    metrics_off: Names = Field(
+        (), description="Metric families not to expose, by name; what only these come from is not asked."
+    )
     custom_metrics: CustomMetrics = Field(
         (), description="Metrics of your own, made of what flows report: a list (docs/custom-metrics.md)."
     )

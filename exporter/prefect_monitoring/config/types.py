@@ -151,7 +151,12 @@ def holds_password(url: str) -> bool:
 def _ledger_url(url: SecretStr) -> SecretStr:
     """`~` is the home directory, as in a shell."""
     path = _secret(url).get_secret_value().removeprefix(_SQLITE_HOME)
-    return SecretStr(f"sqlite:///{Path.home()}/{path}") if url.get_secret_value().startswith(_SQLITE_HOME) else url
+    if not url.get_secret_value().startswith(_SQLITE_HOME):
+        return url
+    try:
+        return SecretStr(f"sqlite:///{Path.home()}/{path}")
+    except RuntimeError:
+        raise ValueError("this user has no home directory: give sqlite:////absolute/path/ledger.db") from None
 
 
 def _show_list(values: Iterable[str]) -> str:

@@ -22,11 +22,15 @@ CLOCK_GRAIN: Final = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A run as read now, its state history where that was needed, and its pair (None when excluded)."""
+    """A run as read now, its state history where that was needed, and its pair (None when excluded).
+
+    Not `whole`: its history was needed and could not be read, so that its row counts for what it says.
+    """
 
     run: FlowRun
     pair: Pair | None
     history: tuple[State, ...] = ()
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,12 @@ def needs_history(run: FlowRun, known: KnownRun | None) -> bool:
     if known is not None and known.state_id == run.state.id:
         return False
     set_by_hand = run.state.is_terminal and run.ended_at != run.state.at
-    traces = (run.attempts > 1, run.rescheduled, set_by_hand, _was_idle(run))
-    return any(traces) or run.state.name in {"AwaitingRetry", "Retrying"}
+    return any((run.attempts > 1, run.rescheduled, set_by_hand, _was_idle(run), _waits_again(run)))
+
+
+def _waits_again(run: FlowRun) -> bool:
+    """Whether it waits for another start than its first."""
+    return run.state.type == "SCHEDULED" and run.attempts > 0
 
 
 def _was_idle(run: FlowRun) -> bool:
@@ -75,19 +83,49 @@ def fold(known: Known, sightings: Sequence[Sighting], cause_of: Callable[[str], 
     for sighting in sightings:
         _note_due(changes, sighting.run)
         before = changes.runs.get(sighting.run.id) or known.runs.get(sighting.run.id)
-        if before is not None and before.state_id == sighting.run.state.id:
+        if before is not None and _says_the_same(before, sighting.run):
+            if sighting.history and before.state_id == sighting.run.state.id:
+                _complete(known, changes, sighting, before, cause_of)
             continue
+        if before is not None and before.state_id == sighting.run.id and _ended_alike(before, sighting.run):
+            changes.counted.add((sighting.run.id, sighting.run.state.id))  # by its row, which lacked the state's id
         if before is None or before.state_at <= sighting.run.state.at:
             _fold_run(known, changes, sighting, before, cause_of)
         else:
             # An old page, or a state that was dated back: not the run's present, but an outcome all the same.
-            _count_outcomes(known, changes, sighting.run, _states(sighting), sighting.pair, cause_of)
+            _count_outcomes(known, changes, sighting, _states(sighting), cause_of)
     return changes
+
+
+def _says_the_same(before: KnownRun, run: FlowRun) -> bool:
+    """Whether nothing is new. Where its state was deleted, the run's id stands for it, and the row says the rest."""
+    if before.state_id == run.state.id:
+        return True
+    return run.state.id == run.id and _ended_alike(before, run)
+
+
+def _ended_alike(before: KnownRun, run: FlowRun) -> bool:
+    end = run.ended_at if run.ended_at is not None or not run.state.is_terminal else run.state.at
+    return before.state_type == run.state.type and before.ended_at == end
+
+
+def _complete(
+    known: Known, changes: Changes, sighting: Sighting, before: KnownRun, cause_of: Callable[[str], str]
+) -> None:
+    """Adds what the history of a run says, of which the row alone is counted."""
+    states = _states(sighting)
+    _count_outcomes(known, changes, sighting, states, cause_of)
+    after = _remembered(sighting, states, before, cause_of)
+    if before.duration is None and after.duration is not None and before.pair is not None:
+        if after.state_type == "COMPLETED":
+            changes.observe(SeriesKey(DURATION, before.pair), after.state_at, after.duration)
+        _move_in_memory(changes, before, after)
+        changes.runs[sighting.run.id] = after
 
 
 def _note_due(changes: Changes, run: FlowRun) -> None:
     """Notes that the run's schedule expected it; a retry's expected start is its own, not the schedule's."""
-    first = run.attempts <= 1 and not run.rescheduled and run.state.name not in {"AwaitingRetry", "Retrying"}
+    first = run.attempts <= 1 and not run.rescheduled and not _waits_again(run)
     if first and run.auto_scheduled and run.deployment_id and run.expected_at is not None:
         has_passed = run.expected_at <= run.state.at  # else it was called off before, or begun some seconds early
         if has_passed:
@@ -99,7 +137,7 @@ def _fold_run(
 ) -> None:
     run, pair, states = sighting.run, sighting.pair, _states(sighting)
     after = _remembered(sighting, states, before, cause_of)
-    _count_outcomes(known, changes, run, states, pair, cause_of)
+    _count_outcomes(known, changes, sighting, states, cause_of)
     if pair is not None:
         if SeriesKey(RETRIES, pair) not in changes.born:
             changes.born.update(births(pair))
@@ -128,7 +166,7 @@ def _remembered(
         attempts=max(run.attempts, before.attempts if before else 0),
         start_counted=started or (before is not None and before.start_counted),
         ended_at=end if is_over else None,
-        duration=_duration(run, states, len(states) - 1) if is_over else None,
+        duration=_duration(run, states, len(states) - 1) if is_over and sighting.whole else None,
         name=run.name if failed else "",
         cause=cause_of(run.state.message) if failed else "",
         pattern=pattern_of(run.state.message) if failed else "",
@@ -151,12 +189,12 @@ def _states(sighting: Sighting) -> tuple[State, ...]:
 def _count_outcomes(
     known: Known,
     changes: Changes,
-    run: FlowRun,
+    sighting: Sighting,
     states: tuple[State, ...],
-    pair: Pair | None,
     cause_of: Callable[[str], str],
 ) -> None:
     """Counts each terminal state not counted before; an excluded run's are marked, so that none becomes news later."""
+    run, pair = sighting.run, sighting.pair
     for index, state in enumerate(states):
         key = (run.id, state.id)
         if not state.is_terminal or state.at < known.horizon or key in known.counted or key in changes.counted:
@@ -169,7 +207,8 @@ def _count_outcomes(
         changes.last_outcomes[last] = max(state.at, changes.last_outcomes.get(last, 0.0))
         if state.type in BAD_TYPES:
             changes.count(SeriesKey(FAILURES, pair, cause_of(state.message)), state.at)
-        if state.type == "COMPLETED" and (duration := _duration(run, states, index)) is not None:
+        duration = _duration(run, states, index) if sighting.whole else None
+        if state.type == "COMPLETED" and duration is not None:
             changes.observe(SeriesKey(DURATION, pair), state.at, duration)
 
 

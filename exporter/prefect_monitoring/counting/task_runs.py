@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from prefect_monitoring.model.changes import Changes, KnownTaskRun, SeriesKey
 from prefect_monitoring.model.counted_metrics import (
@@ -14,17 +15,23 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_SECONDS,
     task_births,
 )
-from prefect_monitoring.model.records import BAD_TYPES, ROLLED_BACK, Pair, State, TaskRun
+from prefect_monitoring.model.records import BAD_TYPES, CACHED, ROLLED_BACK, Pair, State, TaskRun
+
+_DID_NOT_RUN: Final = frozenset({CACHED, ROLLED_BACK})
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSighting:
-    """A task run as read now, the names it is counted under (no pair: excluded), and its states where needed."""
+    """A task run as read now, the names it is counted under (no pair: excluded), and its states where needed.
+
+    `missing_after`: where only its row was counted, the instant after which its earlier states are not.
+    """
 
     run: TaskRun
     pair: Pair | None
     task: str
     history: tuple[State, ...] = ()
+    missing_after: float | None = None
 
 
 def needs_task_history(run: TaskRun, known: KnownTaskRun | None) -> bool:
@@ -51,12 +58,46 @@ def fold_tasks(
         before = changes.task_runs.get(run.id) or known.get(run.id)
         if run.ended_at is None or not run.state.is_terminal or (before is None and run.ended_at < horizon):
             continue
-        if before is not None and (before.state_id == run.state.id or before.state_at > run.state.at):
+        if before is not None and sighting.missing_after is not None:
+            _count_missing(changes, sighting, before, sighting.missing_after, cause_of)
+        if before is not None and (_says_the_same(before, run) or before.state_at > run.state.at):
             continue
         changes.task_runs[run.id] = _remembered(run, run.ended_at)
         if sighting.pair is not None:
             _count(changes, sighting, sighting.pair, before, horizon, cause_of)
     return changes
+
+
+def _says_the_same(before: KnownTaskRun, run: TaskRun) -> bool:
+    """Whether nothing is new; a state that was deleted, or is there again, is the one that the row still tells of."""
+    is_stand_in = run.id in {before.state_id, run.state.id}
+    return before.state_id == run.state.id or (
+        is_stand_in and (before.kind, before.ended_at) == (run.kind, run.ended_at)
+    )
+
+
+def _count_missing(
+    changes: Changes, sighting: TaskSighting, before: KnownTaskRun, after: float, cause_of: Callable[[str], str]
+) -> None:
+    """Counts the outcomes before the one that the run's row showed, which alone is counted."""
+    missing = [state for state in sighting.history if state.is_terminal and after < state.at <= before.state_at]
+    _count_outcomes(changes, sighting, [state for state in missing if state.id != before.state_id], cause_of)
+
+
+def _count_outcomes(
+    changes: Changes, sighting: TaskSighting, outcomes: Iterable[State], cause_of: Callable[[str], str]
+) -> None:
+    pair, task = sighting.pair, sighting.task
+    if pair is None:
+        return
+    changes.moved.add(pair)
+    for state in outcomes:
+        changes.count(SeriesKey(TASK_OUTCOMES, pair, state.label, task), state.at)
+        if state.type in BAD_TYPES:
+            changes.count(SeriesKey(TASK_FAILURES, pair, cause_of(state.message), task), state.at)
+        if state.type == "COMPLETED" and state.name not in _DID_NOT_RUN:
+            seconds = sighting.run.run_time
+            changes.observe(SeriesKey(TASK_DURATION, Pair(pair.flow, ""), task=task), state.at, seconds)
 
 
 def _remembered(run: TaskRun, ended_at: float) -> KnownTaskRun:
@@ -85,13 +126,7 @@ def _count(
     run, task = sighting.run, sighting.task
     if SeriesKey(TASK_SECONDS, pair, task=task) not in changes.born:
         changes.born.update(task_births(pair, task))
-    changes.moved.add(pair)
-    for state in _new_outcomes(sighting, before, horizon):
-        changes.count(SeriesKey(TASK_OUTCOMES, pair, state.label, task), state.at)
-        if state.type in BAD_TYPES:
-            changes.count(SeriesKey(TASK_FAILURES, pair, cause_of(state.message), task), state.at)
-        if state.label == "completed":
-            changes.observe(SeriesKey(TASK_DURATION, Pair(pair.flow, ""), task=task), state.at, run.run_time)
+    _count_outcomes(changes, sighting, _new_outcomes(sighting, before, horizon), cause_of)
     retries = max(run.attempts - 1, 0) - max(before.attempts - 1 if before is not None else 0, 0)
     seconds = run.run_time - (before.run_time if before is not None else 0.0)
     for metric, more in ((TASK_RETRIES, retries), (TASK_SECONDS, seconds)):

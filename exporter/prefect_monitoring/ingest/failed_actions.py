@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final
@@ -11,8 +12,11 @@ from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.ports import EventSource
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, OVERLAP_SECONDS
-from prefect_monitoring.model.units import HOUR
+from prefect_monitoring.model.units import DAY, HOUR
+from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.events import FailedActions
+
+log = logging.getLogger(__name__)
 
 _TIE_SECONDS: Final = 1e-6  # the least difference between two instants of Prefect's
 
@@ -43,7 +47,23 @@ class FailedActionReader:
         self._stopped = None
         if not found.complete and found.last is not None:
             self._stopped = max(found.last, after + _TIE_SECONDS)
+        await self._try_again(now)
         return Reading(len(found.actions), complete=found.complete)
+
+    async def _try_again(self, now: float) -> None:
+        """Reads again what was set aside, as far as that is due."""
+        aside = self._reader.aside
+        due = await self._reader.in_ledger(aside.due, AUTOMATION_EVENTS)
+        if not due:
+            return
+        ids = {one.id for one in due}
+        try:
+            found = await self._api.failed_actions(min(one.since for one in due) - DAY, now + OVERLAP_SECONDS, ids)
+        except ApiError as fault:
+            log.debug("What was set aside is tried later: %s", fault)
+            return
+        await self._reader.in_ledger(self._count, replace(found, last=None), now)
+        await self._reader.in_ledger(aside.settle, AUTOMATION_EVENTS, due, {one.id for one in found.actions}, ())
 
     def _begin(self, now: float) -> None:
         ledger = self._reader.ledger
@@ -52,6 +72,7 @@ class FailedActionReader:
 
     def _count(self, found: FailedActions, now: float) -> None:
         ledger = self._reader.ledger
+        self._reader.aside.store()  # before the cursor passes them
         counted = ledger.counted_lines([action.id for action in found.actions])
         fresh = [action for action in found.actions if action.id not in counted]
         changes = fold_failed_actions(fresh, self._names(), ledger.series)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +13,21 @@ from typing import Any, Final, TypeVar
 
 from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.counting.flow_runs import Sighting, fold, needs_history, ran_before
+from prefect_monitoring.counting.late_runs import MARGIN_SECONDS, as_they_are
 from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, IncrementalReader
 from prefect_monitoring.ingest.ports import FlowRunSource
+from prefect_monitoring.ingest.set_aside import SetAside
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names, unknown_ids
-from prefect_monitoring.model.records import DELETED, Deployment, Flow, FlowRun, Pair, State
+from prefect_monitoring.model.records import DELETED, Deployment, Flow, FlowRun, Pair
+from prefect_monitoring.prefect_api.capabilities import too_old
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
+from prefect_monitoring.prefect_api.state_history import Histories
+from prefect_monitoring.prefect_api.unreadable import collected
+
+log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -54,6 +62,7 @@ class Reader:
         self.ledger = ledger
         self.catalog = catalog
         self.clock = clock
+        self.aside = SetAside(ledger, clock)
         self._cause_of = cause_of
         self.under_way: UnderWay | None = None
         self.server_version = ""
@@ -71,6 +80,8 @@ class Reader:
     async def read_version(self) -> None:
         """Reads the server's version, for `server_version`. Raises ApiError."""
         self.server_version = await self.api.version()
+        if warning := too_old(self.server_version):
+            log.warning("%s", f"{warning[0].upper()}{warning[1:]}")
 
     @property
     def finished(self) -> IncrementalReader[FlowRun]:
@@ -86,9 +97,24 @@ class Reader:
             return reading
         endless = await self.api.runs_without_end(since)
         absorbed = await self.absorb(endless, lambda _left: None)
-        if absorbed.left:
+        if absorbed.reason:
             raise ApiError(f"{len(absorbed.left)} finished runs wait to be counted: {absorbed.reason}", INCOMPLETE)
-        return Reading(reading.records + len(endless))
+        await self._try_again()
+        return Reading(reading.records + len(endless), complete=not absorbed.left)
+
+    async def _try_again(self) -> None:
+        """Reads again what was set aside, as far as that is due; what cannot be asked for now stays as it is."""
+        due = await self.in_ledger(self.aside.due, FLOW_RUNS)
+        if not due:
+            return
+        try:
+            runs = await self.api.flow_runs([one.id for one in due])
+        except ApiError as fault:
+            log.debug("What was set aside is tried later: %s", fault)
+            return
+        absorbed = await self.absorb(runs, lambda _left: None, again=True)
+        left = {run.id for run in absorbed.left}
+        await self.in_ledger(self.aside.settle, FLOW_RUNS, due, {run.id for run in runs} - left, left)
 
     async def read_under_way(self) -> Reading:
         """Reads the active runs, for `under_way`. Raises ApiError."""
@@ -99,7 +125,11 @@ class Reader:
 
     async def read_active(self) -> list[tuple[Pair, FlowRun]]:
         """The runs that need attention or resources now, with their pairs. ApiError when some have no name."""
-        runs = await self.api.active_runs()
+        now = self.clock()
+        listed = await self.api.active_runs()
+        ids = {run.id for run in listed}  # one that became Late in between is in both
+        unnoticed = await self.api.overdue_runs(now - MARGIN_SECONDS, ["Scheduled"])
+        runs = list(as_they_are([*listed, *(run for run in unnoticed if run.id not in ids)], now))
         absorbed = await self.absorb(runs, lambda _left: None)
         if unnamed := [run for run in runs if run.id not in absorbed.pairs]:
             raise ApiError(f"{len(unnamed)} active runs cannot be named: {absorbed.reason}", INCOMPLETE)
@@ -115,8 +145,8 @@ class Reader:
         again = {run.state.id: run for run in runs if run.state.type == "RUNNING" and run.run_time}
         before = {state_id: self._ran_before[state_id] for state_id in again.keys() & self._ran_before.keys()}
         unread = [run for state_id, run in again.items() if state_id not in before]
-        histories, _ = await self.api.histories([run.id for run in unread])
-        before |= {run.state.id: ran_before(run, histories[run.id]) for run in unread if run.id in histories}
+        states = (await self.api.histories([run.id for run in unread])).states
+        before |= {run.state.id: ran_before(run, states[run.id]) for run in unread if run.id in states}
         self._ran_before = before
         return [replace(run, ran_before=before.get(run.state.id, 0.0)) for run in runs]
 
@@ -126,28 +156,40 @@ class Reader:
         subflows = {run.id for run in active if run.is_subflow}
         return subflows - await self.api.active_children(run.id for run in active) if subflows else set()
 
-    async def absorb(self, runs: Sequence[FlowRun], cursor_after: CursorAfter) -> Absorbed[FlowRun]:
-        """Counts `runs` and stores the cursor that `cursor_after` gives for those that had to be left."""
+    async def absorb(
+        self, runs: Sequence[FlowRun], cursor_after: CursorAfter, *, again: bool = False
+    ) -> Absorbed[FlowRun]:
+        """Counts `runs` and stores the cursor that `cursor_after` gives for those that had to be left.
+
+        `again`: they were set aside, and their histories are read in any case.
+        """
         unnamed, reason = await self.name(runs)
         known = await self.in_ledger(self.ledger.known, [run.id for run in runs])
-        wanted = [run.id for run in runs if needs_history(run, known.runs.get(run.id))]
-        histories, fault = await self.api.histories(wanted)
-        unread = set(wanted) - histories.keys()
+        wanted = [run.id for run in runs if again or needs_history(run, known.runs.get(run.id))]
+        histories = await self.api.histories(wanted)
+        unread = set(wanted) - histories.states.keys() - histories.refused.keys()
         named = [run for run in runs if run.flow_id not in unnamed and run.deployment_id not in unnamed]
         ready = {run.id for run in named} - unread
         left = [run for run in runs if run.id not in ready]
         pairs = await self.in_ledger(self._count, named, ready, histories, cursor_after(left))
-        return Absorbed(pairs, tuple(left), reason or str(fault or ""))
+        return Absorbed(pairs, tuple(left), reason or histories.outage)
 
     def _count(
         self,
         named: Sequence[FlowRun],
         ready: Collection[str],
-        histories: Mapping[str, tuple[State, ...]],
+        histories: Histories,
         cursor: Cursor | None,
     ) -> dict[str, Pair | None]:
         pairs = {run.id: self.catalog.pair_of(self.ledger.names, run) for run in named}
-        sightings = [Sighting(run, pairs[run.id], histories.get(run.id, ())) for run in named if run.id in ready]
+        sightings = [
+            Sighting(run, pairs[run.id], histories.states.get(run.id, ()), whole=run.id not in histories.refused)
+            for run in named
+            if run.id in ready
+        ]
+        # Before the cursor passes them.
+        self.aside.store()
+        self.aside.store_refused(FLOW_RUNS, {one: why for one, why in histories.refused.items() if one in ready}, {})
         # Known again, here: another source may have counted the same run since.
         known = self.ledger.known(list(pairs))
         self.ledger.commit(fold(known, sightings, self._cause_of), cursor, self.clock())
@@ -197,7 +239,7 @@ class Reader:
         if missing := {flow.id for flow in before.live_flows()} - flows.keys():
             flows |= await self.api.flows(missing)  # a listing that shifted between pages may have skipped one
         # Not what others have learnt while the listing was read.
-        gone = before.flows.keys() - flows.keys()
+        gone = before.flows.keys() - flows.keys() - (collected() or {}).keys()
         await self._learn(lambda names: names.with_flows(flows).without(gone))
         return Reading(len(flows))
 
@@ -207,6 +249,6 @@ class Reader:
         deployments = await self.api.deployments()
         if missing := {deployment.id for _, deployment in before.live_deployments()} - deployments.keys():
             deployments |= await self.api.deployments(missing)
-        gone = before.deployments.keys() - deployments.keys()
+        gone = before.deployments.keys() - deployments.keys() - (collected() or {}).keys()
         await self._learn(lambda names: names.with_deployments(deployments).without(gone))
         return Reading(len(deployments))

@@ -19,6 +19,7 @@ from prefect_monitoring.model.cursor import Cursor
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
 from prefect_monitoring.prefect_api.pagination import Page
+from prefect_monitoring.prefect_api.state_history import NO_TIME
 
 # Counted in one transaction, once there is more than a page to catch up with.
 BATCH_PAGES: Final = 4
@@ -41,7 +42,10 @@ CursorAfter = Callable[[Sequence[Finished]], Cursor | None]
 
 @dataclass(frozen=True, slots=True)
 class Absorbed(Generic[Run]):
-    """What became of a batch: the pair of each run that could be named, which runs must be read again, and why."""
+    """What became of a batch: the pair of each run that could be named, which runs must be read again, and why.
+
+    `reason` is "" where there only was no time for them.
+    """
 
     pairs: Mapping[str, Pair | None]
     left: tuple[Run, ...]
@@ -86,9 +90,9 @@ class IncrementalReader(Generic[Run]):
             upcoming.cancel()
             with suppress(asyncio.CancelledError, ApiError):
                 await upcoming
-        if waiting:
+        if reason:
             raise ApiError(f"{waiting} finished runs wait to be counted: {reason}", INCOMPLETE)
-        return Reading(count, complete=self.cursor().walk_before is None)
+        return Reading(count, complete=not waiting and self.cursor().walk_before is None)
 
     def _begin(
         self, after: float, position: Position, most: int, until: float
@@ -123,7 +127,7 @@ class IncrementalReader(Generic[Run]):
             page = await self.fetch(low, before, offset)
             absorbed = await self.absorb(page.runs, lambda _left: None)
             if absorbed.left:
-                raise ApiError(absorbed.reason, INCOMPLETE)
+                raise ApiError(absorbed.reason or NO_TIME, INCOMPLETE)
             found.update((run.id, run) for run in page.runs)
             if page.complete:
                 return list(found.values())
@@ -133,7 +137,7 @@ class IncrementalReader(Generic[Run]):
 def next_page(page: Page[Run], before: float | None, offset: int) -> Position:
     """Where the next page begins: at the last end seen, or further down among runs that all ended at that instant."""
     last = page.runs[-1].ended_at if page.runs else before
-    return (before, offset + len(page.runs)) if last == before else (last, 0)
+    return (before, offset + len(page.runs) + page.unreadable) if last == before else (last, 0)
 
 
 def _advance_over(cursor: Cursor, pages: Sequence[Page[Run]], now: float, left: Sequence[Finished]) -> Cursor:

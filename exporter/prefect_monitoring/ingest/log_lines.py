@@ -100,9 +100,30 @@ class LogReader:
             count += read
         if not finished:
             self._stopped = place
-        elif place.deep:
-            self._deep_at = now
+        else:
+            self._deep_at = now if place.deep else self._deep_at
+            await self._try_again(now)
         return Reading(count, complete=finished)
+
+    async def _try_again(self, now: float) -> None:
+        """Reads again what was set aside, as far as that is due, each line where it was met."""
+        aside = self._reader.aside
+        due = await self._reader.in_ledger(aside.due, LOG_LINES)
+        there: set[str] = set()
+        left: set[str] = set()
+        try:
+            for one in due:
+                after = one.after or 0.0
+                page = await self._api.page(after, after + MAX_WINDOW_SECONDS, 0)
+                line = [line for line in page.lines if line.id == one.id]
+                await self._absorb(LogPage(tuple(line), 0, None, complete=False), None, now)
+                there |= {one.id for _ in line}
+                left |= {one.id} if not line and not page.complete else set()
+        except ApiError as fault:
+            log.debug("What was set aside is tried later: %s", fault)
+            return
+        if due:
+            await self._reader.in_ledger(aside.settle, LOG_LINES, due, there, left)
 
     async def _read_page(self, place: _Place, before: float | None, now: float) -> tuple[int, bool]:
         """Counts the page at `place` and moves on; how many lines it had, and whether nothing newer is left."""
@@ -161,6 +182,7 @@ class LogReader:
         fresh = [self._sighting(line, task, owners) for line, task in named if line.id not in counted]
         for one in fresh:
             self._tell_rejected(one)
+        self._reader.aside.store()  # before the cursor passes them
         changes = fold_lines(fresh, ledger.values.get, catalog.admits_custom, self._cause_of, self._declarations)
         cursor = ledger.cursors[LOG_LINES]
         watermark = max(cursor.watermark, min(reached if reached is not None else cursor.watermark, now))

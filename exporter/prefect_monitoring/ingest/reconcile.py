@@ -102,7 +102,7 @@ class Audit:
 
     async def _read_again(self, low: float, high: float) -> Verdict:
         present = await self.finished.read_again(low, high)
-        ids = {run.id for run in present}
+        ids = {run.id for run in present} | await self.reader.in_ledger(self.reader.aside.ids, self.source)
         gone = await self.reader.in_ledger(self.reader.ledger.mark_gone, self.source, low, high, ids)
         theirs = Counter(run.kind for run in present if run.kind in self.kinds)
         ours = await self._ours(low, high)

@@ -52,31 +52,43 @@ class Reading:
     complete: bool = True
 
 
+@dataclass(slots=True)
+class _Outage:
+    """What keeps a source from being read: the faults of an outage, and since when, by the monotonic clock."""
+
+    since: float
+    faults: set[str] = field(default_factory=set)
+
+
 class OutageLog:
-    """Says a fault once, however many sources meet it and however often, and when it is over."""
+    """Says a fault once, however many sources meet it and however often, and once when it is over for all of them.
+
+    That another source stays down, with a fault of its own, hides neither.
+    """
 
     def __init__(self) -> None:
-        self._failing: dict[str, float] = {}
-        self._told: set[str] = set()
+        self._failing: dict[str, _Outage] = {}
 
     def failed(self, source: str, reason: str, defect: Exception | None = None) -> None:
-        self._failing.setdefault(source, time.monotonic())
         fault = reason.lstrip("0123456789 ")  # how many runs wait changes with every reading, the fault does not
-        level = logging.DEBUG if fault in self._told else logging.WARNING
-        self._told.add(fault)
+        is_known = self._is_met(fault)
+        self._failing.setdefault(source, _Outage(time.monotonic())).faults.add(fault)
+        level = logging.DEBUG if is_known else logging.WARNING
         log.log(level, "Reading %s failed: %s", source, reason, exc_info=defect)
 
+    def _is_met(self, fault: str) -> bool:
+        return any(fault in outage.faults for outage in self._failing.values())
+
     def worked(self, source: str) -> None:
-        since = self._failing.pop(source, None)
-        if since is None:
+        outage = self._failing.pop(source, None)
+        if outage is None:
             return
-        if self._failing:
-            log.debug("Reading %s works again after %.0f s", source, time.monotonic() - since)
+        seconds = time.monotonic() - outage.since
+        if not self._failing:
+            log.info("Every source is read again; the last to recover was %s, after %.0f s", source, seconds)
         else:
-            self._told.clear()
-            log.info(
-                "Every source is read again; the last to recover was %s, after %.0f s", source, time.monotonic() - since
-            )
+            is_over = not any(map(self._is_met, outage.faults))
+            log.log(logging.INFO if is_over else logging.DEBUG, "Reading %s works again after %.0f s", source, seconds)
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from prefect_monitoring.counting.custom_metrics import declarations_of
 from prefect_monitoring.ingest.assets import AssetReader
 from prefect_monitoring.ingest.failed_actions import FailedActionReader
 from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.ingest.heartbeats import HeartbeatReader
 from prefect_monitoring.ingest.inventory import InventoryReader
 from prefect_monitoring.ingest.log_lines import LogReader
 from prefect_monitoring.ingest.reconcile import Audit
@@ -23,6 +24,7 @@ from prefect_monitoring.ingest.source import Lookback, Reading, Scope, Turn
 from prefect_monitoring.ingest.task_runs import TaskReader
 from prefect_monitoring.ingest.trend_stores import TrendStoreReader
 from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.model.counted_metrics import FAILED_ACTIONS
 from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp
@@ -43,6 +45,7 @@ class Readers:
     log_lines: LogReader
     inventory: InventoryReader
     failed_actions: FailedActionReader
+    heartbeats: HeartbeatReader
     trend_stores: TrendStoreReader
     assets: AssetReader
     audits: tuple[Audit, ...]
@@ -67,18 +70,20 @@ def make_readers(
         cause_of=cause,
         clock=clock,
     )
+    events = EventsApi(http)
     tasks = TaskReader(reader, TaskApi(api.paginator), cause)
-    inventory = InventoryReader(reader, InventoryApi(api.paginator), settings.filters, settings.labels)
+    inventory = InventoryReader(reader, InventoryApi(api.paginator, clock), settings.filters, settings.labels)
     return Readers(
         flow_runs=reader,
         task_runs=tasks,
         log_lines=LogReader(tasks, LogApi(api.paginator), cause, declarations_of(declared, LOG_LINES)),
         inventory=inventory,
-        failed_actions=FailedActionReader(reader, EventsApi(http), lambda: inventory.automation_names),
+        failed_actions=FailedActionReader(reader, events, lambda: inventory.automation_names),
+        heartbeats=HeartbeatReader(reader, events, settings.poll.heartbeat_interval),
         trend_stores=TrendStoreReader(reader, TrendStoreApi(api.paginator), declared),
         assets=AssetReader(
             reader,
-            EventsApi(http),
+            events,
             settings.metrics.assets,
             declarations_of(declared, ASSET_EVENTS),
             max_assets=settings.labels.max_assets,
@@ -125,7 +130,7 @@ class SourceEntry:
     `prefers`: the same, unless the source of that cursor is failing: waiting for it would take as long as its outage.
     `compares`: the source whose records it compares with the API's counts, once that has been read to the end.
     `is_possible`: whether the server can answer at all, as far as is known.
-    `is_wanted`: whether anything that is declared is made of it; else it is neither read nor reported.
+    `is_wanted`: whether anything that is declared or shown is made of it; else it is neither read nor reported.
     """
 
     name: str
@@ -145,6 +150,7 @@ class SourceEntry:
 
 FINISHED_FLOW_RUNS: Final = "finished_flow_runs"
 ACTIVE_FLOW_RUNS: Final = "active_flow_runs"
+HEARTBEATS: Final = "heartbeats"
 FINISHED_TASK_RUNS: Final = "finished_task_runs"
 ACTIVE_TASK_RUNS: Final = "active_task_runs"
 FLOWS: Final = "flows"
@@ -152,6 +158,29 @@ DEPLOYMENTS: Final = "deployments"
 _AUTOMATIONS: Final = "automations"
 _AUDIT_FLOW_RUNS: Final = "audit_flow_runs"
 _NAMES: Final = (FLOWS, DEPLOYMENTS)
+_POOLS: Final = (
+    "prefect_work_pool_info",
+    "prefect_work_pool_last_heartbeat_timestamp_seconds",
+    "prefect_work_pool_paused",
+    "prefect_work_pool_ready",
+    "prefect_work_pool_slots",
+    "prefect_work_pool_slots_used",
+    "prefect_work_pool_workers",
+)
+_QUEUES: Final = (
+    "prefect_work_queue_last_polled_timestamp_seconds",
+    "prefect_work_queue_late_runs",
+    "prefect_work_queue_paused",
+    "prefect_work_queue_ready",
+    "prefect_work_queue_slots",
+)
+
+
+def _shows(*names: str) -> Callable[[MetricSettings], bool]:
+    """Whether any of these metrics is shown: what only they come from is not asked once all are switched off."""
+    return lambda metrics: not set(names) <= set(metrics.metrics_off)
+
+
 # Probes ask for what there cannot be: the answer is empty, and cheap.
 _NOBODY: Final = (str(UUID(int=0)),)
 _NO_NAME: Final = ("no-type/no-name",)
@@ -159,7 +188,7 @@ _NEVER: Final = 4e9
 
 
 async def _probe_histories(api: PrefectApi) -> None:
-    _, fault = await api.histories(_NOBODY)
+    fault = (await api.histories(_NOBODY)).fault
     if fault is not None:
         raise fault
 
@@ -190,6 +219,13 @@ SOURCES: Final = (
         Turn.POLL,
         lambda readers, _: readers.flow_runs.read_under_way(),
         (Probe("active flow runs", lambda api: api.active_runs()),),
+    ),
+    SourceEntry(
+        HEARTBEATS,
+        Turn.POLL,
+        lambda readers, _: readers.heartbeats.read(),
+        after=(ACTIVE_FLOW_RUNS,),
+        is_wanted=_shows("prefect_flow_run_heartbeat_timestamp_seconds", "prefect_flow_runs_unresponsive"),
     ),
     # Before the baseline of the flow runs is complete, those of the task runs would be asked for one by one.
     SourceEntry(
@@ -234,6 +270,7 @@ SOURCES: Final = (
         lambda readers, _: readers.inventory.read_work_pools(),
         (Probe("work pools", lambda api: InventoryApi(api.paginator).work_pools()),),
         after=_NAMES,
+        is_wanted=_shows(*_POOLS),
     ),
     SourceEntry(
         "work_queues",
@@ -241,6 +278,7 @@ SOURCES: Final = (
         lambda readers, _: readers.inventory.read_work_queues(),
         (Probe("work queues", lambda api: InventoryApi(api.paginator).work_queues()),),
         after=_NAMES,
+        is_wanted=_shows(*_QUEUES),
     ),
     SourceEntry(
         "concurrency_limits",
@@ -248,6 +286,7 @@ SOURCES: Final = (
         lambda readers, _: readers.inventory.read_concurrency_limits(),
         (Probe("concurrency limits", lambda api: InventoryApi(api.paginator).concurrency_limits()),),
         after=_NAMES,
+        is_wanted=_shows("prefect_concurrency_limit_slots", "prefect_concurrency_limit_slots_used"),
     ),
     SourceEntry(
         _AUTOMATIONS,
@@ -255,6 +294,7 @@ SOURCES: Final = (
         lambda readers, _: readers.inventory.read_automations(),
         (Probe("automations", lambda api: InventoryApi(api.paginator).automations()),),
         after=_NAMES,
+        is_wanted=_shows("prefect_automations", FAILED_ACTIONS),
     ),
     SourceEntry(
         "failed_actions",
@@ -263,6 +303,7 @@ SOURCES: Final = (
         (Probe("events of automations", lambda api: EventsApi(api.paginator.http).failed_actions(_NEVER, _NEVER)),),
         cursor=AUTOMATION_EVENTS,
         after=(_AUTOMATIONS,),
+        is_wanted=_shows(FAILED_ACTIONS),
     ),
     SourceEntry(
         "trend_stores",
@@ -309,6 +350,22 @@ SOURCES: Final = (
     ),
 )
 COUNTED_SOURCES: Final[Mapping[str, SourceEntry]] = {entry.cursor: entry for entry in SOURCES if entry.cursor}
+
+
+# Their readers try again what was set aside; lists are read anew each time.
+_TRIED_AGAIN: Final = frozenset({FLOW_RUNS, TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS})
+
+
+def cursor_of(entry: SourceEntry) -> str:
+    """The cursor under which a source's unreadable records are kept, to be tried again; "" where they are not."""
+    cursor = entry.cursor or next((one.cursor for one in SOURCES if one.name == entry.compares), "")
+    return cursor if cursor in _TRIED_AGAIN else ""
+
+
+async def read_source(entry: SourceEntry, readers: Readers, scope: Scope) -> Reading:
+    """One reading; a record that cannot be read is set aside. Raises ApiError or LedgerError."""
+    with readers.flow_runs.aside.reading(entry.name, cursor_of(entry)):
+        return await entry.read(readers, scope)
 
 
 def lookbacks(settings: HistorySettings) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
@@ -10,10 +11,13 @@ from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, IncrementalReader
 from prefect_monitoring.ingest.ports import TaskRunSource
 from prefect_monitoring.ingest.source import Reading
-from prefect_monitoring.model.cursor import TASK_RUNS, Cursor
+from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS, Cursor
 from prefect_monitoring.model.records import FlowRun, Pair, State, TaskRun
+from prefect_monitoring.model.unreadable import Unreadable
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.state_history import Histories
+
+log = logging.getLogger(__name__)
 
 HALF_WRITTEN_SECONDS: Final = 300.0
 
@@ -42,7 +46,25 @@ class TaskReader:
         cursor = self.reader.ledger.cursors[TASK_RUNS]
         settled = cursor.level_complete and cursor.walk_before is None
         after = cursor.watermark if settled and not await self._came_late(cursor) else cursor.after
-        return await self.finished.read_new(after, budget)
+        reading = await self.finished.read_new(after, budget)
+        if reading.complete:
+            await self._try_again()
+        return reading
+
+    async def _try_again(self) -> None:
+        """Reads again what was set aside, as far as that is due; what cannot be asked for now stays as it is."""
+        aside = self.reader.aside
+        due = await self.reader.in_ledger(aside.due, TASK_RUNS)
+        if not due:
+            return
+        try:
+            runs = await self.api.by_id([one.id for one in due])
+        except ApiError as fault:
+            log.debug("What was set aside is tried later: %s", fault)
+            return
+        absorbed = await self._absorb(runs, lambda _left: None, due={one.id: one for one in due})
+        left = {run.id for run in absorbed.left}
+        await self.reader.in_ledger(aside.settle, TASK_RUNS, due, {run.id for run in runs} - left, left)
 
     async def _came_late(self, cursor: Cursor) -> bool:
         """Whether ends before the watermark came since; where the server cannot count them, they may have."""
@@ -80,7 +102,8 @@ class TaskReader:
         """The pair of each flow run, None for an excluded one; and why some could not be named, if so."""
         found = await self.reader.in_ledger(self.reader.ledger.pipelines_of, list(flow_run_ids))
         if unknown := set(flow_run_ids) - found.keys():
-            runs = await self.reader.api.flow_runs(unknown)
+            with self.reader.aside.reading(FLOW_RUNS, FLOW_RUNS):
+                runs = await self.reader.api.flow_runs(unknown)
             unnamed, reason = await self.reader.name(runs)
             if unnamed:
                 return found, reason
@@ -101,24 +124,30 @@ class TaskReader:
             found |= {run.id: run.task for run in await self.api.by_id(unknown)}
         return found
 
-    async def _absorb(self, runs: Sequence[TaskRun], cursor_after: CursorAfter) -> Absorbed[TaskRun]:
-        """Counts `runs` and stores the cursor that `cursor_after` gives for those that had to be left."""
+    async def _absorb(
+        self, runs: Sequence[TaskRun], cursor_after: CursorAfter, *, due: Mapping[str, Unreadable] | None = None
+    ) -> Absorbed[TaskRun]:
+        """Counts `runs` and stores the cursor that `cursor_after` gives for those that had to be left.
+
+        `due`: they were set aside, and their histories are read in any case.
+        """
         owners, reason = await self.owners({run.flow_run_id for run in runs if run.flow_run_id is not None})
         known = await self.reader.in_ledger(self.reader.ledger.known_task_runs, [run.id for run in runs])
-        wanted = [run.id for run in runs if needs_task_history(run, known.get(run.id))]
-        histories, fault = await self.api.histories(wanted)
-        half_written = self._half_written(runs, histories)
-        unread = (set(wanted) - histories.keys()) | half_written
+        wanted = [run.id for run in runs if due is not None or needs_task_history(run, known.get(run.id))]
+        histories = await self.api.histories(wanted)
+        half_written = self._half_written(runs, histories.states)
+        unread = (set(wanted) - histories.states.keys() - histories.refused.keys()) | half_written
         left = tuple(
             run for run in runs if run.id in unread or (run.flow_run_id is not None and run.flow_run_id not in owners)
         )
         skipped = {run.id for run in left}
         ready = [run for run in runs if run.id not in skipped]
-        await self.reader.in_ledger(self._count, ready, owners, histories, cursor_after(left))
+        missing_after = {one.id: one.after for one in (due or {}).values() if one.counted}
+        await self.reader.in_ledger(self._count, ready, owners, histories, missing_after, cursor_after(left))
         unwritten = "the server has yet to write their last states" if half_written else ""
-        return Absorbed({}, left, reason or str(fault or "") or unwritten)
+        return Absorbed({}, left, reason or histories.outage or unwritten)
 
-    def _half_written(self, runs: Sequence[TaskRun], histories: Histories) -> set[str]:
+    def _half_written(self, runs: Sequence[TaskRun], histories: Mapping[str, tuple[State, ...]]) -> set[str]:
         """Those whose present state is not in their history yet. Not for ever: the server may have died before that."""
         since = self.reader.clock() - HALF_WRITTEN_SECONDS
         return {
@@ -134,15 +163,23 @@ class TaskReader:
         self,
         runs: Sequence[TaskRun],
         owners: Mapping[str, Pair | None],
-        histories: Mapping[str, tuple[State, ...]],
+        histories: Histories,
+        missing_after: Mapping[str, float | None],
         cursor: Cursor | None,
     ) -> None:
-        ledger, catalog = self.reader.ledger, self.reader.catalog
+        ledger, catalog, aside = self.reader.ledger, self.reader.catalog, self.reader.aside
+        horizon = ledger.cursors[TASK_RUNS].horizon
         known = ledger.known_task_runs([run.id for run in runs])
         sightings = []
         for run in runs:
             pair = owners[run.flow_run_id] if run.flow_run_id is not None else catalog.pair_outside_flows()
             task = catalog.task_of(pair, run.task) if pair is not None else run.task
-            sightings.append(TaskSighting(run, pair, task, histories.get(run.id, ())))
-        changes = fold_tasks(known, ledger.cursors[TASK_RUNS].horizon, sightings, self._cause_of)
+            sightings.append(TaskSighting(run, pair, task, histories.states.get(run.id, ()), missing_after.get(run.id)))
+        # Before the cursor passes them.
+        aside.store()
+        refused = {run.id: histories.refused[run.id] for run in runs if run.id in histories.refused}
+        aside.store_refused(
+            TASK_RUNS, refused, {one: known[one].state_at if one in known else horizon for one in refused}
+        )
+        changes = fold_tasks(known, horizon, sightings, self._cause_of)
         ledger.commit(changes, cursor, self.reader.clock(), TASK_RUNS)

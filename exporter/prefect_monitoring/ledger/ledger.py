@@ -28,6 +28,7 @@ from prefect_monitoring.ledger.schedule_rows import load_schedules, passed_sched
 from prefect_monitoring.ledger.series_rows import load_series, load_values, touch_series, write_series, write_values
 from prefect_monitoring.ledger.sql import read_meta, write_meta
 from prefect_monitoring.ledger.state import State
+from prefect_monitoring.ledger.unreadable_rows import delete_unreadable, load_unreadable, write_unreadable
 from prefect_monitoring.model.actions import Acting, Action, action_key
 from prefect_monitoring.model.changes import Changes, KnownRun, KnownTaskRun, Schedule, SeriesKey
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMetric
@@ -36,6 +37,7 @@ from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Bounds, Series, advance
+from prefect_monitoring.model.unreadable import Unreadable
 
 
 class Ledger(State):
@@ -130,7 +132,10 @@ class Ledger(State):
         One that was marked and is back, as after the restoration of a server's backup, loses the mark.
         """
         with self.transaction() as connection:
-            return reconciliation.mark_gone(connection, source, low, high, present)
+            changed, count = reconciliation.mark_gone(connection, source, low, high, present)
+            numbers = reconciliation.pipelines_with(connection, changed)
+        self.touched |= {self.pipelines_by_id[number] for number in numbers if number in self.pipelines_by_id}
+        return count
 
     def commit(self, changes: Changes, cursor: Cursor | None, now: float, source: str = FLOW_RUNS) -> None:
         """Applies a batch from `source` and, with it, how far it was read.
@@ -231,6 +236,17 @@ class Ledger(State):
                 write_schedules(connection, schedules)
             self.schedules.update(schedules)
 
+    def store_unreadable(self, records: Collection[Unreadable], over: Collection[tuple[str, str]]) -> None:
+        """Takes over records that could not be read, and forgets those that are `over`, by cursor and id."""
+        if not records and not over:
+            return
+        with self.transaction() as connection:
+            write_unreadable(connection, records)
+            delete_unreadable(connection, over)
+        self.unreadable.update({(one.cursor, one.id): one for one in records})
+        for key in over:
+            self.unreadable.pop(key, None)
+
     def store_pipelines_file(self, text: str) -> None:
         """Keeps the last good pipelines file."""
         with self.transaction() as connection:
@@ -282,6 +298,7 @@ class Ledger(State):
             self.remember_series(load_series(connection))
             self.values = load_values(connection)
             self.schedules = load_schedules(connection)
+            self.unreadable = load_unreadable(connection)
             stored = read_meta(connection)
             recorded = journal.recorded_series(connection)
         self.pipelines_file = stored.get("pipelines_file")

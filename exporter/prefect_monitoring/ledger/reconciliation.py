@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import sqlalchemy as sa
@@ -26,10 +26,13 @@ def ended_by_kind(connection: sa.Connection, source: str, low: float, high: floa
     return {row[0]: row[1] for row in counts}
 
 
-def mark_gone(connection: sa.Connection, source: str, low: float, high: float, present: Collection[str]) -> int:
+def mark_gone(
+    connection: sa.Connection, source: str, low: float, high: float, present: Collection[str]
+) -> tuple[list[bytes], int]:
     """Marks the runs that ended within [low, high] but are not `present`, and takes the mark from those that are.
 
-    How many were marked. Run statistics count them all the same: they ended so.
+    The packed ids of those that changed, and how many were marked. Run statistics count them all the same: they ended
+    so.
     """
     table, _ = _TABLES[source]
     there = {pack(run_id) for run_id in present}
@@ -40,4 +43,14 @@ def mark_gone(connection: sa.Connection, source: str, low: float, high: float, p
     for ids, gone in ((lost, True), (back, False)):
         for batch in batches(ids):
             connection.execute(sa.update(table).where(table.c.run_id.in_(batch)).values(gone=gone))
-    return len(lost)
+    return [*lost, *back], len(lost)
+
+
+def pipelines_with(connection: sa.Connection, run_ids: Sequence[bytes]) -> set[int]:
+    """The numbers of the pipelines that any of these flow runs belongs to, by their packed ids."""
+    found: set[int] = set()
+    for batch in batches(run_ids):
+        pipeline = schema.flow_runs.c.pipeline_id
+        query = sa.select(pipeline).where(schema.flow_runs.c.run_id.in_(batch), pipeline.is_not(None)).distinct()
+        found.update(connection.scalars(query))
+    return found

@@ -15,6 +15,7 @@ from prefect_monitoring.ledger.schema import counted_states, flow_runs, series
 from prefect_monitoring.ledger.series_rows import delete_keys, series_key
 from prefect_monitoring.ledger.sql import batches
 from prefect_monitoring.ledger.state import Forgotten, State
+from prefect_monitoring.ledger.unreadable_rows import forget_unreadable
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import LAST_MATERIALIZATION
 from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
@@ -55,7 +56,8 @@ def prune(connection: sa.Connection, state: State, now: float, keep: Keep, live:
     pipelines = [unseen[number] for number in _forget_pipelines(connection, sorted(unseen), horizons[FLOW_RUNS])]
     _forget_counted_states(connection)
     names = forget_names(connection, horizons[FLOW_RUNS])
-    return Forgotten(cursors, expired, values, schedules, pipelines, names)
+    unreadable = forget_unreadable(connection, state.unreadable, horizons)
+    return Forgotten(cursors, expired, values, schedules, pipelines, names, unreadable)
 
 
 def _horizons(cursors: Mapping[str, Cursor], now: float, keep: Keep) -> dict[str, float]:

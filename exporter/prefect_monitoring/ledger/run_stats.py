@@ -68,6 +68,7 @@ def run_stats(
                 failing_since=since,
                 recent_failures=tuple(run.ended_at for run in failed if run.ended_at > now - DAY)[:RECENT_FAILURES],
                 last_failure=known_run(failed[0], names[number]) if count else None,
+                last_failure_gone=bool(count and failed[0].gone),
                 last_failure_retries=retried[failed[0].run_id] if count else 0,
                 window_runs=_without(waiting.get(number, 0), _window_runs(sums) | objectives.get(number, {})),
                 baselines=_baselines(sums),

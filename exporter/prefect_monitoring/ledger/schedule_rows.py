@@ -12,6 +12,7 @@ from prefect_monitoring.counting.schedules import passed as after_passing
 from prefect_monitoring.ledger.schema import last_outcomes, schedules
 from prefect_monitoring.ledger.sql import batches, load_all, upsert
 from prefect_monitoring.model.changes import Schedule
+from prefect_monitoring.model.records import COMPLETED_LABELS
 
 
 def write_schedules(connection: sa.Connection, known: Mapping[str, Schedule]) -> None:
@@ -43,7 +44,7 @@ def _last_completions(connection: sa.Connection, pipeline_ids: Collection[int]) 
     table = last_outcomes
     found: dict[int, float] = {}
     for batch in batches(sorted(pipeline_ids)):
-        completed = table.c.pipeline_id.in_(batch) & (table.c.state == "completed")
-        query = sa.select(table.c.pipeline_id, table.c.at).where(completed)
-        found.update((row.pipeline_id, row.at) for row in connection.execute(query))
+        completed = table.c.pipeline_id.in_(batch) & table.c.state.in_(COMPLETED_LABELS)
+        query = sa.select(table.c.pipeline_id, sa.func.max(table.c.at)).where(completed).group_by(table.c.pipeline_id)
+        found.update((number, at) for number, at in connection.execute(query))
     return found

@@ -129,6 +129,20 @@ log_lines = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
     sqlite_with_rowid=False,
 )
+# Records that could not be read, to be tried again from `next_at` on. `counted`: only its history is missing; `after`:
+# the instant after which what is missing lies.
+unreadable = sa.Table(
+    f"{PREFIX}unreadable",
+    tables,
+    sa.Column("cursor", sa.Text, primary_key=True),
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("next_at", sa.Float, nullable=False),
+    sa.Column("counted", sa.Boolean, nullable=False),
+    sa.Column("after", sa.Float),
+    sqlite_with_rowid=False,
+)
 last_values = sa.Table(
     f"{PREFIX}last_values",
     tables,

@@ -15,6 +15,7 @@ from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import OTHER, OVERFLOW, Pair
 from prefect_monitoring.model.series import Bounds, Series
+from prefect_monitoring.model.unreadable import Unreadable
 
 Key = TypeVar("Key")
 
@@ -29,13 +30,14 @@ class Forgotten:
     schedules: Collection[str]
     pipelines: Collection[Pair]
     names: Collection[str]
+    unreadable: Collection[tuple[str, str]]
 
 
 @dataclass(eq=False, repr=False)
 class State:
     """`metrics` are those that it keeps, declared ones included.
 
-    `schedules` are by deployment id, `pipelines_file` is the text of the last good one.
+    `schedules` are by deployment id, `unreadable` by cursor and id; `pipelines_file` is the last good one's text.
 
     `held`: the series that are in their birth hold. `folded`: what was counted under an overflow, by metric. `touched`
     collects the pipelines whose run statistics may have changed; `fault` is why the last commit failed. `plan` is that
@@ -50,6 +52,7 @@ class State:
     series: dict[SeriesKey, Series] = field(default_factory=dict)
     values: dict[SeriesKey, LastValue] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
+    unreadable: dict[tuple[str, str], Unreadable] = field(default_factory=dict)
     pipelines_file: str | None = None
     plan: Plan | None = None
     held: set[SeriesKey] = field(default_factory=set)
@@ -96,6 +99,7 @@ class State:
         _drop(self.series, forgotten.series)
         _drop(self.values, forgotten.values)
         _drop(self.schedules, forgotten.schedules)
+        _drop(self.unreadable, forgotten.unreadable)
         for pipeline in forgotten.pipelines:
             del self.pipelines_by_id[self.pipeline_ids.pop(pipeline)]
 

@@ -136,7 +136,7 @@ METRICS: Final = (
     Metric(
         "prefect_exporter_api_throttled_total",
         "counter",
-        "Requests that the API turned away or that were put off because it had asked for a pause.",
+        "Pauses that the API asked for (429 or Retry-After), whatever was put off meanwhile.",
         (),
         _one(lambda snapshot: snapshot.about.throttled),
     ),
@@ -146,6 +146,20 @@ METRICS: Final = (
         "Records read from this source, repeated readings of the same record included.",
         ("source",),
         _by_source(lambda source, _: source.records),
+    ),
+    Metric(
+        "prefect_exporter_records_unreadable",
+        "gauge",
+        "Records of this source that cannot be read now: set aside, named in the log, and tried again.",
+        ("source",),
+        _by_source(lambda source, _: None if source.up is None else len(source.unreadable)),
+    ),
+    Metric(
+        "prefect_exporter_records_unreadable_oldest_timestamp_seconds",
+        "gauge",
+        "When the record of this source was first met that cannot be read for the longest time; absent without any.",
+        ("source",),
+        _by_source(lambda source, _: min(source.unreadable, default=None)),
     ),
     Metric(
         "prefect_exporter_series",

@@ -19,7 +19,7 @@ def _last_duration(standing: RunStats) -> Iterator[Row]:
 
 
 def _last_failure(standing: RunStats) -> Iterator[Row]:
-    if (run := standing.last_failure) is not None:
+    if (run := standing.last_failure) is not None and not standing.last_failure_gone:
         yield (run.run_id, run.name, run.cause), 1.0
 
 
@@ -38,6 +38,18 @@ def _oldest(snapshot: Snapshot) -> Iterator[Row]:
 def _orphans(snapshot: Snapshot) -> Iterator[Row]:
     if snapshot.active is not None:
         for pair, count in snapshot.active.orphans.items():
+            yield _names(pair), count
+
+
+def _heartbeats(snapshot: Snapshot) -> Iterator[Row]:
+    if snapshot.active is not None:
+        for pair, at in snapshot.active.heartbeats.items():
+            yield _names(pair), at
+
+
+def _unresponsive(snapshot: Snapshot) -> Iterator[Row]:
+    if snapshot.active is not None:
+        for pair, count in snapshot.active.unresponsive.items():
             yield _names(pair), count
 
 
@@ -88,6 +100,20 @@ METRICS: Final = (
         _orphans,
     ),
     Metric(
+        "prefect_flow_run_heartbeat_timestamp_seconds",
+        "gauge",
+        "The last heartbeat of the running flow run that was silent for the longest time, by its own machine's clock.",
+        PAIR,
+        _heartbeats,
+    ),
+    Metric(
+        "prefect_flow_runs_unresponsive",
+        "gauge",
+        "Running flow runs that missed three heartbeats; 0 where all beat, absent where none runs that sends any.",
+        PAIR,
+        _unresponsive,
+    ),
+    Metric(
         "prefect_flow_run_last_outcome_timestamp_seconds",
         "gauge",
         "When a flow run last entered this terminal state.",
@@ -111,7 +137,7 @@ METRICS: Final = (
     Metric(
         "prefect_flow_run_last_failure_info",
         "gauge",
-        "The last failed flow run, for links; gone when a later run completes.",
+        "The last failed flow run, for links; gone when a later run completes, or when it was deleted.",
         (*PAIR, "flow_run_id", "flow_run_name", "cause"),
         standing(_last_failure),
     ),

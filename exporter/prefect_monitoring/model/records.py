@@ -5,38 +5,51 @@ Instants are seconds since the epoch, UTC, exact to the microsecond that Prefect
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 TERMINAL_TYPES: Final = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 ROLLED_BACK: Final = "RolledBack"
+CACHED: Final = "Cached"
 BAD_TYPES: Final = frozenset({"FAILED", "CRASHED"})
 
-# Prefect's own state names (prefect/states.py and the orchestration rules). A name of the user's making is
-# shown as its type: user-chosen names are unbounded, and a label must not be.
-_STATE_LABELS: Final = {
-    "Scheduled": "scheduled",
-    "Late": "late",
-    "Resuming": "resuming",
-    "AwaitingRetry": "awaiting_retry",
-    "AwaitingConcurrencySlot": "awaiting_concurrency_slot",
-    "Pending": "pending",
-    "Submitting": "submitting",
-    "InfrastructurePending": "infrastructure_pending",
-    "Running": "running",
-    "Retrying": "retrying",
-    "Paused": "paused",
-    "Suspended": "suspended",
-    "Cancelling": "cancelling",
-    "Cancelled": "cancelled",
-    "Completed": "completed",
-    "Cached": "cached",
-    "RolledBack": "rolled_back",
-    "Skipped": "skipped",
-    "Failed": "failed",
-    "TimedOut": "timed_out",
-    "Crashed": "crashed",
+# Prefect's own state names (prefect/states.py and the orchestration rules), under the type that has them. Any other
+# name is shown as its type: user-chosen names are unbounded, a label must not be, and no label belongs to two types.
+_STATE_LABELS: Final[Mapping[str, Mapping[str, str]]] = {
+    "SCHEDULED": {
+        "Scheduled": "scheduled",
+        "Late": "late",
+        "Resuming": "resuming",
+        "AwaitingRetry": "awaiting_retry",
+        "AwaitingConcurrencySlot": "awaiting_concurrency_slot",
+    },
+    "PENDING": {
+        "Pending": "pending",
+        "Submitting": "submitting",
+        "InfrastructurePending": "infrastructure_pending",
+    },
+    "RUNNING": {"Running": "running", "Retrying": "retrying"},
+    "PAUSED": {"Paused": "paused", "Suspended": "suspended"},
+    "CANCELLING": {"Cancelling": "cancelling"},
+    "CANCELLED": {"Cancelled": "cancelled"},
+    "COMPLETED": {
+        "Completed": "completed",
+        "Cached": "cached",
+        "RolledBack": "rolled_back",
+        "Skipped": "skipped",
+    },
+    "FAILED": {"Failed": "failed", "TimedOut": "timed_out"},
+    "CRASHED": {"Crashed": "crashed"},
 }
+
+
+def labels_of(*types: str) -> tuple[str, ...]:
+    """The labels that states of these types can have."""
+    return tuple(label for state_type in types for label in _STATE_LABELS[state_type].values())
+
+
+COMPLETED_LABELS: Final = labels_of("COMPLETED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +68,8 @@ class State:
 
     @property
     def label(self) -> str:
-        """The state as a label value: Prefect's name in snake case, or the type for a name Prefect does not define."""
-        return _STATE_LABELS.get(self.name) or self.type.lower()
+        """The state as a label value: Prefect's name in snake case, or the type for any other name."""
+        return _STATE_LABELS.get(self.type, {}).get(self.name) or self.type.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +107,12 @@ class FlowRun:
     def kind(self) -> str:
         """What a finished one is compared by."""
         return self.state.type
+
+    @property
+    def due_at(self) -> float | None:
+        """When it is to start: as scheduled last, where a retry by hand moved that on."""
+        known = [at for at in (self.expected_at, self.scheduled_at) if at is not None]
+        return max(known, default=None)
 
 
 @dataclass(frozen=True, slots=True)

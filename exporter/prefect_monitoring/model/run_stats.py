@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from prefect_monitoring.model.changes import KnownRun
+from prefect_monitoring.model.records import COMPLETED_LABELS
 from prefect_monitoring.model.units import DAY
 
 WINDOWS: Final[Mapping[str, int]] = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
@@ -27,7 +28,8 @@ class RunStats:
 
     `failing_since`: the end of the first failed run since the last completed one. `recent_failures`: the ends of the
     newest failed runs of the last day, newest first. `recent_durations`: of the newest completed runs, newest first.
-    `last_failure_retries`: how often the exporter retried the last failed run.
+    `last_failure_retries`: how often the exporter retried the last failed run. `last_failure_gone`: it was deleted; it
+    still counts, but no link leads to it.
     """
 
     last_outcomes: Mapping[str, float] = field(default_factory=dict)
@@ -37,9 +39,15 @@ class RunStats:
     recent_failures: tuple[float, ...] = ()
     last_failure: KnownRun | None = None
     last_failure_retries: int = 0
+    last_failure_gone: bool = False
     window_runs: Mapping[tuple[str, str], int] = field(default_factory=dict)
     baselines: Mapping[str, float] = field(default_factory=dict)
     time_shares: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def last_success(self) -> float | None:
+        """When a run last completed, under whatever name."""
+        return max((self.last_outcomes[one] for one in COMPLETED_LABELS if one in self.last_outcomes), default=None)
 
     @property
     def last_duration(self) -> float | None:

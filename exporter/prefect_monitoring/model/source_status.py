@@ -14,7 +14,8 @@ READING_BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 class SourceStatus:
     """How a source fares; `up` is None before its first reading.
 
-    `complete_to`: the instant up to which all that it holds has been read.
+    `complete_to`: the instant up to which all that it holds has been read. `unreadable`: when each of the records that
+    cannot be read now was first met.
     """
 
     name: str
@@ -24,6 +25,7 @@ class SourceStatus:
     readings: Series
     records: int
     error: str
+    unreadable: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from prefect_monitoring.model.actions import ActionResult
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.pagination import Row, decode, instant, iso
+from prefect_monitoring.prefect_api.pagination import Row, decode_all, instant, iso
 
 _SET_STATE: Final = ("POST", "/flow_runs/{id}/set_state")
 _PAUSE: Final = ("POST", "/deployments/{id}/pause_deployment")
@@ -58,7 +58,7 @@ class ActionsApi:
     async def history(self, run_id: str) -> tuple[Transition, ...]:
         """Every state that the run was in, oldest first; none of a run that is gone. Raises ApiError."""
         rows = await self._http.request("/flow_run_states/", params={"flow_run_id": run_id})
-        return tuple(sorted(decode(_transition, rows), key=lambda one: one.at))
+        return tuple(sorted(decode_all(_transition, rows), key=lambda one: one.at))
 
     async def retry(self, run_id: str, scheduled_at: float, transition_id: str, message: str) -> Outcome:
         """Sets a failed or crashed run to AwaitingRetry; its worker or its `serve()` starts it at `scheduled_at`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -10,6 +11,18 @@ from typing import Final
 log = logging.getLogger(__name__)
 
 ASK_AGAIN_SECONDS: Final = 3600.0  # it may have been a fault that has passed, or the server is a newer one by then
+
+
+OLDEST: Final = (3, 4, 20)
+
+
+def too_old(version: str) -> str:
+    """What to say of a server of that version; "" for one that is supported, or whose version cannot be read."""
+    parts = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
+    if parts is None or tuple(int(part or 0) for part in parts.groups()) >= OLDEST:
+        return ""
+    oldest = ".".join(map(str, OLDEST))
+    return f"the server is Prefect {version}, and the oldest that is supported is {oldest}: update the server"
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -27,13 +28,16 @@ from tenacity import RetryCallState, retry
 
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.csrf import is_csrf_business, share_csrf_token
-from prefect_monitoring.prefect_api.errors import ApiError, ThrottledError
+from prefect_monitoring.prefect_api.errors import ApiError, ClientSettingsError, ThrottledError, TooLargeError
+from prefect_monitoring.prefect_api.startup import proxy_of
 
 # Lists and counts are asked for with POST, everything else with GET: so no reading can change Prefect. Its reads that
 # write (get_scheduled_flow_runs marks deployments ready) are POSTs of another form.
-_QUERIES: Final = ("/filter", "/count")
+_QUERIES: Final = ("/filter", "/count", "/count-by/resource")
 SHORT_WAIT_SECONDS: Final = 5.0
 MAX_TRIES: Final = 3
+# Decoded, an answer takes several times as much; the largest single row that Prefect allows is far smaller.
+MAX_ANSWER_BYTES: Final = 12 * 2**20
 TRANSIENT_CODES: Final = frozenset({"502", "503"})
 TRANSIENT_WAIT_SECONDS: Final = 0.3
 _KEEPS_METHOD: Final = 307
@@ -52,7 +56,7 @@ _PAUSED: Final = "the API asked for a pause (429 or Retry-After)"
 
 @dataclass(slots=True)
 class Traffic:
-    """What was sent since the process began: requests by (endpoint, code), and requests put off by throttling."""
+    """What was sent since the process began: requests by (endpoint, code), and how often the API wanted a pause."""
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     throttled: int = 0
@@ -132,10 +136,15 @@ class PrefectHttp:
         await self._limiter.acquire()
         return await self._send(method, endpoint, json, None, names or {})
 
+    def _pause(self, seconds: float) -> None:
+        """A pause that is on already is the same, whatever else is refused meanwhile."""
+        now = time.monotonic()
+        self._traffic.throttled += now >= self._paused_until
+        self._paused_until = max(self._paused_until, now + seconds)
+
     async def _wait_out_pause(self) -> None:
         while (pause := self._paused_until - time.monotonic()) > 0:
             if pause > SHORT_WAIT_SECONDS:
-                self._traffic.throttled += 1
                 raise ThrottledError(_PAUSED, "throttled", pause)
             await asyncio.sleep(pause)
 
@@ -163,12 +172,11 @@ class PrefectHttp:
             code = str(error.response.status_code)
             raise ApiError(_explain(error.response.status_code, endpoint), code) from None
         except httpx.HTTPError as error:
-            raise ApiError(f"the API could not be reached ({type(error).__name__}: {_reason(error)})", code) from None
+            raise ApiError(unreachable(error), code) from None
         except ApiError as error:
             code = error.code
             if isinstance(error, ThrottledError):
-                self._traffic.throttled += 1
-                self._paused_until = max(self._paused_until, time.monotonic() + error.seconds)
+                self._pause(error.seconds)
             raise
         except asyncio.CancelledError:
             code = "timeout"
@@ -185,14 +193,34 @@ async def open_http(
 
     `writes`: the (method, endpoint) pairs that it may send besides reading, from `actions.py`; without them, none.
     """
-    api_address()
+    address = api_address()
     burst = max(1.0, max_requests_per_second)
     limiter = AsyncLimiter(burst, burst / max_requests_per_second)
     # One retry, which the CSRF token's renewal needs; the hook below keeps every other failure away from it.
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
-        async with get_client(httpx_settings={"event_hooks": {"response": [_take_answer]}}) as client:
+        async with _make_client(address) as client:
             share_csrf_token(client)
             yield PrefectHttp(client, limiter, traffic, writes)
+
+
+def _make_client(address: str) -> PrefectClient:
+    """Prefect's client. Raises NoApiUrlError where httpx cannot stand the settings.
+
+    Proxies are ours to choose: httpx fails on networks and IPv6 addresses in NO_PROXY.
+    """
+    settings = {
+        "event_hooks": {"response": [_take_answer]},
+        "trust_env": False,
+        "proxy": proxy_of(address, os.environ),
+    }
+    try:
+        return get_client(httpx_settings=settings)
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError, httpx.InvalidURL) as error:
+        what = str(error).split("://")[0].partition("\n")[0]
+        raise ClientSettingsError(
+            f"Prefect's client cannot be built with these settings ({type(error).__name__}: {what}): check"
+            " PREFECT_API_URL, PREFECT_CLIENT_CUSTOM_HEADERS, PREFECT_API_SSL_CERT_FILE and HTTPS_PROXY"
+        ) from None
 
 
 def _segment(name: str) -> str:
@@ -202,7 +230,7 @@ def _segment(name: str) -> str:
 
 async def _take_answer(response: httpx.Response) -> None:
     """Reads the answer. Raises ApiError when it tells of a fault."""
-    body = await response.aread()
+    body = await _read(response)
     # It refers back to the response: page upon page would wait in memory for the garbage collector.
     response.stream = httpx.ByteStream(b"")
     if response.has_redirect_location and response.request.method == "POST" and response.status_code < _KEEPS_METHOD:
@@ -220,6 +248,22 @@ async def _take_answer(response: httpx.Response) -> None:
         seconds = _retry_after_seconds(retry_after)
         raise ThrottledError(_PAUSED, code, seconds)
     raise ApiError(_explain(response.status_code, endpoint), code, detail=body)
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """The body. Raises TooLargeError once there is more of it than `MAX_ANSWER_BYTES`, and reads no further."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.aiter_bytes():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            await response.aclose()
+            endpoint = response.request.url.path
+            raise TooLargeError(f"{endpoint} answered more than {MAX_ANSWER_BYTES // 2**20} MiB", "too_large")
+    # As aread() does: Prefect's client looks at it as well.
+    response._content = b"".join(chunks)  # noqa: SLF001 there is no other way to it
+    return response.content
 
 
 def _retry_after_seconds(header: str | None) -> float:
@@ -243,6 +287,29 @@ def _explain(status: int, endpoint: str) -> str:
     )
     who = "the API" if status in _WHOLE_API else endpoint
     return f"{who} answered {status}{': ' + hint if hint else ''}"
+
+
+# What a failed connection says in its text, and what that mostly means.
+_CONNECTION_FAULTS: Final = (
+    ("WRONG_VERSION_NUMBER", "PREFECT_API_URL says https, and the server speaks http: give http://"),
+    ("record layer failure", "PREFECT_API_URL says https, and the server speaks http: give http://"),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "the server's certificate is not trusted: name its authority with PREFECT_API_SSL_CERT_FILE",
+    ),
+    ("Name or service not known", "its host name is not known: correct PREFECT_API_URL, or the name server"),
+    ("Temporary failure in name resolution", "its host name cannot be looked up: check the name server"),
+    ("All connection attempts failed", "nothing listens there: start the Prefect server, or correct PREFECT_API_URL"),
+    ("Connection refused", "nothing listens there: start the Prefect server, or correct PREFECT_API_URL"),
+    ("disconnected without sending", "PREFECT_API_URL says http, and the server may speak https: give https://"),
+)
+
+
+def unreachable(error: httpx.HTTPError) -> str:
+    """Why the API could not be reached, and what to do about it where that can be told."""
+    meaning = next((meaning for text, meaning in _CONNECTION_FAULTS if text in str(error)), "")
+    what = f"{type(error).__name__}: {_reason(error)}"
+    return f"the API could not be reached: {meaning} ({what})" if meaning else f"the API could not be reached ({what})"
 
 
 def _reason(error: httpx.HTTPError) -> str:

@@ -27,6 +27,10 @@ class ThrottledError(ApiError):
         self.seconds = seconds
 
 
+class TooLargeError(ApiError):
+    """An answer that was not read to its end, because it is larger than what there is memory for."""
+
+
 class NoApiUrlError(Exception):
     """Prefect has no usable API address: without one, its client would start an empty server of its own."""
 
@@ -35,3 +39,10 @@ class NoApiUrlError(Exception):
             f"{what}: set PREFECT_API_URL (for example http://127.0.0.1:4200/api) or select a profile that has one:"
             " prefect config view"
         )
+
+
+class ClientSettingsError(NoApiUrlError):
+    """Prefect's client cannot be built with the settings that there are."""
+
+    def __init__(self, message: str) -> None:
+        Exception.__init__(self, message)

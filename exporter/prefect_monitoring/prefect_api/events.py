@@ -1,19 +1,34 @@
-"""Events of Prefect: actions of automations that failed, and assets that were materialized."""
+"""Events of Prefect: failed actions of automations, assets that were materialized, heartbeats of flow runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 from urllib.parse import parse_qs, urlsplit
 
+from prefect_monitoring.model.heartbeats import Beats
 from prefect_monitoring.model.records import FailedAction, Materialization
+from prefect_monitoring.prefect_api.capabilities import Capability
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.pagination import Row, decode, instant, iso
+from prefect_monitoring.prefect_api.pagination import (
+    Row,
+    decode,
+    identifier,
+    instant,
+    iso,
+    last_instant,
+    rows_with_ids,
+    text,
+)
 
 PAGE: Final = 50  # the server allows no more
 MAX_PAGES: Final = 2
+_CANNOT_COUNT: Final = frozenset({"404", "405", "422"})
+MAX_RUNS: Final = 1000  # asked for at once
+_HEARTBEAT: Final = "prefect.flow-run.heartbeat"
+_RUN: Final = "prefect.flow-run."
 _TOKEN: Final = "page-token"  # noqa: S105 it says where a page begins
 _MATERIALIZATION: Final = "prefect.asset.materialization."
 _MATERIALIZED: Final = (f"{_MATERIALIZATION}succeeded", f"{_MATERIALIZATION}failed")
@@ -48,21 +63,57 @@ class EventsApi:
 
     def __init__(self, http: PrefectHttp) -> None:
         self._http = http
+        self._counts = Capability(
+            "The server cannot count events by run: runs that died are not found by their heartbeats"
+        )
 
-    async def failed_actions(self, after: float, before: float) -> FailedActions:
-        """Actions that failed within [after, before]: at most two pages."""
-        rows, complete = await self._oldest(_FAILED, after, before)
+    async def heartbeats(self, run_ids: Collection[str], since: float, until: float) -> dict[str, Beats]:
+        """The heartbeats within [since, until] of those flow runs that sent any; of none where the server cannot count.
+
+        By the ids, never without `since`: so it costs 20 ms for 200 runs, however many events there are.
+        """
+        found: dict[str, Beats] = {}
+        wanted = sorted(run_ids)
+        for start in range(0, len(wanted) if self._counts.is_there else 0, MAX_RUNS):
+            ids = [f"{_RUN}{run_id}" for run_id in wanted[start : start + MAX_RUNS]]
+            criteria = {
+                "occurred": {"since": iso(since), "until": iso(until)},
+                "event": {"name": [_HEARTBEAT]},
+                "resource": {"id": ids},
+            }
+            try:
+                rows = await self._http.request("/events/count-by/resource", json={"filter": criteria})
+            except ApiError as error:
+                if error.code not in _CANNOT_COUNT:
+                    raise
+                self._counts.refused()
+                break
+            if not isinstance(rows, list):
+                raise ApiError("/events/count-by answered something that is not a list", "invalid_json")
+            named = rows_with_ids([{**row, "id": row.get("value")} for row in rows if isinstance(row, Mapping)], 0)
+            found |= dict(decode(_beats, named))
+        return found
+
+    async def failed_actions(self, after: float, before: float, ids: Collection[str] = ()) -> FailedActions:
+        """Actions that failed within [after, before]: at most two pages; with `ids`, only those events."""
+        rows, complete = await self._oldest(_FAILED, after, before, ids)
         failed = [row for row in rows if _is_failure(row)]
-        return FailedActions(tuple(decode(_failed_action, failed)), _last(rows), complete=complete)
+        return FailedActions(tuple(decode(_failed_action, failed)), last_instant(rows, "occurred"), complete=complete)
 
     async def materializations(self, after: float, before: float) -> Materializations:
         """Assets that were materialized, or should have been, within [after, before]: at most two pages."""
         rows, complete = await self._oldest(_MATERIALIZED, after, before)
-        return Materializations(tuple(decode(_materialization, rows)), _last(rows), complete=complete)
+        return Materializations(
+            tuple(decode(_materialization, rows)), last_instant(rows, "occurred"), complete=complete
+        )
 
-    async def _oldest(self, names: Sequence[str], after: float, before: float) -> tuple[list[Row], bool]:
+    async def _oldest(
+        self, names: Sequence[str], after: float, before: float, ids: Collection[str] = ()
+    ) -> tuple[list[Row], bool]:
         """The oldest events of these names, and whether that is all of them."""
         criteria = {"occurred": {"since": iso(after), "until": iso(before)}, "event": {"name": names}, "order": "ASC"}
+        if ids:
+            criteria["id"] = {"id": sorted(ids)}
         answer = await self._http.request("/events/filter", json={"filter": criteria, "limit": PAGE})
         rows, token = _page(answer)
         for _ in range(MAX_PAGES - 1):
@@ -73,15 +124,10 @@ class EventsApi:
         return rows, not token
 
 
-def _last(rows: Sequence[Row]) -> float | None:
-    last = decode(_occurred, rows[-1:])
-    return last[0] if last else None
-
-
 def _page(answer: Any) -> tuple[list[Row], str]:
     """The rows, and the token of the next page: its address may name a host that only the server knows."""
     try:
-        rows, address = list(answer["events"]), answer.get("next_page")
+        rows, address = rows_with_ids(list(answer["events"]), 0), answer.get("next_page")
         token = parse_qs(urlsplit(address).query)[_TOKEN][0] if address else ""
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ApiError("/events/filter answered something of another shape than Prefect's", "invalid_json") from error
@@ -94,20 +140,22 @@ def _is_failure(row: Row) -> bool:
     return _CANCELLED_ALL_THE_SAME not in str(reason)
 
 
-def _occurred(row: Row) -> float:
-    return instant(row["occurred"])
+def _beats(row: Row) -> tuple[str, Beats]:
+    run_id = identifier(text(row["value"]).removeprefix(_RUN))
+    return run_id, Beats(int(row["count"]), instant(row["start_time"]), instant(row["end_time"]))
 
 
 def _failed_action(row: Row) -> FailedAction:
     resource = row["resource"]
     name = resource.get("prefect.resource.name") or resource["prefect.resource.id"]
-    return FailedAction(str(row["id"]), str(name), _occurred(row))
+    return FailedAction(identifier(row["id"]), str(name), instant(row["occurred"]))
 
 
 def _materialization(row: Row) -> Materialization:
     result = row["event"].removeprefix(_MATERIALIZATION)
     numbers = _numbers(row.get("payload")) if result == "succeeded" else ()
-    return Materialization(str(row["id"]), str(row["resource"]["prefect.resource.id"]), _occurred(row), result, numbers)
+    name = str(row["resource"]["prefect.resource.id"])
+    return Materialization(identifier(row["id"]), name, instant(row["occurred"]), result, numbers)
 
 
 def _numbers(payload: object) -> tuple[tuple[str, float], ...]:

@@ -9,7 +9,6 @@ import orjson
 
 from prefect_monitoring.model.records import BAD_TYPES, TERMINAL_TYPES, Deployment, Flow, FlowRun
 from prefect_monitoring.prefect_api.client import PrefectHttp
-from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.pagination import (
     Page,
     Paginator,
@@ -17,10 +16,12 @@ from prefect_monitoring.prefect_api.pagination import (
     count_by_type,
     decode,
     ended,
+    identifier,
     iso,
     maybe_instant,
+    text,
 )
-from prefect_monitoring.prefect_api.state_history import Histories, read_histories, state_of
+from prefect_monitoring.prefect_api.state_history import Histories, present_state, read_histories
 
 _TERMINAL: Final = sorted(TERMINAL_TYPES)
 _ACTIVE: Final = {
@@ -43,7 +44,8 @@ class PrefectApi:
         """Runs that ended within [after, before], newest first: the page at `offset` behind `before`."""
         criteria = {"flow_runs": ended(after, before), "sort": "END_TIME_DESC"}
         rows, limit = await self.paginator.page("/flow_runs/filter", criteria, offset)
-        return Page(tuple(decode(_flow_run, rows)), len(rows) < limit)
+        runs = tuple(decode(_flow_run, rows))
+        return Page(runs, len(rows) < limit, len(rows) - len(runs))
 
     async def runs_without_end(self, after: float) -> list[FlowRun]:
         """Runs that are over, expected `after`, but have no end time: older servers give none to what never started."""
@@ -62,9 +64,9 @@ class PrefectApi:
         criteria = {"flow_runs": _ACTIVE, "sort": "ID_DESC"}
         return decode(_flow_run, await self.paginator.all("/flow_runs/filter", criteria))
 
-    async def overdue_runs(self, before: float) -> list[FlowRun]:
-        """Runs that wait for their start, Late or still Scheduled, and were expected before."""
-        waiting = {"operator": "and_", "type": {"any_": ["SCHEDULED"]}, "name": {"any_": ["Scheduled", "Late"]}}
+    async def overdue_runs(self, before: float, names: Sequence[str] = ("Scheduled", "Late")) -> list[FlowRun]:
+        """Runs that wait for their start, under one of these state names, and were expected before."""
+        waiting = {"operator": "and_", "type": {"any_": ["SCHEDULED"]}, "name": {"any_": list(names)}}
         criteria = {
             "flow_runs": {"operator": "and_", "state": waiting, "expected_start_time": {"before_": iso(before)}},
             "sort": "ID_DESC",
@@ -78,8 +80,8 @@ class PrefectApi:
         )
         return {row["id"] for row in rows}
 
-    async def histories(self, run_ids: Sequence[str]) -> tuple[Histories, ApiError | None]:
-        """Every state that each run was in, oldest first, and the fault that kept some runs' states from being read."""
+    async def histories(self, run_ids: Sequence[str]) -> Histories:
+        """Every state that each run was in."""
         return await read_histories(self._http, "/flow_run_states/", "flow_run_id", run_ids)
 
     async def ended_by_type(self, low: float, high: float, types: Collection[str]) -> dict[str, int]:
@@ -111,21 +113,22 @@ class PrefectApi:
 
 
 def _flow_run(row: Row) -> FlowRun:
+    state, _ = present_state(row)
     return FlowRun(
-        id=row["id"],
-        name=row["name"],
-        flow_id=row["flow_id"],
-        deployment_id=row["deployment_id"],
-        work_pool=row.get("work_pool_name") or "",
-        work_queue=row.get("work_queue_name") or "",
-        tags=tuple(row["tags"]),
-        state=state_of(row["state"]),
-        attempts=row["run_count"],
+        id=identifier(row["id"]),
+        name=text(row.get("name") or ""),
+        flow_id=text(row["flow_id"]),
+        deployment_id=text(row["deployment_id"]) if row.get("deployment_id") is not None else None,
+        work_pool=text(row.get("work_pool_name") or ""),
+        work_queue=text(row.get("work_queue_name") or ""),
+        tags=tuple(map(text, row.get("tags") or ())),
+        state=state,
+        attempts=int(row.get("run_count") or 0),
         rescheduled=(row.get("empirical_policy") or {}).get("retry_type") == "reschedule",
-        expected_at=maybe_instant(row["expected_start_time"]),
-        started_at=maybe_instant(row["start_time"]),
-        ended_at=maybe_instant(row["end_time"]),
-        run_time=row.get("total_run_time"),
+        expected_at=maybe_instant(row.get("expected_start_time")),
+        started_at=maybe_instant(row.get("start_time")),
+        ended_at=maybe_instant(row.get("end_time")),
+        run_time=None if row.get("total_run_time") is None else float(row["total_run_time"]),
         auto_scheduled=bool(row.get("auto_scheduled")),
         is_subflow=row.get("parent_task_run_id") is not None,
         scheduled_at=maybe_instant(row.get("next_scheduled_start_time")),
@@ -133,17 +136,17 @@ def _flow_run(row: Row) -> FlowRun:
 
 
 def _flow(row: Row) -> Flow:
-    return Flow(row["id"], row["name"])
+    return Flow(identifier(row["id"]), text(row.get("name") or row["id"]))
 
 
 def _deployment(row: Row) -> Deployment:
     return Deployment(
-        id=row["id"],
-        name=row["name"],
-        flow_id=row["flow_id"],
-        work_pool=row.get("work_pool_name") or "",
-        work_queue=row.get("work_queue_name") or "",
-        tags=tuple(row["tags"]),
+        id=identifier(row["id"]),
+        name=text(row.get("name") or row["id"]),
+        flow_id=text(row.get("flow_id") or ""),
+        work_pool=text(row.get("work_pool_name") or ""),
+        work_queue=text(row.get("work_queue_name") or ""),
+        tags=tuple(map(text, row.get("tags") or ())),
         paused=bool(row.get("paused")),
         ready=row.get("status") == "READY",
         schedules=_active_schedules(row),

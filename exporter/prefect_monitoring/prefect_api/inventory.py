@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from prefect_monitoring.model.records import ConcurrencyLimit, Workers, WorkPool, WorkQueue
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Paginator, Row, decode, instant, iso, maybe_instant
+from prefect_monitoring.prefect_api.pagination import (
+    MAX_PAGE,
+    Paginator,
+    Row,
+    decode,
+    instant,
+    iso,
+    maybe_instant,
+    maybe_int,
+    text,
+)
 
 WORKER_CONCURRENCY: Final = 4
+MISSED_HEARTBEATS: Final = 3
+LEAST_PATIENCE_SECONDS: Final = 90.0
 WORKER_FAULTS: Final = 3  # one broken pool is left alone; a dead endpoint is not asked for every pool
 _OF_DEPLOYMENT: Final = "deployment:"
 _BY_SCHEDULE: Final = "auto-scheduled"  # the tag that the scheduler gives its runs
@@ -19,15 +33,16 @@ _BY_SCHEDULE: Final = "auto-scheduled"  # the tag that the scheduler gives its r
 class InventoryApi:
     """Reads of the Prefect API, as records. Every method raises ApiError when there is no usable answer."""
 
-    def __init__(self, paginator: Paginator) -> None:
+    def __init__(self, paginator: Paginator, clock: Callable[[], float] = time.time) -> None:
         self._paginator = paginator
+        self._clock = clock
 
     async def work_pools(self) -> list[WorkPool]:
         return decode(_work_pool, await self._paginator.all("/work_pools/filter", {}))
 
     async def workers(self, pool: str) -> Workers:
         rows = await self._paginator.all("/work_pools/{name}/workers/filter", {}, {"name": pool})
-        seen = decode(_heartbeat, rows)
+        seen = decode(partial(_heartbeat, now=self._clock()), rows)
         online = sum(is_online for is_online, _ in seen)
         return Workers(online, len(seen) - online, max((at for _, at in seen if at is not None), default=None))
 
@@ -68,7 +83,7 @@ class InventoryApi:
     async def automations(self) -> list[tuple[str, bool]]:
         """The automations' names, which need not differ, and whether each is enabled."""
         rows = await self._paginator.all("/automations/filter", {"sort": "CREATED_DESC"})
-        return decode(lambda row: (str(row["name"]), bool(row["enabled"])), rows)
+        return decode(lambda row: (text(row["name"]), bool(row["enabled"])), rows)
 
     async def next_starts(self, deployment_ids: Collection[str], now: float) -> dict[str, float]:
         """When the schedules of these deployments next start a run; without those for which nothing is scheduled.
@@ -100,27 +115,27 @@ def _scheduled(deployment_ids: Collection[str], now: float) -> Mapping[str, obje
 
 
 def _start(row: Row) -> tuple[str, float]:
-    return row["deployment_id"], instant(row["expected_start_time"])
+    return text(row["deployment_id"]), instant(row["expected_start_time"])
 
 
 def _work_pool(row: Row) -> WorkPool:
     return WorkPool(
-        name=row["name"],
-        type=row["type"],
+        name=text(row["name"]),
+        type=text(row["type"]),
         paused=bool(row.get("is_paused")),
         ready=_is_ready(row),
-        slots=row.get("concurrency_limit"),
-        slots_used=row.get("active_slots"),
+        slots=maybe_int(row.get("concurrency_limit")),
+        slots_used=maybe_int(row.get("active_slots")),
     )
 
 
 def _work_queue(row: Row) -> WorkQueue:
     return WorkQueue(
-        work_pool=row.get("work_pool_name") or "",
-        name=row["name"],
+        work_pool=text(row.get("work_pool_name") or ""),
+        name=text(row["name"]),
         paused=bool(row.get("is_paused")),
         ready=_is_ready(row),
-        slots=row.get("concurrency_limit"),
+        slots=maybe_int(row.get("concurrency_limit")),
         last_polled=maybe_instant(row.get("last_polled")),
     )
 
@@ -130,12 +145,18 @@ def _is_ready(row: Row) -> bool | None:
     return None if status is None else status == "READY"
 
 
-def _heartbeat(row: Row) -> tuple[bool, float | None]:
-    """Whether a worker is online, and when it was last heard of."""
-    return row["status"] == "ONLINE", maybe_instant(row.get("last_heartbeat_time"))
+def _heartbeat(row: Row, now: float) -> tuple[bool, float | None]:
+    """Whether a worker is online, and when it was last heard of.
+
+    The server's service that marks workers offline may be off: a heartbeat that is too old is enough.
+    """
+    at = maybe_instant(row.get("last_heartbeat_time"))
+    patience = max(MISSED_HEARTBEATS * float(row.get("heartbeat_interval_seconds") or 0.0), LEAST_PATIENCE_SECONDS)
+    is_silent = at is not None and now - at > patience
+    return row["status"] == "ONLINE" and not is_silent, at
 
 
 def _concurrency_limit(row: Row) -> ConcurrencyLimit:
     kind, mark, deployment_id = row["name"].partition(_OF_DEPLOYMENT)
     own = deployment_id if mark and not kind else None
-    return ConcurrencyLimit(row["name"], own, row["limit"], row["active_slots"])
+    return ConcurrencyLimit(text(row["name"]), own, int(row["limit"]), int(row["active_slots"]))

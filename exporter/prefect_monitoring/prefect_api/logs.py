@@ -10,7 +10,16 @@ from prefect_monitoring.analysis.metric_lines import FAILURE_PHRASE, MARK
 from prefect_monitoring.model.records import LogLine
 from prefect_monitoring.prefect_api.capabilities import Capability
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.pagination import Paginator, Row, decode, instant, iso
+from prefect_monitoring.prefect_api.pagination import (
+    Paginator,
+    Row,
+    decode,
+    identifier,
+    instant,
+    iso,
+    last_instant,
+    text,
+)
 
 # Terms are ORed; the server also finds them in logger names and in any case, so that each hit is looked at again.
 _QUERY: Final = f'"{MARK}" "{FAILURE_PHRASE}"'
@@ -52,20 +61,22 @@ class LogApi:
         criteria: dict[str, Any] = {"timestamp": written}
         if self.can_search:
             try:
-                return await self._page({**criteria, "text": {"query": _QUERY}}, offset)
+                return await self._page({**criteria, "text": {"query": _QUERY}}, after, offset)
             except ApiError as error:
                 if error.code not in _CANNOT_SEARCH:
                     raise
-                page = await self._page(criteria, offset)  # so that a broken endpoint is not taken for a missing search
+                page = await self._page(
+                    criteria, after, offset
+                )  # so that a broken endpoint is not taken for a missing search
             self._search.refused()
             return page
-        return await self._page(criteria, offset)
+        return await self._page(criteria, after, offset)
 
-    async def _page(self, criteria: Mapping[str, Any], offset: int) -> LogPage:
+    async def _page(self, criteria: Mapping[str, Any], after: float, offset: int) -> LogPage:
         rows, limit = await self._paginator.page("/logs/filter", {"logs": criteria, "sort": "TIMESTAMP_ASC"}, offset)
         hits = [row for row in rows if _is_wanted(row)]
-        last = decode(_written_at, rows[-1:])
-        return LogPage(tuple(decode(_log_line, hits)), len(rows), last[0] if last else None, len(rows) < limit)
+        lines = tuple(decode(_log_line, hits, after=after))
+        return LogPage(lines, len(rows), last_instant(rows, "timestamp"), len(rows) < limit)
 
 
 def _is_wanted(row: Row) -> bool:
@@ -73,9 +84,11 @@ def _is_wanted(row: Row) -> bool:
     return MARK in message or FAILURE_PHRASE in message
 
 
-def _written_at(row: Row) -> float:
-    return instant(row["timestamp"])
-
-
 def _log_line(row: Row) -> LogLine:
-    return LogLine(row["id"], _written_at(row), row["message"], row["flow_run_id"], row["task_run_id"])
+    return LogLine(
+        id=identifier(row["id"]),
+        at=instant(row["timestamp"]),
+        message=text(row["message"]),
+        flow_run_id=row.get("flow_run_id"),
+        task_run_id=row.get("task_run_id"),
+    )

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeGuard, TypeVar
+from uuid import UUID
 
 from prefect_monitoring.model.records import TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp
-from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.errors import ApiError, TooLargeError
+from prefect_monitoring.prefect_api.unreadable import UnreadableRow, collected
 
 MAX_PAGE: Final = 200
 MAX_REREADS: Final = 3
+# Where more than half of so many rows cannot be read, the server is another product or of another version.
+MANY_ROWS: Final = 10
 
 Record = TypeVar("Record")
 Row = Mapping[str, Any]
@@ -21,10 +26,14 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Record]):
-    """One page of runs, newest end first. `complete`: nothing older is left in the window."""
+    """One page of runs, newest end first. `complete`: nothing older is left in the window.
+
+    `unreadable`: how many further rows it had, which could not be read.
+    """
 
     runs: tuple[Record, ...]
     complete: bool
+    unreadable: int = 0
 
 
 class Paginator:
@@ -36,6 +45,7 @@ class Paginator:
     def __init__(self, http: PrefectHttp) -> None:
         self.http = http
         self._page_limit = MAX_PAGE
+        self._small_limits: dict[str, int] = {}  # where rows are large
 
     async def by_id(
         self, endpoint: str, kind: str, ids: Collection[str] | None, *, sort: str = "NAME_ASC"
@@ -86,6 +96,10 @@ class Paginator:
             raise ApiError(f"{endpoint} answered something that is not a number", "invalid_json")
         return answer
 
+    def _grow(self, endpoint: str) -> None:
+        if endpoint in self._small_limits:
+            self._small_limits[endpoint] = min(self._small_limits[endpoint] * 2, MAX_PAGE)
+
     async def page(
         self,
         endpoint: str,
@@ -95,13 +109,18 @@ class Paginator:
         *,
         at_most: int = MAX_PAGE,
     ) -> tuple[list[Row], int]:
-        """Rows, `at_most` so many, and the limit they were asked with.
+        """Rows, `at_most` so many, and the limit they were asked with: fewer after an answer that was too large.
 
         A server that allows smaller pages says so in its 422.
         """
-        limit = min(self._page_limit, at_most)
+        limit = min(self._page_limit, self._small_limits.get(endpoint, MAX_PAGE), at_most)
         try:
             rows = await self.http.request(endpoint, json={**criteria, "limit": limit, "offset": offset}, names=names)
+        except TooLargeError:
+            if limit == 1:
+                raise
+            self._small_limits[endpoint] = limit // 4 or 1
+            return await self.page(endpoint, criteria, offset, names)
         except ApiError as error:
             allowed = _allowed_limit(error)
             if allowed is None or allowed >= limit:
@@ -110,9 +129,20 @@ class Paginator:
             return await self.page(endpoint, criteria, offset, names, at_most=at_most)
         if not isinstance(rows, list):
             raise ApiError(f"{endpoint} answered something that is not a list", "invalid_json")
-        if not all(isinstance(row, dict) and "id" in row for row in rows):
-            raise ApiError("the API answered rows of another shape than Prefect's", "invalid_json")
-        return rows, limit
+        if len(rows) < limit:  # the end of a list: the next one may have small rows
+            self._grow(endpoint)
+        return rows_with_ids(rows, offset), limit
+
+
+def rows_with_ids(rows: Sequence[object], offset: int) -> list[Row]:
+    """Rows of a list; one without an id has its place for one, which no record takes. ApiError when none has one."""
+    if rows and not any(map(_has_id, rows)):
+        raise ApiError("the API answered rows of another shape than Prefect's", "invalid_json")
+    return [row if _has_id(row) else {"id": f"row {offset + place}"} for place, row in enumerate(rows)]
+
+
+def _has_id(row: object) -> TypeGuard[Row]:
+    return isinstance(row, Mapping) and isinstance(row.get("id"), str)
 
 
 def _allowed_limit(error: ApiError) -> int | None:
@@ -120,13 +150,53 @@ def _allowed_limit(error: ApiError) -> int | None:
     return max(int(found[1]), 1) if found and error.code == "422" else None
 
 
-def decode(decoder: Callable[[Mapping[str, Any]], Record], rows: Iterable[Mapping[str, Any]]) -> list[Record]:
-    """Records from rows. ApiError for a row that is not what Prefect sends."""
+def decode(
+    decoder: Callable[[Mapping[str, Any]], Record], rows: Iterable[Mapping[str, Any]], *, after: float | None = None
+) -> list[Record]:
+    """Records from rows, without those that cannot be read: these are noted, with `after`.
+
+    Raises ApiError where nobody sets them aside, and where most of many rows cannot be read.
+    """
+    records: list[Record] = []
+    unreadable: list[UnreadableRow] = []
+    for row in rows:
+        try:
+            records.append(decoder(row))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            unreadable.append(UnreadableRow(str(row["id"]), f"{type(error).__name__}: {error}", after))
+    noted = collected()
+    is_another_server = len(records) + len(unreadable) >= MANY_ROWS and len(unreadable) > len(records)
+    if unreadable and (noted is None or is_another_server):
+        reason = unreadable[0].reason
+        raise ApiError(f"the API answered rows of another shape than Prefect's ({reason})", "invalid_json")
+    if noted is not None:
+        noted.update({row.id: row for row in unreadable})
+    return records
+
+
+def decode_all(decoder: Callable[[Mapping[str, Any]], Record], rows: Iterable[Mapping[str, Any]]) -> list[Record]:
+    """Records from rows that are of use only together. ApiError for a row that is not what Prefect sends."""
     try:
         return [decoder(row) for row in rows]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         what = f"{type(error).__name__}: {error}"
         raise ApiError(f"the API answered rows of another shape than Prefect's ({what})", "invalid_json") from error
+
+
+def identifier(text: object) -> str:
+    """A UUID as Prefect writes it. Raises ValueError for anything else."""
+    return str(UUID(str(text)))
+
+
+def text(value: object) -> str:
+    """A text that there must be. Raises TypeError."""
+    if not isinstance(value, str):
+        raise TypeError(f"a text is expected, not {type(value).__name__}")
+    return value
+
+
+def maybe_int(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def ended(low: float, high: float | None, types: Iterable[str] = ()) -> dict[str, Any]:
@@ -158,8 +228,17 @@ def iso(instant: float) -> str:
 
 
 def instant(text: str) -> float:
-    """An ISO 8601 time as seconds since the epoch. Raises ValueError."""
-    return datetime.fromisoformat(text).timestamp()
+    """An ISO 8601 time as seconds since the epoch; without an offset it is UTC. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def last_instant(rows: Sequence[Row], key: str) -> float | None:
+    """The instant of the last of `rows` that has a readable one."""
+    for row in reversed(rows):
+        with suppress(KeyError, TypeError, ValueError, AttributeError):
+            return instant(row[key])
+    return None
 
 
 def maybe_instant(text: str | None) -> float | None:

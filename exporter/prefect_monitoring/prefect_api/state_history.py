@@ -4,49 +4,141 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final
+from uuid import UUID
 
 from prefect_monitoring.model.records import State
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
-from prefect_monitoring.prefect_api.pagination import Row, decode, instant
+from prefect_monitoring.prefect_api.pagination import Row, decode_all, identifier, instant
 
 HISTORY_CONCURRENCY: Final = 4
 HISTORY_SECONDS: Final = 5.0  # what is left is read next time: a batch that never ends would never count anything
 HISTORY_FAULTS: Final = 3  # one broken run is left alone; a dead endpoint is not asked for every run
+# What says that nothing is answered now, whichever run is asked for.
+_OUTAGE_CODES: Final = frozenset({"401", "403", "408", "429", "502", "503", "504", "error", "throttled"})
+NO_TIME: Final = "there are more state histories to read than there is time"
+_NO_RUN: Final = str(UUID(int=0))
+_UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError)
 
-Histories = dict[str, tuple[State, ...]]
+
+@dataclass(frozen=True, slots=True)
+class Histories:
+    """What was read of the runs that were asked for.
+
+    `states`: every state that a run was in, oldest first, by run id. `refused`: why the history of a run is not
+    answered, although the endpoint works. `fault` is what kept the others from being read, an outage or, with the code
+    INCOMPLETE, the time.
+    """
+
+    states: Mapping[str, tuple[State, ...]] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    fault: ApiError | None = None
+
+    @property
+    def outage(self) -> str:
+        """Why the others could not be read; "" where there only was no time for them."""
+        return str(self.fault) if self.fault is not None and self.fault.code != INCOMPLETE else ""
 
 
-async def read_histories(
-    http: PrefectHttp, endpoint: str, parameter: str, run_ids: Sequence[str]
-) -> tuple[Histories, ApiError | None]:
-    """Every state that each run was in, oldest first, and the fault that kept some runs' states from being read."""
-    begun = time.monotonic()
-    gate = asyncio.Semaphore(HISTORY_CONCURRENCY)
-    found: Histories = {}
-    faults: list[ApiError] = []
+async def read_histories(http: PrefectHttp, endpoint: str, parameter: str, run_ids: Sequence[str]) -> Histories:
+    """The histories of these runs, as far as they can be read now."""
+    reading = _Reading(http, endpoint, parameter)
+    await reading.read(run_ids)
+    if reading.odd() and not reading.states and await reading.answers():
+        reading.is_alive = True
+        await reading.read([run_id for run_id in run_ids if run_id not in reading.failed])
+    refused = reading.odd() if reading.states or reading.is_alive else {}
+    faults = [fault for run_id, fault in reading.failed.items() if run_id not in refused]
+    if not faults and len(reading.states) + len(reading.failed) < len(run_ids):
+        faults = [ApiError(NO_TIME, INCOMPLETE)]
+    return Histories(reading.states, refused, faults[0] if faults else None)
 
-    async def read(run_id: str) -> None:
-        async with gate:
-            if len(faults) >= HISTORY_FAULTS:
-                return
-            if time.monotonic() - begun > HISTORY_SECONDS:
-                faults.append(ApiError("there are more state histories to read than there is time", INCOMPLETE))
-                return
-            try:
-                async with asyncio.timeout(HISTORY_SECONDS):
-                    states = await http.request(endpoint, params={parameter: run_id})
-                found[run_id] = tuple(sorted(decode(state_of, states), key=lambda state: state.at))
-            except TimeoutError:  # else one run would take the whole batch's time
-                faults.append(ApiError(f"{endpoint} did not answer in time", "timeout"))
-            except ApiError as fault:
-                faults.append(fault)
 
-    await asyncio.gather(*map(read, run_ids))
-    return found, faults[0] if faults else None
+class _Reading:
+    """`failed`: the fault of each run that was asked for in vain. `is_alive`: the endpoint is known to work."""
+
+    def __init__(self, http: PrefectHttp, endpoint: str, parameter: str) -> None:
+        self.states: dict[str, tuple[State, ...]] = {}
+        self.failed: dict[str, ApiError] = {}
+        self.is_alive = False
+        self._http = http
+        self._endpoint = endpoint
+        self._parameter = parameter
+        self._until = time.monotonic() + HISTORY_SECONDS
+
+    async def read(self, run_ids: Sequence[str]) -> None:
+        gate = asyncio.Semaphore(HISTORY_CONCURRENCY)
+
+        async def one(run_id: str) -> None:
+            async with gate:
+                if not self._is_hopeless() and time.monotonic() < self._until:
+                    await self._read(run_id)
+
+        await asyncio.gather(*map(one, run_ids))
+
+    def _is_hopeless(self) -> bool:
+        return len(self.failed) >= HISTORY_FAULTS and not (self.states or self.is_alive)
+
+    async def _read(self, run_id: str) -> None:
+        try:
+            self.states[run_id] = await self._history(run_id)
+        except ApiError as fault:
+            self.failed[run_id] = fault
+
+    def odd(self) -> dict[str, str]:
+        """Why runs were asked for in vain, where that is not the reason of an outage."""
+        return {run_id: str(fault) for run_id, fault in self.failed.items() if fault.code not in _OUTAGE_CODES}
+
+    async def answers(self) -> bool:
+        """Whether the endpoint works for a run that there cannot be."""
+        with suppress(ApiError):
+            await self._history(_NO_RUN)
+            return True
+        return False
+
+    async def _history(self, run_id: str) -> tuple[State, ...]:
+        try:
+            async with asyncio.timeout(HISTORY_SECONDS):
+                rows = await self._http.request(self._endpoint, params={self._parameter: run_id})
+        except TimeoutError:  # else one run would take the whole batch's time
+            raise ApiError(f"{self._endpoint} did not answer in time", "timeout") from None
+        if not isinstance(rows, list):
+            raise ApiError(f"{self._endpoint} answered something that is not a list", "invalid_json")
+        return tuple(sorted(decode_all(state_of, rows), key=lambda state: state.at))
 
 
 def state_of(row: Row) -> State:
-    return State(row["id"], row["type"], row["name"], instant(row["timestamp"]), row.get("message") or "")
+    """A state that the API gives. Raises KeyError, TypeError or ValueError for one that lacks its type or its time."""
+    state_type = str(row["type"])
+    return State(
+        id=identifier(row["id"]),
+        type=state_type,
+        name=str(row.get("name") or state_type.title()),
+        at=instant(row["timestamp"]),
+        message=str(row.get("message") or ""),
+    )
+
+
+def present_state(row: Row) -> tuple[State, bool]:
+    """The state that a run is in, and whether it is there with its message, or only what the run's own row says of it.
+
+    The server writes a task run before its state, seconds earlier when very many end, and for ever when it dies in
+    between; and people delete states. Without a state id, the run's id stands for it.
+    """
+    try:
+        return state_of(row["state"]), True
+    except _UNREADABLE:
+        at = row.get("end_time") or row.get("start_time") or row["expected_start_time"]
+        state_type = _type(row["state_type"])
+        name = str(row.get("state_name") or state_type.title())
+        return State(identifier(row.get("state_id") or row["id"]), state_type, name, instant(at), ""), False
+
+
+def _type(state_type: object) -> str:
+    if not isinstance(state_type, str):
+        raise TypeError("neither the run nor its state has a state type")
+    return state_type

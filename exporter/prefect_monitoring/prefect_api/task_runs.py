@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from prefect_monitoring.model.records import ROLLED_BACK, State, TaskRun
+from prefect_monitoring.model.records import ROLLED_BACK, TaskRun
 from prefect_monitoring.prefect_api.capabilities import Capability
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.pagination import (
@@ -17,11 +17,12 @@ from prefect_monitoring.prefect_api.pagination import (
     count_by_type,
     decode,
     ended,
-    instant,
+    identifier,
     iso,
     maybe_instant,
+    text,
 )
-from prefect_monitoring.prefect_api.state_history import Histories, read_histories, state_of
+from prefect_monitoring.prefect_api.state_history import Histories, present_state, read_histories
 
 _ENDPOINT: Final = "/task_runs/filter"
 _NO_PLACEHOLDERS: Final = {"subflow_runs": {"exists_": False}}
@@ -53,7 +54,8 @@ class TaskApi:
             try:
                 criteria = {"task_runs": _ended(after, before), "sort": "END_TIME_DESC"}
                 rows, limit = await self._paginator.page(_ENDPOINT, criteria, offset)
-                return Page(tuple(decode(_task_run, rows)), len(rows) < limit)
+                runs = tuple(decode(_task_run, rows))
+                return Page(runs, len(rows) < limit, len(rows) - len(runs))
             except ApiError as error:
                 if error.code != "422":
                     raise
@@ -91,8 +93,8 @@ class TaskApi:
             counts |= {"COMPLETED": both - rolled_back, ROLLED_BACK: rolled_back}
         return {kind: counts[kind] for kind in kinds}
 
-    async def histories(self, run_ids: Sequence[str]) -> tuple[Histories, ApiError | None]:
-        """Every state that each task run was in, oldest first, and the fault that kept some from being read."""
+    async def histories(self, run_ids: Sequence[str]) -> Histories:
+        """Every state that each task run was in."""
         return await read_histories(self._paginator.http, "/task_run_states/", "task_run_id", run_ids)
 
     async def _count(self, low: float, high: float, types: Iterable[str] = (), *names: str) -> int:
@@ -112,29 +114,23 @@ def _ended(low: float, high: float | None, types: Iterable[str] = ()) -> dict[st
 
 
 def _task_run(row: Row) -> TaskRun:
+    state, message_known = present_state(row)
+    name, task_key, dynamic_key = (str(row.get(key) or "") for key in ("name", "task_key", "dynamic_key"))
+    task = task_name(name, task_key, dynamic_key)
+    if not task:
+        raise ValueError("neither the run nor its task has a name")
     return TaskRun(
-        id=row["id"],
-        task=task_name(row["name"], row["task_key"], row["dynamic_key"]),
-        flow_run_id=row["flow_run_id"],
-        flow_run_attempt=row.get("flow_run_run_count") or 0,
-        state=_present_state(row),
-        attempts=row["run_count"],
-        started_at=maybe_instant(row["start_time"]),
-        ended_at=maybe_instant(row["end_time"]),
-        run_time=row.get("total_run_time") or 0.0,
-        message_known=row["state"] is not None,
+        id=identifier(row["id"]),
+        task=task,
+        flow_run_id=text(row["flow_run_id"]) if row.get("flow_run_id") is not None else None,
+        flow_run_attempt=int(row.get("flow_run_run_count") or 0),
+        state=state,
+        attempts=int(row.get("run_count") or 0),
+        started_at=maybe_instant(row.get("start_time")),
+        ended_at=maybe_instant(row.get("end_time")),
+        run_time=float(row.get("total_run_time") or 0.0),
+        message_known=message_known,
     )
-
-
-def _present_state(row: Row) -> State:
-    """The state that the run is in; without its message where the server has written the run and not yet its state.
-
-    On SQLite that is so for some seconds while very many task runs end, and for ever when the server dies in between.
-    """
-    if row["state"] is not None or row["state_id"] is None:
-        return state_of(row["state"])
-    at = row["end_time"] or row["start_time"] or row["expected_start_time"]
-    return State(row["state_id"], row["state_type"], row["state_name"], instant(at), "")
 
 
 def task_name(run_name: str, task_key: str, dynamic_key: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from prefect_monitoring.model.trend_points import POINTS_BLOCK, parts_pattern
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
-from prefect_monitoring.prefect_api.pagination import Paginator, Row, decode
+from prefect_monitoring.prefect_api.pagination import Paginator, Row, decode, decode_all
 
 MAX_PAGES: Final = 5
 _BLOCKS: Final = "/block_documents/filter"
@@ -39,7 +39,7 @@ class TrendStoreApi:
         wanted = {"name": {"any_": sorted({name.partition("/")[2] for name in names})}, "is_anonymous": {"eq_": False}}
         found = {}
         for row in await self._documents(wanted, {name.partition("/")[0] for name in names}):
-            slug, name, data = decode(_document, [row])[0]
+            slug, name, data = decode_all(_document, [row])[0]
             if f"{slug}/{name}" in names:
                 found[f"{slug}/{name}"] = [data, *(await self._parts(name) if slug == POINTS_BLOCK else ())]
         return found

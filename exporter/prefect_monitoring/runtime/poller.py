@@ -21,6 +21,7 @@ from prefect_monitoring.ingest.sources import (
     Readers,
     SourceEntry,
     lookbacks,
+    read_source,
     stages,
 )
 from prefect_monitoring.ledger.errors import LedgerError
@@ -175,7 +176,7 @@ class Poller:
     async def _read(self, entry: SourceEntry) -> None:
         until = self.sources[entry.compares].complete_to if entry.compares else None
         scope = Scope(self._budget, until)
-        await self.sources[entry.name].read(lambda: entry.read(self._readers, scope))
+        await self.sources[entry.name].read(lambda: read_source(entry, self._readers, scope))
 
     def _is_due(self, entry: SourceEntry) -> bool:
         """Whether what the entry waits for is there."""

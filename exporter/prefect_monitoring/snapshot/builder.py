@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Final
 
@@ -12,14 +12,18 @@ from prefect_monitoring import __version__
 from prefect_monitoring.config.settings import LinkSettings, PollSettings
 from prefect_monitoring.counting import schedules as dues
 from prefect_monitoring.counting.cardinality import Catalog
+from prefect_monitoring.ingest.heartbeats import HeartbeatReader
 from prefect_monitoring.ingest.source import Source, Turn
 from prefect_monitoring.ingest.sources import (
     ACTIVE_FLOW_RUNS,
     ACTIVE_TASK_RUNS,
     COUNTED_SOURCES,
     DEPLOYMENTS,
+    HEARTBEATS,
     SOURCES,
     Readers,
+    SourceEntry,
+    cursor_of,
 )
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
@@ -29,6 +33,7 @@ from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, FlowRun, Pair, T
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.model.sink_status import SinkStatus
+from prefect_monitoring.model.source_status import SourceStatus
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.reloader import PolicyBook
 from prefect_monitoring.prefect_api.address import ui_address
@@ -91,9 +96,7 @@ class Picture:
         metrics = shown_metrics(complete, ledger.metrics)
         series = shown(ledger.series, complete, ledger.metrics)
         standings = self.run_stats.now if FLOW_RUNS in complete else {}
-        completed = {
-            pair: one.last_outcomes["completed"] for pair, one in standings.items() if "completed" in one.last_outcomes
-        }
+        completed = {pair: at for pair, one in standings.items() if (at := one.last_success) is not None}
         limit = current_limit(self.settings)
         read_lately = _is_fresh(self.sources[DEPLOYMENTS], now, listing_limit(self.settings))
         snapshot = Snapshot(
@@ -106,7 +109,7 @@ class Picture:
                 if key.metric in metrics and (key.pair in pairs or key.pair == NO_FLOW)
             },
             standings={pair: one for pair, one in standings.items() if pair in pairs},
-            active=self._active() if _is_fresh(self.sources[ACTIVE_FLOW_RUNS], now, limit) else None,
+            active=self._active(now, limit) if _is_fresh(self.sources[ACTIVE_FLOW_RUNS], now, limit) else None,
             active_tasks=self._active_tasks() if _is_fresh(self.sources[ACTIVE_TASK_RUNS], now, limit) else None,
             deployments=tuple(deployments.items()) if read_lately else None,
             dues=dues.settled_all(ledger.schedules, deployments, now, completed if FLOW_RUNS in complete else None),
@@ -119,9 +122,14 @@ class Picture:
         )
         return snapshot, {key for key in ledger.held if key in series.get(key.metric, ())}
 
-    def _active(self) -> ActiveRuns | None:
+    def _active(self, now: float, limit: float) -> ActiveRuns | None:
         under_way = self.readers.flow_runs.under_way
-        return None if under_way is None else summarise_active(under_way.runs.values(), under_way.orphans)
+        if under_way is None:
+            return None
+        active = summarise_active(under_way.runs.values(), under_way.orphans)
+        if not _is_fresh(self.sources[HEARTBEATS], now, limit):
+            return active
+        return with_heartbeats(active, under_way.runs.values(), self.readers.heartbeats)
 
     def _active_tasks(self) -> Mapping[tuple[Pair, str, str], int] | None:
         under_way = self.readers.task_runs.under_way
@@ -145,16 +153,19 @@ class Picture:
             if entry.gates_ready and not ledger.cursors[cursor].level_complete:
                 yield self.sources[entry.name]
 
+    def _status(self, entry: SourceEntry) -> SourceStatus:
+        # What a comparison cannot read is shown with the source that it compares.
+        since = () if entry.compares else self.readers.flow_runs.aside.since(entry.name, cursor_of(entry))
+        return replace(self.sources[entry.name].status(), unreadable=tuple(since))
+
     def _self_report(self, ledger: Ledger) -> SelfReport:
         return SelfReport(
             version=__version__,
             prefect_version=self.readers.flow_runs.server_version,
-            api_up=_any_answered(self.sources[entry.name] for entry in SOURCES if entry.turn is Turn.POLL),
+            api_up=_any_answered(self.sources[entry.name] for entry in SOURCES if _is_always_asked(entry)),
             ledger_created_at=ledger.created_at,
             ledger_bytes=ledger.bytes_used(),
-            sources=tuple(
-                self.sources[entry.name].status() for entry in SOURCES if entry.is_wanted(self.readers.metrics)
-            ),
+            sources=tuple(self._status(entry) for entry in SOURCES if entry.is_wanted(self.readers.metrics)),
             requests=dict(self.traffic.requests),
             throttled=self.traffic.throttled,
             folded=dict(ledger.folded),
@@ -174,6 +185,11 @@ def _is_fresh(source: Source, now: float, limit: float) -> bool:
     return source.last_success is not None and now - source.last_success <= limit
 
 
+def _is_always_asked(entry: SourceEntry) -> bool:
+    """At each poll, whatever another source found."""
+    return entry.turn is Turn.POLL and not entry.after
+
+
 def _any_answered(sources: Iterable[Source]) -> bool | None:
     asked = [source.answered for source in sources if source.answered is not None]
     return any(asked) if asked else None
@@ -182,7 +198,7 @@ def _any_answered(sources: Iterable[Source]) -> bool | None:
 # When a run that waits was due, by state. The server notices some time later that a run is late; one that waits for a
 # slot gets a new state with each try; a retry may be delayed by hours, and is lost when it still waits after that.
 _DUE_AT: Final[Mapping[str, Callable[[FlowRun], float | None]]] = {
-    "late": attrgetter("expected_at"),
+    "late": attrgetter("due_at"),
     "awaiting_concurrency_slot": attrgetter("expected_at"),
     "awaiting_retry": attrgetter("scheduled_at"),
 }
@@ -222,6 +238,19 @@ def summarise_active(runs: Iterable[tuple[Pair, FlowRun]], orphans: Collection[s
         if pair != OVERFLOW:
             oldest[pair, label] = min(since, oldest.get((pair, label), since))
     return ActiveRuns(counts, oldest, late, +left_over)
+
+
+def with_heartbeats(active: ActiveRuns, runs: Iterable[tuple[Pair, FlowRun]], reader: HeartbeatReader) -> ActiveRuns:
+    """`active` with what the heartbeats say of those of `runs` that are Running and send any."""
+    last: dict[Pair, float] = {}
+    unresponsive: Counter[Pair] = Counter()
+    pulses = reader.pulses or {}
+    for pair, run in runs:
+        pulse = pulses.get(run.id)
+        if pulse is not None and run.state.type == "RUNNING":
+            last[pair] = min(pulse.beats.last, last.get(pair, pulse.beats.last))
+            unresponsive[pair] += pulse.is_unresponsive(reader.default_interval)
+    return replace(active, heartbeats=last, unresponsive=dict(unresponsive))
 
 
 def _since(run: FlowRun) -> float:

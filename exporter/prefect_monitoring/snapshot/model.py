@@ -23,12 +23,16 @@ class ActiveRuns:
     """Runs neither over nor merely scheduled: counts by (pair, work pool, state), since when by (pair, state).
 
     `late_by_queue`: how many are late, by (work pool, work queue). `orphans`: subflow runs whose parent run is over.
+    Of running runs that send heartbeats: `heartbeats` are the oldest of their last ones, `unresponsive` how many missed
+    theirs.
     """
 
     counts: Mapping[tuple[Pair, str, str], int]
     oldest: Mapping[tuple[Pair, str], float]
     late_by_queue: Mapping[tuple[str, str], int] = field(default_factory=dict)
     orphans: Mapping[Pair, int] = field(default_factory=dict)
+    heartbeats: Mapping[Pair, float] = field(default_factory=dict)
+    unresponsive: Mapping[Pair, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,14 @@ async def test_fault_that_stays_is_raised_after_the_last_wait() -> None:
     assert reader.tries == 3
 
 
+@pytest.mark.parametrize("code", ["401", "403"])
+async def test_refused_credentials_are_not_tried_again(code: str) -> None:
+    reader = Reader(ApiError("refused", code))
+    with pytest.raises(ApiError, match="refused"):
+        await loading._patiently(reader.read)
+    assert reader.tries == 1
+
+
 async def test_defect_of_ours_is_not_tried_again() -> None:
     reader = Reader(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):

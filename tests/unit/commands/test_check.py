@@ -6,13 +6,16 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from httpx import ConnectError
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
 from prefect_monitoring.cli import main
 from prefect_monitoring.cli.parser import FAULT
 from prefect_monitoring.commands.check import check
+from prefect_monitoring.commands.listening import bind
 from prefect_monitoring.config.settings import CONFIG_ENV, ENV_PREFIX, Settings
 from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.prefect_api.client import unreachable
 from support.certificates import make_pair
 from support.options import settings_with
 from unit.loopback import Answer, Asked, Loopback, loopback
@@ -107,12 +110,93 @@ async def test_every_declared_objective_is_reviewed(
     assert judged == counted
 
 
-async def test_one_fault_of_the_api_is_one_finding_with_all_it_hides(site: Loopback, tmp_path: Path) -> None:
-    site.answer = lambda _: Answer(401, {"detail": "no"})
-    bad = [finding for finding in await check(settings_of(tmp_path)) if not finding.ok]
-    assert len(bad) == 1
-    for what in ("finished flow runs", "active flow runs", "flows", "deployments", "PREFECT_API_KEY"):
-        assert what in bad[0].text
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (Answer(401, {"detail": "no"}), "PREFECT_API_KEY"),
+        (Answer(404, {"detail": "Not Found"}), "another product"),
+        (Answer(body="<html>Welcome to nginx!</html>"), "another product"),
+        (Answer(503), "503"),
+    ],
+)
+async def test_fault_of_the_whole_api_is_one_finding_without_a_list(
+    site: Loopback, tmp_path: Path, answer: Answer, words: str
+) -> None:
+    site.answer = lambda _: answer
+    (bad,) = [finding for finding in await check(settings_of(tmp_path)) if not finding.ok]
+    assert words in bad.text
+    assert "flow runs" not in bad.text
+
+
+async def test_address_without_api_is_told_from_another_product(site: Loopback, tmp_path: Path) -> None:
+    site.answer = lambda _: Answer(404, {"detail": "Not Found"})
+    with temporary_settings({PREFECT_API_URL: site.url.removesuffix("/api")}):
+        (bad,) = [finding for finding in await check(settings_of(tmp_path)) if not finding.ok]
+    assert "does not end in /api" in bad.text
+
+
+@pytest.mark.usefixtures("site")
+async def test_that_nothing_listens_is_told(tmp_path: Path) -> None:
+    nobody = bind("127.0.0.1:0")
+    address = f"http://127.0.0.1:{nobody.getsockname()[1]}/api"
+    nobody.close()
+    with temporary_settings({PREFECT_API_URL: address}):
+        (bad,) = [finding for finding in await check(settings_of(tmp_path)) if not finding.ok]
+    assert "nothing listens" in bad.text
+    assert "flow runs" not in bad.text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:992)", "says https, and the server speaks http"),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate", "PREFECT_API_SSL_CERT_FILE"),
+        ("[Errno -2] Name or service not known", "host name is not known"),
+        ("Server disconnected without sending a response.", "may speak https"),
+        ("something else", "could not be reached (ConnectError: something else)"),
+    ],
+)
+def test_failed_connection_says_what_it_means(text: str, words: str) -> None:
+    assert words in unreachable(ConnectError(text))
+
+
+async def test_what_some_endpoints_refuse_is_listed(site: Loopback, tmp_path: Path) -> None:
+    usual = site.answer
+    site.answer = lambda asked: Answer(403) if "automations" in asked.path else usual(asked)
+    (bad,) = [finding for finding in await check(settings_of(tmp_path)) if not finding.ok]
+    assert "automations" in bad.text
+    assert "flow runs" not in bad.text
+
+
+async def test_what_no_shown_metric_comes_from_is_not_asked(site: Loopback, tmp_path: Path) -> None:
+    usual = site.answer
+    site.answer = lambda asked: Answer(403) if "automations" in asked.path else usual(asked)
+    off = "prefect_automations,prefect_automation_actions_failed_total"
+    settings = settings_with(ledger_url=f"sqlite:///{tmp_path}/ledger.db", metrics_off=off)
+    assert all(finding.ok for finding in await check(settings))
+    assert not [asked.path for asked in site.asked if "automations" in asked.path]
+
+
+async def test_address_that_is_taken_is_a_fault_unless_we_have_it(
+    site: Loopback, tmp_path: Path, open_it: OpenLedger
+) -> None:
+    taken = bind("127.0.0.1:0")
+    listen = f"127.0.0.1:{taken.getsockname()[1]}"
+    settings = settings_with(ledger_url=f"sqlite:///{tmp_path}/ledger.db", listen=listen)
+    (bad,) = [finding for finding in await check(settings) if not finding.ok]
+    assert bad.text.startswith(f"listen: Cannot listen on {listen}")
+    open_it()
+    assert all(finding.ok for finding in await check(settings)), "the running exporter has it"
+    taken.close()
+
+
+@pytest.mark.parametrize(("version", "ok"), [("3.4.19", False), ("3.4.20", True), ("3.12.0rc1", True), ("dev", True)])
+async def test_server_that_is_too_old_is_named(site: Loopback, tmp_path: Path, version: str, *, ok: bool) -> None:
+    usual = site.answer
+    site.answer = lambda asked: Answer(body=version) if asked.path.endswith("/version") else usual(asked)
+    bad = [finding.text for finding in await check(settings_of(tmp_path)) if not finding.ok]
+    assert (bad == []) is ok
+    assert ok or "the oldest that is supported is 3.4.20" in bad[0]
 
 
 async def test_ledger_of_another_api_is_found(site: Loopback, tmp_path: Path, open_it: OpenLedger) -> None:

@@ -13,7 +13,7 @@ import uvicorn
 
 from prefect_monitoring.cli import main
 from prefect_monitoring.commands.healthcheck import ask
-from prefect_monitoring.commands.serve import bind
+from prefect_monitoring.commands.listening import bind
 from prefect_monitoring.config.settings import CONFIG_ENV, MetricSettings, PollSettings, WebSettings
 from prefect_monitoring.web.app import Published, make_app
 from support.certificates import make_pair

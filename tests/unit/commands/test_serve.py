@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 
 from prefect_monitoring.commands import serve
-from prefect_monitoring.commands.serve import ListenError, bind
+from prefect_monitoring.commands.listening import ListenError, bind
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.ledger.errors import LedgerInUseError
 from prefect_monitoring.ledger.ledger import Ledger

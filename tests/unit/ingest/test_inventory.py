@@ -471,3 +471,40 @@ async def test_excluded_deployments_are_not_asked_about(
     process = Process(fake, api, make_reader(**options), settings_with(**options))
     await process.read()
     assert api.asked == []
+
+
+@pytest.mark.parametrize("name", ["Completed", "Skipped", "Cached", "NoData", "Failed"])
+async def test_start_is_met_by_a_completed_run_of_any_name(
+    process: Process, fake: FakePrefect, api: FakeInventory, name: str
+) -> None:
+    deployment = add(fake, DEPLOYMENT)
+    flow = fake.deployment_names[deployment].flow_id
+    api.starts = {deployment: [MONDAY_NOON + 60, MONDAY_NOON + 120]}
+    await process.read()
+    for _ in range(2):
+        fake.now += 60.0
+        run = fake.schedule(flow, deployment)
+        fake.start(run)
+        fake.set_state(run, "COMPLETED", name)
+        await process.reader.walk_finished(60.0)
+        await process.read()
+    ledger = process.reader.ledger
+    stats = ledger.run_stats([PAIR], fake.now)[PAIR]
+    assert stats.last_success == fake.now
+    settled = settled_all(ledger.schedules, {PAIR: DEPLOYMENT}, fake.now, {PAIR: stats.last_success})
+    assert settled[PAIR].unmet_at is None
+    assert ledger.schedules[deployment].unmet_at is None or ledger.schedules[deployment].unmet_at > fake.now - 60
+
+
+@pytest.mark.parametrize(("state_type", "name", "failures"), [("COMPLETED", "Failed", 0), ("FAILED", "Completed", 2)])
+async def test_streak_ends_by_type_whatever_the_name(
+    process: Process, fake: FakePrefect, state_type: str, name: str, failures: int
+) -> None:
+    deployment = add(fake, DEPLOYMENT)
+    flow = fake.deployment_names[deployment].flow_id
+    for state in (("FAILED", "Failed"), (state_type, name)):
+        run = fake.schedule(flow, deployment)
+        fake.start(run)
+        fake.set_state(run, *state)
+    await process.reader.walk_finished(60.0)
+    assert process.reader.ledger.run_stats([PAIR], fake.now)[PAIR].consecutive_failures == failures

@@ -151,7 +151,7 @@ async def test_one_outage_is_one_warning_and_one_recovery(
     assert len(lines(caplog, logging.WARNING)) == 2, "the next outage is told again"
 
 
-async def test_fault_that_comes_and_goes_is_told_once_while_another_lasts(
+async def test_each_outage_and_each_recovery_is_logged_while_another_lasts(
     clock: Clock, outages: OutageLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     steady, flapping = Source("steady", 5, outages, clock), Source("flapping", 5, outages, clock)
@@ -162,9 +162,28 @@ async def test_fault_that_comes_and_goes_is_told_once_while_another_lasts(
     for _ in range(5):
         await steady.read(fails)
         await flapping.read(other)
+        await flapping.read(other)
         await flapping.read(works)
-    assert len(lines(caplog, logging.WARNING)) == 2
-    assert lines(caplog, logging.INFO) == []
+        await flapping.read(works)
+    assert len(lines(caplog, logging.WARNING)) == 1 + 5
+    recovered = lines(caplog, logging.INFO)
+    assert len(recovered) == 5
+    assert all(line.startswith("Reading flapping works again") for line in recovered)
+
+
+async def test_faults_that_take_turns_are_one_outage(
+    clock: Clock, outages: OutageLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Source("flows", 5, outages, clock)
+
+    async def other() -> Reading:
+        raise ApiError("not found", "404")
+
+    for _ in range(4):
+        await source.read(fails)
+        await source.read(other)
+    await source.read(works)
+    assert (len(lines(caplog, logging.WARNING)), len(lines(caplog, logging.INFO))) == (2, 1)
 
 
 async def test_how_many_runs_wait_is_no_new_fault(

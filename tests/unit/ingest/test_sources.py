@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from prefect_monitoring.config.settings import HistorySettings
+from prefect_monitoring.config.settings import HistorySettings, MetricSettings
 from prefect_monitoring.ingest.source import Turn
 from prefect_monitoring.ingest.sources import (
     COUNTED_SOURCES,
@@ -16,6 +16,7 @@ from prefect_monitoring.ingest.sources import (
     lookbacks,
     stages,
 )
+from prefect_monitoring.metrics import CATALOGUE
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
 from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 
@@ -45,11 +46,11 @@ def test_every_kept_metric_is_counted_from_a_source_with_a_cursor() -> None:
 
 
 def test_what_is_read_is_probed_but_for_what_another_probe_asks_alike() -> None:
-    assert {entry.name for entry in SOURCES if not entry.probes} == {"active_task_runs"}
+    assert {entry.name for entry in SOURCES if not entry.probes} == {"active_task_runs", "heartbeats"}
 
 
 def test_sources_of_a_turn_are_read_in_stages() -> None:
-    assert named(Turn.POLL) == [{"finished_flow_runs", "active_flow_runs"}]
+    assert named(Turn.POLL) == [{"finished_flow_runs", "active_flow_runs"}, {"heartbeats"}]
     assert named(Turn.DETAILS) == [{"finished_task_runs", "active_task_runs"}, {"log_lines"}]
     assert named(Turn.INVENTORY) == [
         {"flows", "deployments", "trend_stores", "assets"},
@@ -76,3 +77,15 @@ def test_no_cursor_reaches_back_further_than_that_of_the_flow_runs(details: str,
 
 def test_flow_runs_alone_must_be_loaded_before_it_is_ready() -> None:
     assert [entry.name for entry in SOURCES if entry.gates_ready] == [FINISHED_FLOW_RUNS]
+
+
+def test_source_is_not_wanted_once_all_that_it_feeds_is_switched_off() -> None:
+    names = tuple(metric.name for metric in CATALOGUE)
+    shown = {entry.name for entry in SOURCES if entry.is_wanted(MetricSettings())}
+    asked = {entry.name for entry in SOURCES if entry.is_wanted(MetricSettings(metrics_off=names))}
+    switchable = {"work_pools", "work_queues", "concurrency_limits", "automations", "failed_actions", "heartbeats"}
+    assert shown - asked == switchable
+    for family in ("prefect_work_pool_", "prefect_work_queue_"):
+        off = tuple(name for name in names if name.startswith(family))
+        some = MetricSettings(metrics_off=off[1:])
+        assert all(entry.is_wanted(some) for entry in SOURCES if entry.name in switchable)

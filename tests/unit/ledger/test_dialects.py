@@ -23,6 +23,7 @@ from prefect_monitoring.model.counted_metrics import CUSTOM_VALUE, OUTCOMES, TAS
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Deployment, Flow, Pair
+from prefect_monitoring.model.unreadable import set_aside
 from unit.ledger_values import KEEP, NOW, PAIR, level, outcome, run_id
 from unit.rig import DAY, OpenLedger
 
@@ -106,6 +107,7 @@ def test_every_statement_has_a_text_for_postgresql(compiled: list[str], open_it:
         ledger.ended_by_kind(source, 0, NOW)
         ledger.mark_gone(source, 0, NOW, ())
     ledger.store_pipelines_file("")
+    ledger.store_unreadable([set_aside(FLOW_RUNS, run_id(5), NOW, counted=False, after=None)], ())
     with ledger.transaction() as connection:
         write_sink(connection, "cloudwatch", {"last": 1}, NOW)
         assert read_sink(connection, "cloudwatch", "l", "m") == {"last": 1}
@@ -124,6 +126,7 @@ def test_every_statement_has_a_text_for_postgresql(compiled: list[str], open_it:
     assert tables == {table for table in tables for text in compiled if text.startswith("INSERT") and table in text}
     assert not ledger.pipelines
     assert not ledger.names.flows
+    assert not ledger.unreadable
 
 
 def first_slots_of(connection: sa.Connection) -> dict[int, SeriesKey]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import sqlalchemy as sa
 
 from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.metrics import flow_runs
+from prefect_monitoring.model.cursor import FLOW_RUNS
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.run_stats import RECENT_DURATIONS, RECENT_FAILURES, RunStats
 from support.statements import Statements, counted
 from unit.ledger_values import KEEP, level, outcome, run_id
 from unit.rig import DAY, OpenLedger
+from unit.snapshots import make_snapshot
 
 PAIR = Pair("etl", "daily")
 HOUR = 3600.0
@@ -302,3 +306,20 @@ def test_pairs_with_windows_of_different_lengths_do_not_mix(ledger: Ledger) -> N
     shown = ledger.run_stats([PAIR, other], NOW, {PAIR: DAY, other: HOUR})
     assert [shown[pair].window_runs["slo", "bad"] for pair in (PAIR, other)] == [1, 0]
     assert ("slo", "bad") not in ledger.run_stats([PAIR], NOW, {})[PAIR].window_runs
+
+
+def test_failed_run_that_is_deleted_counts_on_but_no_link_leads_to_it(ledger: Ledger, count) -> None:
+    count(NOW - 2 * HOUR, "FAILED")
+    count(NOW - HOUR, "FAILED")
+    before = standing(ledger)
+    assert not before.last_failure_gone
+    ledger.touched.clear()
+    ledger.mark_gone(FLOW_RUNS, NOW - DAY, NOW, ())
+    assert ledger.touched == {PAIR}
+    after = standing(ledger)
+    assert after.last_failure_gone
+    assert (after.consecutive_failures, after.failing_since) == (2, NOW - 2 * HOUR)
+    assert after.window_runs == before.window_runs
+    metric = next(one for one in flow_runs.METRICS if one.name == "prefect_flow_run_last_failure_info")
+    for stats, rows in ((before, 1), (after, 0)):
+        assert len(list(metric.rows(replace(make_snapshot(), standings={PAIR: stats})))) == rows

@@ -200,7 +200,7 @@ async def test_nothing_is_sent_during_a_long_pause(
         assert 50 < caught.value.seconds <= 60
     assert len(site.asked) == 1
     assert traffic.requests == {(FLOWS, str(status)): 1}
-    assert traffic.throttled >= 3
+    assert traffic.throttled == 1, "one pause, whatever was put off"
 
 
 async def test_request_that_waits_for_its_turn_is_not_sent_into_a_pause(site: Loopback, traffic: Traffic) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -18,9 +19,12 @@ def api(http: PrefectHttp) -> EventsApi:
     return EventsApi(http)
 
 
+E1, E2 = (str(UUID(int=number)) for number in (1, 2))
+
+
 def _event(number: int, reason: str = "Notification failed", **resource: str) -> dict[str, Any]:
     return {
-        "id": f"e{number}",
+        "id": str(UUID(int=number)),
         "event": "prefect.automation.action.failed",
         "occurred": f"1970-01-01T00:00:0{number}Z",
         "resource": {"prefect.resource.id": "prefect.automation.1", "prefect.resource.name": "to Slack", **resource},
@@ -33,7 +37,7 @@ async def test_events_of_both_names_are_asked_for_and_read_in_order(api: EventsA
 
     found = await api.failed_actions(0.0, 60.0)
 
-    assert found.actions == (FailedAction("e1", "to Slack", 1.0), FailedAction("e2", "to Slack", 2.0))
+    assert found.actions == (FailedAction(E1, "to Slack", 1.0), FailedAction(E2, "to Slack", 2.0))
     assert (found.last, found.complete) == (2.0, True)
     assert site.asked[0].body == {
         "filter": {
@@ -54,7 +58,7 @@ async def test_no_more_than_two_pages_are_read_whatever_host_the_server_names(ap
     site.answer = answer
     found = await api.failed_actions(0.0, 60.0)
 
-    assert [action.id for action in found.actions] == ["e1", "e2"]
+    assert [action.id for action in found.actions] == [E1, E2]
     assert not found.complete
     assert [(one.method, one.path) for one in site.asked] == [
         ("POST", "/api/events/filter"),
@@ -68,7 +72,7 @@ async def test_a_cancelled_run_without_infrastructure_is_no_failure(api: EventsA
 
     found = await api.failed_actions(0.0, 60.0)
 
-    assert [action.id for action in found.actions] == ["e1"]
+    assert [action.id for action in found.actions] == [E1]
     assert found.last == 3.0, "it is read all the same"
 
 
@@ -105,9 +109,9 @@ async def test_materializations_have_their_result_and_the_numbers_of_their_metad
     found = await api.materializations(0.0, 60.0)
 
     assert found.materializations == (
-        Materialization("e1", "s3://lake/orders", 1.0, "succeeded", (("rows", 5.0), ("ratio", 0.5))),
-        Materialization("e2", "s3://lake/orders", 2.0, "failed"),
-        Materialization("e3", "s3://lake/orders", 3.0, "succeeded"),
+        Materialization(E1, "s3://lake/orders", 1.0, "succeeded", (("rows", 5.0), ("ratio", 0.5))),
+        Materialization(E2, "s3://lake/orders", 2.0, "failed"),
+        Materialization(str(UUID(int=3)), "s3://lake/orders", 3.0, "succeeded"),
     )
     assert (found.last, found.complete) == (3.0, True)
     assert site.asked[0].body["filter"]["event"] == {

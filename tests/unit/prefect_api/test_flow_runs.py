@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +13,10 @@ from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 from prefect_monitoring.prefect_api.pagination import MAX_PAGE
-from prefect_monitoring.prefect_api.state_history import HISTORY_FAULTS
+from prefect_monitoring.prefect_api.state_history import HISTORY_FAULTS, Histories
 from unit.loopback import Answer, Asked, Loopback
+
+STATE = str(UUID(int=77))
 
 
 def run_row(number: int = 1, **changes: Any) -> dict[str, Any]:
@@ -32,7 +35,7 @@ def run_row(number: int = 1, **changes: Any) -> dict[str, Any]:
         "start_time": "2026-03-02T12:00:01.000001Z",
         "end_time": None,
         "state": {
-            "id": "s",
+            "id": STATE,
             "type": "SCHEDULED",
             "name": "AwaitingRetry",
             "timestamp": "2026-03-02T13:00:00.5+01:00",
@@ -50,7 +53,7 @@ def api(http: PrefectHttp) -> PrefectApi:
 async def test_flow_run_is_decoded(site: Loopback, api: PrefectApi) -> None:
     site.answer = lambda _: Answer(body=[run_row()])
     (run,) = (await api.finished_page(0.0, 1772452800.000001, 400)).runs
-    assert run.state == State("s", "SCHEDULED", "AwaitingRetry", 1772452800.5, "")
+    assert run.state == State(STATE, "SCHEDULED", "AwaitingRetry", 1772452800.5, "")
     assert run.state.label == "awaiting_retry"
     assert (run.attempts, run.rescheduled, run.deployment_id, run.work_pool, run.tags) == (2, True, None, "", ("a",))
     assert (run.expected_at, run.started_at, run.ended_at) == (1772452800.0, 1772452801.000001, None)
@@ -173,32 +176,45 @@ async def test_active_children_are_asked_for_by_their_parents(site: Loopback, ap
 # Histories and counts
 
 
+def histories_of(answers: Mapping[str, Answer]) -> Callable[[Asked], Answer]:
+    """The answer for each run; there is nothing of any other."""
+    return lambda asked: answers.get(asked.path.rpartition("=")[2], Answer(body=[]))
+
+
+def a_state(number: int, state_type: str = "RUNNING", **changes: Any) -> dict[str, Any]:
+    at = f"2026-03-02T12:00:0{number}Z"
+    return {"id": str(UUID(int=number)), "type": state_type, "name": None, "timestamp": at, **changes}
+
+
 async def test_histories_are_sorted_and_a_broken_one_harms_no_other(site: Loopback, api: PrefectApi) -> None:
-    def answer(asked: Asked) -> Answer:
-        if asked.path.endswith("bad"):
-            return Answer(500)
-        states = [
-            {"id": "2", "type": "FAILED", "name": "Failed", "timestamp": "2026-03-02T12:00:02Z", "message": "boom"},
-            {"id": "1", "type": "RUNNING", "name": "Running", "timestamp": "2026-03-02T12:00:01Z"},
-        ]
-        return Answer(body=states)
-
-    site.answer = answer
-    found, fault = await api.histories(["good", "bad", "fine"])
-    assert found.keys() == {"good", "fine"}
-    assert [state.id for state in found["good"]] == ["1", "2"]
-    assert found["good"][1].message == "boom"
-    assert fault is not None
-    assert fault.code == "500"
-    assert await api.histories([]) == ({}, None)
+    body = [a_state(2, "FAILED", name="Failed", message="boom"), a_state(1)]
+    site.answer = histories_of({"good": Answer(body=body), "bad": Answer(500)})
+    found = await api.histories(["good", "bad", "fine"])
+    assert found.states.keys() == {"good", "fine"}
+    assert [(state.name, state.message) for state in found.states["good"]] == [("Running", ""), ("Failed", "boom")]
+    assert found.refused.keys() == {"bad"}
+    assert found.fault is None
+    assert await api.histories([]) == Histories()
 
 
-async def test_dead_endpoint_is_not_asked_for_every_run(site: Loopback, api: PrefectApi) -> None:
-    site.answer = lambda _: Answer(500)
-    found, fault = await api.histories([str(number) for number in range(100)])
-    assert found == {}
-    assert fault is not None
-    assert len(site.asked) <= HISTORY_FAULTS + 4
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(500), Answer(404), Answer(body={}), Answer(body=[{}]), Answer(body=[a_state(1, timestamp=None)])],
+    ids=["500", "404", "object", "no state", "no time"],
+)
+async def test_history_that_is_refused_alone_is_no_outage(site: Loopback, api: PrefectApi, answer: Answer) -> None:
+    site.answer = histories_of({f"bad{number}": answer for number in range(5)})
+    found = await api.histories([f"bad{number}" for number in range(5)])
+    assert (len(found.refused), found.fault) == (5, None), "the endpoint works for a run that there is not"
+
+
+@pytest.mark.parametrize("status", [500, 503, 401, 404])
+async def test_dead_endpoint_is_not_asked_for_every_run(site: Loopback, api: PrefectApi, status: int) -> None:
+    site.answer = lambda _: Answer(status)
+    found = await api.histories([str(number) for number in range(100)])
+    assert (found.states, found.refused) == ({}, {})
+    assert found.outage
+    assert len(site.asked) <= 2 * (HISTORY_FAULTS + 4)
 
 
 async def test_counts_by_type(site: Loopback, api: PrefectApi) -> None:
@@ -225,10 +241,9 @@ async def test_histories_that_take_too_long_are_left_for_the_next_reading(
     site: Loopback, api: PrefectApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("prefect_monitoring.prefect_api.state_history.HISTORY_SECONDS", -1.0)
-    found, fault = await api.histories(["a", "b"])
-    assert found == {}
-    assert fault is not None
-    assert "than there is time" in str(fault)
+    found = await api.histories(["a", "b"])
+    assert (found.states, found.refused, found.outage) == ({}, {}, "")
+    assert "than there is time" in str(found.fault)
 
 
 async def test_list_that_never_stands_still_is_read_to_its_end_all_the_same(site: Loopback, api: PrefectApi) -> None:
@@ -264,3 +279,29 @@ async def test_count_that_is_no_number_is_a_fault(site: Loopback, api: PrefectAp
     site.answer = lambda _: Answer(body=answer)
     with pytest.raises(ApiError):
         await api.ended_by_type(0.0, 10.0, ["FAILED"])
+
+
+async def test_pages_of_large_rows_are_bounded_and_complete(
+    site: Loopback, api: PrefectApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parameters come with every run, up to 512 kB each."""
+    monkeypatch.setattr("prefect_monitoring.prefect_api.client.MAX_ANSWER_BYTES", 100_000)
+    rows = [run_row(number, parameters={"blob": "x" * 5_000}) for number in range(222)]
+    site.answer = listing(rows)
+    assert len(await api.active_runs()) == 222
+    sizes = [one.body["limit"] for one in site.asked]
+    assert sizes[:3] == [200, 50, 12]
+    assert len(sizes) < 40, "what is too large is not asked for page by page"
+    site.answer = listing([run_row(number) for number in range(150)])
+    for _ in range(6):
+        assert len(await api.active_runs()) == 150
+    assert site.asked[-1].body["limit"] == MAX_PAGE, "small rows come in full pages again"
+
+
+async def test_single_row_that_is_too_large_is_a_fault(
+    site: Loopback, api: PrefectApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefect_monitoring.prefect_api.client.MAX_ANSWER_BYTES", 1_000)
+    site.answer = listing([run_row(1, parameters={"blob": "x" * 5_000})])
+    with pytest.raises(ApiError, match="answered more than"):
+        await api.active_runs()

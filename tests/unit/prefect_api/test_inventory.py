@@ -14,7 +14,7 @@ from prefect_monitoring.prefect_api import inventory as inventory_api
 from prefect_monitoring.prefect_api.client import PrefectHttp, Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.inventory import InventoryApi
-from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Paginator
+from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Paginator, iso
 from unit.loopback import Answer, Asked, Loopback
 
 NOON = 1772452800.0
@@ -22,7 +22,7 @@ NOON = 1772452800.0
 
 @pytest.fixture
 def api(http: PrefectHttp) -> InventoryApi:
-    return InventoryApi(Paginator(http))
+    return InventoryApi(Paginator(http), lambda: NOON)
 
 
 def identified(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -88,6 +88,19 @@ async def test_workers(site: Loopback, api: InventoryApi) -> None:
     assert await api.workers("p") == Workers(1, 2, NOON)
     site.answer = lambda _: Answer()
     assert await api.workers("p") == Workers(0, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("interval", "age", "online"),
+    [(None, 90, 1), (None, 91, 0), (10, 90, 1), (10, 91, 0), (60, 180, 1), (60, 181, 0), (30, -600, 1), (30, 21600, 0)],
+)
+async def test_worker_with_an_old_heartbeat_is_offline_whatever_its_status_says(
+    site: Loopback, api: InventoryApi, interval: int | None, age: float, online: int
+) -> None:
+    at = iso(NOON - age)
+    row = {"name": "a", "status": "ONLINE", "last_heartbeat_time": at, "heartbeat_interval_seconds": interval}
+    site.answer = lambda _: Answer(body=identified([row]))
+    assert await api.workers("p") == Workers(online, 1 - online, NOON - age)
 
 
 async def test_work_queue(site: Loopback, api: InventoryApi) -> None:

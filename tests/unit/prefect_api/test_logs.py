@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -21,7 +22,7 @@ SAVED = "Task run failed with exception: ValueError('x') - Retry 1/2 will start 
 
 def row(number: int = 1, message: object = METRIC, **changes: Any) -> dict[str, Any]:
     return {
-        "id": f"{number}",
+        "id": str(UUID(int=number)),
         "timestamp": f"2026-03-02T12:00:{number % 60:02}.500000Z",
         "message": message,
         "flow_run_id": "r",
@@ -45,7 +46,7 @@ async def test_line_is_decoded_and_asked_for_by_its_words(site: Loopback, api: L
     site.answer = lambda _: Answer(body=[row(1), row(2, SAVED, flow_run_id=None, task_run_id="t")])
     page = await api.page(NOON, NOON + 60, 400)
     assert page == LogPage(
-        (LogLine("1", NOON + 1.5, METRIC, "r", None), LogLine("2", NOON + 2.5, SAVED, None, "t")),
+        (LogLine(row(1)["id"], NOON + 1.5, METRIC, "r", None), LogLine(row(2)["id"], NOON + 2.5, SAVED, None, "t")),
         rows=2,
         last=NOON + 2.5,
         complete=True,
@@ -67,7 +68,7 @@ async def test_hits_are_looked_at_again_and_the_page_still_ends_where_it_ends(si
     others = [row(2, "metric: rows=1"), row(3, "nothing", name="METRIC: x"), row(4, None), row(5, "task run failed")]
     site.answer = lambda _: Answer(body=[row(1), *others])
     page = await api.page(NOON, None, 0)
-    assert [line.id for line in page.lines] == ["1"]
+    assert [line.id for line in page.lines] == [row(1)["id"]]
     assert (page.rows, page.last, page.complete) == (5, NOON + 5.5, True)
 
 
@@ -97,7 +98,7 @@ def cannot_search(status: int) -> Callable[[Asked], Answer]:
 async def test_server_without_a_search_is_read_whole(site: Loopback, api: LogApi, status: int) -> None:
     site.answer = cannot_search(status)
     page = await api.page(NOON, None, 0)
-    assert ([line.id for line in page.lines], page.rows) == (["1"], 2)
+    assert ([line.id for line in page.lines], page.rows) == ([row(1)["id"]], 2)
     assert not api.can_search
     asked = len(site.asked)
     await api.page(NOON, None, 0)
@@ -159,8 +160,6 @@ async def test_server_that_allows_smaller_pages_can_search_all_the_same(site: Lo
         None,
         [row(timestamp=None)],
         [row(timestamp="yesterday")],
-        [{key: value for key, value in row().items() if key != "task_run_id"}],
-        [{key: value for key, value in row(1, "nothing").items() if key != "timestamp"}],
     ],
 )
 async def test_rows_of_another_shape_are_a_fault_not_a_crash(site: Loopback, api: LogApi, rows: object) -> None:

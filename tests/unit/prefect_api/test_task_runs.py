@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 import pytest
 
@@ -14,11 +14,13 @@ from prefect_monitoring.model.records import TERMINAL_TYPES, State, TaskRun
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Paginator
+from prefect_monitoring.prefect_api.state_history import Histories
 from prefect_monitoring.prefect_api.task_runs import TaskApi, task_name
 from unit.loopback import Answer, Asked, Loopback
 
 NO_PLACEHOLDERS = {"exists_": False}
 BEFORE, NOON, AFTER = "2026-03-02T11:59:00Z", "2026-03-02T12:00:00Z", "2026-03-02T12:00:09Z"
+STATE = str(UUID(int=77))
 
 
 def row(number: int = 1, **changes: Any) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def row(number: int = 1, **changes: Any) -> dict[str, Any]:
         "start_time": "2026-03-02T12:00:01.000001Z",
         "end_time": "2026-03-02T12:01:00Z",
         "state": {
-            "id": "s",
+            "id": STATE,
             "type": "COMPLETED",
             "name": "Cached",
             "timestamp": "2026-03-02T12:01:00Z",
@@ -90,7 +92,7 @@ def test_edit_of_the_code_is_no_other_task() -> None:
 async def test_task_run_is_decoded(site: Loopback, api: TaskApi) -> None:
     site.answer = lambda _: Answer(body=[row()])
     (run,) = (await api.finished_page(0.0, 1772452800.000001, 400)).runs
-    state = State("s", "COMPLETED", "Cached", 1772452860.0, "")
+    state = State(STATE, "COMPLETED", "Cached", 1772452860.0, "")
     assert run == TaskRun(row()["id"], "load", "r", 2, state, 3, 1772452801.000001, 1772452860.0, 12.5)
     assert run.kind == "COMPLETED"
     asked = site.asked[-1]
@@ -126,11 +128,11 @@ async def test_run_whose_state_is_not_written_yet(
     site: Loopback, api: TaskApi, begun: str | None, ended: str | None, at: str
 ) -> None:
     """Prefect 3.8.8 on SQLite, while 2,000 task runs end at once."""
-    of_the_run = {"state": None, "state_id": "s", "state_type": "FAILED", "state_name": "TimedOut"}
+    of_the_run = {"state": None, "state_id": STATE, "state_type": "FAILED", "state_name": "TimedOut"}
     times = {"start_time": begun, "end_time": ended, "expected_start_time": BEFORE}
     site.answer = lambda _: Answer(body=[row(**of_the_run, **times)])
     (run,) = (await api.finished_page(0.0, None, 0)).runs
-    assert run.state == State("s", "FAILED", "TimedOut", datetime.fromisoformat(at).timestamp(), "")
+    assert run.state == State(STATE, "FAILED", "TimedOut", datetime.fromisoformat(at).timestamp(), "")
     assert not run.message_known
 
 
@@ -144,9 +146,7 @@ async def test_run_whose_state_is_not_written_yet(
         None,
         [row(state=None, state_id=None)],
         [row(end_time="yesterday")],
-        [row(task_key=None, name="mine")],
-        [row(name=None)],
-        [{key: value for key, value in row().items() if key != "flow_run_id"}],
+        [row(task_key=None, name=None)],
     ],
 )
 async def test_rows_of_another_shape_are_a_fault_not_a_crash(site: Loopback, api: TaskApi, rows: object) -> None:
@@ -180,7 +180,7 @@ async def test_unfinished_task_runs_of_flow_runs(site: Loopback, api: TaskApi) -
 async def test_nothing_is_asked_about_nothing(site: Loopback, api: TaskApi) -> None:
     assert await api.unfinished(()) == []
     assert await api.by_id(()) == []
-    assert await api.histories([]) == ({}, None)
+    assert await api.histories([]) == Histories()
     assert site.asked == []
 
 
@@ -241,13 +241,12 @@ async def test_count_that_is_no_number_is_a_fault(site: Loopback, api: TaskApi, 
 
 async def test_histories_are_those_of_task_runs(site: Loopback, api: TaskApi) -> None:
     states = [
-        {"id": "2", "type": "COMPLETED", "name": "RolledBack", "timestamp": "2026-03-02T12:00:02Z", "message": None},
-        {"id": "1", "type": "COMPLETED", "name": "Completed", "timestamp": "2026-03-02T12:00:01Z"},
+        {"id": STATE, "type": "COMPLETED", "name": "RolledBack", "timestamp": "2026-03-02T12:00:02Z", "message": None},
+        {"id": row()["id"], "type": "COMPLETED", "name": "Completed", "timestamp": "2026-03-02T12:00:01Z"},
     ]
     site.answer = lambda _: Answer(body=states)
-    found, fault = await api.histories(["t"])
-    assert fault is None
-    assert [one.label for one in found["t"]] == ["completed", "rolled_back"]
+    found = await api.histories(["t"])
+    assert [one.label for one in found.states["t"]] == ["completed", "rolled_back"]
     assert site.asked[-1].path == "/api/task_run_states/?task_run_id=t"
 
 
@@ -273,7 +272,7 @@ def older_server(runs: list[tuple[float, float | None]], limit: int) -> Callable
 
 
 def identifier(run: tuple[float, float | None]) -> str:
-    return f"{run[0]}-{run[1]}"
+    return str(uuid5(NAMESPACE_OID, f"{run[0]}-{run[1]}"))
 
 
 def at(instant: float | None) -> str | None:

@@ -240,3 +240,13 @@ async def test_older_server_is_read_again_instead_of_counted_and_no_fault(
     states = {source.name: source.up for source in process.last.about.sources}
     assert states["finished_task_runs"]
     assert states["audit_task_runs"] is not False, "what a server cannot do is no outage"
+
+
+async def test_what_no_shown_metric_comes_from_is_not_read(fake: FakePrefect, make_readers: MakeReaders) -> None:
+    off = ["prefect_automations", "prefect_automation_actions_failed_total"]
+    process = Details(fake, make_readers(metrics_off=off), settings_with(metrics_off=off))
+    await process.poller.take_inventory()
+    await process.poll()
+    read = {name for name, source in process.poller.sources.items() if source.up is not None}
+    assert {"automations", "failed_actions"}.isdisjoint(read)
+    assert {"work_pools", "concurrency_limits", "heartbeats"} <= read

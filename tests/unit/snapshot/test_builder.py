@@ -13,8 +13,11 @@ NOW = 1772452800.0
 PAIR = Pair("etl", "daily")
 
 
+TYPES = {"Running": "RUNNING", "Retrying": "RUNNING", "Pending": "PENDING"}
+
+
 def run(number: int, name: str, *, at: float, expected_at: float | None = None, queue: str = "default") -> FlowRun:
-    state = State(f"s{number}", name.upper(), name, at, "")
+    state = State(f"s{number}", TYPES.get(name, "SCHEDULED"), name, at, "")
     times = {"expected_at": expected_at, "started_at": None, "ended_at": None}
     return FlowRun(str(number), "a-run", "f", "d", "k8s", (), state, 0, rescheduled=False, work_queue=queue, **times)
 

@@ -103,7 +103,7 @@ def _not_succeeded(view: PipelineView) -> Finding | None:
     if view.is_paused or not view.is_loaded:
         return None
     policy = view.policy or _UNDECLARED
-    completed, unmet = view.stats.last_outcomes.get("completed"), view.due.unmet_at
+    completed, unmet = view.stats.last_success, view.due.unmet_at
     if policy.max_staleness is not None and completed is not None:
         return Finding("stale", completed) if view.complete_to - completed > policy.max_staleness else None
     if unmet is None:

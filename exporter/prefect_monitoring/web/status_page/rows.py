@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import COMPLETED_LABELS, Pair
 from prefect_monitoring.model.units import DAY
 from prefect_monitoring.snapshot.model import Links, Snapshot
 from prefect_monitoring.web.status_page.conditions import allowed_failures
@@ -103,7 +103,7 @@ def _last_run(view: PipelineView) -> Line | None:
         return None
     outcome, at = view.newest_outcome
     failed = view.stats.last_failure
-    seconds = view.stats.last_duration if outcome == "completed" else failed.duration if failed else None
+    seconds = view.stats.last_duration if outcome in COMPLETED_LABELS else failed.duration if failed else None
     took = f"took\u00a0{span(seconds)}" if seconds is not None and outcome != "cancelled" else ""
     return Line(f"{age(view.now - at)} ago", took, instant(at, view.now))
 
@@ -137,7 +137,7 @@ def _slowest(view: PipelineView) -> Line | None:
 def _links(view: PipelineView, status: PipelineStatus, links: Links) -> Iterator[Link]:
     """The dashboard opens in Grafana's default workspace: that label is set by Prometheus and unknown here."""
     candidates = []
-    failed = view.stats.last_failure
+    failed = view.stats.last_failure if not view.stats.last_failure_gone else None
     if links.prefect_url and failed is not None:
         candidates.append(Link("failed run", f"{links.prefect_url}/runs/flow-run/{quote(failed.run_id, safe='')}"))
     if links.prefect_url and view.deployment is not None:

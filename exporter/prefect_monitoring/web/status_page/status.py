@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from prefect_monitoring.model.records import COMPLETED_LABELS
 from prefect_monitoring.policy.pipelines_file import CRITICALITIES
 from prefect_monitoring.web.status_page.conditions import CONDITIONS, Condition
 from prefect_monitoring.web.status_page.pipeline_view import PipelineView
@@ -85,7 +86,7 @@ def _untroubled(view: PipelineView) -> PipelineStatus:
         return PipelineStatus(Group.IDLE, Tone.IDLE, (StatusLine("paused", since=view.due.paused_at),))
     if view.newest_outcome is not None:
         outcome, _ = view.newest_outcome
-        tone = Tone.OK if outcome == "completed" else Tone.IDLE
+        tone = Tone.OK if outcome in COMPLETED_LABELS else Tone.IDLE
         return PipelineStatus(Group.FINE, tone, (StatusLine(_OUTCOMES.get(outcome, outcome.replace("_", " "))),))
     text = "no runs yet" if view.is_loaded else "not known yet"
     return PipelineStatus(Group.IDLE, Tone.IDLE, (StatusLine(text),))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from prefect_monitoring.model.changes import Schedule
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import COMPLETED_LABELS, Pair
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Health, Snapshot
 from prefect_monitoring.web.status_page.conditions import ConditionId
@@ -31,6 +31,15 @@ def test_untroubled_pipeline_shows_its_last_outcome() -> None:
     cancelled = replace(GOOD, last_outcomes={"completed": NOW - DAY, "cancelled": NOW})
     expected = PipelineStatus(Group.FINE, Tone.IDLE, (StatusLine("cancelled"),))
     assert status(snapshot_of({PIPELINE: cancelled})) == expected
+
+
+@pytest.mark.parametrize("outcome", COMPLETED_LABELS)
+def test_completed_run_of_any_name_is_fine(outcome: str) -> None:
+    """Its start is met, and it is the last success."""
+    policy = Policy(max_staleness=HOUR)
+    stats = replace(GOOD, last_outcomes={"completed": NOW - DAY, outcome: NOW - 60})
+    found = status(snapshot_of({PIPELINE: stats}, policies={PIPELINE: policy}))
+    assert (found.group, found.tone) == (Group.FINE, Tone.OK)
 
 
 def test_paused_pipeline_is_idle_whether_or_not_it_is_listed() -> None:

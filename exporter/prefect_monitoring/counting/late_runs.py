@@ -1,0 +1,22 @@
+"""Which runs are late: by their due start and the clock, whether or not the server has noticed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from prefect_monitoring.model.records import FlowRun
+
+# The server itself marks runs late after 15 s, within some seconds, while its service runs.
+MARGIN_SECONDS: Final = 60.0
+_MERELY_SCHEDULED: Final = "scheduled"
+
+
+def as_they_are(runs: Iterable[FlowRun], now: float) -> Iterator[FlowRun]:
+    """The same runs, without those that are merely scheduled for later; those that should have started are Late."""
+    for run in runs:
+        if run.state.label != _MERELY_SCHEDULED:
+            yield run
+        elif run.due_at is not None and run.due_at < now - MARGIN_SECONDS:
+            yield replace(run, state=replace(run.state, name="Late"))

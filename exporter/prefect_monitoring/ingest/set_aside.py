@@ -1,0 +1,120 @@
+"""Records that cannot be read: set aside in the ledger, tried again with growing delays and after a restart."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+from uuid import UUID
+
+from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.model.unreadable import Unreadable, set_aside
+from prefect_monitoring.prefect_api.unreadable import Rows, UnreadableRow, collected_in
+
+log = logging.getLogger(__name__)
+
+TRIED_AT_ONCE: Final = 200
+
+
+class SetAside:
+    """What could not be read, by source: counted records in the ledger, of which none may be lost, others in memory.
+
+    Everything that touches the ledger is for the ledger's thread.
+    """
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._reported: dict[str, Rows] = {}
+        self._tried: set[tuple[str, str]] = set()  # since the start: after one, nobody waits for a delay to pass
+        self._met_again: set[tuple[str, str]] = set()
+        self._listed: dict[str, dict[str, float]] = {}
+
+    @contextmanager
+    def reading(self, source: str, cursor: str) -> Iterator[None]:
+        """Takes up what cannot be read within it: of a source that is counted, by `cursor`, else of a mere list."""
+        rows = self._reported.setdefault(cursor, {}) if cursor else {}
+        with collected_in(rows):
+            yield
+        if not cursor:
+            before, now = self._listed.get(source, {}), self._clock()
+            self._listed[source] = {one: before.get(one, now) for one in rows}
+            for one in rows.keys() - before.keys():
+                _warn(source, rows[one])
+
+    def since(self, source: str, cursor: str) -> list[float]:
+        """When each record of a source that cannot be read now was first met."""
+        if not cursor:
+            return list(self._listed.get(source, {}).values())
+        return [one.since for one in self._ledger.unreadable.values() if one.cursor == cursor]
+
+    def ids(self, cursor: str) -> set[str]:
+        """The ids of what is set aside of a counted source."""
+        return {one.id for one in self._ledger.unreadable.values() if one.cursor == cursor}
+
+    def due(self, cursor: str) -> list[Unreadable]:
+        """What is to be tried again now."""
+        now = self._clock()
+        waiting = [one for one in self._ledger.unreadable.values() if one.cursor == cursor]
+        return [one for one in waiting if one.next_at <= now or (cursor, one.id) not in self._tried][:TRIED_AT_ONCE]
+
+    def store(self) -> None:
+        """Sets aside what was reported since; before the cursor passes it."""
+        fresh = []
+        for cursor, rows in list(self._reported.items()):
+            while rows:  # readings that are under way go on to put rows into it
+                identifier, row = rows.popitem()
+                if (cursor, identifier) in self._ledger.unreadable:
+                    self._met_again.add((cursor, identifier))
+                elif _can_be_asked_for(identifier):
+                    fresh.append(set_aside(cursor, identifier, self._clock(), counted=False, after=row.after))
+                    _warn(cursor, row)
+                else:
+                    log.debug("%s of %s cannot be read: %s", identifier, cursor, row.reason)
+        self._keep(fresh)
+
+    def store_refused(self, cursor: str, refused: Mapping[str, str], after: Mapping[str, float]) -> None:
+        """Sets aside runs that are counted by their rows alone; their states `after` those instants are missing."""
+        fresh = []
+        for run_id, reason in refused.items():
+            if (cursor, run_id) in self._ledger.unreadable:
+                self._met_again.add((cursor, run_id))
+            else:
+                fresh.append(set_aside(cursor, run_id, self._clock(), counted=True, after=after.get(run_id)))
+                where = cursor.replace("_", " ")
+                log.warning("The states of %s of %s cannot be read, its row is counted: %s", run_id, where, reason)
+        self._keep(fresh)
+
+    def settle(self, cursor: str, tried: Collection[Unreadable], read: Collection[str], left: Collection[str]) -> None:
+        """After another try: `read` is there now, of `left` nothing is known; the rest, unless met again, is gone."""
+        self.store()
+        now = self._clock()
+        keys = {(cursor, one.id) for one in tried}
+        still = [one.tried(now) for one in tried if (cursor, one.id) in self._met_again]
+        known = {(cursor, one) for one in left} | {(one.cursor, one.id) for one in still}
+        over = keys - known
+        self._tried |= keys
+        self._met_again -= keys
+        self._ledger.store_unreadable(still, over)
+        for _, identifier in sorted(over):
+            what = "can be read now" if identifier in read else "is gone"
+            log.info("%s of %s %s", identifier, cursor, what)
+
+    def _keep(self, fresh: Collection[Unreadable]) -> None:
+        if fresh:
+            self._ledger.store_unreadable(fresh, ())
+            self._tried |= {(one.cursor, one.id) for one in fresh}
+
+
+def _warn(source: str, row: UnreadableRow) -> None:
+    where = source.replace("_", " ")
+    log.warning("%s of %s cannot be read, is set aside and tried again: %s", row.id, where, row.reason)
+
+
+def _can_be_asked_for(identifier: str) -> bool:
+    try:
+        UUID(identifier)
+    except ValueError:
+        return False
+    return True

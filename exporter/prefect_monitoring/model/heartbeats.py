@@ -1,0 +1,38 @@
+"""Heartbeats that Prefect's engine sends from a flow's own process while the flow runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+MISSED_BEATS: Final = 3
+LEAST_INTERVAL_SECONDS: Final = 30.0  # Prefect allows no less
+
+
+@dataclass(frozen=True, slots=True)
+class Beats:
+    """The heartbeats of a run within a window: how many, and when the first and the last were sent.
+
+    Instants are by the clock of the machine that the flow runs on.
+    """
+
+    count: int
+    first: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What is known of a run that sends heartbeats, or sent some before it entered the state `state_id`.
+
+    `silent`: the seconds, of our clock, for which the run was watched and no beat came. `interval`: the seconds between
+    two beats, as learned from them; None where that is not known.
+    """
+
+    state_id: str
+    beats: Beats
+    silent: float
+    interval: float | None
+
+    def is_unresponsive(self, default_interval: float) -> bool:
+        return self.silent >= MISSED_BEATS * (self.interval or default_interval)

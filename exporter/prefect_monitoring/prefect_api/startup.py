@@ -1,0 +1,223 @@
+"""What Prefect and its HTTP client cannot stand, found before they do: one line a fault, which names the setting.
+
+Nothing of Prefect is imported before the environment is fit for that.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+from prefect_monitoring.config.faults import did_you_mean, reason_of
+
+_PROXY_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
+_SERVICE_LINK: Final = (
+    "Kubernetes sets it for a service named like it: set enableServiceLinks: false in the pod, or unset it"
+)
+
+
+def prefect_faults(environment: MutableMapping[str, str] | None = None) -> list[str]:
+    """Every fault that keeps Prefect from being imported, or its client from being built; none when all is well."""
+    environment = os.environ if environment is None else environment
+    give_home(environment)
+    return [*_settings_faults(environment), *_proxy_faults(environment), *_certificate_faults(environment)]
+
+
+def give_home(environment: MutableMapping[str, str]) -> None:
+    """Gives Prefect an empty home where there is none to write to: only its settings are of use, not what it stores."""
+    if environment.get("PREFECT_HOME") or _can_be_made(_home(environment)):
+        return
+    environment["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-home-")
+    if _home(environment) is None:
+        environment["HOME"] = environment["PREFECT_HOME"]
+
+
+def _home(environment: Mapping[str, str]) -> Path | None:
+    try:
+        home = Path(environment["HOME"]) if environment.get("HOME") else Path.home()
+    except RuntimeError:  # no HOME, and no entry for this user
+        return None
+    return home / ".prefect"
+
+
+def _can_be_made(folder: Path | None) -> bool:
+    if folder is None:
+        return False
+    existing = folder if folder.exists() else folder.parent
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+
+
+def _settings_faults(environment: Mapping[str, str]) -> Iterator[str]:
+    from pydantic import ValidationError  # noqa: PLC0415 it takes as long to import as --help may
+
+    try:
+        with _silence():
+            from prefect.settings import get_current_settings  # noqa: PLC0415 same
+            from prefect.settings.profiles import load_profiles  # noqa: PLC0415 same
+
+            profiles = load_profiles().names
+            get_current_settings()
+    except ValidationError as error:
+        yield from _validation_faults(error, environment)
+        return
+    except Exception as error:  # noqa: BLE001 whatever it is, it is a fault of the settings
+        yield _other_fault(error, environment)
+        return
+    wanted = environment.get("PREFECT_PROFILE")
+    if wanted and wanted not in profiles:
+        meant = did_you_mean(wanted, profiles)
+        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(sorted(profiles))}"
+        yield f"PREFECT_PROFILE: there is no profile {wanted!r}: {hint}"
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """What Prefect prints at its import, with the values of settings that are wrong, is not for any log."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 it is no path
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _validation_faults(error: Any, environment: Mapping[str, str]) -> Iterator[str]:
+    for detail in error.errors():
+        field = str(detail["loc"][-1] if detail["loc"] else "")
+        name = _variable(str(error.title), field, environment)
+        value = environment.get(name, "")
+        remedy = _SERVICE_LINK if value.startswith("tcp://") else f"correct it, or unset it{_elsewhere(name, value)}"
+        yield f"{name}: {reason_of(detail)}: {remedy}"
+
+
+def _variable(model: str, field: str, environment: Mapping[str, str]) -> str:
+    """The variable that sets a field of a group of Prefect's settings, by the name of its class."""
+    ending = field.upper()
+    if ending.startswith("PREFECT_"):
+        return ending
+    group = model.removesuffix("Settings").upper()
+    candidates = [name for name in environment if name.startswith("PREFECT_") and name.endswith(f"_{ending}")]
+    fitting = [name for name in candidates if name.replace("_", "").startswith(f"PREFECT{group}")]
+    return next(iter(sorted(fitting or candidates)), f"PREFECT_{ending}")
+
+
+def _elsewhere(name: str, value: str) -> str:
+    return "" if value else f" ({name} comes from a profile, a prefect.toml or a .env file)"
+
+
+def _other_fault(error: Exception, environment: Mapping[str, str]) -> str:
+    text = next(iter(str(error).splitlines()), "") or type(error).__name__
+    field = text.partition('field "')[2].partition('"')[0]
+    if field:  # pydantic-settings could not parse a value that is JSON
+        name = _variable("", field, environment)
+        return f'{name}: not valid JSON: give an object such as {{"X-Team": "data"}}, or unset it'
+    if type(error).__name__ == "TOMLDecodeError" or "profiles" in text:
+        home = (
+            environment.get("PREFECT_PROFILES_PATH") or f"{environment.get('PREFECT_HOME', '~/.prefect')}/profiles.toml"
+        )
+        return (
+            f"PREFECT_PROFILES_PATH: {home} is no valid TOML ({text}): correct that file, or set PREFECT_HOME elsewhere"
+        )
+    return (
+        f"PREFECT_HOME: Prefect cannot be loaded ({type(error).__name__}: {text}): see PREFECT_* settings and its home"
+    )
+
+
+def _proxy_faults(environment: Mapping[str, str]) -> Iterator[str]:
+    for name, value in sorted(environment.items()):
+        if name.upper() not in {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"} or not value:
+            continue
+        proxy = _split(value)
+        if proxy is None or not proxy.hostname:
+            yield f"{name}: not the address of a proxy: give it as http://HOST:PORT"
+        elif proxy.scheme not in _PROXY_SCHEMES:
+            yield f"{name}: a proxy of the scheme {proxy.scheme}://, which is not supported: give it as http://HOST:PORT"
+        elif proxy.scheme.startswith("socks") and not _has_socks():
+            yield (
+                f"{name}: a SOCKS proxy needs socksio: pip install 'httpx[socks]', or use an http:// proxy, or unset it"
+            )
+
+
+def _split(value: str) -> SplitResult | None:
+    split = urlsplit(value if "://" in value else f"http://{value}")
+    try:
+        return split if split.port != 0 else None
+    except ValueError:
+        return None
+
+
+def _has_socks() -> bool:
+    return find_spec("socksio") is not None
+
+
+def _certificate_faults(environment: Mapping[str, str]) -> Iterator[str]:
+    for name in ("PREFECT_API_SSL_CERT_FILE", "SSL_CERT_FILE"):
+        file = environment.get(name)
+        if not file:
+            continue
+        try:
+            ssl.create_default_context(cafile=file)
+        except FileNotFoundError:
+            yield f"{name}: there is no file {file}: give the PEM file with the certificates to trust, or unset it"
+        except (OSError, ssl.SSLError):
+            yield f"{name}: {file} holds no certificates: give a PEM file with those to trust, or unset it"
+
+
+def proxy_of(address: str, environment: Mapping[str, str]) -> str | None:
+    """The proxy for requests to `address`, by the variables that curl and httpx know; None for none.
+
+    NO_PROXY may hold names, their ends (`.corp`), addresses and networks of both IP versions, with a port or without.
+    """
+    variables = {name.lower(): value for name, value in sorted(environment.items()) if value}
+    url = urlsplit(address)
+    if _is_excepted(url, variables.get("no_proxy", "")):
+        return None
+    proxy = variables.get(f"{url.scheme}_proxy") or variables.get("all_proxy")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+
+
+def _is_excepted(url: SplitResult, exceptions: str) -> bool:
+    host = (url.hostname or "").lower()
+    port = url.port or {"https": 443}.get(url.scheme, 80)
+    return any(_matches(host, port, entry.strip().lower()) for entry in exceptions.split(",") if entry.strip())
+
+
+def _matches(host: str, port: int, entry: str) -> bool:
+    if entry == "*":
+        return True
+    entry = entry.partition("://")[2] or entry
+    network, address = _network(entry.strip("[]")), _address(host)
+    if network is not None:
+        return address is not None and address.version == network.version and address in network
+    name, _, wanted = entry.rpartition(":")
+    if name and wanted.isdigit():
+        return int(wanted) == port and _matches(host, port, name)
+    name = entry.lstrip("*").lstrip(".")
+    return host == name or host.endswith(f".{name}")
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None

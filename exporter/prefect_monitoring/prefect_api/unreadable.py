@@ -1,0 +1,37 @@
+"""Rows that cannot be read are noted for the reading under way: one of them does not stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRow:
+    """The id of a row, and what is wrong with it. `after`: an instant that it lies after, where only that is known."""
+
+    id: str
+    reason: str
+    after: float | None = None
+
+
+Rows = dict[str, UnreadableRow]
+_rows: Final[ContextVar[Rows | None]] = ContextVar("rows", default=None)
+
+
+@contextmanager
+def collected_in(rows: Rows) -> Iterator[None]:
+    """Within it, and in the tasks that it starts, every row that cannot be read is put into `rows`, by its id."""
+    token = _rows.set(rows)
+    try:
+        yield
+    finally:
+        _rows.reset(token)
+
+
+def collected() -> Rows | None:
+    """Where unreadable rows are put; None where nobody sets them aside: there they are errors."""
+    return _rows.get()

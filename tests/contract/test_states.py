@@ -1,0 +1,61 @@
+"""Rules and dashboards select states by whole types: a run's type says whether it is good or bad, its name does not."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from grafana.src import states
+from prefect_monitoring.model.records import State, labels_of
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted([*(ROOT / "prometheus/rules").glob("*.yml"), *(ROOT / "grafana").rglob("*.json")])
+ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+OUTCOMES = re.compile(r"prefect_flow_run_(?:last_outcome_timestamp_seconds|outcomes[:\w]*)\{([^}]*)\}")
+STATES = re.compile(r"""\bstate(=~?|!=|!~)["'`]([^"'`]+)["'`]""")
+# Every pipeline has these series from the start, whatever ends: who exists, and no decision.
+EXISTENCE = "unchosen"
+
+
+def test_label_values_belong_to_one_type_each() -> None:
+    labels = [label for state_type in ENDS for label in labels_of(state_type)]
+    assert len(labels) == len(set(labels))
+    assert set(states.COMPLETED.split("|")) == set(labels_of("COMPLETED"))
+    assert set(states.BAD.split("|")) == set(labels_of("FAILED", "CRASHED"))
+    assert set(states.CANCELLED.split("|")) == set(labels_of("CANCELLED"))
+
+
+@pytest.mark.parametrize(
+    ("state_type", "name", "label"),
+    [
+        ("COMPLETED", "Skipped", "skipped"),
+        ("COMPLETED", "NoData", "completed"),
+        ("COMPLETED", "Failed", "completed"),
+        ("FAILED", "Completed", "failed"),
+        ("FAILED", "Cached", "failed"),
+        ("FAILED", "Crashed", "failed"),
+        ("CRASHED", "TimedOut", "crashed"),
+        ("CANCELLED", "Completed", "cancelled"),
+        ("RUNNING", "Late", "running"),
+        ("PENDING", "Running", "pending"),
+    ],
+)
+def test_name_of_another_type_is_no_label(state_type: str, name: str, label: str) -> None:
+    assert State("s", state_type, name, 0.0, "").label == label
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_outcomes_are_selected_by_whole_types(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    queries = json.dumps(json.loads(text), ensure_ascii=False).replace('\\"', '"') if file.suffix == ".json" else text
+    for matchers in OUTCOMES.findall(queries):
+        if EXISTENCE in matchers:
+            continue
+        for _, values in STATES.findall(matchers):
+            chosen = set(values.split("|"))
+            for state_type in ENDS:
+                labels = set(labels_of(state_type))
+                assert chosen >= labels or chosen.isdisjoint(labels), f"{values}: only a part of {state_type}"

@@ -1,0 +1,326 @@
+"""One record that cannot be read: all others go on, and it is counted once it can be read, never twice."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+from prefect_monitoring.backfill.loading import load
+from prefect_monitoring.ingest.source import Scope
+from prefect_monitoring.ingest.sources import SOURCES, Readers, read_source
+from prefect_monitoring.model.changes import SeriesKey
+from prefect_monitoring.model.counted_metrics import (
+    CUSTOM_OBSERVED,
+    DURATION,
+    FAILED_ACTIONS,
+    OUTCOMES,
+    TASK_OUTCOMES,
+)
+from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.records import NO_FLOW, FailedAction, Pair
+from prefect_monitoring.model.unreadable import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, set_aside
+from unit.conftest import MakeReaders, OpenLedger
+from unit.fake_prefect import FakePrefect
+from unit.ledger_values import KEEP
+
+PIPELINE = Pair("etl", "daily")
+ENTRIES = {entry.name: entry for entry in SOURCES}
+Place = tuple[str, str]
+
+
+async def read(readers: Readers, source: str = "finished_flow_runs") -> bool:
+    """One reading; whether nothing is left."""
+    until = readers.flow_runs.clock() if ENTRIES[source].compares else None
+    return (await read_source(ENTRIES[source], readers, Scope(60.0, until))).complete
+
+
+def count(readers: Readers, metric: str, detail: str = "", task: str = "") -> float:
+    series = readers.flow_runs.ledger.series.get(SeriesKey(metric, PIPELINE, detail, task))
+    return 0.0 if series is None else series.value
+
+
+def aside(readers: Readers, cursor: str) -> set[str]:
+    return readers.flow_runs.aside.ids(cursor)
+
+
+def finished(fake: FakePrefect, place: Place, state_type: str = "COMPLETED") -> str:
+    run = fake.schedule(*place)
+    fake.start(run)
+    fake.finish(run, 10.0, state_type)
+    return run
+
+
+def retried(fake: FakePrefect, place: Place) -> str:
+    """Failed, and completed when it was run again: the failure is in its history alone."""
+    run = finished(fake, place, "FAILED")
+    fake.retry(run)
+    fake.start(run, 60.0)
+    fake.finish(run, 20.0)
+    return run
+
+
+# Flow runs
+
+
+async def test_unreadable_run_on_a_first_start_keeps_nothing_waiting(
+    fake: FakePrefect, place: Place, readers: Readers, caplog: pytest.LogCaptureFixture
+) -> None:
+    finished(fake, place)
+    bad = finished(fake, place)
+    finished(fake, place, "FAILED")
+    fake.unreadable = {bad}
+    assert await read(readers)
+    ledger = readers.flow_runs.ledger
+    assert ledger.cursor.level_complete
+    assert (count(readers, OUTCOMES, "completed"), count(readers, OUTCOMES, "failed")) == (1, 1)
+    assert aside(readers, FLOW_RUNS) == {bad}
+    for _ in range(3):
+        await read(readers)
+    assert caplog.text.count(bad) == 1, "the log names it once"
+    fake.now += 40 * 86400.0
+    finished(fake, place)
+    await read(readers)
+    horizon = ledger.cursor.horizon
+    ledger.prune(fake.now, keep=KEEP, live=())
+    assert ledger.cursor.horizon > horizon, "what is old is still forgotten"
+    assert not ledger.unreadable
+
+
+async def test_run_that_becomes_readable_is_counted_once_after_a_growing_delay(
+    fake: FakePrefect, place: Place, readers: Readers, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await read(readers)
+    bad = finished(fake, place)
+    fake.unreadable = {bad}
+    await read(readers)
+    asked = fake.requests["flow_runs"]
+    fake.now += FIRST_WAIT_SECONDS
+    await read(readers)
+    assert fake.requests["flow_runs"] == asked + 1
+    fake.unreadable.clear()
+    fake.now += FIRST_WAIT_SECONDS
+    fake.now += 400.0  # beyond the overlap: no page shows it again
+    await read(readers)
+    assert count(readers, OUTCOMES, "completed") == 1
+    assert aside(readers, FLOW_RUNS) == set()
+    assert f"{bad} of flow_runs can be read now" in caplog.text
+    fake.now += 4000.0
+    await read(readers)
+    assert count(readers, OUTCOMES, "completed") == 1
+
+
+async def test_restart_tries_again_at_once(
+    fake: FakePrefect, place: Place, readers: Readers, make_readers: MakeReaders, open_it: OpenLedger
+) -> None:
+    await read(readers)
+    bad = finished(fake, place)
+    fake.unreadable = {bad}
+    for _ in range(8):
+        fake.now += 500.0
+        await read(readers)
+    readers.flow_runs.close()
+    fake.unreadable.clear()
+    restarted = make_readers(open_it())
+    assert aside(restarted, FLOW_RUNS) == {bad}
+    await read(restarted)
+    assert (count(restarted, OUTCOMES, "completed"), aside(restarted, FLOW_RUNS)) == (1, set())
+
+
+async def test_run_that_is_deleted_meanwhile_is_not_asked_for_again(
+    fake: FakePrefect, place: Place, readers: Readers
+) -> None:
+    bad = finished(fake, place)
+    fake.unreadable = {bad}
+    await read(readers)
+    fake.delete_run(bad)
+    fake.now += FIRST_WAIT_SECONDS
+    await read(readers)
+    assert aside(readers, FLOW_RUNS) == set()
+
+
+async def test_many_unreadable_runs_of_one_instant_do_not_stop_the_paging(
+    fake: FakePrefect, place: Place, readers: Readers
+) -> None:
+    fake.page_limit = 2
+    runs = [finished(fake, place) for _ in range(7)]
+    for run in runs:
+        fake.runs[run].end = fake.now
+    fake.unreadable = set(runs[:6])
+    assert await read(readers)
+    assert count(readers, OUTCOMES, "completed") == 1
+    assert aside(readers, FLOW_RUNS) == fake.unreadable
+
+
+async def test_refused_history_counts_what_the_row_says_and_later_what_it_hides(
+    fake: FakePrefect, place: Place, readers: Readers
+) -> None:
+    run = retried(fake, place)
+    good = retried(fake, place)
+    fake.refused = {run}
+    assert await read(readers)
+    assert readers.flow_runs.ledger.cursor.level_complete
+    assert (count(readers, OUTCOMES, "completed"), count(readers, OUTCOMES, "failed")) == (2, 1)
+    assert count(readers, DURATION) == 20.0, f"of {good} alone: a row does not say when an attempt began"
+    assert aside(readers, FLOW_RUNS) == {run}
+    fake.refused.clear()
+    fake.now += FIRST_WAIT_SECONDS
+    for _ in range(3):
+        await read(readers)
+        fake.now += LONGEST_WAIT_SECONDS
+    assert (count(readers, OUTCOMES, "completed"), count(readers, OUTCOMES, "failed")) == (2, 2)
+    assert count(readers, DURATION) == 40.0
+    assert aside(readers, FLOW_RUNS) == set()
+
+
+async def test_audit_and_backfill_go_on_beside_unreadable_runs(
+    fake: FakePrefect, place: Place, readers: Readers
+) -> None:
+    finished(fake, place)
+    bad, refused = finished(fake, place), retried(fake, place)
+    fake.unreadable, fake.refused = {bad}, {refused}
+    await load(readers, lambda *_: None)
+    cursors = readers.flow_runs.ledger.cursors
+    assert all(cursors[cursor].level_complete for cursor in (FLOW_RUNS, TASK_RUNS, LOG_LINES))
+    assert aside(readers, FLOW_RUNS) == {bad, refused}
+    fake.now += 7200.0
+    await read(readers)
+    await read(readers, "audit_flow_runs")
+    report = readers.audit_of(FLOW_RUNS).report
+    assert report is not None
+    assert report.missing == 0, "another metric has what cannot be read"
+    assert count(readers, OUTCOMES, "completed") == 2
+
+
+async def test_unreadable_run_under_way_is_left_out_alone(fake: FakePrefect, place: Place, readers: Readers) -> None:
+    good, bad = fake.schedule(*place), fake.schedule(*place)
+    fake.start(good)
+    fake.start(bad)
+    fake.unreadable = {bad}
+    await read(readers, "active_flow_runs")
+    under_way = readers.flow_runs.under_way
+    assert under_way is not None
+    assert under_way.runs.keys() == {good}
+    first_met = readers.flow_runs.aside.since("active_flow_runs", "")
+    fake.now += 60.0
+    await read(readers, "active_flow_runs")
+    assert readers.flow_runs.aside.since("active_flow_runs", "") == first_met
+    fake.unreadable.clear()
+    await read(readers, "active_flow_runs")
+    assert readers.flow_runs.aside.since("active_flow_runs", "") == []
+
+
+# States that were deleted
+
+
+@pytest.mark.parametrize("counted_before", [True, False])
+async def test_run_whose_state_is_deleted_and_comes_back_is_counted_once(
+    fake: FakePrefect, place: Place, readers: Readers, *, counted_before: bool
+) -> None:
+    run = finished(fake, place, "FAILED")
+    states = fake.runs[run].states
+    if counted_before:
+        await read(readers)
+    fake.runs[run].states = [replace(states[-1], id=run, message="")]
+    fake.now += 60.0
+    await read(readers)
+    assert count(readers, OUTCOMES, "failed") == 1
+    fake.runs[run].states = states
+    for _ in range(2):
+        fake.now += 60.0
+        await read(readers)
+    assert count(readers, OUTCOMES, "failed") == 1
+    fake.retry(run)
+    fake.start(run, 60.0)
+    fake.finish(run, 20.0, "FAILED")
+    await read(readers)
+    assert count(readers, OUTCOMES, "failed") == 2, "what it does from then on is counted"
+
+
+async def test_deleted_state_of_another_outcome_is_counted(fake: FakePrefect, place: Place, readers: Readers) -> None:
+    run = finished(fake, place, "FAILED")
+    await read(readers)
+    fake.now += 60.0
+    fake.set_state(run, "COMPLETED", force=True)
+    fake.runs[run].states = [replace(fake.runs[run].state, id=run)]
+    await read(readers)
+    assert (count(readers, OUTCOMES, "failed"), count(readers, OUTCOMES, "completed")) == (1, 1)
+
+
+# Task runs, lines, events
+
+
+async def test_task_runs_that_cannot_be_read(fake: FakePrefect, flow_run: str, readers: Readers) -> None:
+    await read(readers)
+    fake.tasks.run("load", flow_run)
+    bad = fake.tasks.run("load", flow_run)
+    undone = fake.tasks.run("load", flow_run)
+    fake.tasks.roll_back(undone)
+    fake.unreadable, fake.refused = {bad}, {undone}
+    assert await read(readers, "finished_task_runs")
+    assert readers.flow_runs.ledger.cursors[TASK_RUNS].level_complete
+    assert count(readers, TASK_OUTCOMES, "completed", "load") == 1
+    assert count(readers, TASK_OUTCOMES, "rolled_back", "load") == 1, "what its row says"
+    assert aside(readers, TASK_RUNS) == {bad, undone}
+    fake.unreadable.clear()
+    fake.refused.clear()
+    for _ in range(3):
+        fake.now += LONGEST_WAIT_SECONDS
+        await read(readers, "finished_task_runs")
+    assert count(readers, TASK_OUTCOMES, "completed", "load") == 3, "also what was completed before the roll-back"
+    assert count(readers, TASK_OUTCOMES, "rolled_back", "load") == 1
+    assert aside(readers, TASK_RUNS) == set()
+
+
+async def test_log_line_that_cannot_be_read(fake: FakePrefect, flow_run: str, readers: Readers) -> None:
+    await read(readers)
+    fake.logs.emit("rows", 1, flow_run)
+    fake.now += 1
+    bad = fake.logs.emit("rows", 10, flow_run)
+    fake.now += 1
+    fake.logs.emit("rows", 100, flow_run)
+    fake.unreadable = {bad}
+    assert await read(readers, "log_lines")
+    rows = SeriesKey(CUSTOM_OBSERVED, PIPELINE, "rows")
+    assert readers.flow_runs.ledger.series[rows].value == 101
+    assert aside(readers, LOG_LINES) == {bad}
+    fake.now += 100_000.0
+    await read(readers, "log_lines")
+    readers.flow_runs.ledger.prune(fake.now, keep=KEEP, live={PIPELINE})
+    fake.unreadable.clear()
+    for _ in range(2):
+        fake.now += 2 * LONGEST_WAIT_SECONDS
+        await read(readers, "log_lines")
+    assert readers.flow_runs.ledger.series[rows].value == 111, "its neighbours are forgotten, and not counted again"
+    assert aside(readers, LOG_LINES) == set()
+
+
+async def test_event_that_cannot_be_read(fake: FakePrefect, readers: Readers) -> None:
+    await read(readers, "failed_actions")
+    ids = [fake.new_id() for _ in range(3)]
+    for number, event in enumerate(ids):
+        fake.events.happened.append(FailedAction(event, "pause", fake.now + number))
+    fake.events.unreadable = {ids[1]}
+    fake.now += 60.0
+    await read(readers, "failed_actions")
+    failed = SeriesKey(FAILED_ACTIONS, NO_FLOW, "pause")
+    assert readers.flow_runs.ledger.series[failed].value == 2
+    assert aside(readers, AUTOMATION_EVENTS) == {ids[1]}
+    fake.events.unreadable.clear()
+    for _ in range(2):
+        fake.now += LONGEST_WAIT_SECONDS
+        await read(readers, "failed_actions")
+    assert readers.flow_runs.ledger.series[failed].value == 3
+    assert aside(readers, AUTOMATION_EVENTS) == set()
+
+
+def test_waits_grow_up_to_an_hour() -> None:
+    one = set_aside(FLOW_RUNS, "r", 0.0, counted=False, after=None)
+    waits = []
+    for _ in range(12):
+        waits.append(one.next_at - one.since)
+        one = one.tried(one.since)
+    assert waits[:4] == [15.0, 30.0, 60.0, 120.0]
+    assert waits[-1] == LONGEST_WAIT_SECONDS

@@ -1,0 +1,109 @@
+"""Proxies, certificates and homes that httpx or Prefect cannot stand: one line each, which names the setting."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prefect_monitoring.prefect_api.startup import give_home, prefect_faults, proxy_of
+
+PROXY = {"HTTP_PROXY": "http://proxy:3128", "HTTPS_PROXY": "proxy:3129"}
+
+
+@pytest.mark.parametrize(
+    ("address", "exceptions", "is_excepted"),
+    [
+        ("http://prefect.corp:4200/api", "", False),
+        ("http://prefect.corp:4200/api", "*", True),
+        ("http://prefect.corp:4200/api", "localhost, .corp", True),
+        ("http://prefect.corp:4200/api", "*.corp", True),
+        ("http://prefect.corp:4200/api", "corp", True),
+        ("http://prefect.corp:4200/api", "otherprefect.corp,refect.corp", False),
+        ("http://prefect.corp:4200/api", "prefect.corp:4200", True),
+        ("http://prefect.corp:4200/api", "prefect.corp:80", False),
+        ("http://prefect.corp:4200/api", "http://prefect.corp", True),
+        ("http://10.1.2.3:4200/api", "10.0.0.0/8", True),
+        ("http://10.1.2.3:4200/api", "10.1.2.3", True),
+        ("http://11.1.2.3:4200/api", "10.0.0.0/8,fd00::/8", False),
+        ("http://[fd12::7]:4200/api", "fd00::/8", True),
+        ("http://[fd12::7]:4200/api", "[fd12::7]", True),
+        ("http://[::1]:4200/api", "localhost,127.0.0.1,::1", True),
+        ("http://[fe80::1]:4200/api", "fd00::/8,10.0.0.0/8", False),
+        ("http://prefect.corp:4200/api", "10.0.0.0/8,not/a/network,[", False),
+    ],
+)
+@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
+def test_no_proxy_knows_names_addresses_and_networks(
+    address: str, exceptions: str, name: str, *, is_excepted: bool
+) -> None:
+    assert proxy_of(address, {**PROXY, name: exceptions}) == (None if is_excepted else "http://proxy:3128")
+
+
+def test_proxy_is_that_of_the_scheme() -> None:
+    assert proxy_of("https://cloud/api", PROXY) == "http://proxy:3129", "without a scheme it is an http proxy"
+    assert proxy_of("https://cloud/api", {"all_proxy": "http://any:1"}) == "http://any:1"
+    assert proxy_of("http://cloud/api", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"HTTPS_PROXY": "ftp://proxy"}, "HTTPS_PROXY: a proxy of the scheme ftp://"),
+        ({"http_proxy": "http://proxy:port"}, "http_proxy: not the address of a proxy"),
+        ({"ALL_PROXY": "http://"}, "ALL_PROXY: not the address of a proxy"),
+        ({"PREFECT_API_SSL_CERT_FILE": "/nonexistent.pem"}, "PREFECT_API_SSL_CERT_FILE: there is no file"),
+        ({"SSL_CERT_FILE": __file__}, "SSL_CERT_FILE: .* holds no certificates"),
+    ],
+)
+def test_fault_names_its_setting_and_no_password(changes: dict[str, str], words: str) -> None:
+    (fault,) = prefect_faults({**os.environ, **changes})
+    assert re.search(words, fault)
+    assert "\n" not in fault
+
+
+def test_socks_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {**os.environ, "ALL_PROXY": "socks5://user:secret@127.0.0.1:1"}
+    monkeypatch.setattr("prefect_monitoring.prefect_api.startup.find_spec", lambda _: None)
+    (fault,) = prefect_faults(environment)
+    assert fault.startswith("ALL_PROXY: a SOCKS proxy needs socksio")
+    assert "secret" not in fault
+    monkeypatch.setattr("prefect_monitoring.prefect_api.startup.find_spec", lambda _: object())
+    assert prefect_faults(environment) == []
+
+
+def test_home_is_given_only_where_there_is_none(tmp_path: Path) -> None:
+    usable = {"HOME": str(tmp_path)}
+    give_home(usable)
+    assert usable == {"HOME": str(tmp_path)}
+    lacking = {"HOME": str(tmp_path / "gone" / "away")}
+    give_home(lacking)
+    assert Path(lacking["PREFECT_HOME"]).is_dir()
+    chosen = {"HOME": "/nonexistent", "PREFECT_HOME": "/data"}
+    give_home(chosen)
+    assert chosen["PREFECT_HOME"] == "/data"
+
+
+def test_faults_of_prefects_own_settings_come_all_at_once_and_without_a_traceback(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "PREFECT_HOME": str(tmp_path),
+        "PREFECT_SERVER_API_PORT": "tcp://10.96.12.7:4200",
+        "PREFECT_API_REQUEST_TIMEOUT": "30s",
+        "NO_PROXY": "fd00::/8",
+        "HTTPS_PROXY": "ftp://proxy",
+    }
+    command = [sys.executable, "-m", "prefect_monitoring", "check", "--ledger-url", f"sqlite:///{tmp_path}/l.db"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    faults = [line for line in done.stdout.splitlines() if line.startswith("FAULT")]
+    assert any("PREFECT_SERVER_API_PORT" in line and "enableServiceLinks" in line for line in faults) or any(
+        "PREFECT_API_REQUEST_TIMEOUT" in line for line in faults
+    )
+    assert any("HTTPS_PROXY" in line for line in faults)
+    assert "10.96.12.7" not in done.stdout
+    assert done.stderr == ""

@@ -1,0 +1,151 @@
+"""Rows of an unexpected shape in every list, next to good ones; and what a row still says without its state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from prefect_monitoring.prefect_api.client import PrefectHttp
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.events import EventsApi
+from prefect_monitoring.prefect_api.flow_runs import PrefectApi
+from prefect_monitoring.prefect_api.inventory import InventoryApi
+from prefect_monitoring.prefect_api.logs import LogApi
+from prefect_monitoring.prefect_api.pagination import MANY_ROWS, instant
+from prefect_monitoring.prefect_api.task_runs import TaskApi
+from prefect_monitoring.prefect_api.unreadable import Rows, collected_in
+from unit.loopback import Answer, Loopback
+
+GOOD, BAD = str(UUID(int=1)), str(UUID(int=2))
+NOON, LATER = "2026-03-02T12:00:00Z", "2026-03-02T12:00:09Z"
+STATE = {"id": str(UUID(int=3)), "type": "COMPLETED", "name": "Completed", "timestamp": LATER}
+RUN = {
+    "id": GOOD,
+    "name": "run",
+    "flow_id": "f",
+    "deployment_id": None,
+    "expected_start_time": NOON,
+    "start_time": NOON,
+    "end_time": LATER,
+    "run_count": 1,
+    "state_id": STATE["id"],
+    "state_type": "COMPLETED",
+    "state_name": "Cached",
+    "state": STATE,
+}
+TASK_RUN = {**RUN, "flow_run_id": None, "task_key": "load-1a2b3c4d", "dynamic_key": "0"}
+LINE = {"id": GOOD, "timestamp": NOON, "message": "METRIC: rows=1", "flow_run_id": None, "task_run_id": None}
+EVENT = {"id": GOOD, "occurred": NOON, "resource": {"prefect.resource.id": "a"}, "payload": {}}
+POOL = {"id": GOOD, "name": "p", "type": "process"}
+LIMIT = {"id": GOOD, "name": "l", "limit": 1, "active_slots": 0}
+NO_STATE = {"state": None, "state_type": None}
+Read = Callable[[PrefectHttp], Awaitable[Any]]
+
+
+async def page_of(reading: Awaitable[Any]) -> int:
+    return len((await reading).runs)
+
+
+async def length_of(reading: Awaitable[Any]) -> int:
+    return len(await reading)
+
+
+async def workers_of(http: PrefectHttp) -> int:
+    workers = await InventoryApi(PrefectApi(http).paginator).workers("p")
+    return workers.online
+
+
+async def lines_of(http: PrefectHttp) -> int:
+    return len((await LogApi(PrefectApi(http).paginator).page(0.0, None, 0)).lines)
+
+
+async def failed_actions_of(http: PrefectHttp) -> int:
+    return len((await EventsApi(http).failed_actions(0.0, 60.0)).actions)
+
+
+def inventory(http: PrefectHttp) -> InventoryApi:
+    return InventoryApi(PrefectApi(http).paginator)
+
+
+def tasks(http: PrefectHttp) -> TaskApi:
+    return TaskApi(PrefectApi(http).paginator)
+
+
+CASES: dict[str, tuple[Read, dict[str, Any], dict[str, Any]]] = {
+    "finished": (lambda http: page_of(PrefectApi(http).finished_page(0.0, None, 0)), RUN, NO_STATE),
+    "finished, no instant": (
+        lambda http: page_of(PrefectApi(http).finished_page(0.0, None, 0)),
+        RUN,
+        {"end_time": "?"},
+    ),
+    "active": (lambda http: length_of(PrefectApi(http).active_runs()), RUN, {"state": {}, "state_type": 7}),
+    "without end": (lambda http: length_of(PrefectApi(http).runs_without_end(0.0)), RUN, {"run_count": "many"}),
+    "by id": (lambda http: length_of(PrefectApi(http).flow_runs([GOOD, BAD])), RUN, {"tags": 5}),
+    "flows": (lambda http: length_of(PrefectApi(http).flows()), {"id": GOOD, "name": "f"}, {"id": None}),
+    "deployments": (lambda http: length_of(PrefectApi(http).deployments()), {"id": GOOD, "name": "d"}, {"tags": 5}),
+    "task runs": (lambda http: page_of(tasks(http).finished_page(0.0, None, 0)), TASK_RUN, NO_STATE),
+    "unfinished task runs": (lambda http: length_of(tasks(http).unfinished(["f"])), TASK_RUN, {"start_time": 7}),
+    "lines": (lines_of, LINE, {"timestamp": "yesterday"}),
+    "lines, no id": (lines_of, LINE, {"id": "7"}),
+    "events": (failed_actions_of, EVENT, {"resource": None}),
+    "pools": (lambda http: length_of(inventory(http).work_pools()), POOL, {"type": None}),
+    "workers": (workers_of, {"id": GOOD, "status": "ONLINE"}, {"status": "ONLINE", "last_heartbeat_time": "?"}),
+    "queues": (lambda http: length_of(inventory(http).work_queues()), {"id": GOOD, "name": "q"}, {"last_polled": "?"}),
+    "limits": (lambda http: length_of(inventory(http).concurrency_limits()), LIMIT, {"limit": None}),
+    "automations": (
+        lambda http: length_of(inventory(http).automations()),
+        {"id": GOOD, "name": "a", "enabled": True},
+        {"name": None},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_bad_row_is_noted_and_the_others_are_read(site: Loopback, http: PrefectHttp, case: str) -> None:
+    read, good, changes = CASES[case]
+    rows = [{**good, "id": BAD, **changes}, good]
+    site.answer = lambda asked: Answer(body={"events": rows} if "/events/" in asked.path else rows)
+    noted: Rows = {}
+    with collected_in(noted):
+        assert await read(http) == 1
+    assert noted.keys() == {BAD} or set(noted) <= {"row 0", "7"}
+    with pytest.raises(ApiError) as caught:
+        await read(http)
+    assert caught.value.code == "invalid_json", "where nobody sets it aside, it is an error"
+
+
+async def test_page_of_which_most_rows_are_bad_is_of_another_server(site: Loopback, http: PrefectHttp) -> None:
+    bad = [{**RUN, **NO_STATE, "id": str(UUID(int=10 + number))} for number in range(MANY_ROWS)]
+    site.answer = lambda _: Answer(body=[*bad, RUN])
+    with collected_in({}), pytest.raises(ApiError, match="of another shape"):
+        await PrefectApi(http).finished_page(0.0, None, 0)
+    site.answer = lambda _: Answer(body=[*bad[:2], RUN])
+    with collected_in({}):
+        page = await PrefectApi(http).finished_page(0.0, None, 0)
+    assert (len(page.runs), page.unreadable) == (1, 2)
+
+
+@pytest.mark.parametrize("gone", [{"state": None}, {"state": None, "state_id": None}, {"state": {"id": "?"}}])
+async def test_run_without_its_state_is_what_its_row_says(
+    site: Loopback, http: PrefectHttp, gone: dict[str, Any]
+) -> None:
+    site.answer = lambda _: Answer(body=[{**RUN, **gone}])
+    (run,) = (await PrefectApi(http).finished_page(0.0, None, 0)).runs
+    assert (run.state.type, run.state.name, run.state.at) == ("COMPLETED", "Cached", instant(LATER))
+    assert run.state.id == (gone.get("state_id", STATE["id"]) or GOOD), "its own id stands for that of a deleted state"
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata", "UTC"])
+def test_instant_without_an_offset_is_utc(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert instant("2026-03-02T12:00:00.5") == instant("2026-03-02T12:00:00.5Z") == 1772452800.5
+        assert instant("2026-03-02 12:00:00.5") == 1772452800.5
+    finally:
+        monkeypatch.undo()
+        time.tzset()
