@@ -6,20 +6,19 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable, Coroutine
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS
 from prefect_monitoring.prefect_api.errors import ApiError
+from support.ledgers import create_tables
 from unit.acting_process import ActingProcess
 from unit.fake_actions import FAULTS, LOSE_ANSWER, LOSE_REQUEST, THROTTLE
-from unit.fake_prefect import MONDAY_NOON, FakePrefect
+from unit.fake_prefect import FakePrefect
 from unit.ledger_values import lookbacks_of
 from unit.rig import API, DAY, NO_SYNC, pragma
 
@@ -45,11 +44,16 @@ class ActingMachine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.folder = Path(tempfile.mkdtemp())
         (self.folder / "pipelines.yml").write_text(self.rules_text)
-        (self.folder / "ledger.db").write_bytes(_new_ledger())
         self.fake = FakePrefect()
 
     def open(self) -> None:
-        ledger = _open(self.folder / "ledger.db", self.fake.now)
+        ledger = open_ledger(
+            create_tables(f"sqlite:///{self.folder}/ledger.db"),
+            API,
+            bounds=DEFAULT_BOUNDS,
+            lookbacks=lookbacks_of(30 * DAY),
+            now=self.fake.now,
+        )
         pragma(ledger, NO_SYNC)
         self.process = ActingProcess(self.fake, ledger, self.folder / "pipelines.yml")
 
@@ -173,16 +177,3 @@ class ActingMachine(RuleBasedStateMachine):
             self.fake.actions.after_write = die
         else:
             self.process.ledger.store_actions = store_and_die  # type: ignore[method-assign,assignment]
-
-
-def _open(path: Path, now: float) -> Ledger:
-    return open_ledger(f"sqlite:///{path}", API, bounds=DEFAULT_BOUNDS, lookbacks=lookbacks_of(30 * DAY), now=now)
-
-
-@cache
-def _new_ledger() -> bytes:
-    """The file of an empty ledger: making one takes longer than many rounds."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "ledger.db"
-        _open(path, MONDAY_NOON).close()
-        return path.read_bytes()
