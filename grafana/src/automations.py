@@ -97,8 +97,8 @@ def _count(title: str, description: str, result: str, steps: Steps) -> model.Pan
 
 def _paused_count() -> model.Panel:
     return stats(
-        "Kept paused now",
-        "Deployments that the exporter paused because what they read failed, and that are still paused by it. The "
+        "Kept paused",
+        "Deployments that the exporter paused because what they read failed, and that it still keeps paused. The "
         "table below says since when, why, and who resumes them.",
         now(or_zero(f"count({chosen(merged(of_pairs(PAUSED)))})")),
         steps=COUNT_IS_WATCHED,
@@ -109,7 +109,7 @@ def _own_count() -> model.Panel:
     level = f"max by (workspace, automation) ({lately(of_workspaces(OWN_FAILED))})"
     before = f"max by (workspace, automation) (last_over_time({of_workspaces(OWN_FAILED)}[5m] offset $__range))"
     return stats(
-        "Prefect's own failed",
+        "Native failed",
         "Actions of Prefect's own automations that failed within the range, such as messages that were not sent. "
         "Prefect does not repeat them; the panel below names the automation.",
         now(or_zero(f"sum(clamp_min({level} - {before}, 0) or {level})")),
@@ -152,19 +152,20 @@ def _by_pipeline() -> model.Panel:
     return table(
         "Actions by pipeline",
         "What was done within the range for each pipeline whose rule asks for it. Failed: `prefect-monitoring actions` "
-        "has the reason. Exhausted again and again: the retries do not cure the cause; see not_causes.",
+        "has the reason. Exhausted again and again: the retries do not cure the cause; see not_causes. Withheld: by "
+        "the fuse.",
         *(rows(counted(result)) for result in ("done", "refused", "failed", "exhausted", "fuse", "dry_run")),
         columns=(
             WORKSPACE,
             FLOW,
             DEPLOYMENT,
-            Column("action", "Action", width=130),
-            Column("Value #A", "Done", width=100, decimals=0),
-            Column("Value #B", "Refused", width=100, decimals=0),
-            Column("Value #C", "Failed", width=100, decimals=0, steps=((None, PLAIN), (1.0, BAD))),
-            Column("Value #D", "Exhausted", width=110, decimals=0, steps=((None, PLAIN), (1.0, WATCH))),
-            Column("Value #E", "Withheld by the fuse", width=170, decimals=0, steps=((None, PLAIN), (1.0, WATCH))),
-            Column("Value #F", "Dry run", width=100, decimals=0),
+            Column("action", "Action", width=105),
+            Column("Value #A", "Done", width=75, decimals=0),
+            Column("Value #B", "Refused", width=85, decimals=0),
+            Column("Value #C", "Failed", width=75, decimals=0, steps=((None, PLAIN), (1.0, BAD))),
+            Column("Value #D", "Exhausted", width=100, decimals=0, steps=((None, PLAIN), (1.0, WATCH))),
+            Column("Value #E", "Withheld", width=95, decimals=0, steps=((None, PLAIN), (1.0, WATCH))),
+            Column("Value #F", "Dry run", width=85, decimals=0),
         ),
         sort="Done",
         all_good="Nothing was done within the range.",
@@ -280,7 +281,7 @@ def dashboard() -> model.Dashboard:
                 ),
                 (
                     _count(
-                        "Retries exhausted",
+                        "Exhausted",
                         "Runs that failed within the range after the last retry that their rule allows. Somebody was "
                         "told; the table of retries says whether a later run completed.",
                         "exhausted",
@@ -293,7 +294,8 @@ def dashboard() -> model.Dashboard:
             ),
             band(8, (_by_result(), 14), (_acting_over_time(), 10)),
             band(8, (_by_pipeline(), 24)),
-            band(7, (_retries(), 10), (_paused(), 14), heading="In force now"),
+            band(6, (_retries(), 24), heading="In force now"),
+            band(6, (_paused(), 24)),
             band(7, (_own_failed(), 14), (_alerts(), 10), heading="Prefect's own automations, and alerts"),
         ],
     )
