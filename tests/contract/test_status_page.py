@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from prefect_monitoring.model.records import labels_of
 from prefect_monitoring.model.run_stats import SLO_WINDOW
 from prefect_monitoring.web.status_page.conditions import CONDITIONS
 from prefect_monitoring.web.status_page.thresholds import BASELINE_WINDOW, RUNNING_STATES, THRESHOLDS, Thresholds
@@ -17,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 OLDEST = "prefect_flow_run_oldest_state_timestamp_seconds"
 RUNNING = series(OLDEST, state=RUNNING_STATES)
 BASELINE = series("prefect_flow_run_duration_baseline_seconds", window=BASELINE_WINDOW)
-COMPLETED = series("prefect_flow_run_last_outcome_timestamp_seconds", state="completed")
+COMPLETED = series("prefect_flow_run_last_outcome_timestamp_seconds", state=labels_of("COMPLETED"))
 MAX_DURATION = "prefect_slo_max_duration_seconds"
 BUDGET = "flow_deployment:prefect_slo_budget_runs"
 GRACE = "flow_deployment:prefect_slo_grace_seconds:with_duration"

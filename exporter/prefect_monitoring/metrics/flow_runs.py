@@ -109,7 +109,7 @@ METRICS: Final = (
     Metric(
         "prefect_flow_runs_unresponsive",
         "gauge",
-        "Running flow runs that missed three heartbeats; 0 where all beat, absent where none runs that sends any.",
+        "Running flow runs that missed three heartbeats; absent where no running flow run sends heartbeats.",
         PAIR,
         _unresponsive,
     ),

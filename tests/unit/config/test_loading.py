@@ -49,6 +49,7 @@ VALUES = {
     "auth_token": ("t0ken", SecretStr("t0ken")),
     "poll_interval": ("20s", 20),
     "inventory_interval": ("2m", 120),
+    "heartbeat_interval": ("90s", 90),
     "source_timeout": ("9s", 9),
     "max_requests_per_second": ("2.5", 2.5),
     "ledger_url": ("sqlite:////x.db", SecretStr("sqlite:////x.db")),

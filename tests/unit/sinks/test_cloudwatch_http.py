@@ -13,7 +13,6 @@ import pytest
 from prefect_monitoring.cli import main
 from prefect_monitoring.commands import check_cloudwatch as checks
 from prefect_monitoring.config.settings import SettingsError
-from prefect_monitoring.flows import aws
 from prefect_monitoring.flows.aws import make_client
 from prefect_monitoring.model.sink_status import SinkError
 from prefect_monitoring.sinks import running
@@ -83,16 +82,13 @@ async def test_outage_over_http_is_caught_up_and_the_sums_are_the_ledgers(world:
     assert not stand_in.faults
 
 
-async def test_hanging_cloudwatch_is_given_up_and_tried_again(
-    world: World, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(aws, "_READ_SECONDS", 0.1)
-    monkeypatch.setattr(aws, "_ATTEMPTS", 1)
+async def test_hanging_cloudwatch_is_given_up_and_tried_again(world: World, stand_in: StandIn) -> None:
+    world.make_client = lambda: make_client("cloudwatch", read_seconds=0.1, attempts=1)
     stand_in.faults.extend(["hangs"] * 2)
     await world.pass_time()
     await world.pass_time()
     await until(lambda: world.sink.status.errors[SinkError.UNREACHABLE] >= 2)
-    monkeypatch.setattr(aws, "_READ_SECONDS", 60)
+    world.make_client = lambda: make_client("cloudwatch", read_seconds=60)
     await world.settle()
     assert world.sink.status.last_success is not None
 
@@ -147,7 +143,6 @@ async def test_check_names_what_is_missing(
         monkeypatch.setenv(variable, value)
     if variable == "AWS_ACCESS_KEY_ID":
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    monkeypatch.setattr(aws, "_ATTEMPTS", 1)
     finding = await checks._check_access(CHOSEN.cloudwatch)
     assert (finding.ok, finding.text) == (False, text)
 
