@@ -41,7 +41,7 @@ lint: $(VENV)/.dev
 
 # What needs no server: under 90 s on two cores. ARGS="--durations=25" shows where the time goes.
 test-fast: $(VENV)/.dev
-	$(BIN)/pytest -n 2 tests/unit tests/contract $(ARGS)
+	FEW_EXAMPLES=1 $(BIN)/pytest -n 2 --dist worksteal tests/unit tests/contract $(ARGS)
 
 integration: $(VENV)/.dev
 	$(BIN)/pytest tests/integration

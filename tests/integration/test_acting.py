@@ -132,7 +132,8 @@ def test_a_failed_run_is_retried_max_times_and_then_its_downstream_is_paused(sit
     assert len(retries(site.seeder.history(run))) == 2
     wait_until(lambda: site.value("prefect_flow_run_last_failure_retries", "etl") == 2, PATIENCE, "2 of 2 retries")
     site.wait_counted(1, "etl", "retry", "exhausted")
-    assert site.value("prefect_exporter_downstream_paused_timestamp_seconds", "report") > 0
+    paused_since = "prefect_exporter_downstream_paused_timestamp_seconds"
+    wait_until(lambda: site.value(paused_since, "report") > 0, PATIENCE, "a metric of the pause")
     every_action = Counter({"retry.done": 2, "retry.exhausted": 1, "pause.done": 1})
     wait_until(lambda: site.events(run) == every_action, PATIENCE, "an event of each action")
 

@@ -123,7 +123,7 @@ def test_a_dry_run_changes_nothing(
         assert state(seeder, failing) == "Failed"
         assert not seeder.call("GET", f"/deployments/{deployment(seeder, 'report')}")["paused"]
         assert seeder.call("GET", "/work_pools/data")["concurrency_limit"] == 3
-        reads = ("/filter", "/filter/next", "/count")
+        reads = ("/filter", "/filter/next", "/count", "/count-by/resource")
         changing = [one for one in proxy.requests if one.method != "GET" and not one.path.endswith(reads)]
         assert not changing, "no request of the exporter's changes Prefect"
 

@@ -14,6 +14,7 @@ from prefect_monitoring.model.changes import KnownRun
 from prefect_monitoring.model.records import Pair, WorkPool
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.snapshot.model import ActiveRuns
+from support.examples import examples
 from unit.acting_machine import TROUBLE, ActingMachine, Trouble
 
 HOUR, LATE = 3600.0, 120.0
@@ -204,5 +205,5 @@ class HoldLifecycles(ActingMachine):
 
 TestHoldLifecycles = HoldLifecycles.TestCase
 TestHoldLifecycles.settings = settings(
-    max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=examples(32), stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -10,6 +10,7 @@ from hypothesis.stateful import invariant, rule
 
 from prefect_monitoring.model.actions import ActionResult, retry_id
 from prefect_monitoring.model.records import BAD_TYPES
+from support.examples import examples
 from unit.acting_machine import TROUBLE, ActingMachine, Trouble
 from unit.acting_process import PAIR
 from unit.fake_prefect import ServerRun
@@ -158,5 +159,5 @@ class RetryLifecycles(ActingMachine):
 
 TestRetryLifecycles = RetryLifecycles.TestCase
 TestRetryLifecycles.settings = settings(
-    max_examples=8, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=examples(24), stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )

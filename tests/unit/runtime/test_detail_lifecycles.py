@@ -33,6 +33,7 @@ from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.snapshot.model import Snapshot
+from support.examples import examples
 from unit.fake_details import ServerTaskRun
 from unit.fake_prefect import FakePrefect
 from unit.lifecycle_world import CRASHES, World
@@ -283,7 +284,7 @@ def play(page_limit: int, story: list[tuple[str, object]]) -> None:
         asyncio.run(scene(Path(folder)))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(page_limit=st.integers(1, 5), story=st.lists(steps, min_size=5, max_size=40))
 @example(
     page_limit=2,
