@@ -71,7 +71,7 @@ class SetAside:
                     fresh.append(set_aside(cursor, identifier, self._clock(), counted=False, after=row.after))
                     _warn(cursor, row)
                 else:
-                    log.debug("%s of %s cannot be read: %s", identifier, cursor, row.reason)
+                    log.debug("%s of %s cannot be read: %s", _shown(identifier), cursor, row.reason)
         self._keep(fresh)
 
     def store_refused(self, cursor: str, refused: Mapping[str, str], after: Mapping[str, float]) -> None:
@@ -109,7 +109,12 @@ class SetAside:
 
 def _warn(source: str, row: UnreadableRow) -> None:
     where = source.replace("_", " ")
-    log.warning("%s of %s cannot be read, is set aside and tried again: %s", row.id, where, row.reason)
+    log.warning("%s of %s cannot be read, is set aside and tried again: %s", _shown(row.id), where, row.reason)
+
+
+def _shown(identifier: str) -> str:
+    """For a log: what is no id may be anything, a secret too."""
+    return identifier if _can_be_asked_for(identifier) else "A row whose id is not valid"
 
 
 def _can_be_asked_for(identifier: str) -> bool:
