@@ -34,6 +34,8 @@ config:
 	bash scripts/make_config.sh
 
 lint: $(VENV)/.dev
+	@ignored=$$(git ls-files --cached --ignored --exclude-standard | head -3); \
+	  test -z "$$ignored" || { echo "tracked, but in .gitignore: $$ignored"; exit 1; }
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
