@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -91,14 +92,20 @@ async def test_every_metric_has_a_value(server: PrefectServer, seeder: Seeder, u
     seeder.take_slots(f"{unique}database", 2)
     seeder.automation(f"{unique}automation")
     await scheduled(seeder, deployment)
-    await exporter.inventory()
-    await asyncio.sleep(3.1)  # a start passes
-    await exporter.inventory()
-    await exporter.poll()
+    missing = METRICS
 
+    async def nothing_is_missing() -> bool:
+        """Once a start has passed, and at an instant at which the scheduler has made the next."""
+        nonlocal missing
+        await exporter.inventory()
+        await exporter.poll()
+        missing = METRICS - NOT_ON_OLDER_SERVERS - {name for (name, _), number in exporter.samples.items() if number}
+        return not missing
+
+    with suppress(TimeoutError):
+        await wait_until_async(nothing_is_missing, SCHEDULER_SECONDS, "a value of every metric")
+    assert not missing
     shown = exporter.samples
-    nonzero = {name for (name, _), number in shown.items() if number}
-    assert nonzero >= METRICS - NOT_ON_OLDER_SERVERS
     assert value(shown, "prefect_work_pool_slots", work_pool=pool) == 3
     if DATES_ENDS_BEFORE_THE_START:
         assert value(shown, "prefect_work_pool_slots_used", work_pool=pool) == 1
