@@ -503,6 +503,13 @@ prefect_flow_run_outcomes_total{flow="b \\"x\\"",deployment="d",state="failed"} 
 """
 
 
+def test_an_empty_label_is_an_absent_one() -> None:
+    samples = exposition.parse('rows{table="orders",env=""} 2\nrows{table="orders",env="prod"} 3\n')
+    assert exposition.value(samples, "rows", table="orders") == 2
+    assert exposition.value(samples, "rows", table="orders", env="prod") == 3
+    assert exposition.value(samples, "rows", table="") is None
+
+
 def test_an_exposition_is_read_back() -> None:
     samples = exposition.parse(METRICS)
     name = "prefect_flow_run_outcomes_total"

@@ -23,8 +23,17 @@ def parse(text: str) -> Samples:
 
 
 def value(samples: Samples, name: str, **labels: str) -> float | None:
-    """The one sample with exactly these labels, None if there is none."""
-    return samples.get((name, frozenset(labels.items())))
+    """The one sample with exactly these labels, None if there is none; an empty label is an absent one."""
+    exact = samples.get((name, frozenset(labels.items())))
+    if exact is not None:
+        return exact
+    given = {(label, text) for label, text in labels.items() if text}
+    same = (number for (other, key), number in samples.items() if other == name and _without_empty(key) == given)
+    return next(same, None)
+
+
+def _without_empty(labels: frozenset[tuple[str, str]]) -> set[tuple[str, str]]:
+    return {(label, text) for label, text in labels if text}
 
 
 def matching(samples: Samples, name: str, **labels: str) -> dict[frozenset[tuple[str, str]], float]:
