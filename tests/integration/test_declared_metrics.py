@@ -119,9 +119,14 @@ async def test_each_type_counts_lines_and_points_once_through_restarts(
             "trend_seconds": 28,
         }
         await wait_until_async(lambda: has(second), LINES_SECONDS, "what the second run reported")
+        stored = seeder.call("GET", f"/variables/name/{variable}")["value"]
+        malformed = {"timestamp": "2026-01-01T00:00:00Z", "duration_seconds": "slow"}
+        seeder.call("PATCH", f"/variables/name/{variable}", {"value": [*stored, malformed]})
         for _ in range(2):
             await exporter.restart()
             assert await has(second)
+            rejected = total(exporter.samples, "prefect_exporter_custom_values_rejected_total", reason="malformed")
+            assert rejected == 1, "once, and it hides no other point"
         buckets = [
             value(exporter.samples, "shop_load_seconds_bucket", table="orders", le=le)
             for le in ("10.0", "100.0", "+Inf")
