@@ -41,9 +41,9 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-# What needs no server: under 90 s on two cores. ARGS="--durations=25" shows where the time goes.
+# What is not marked slow and needs no server: under 90 s on two cores. ARGS="--durations=25" shows where the time goes.
 test-fast: $(VENV)/.dev
-	FEW_EXAMPLES=1 $(BIN)/pytest -n 2 --dist worksteal tests/unit tests/contract $(ARGS)
+	FEW_EXAMPLES=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow" tests/unit tests/contract $(ARGS)
 
 integration: $(VENV)/.dev
 	$(BIN)/pytest tests/integration

@@ -232,6 +232,7 @@ LONG = {
 
 
 @pytest.mark.parametrize(("unit", "counts"), LONG.items(), ids=map(repr, LONG))
+@pytest.mark.slow
 def test_a_long_line_is_read_to_its_end(unit: str, counts: tuple[int, int]) -> None:
     """Anything but linear time would take minutes here."""
     parsed = parse("METRIC: " + unit * MANY)

@@ -18,6 +18,8 @@ from unit.archive.killed_process import the_fake
 from unit.archive.site import Site
 from unit.archive.test_killed import KilledError, KilledStore
 
+pytestmark = pytest.mark.slow
+
 DAY = date(2026, 11, 28)
 ANSWERS = {
     "latest_runs": "select id, version, state_type, states from latest_runs order by id",

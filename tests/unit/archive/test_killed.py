@@ -20,6 +20,8 @@ from unit.archive.fake_runs import NOON
 from unit.archive.killed_process import LINES, RUNS, archive, the_fake
 from unit.archive.site import Site
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("ARCHIVE_KILLS", "20"))
 
 

@@ -17,6 +17,8 @@ from unit.archive.site import Site
 from unit.fake_prefect import FakePrefect, ServerRun
 from unit.rig import MakeReader
 
+pytestmark = pytest.mark.slow
+
 DAY = 86400.0
 PLACES = 3
 

@@ -21,6 +21,8 @@ from prefect_monitoring.archive.opening import open_store
 from prefect_monitoring.archive.store import Store, StoreError
 from prefect_monitoring.config.settings import ArchiveSettings
 
+pytestmark = pytest.mark.slow
+
 MakeStore = Callable[..., Store]
 SECRET = "Sesam-0451"
 

@@ -331,6 +331,7 @@ async def test_a_retry_that_waited_too_long_is_refused_and_the_run_reported(
     assert snapshot.standings[PAIR].consecutive_failures == 1
 
 
+@pytest.mark.slow
 async def test_a_storm_blows_the_fuse_which_closes_after_a_quiet_hour(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:

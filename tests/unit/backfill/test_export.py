@@ -53,6 +53,7 @@ def last_told(output: Output, name: str) -> float:
 
 
 @pytest.mark.parametrize("seed", range(20))
+@pytest.mark.slow
 def test_the_live_sum_is_never_a_hair_below_that_of_the_past(tmp_path: Path, seed: int) -> None:
     """Prometheus would take that for a reset, and count the whole sum again."""
     chance = random.Random(seed)

@@ -64,6 +64,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+@pytest.mark.slow
 def test_help_waits_for_no_library_that_it_does_not_need(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom prefect_monitoring.cli import main\n"

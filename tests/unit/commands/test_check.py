@@ -136,6 +136,7 @@ async def test_address_without_api_is_told_from_another_product(site: Loopback, 
 
 
 @pytest.mark.usefixtures("site")
+@pytest.mark.slow
 async def test_that_nothing_listens_is_told(tmp_path: Path) -> None:
     nobody = bind("127.0.0.1:0")
     address = f"http://127.0.0.1:{nobody.getsockname()[1]}/api"

@@ -9,6 +9,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+import pytest
+
 import prefect_monitoring
 
 PACKAGE = Path(prefect_monitoring.__file__).parents[1]
@@ -35,6 +37,7 @@ def test_importing_flows_brings_in_neither_prefect_nor_any_library() -> None:
     assert others == {"prefect_monitoring"}
 
 
+@pytest.mark.slow
 def test_importing_blocks_brings_in_nothing_that_prefect_does_not() -> None:
     added = modules_after("import prefect_monitoring.flows.blocks") - modules_after(
         "import prefect, prefect.blocks.core"
@@ -60,6 +63,7 @@ def closure(root: str) -> set[str]:
     return known
 
 
+@pytest.mark.slow
 def test_flows_work_where_only_prefect_is_installed(tmp_path: Path) -> None:
     for name in closure("prefect"):
         for file in distribution(name).files or []:

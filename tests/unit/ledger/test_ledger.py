@@ -397,6 +397,7 @@ def sizes_of(ledger: Ledger) -> dict[str, int]:
     return {**rows, **{str(number): len(one) for number, one in enumerate((*held, *names))}}
 
 
+@pytest.mark.slow
 def test_flows_that_came_and_went_leave_nothing_behind_in_the_end(open_it: OpenLedger) -> None:
     """As in a workspace whose flows are made for each of thousands of branches, and deleted."""
     many = range(10_000)

@@ -121,6 +121,7 @@ def test_of_the_running_hour_no_more_of_other_weeks_counts_than_has_passed(ledge
     assert standing(ledger, at("2026-03-02 13:00")).baselines["same_weekday"] == pytest.approx((600.0 + 12 * 20.0) / 13)
 
 
+@pytest.mark.slow
 def test_slow_sundays_make_no_slow_mondays(ledger: Ledger) -> None:
     """An hourly flow that takes 10 minutes on Sundays and 2 otherwise is as slow as ever, at any hour of the week."""
     hours = range(int(at("2026-01-26")), int(at("2026-03-09")), int(HOUR))

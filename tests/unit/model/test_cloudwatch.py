@@ -108,6 +108,7 @@ def test_requests_of_a_thousand_and_one_metrics_are_two() -> None:
     assert [len(request["MetricData"]) for request in requests("x", data)] == [1000, 1]
 
 
+@pytest.mark.slow
 def test_requests_of_incompressible_data_are_split_below_a_megabyte() -> None:
     data = [
         Datum(

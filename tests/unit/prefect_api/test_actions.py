@@ -78,6 +78,7 @@ async def test_requests_say_what_is_to_change(api: ActionsApi, site: Loopback) -
         (Answer(429, headers={"Retry-After": "3600"}), ActionResult.PLANNED),
     ],
 )
+@pytest.mark.slow
 async def test_a_fault_says_whether_the_request_may_have_been_carried_out(
     api: ActionsApi,
     site: Loopback,
@@ -170,6 +171,7 @@ def _calls(name: str) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_prefects_client_is_called_in_one_module_alone() -> None:
     flows_of_users = {module for module in _calls("get_client") if module.startswith("flows/")}
     assert _calls("get_client") - flows_of_users == {"prefect_api/client.py"}

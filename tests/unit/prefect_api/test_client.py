@@ -131,6 +131,7 @@ async def test_server_that_is_away_for_a_moment_is_asked_again_but_not_for_long(
     assert traffic.throttled == 0
 
 
+@pytest.mark.slow
 async def test_nobody_there(site: Loopback, traffic: Traffic) -> None:
     with temporary_settings({PREFECT_API_URL: "http://user:s3cret@127.0.0.1:9/api"}):
         async with open_http(traffic, 100) as http:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from support.options import settings_with
 from support.statements import Statements, counted
 from unit.fake_prefect import FakePrefect
@@ -52,6 +54,7 @@ async def changes(process: Process, places: list[tuple[str, str]]) -> Statements
     return statements
 
 
+@pytest.mark.slow
 async def test_statements_and_rows_of_a_poll_follow_what_changed(open_it: OpenLedger, tmp_path: Path) -> None:
     small, large = [await changes(*await started(open_it, tmp_path, pipelines)) for pipelines in (100, 2000)]
     assert (large.count, large.rows) == (small.count, small.rows), [

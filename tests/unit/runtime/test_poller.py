@@ -50,6 +50,7 @@ async def test_first_failure_ever_is_seen_as_an_increase_from_zero(
     assert values == [0, 0, 0, 0, 0, 1, 1, 1], "zero for one hold of 70 s, then the increment"
 
 
+@pytest.mark.slow
 async def test_level_that_takes_several_readings_waits_for_no_further_poll(
     fake: FakePrefect, make_readers: MakeReaders, place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

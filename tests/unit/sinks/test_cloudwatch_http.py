@@ -21,6 +21,8 @@ from support.aws import StandIn, aws_stand_in
 from support.options import settings_with
 from unit.sink_world import MINUTE, World, until
 
+pytestmark = pytest.mark.slow
+
 NO_RIGHT = "AWS credentials are missing, not valid, or without the right cloudwatch:PutMetricData"
 CHOSEN = settings_with(cloudwatch_pipelines="etl/.*")
 

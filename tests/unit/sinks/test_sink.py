@@ -293,6 +293,7 @@ async def run_story(world: World, chance: random.Random) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 async def test_counts_pushed_are_the_ledgers_whatever_is_lost_throttled_or_killed(world: World, seed: int) -> None:
     before = totals(world.reader.ledger)
     crashes, answers_lost = await run_story(world, random.Random(seed))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import sys
 
@@ -22,6 +24,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_every_command_is_imported_without_boto3() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
