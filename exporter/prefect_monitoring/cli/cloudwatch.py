@@ -3,50 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import os
-import sys
 
-from prefect_monitoring.cli.command import Command, add_options, load, refuse
-from prefect_monitoring.config.settings import SettingsError
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The step, its switches, and every option."""
-    parser.add_argument(
-        "step",
-        choices=("plan", "apply", "destroy"),
-        help="plan: show what would change; apply: change it; destroy: delete all that this installation made",
-    )
-    parser.add_argument("--yes", action="store_true", help="apply or destroy without asking")
-    parser.add_argument(
-        "--detailed-exitcode",
-        action="store_true",
-        help="plan ends with 0 when nothing would change, 2 when something would, 1 after a fault",
-    )
-    add_options(parser)
+from prefect_monitoring.cli import plan
+from prefect_monitoring.cli.command import Command
 
 
 def run(options: argparse.Namespace) -> int:
+    return plan.run(options, _find)
+
+
+def _find() -> tuple[plan.Step, tuple[type[Exception], ...]]:
     from prefect_monitoring.commands.cloudwatch import cloudwatch
-    from prefect_monitoring.commands.plans import Choices
-    from prefect_monitoring.policy.pipelines_file import PipelinesError
-    from prefect_monitoring.prefect_api.credentials import credentials_from_files
-    from prefect_monitoring.prefect_api.errors import ApiError, NoApiUrlError
     from prefect_monitoring.sinks.cloudwatch.native.account import AccountError
 
-    choices = Choices(options.step, yes=options.yes, detailed_exitcode=options.detailed_exitcode)
-    try:
-        with credentials_from_files(os.environ):
-            return asyncio.run(cloudwatch(load(options), choices, sys.stdout))
-    except (SettingsError, PipelinesError, NoApiUrlError, ApiError, AccountError) as fault:
-        code = refuse(str(fault))
-    return 1 if choices.detailed_exitcode else code
+    return cloudwatch, (AccountError,)
 
 
 COMMAND = Command(
     "make alarms and a dashboard in CloudWatch from the pipelines file, and keep them so",
-    add_arguments,
+    plan.add_arguments,
     run,
     usage="plan|apply|destroy [OPTIONS]",
 )

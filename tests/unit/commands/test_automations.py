@@ -247,6 +247,7 @@ async def test_export_is_what_apply_creates(workspace: Workspace, file: Path) ->
         (["plan", "--installation", "prod"], FAULT, "--pipelines: name the file"),
         (["plan", "--installation", "Prod 1"], FAULT, "is not a name for an installation"),
         (["plan", "--detailed-exitcode"], 1, "--installation"),
+        (["plan", "--detailed-exitcode", "--installation", "Prod 1"], 1, "is not a name for an installation"),
     ],
 )
 def test_command_line_says_what_is_missing(

@@ -1,0 +1,17 @@
+"""What the commands that plan and apply have in common."""
+
+import pytest
+
+from prefect_monitoring.cli import main
+from prefect_monitoring.cli.parser import FAULT
+
+
+@pytest.mark.parametrize("command", ["automations", "cloudwatch"])
+@pytest.mark.parametrize(("switches", "code"), [([], FAULT), (["--detailed-exitcode"], 1)])
+def test_fault_of_prefects_settings_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, switches: list[str], code: int
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "ftp://proxy")
+    assert main([command, "plan", *switches]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "HTTPS_PROXY" in line
