@@ -7,27 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from prefect_monitoring.model.automations import Automation
-
-Definition = Mapping[str, Any]
+from prefect_monitoring.model.differences import Change, Definition, Edit, differences
 
 # Here a key that we did not set narrows what matches. Elsewhere it is a default of a newer server.
 _EXACT: Final = frozenset({"trigger.match", "trigger.match_related"})
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """One value that is not as it should be; None where there is none."""
-
-    path: str
-    before: Any
-    after: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    automation: Automation
-    definition: Definition
-    edits: tuple[Edit, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +18,7 @@ class Plan:
     """`paused` are the names of those that somebody paused in Prefect; they stay so."""
 
     create: tuple[Definition, ...]
-    change: tuple[Change, ...]
+    change: tuple[Change[Automation], ...]
     destroy: tuple[Automation, ...]
     unchanged: int
     paused: tuple[str, ...]
@@ -50,24 +33,14 @@ def plan(desired: Iterable[Definition], existing: Sequence[Automation]) -> Plan:
     by_name: dict[str, Automation] = {}
     for automation in existing:
         by_name.setdefault(automation.name, automation)
-    create: list[Definition] = []
-    change: list[Change] = []
-    kept: list[Automation] = []
-    for definition in desired:
-        found = by_name.get(definition["name"])
-        if found is None:
-            create.append(definition)
-            continue
-        kept.append(found)
-        if edits := tuple(_edits(definition, found.definition)):
-            change.append(Change(found, definition, edits))
-    kept_ids = {automation.id for automation in kept}
+    found = differences(desired, by_name, "name", _edits)
+    kept_ids = {automation.id for automation in found.kept}
     return Plan(
-        create=tuple(create),
-        change=tuple(change),
+        create=found.create,
+        change=found.change,
         destroy=tuple(automation for automation in existing if automation.id not in kept_ids),
-        unchanged=len(kept) - len(change),
-        paused=tuple(automation.name for automation in kept if not automation.enabled),
+        unchanged=len(found.kept) - len(found.change),
+        paused=found.switched_off,
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import yaml
 
-from prefect_monitoring.automations.native.difference import Definition, Edit, Plan
+from prefect_monitoring.automations.native.difference import Plan
+from prefect_monitoring.model.differences import Definition, Edit, summary_line, value_text
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _SHOWN: Final = 10  # of the deployments that an automation watches
@@ -21,16 +22,14 @@ def plan_lines(plan: Plan, names: Mapping[str, str]) -> Iterator[str]:
         yield f"             {definition['description'].splitlines()[0]}"
         yield f"             watches {_watched(definition, names)}"
     for change in plan.change:
-        yield f"  ~ change   {change.automation.name}"
+        yield f"  ~ change   {change.existing.name}"
         for edit in change.edits:
             yield from (f"             {line}" for line in _edit_lines(edit, names))
     for automation in plan.destroy:
         yield f"  - destroy  {automation.name}"
     for name in plan.paused:
         yield f"  note: {name} is paused in Prefect, and stays so"
-    counts = ((len(plan.create), "create"), (len(plan.change), "change"), (len(plan.destroy), "destroy"))
-    todo = ", ".join(f"{count} to {what}" for count, what in counts)
-    yield f"{'Nothing to change' if plan.is_empty else todo}; {plan.unchanged} unchanged"
+    yield summary_line(len(plan.create), len(plan.change), len(plan.destroy), plan.unchanged)
 
 
 def export_yaml(definitions: Iterable[Definition]) -> str:
@@ -61,5 +60,4 @@ def _hashable(values: Iterable[Any]) -> bool:
 
 def _named(value: Any, names: Mapping[str, str]) -> str:
     """A value on one line, with names in the place of ids."""
-    text = " ".join(str(value).split()) if value is not None else "nothing"
-    return _UUID.sub(lambda found: names.get(found[0], found[0]), text)
+    return _UUID.sub(lambda found: names.get(found[0], found[0]), value_text(value))

@@ -46,8 +46,8 @@ async def carry_out(
 ) -> None:
     """Raises ApiError at the first write that fails; the next plan has what is left."""
     for change in plan.change:
-        await api.replace(change.automation.id, {**change.definition, "enabled": change.automation.enabled})
-        report(f"changed {change.automation.name}")
+        await api.replace(change.existing.id, {**change.definition, "enabled": change.existing.enabled})
+        report(f"changed {change.existing.name}")
     for definition in plan.create:
         await api.create(installation.creation(definition))
         report(f"created {definition['name']}")

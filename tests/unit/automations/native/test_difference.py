@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from prefect_monitoring.automations.native.definition import Installation, Rule
-from prefect_monitoring.automations.native.difference import Edit, plan
+from prefect_monitoring.automations.native.difference import plan
 from prefect_monitoring.automations.native.text import plan_lines
 from prefect_monitoring.model.automations import Automation
+from prefect_monitoring.model.differences import Edit
 
 PROD = Installation("prod")
 DAILY, HOURLY = (f"00000000-0000-0000-0000-00000000000{number}" for number in (1, 2))

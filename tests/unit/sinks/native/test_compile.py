@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from prefect_monitoring.model.differences import Edit
 from prefect_monitoring.model.pushed_metrics import PUSHED_NAMES
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.sinks.cloudwatch.native.compile import MOST_CHARTED, compile_rules
 from prefect_monitoring.sinks.cloudwatch.native.definition import Installation
-from prefect_monitoring.sinks.cloudwatch.native.difference import Alarm, Edit, plan
+from prefect_monitoring.sinks.cloudwatch.native.difference import Alarm, plan
 from prefect_monitoring.sinks.cloudwatch.native.text import plan_lines
 
 DAILY = Pair("etl", "daily")

@@ -78,9 +78,9 @@ class Account:
         """Raises AccountError at the first write that fails; the next plan has what is left."""
         tags = [{"Key": key, "Value": value} for key, value in installation.tags.items()]
         for change in plan.change:
-            with _explained(f"change {change.alarm.name}"):
-                self._client.put_metric_alarm(**change.definition, ActionsEnabled=change.alarm.enabled)
-            report(f"changed {change.alarm.name}")
+            with _explained(f"change {change.existing.name}"):
+                self._client.put_metric_alarm(**change.definition, ActionsEnabled=change.existing.enabled)
+            report(f"changed {change.existing.name}")
         for definition in plan.create:
             with _explained(f"create {definition['AlarmName']}"):
                 self._client.put_metric_alarm(**definition, ActionsEnabled=True, Tags=tags)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Definition = Mapping[str, Any]
+from prefect_monitoring.model.differences import Change, Definition, Edit, differences
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,27 +19,11 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
-    """One value that is not as it should be; None where there is none."""
-
-    path: str
-    before: Any
-    after: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    alarm: Alarm
-    definition: Definition
-    edits: tuple[Edit, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """`dashboard` is the body to write, None where it is as it should be. `silenced`: alarms whose actions are off."""
 
     create: tuple[Definition, ...]
-    change: tuple[Change, ...]
+    change: tuple[Change[Alarm], ...]
     destroy: tuple[Alarm, ...]
     unchanged: int
     silenced: tuple[str, ...]
@@ -59,23 +43,14 @@ def plan(
 ) -> Plan:
     """From `existing` and `dashboard_now`, those of this installation, to `desired` and `dashboard`."""
     by_name = {alarm.name: alarm for alarm in existing}
-    create: list[Definition] = []
-    change: list[Change] = []
-    kept: list[Alarm] = []
-    for definition in desired:
-        found = by_name.pop(definition["AlarmName"], None)
-        if found is None:
-            create.append(definition)
-            continue
-        kept.append(found)
-        if edits := tuple(_edits(definition, found.definition)):
-            change.append(Change(found, definition, edits))
+    found = differences(desired, by_name, "AlarmName", _edits)
+    kept = {alarm.name for alarm in found.kept}
     return Plan(
-        create=tuple(create),
-        change=tuple(change),
-        destroy=tuple(by_name.values()),
-        unchanged=len(kept) - len(change) + (dashboard is not None and dashboard == dashboard_now),
-        silenced=tuple(alarm.name for alarm in kept if not alarm.enabled),
+        create=found.create,
+        change=found.change,
+        destroy=tuple(alarm for alarm in existing if alarm.name not in kept),
+        unchanged=len(found.kept) - len(found.change) + (dashboard is not None and dashboard == dashboard_now),
+        silenced=found.switched_off,
         dashboard=dashboard if dashboard != dashboard_now else None,
         destroys_dashboard=dashboard is None and dashboard_now is not None,
     )

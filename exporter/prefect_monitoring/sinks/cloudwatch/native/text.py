@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from prefect_monitoring.model.differences import Definition, summary_line, value_text
 from prefect_monitoring.model.pushed_metrics import DOLLARS_PER_ALARM, DOLLARS_PER_DASHBOARD
-from prefect_monitoring.sinks.cloudwatch.native.difference import Definition, Plan
+from prefect_monitoring.sinks.cloudwatch.native.difference import Plan
 
 
 def plan_lines(plan: Plan, dashboard_name: str) -> Iterator[str]:
@@ -15,9 +15,9 @@ def plan_lines(plan: Plan, dashboard_name: str) -> Iterator[str]:
         yield f"             {definition['AlarmDescription'].splitlines()[0]}"
         yield f"             {_condition(definition)}"
     for change in plan.change:
-        yield f"  ~ change   {change.alarm.name}"
+        yield f"  ~ change   {change.existing.name}"
         for edit in change.edits:
-            yield f"             {edit.path}: {_shown(edit.before)} → {_shown(edit.after)}"
+            yield f"             {edit.path}: {value_text(edit.before)} → {value_text(edit.after)}"
     for alarm in plan.destroy:
         yield f"  - destroy  {alarm.name}"
     if plan.dashboard is not None:
@@ -26,13 +26,8 @@ def plan_lines(plan: Plan, dashboard_name: str) -> Iterator[str]:
         yield f"  - destroy  dashboard {dashboard_name}"
     for name in plan.silenced:
         yield f"  note: the actions of {name} are switched off in CloudWatch, and stay so"
-    counts = (
-        (len(plan.create) + (plan.dashboard is not None), "create"),
-        (len(plan.change), "change"),
-        (len(plan.destroy) + plan.destroys_dashboard, "destroy"),
-    )
-    todo = ", ".join(f"{count} to {what}" for count, what in counts)
-    yield f"{'Nothing to change' if plan.is_empty else todo}; {plan.unchanged} unchanged"
+    create = len(plan.create) + (plan.dashboard is not None)
+    yield summary_line(create, len(plan.change), len(plan.destroy) + plan.destroys_dashboard, plan.unchanged)
 
 
 def cost_line(alarms: int) -> str:
@@ -54,8 +49,3 @@ def _condition(definition: Definition) -> str:
         f"{definition['Statistic']} of {definition['MetricName']} {comparisons[definition['ComparisonOperator']]}"
         f" {definition['Threshold']:g} over {minutes} min"
     )
-
-
-def _shown(value: Any) -> str:
-    """A value on one line."""
-    return " ".join(str(value).split()) if value is not None else "nothing"
