@@ -10,6 +10,7 @@ import orjson
 from prefect_monitoring.analysis import run_document
 from prefect_monitoring.analysis.run_document import Json, RunRecord
 from prefect_monitoring.archive.schema import SCHEMA_VERSION
+from prefect_monitoring.model.instants import parse_time
 from prefect_monitoring.prefect_api.task_runs import task_name
 
 Row = dict[str, Any]
@@ -82,11 +83,7 @@ def _state(state: Json) -> Row:
 
 
 def _instant(text: str | None) -> datetime | None:
-    """An aware instant: what Prefect writes without a zone is UTC."""
-    if text is None:
-        return None
-    at = datetime.fromisoformat(text)
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    return None if text is None else parse_time(text)
 
 
 def _encodable(text: str) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Final
 
 from prefect_monitoring.analysis.durations import parse_duration
@@ -25,6 +25,7 @@ from prefect_monitoring.archive.web import make_archive_app
 from prefect_monitoring.commands.listening import bind
 from prefect_monitoring.commands.serve import make_server, url_of
 from prefect_monitoring.config.settings import Settings
+from prefect_monitoring.model.instants import parse_time
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
 from prefect_monitoring.prefect_api.pagination import Paginator
@@ -66,10 +67,9 @@ def parse_instant(text: str, now: float) -> float:
     except ValueError:
         pass
     try:
-        at = datetime.fromisoformat(text)
+        return parse_time(text).timestamp()
     except ValueError:
         raise ValueError(f"{text!r} is neither a length of time, such as 90d, nor a date, such as 2026-11-29") from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 async def archive_once(settings: Settings, tell: Tell) -> None:

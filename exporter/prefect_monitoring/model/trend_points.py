@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
+
+from prefect_monitoring.model.instants import parse_time
 
 POINTS_BLOCK: Final = "pipeline-metrics"
 """The type of `PipelineMetrics` blocks, as a slug."""
@@ -26,8 +27,7 @@ def instant(point: Point) -> float:
     timestamp = point["timestamp"]
     if isinstance(timestamp, (int, float)):
         return float(timestamp)
-    parsed = datetime.fromisoformat(timestamp)
-    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+    return parse_time(timestamp).timestamp()
 
 
 def merge(points: Iterable[Point], *, since: float, at_most: int) -> list[Point]:

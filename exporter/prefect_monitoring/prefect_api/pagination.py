@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeGuard, TypeVar
 from uuid import UUID
 
+from prefect_monitoring.model.instants import parse_time
 from prefect_monitoring.model.records import TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import ApiError, TooLargeError
@@ -229,8 +230,7 @@ def iso(instant: float) -> str:
 
 def instant(text: str) -> float:
     """An ISO 8601 time as seconds since the epoch; without an offset it is UTC. Raises ValueError."""
-    moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return parse_time(text).timestamp()
 
 
 def last_instant(rows: Sequence[Row], key: str) -> float | None:
