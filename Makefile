@@ -43,17 +43,18 @@ lint: $(VENV)/.dev
 
 # What is not marked slow and needs no server: under 90 s on two cores. ARGS="--durations=25" shows where the time goes.
 test-fast: $(VENV)/.dev
-	FEW_EXAMPLES=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow" tests/unit tests/contract $(ARGS)
+	EXAMPLES=0.5 $(BIN)/pytest -n 2 --dist worksteal -m "not slow" tests/unit tests/contract $(ARGS)
 
 integration: $(VENV)/.dev
 	$(BIN)/pytest tests/integration
 
 # Three workers on two cores: much of the time goes by in waiting.
+WORKERS := 3
 test: lint
 	bash tests/support/install_servers.sh
 	$(BIN)/coverage erase
 	rm -rf .metrics_seen
-	METRICS_SEEN=$(CURDIR)/.metrics_seen $(BIN)/coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	METRICS_SEEN=$(CURDIR)/.metrics_seen $(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 	METRICS_SEEN=$(CURDIR)/.metrics_seen $(BIN)/python tests/support/metrics_seen.py
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
@@ -63,12 +64,14 @@ test-long: $(VENV)/.dev $(PACKAGING)/.ready $(CHART)/.ready $(SPARK)/.ready
 	bash tests/support/install_servers.sh
 	$(BIN)/pytest -n 2 --dist loadfile -rP tests/e2e tests/long
 
-# 200 kills of the exporter, the server and the worker while runs are retried: half an hour. CI makes 30. And 100 kills of
-# the archive, of which CI makes 20.
+# The same at length, an hour or so: 200 kills while runs are retried (30 in CI), 100 kills of the archive (20 in CI), a burst of
+# 2,000 task runs (600 in CI), twenty times as many stories for the state machines.
 test-soak: $(VENV)/.dev
 	bash tests/support/install_servers.sh
 	ACT_KILLS=200 $(BIN)/pytest -rP tests/long/test_acting_killed.py
 	ARCHIVE_KILLS=100 $(BIN)/pytest -rP tests/unit/archive/test_killed.py
+	BURST_TASKS=2000 $(BIN)/pytest -rP tests/long/test_burst.py
+	EXAMPLES=20 $(BIN)/pytest -n 2 --timeout 7200 tests/unit/runtime tests/unit/automations tests/unit/counting
 
 # Two simulated months of scrapes, judged by promtool: some ten minutes on two cores.
 test-months: $(VENV)/.dev

@@ -51,7 +51,6 @@ NEVER_FILLED: dict[str, str] = {
 # Panels of which one query is told, the one whose colour it is.
 ONE_OF_SEVERAL = {"prefect-overview: Success rate", "prefect-flow: Success rate"}
 
-pytestmark = pytest.mark.timeout(300)  # a server, an exporter and a Prometheus have to start
 JOINED = (
     "prefect_flow_run_outcomes_total",
     "prefect_flow_run_duration_seconds_sum",

@@ -151,7 +151,7 @@ def start_shipped_exporter(server: PrefectServer, directory: Path, url: str = ""
     return exporter
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3600)
 def test_a_bad_night(night: Night) -> None:
     steps: list[Callable[[Night], None]] = [
         everything_is_up,

@@ -21,8 +21,6 @@ from support.processes import wait_until
 from support.seeder import Seeder
 from support.workers import deploy, start_serving, start_worker
 
-pytestmark = pytest.mark.timeout(600)  # on a busy machine, a server and what runs on it take minutes
-
 SCRIPT = Path(acting_flows.__file__)
 DELAY_SECONDS = 1.0
 RULES = """

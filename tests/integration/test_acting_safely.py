@@ -19,8 +19,6 @@ from support.processes import wait_until
 from support.proxy import FaultProxy
 from support.seeder import Seeder
 
-pytestmark = pytest.mark.timeout(600)  # on a busy machine, a server and what runs on it take minutes
-
 PATIENCE = 120.0
 HISTORY = 10_000
 STORM = 500

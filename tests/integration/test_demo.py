@@ -124,7 +124,6 @@ def messages(demo: RunningDemo) -> set[str]:
     return {message["kind"] for message in answer.json()}
 
 
-@pytest.mark.timeout(600)  # on a busy machine the server may schedule the first runs a period of two minutes later
 def test_the_demo_is_counted_ends_without_a_trace_and_goes_on(tmp_path: Path) -> None:
     directory = tmp_path / "a demo"
     with running_demo(directory, tmp_path / "first") as demo:
@@ -132,8 +131,8 @@ def test_the_demo_is_counted_ends_without_a_trace_and_goes_on(tmp_path: Path) ->
         wait_until(lambda: "FAILED" in states(demo, "legacy-ftp-import"), 150, "the failing flow", every=0.5)
         wait_until(lambda: "COMPLETED" in states(demo, "dbt-daily-pipeline"), 90, "the dbt pipeline", every=0.5)
         wait_until(lambda: states(demo, "lightdash-refresh"), 60, "the refresh that dbt starts", every=0.5)
-        wait_until(lambda: outcomes(demo, "legacy-ftp-import", "failed") == 1, 60, "a counted failure", every=0.5)
-        wait_until(lambda: outcomes(demo, "dbt-daily-pipeline", "completed") == 1, 60, "a counted dbt run", every=0.5)
+        wait_until(lambda: outcomes(demo, "legacy-ftp-import", "failed") >= 1, 60, "a counted failure", every=0.5)
+        wait_until(lambda: outcomes(demo, "dbt-daily-pipeline", "completed") >= 1, 60, "a counted dbt run", every=0.5)
         archive = directory / "prefect-home" / "run-archive" / "flow-runs"
         wait_until(lambda: list(archive.glob("*.json.gz")), 60, "the document of the dbt run", every=0.5)
         assert trend_points(demo, "dbt-daily-pipeline") == 1
@@ -154,5 +153,5 @@ def test_the_demo_is_counted_ends_without_a_trace_and_goes_on(tmp_path: Path) ->
         left = runs(demo, flow_runs={"state": unfinished, "expected_start_time": {"before_": stopped}})
         # What failed in the first demo's last seconds is retried by the second.
         assert [run for run in left if run["state_name"] != "AwaitingRetry"] == []
-        wait_until(lambda: outcomes(demo, "dbt-daily-pipeline", "completed") == 1, 60, "the first demo's count")
+        wait_until(lambda: outcomes(demo, "dbt-daily-pipeline", "completed") >= 1, 60, "the first demo's count")
         stop(demo, signal.SIGTERM)

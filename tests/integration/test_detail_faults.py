@@ -40,11 +40,12 @@ DOWN_WITH: dict[str, tuple[set[str], str]] = {
     "/v2/concurrency_limits/filter": ({"concurrency_limits"}, "prefect_concurrency_limit_slots"),
     "/automations/filter": ({"automations"}, "prefect_automations"),
 }
-# Every fault where most is read, the two that differ most elsewhere.
+# Every fault where most is read, an error elsewhere, and a request that hangs once for each that reads in its own way.
+HANGING = ("/task_run_states/", "/logs/filter", "/work_pools/")
 CASES = [
-    (endpoint, kind)
-    for endpoint in DOWN_WITH
-    for kind in (FAULTS if endpoint in ("/task_runs/filter", "/logs/filter") else ("500", "hangs"))
+    *(("/task_runs/filter", kind) for kind in FAULTS),
+    *((endpoint, "500") for endpoint in DOWN_WITH if endpoint != "/task_runs/filter"),
+    *((endpoint, "hangs") for endpoint in HANGING),
 ]
 
 

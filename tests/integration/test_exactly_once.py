@@ -164,9 +164,9 @@ async def test_same_end_time_across_page_boundaries(
 ) -> None:
     monkeypatch.setattr(pagination, "MAX_PAGE", 3)
     flow = seeder.flow(f"{unique}burst")
-    now = datetime.now(UTC)
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         await exporter.poll()
+        now = datetime.now(UTC)
         ends = [now - timedelta(seconds=s) for s in (5, 4, 4, 4, 4, 4, 4, 4, 3, 3, 2)]
         bulk_finished_runs(server, flow, ends)
         assert await exporter.totals(unique) == Counter({(f"{unique}burst", "", "completed"): len(ends)})

@@ -152,7 +152,6 @@ def documents(seeder: Seeder, name: str) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.timeout(420)  # 20 s on an idle machine
 def test_pipeline_metrics_of_runs_at_once_lose_nothing(
     server: PrefectServer, seeder: Seeder, block: PipelineMetrics, unique: str, tmp_path: Path
 ) -> None:

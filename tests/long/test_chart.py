@@ -50,8 +50,6 @@ MISTAKES = [
     SERVICE | {"spec": {"prots": []}},
 ]
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @dataclass(frozen=True)
 class Rendered:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from prefect_monitoring import __version__
+from support.authorities import trust_all
 from support.bulk import bulk_finished_runs
 from support.exporter import Exporter
 from support.exposition import total
@@ -29,8 +30,6 @@ UV = ROOT / ".venv-packaging/bin/uv"
 # Packages that a Prefect installation does not have anyway, and the most that they may take, ours included.
 BESIDE_PREFECT = {"prefect-monitoring", "aiolimiter", "apscheduler", "filelock", "tenacity"}
 MAX_MEGABYTES = 4
-
-pytestmark = pytest.mark.timeout(400)
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def call(*command: str | Path, **environment: str) -> None:
     done = subprocess.run(
         [str(part) for part in command],
         cwd=ROOT,
-        env=os.environ | environment,
+        env=trust_all(os.environ) | environment,
         capture_output=True,
         text=True,
         timeout=300,

@@ -35,8 +35,6 @@ SECONDS = 60.0
 # What two Prometheus scrape of one exporter lies some seconds apart: so do ages.
 APART_SECONDS = 20
 
-pytestmark = pytest.mark.timeout(400)
-
 
 @dataclass(frozen=True)
 class Site:

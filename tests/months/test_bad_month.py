@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
-
 from months.bad import SITE, WATCH
 from months.expected import Expected, differences
 from months.rules import shipped_groups
@@ -90,7 +88,6 @@ EXPECTED = (
 )
 
 
-@pytest.mark.timeout(900)
 def test_each_incident_fires_its_alert_once_and_resolves() -> None:
     assert differences([SITE], WATCH, EXPECTED) == ""
 

@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
-
 from months.expected import Expected, differences
 from months.quiet import MONTH, OUTAGE, OUTAGE_SECONDS, PRODUCTION, SITES
 from months.schedules import HOUR, MINUTE
@@ -17,12 +15,10 @@ EXPECTED = (
 )
 
 
-@pytest.mark.timeout(900)
 def test_only_the_outage_is_told() -> None:
     assert differences(SITES, MONTH, EXPECTED) == ""
 
 
-@pytest.mark.timeout(900)
 def test_only_the_outage_is_told_at_the_shipped_intervals() -> None:
     """The hours around it, with all that a step of minutes steps over: two restarts and the roll of a pod as well."""
     watch = Watch(OUTAGE - 2 * HOUR, OUTAGE + 3 * HOUR, step=15, idle=0, others=60, slack=45)

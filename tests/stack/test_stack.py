@@ -21,7 +21,6 @@ START_SECONDS = 180
 
 pytestmark = [
     pytest.mark.skipif(bool(unavailable()), reason=f"docker-compose.yml is not started: {unavailable()}"),
-    pytest.mark.timeout(300),
 ]
 
 

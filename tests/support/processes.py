@@ -14,6 +14,13 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+LONGEST_PAUSE = 0.5  # seconds between two looks
+
+
+def busyness() -> float:
+    """How many want each processor, from 1 to 5: by that many times a bound in seconds grows."""
+    return max(1.0, min(5.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
+
 
 @dataclass
 class Process:
@@ -84,8 +91,12 @@ def wait_until(
     every: float = 0.05,
     ignore: tuple[type[Exception], ...] = (),
 ) -> T:
-    """Call `predicate` until what it returns is true, and return that. Exceptions in `ignore` count as false."""
-    deadline = time.monotonic() + timeout
+    """Call `predicate` until what it returns is true, and return that. Exceptions in `ignore` count as false.
+
+    It is called `every` so many seconds, and less often the longer it takes: what waits leaves the processor to others.
+    `timeout` is in seconds of an idle machine.
+    """
+    begun = time.monotonic()
     last: object = None
     while True:
         try:
@@ -94,9 +105,9 @@ def wait_until(
                 return value
         except ignore as error:
             last = error
-        if time.monotonic() >= deadline:
+        if (waited := time.monotonic() - begun) >= timeout * busyness():
             raise TimeoutError(f"not within {timeout:g} s: {what} (last seen: {last!r})")
-        time.sleep(every)
+        time.sleep(_pause(every, waited))
 
 
 async def wait_until_async(
@@ -108,7 +119,7 @@ async def wait_until_async(
     ignore: tuple[type[Exception], ...] = (),
 ) -> Any:
     """The same without blocking the event loop; `predicate` may be a coroutine function."""
-    deadline = time.monotonic() + timeout
+    begun = time.monotonic()
     last: object = None
     while True:
         try:
@@ -118,6 +129,10 @@ async def wait_until_async(
                 return value
         except ignore as error:
             last = error
-        if time.monotonic() >= deadline:
+        if (waited := time.monotonic() - begun) >= timeout * busyness():
             raise TimeoutError(f"not within {timeout:g} s: {what} (last seen: {last!r})")
-        await asyncio.sleep(every)
+        await asyncio.sleep(_pause(every, waited))
+
+
+def _pause(every: float, waited: float) -> float:
+    return max(every, min(LONGEST_PAUSE, waited / 20))

@@ -205,5 +205,5 @@ class HoldLifecycles(ActingMachine):
 
 TestHoldLifecycles = HoldLifecycles.TestCase
 TestHoldLifecycles.settings = settings(
-    max_examples=examples(32), stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=examples(16), stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )

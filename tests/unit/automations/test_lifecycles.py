@@ -159,5 +159,5 @@ class RetryLifecycles(ActingMachine):
 
 TestRetryLifecycles = RetryLifecycles.TestCase
 TestRetryLifecycles.settings = settings(
-    max_examples=examples(24), stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=examples(12), stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -20,6 +20,7 @@ from prefect_monitoring.model.counted_metrics import (
     births,
 )
 from prefect_monitoring.model.records import FlowRun, Pair, State
+from support.examples import examples
 from unit.fake_prefect import FakePrefect, ServerRun
 
 PAIR = Pair("etl", "daily")
@@ -213,7 +214,7 @@ def readings(life: tuple[str, ...]) -> tuple[ServerRun, list[FlowRun], list[tupl
     return run, seen, histories
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.sampled_from(LIVES), st.data())
 def test_any_order_any_duplicates_any_batches_give_the_same_sums(life: tuple[str, ...], data: st.DataObject) -> None:
     """As long as the last reading is among them, whatever was read before or is read again."""

@@ -22,6 +22,7 @@ from prefect_monitoring.model.counted_metrics import (
     task_births,
 )
 from prefect_monitoring.model.records import Pair, State, TaskRun
+from support.examples import examples
 from unit.fake_details import FakeTasks
 from unit.fake_prefect import FakePrefect
 
@@ -256,7 +257,7 @@ def everything_seen(tasks: FakeTasks) -> Iterable[TaskSighting]:
                 yield TaskSighting(record, PAIR, LOAD, tuple(run.states[: index + 1]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(lives, min_size=1, max_size=6), st.randoms(use_true_random=False), st.integers(1, 5))
 def test_any_order_of_sightings_comes_to_the_truth(
     stories: list[tuple[int, str, bool]], random: object, batch: int

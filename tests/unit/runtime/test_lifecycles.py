@@ -176,7 +176,7 @@ def play(page_limit: int, story: list[tuple[str, object]]) -> None:
         asyncio.run(scene(Path(folder)))
 
 
-@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=list(HealthCheck))
 @given(page_limit=st.integers(1, 5), story=st.lists(steps, min_size=5, max_size=45))
 @example(
     page_limit=1,
