@@ -75,12 +75,14 @@ class Archiver:
 
 
 def stretches(after: float, before: float) -> Iterator[Stretch]:
-    """[after, before] by day in UTC, oldest first."""
+    """[after, before] by day in UTC, oldest first. A day whose first instant is `before` is not begun."""
     day = day_of(after)
-    while day <= day_of(before):
+    while True:
         begin, end = day_bounds(day)
         yield Stretch(day, max(begin, after), min(end, before))
         day += timedelta(days=1)
+        if day_bounds(day)[0] >= before:
+            return
 
 
 def slim(run: Row, *, with_parameters: bool) -> dict[str, Any]:

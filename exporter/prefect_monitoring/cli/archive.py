@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Archive the past from here on, then end: 90d, or a date such as 2026-09-01. For compact and verify, how"
         " far back they go. (default there: 7d)",
     )
-    parser.add_argument("--until", metavar="WHEN", help="Where the past ends. (default: now)")
+    parser.add_argument("--until", metavar="WHEN", help="Where the past ends: a date is its beginning. (default: now)")
     deploy = parser.add_argument_group("Deployment", "What `deploy` makes.")
     deploy.add_argument("--pool", metavar="NAME", help="Work pool whose workers have prefect-monitoring[archive].")
     deploy.add_argument("--image", default="", metavar="NAME", help="Image, for pools that run containers.")

@@ -46,6 +46,13 @@ async def test_past_is_archived_oldest_day_first_and_each_day_is_reported(
     assert [run for (run,) in archived.read("runs", "id")] == ["run-000001", "run-000002"]
 
 
+async def test_past_until_a_date_has_no_line_for_that_date(fake_runs: FakeRuns, settings: Settings) -> None:
+    fake_runs.add(1, NOON - DAY)
+    told: list[str] = []
+    await archive_past(settings, Past(NOON - 1.5 * DAY, NOON - 0.5 * DAY), told.append)
+    assert [line.rpartition(" in ")[0] for line in told[:-1]] == ["2026-11-27 (1 of 1): 1 runs"]
+
+
 async def test_past_that_was_cut_short_goes_on(
     archived: Site, fake_runs: FakeRuns, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
