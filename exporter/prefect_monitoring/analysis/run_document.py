@@ -31,7 +31,7 @@ _LOG: Final = ("timestamp", "level", "name", "task_run_id")
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A flow run with what belongs to it, as the API has it; `deployment` is "" for a run without one."""
+    """A flow run with what belongs to it; `deployment` is "" for a run without one."""
 
     run: Json
     flow: str
@@ -55,21 +55,36 @@ def document(
 ) -> Iterator[bytes]:
     """The document in pieces, a log line each, so that a run with millions of them fits into memory.
 
-    `is_complete` is asked after the last log line: whether `logs` had all of them.
+    `record` and `logs` are as the API has them. `is_complete` is asked after the last log line: whether `logs` had all
+    of them.
     """
+    picked = RunRecord(
+        flow_run(record.run, with_parameters=with_parameters),
+        record.flow,
+        record.deployment,
+        [state_of(state) or {} for state in record.states],
+        [task_run(run) for run in record.task_runs],
+    )
+    return picked_document(picked, map(log_line, logs), archived_at=archived_at, is_complete=is_complete)
+
+
+def picked_document(
+    record: RunRecord, logs: Iterable[Json], *, archived_at: str, is_complete: Callable[[], bool] = lambda: True
+) -> Iterator[bytes]:
+    """As `document`, of what `flow_run`, `state_of`, `task_run` and `log_line` have picked and redacted already."""
     head = {
         "schema_version": SCHEMA_VERSION,
         "archived_at": archived_at,
         "flow": record.flow,
         "deployment": record.deployment or None,
-        "flow_run": flow_run(record.run, with_parameters=with_parameters),
-        "states": [state_of(state) for state in record.states],
-        "task_runs": [task_run(run) for run in record.task_runs],
+        "flow_run": record.run,
+        "states": record.states,
+        "task_runs": record.task_runs,
     }
     yield _encode(head)[:-1] + b',"logs":['
     separator = b"\n"
     for line in logs:
-        yield separator + _encode(log_line(line))
+        yield separator + _encode(line)
         separator = b",\n"
     yield b"\n]," + _encode({"logs_complete": is_complete()})[1:] + b"\n"
 

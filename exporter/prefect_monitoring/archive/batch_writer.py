@@ -9,7 +9,7 @@ import asyncio
 import gzip
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from prefect_monitoring.analysis.redaction import first_line
-from prefect_monitoring.analysis.run_document import document, document_key
+from prefect_monitoring.analysis.run_document import document_key, picked_document
 from prefect_monitoring.archive.details import DetailsReader, RunDetails
 from prefect_monitoring.archive.manifest import Manifest, StoredFile, batch_of, folder_of, manifest_key, member_of
 from prefect_monitoring.archive.parquet_files import FILE_BYTES, LocalFile, TableWriter
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 RUNS_AT_ONCE: Final = 40
 """Of so many the details are read together, while those of the ones before are written."""
-DOCUMENTS_AT_ONCE: Final = 8
+_GZIP_LEVEL: Final = 6
 _ALL_IN_ONE_FILE: Final = 2**40
 
 
@@ -69,7 +69,7 @@ class BatchWriter:
             async for found in details_of_chunks:
                 good = await asyncio.to_thread(self._add, files, found, batch, archived_at)
                 bad |= {details.run["id"] for details in found} - {details.run["id"] for details in good}
-                await self._write_documents(folder, good, archived_at)
+                await asyncio.to_thread(self._write_documents, folder, good, archived_at)
         finished = await asyncio.to_thread(lambda: {table: files[table].close() for table in TABLES})
         stored = tuple(stored_file(file, table, day) for table, parts in finished.items() for file in parts)
         members = tuple(member_of(run) for run in runs if run["id"] not in bad)
@@ -108,31 +108,36 @@ class BatchWriter:
             good.append(details)
         return good
 
-    async def _write_documents(self, folder: Path, found: Sequence[RunDetails], archived_at: datetime) -> None:
+    def _write_documents(self, folder: Path, found: Sequence[RunDetails], archived_at: datetime) -> None:
+        """Those of large runs one by one, by way of the disk."""
         if not self._settings.archive_documents:
             return
-        gate = asyncio.Semaphore(DOCUMENTS_AT_ONCE)
+        small = [details for details in found if not details.is_large]
+        self._store.put_many(
+            (
+                document_key(details.run["id"]),
+                gzip.compress(b"".join(_pieces(details, archived_at)), _GZIP_LEVEL, mtime=0),
+            )
+            for details in small
+        )
+        for details in found:
+            if details.is_large:
+                self._write_large_document(folder, details, archived_at)
 
-        async def write(details: RunDetails) -> None:
-            async with gate:
-                await asyncio.to_thread(self._write_document, folder, details, archived_at)
-
-        await asyncio.gather(*map(write, found))
-
-    def _write_document(self, folder: Path, details: RunDetails, archived_at: datetime) -> None:
+    def _write_large_document(self, folder: Path, details: RunDetails, archived_at: datetime) -> None:
         path = folder / f"{details.run['id']}.json.gz"
         try:
-            with path.open("wb") as target, gzip.GzipFile(filename="", fileobj=target, mode="wb", mtime=0) as file:
-                for piece in document(
-                    details.record(with_task_runs=True),
-                    details.logs,
-                    archived_at=archived_at.isoformat(),
-                    with_parameters=self._settings.archive_parameters,
-                ):
+            # Nothing of when and where it was made: the same run is the same bytes.
+            with path.open("wb") as target, gzip.GzipFile("", "wb", _GZIP_LEVEL, target, mtime=0) as file:
+                for piece in _pieces(details, archived_at):
                     file.write(piece)
             self._store.put_file(document_key(details.run["id"]), path)
         finally:
             path.unlink(missing_ok=True)
+
+
+def _pieces(details: RunDetails, archived_at: datetime) -> Iterator[bytes]:
+    return picked_document(details.record(with_task_runs=True), details.logs, archived_at=archived_at.isoformat())
 
 
 def put_batch(store: Store, manifest: Manifest, finished: Mapping[str, Sequence[LocalFile]]) -> None:

@@ -35,6 +35,10 @@ class RunDetails:
         task_runs = [run for run, _ in self.task_runs] if with_task_runs else []
         return RunRecord(self.run, self.flow, self.deployment, self.states, task_runs)
 
+    @property
+    def is_large(self) -> bool:
+        return self.task_runs.is_large or self.logs.is_large
+
     def close(self) -> None:
         self.task_runs.close()
         self.logs.close()
@@ -57,10 +61,13 @@ class DetailsReader:
             async for rows in self._api.task_runs(found):
                 for row in rows:
                     child = ((row.get("state") or {}).get("state_details") or {}).get("child_flow_run_id")
-                    found[row["flow_run_id"]].task_runs.add((run_document.task_run(row), child))
+                    task_run = run_document.task_run(row)
+                    message = (task_run["state"] or {}).get("message") or ""
+                    found[row["flow_run_id"]].task_runs.add((task_run, child), size=len(message))
             async for rows in self._api.logs(found):
                 for row in rows:
-                    found[row["flow_run_id"]].logs.add(run_document.log_line(row))
+                    line = run_document.log_line(row)
+                    found[row["flow_run_id"]].logs.add(line, size=len(line["message"]))
         except BaseException:
             close_all(found.values())
             raise

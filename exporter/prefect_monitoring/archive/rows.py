@@ -1,4 +1,4 @@
-"""What Prefect's API has of a run, a task run and a log line, as rows of the archive's tables, redacted. Pure."""
+"""Runs, task runs and log lines, picked and redacted as for their document, as rows of the archive's tables. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import orjson
 
-from prefect_monitoring.analysis import run_document
 from prefect_monitoring.analysis.run_document import Json, RunRecord
 from prefect_monitoring.archive.schema import SCHEMA_VERSION
 from prefect_monitoring.model.instants import parse_time
@@ -19,13 +18,13 @@ _TIMES: Final = ("expected_start_time", "start_time", "end_time")
 
 
 def run_row(record: RunRecord, batch: str, archived_at: datetime, *, parameters: bool, states_complete: bool) -> Row:
-    run = run_document.flow_run(record.run, with_parameters=parameters)
+    run = record.run
     kept = (*("id", "name", "flow_id", "flow_version", "deployment_id", "deployment_version", "parent_task_run_id"),)
     return {
         **{name: run[name] for name in (*kept, "tags", "run_count", "total_run_time")},
         **_state_columns(run["state"]),
         **{name: _instant(run[name]) for name in (*_TIMES, "created")},
-        "version": version_of(record.run),
+        "version": version_of(run),
         "batch": batch,
         "archived_at": archived_at,
         "schema_version": SCHEMA_VERSION,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from prefect_monitoring.archive.store import Entry, StoreError
+from prefect_monitoring.archive.store import WRITES_AT_ONCE, Entry, StoreError
 from prefect_monitoring.config.settings import ArchiveSettings
 from prefect_monitoring.flows.aws import cause, make_client
 
@@ -65,6 +66,11 @@ class S3Store:
             self._client.put_object(
                 Bucket=self._bucket, Key=self._prefix + key, Body=content, **_content_type(key), **self._encryption
             )
+
+    def put_many(self, files: Iterable[tuple[str, bytes]]) -> None:
+        with ThreadPoolExecutor(WRITES_AT_ONCE) as pool:
+            for _ in pool.map(lambda file: self.put(*file), files):
+                pass  # raises what putting it has raised
 
     def put_file(self, key: str, path: Path) -> None:
         if path.stat().st_size <= PART_BYTES:

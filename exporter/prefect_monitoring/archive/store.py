@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+WRITES_AT_ONCE: Final = 8
 
 
 class StoreError(Exception):
@@ -32,6 +34,10 @@ class Store(Protocol):
         ...
 
     def put(self, key: str, content: bytes) -> None: ...
+
+    def put_many(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """Small files by key, several at a time."""
+        ...
 
     def put_file(self, key: str, path: Path) -> None: ...
 

@@ -77,6 +77,8 @@ def test_files_come_back_as_they_went(store: Store, tmp_path: Path) -> None:
     store.put("a/1.json", b"won")
     store.put_file("a/2.parquet", tmp_path / "file")
     store.put("ab/3", b"")
+    store.put_many((f"b/{number:02}", b"x" * number) for number in range(20))
+    assert listed(store, "b/") == [(f"b/{number:02}", number) for number in range(20)]
     assert listed(store, "a/") == [("a/1.json", 3), ("a/2.parquet", 11)]
     assert all(abs(entry.written_at - time.time()) < 60 for entry in store.list("a/"))
     assert (store.get("a/1.json"), store.get("a/none")) == (b"won", None)
@@ -108,6 +110,8 @@ def test_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(StoreError, match=os.strerror(fault)):
         store.put("runs/a", b"after")
+    with pytest.raises(StoreError, match=os.strerror(fault)):
+        store.put_many([("runs/a", b"after"), ("runs/b", b"new")])
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["a"]
     assert (tmp_path / "runs/a").read_bytes() == b"before"
 
