@@ -7,6 +7,7 @@ import tomllib
 from typing import Any
 
 import pytest
+import yaml
 
 from prefect_monitoring.cli import make_parser
 from prefect_monitoring.config.loading import load_settings
@@ -51,3 +52,16 @@ def test_archive_writes_only_where_volumes_are(service: dict[str, Any]) -> None:
     for folder in volumes:
         assert f" {folder}" in dockerfile, "made with its owner: a new volume takes that over"
     assert own_image().user == "10001:10001"
+
+
+def test_prometheus_scrapes_the_archive_as_soon_as_it_runs_under_the_exporters_workspace(
+    service: dict[str, Any],
+) -> None:
+    config = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    (lookup,) = jobs["prefect-archive"]["dns_sd_configs"]
+    labels = {rule["target_label"]: rule["replacement"] for rule in jobs["prefect-archive"]["relabel_configs"]}
+    (exporter,) = jobs["prefect-monitoring"]["static_configs"]
+    assert lookup == {"names": ["archive."], "type": "A", "port": service["ports"][0]["target"]}
+    assert labels == {"instance": "archive:9878", "workspace": exporter["labels"]["workspace"]}
+    assert "default" in service["networks"]

@@ -127,7 +127,7 @@ def test_only_the_demos_server_can_reach_its_database_without_a_password() -> No
 def test_prometheus_asks_services_at_their_ports() -> None:
     config = yaml.safe_load(mounted("prometheus", "/etc/prometheus/prometheus.yml").read_text())
     asked = [*config["scrape_configs"], *config["alerting"]["alertmanagers"]]
-    targets = [target for job in asked for one in job["static_configs"] for target in one["targets"]]
+    targets = [target for job in asked for one in job.get("static_configs", ()) for target in one["targets"]]
     assert {target.partition(":")[0] for target in targets} == {"exporter", "prometheus", "alertmanager"}
     for target in targets:
         service, _, port = target.partition(":")
