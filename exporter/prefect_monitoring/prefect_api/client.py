@@ -40,6 +40,7 @@ MAX_TRIES: Final = 3
 MAX_ANSWER_BYTES: Final = 12 * 2**20
 TRANSIENT_CODES: Final = frozenset({"502", "503"})
 TRANSIENT_WAIT_SECONDS: Final = 0.3
+_UNANSWERED: Final = "prefect_monitoring_unanswered"
 _KEEPS_METHOD: Final = 307
 _TOO_MANY: Final = "429"
 _BAD_REQUEST: Final = 400
@@ -196,7 +197,7 @@ async def open_http(
     address = api_address()
     burst = max(1.0, max_requests_per_second)
     limiter = AsyncLimiter(burst, burst / max_requests_per_second)
-    # One retry, which the CSRF token's renewal needs; the hook below keeps every other failure away from it.
+    # One retry, which the CSRF token's renewal needs. The hooks below keep from it what was answered, and all writes.
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
         async with _make_client(address) as client:
             share_csrf_token(client)
@@ -209,7 +210,7 @@ def _make_client(address: str) -> PrefectClient:
     Proxies are ours to choose: httpx fails on networks and IPv6 addresses in NO_PROXY.
     """
     settings = {
-        "event_hooks": {"response": [_take_answer]},
+        "event_hooks": {"request": [_refuse_repeated_write], "response": [_take_answer]},
         "trust_env": False,
         "proxy": proxy_of(address, os.environ),
     }
@@ -228,8 +229,21 @@ def _segment(name: str) -> str:
     return quote(name, safe="").replace(".", "%2E")
 
 
+async def _refuse_repeated_write(request: httpx.Request) -> None:
+    """Raises ApiError where Prefect's client would send a write again that got no answer.
+
+    By then the run that it was about may have started, failed and be past it.
+    """
+    if request.method == "GET" or request.url.path.endswith(_QUERIES):
+        return
+    if _UNANSWERED in request.extensions:
+        raise ApiError(f"{request.url.path} got no answer: it may have been carried out", "error")
+    request.extensions[_UNANSWERED] = True
+
+
 async def _take_answer(response: httpx.Response) -> None:
     """Reads the answer. Raises ApiError when it tells of a fault."""
+    response.request.extensions.pop(_UNANSWERED, None)
     body = await _read(response)
     # It refers back to the response: page upon page would wait in memory for the garbage collector.
     response.stream = httpx.ByteStream(b"")

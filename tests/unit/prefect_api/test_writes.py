@@ -11,7 +11,7 @@ from prefect_monitoring.prefect_api.automations import MANAGE_AUTOMATIONS
 from prefect_monitoring.prefect_api.client import PrefectHttp, Traffic, open_http
 from prefect_monitoring.prefect_api.errors import ApiError, ThrottledError
 from support.reads import READS
-from unit.loopback import Answer, Loopback
+from unit.loopback import Answer, Asked, Loopback
 
 
 @pytest.fixture
@@ -56,6 +56,21 @@ async def test_a_write_that_failed_is_not_sent_again(http: PrefectHttp, site: Lo
     with pytest.raises(ApiError):
         await http.write("POST", "/automations/", json={})
     assert len(site.asked) == 1
+
+
+async def test_a_write_without_an_answer_is_not_sent_again(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
+    """Prefect's client would, unseen, two seconds later."""
+
+    def hang_up(_: Asked) -> Answer:
+        raise ConnectionAbortedError
+
+    site.answer = hang_up
+    with pytest.raises(ApiError, match="may have been carried out"):
+        await http.write("POST", "/automations/", json={})
+    assert len(site.asked) == 1
+    assert traffic.requests == {("/automations/", "error"): 1}
+    site.answer = lambda _: Answer(201, {"id": "1"})
+    assert await http.write("POST", "/automations/", json={}) == {"id": "1"}
 
 
 async def test_a_write_that_was_throttled_is_sent_again(http: PrefectHttp, site: Loopback) -> None:
