@@ -32,7 +32,7 @@ ORDERS = {
 RUN = "http://prefect.test/runs/flow-run/0b1c"
 ANNOTATIONS = {
     "summary": "orders/nightly: run failed, no retries left",
-    "description": "Runs failed since the last completed one: 1.",
+    "description": "Failed runs that are unresolved: 1.",
     "runbook_url": "https://runbooks.test/PrefectRunFailed.md",
     "dashboard_url": "http://grafana.test/d/prefect-flow?var-flow=orders&var-deployment=nightly",
     "run_url": RUN,
@@ -99,7 +99,7 @@ def test_a_critical_failure_and_its_end(alertmanager: Alertmanager, inbox: Inbox
     assert shown["title_link"] == RUN
     assert shown["color"] == "#d72b3f"
     assert shown["text"].splitlines() == [
-        "Runs failed since the last completed one: 1.",
+        "Failed runs that are unresolved: 1.",
         "*Flow*  `orders`  *Deployment*  `nightly`",
         "*State*  failed",
         "*Cause*  `database: connection refused`",

@@ -155,6 +155,8 @@ def make_snapshot() -> Snapshot:
                 last_outcomes={"completed": NOW - 3600, "failed": NOW - 60},
                 recent_durations=(1.5, 2.0, 0.5),
                 consecutive_failures=1,
+                unresolved=1,
+                unresolved_since=NOW - 60,
                 failing_since=NOW - 60,
                 recent_failures=(NOW - 60, NOW - 7200),
                 last_failure=failure,

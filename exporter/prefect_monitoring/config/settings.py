@@ -237,6 +237,16 @@ class PolicySettings(Group, title="Pipelines"):
     )
 
 
+class AlertSettings(Group, title="Alerts"):
+    """What the exporter decides for the alert rules (docs/alerting.md)."""
+
+    failures_unresolved_for: Duration = Field(
+        4 * 3600.0,
+        ge=300,
+        description="How long a run that failed for good counts as unresolved at most, if nothing resolves it.",
+    )
+
+
 class ActSettings(Group, title="Actions"):
     """Whether the rules of the pipelines file that act on Prefect are carried out (docs/automations.md)."""
 
@@ -351,6 +361,7 @@ class Settings(BaseModel):
     labels: LabelSettings = Field(default_factory=LabelSettings)
     metrics: MetricSettings = Field(default_factory=MetricSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
     act: ActSettings = Field(default_factory=ActSettings)
     cloudwatch: CloudWatchSettings = Field(default_factory=CloudWatchSettings)
     report: ReportSettings = Field(default_factory=ReportSettings)

@@ -155,7 +155,9 @@ def _remembered(
 ) -> KnownRun:
     run, pair, is_over = sighting.run, sighting.pair, sighting.run.state.is_terminal
     failed = run.state.type in BAD_TYPES
-    started = pair is not None and _first_start(run, states) is not None
+    started_at = _first_start(run, states)
+    started = pair is not None and started_at is not None
+    is_known = before is not None and before.state_id == run.state.id
     end = run.ended_at if run.ended_at is not None else run.state.at
     return KnownRun(
         run_id=run.id,
@@ -170,6 +172,8 @@ def _remembered(
         name=run.name if failed else "",
         cause=cause_of(run.state.message) if failed else "",
         pattern=pattern_of(run.state.message) if failed else "",
+        started_at=started_at if started_at is not None else before.started_at if before else None,
+        held=failed if before is None or not is_known else before.held,
     )
 
 

@@ -27,6 +27,8 @@ def known_run(row: sa.Row[Any], pipeline: Pair | None) -> KnownRun:
         name=row.name,
         cause=row.cause,
         pattern=row.pattern or "",
+        started_at=row.started_at,
+        held=bool(row.held),
     )
 
 
@@ -61,8 +63,8 @@ def pipeline_numbers(connection: sa.Connection, run_ids: Collection[str]) -> dic
     return found
 
 
-def write_runs(connection: sa.Connection, changes: Changes, ids: PipelineIds) -> None:
-    """Writes runs, and which of their states are counted now."""
+def write_runs(connection: sa.Connection, changes: Changes, ids: PipelineIds, *, is_baseline: bool) -> None:
+    """Writes runs, and which of their states are counted now. Failures of the baseline are not held."""
     rows = [
         {
             "run_id": pack(run.run_id),
@@ -77,6 +79,8 @@ def write_runs(connection: sa.Connection, changes: Changes, ids: PipelineIds) ->
             "name": run.name,
             "cause": run.cause,
             "pattern": run.pattern,
+            "started_at": run.started_at,
+            "held": run.held and not is_baseline,
             "gone": False,
         }
         for run in changes.runs.values()

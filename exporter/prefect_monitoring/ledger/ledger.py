@@ -29,13 +29,14 @@ from prefect_monitoring.ledger.series_rows import load_series, load_values, touc
 from prefect_monitoring.ledger.sql import read_meta, write_meta
 from prefect_monitoring.ledger.state import State
 from prefect_monitoring.ledger.unreadable_rows import delete_unreadable, load_unreadable, write_unreadable
+from prefect_monitoring.ledger.unresolved_failures import release_failures, unresolved_failures
 from prefect_monitoring.model.actions import Acting, Action, action_key
 from prefect_monitoring.model.changes import Changes, KnownRun, KnownTaskRun, Schedule, SeriesKey
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMetric
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.model.run_stats import RunStats
+from prefect_monitoring.model.run_stats import FailureKey, RunStats, UnresolvedFailures
 from prefect_monitoring.model.series import Bounds, Series, advance
 from prefect_monitoring.model.unreadable import Unreadable
 
@@ -121,6 +122,17 @@ class Ledger(State):
         with self.transaction() as connection:
             return run_stats(connection, numbers, now, slo_windows or {})
 
+    def unresolved_failures(self, since: float) -> dict[Pair, UnresolvedFailures]:
+        """The unresolved failures of each pipeline that has any, of runs that ended after `since`."""
+        with self.transaction() as connection:
+            return unresolved_failures(connection, self.pipelines_by_id, since)
+
+    def release_failures(self, failures: Collection[FailureKey]) -> None:
+        """Ends the hold of failures that have been shown long enough."""
+        if failures:
+            with self.transaction() as connection:
+                release_failures(connection, failures)
+
     def ended_by_kind(self, source: str, low: float, high: float) -> dict[str, int]:
         """How many runs the ledger believes to have ended within [low, high], by the `kind` of the record."""
         with self.transaction() as connection:
@@ -153,7 +165,7 @@ class Ledger(State):
             schedules = passed_schedules(connection, self.schedules, changes.due, due)
             created = name_rows.new_pipelines(connection, pipelines - self.pipeline_ids.keys())
             numbers = {one: created.get(one) or self.pipeline_ids[one] for one in pipelines}
-            flow_run_rows.write_runs(connection, changes, numbers)
+            flow_run_rows.write_runs(connection, changes, numbers, is_baseline=not self.cursor.level_complete)
             write_rollups(connection, changes, numbers)
             write_last_outcomes(connection, changes, numbers)
             write_daily_counts(connection, changes.moments)

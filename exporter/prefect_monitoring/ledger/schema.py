@@ -72,6 +72,9 @@ flow_runs = sa.Table(
     # No longer in the API under this end: deleted, or running again.
     sa.Column("gone", sa.Boolean, nullable=False),
     sa.Column("pattern", sa.Text),
+    # Its first start, and whether it is a failure that has not been shown long enough for an alert.
+    sa.Column("started_at", sa.Float),
+    sa.Column("held", sa.Boolean),
     sa.Index(f"{PREFIX}flow_runs_by_pipeline", "pipeline_id", "state_type", "ended_at"),
     sa.Index(f"{PREFIX}flow_runs_by_end", "ended_at", "state_type", "gone"),
 )

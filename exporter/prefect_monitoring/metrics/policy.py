@@ -94,6 +94,13 @@ METRICS: Final = (
         _declared(lambda policy: policy.max_pause),
     ),
     Metric(
+        "prefect_pipeline_alert_on_streak",
+        "gauge",
+        "1 where only failures in a row alert, not each single one; absent elsewhere.",
+        PAIR,
+        _declared(lambda policy: 1.0 if policy.alert_on == "streak" else None),
+    ),
+    Metric(
         "prefect_slo_metric_max",
         "gauge",
         "The greatest value of a custom metric that is all right, where that is declared.",

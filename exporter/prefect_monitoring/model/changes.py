@@ -35,7 +35,8 @@ class SeriesKey(NamedTuple):
 class KnownRun:
     """What the ledger remembers of a run. `pair` is None for a run that the filters exclude.
 
-    `cause` and `pattern` are those of the message of a failure: analysis/message_patterns.py.
+    `cause` and `pattern` are those of the message of a failure: analysis/message_patterns.py. `started_at` is its first
+    start. `held`: a failure that stays unresolved until it has been shown long enough for an alert.
     """
 
     run_id: str
@@ -50,6 +51,8 @@ class KnownRun:
     name: str = ""
     cause: str = ""
     pattern: str = ""
+    started_at: float | None = None
+    held: bool = False
 
     @property
     def result(self) -> Result | None:

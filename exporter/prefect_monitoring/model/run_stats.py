@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from prefect_monitoring.model.changes import KnownRun
@@ -22,19 +22,40 @@ RECENT_FAILURES: Final = 3
 RECENT_DURATIONS: Final = 24
 
 
+# A failure by its run's and its state's id: a run that fails again has another.
+FailureKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class UnresolvedFailures:
+    """The `runs` of a pipeline that failed for good and that nothing has resolved, the oldest at the instant `since`.
+
+    `retries`: how often the exporter retried the `newest`. `held`: those that have yet to be shown long enough.
+    """
+
+    runs: int
+    since: float
+    newest: KnownRun
+    retries: int = 0
+    held: frozenset[FailureKey] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class RunStats:
     """How a pipeline stands now. Instants in epoch seconds, durations in seconds, windows by name.
 
     `failing_since`: the end of the first failed run since the last completed one. `recent_failures`: the ends of the
     newest failed runs of the last day, newest first. `recent_durations`: of the newest completed runs, newest first.
-    `last_failure_retries`: how often the exporter retried the last failed run. `last_failure_gone`: it was deleted; it
-    still counts, but no link leads to it.
+    `unresolved`: runs that failed for good and that nothing has resolved, the oldest at `unresolved_since`.
+    `last_failure`: the newest of them, else the last failure since a run completed. `last_failure_retries`: how often
+    the exporter retried it. `last_failure_gone`: it was deleted; it still counts, but no link leads to it.
     """
 
     last_outcomes: Mapping[str, float] = field(default_factory=dict)
     recent_durations: tuple[float, ...] = ()
     consecutive_failures: int = 0
+    unresolved: int = 0
+    unresolved_since: float | None = None
     failing_since: float | None = None
     recent_failures: tuple[float, ...] = ()
     last_failure: KnownRun | None = None
@@ -43,6 +64,19 @@ class RunStats:
     window_runs: Mapping[tuple[str, str], int] = field(default_factory=dict)
     baselines: Mapping[str, float] = field(default_factory=dict)
     time_shares: Mapping[str, float] = field(default_factory=dict)
+
+    def with_unresolved(self, failures: UnresolvedFailures | None) -> RunStats:
+        """The same, with the pipeline's unresolved failures."""
+        if failures is None:
+            return self
+        return replace(
+            self,
+            unresolved=failures.runs,
+            unresolved_since=failures.since,
+            last_failure=failures.newest,
+            last_failure_retries=failures.retries,
+            last_failure_gone=False,
+        )
 
     @property
     def last_success(self) -> float | None:

@@ -7,10 +7,13 @@ increase of a series that was born at 1.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from prefect_monitoring.model.changes import Changes, SeriesKey
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +67,24 @@ def advance(
 
 
 @dataclass(slots=True)
-class BirthHold:
-    """Which series wait for their release, and since when this process has shown them at zero.
+class Hold(Generic[Key]):
+    """What waits until it has been shown for some `seconds`, and since when this process has shown it.
 
-    Not kept across restarts on purpose: a new process cannot know that anybody saw the zero of the old one.
+    New series at zero, and new failures. Not kept across restarts on purpose: a new process cannot know that anybody
+    saw what the old one showed.
     """
 
     seconds: float
-    shown_since: dict[SeriesKey, float] = field(default_factory=dict)
+    shown_since: dict[Key, float] = field(default_factory=dict)
 
-    def show(self, held: set[SeriesKey], now: float) -> None:
-        """Notes that `held` series were published at zero at `now`."""
+    def show(self, held: Collection[Key], now: float) -> None:
+        """Notes that `held` were published at `now`."""
         for key in held:
             self.shown_since.setdefault(key, now)
 
-    def due(self, now: float) -> set[SeriesKey]:
+    def due(self, now: float) -> set[Key]:
         return {key for key, since in self.shown_since.items() if now - since >= self.seconds}
 
-    def forget(self, keys: set[SeriesKey]) -> None:
+    def forget(self, keys: Collection[Key]) -> None:
         for key in keys:
             self.shown_since.pop(key, None)

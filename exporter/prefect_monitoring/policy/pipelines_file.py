@@ -16,6 +16,7 @@ from prefect_monitoring.policy.action_rules import RULES, Cancel, Notify, OnFail
 from prefect_monitoring.policy.fields import Declared, LabelName, MetricName, Number, Ratio, Span, Text
 
 Criticality = Literal["critical", "standard", "low"]
+AlertOn = Literal["each", "streak"]
 CRITICALITIES: Final[tuple[str, ...]] = get_args(Criticality)
 
 MAX_WINDOW_DAYS: Final = 400
@@ -70,6 +71,9 @@ class _Policy(Declared):
     )
     slo: Objectives = Field(default_factory=Objectives, description="What it promises.")
     max_pause: Span | None = Field(None, description="How long its deployment may stay paused before that is told.")
+    alert_on: AlertOn | None = Field(
+        None, description="each: alert on each run that fails for good. streak: only on runs that fail in a row."
+    )
     retry: Retry | None = Field(None, description="Run it again when it failed for good (serve --act).")
     skip: Skip | None = Field(None, description="End runs that are too late instead of starting them (serve --act).")
     notify: Notify | None = Field(None, description="Messages that Prefect itself sends (automations apply).")

@@ -43,6 +43,7 @@ class Policy:
     skip: Skip | None = None
     cancel: Cancel | None = None
     notify: Notify | None = None
+    alert_on: str = "each"
 
 
 class Policies:
@@ -97,6 +98,7 @@ def _merge(file: PipelinesFile, pair: Pair, entry: Pipeline | None, tags: Collec
         max_duration=slo.get("max_duration"),
         max_staleness=slo.get("max_staleness"),
         max_pause=declared.max_pause or file.defaults.max_pause,
+        alert_on=declared.alert_on or file.defaults.alert_on or "each",
         limits=declared.metrics,
         retry=retry if retry and retry.max and pair.deployment else None,
         on_failure=declared.on_failure,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
-from prefect_monitoring.config.settings import HistorySettings, PollSettings, Settings
+from prefect_monitoring.config.settings import AlertSettings, HistorySettings, PollSettings, Settings
 from prefect_monitoring.ingest.log_lines import LINES_KEPT_SECONDS
 from prefect_monitoring.ingest.source import OutageLog, Scope, Source, Turn
 from prefect_monitoring.ingest.sources import (
@@ -26,9 +26,11 @@ from prefect_monitoring.ingest.sources import (
 )
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.retention import Keep
+from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.cursor import FLOW_RUNS
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.model.series import BirthHold
+from prefect_monitoring.model.run_stats import FailureKey
+from prefect_monitoring.model.series import Hold
 from prefect_monitoring.model.sink_status import SinkStatus
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.reloader import PolicyBook
@@ -47,6 +49,9 @@ log = logging.getLogger(__name__)
 
 PRUNE_INTERVAL: Final = HOUR
 DETAILS_PATIENCE: Final = 2.0
+# A new failure is shown for so long at least, whatever completes meanwhile: Prometheus and Alertmanager take a minute
+# or two to notify.
+FAILURE_SHOWN_SECONDS: Final = 300.0
 BUDGET_OF_INTERVAL: Final = 0.9
 _STAGES: Final = {turn: stages(entry for entry in SOURCES if entry.turn is turn) for turn in Turn}
 
@@ -66,6 +71,7 @@ class Poller:
         readers: Readers,
         settings: PollSettings,
         history: HistorySettings,
+        alerts: AlertSettings,
         policies: PolicyBook,
         links: Links,
         traffic: Traffic,
@@ -83,10 +89,11 @@ class Poller:
         self._plan_actions = plan
         self._actions: ActionsReport | None = None
         self._clock = clock
-        self._hold = BirthHold(history.birth_hold)
+        self._hold: Hold[SeriesKey] = Hold(history.birth_hold)
+        self._failures: Hold[FailureKey] = Hold(FAILURE_SHOWN_SECONDS)
         self._details: asyncio.Task[None] | None = None
         self._pruned_at = clock()
-        self._run_stats = LiveRunStats()
+        self._run_stats = LiveRunStats(alerts.failures_unresolved_for)
         outages = OutageLog()
         self.sources: Mapping[str, Source] = {
             entry.name: Source(entry.name, settings.source_timeout, outages, clock) for entry in SOURCES
@@ -167,6 +174,7 @@ class Poller:
         snapshot, held = await self._reader.in_ledger(self._picture.take, now, self._actions)
         await self._publish(snapshot)
         await self._reader.in_ledger(self._hold.show, held, self._clock())
+        await self._reader.in_ledger(self._failures.show, self._run_stats.held, self._clock())
 
     async def _take(self, turn: Turn) -> None:
         """Reads the sources of `turn` that can be read now: stage by stage, those of a stage side by side."""
@@ -240,6 +248,9 @@ class Poller:
         due = self._hold.due(now)
         self._ledger.release(due, now)
         self._hold.forget(due)
+        shown = self._failures.due(now)
+        self._ledger.release_failures(shown)
+        self._failures.forget(shown)
         catalog, names = self._reader.catalog, self._ledger.names
         live = catalog.live_pairs(names)
         self._policies.renew(catalog.live_deployments(names), live, now)
@@ -262,6 +273,7 @@ def make_poller(
         readers,
         settings.poll,
         settings.history,
+        settings.alerts,
         PolicyBook(settings.policy, settings.labels, readers.flow_runs.ledger, clock()),
         find_links(settings.links),
         traffic,

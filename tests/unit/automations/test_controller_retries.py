@@ -50,6 +50,21 @@ async def test_a_failed_run_is_retried_after_its_delay_and_not_reported_meanwhil
     assert (snapshot.standings[PAIR].consecutive_failures, len(process.actions())) == (0, 1)
 
 
+async def test_retry_of_the_exporter_is_no_failure_for_good_until_it_is_exhausted(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin("pipelines: [{flow: etl, retry: {max: 1, delay: 1m, jitter: 0%}}]")
+    await process.begin()
+    run = fake.schedule(*place)
+    process.fail(run)
+    assert (await process.poll()).standings[PAIR].unresolved == 0
+    assert (await process.act()).standings[PAIR].unresolved == 0
+    fake.now += 60
+    process.fail(run)
+    stats = (await process.act()).standings[PAIR]
+    assert (stats.unresolved, stats.last_failure_retries) == (1, 1)
+
+
 async def test_a_run_that_fails_again_and_again_is_retried_max_times_and_then_reported(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:

@@ -19,7 +19,7 @@ from prefect_monitoring.model.counted_metrics import (
 )
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.model.series import BirthHold, Series, advance, empty
+from prefect_monitoring.model.series import Hold, Series, advance, empty
 from prefect_monitoring.snapshot.builder import shown
 
 PAIR = Pair("etl", "daily")
@@ -81,7 +81,7 @@ def test_shown_is_what_every_source_of_has_its_level_complete() -> None:
 
 
 def test_hold_begins_when_the_zero_is_shown() -> None:
-    hold = BirthHold(70.0)
+    hold = Hold(70.0)
     assert hold.due(1e9) == set()
     hold.show({COMPLETED}, 100.0)
     hold.show({COMPLETED, TIMES}, 130.0)
@@ -93,6 +93,6 @@ def test_hold_begins_when_the_zero_is_shown() -> None:
 
 
 def test_no_hold_releases_at_once() -> None:
-    hold = BirthHold(0.0)
+    hold = Hold(0.0)
     hold.show({COMPLETED}, 100.0)
     assert hold.due(100.0) == {COMPLETED}

@@ -52,6 +52,14 @@ def test_a_pattern_matches_whole_names(flow: str, deployment: str, pair: Pair, m
     assert (policy is not None and policy.team == "t") is matches
 
 
+def test_an_entry_says_whether_single_failures_alert_and_the_defaults_say_it_for_the_rest() -> None:
+    text = "defaults: {alert_on: streak}\npipelines: [{flow: etl, alert_on: each}]"
+
+    assert _of(text).alert_on == "each"
+    assert _of(text, pair=Pair("other", "prod")).alert_on == "streak"
+    assert _of("").alert_on == "each"
+
+
 def test_runs_without_a_deployment_are_declared_only_by_name() -> None:
     assert _policies("pipelines: [{flow: etl}]").of(Pair("etl", ""), ()) is None
     assert _policies("pipelines: [{flow: etl, deployment: ''}]").of(Pair("etl", ""), ()) is not None

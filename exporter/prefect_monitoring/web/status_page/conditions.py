@@ -90,13 +90,15 @@ def _is_crash(view: PipelineView) -> bool:
 
 
 def _failing(view: PipelineView) -> Finding | None:
-    count, last = view.stats.consecutive_failures, view.stats.last_failure
-    if count < THRESHOLDS.failed_runs:
+    stats, last = view.stats, view.stats.last_failure
+    if max(stats.consecutive_failures, stats.unresolved) < THRESHOLDS.failed_runs:
         return None
-    details = [counted(count, "run", "runs in a row")]
+    in_a_row = stats.consecutive_failures >= stats.unresolved
+    number = counted(stats.consecutive_failures, "run", "runs in a row")
+    details = [number if in_a_row else counted(stats.unresolved, "run", "runs")]
     if last is not None and last.cause not in {"", OTHER_CAUSE}:
         details.append(f"cause: {last.cause.replace('_', ' ')}")
-    return Finding(", ".join(details), view.stats.failing_since)
+    return Finding(", ".join(details), stats.failing_since if in_a_row else stats.unresolved_since)
 
 
 def _not_succeeded(view: PipelineView) -> Finding | None:

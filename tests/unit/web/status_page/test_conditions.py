@@ -93,6 +93,13 @@ def test_failing_since_the_first_failure_in_a_row(kind: str, condition: Conditio
     assert single[condition].detail == "1 run, cause: rate limit"
 
 
+def test_failing_beside_parallel_runs_that_completed() -> None:
+    stats = replace(
+        failing(PIPELINE, 0), failing_since=None, unresolved=2, unresolved_since=NOW - HOUR, last_failure=None
+    )
+    assert findings(snapshot_of({PIPELINE: stats})) == {ConditionId.RUN_FAILED: Finding("2 runs", NOW - HOUR)}
+
+
 @pytest.mark.parametrize("cause", ["", "other"])
 def test_failing_for_an_unknown_cause_names_none(cause: str) -> None:
     last = failing(PIPELINE).last_failure
