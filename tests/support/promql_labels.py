@@ -79,7 +79,11 @@ class Reader:
         left, right, operator = self._of(node.lhs), self._of(node.rhs), str(node.op)
         modifier = node.modifier
         matching = modifier.matching if modifier else None
-        on = frozenset(matching.labels) if matching else frozenset[str]()
+        named = frozenset(matching.labels) if matching else frozenset[str]()
+        ignores = matching is not None and matching.type == promql.LabelModifierType.Exclude
+        if ignores:
+            _demand(named, left | right, str(node))
+        on = frozenset[str]() if ignores else named
         for side, of in ((node.lhs, left), (node.rhs, right)):
             if on and not isinstance(side, promql.NumberLiteral):
                 _demand(on, of, str(node))
@@ -146,9 +150,14 @@ def reader() -> Reader:
     rules = [rule for group in groups for rule in group["rules"]]
     # Rules read ALERTS, which have the labels of rules: until it is known which, any word of theirs may be one.
     found.metrics["ALERTS"] = ALERT.union(*(re.findall(r"\w+", rule["expr"]) for rule in rules))
-    for rule in rules:
-        if "record" in rule:
-            found.metrics[rule["record"]] = found.labels(rule["expr"]) | frozenset(rule.get("labels", ()))
+    # One file's records may be read by those of another: each after what it reads.
+    records = {rule["record"]: rule for rule in rules if "record" in rule}
+    while records:
+        ready = [name for name, rule in records.items() if not (metric_names(rule["expr"]) & records.keys()) - {name}]
+        assert ready, f"records that read each other: {sorted(records)}"
+        for name in ready:
+            rule = records.pop(name)
+            found.metrics[name] = found.labels(rule["expr"]) | frozenset(rule.get("labels", ()))
     labels = ALERT
     for rule in rules:
         with suppress(UnknownNameError):  # which the rule's own test tells

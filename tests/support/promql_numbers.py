@@ -106,10 +106,17 @@ def _selector(node: Any) -> str:
     return series(node.name, **labels)
 
 
+def _is_ignoring(node: Any) -> bool:
+    matching = node.modifier.matching if node.modifier else None
+    return matching is not None and matching.type == promql.LabelModifierType.Exclude
+
+
 def _nodes(root: Any) -> Iterator[Any]:
-    """The expression and all parts of it, parents first."""
+    """The expression and all parts of it, parents first; not what only leaves out targets, by `unless ignoring`."""
     yield root
-    if isinstance(root, promql.BinaryExpr):
+    if isinstance(root, promql.BinaryExpr) and str(root.op) == "unless" and _is_ignoring(root):
+        parts = [root.lhs]
+    elif isinstance(root, promql.BinaryExpr):
         parts = [root.lhs, root.rhs]
     elif isinstance(root, promql.Call):
         parts = list(root.args)
