@@ -125,7 +125,7 @@ class HistorySettings(Group, title="History"):
     lookback: Duration = Field(
         30 * 86400.0,
         ge=3600,
-        description="How much history a first start loads as its starting level, and how long runs are remembered.",
+        description="How much history the first start loads as the baseline, and how long runs are remembered.",
     )
     task_lookback: Duration = Field(
         7 * 86400.0,

@@ -28,12 +28,12 @@ SUBJECTS: Final[dict[str, tuple[Metric, ...]]] = {
     "Deployments": deployments.METRICS,
     "Work pools and queues": work_pools.METRICS,
     "Limits and automations": workspace.METRICS,
-    "What users add": custom.METRICS,
+    "Custom metrics": custom.METRICS,
     "Assets": assets.METRICS,
     "Policy": policy.METRICS,
     "Actions": actions.METRICS,
     "Sinks": sinks.METRICS,
-    "About itself": exporter.METRICS,
+    "The exporter": exporter.METRICS,
 }
 CATALOGUE: Final[tuple[Metric, ...]] = tuple(metric for metrics in SUBJECTS.values() for metric in metrics)
 

@@ -1,4 +1,4 @@
-"""What users add: the numbers that their flows log as METRIC lines."""
+"""Custom metrics: the numbers that their flows log as METRIC lines."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ METRICS: Final = (
     Metric(
         "prefect_exporter_ledger_created_timestamp_seconds",
         "gauge",
-        "When the ledger was born. Counters compare only within one ledger; rules look back no further than this.",
+        "When the ledger was created. Compare counters within one ledger only; rules look back no further than this.",
         (),
         _one(lambda snapshot: snapshot.about.ledger_created_at),
     ),

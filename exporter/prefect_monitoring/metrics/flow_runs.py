@@ -76,7 +76,7 @@ METRICS: Final = (
     ),
     counted(
         FAILURES,
-        "Failed, timed-out and crashed outcomes of flow runs, by cause as told from the state's message.",
+        "Failed, timed-out and crashed outcomes of flow runs, by cause, from the state's message.",
     ),
     Metric(
         "prefect_flow_runs",
@@ -130,7 +130,7 @@ METRICS: Final = (
     Metric(
         "prefect_flow_run_consecutive_failures",
         "gauge",
-        "Flow runs that failed, timed out or crashed since the last completed one; a pending retry is none.",
+        "Flow runs that failed, timed out or crashed since the last completed one; a pending retry does not count.",
         PAIR,
         standing(lambda one: [((), one.consecutive_failures)]),
     ),

@@ -36,11 +36,11 @@ METRICS: Final = (
     ),
     counted(
         TASK_RETRIES,
-        "Attempts of task runs beyond their first. Task runs of a flow run's next attempt are task runs of their own.",
+        "Attempts of task runs beyond their first. A flow run's next attempt has new task runs.",
     ),
     counted(
         TASK_FAILURES,
-        "Failed and crashed attempts of task runs by cause; those that a retry saved are told from their log lines.",
+        "Failed and crashed attempts of task runs by cause; those that a retry saved are read from log lines.",
     ),
     Metric(
         "prefect_task_run_time_share_ratio",
