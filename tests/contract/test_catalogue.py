@@ -33,6 +33,8 @@ FLOW_RUNS = {
     "prefect_flow_run_failing_since_timestamp_seconds": ("gauge", PAIR),
     "prefect_flow_run_failure_timestamp_seconds": ("gauge", (*PAIR, "nth")),
     "prefect_flow_run_duration_baseline_seconds": ("gauge", (*PAIR, "window")),
+    "prefect_flow_run_duration_quantile_seconds": ("gauge", (*PAIR, "window", "quantile")),
+    "prefect_flow_run_start_delay_quantile_seconds": ("gauge", (*PAIR, "window", "quantile")),
     "prefect_flow_run_window_runs": ("gauge", (*PAIR, "window", "result")),
 }
 TASK = (*PAIR, "task")
@@ -258,7 +260,8 @@ def test_labels(metric: Metric) -> None:
     assert len(set(metric.labels)) == len(metric.labels)
     for label in metric.labels:
         assert re.fullmatch(r"[a-z][a-z_]*", label)
-        assert label not in {"le", "quantile", "job", "instance", "workspace"}
+        assert label not in {"le", "job", "instance", "workspace"}
+        assert label != "quantile" or metric.name.endswith("_quantile_seconds"), "it is that of summaries"
     allowed = {"flow_run_id", "flow_run_name"} if metric.name == "prefect_flow_run_last_failure_info" else set()
     assert set(metric.labels) & RUN_LABELS == allowed
 

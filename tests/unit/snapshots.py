@@ -22,6 +22,7 @@ from prefect_monitoring.model.counted_metrics import (
 )
 from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import NO_FLOW, ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
+from prefect_monitoring.model.run_quantiles import RunQuantiles
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.model.sink_status import NO_ERRORS, SinkError, SinkStatus
@@ -166,6 +167,7 @@ def make_snapshot() -> Snapshot:
                 time_shares={"load": 0.75},
             )
         },
+        quantiles={PAIR: RunQuantiles({("7d", "0.5"): 1.5, ("7d", "0.95"): 2.0}, {("30d", "0.95"): 12.5}, 3)},
         active=ActiveRuns(
             {(PAIR, "k8s", "running"): 2, (PAIR, "k8s", "late"): 1},
             {(PAIR, "running"): NOW - 30, (PAIR, "late"): NOW - 300},

@@ -158,6 +158,7 @@ def _remembered(
     started_at = _first_start(run, states)
     started = pair is not None and started_at is not None
     is_known = before is not None and before.state_id == run.state.id
+    delay = _start_delay(run, states) if pair is not None else None
     end = run.ended_at if run.ended_at is not None else run.state.at
     return KnownRun(
         run_id=run.id,
@@ -174,6 +175,7 @@ def _remembered(
         pattern=pattern_of(run.state.message) if failed else "",
         started_at=started_at if started_at is not None else before.started_at if before else None,
         held=failed if before is None or not is_known else before.held,
+        start_delay=before.start_delay if before is not None and before.start_delay is not None else delay,
     )
 
 
@@ -229,9 +231,15 @@ def _count_attempts(
 
 def _count_start(known: Known, changes: Changes, run: FlowRun, states: tuple[State, ...], pair: Pair) -> None:
     """Counts the wait for the first start, once a run: a retry's wait is no lateness."""
+    started_at, delay = _first_start(run, states), _start_delay(run, states)
+    if started_at is not None and started_at >= known.horizon and delay is not None:
+        changes.observe(SeriesKey(START_DELAY, pair), started_at, delay)
+
+
+def _start_delay(run: FlowRun, states: tuple[State, ...]) -> float | None:
+    """Seconds from the expected start to the first start; None if it never started, or nothing expected it."""
     started_at = _first_start(run, states)
-    if started_at is not None and started_at >= known.horizon and run.expected_at is not None:
-        changes.observe(SeriesKey(START_DELAY, pair), started_at, max(started_at - run.expected_at, 0.0))
+    return max(started_at - run.expected_at, 0.0) if started_at is not None and run.expected_at is not None else None
 
 
 def _first_start(run: FlowRun, states: tuple[State, ...]) -> float | None:

@@ -29,6 +29,7 @@ def known_run(row: sa.Row[Any], pipeline: Pair | None) -> KnownRun:
         pattern=row.pattern or "",
         started_at=row.started_at,
         held=bool(row.held),
+        start_delay=row.start_delay,
     )
 
 
@@ -81,6 +82,7 @@ def write_runs(connection: sa.Connection, changes: Changes, ids: PipelineIds, *,
             "pattern": run.pattern,
             "started_at": run.started_at,
             "held": run.held and not is_baseline,
+            "start_delay": run.start_delay,
             "gone": False,
         }
         for run in changes.runs.values()

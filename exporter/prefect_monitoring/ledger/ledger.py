@@ -23,6 +23,7 @@ from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.outbox import Outbox
 from prefect_monitoring.ledger.retention import Keep, prune
 from prefect_monitoring.ledger.rollup_rows import write_last_outcomes, write_rollups
+from prefect_monitoring.ledger.run_quantiles import run_quantiles
 from prefect_monitoring.ledger.run_stats import run_stats
 from prefect_monitoring.ledger.schedule_rows import load_schedules, passed_schedules, write_schedules
 from prefect_monitoring.ledger.series_rows import load_series, load_values, touch_series, write_series, write_values
@@ -36,6 +37,7 @@ from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMet
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.run_quantiles import RunQuantiles
 from prefect_monitoring.model.run_stats import FailureKey, RunStats, UnresolvedFailures
 from prefect_monitoring.model.series import Bounds, Series, advance
 from prefect_monitoring.model.unreadable import Unreadable
@@ -132,6 +134,14 @@ class Ledger(State):
         if failures:
             with self.transaction() as connection:
                 release_failures(connection, failures)
+
+    def run_quantiles(self, pipelines: Collection[Pair], now: float) -> dict[Pair, RunQuantiles]:
+        """The quantiles of `pipelines` that the ledger knows."""
+        numbers = {self.pipeline_ids[pipeline]: pipeline for pipeline in pipelines if pipeline in self.pipeline_ids}
+        if not numbers:
+            return {}
+        with self.transaction() as connection:
+            return run_quantiles(connection, numbers, now)
 
     def ended_by_kind(self, source: str, low: float, high: float) -> dict[str, int]:
         """How many runs the ledger believes to have ended within [low, high], by the `kind` of the record."""

@@ -75,6 +75,7 @@ flow_runs = sa.Table(
     # Its first start, and whether it is a failure that has not been shown long enough for an alert.
     sa.Column("started_at", sa.Float),
     sa.Column("held", sa.Boolean),
+    sa.Column("start_delay", sa.Float),
     sa.Index(f"{PREFIX}flow_runs_by_pipeline", "pipeline_id", "state_type", "ended_at"),
     sa.Index(f"{PREFIX}flow_runs_by_end", "ended_at", "state_type", "gone"),
 )

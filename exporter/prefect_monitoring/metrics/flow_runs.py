@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from prefect_monitoring.metrics.family import Metric, Row
 from prefect_monitoring.metrics.rows import PAIR, counted, standing
 from prefect_monitoring.model.counted_metrics import DURATION, FAILURES, OUTCOMES, RETRIES, START_DELAY
 from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.run_quantiles import ByWindow, RunQuantiles
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.snapshot.model import Snapshot
 
@@ -55,6 +56,15 @@ def _unresponsive(snapshot: Snapshot) -> Iterator[Row]:
 
 def _names(pair: Pair) -> tuple[str, str]:
     return pair.flow, pair.deployment
+
+
+def _quantiles(values: Callable[[RunQuantiles], ByWindow]) -> Callable[[Snapshot], Iterator[Row]]:
+    def rows(snapshot: Snapshot) -> Iterator[Row]:
+        for pair, one in snapshot.quantiles.items():
+            for labels, seconds in values(one).items():
+                yield (*_names(pair), *labels), seconds
+
+    return rows
 
 
 METRICS: Final = (
@@ -175,6 +185,20 @@ METRICS: Final = (
         "Mean seconds of completed flow runs over 1d, 7d, 30d, 30d_before, same_weekday (1d in the last 4 weeks).",
         (*PAIR, "window"),
         standing(lambda one: (((window,), mean) for window, mean in one.baselines.items())),
+    ),
+    Metric(
+        "prefect_flow_run_duration_quantile_seconds",
+        "gauge",
+        "Exact quantiles of the seconds that the completed flow runs of a window took; each is the duration of a run.",
+        (*PAIR, "window", "quantile"),
+        _quantiles(lambda one: one.duration),
+    ),
+    Metric(
+        "prefect_flow_run_start_delay_quantile_seconds",
+        "gauge",
+        "Exact quantiles of the seconds from the expected to the first start, of flow runs that ended in a window.",
+        (*PAIR, "window", "quantile"),
+        _quantiles(lambda one: one.start_delay),
     ),
     Metric(
         "prefect_flow_run_window_runs",

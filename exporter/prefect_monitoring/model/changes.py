@@ -36,7 +36,8 @@ class KnownRun:
     """What the ledger remembers of a run. `pair` is None for a run that the filters exclude.
 
     `cause` and `pattern` are those of the message of a failure: analysis/message_patterns.py. `started_at` is its first
-    start. `held`: a failure that stays unresolved until it has been shown long enough for an alert.
+    start, `start_delay` the seconds from the expected start to it. `held`: a failure that stays unresolved until it has been
+    shown long enough for an alert.
     """
 
     run_id: str
@@ -53,6 +54,7 @@ class KnownRun:
     pattern: str = ""
     started_at: float | None = None
     held: bool = False
+    start_delay: float | None = None
 
     @property
     def result(self) -> Result | None:

@@ -38,11 +38,8 @@ from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.runtime.scheduler import Every, Job, Scheduler
-from prefect_monitoring.snapshot.builder import (
-    LiveRunStats,
-    Picture,
-    find_links,
-)
+from prefect_monitoring.snapshot.builder import Picture, find_links
+from prefect_monitoring.snapshot.live_runs import LiveRunStats
 from prefect_monitoring.snapshot.model import ActionsReport, Links, Snapshot
 
 log = logging.getLogger(__name__)

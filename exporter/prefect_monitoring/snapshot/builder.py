@@ -34,11 +34,11 @@ from prefect_monitoring.model.run_stats import FailureKey, RunStats
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.model.sink_status import SinkStatus
 from prefect_monitoring.model.source_status import SourceStatus
-from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.reloader import PolicyBook
 from prefect_monitoring.prefect_api.address import ui_address
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.snapshot.freshness import current_limit, listing_limit
+from prefect_monitoring.snapshot.live_runs import LiveRunStats
 from prefect_monitoring.snapshot.model import (
     ActionsReport,
     ActiveRuns,
@@ -106,6 +106,7 @@ class Picture:
         metrics = shown_metrics(complete, ledger.metrics)
         series = shown(ledger.series, complete, ledger.metrics)
         standings = self.run_stats.now if FLOW_RUNS in complete else {}
+        quantiles = self.run_stats.quantiles if FLOW_RUNS in complete else {}
         completed = {pair: at for pair, one in standings.items() if (at := one.last_success) is not None}
         limit = current_limit(self.settings)
         read_lately = _is_fresh(self.sources[DEPLOYMENTS], now, listing_limit(self.settings))
@@ -119,6 +120,7 @@ class Picture:
                 if key.metric in metrics and (key.pair in pairs or key.pair == NO_FLOW)
             },
             standings={pair: one for pair, one in standings.items() if pair in pairs},
+            quantiles={pair: one for pair, one in quantiles.items() if pair in pairs},
             active=self._active(now, limit) if _is_fresh(self.sources[ACTIVE_FLOW_RUNS], now, limit) else None,
             active_tasks=self._active_tasks() if _is_fresh(self.sources[ACTIVE_TASK_RUNS], now, limit) else None,
             deployments=tuple(deployments.items()) if read_lately else None,

@@ -9,6 +9,7 @@ from prefect_monitoring.model.actions import Acting, Action
 from prefect_monitoring.model.changes import LastValue, Schedule, SeriesKey
 from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import Deployment, Pair
+from prefect_monitoring.model.run_quantiles import RunQuantiles
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Bounds, Series
 from prefect_monitoring.model.sink_status import SinkStatus
@@ -93,9 +94,10 @@ class SelfReport:
 class Snapshot:
     """Instants in epoch seconds.
 
-    `series` (by metric), `values` and `standings` are empty before the starting level of their source is complete;
-    what describes the present is None when what was last read is too old to pass for it. `actions` is None while the
-    exporter only watches. `assets`: how old the last materialization of each declared asset may be, in seconds.
+    `series` (by metric), `values`, `standings` and `quantiles` are empty before the starting level of their source is
+    complete; what describes the present is None when what was last read is too old to pass for it. `actions` is None
+    while the exporter only watches. `assets`: how old the last materialization of each declared asset may be, in
+    seconds.
     """
 
     taken_at: float
@@ -113,3 +115,4 @@ class Snapshot:
     health: Health
     actions: ActionsReport | None = None
     assets: Mapping[str, float | None] = field(default_factory=dict)
+    quantiles: Mapping[Pair, RunQuantiles] = field(default_factory=dict)

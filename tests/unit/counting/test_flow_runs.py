@@ -52,7 +52,12 @@ def test_one_completed_run() -> None:
     tally = changes.rollups[PAIR, 0]
     assert (tally.good, tally.bad, tally.timed, tally.seconds) == (1, 0, 1, 30.0)
     assert changes.runs["r"] == KnownRun(
-        "r", PAIR, "s3", "COMPLETED", 130.0, 1, start_counted=True, ended_at=130.0, duration=30.0, started_at=100.0
+        *("r", PAIR, "s3", "COMPLETED", 130.0, 1),
+        start_counted=True,
+        ended_at=130.0,
+        duration=30.0,
+        started_at=100.0,
+        start_delay=10.0,
     )
 
 

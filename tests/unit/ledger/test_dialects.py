@@ -103,6 +103,7 @@ def test_every_statement_has_a_text_for_postgresql(compiled: list[str], open_it:
     ledger.pipelines_of([run_id(1)])
     for window in (7 * DAY, 90 * DAY):
         ledger.run_stats([PAIR], NOW, {PAIR: window})
+    ledger.run_quantiles([PAIR], NOW)
     for source in (FLOW_RUNS, TASK_RUNS):
         ledger.ended_by_kind(source, 0, NOW)
         ledger.mark_gone(source, 0, NOW, ())

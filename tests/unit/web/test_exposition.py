@@ -106,6 +106,7 @@ def test_nothing_of_the_ledger_before_the_level_and_nothing_stale() -> None:
         series={},
         values={},
         standings={},
+        quantiles={},
         active=None,
         active_tasks=None,
         deployments=None,

@@ -1,0 +1,53 @@
+"""What the ledger says of every live pipeline, kept between polls and renewed where it may have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.run_quantiles import RunQuantiles
+from prefect_monitoring.model.run_stats import RunStats
+from prefect_monitoring.model.units import HOUR
+
+# Above so many runs in 30 days, one more hardly moves a quantile: those are renewed hourly.
+MANY_RUNS: Final = 1000
+# Of those that are an hour old, so many in one poll: sorting a month's runs of all pipelines at once would delay it.
+RENEWED_AT_ONCE: Final = 50
+
+
+class LiveRunStats:
+    """Run statistics of every live pipeline: renewed where it was touched or has a new SLO window, and hourly."""
+
+    def __init__(self) -> None:
+        self.now: dict[Pair, RunStats] = {}
+        self.quantiles: dict[Pair, RunQuantiles] = {}
+        self._taken_at: dict[Pair, float] = {}
+        self._hour = 0
+        self._slo_windows: Mapping[Pair, float] = {}
+
+    def renew(self, ledger: Ledger, now: float, slo_windows: Mapping[Pair, float], live: Collection[Pair]) -> None:
+        """Raises LedgerError, and is as it was."""
+        hour = int(now // HOUR)
+        kept = {} if hour != self._hour else {pipeline: one for pipeline, one in self.now.items() if pipeline in live}
+        touched = set(ledger.touched)
+        changed = dict(self._slo_windows.items() ^ slo_windows.items()).keys()
+        unknown = {pipeline for pipeline in ledger.pipelines if pipeline in live and pipeline not in kept}
+        outdated = unknown | ((touched | changed) & kept.keys())
+        stats = kept | ledger.run_stats(outdated, now, slo_windows)
+        self._renew_quantiles(ledger, now, stats.keys(), touched)
+        self.now = stats
+        ledger.touched -= touched
+        self._slo_windows = slo_windows
+        self._hour = hour
+
+    def _renew_quantiles(
+        self, ledger: Ledger, now: float, pipelines: Collection[Pair], touched: Collection[Pair]
+    ) -> None:
+        known = {pipeline: one for pipeline, one in self.quantiles.items() if pipeline in pipelines}
+        moved = {one for one in touched if one in known and known[one].runs <= MANY_RUNS}
+        old = sorted((self._taken_at[one], one) for one in known if self._taken_at[one] <= now - HOUR)
+        due = (pipelines - known.keys()) | moved | {one for _, one in old[:RENEWED_AT_ONCE]}
+        self.quantiles = known | ledger.run_quantiles(due, now)
+        self._taken_at = {one: now if one in due else self._taken_at[one] for one in self.quantiles}
