@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from grafana.src import states
-from grafana.src.promql import PAIR, chosen, lately, merged, of_pairs
+from grafana.src.promql import PAIR, UP, answering, chosen, lately, merged, of_pairs, of_workspaces
 
 
 def _latest(metric: str, *matchers: str) -> str:
@@ -32,6 +32,11 @@ _LAST_SUCCESS: Final = _latest("prefect_flow_run_last_outcome_timestamp_seconds"
 
 PROBLEMS: Final = (
     ("failing", _aged("prefect_flow_run_failing_since_timestamp_seconds")),
+    (
+        "unresponsive",
+        f"({_aged('prefect_flow_run_heartbeat_timestamp_seconds')})"
+        f" and on ({PAIR}) ({merged(of_pairs('prefect_flow_runs_unresponsive'))} > 0)",
+    ),
     ("late to start", f"{_in_state('late')} > 300"),
     ("stuck before start", f"{_in_state('pending|submitting|infrastructure_pending|awaiting_retry|cancelling')} > 900"),
     ("waiting for a slot", f"{_in_state('awaiting_concurrency_slot')} > 3600"),
@@ -39,13 +44,16 @@ PROBLEMS: Final = (
         "running too long",
         f"{_in_state('running|retrying')} > ({_MAX_DURATION} or clamp_min({_USUAL}, 1800))",
     ),
-    ("no success in time", f"time() - {_LAST_SUCCESS} > {_STALENESS}"),
+    # While Prefect does not answer, nobody knows what completed meanwhile.
+    ("no success in time", answering(f"time() - {_LAST_SUCCESS} > {_STALENESS}")),
     (
         "due, not completed",
-        f"{_aged('prefect_deployment_unmet_due_timestamp_seconds')}"
-        f" > {_GRACE} + ({_MAX_DURATION} or {_USUAL} or 0 * {_GRACE})"
-        f" unless ({_STALENESS} and {_LAST_SUCCESS})"
-        f" unless {_latest('prefect_deployment_paused')} == 1",
+        answering(
+            f"{_aged('prefect_deployment_unmet_due_timestamp_seconds')}"
+            f" > {_GRACE} + ({_MAX_DURATION} or {_USUAL} or 0 * {_GRACE})"
+            f" unless ({_STALENESS} and {_LAST_SUCCESS})"
+            f" unless {_latest('prefect_deployment_paused')} == 1"
+        ),
     ),
     (
         "paused for long",
@@ -59,3 +67,11 @@ def needs_attention() -> str:
         f'label_replace({expr}, "problem", "{problem}", "", "")' for problem, expr in PROBLEMS
     )
     return chosen(f"({found})")
+
+
+def unknown() -> str:
+    """A row for each workspace of which nobody knows what needs attention, and for how many seconds that is so."""
+    read = of_workspaces("prefect_exporter_source_last_success_timestamp_seconds", 'source="finished_flow_runs"')
+    since = f"(time() - max by (workspace) (last_over_time({read}[1d])) or 0 * {UP})"
+    row = f'label_replace({since} unless on (workspace) {UP} == 1, "problem", "not known", "", "")'
+    return f'label_replace({row}, "pipeline", "Prefect API or exporter does not answer $1", "workspace", "(.*)")'

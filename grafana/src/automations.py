@@ -9,7 +9,21 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import stat
 
 from grafana.src import variables
-from grafana.src.colours import BAD, CALM, COUNT_IS_BAD, COUNT_IS_WATCHED, FAINT, GOOD, PLAIN, WATCH, Steps
+from grafana.src.colours import (
+    ANY_IS_BAD,
+    ANY_IS_WATCHED,
+    BAD,
+    CALM,
+    COUNT_IS_BAD,
+    COUNT_IS_WATCHED,
+    DATA,
+    GOOD,
+    NO_JUDGEMENT,
+    PLAIN,
+    WATCH,
+    Steps,
+    steps,
+)
 from grafana.src.fields import coloured, mapped, when_empty, with_room
 from grafana.src.layout import band, board
 from grafana.src.links import to_runbook, to_upstream_flow
@@ -44,7 +58,7 @@ ACTING: Final = {
 }
 RESULTS: Final = {
     "done": GOOD,
-    "dry_run": FAINT,
+    "dry_run": DATA,
     "refused": CALM,
     "failed": BAD,
     "exhausted": WATCH,
@@ -57,7 +71,7 @@ ALERTS: Final = (
     "PrefectDownstreamPaused",
     "PrefectAutomationActionFailed",
 )
-USED: Final[Steps] = ((None, GOOD), (0.5, WATCH), (1.0, BAD))
+USED: Final = steps(GOOD, (0.5, WATCH), (1.0, BAD))
 RESUMED: Final = {"on_success": ("on the next success", PLAIN), "by_hand": ("by hand", WATCH)}
 
 
@@ -162,13 +176,13 @@ def _by_pipeline() -> model.Panel:
             Column("action", "Action", width=105),
             Column("Value #A", "Done", width=75, decimals=0),
             Column("Value #B", "Refused", width=85, decimals=0),
-            Column("Value #C", "Failed", width=75, decimals=0, steps=((None, PLAIN), (1.0, BAD))),
-            Column("Value #D", "Exhausted", width=100, decimals=0, steps=((None, PLAIN), (1.0, WATCH))),
-            Column("Value #E", "Withheld", width=95, decimals=0, steps=((None, PLAIN), (1.0, WATCH))),
+            Column("Value #C", "Failed", width=75, decimals=0, steps=ANY_IS_BAD),
+            Column("Value #D", "Exhausted", width=100, decimals=0, steps=ANY_IS_WATCHED),
+            Column("Value #E", "Withheld", width=95, decimals=0, steps=ANY_IS_WATCHED),
             Column("Value #F", "Dry run", width=85, decimals=0),
         ),
         sort="Done",
-        all_good="Nothing was done within the range.",
+        all_good="No action within the range is known.",
     )
 
 
@@ -189,7 +203,7 @@ def _retries() -> model.Panel:
             Column("Value #C", "Used", unit="percentunit", width=130, decimals=0, steps=USED, bar=True, full=1),
         ),
         sort="Used",
-        all_good="No pipeline with a retry rule has a failed run.",
+        all_good="No failed run with a retry rule is known.",
     )
 
 
@@ -265,7 +279,7 @@ def dashboard() -> model.Dashboard:
                         "Actions done",
                         "Retries, pauses, resumes, changed limits and skips that Prefect carried out within the range.",
                         "done",
-                        ((None, PLAIN),),
+                        NO_JUDGEMENT,
                     ),
                     4,
                 ),

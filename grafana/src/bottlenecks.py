@@ -1,4 +1,4 @@
-"""Where the time goes: which tasks to mend first, which grew, which the cache spares."""
+"""Where the time goes: which tasks to fix first, which grew, which the cache spares."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src import tasks, variables
-from grafana.src.colours import BAD, CALM, COUNT_IS_WATCHED, FAINT, GOOD, PLAIN, WATCH, Steps
+from grafana.src.colours import BAD, CACHED, CALM, COUNT_IS_WATCHED, DATA, GOOD, PLAIN, WATCH, steps
 from grafana.src.fields import coloured, in_colour, linked
 from grafana.src.layout import band, board
 from grafana.src.links import to_flow
@@ -16,9 +16,9 @@ from grafana.src.promql import HOURS, bars, chosen, highest, lately, merged, of_
 from grafana.src.tables import DEPLOYMENT, FLOW, WORKSPACE, Column, rows, table
 from grafana.src.tasks import TASK, named_task
 
-_GROWTH: Final[Steps] = ((None, PLAIN), (0.25, WATCH), (1.0, BAD))
-# More than half of a run's time: mending anything else cannot make the run twice as fast.
-_SHARE: Final[Steps] = ((None, GOOD), (0.5, WATCH))
+_GROWTH: Final = steps(PLAIN, (0.25, WATCH), (1.0, BAD), low=-1.0)
+# More than half of a run's time: fixing anything else cannot make the run twice as fast.
+_SHARE: Final = steps(GOOD, (0.5, WATCH))
 _SHARES: Final = merged(lately(of_pairs("prefect_task_run_time_share_ratio")), by=TASK)
 
 
@@ -37,7 +37,7 @@ def _concentration() -> model.Panel:
     spent = chosen(tasks.week(tasks.SECONDS))
     return stats(
         "Of it, in the top five",
-        "Much: mend those five and leave the rest. Little: no single task is to blame; look at the workers and at "
+        "Much: fix those five and leave the rest. Little: no single task is to blame; look at the workers and at "
         "what runs side by side.",
         now(f"sum({highest(spent, 5)}) / ({total(spent)} > 0)"),
         unit="percentunit",
@@ -85,8 +85,8 @@ def _first() -> model.Panel:
         return f"max by ({TASK}) ({expr} and on ({TASK}) ({most}))"
 
     return table(
-        "What to mend first",
-        "The twenty tasks that took most time in seven days. Mend what is high, has a large part of its run (over 50 "
+        "What to fix first",
+        "The twenty tasks that took most time in seven days. Fix what is high, has a large part of its run (over 50 "
         "% is marked), and grows: split it, run it side by side, cache it, or ask for less data.",
         rows(f"max by ({TASK}) ({most})"),
         rows(of_most(_SHARES)),
@@ -98,7 +98,7 @@ def _first() -> model.Panel:
             Column("task", "Task"),
             FLOW,
             DEPLOYMENT,
-            Column("Value #A", "Time, 7 days", unit="s", width=200, decimals=1, steps=((None, GOOD),), bar=True),
+            Column("Value #A", "Time, 7 days", unit="s", width=200, decimals=1, steps=steps(DATA), bar=True),
             Column(
                 "Value #B", "Of the last run", unit="percentunit", width=160, decimals=0, steps=_SHARE, bar=True, full=1
             ),
@@ -107,7 +107,7 @@ def _first() -> model.Panel:
             Column("Value #E", "Retries", width=80, decimals=0),
         ),
         sort="Time, 7 days",
-        all_good="No task has finished within seven days.",
+        all_good="No task is known to have finished within seven days.",
     )
 
 
@@ -121,7 +121,7 @@ def _slowest() -> model.Panel:
         unit="s",
         decimals=1,
     )
-    return linked(in_colour(panel, GOOD), to_flow())
+    return linked(in_colour(panel, DATA), to_flow())
 
 
 def _grew() -> model.Panel:
@@ -133,7 +133,7 @@ def _grew() -> model.Panel:
         now(grew, "{{of}}"),
         unit="percentunit",
         decimals=0,
-        steps=((None, GOOD), (0.25, WATCH), (1.0, BAD)),
+        steps=steps(GOOD, (0.25, WATCH), (1.0, BAD)),
     )
 
 
@@ -164,7 +164,7 @@ def _over_time() -> model.Panel:
         decimals=1,
         step=HOURS,
     )
-    return coloured(panel, {"top five tasks": GOOD, "all others": CALM})
+    return coloured(panel, {"top five tasks": DATA, "all others": CALM})
 
 
 def _cached_over_time() -> model.Panel:
@@ -182,14 +182,14 @@ def _cached_over_time() -> model.Panel:
         high=1,
         bridge=True,
     )
-    return in_colour(panel, FAINT)
+    return in_colour(panel, CACHED)
 
 
 def dashboard() -> model.Dashboard:
     return board(
         uid="prefect-bottlenecks",
         title="Bottlenecks",
-        description="Where the time goes: which tasks to mend first, which grew, which the cache spares.",
+        description="Where the time goes: which tasks to fix first, which grew, which the cache spares.",
         variables=variables.of_pipelines(),
         refresh="5m",
         bands=[

@@ -1,4 +1,7 @@
-"""Few colours, each with one meaning on every dashboard, told apart by the colour-blind, on dark and on light."""
+"""Few colours, each with one meaning on every dashboard, told apart by the colour-blind, on dark and on light.
+
+States have Prefect's colours where it has one, in shades that protanopes and deuteranopes tell apart.
+"""
 
 from __future__ import annotations
 
@@ -8,40 +11,58 @@ from typing import Final
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models import dashboard as model
 
-GOOD: Final = "#4C9BE8"
-WATCH: Final = "#E8A33D"
-BAD: Final = "#D5521E"
+GOOD: Final = "#1FA67F"  # completed, or as it should be
+WATCH: Final = "#E8873D"  # worth a look: late, near a limit
+BAD: Final = "#DB4437"  # failed, or an objective missed
 LOST: Final = "#A66BB8"  # crashed: nobody knows how far it came
-CALM: Final = "#8A93A0"  # neither good nor bad: cancelled, a limit, a comparison
-FAINT: Final = "#5A9C8F"  # a second kind of good: running, cached
+CALM: Final = "#8A93A0"  # not judged, or not known: cancelled, pending, a comparison, no data
+RUNNING: Final = "#3D8BEA"
+RETRYING: Final = "#E6C229"
+CACHED: Final = "#8CCFB5"  # completed without any work
+DATA: Final = "#7A97C9"  # a measurement that is neither good nor bad
 PLAIN: Final = "text"  # the theme's own
 
 STATES: Final[Mapping[str, str]] = {
     "completed": GOOD,
-    "cached": FAINT,
-    "running": FAINT,
+    "cached": CACHED,
+    "rolled_back": "#5C7F74",
+    "skipped": "#B9DCCD",
+    "running": RUNNING,
     "failed": BAD,
-    "timed_out": WATCH,
+    "timed_out": "#A3304F",
     "crashed": LOST,
     "cancelled": CALM,
+    "cancelling": "#5F6773",
     "late": WATCH,
-    "retrying": WATCH,
-    "awaiting_retry": WATCH,
+    "retrying": RETRYING,
+    "awaiting_retry": "#A89228",
+    "awaiting_concurrency_slot": "#B8A9D9",
+    "scheduled": "#C3C8D0",
     "pending": CALM,
 }
 
 Steps = tuple[tuple[float | None, str], ...]
 
-# Steps read "from this value on, this colour"; None is the base.
+
+def steps(first: str, *others: tuple[float, str], low: float = 0.0) -> Steps:
+    """Read "from this value on, this colour", `first` from `low` on. Below it is the base: what has no number gets it.
+
+    So neither "No data" nor "unknown" has the colour of something good.
+    """
+    return ((None, CALM), (low, first), *others)
+
+
 NO_JUDGEMENT: Final[Steps] = ((None, PLAIN),)
-COUNT_IS_BAD: Final[Steps] = ((None, GOOD), (1.0, BAD))
-COUNT_IS_WATCHED: Final[Steps] = ((None, GOOD), (1.0, WATCH))
-SUCCESS: Final[Steps] = ((None, BAD), (0.9, WATCH), (0.99, GOOD))
+COUNT_IS_BAD: Final = steps(GOOD, (1.0, BAD))
+COUNT_IS_WATCHED: Final = steps(GOOD, (1.0, WATCH))
+AGAINST_OBJECTIVE: Final = steps(BAD, (0.0, GOOD), low=-1.0)  # of success minus the objective
+ANY_IS_BAD: Final = steps(PLAIN, (1.0, BAD))
+ANY_IS_WATCHED: Final = steps(PLAIN, (1.0, WATCH))
 
 
-def thresholds(steps: Steps) -> build.ThresholdsConfig:
+def thresholds(limits: Steps) -> build.ThresholdsConfig:
     return (
         build.ThresholdsConfig()
         .mode(model.ThresholdsMode.ABSOLUTE)
-        .steps([model.Threshold(value=value, color=colour) for value, colour in steps])
+        .steps([model.Threshold(value=value, color=colour) for value, colour in limits])
     )

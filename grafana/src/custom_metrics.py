@@ -7,7 +7,7 @@ from typing import Final
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src import states, variables
-from grafana.src.colours import BAD, CALM, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD, WATCH, Steps
+from grafana.src.colours import BAD, CALM, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD, WATCH, steps
 from grafana.src.fields import changed
 from grafana.src.layout import band, board
 from grafana.src.panels import columns, lines, now, over_time, stats
@@ -32,7 +32,7 @@ OBSERVED: Final = "prefect_custom_metric_observed"
 ONE: Final = f"{PAIR}, task, metric"
 LIMITED: Final = f"{PAIR}, metric"
 COUNTED: Final = 'metric=~"(.+_)?(rows|records)(_.+)?"'
-TOLD: Final[Steps] = ((None, GOOD), (26 * 3600.0, WATCH), (8 * 86400.0, BAD))
+TOLD: Final = steps(GOOD, (26 * 3600.0, WATCH), (8 * 86400.0, BAD))
 VERDICT: Final = {"0": ("", GOOD), "1": ("out of limits", BAD)}
 
 
@@ -123,16 +123,6 @@ def _told() -> model.Panel:
     )
 
 
-def _rows_today() -> model.Panel:
-    return stats(
-        "Rows, 24 h",
-        "Sum of the metrics that are called rows or records, such as rows_loaded, over a day. Far below yesterday: a "
-        "source delivered less, or a run is missing.",
-        now(f"sum({chosen(_moved('sum', COUNTED, window='1d'))})"),
-        decimals=1,
-    )
-
-
 def _rejected() -> model.Panel:
     parts = of_workspaces("prefect_exporter_metric_lines_rejected_total")
     return stats(
@@ -146,7 +136,7 @@ def _rejected() -> model.Panel:
 
 
 def _numbers() -> tuple[model.Panel, ...]:
-    return _out_of_limits(), _not_told(), _metrics(), _told(), _rows_today(), _rejected()
+    return _out_of_limits(), _not_told(), _metrics(), _told(), _rejected()
 
 
 def _last_values() -> model.Panel:
@@ -236,14 +226,14 @@ def dashboard() -> model.Dashboard:
         description="What flows tell in METRIC log lines, against its limits.",
         variables=[*pipelines[:4], variables.task(), variables.metric(), *pipelines[4:]],
         since="now-30d",
+        refresh="5m",
         bands=[
             band(
                 4,
-                (_out_of_limits(), 4),
-                (_not_told(), 4),
-                (_metrics(), 4),
-                (_told(), 4),
-                (_rows_today(), 4),
+                (_out_of_limits(), 5),
+                (_not_told(), 5),
+                (_metrics(), 5),
+                (_told(), 5),
                 (_rejected(), 4),
             ),
             band(13, (_last_values(), 24)),

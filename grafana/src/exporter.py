@@ -7,16 +7,16 @@ from typing import Final
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src import exporter_costs as costs
-from grafana.src import variables
-from grafana.src.colours import BAD, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD, WATCH, Steps
-from grafana.src.fields import mapped, with_room
+from grafana.src import sinks, variables
+from grafana.src.colours import BAD, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD, WATCH, steps
+from grafana.src.fields import mapped, when_empty, with_room
 from grafana.src.layout import band, board
 from grafana.src.panels import columns, lines, now, over_time, stats
 from grafana.src.promql import HOURS, highest, newest, of_workspaces, or_zero
 from grafana.src.tables import WORKSPACE, Column, rows, table
 
 BY_SOURCE: Final = "workspace, source"
-READ_AGE: Final[Steps] = ((None, GOOD), (300.0, WATCH), (900.0, BAD))
+READ_AGE: Final = steps(GOOD, (300.0, WATCH), (900.0, BAD))
 UP: Final = {"0": ("down", BAD), "1": ("up", GOOD)}
 READ: Final = {"0": ("failing", BAD), "1": ("reading", GOOD)}
 VALID: Final = {"0": ("broken", BAD), "1": ("valid", GOOD)}
@@ -45,7 +45,7 @@ def _behind() -> model.Panel:
         now(f"max({newest('prefect_exporter_source_lag_seconds', 'source=~`finished_.*`', by=BY_SOURCE)})"),
         unit="s",
         decimals=0,
-        steps=((None, GOOD), (120.0, WATCH), (900.0, BAD)),
+        steps=steps(GOOD, (120.0, WATCH), (900.0, BAD)),
     )
 
 
@@ -75,10 +75,10 @@ def _file() -> model.Panel:
     panel = stats(
         "Pipelines file",
         "Broken: the last good one stays in force; the exporter's log names the line, and `prefect-monitoring check` "
-        "does. No data: none is used.",
+        "does.",
         now(f"min({of_workspaces('prefect_exporter_pipelines_file_valid')})"),
     )
-    return mapped(panel, VALID)
+    return when_empty(mapped(panel, VALID), "none")
 
 
 def _ledger_age() -> model.Panel:
@@ -209,6 +209,8 @@ def dashboard() -> model.Dashboard:
             band(8, (_lag(), 12), (_records(), 12), heading="Reading"),
             band(8, (_requests(), 12), (_errors(), 12)),
             band(8, (_readings(), 12), (_audit(), 12)),
+            band(6, (sinks.sinks(), 24), heading="Sinks and archive"),
+            band(7, (sinks.waiting(), 12), (sinks.errors(), 12)),
             band(9, (costs.series(), 12), (costs.scrapes(), 12), heading="What it costs"),
             band(7, (costs.left_out(), 12), (costs.ledger(), 12)),
             band(7, (costs.cpu(), 12), (costs.memory(), 12)),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from grafana_foundation_sdk.models import common as shape
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.src.colours import CALM, STATES, Steps, thresholds
+from grafana.src.colours import CALM, DATA, STATES, Steps, thresholds
 
 
 def changed(panel: model.Panel, name: str, **properties: object) -> model.Panel:
@@ -49,6 +49,14 @@ def in_colour(panel: model.Panel, colour: str) -> model.Panel:
     """One colour for all that the panel shows."""
     if panel.field_config and panel.field_config.defaults:
         panel.field_config.defaults.color = model.FieldColor(mode=model.FieldColorModeId.FIXED, fixed_color=colour)
+    return panel
+
+
+def told_apart(panel: model.Panel) -> model.Panel:
+    """Shades of one colour for series that differ in name alone, such as deployments."""
+    if panel.field_config and panel.field_config.defaults:
+        mode = model.FieldColorModeId.SHADES
+        panel.field_config.defaults.color = model.FieldColor(mode=mode, fixed_color=DATA)
     return panel
 
 

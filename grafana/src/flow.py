@@ -5,9 +5,11 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src import flow_durations, ratios, states, variables
+from grafana.src.alerts import firing_alerts
 from grafana.src.annotations import critical_alerts
-from grafana.src.colours import BAD, CALM, GOOD, LOST, PLAIN, STATES, SUCCESS, WATCH
+from grafana.src.colours import AGAINST_OBJECTIVE, ANY_IS_BAD, BAD, CALM, GOOD, LOST, RETRYING, STATES, WATCH
 from grafana.src.fields import changed, coloured, in_colour, when_empty
+from grafana.src.flow_now import live_state
 from grafana.src.joins import with_failed_run, with_prefect_url
 from grafana.src.layout import band, board
 from grafana.src.links import to_failed_run
@@ -22,6 +24,9 @@ def _standing() -> model.Panel:
     def gauge(metric: str, *matchers: str) -> str:
         return merged(lately(of_pairs(metric, *matchers)))
 
+    def quantile(share: str) -> str:
+        return gauge("prefect_flow_run_duration_quantile_seconds", 'window="7d"', f'quantile="{share}"')
+
     last = merged(lately(of_pairs("prefect_flow_run_last_outcome_timestamp_seconds")), "state")
     failed = merged(of_pairs("prefect_flow_run_failing_since_timestamp_seconds"))
     told = (
@@ -29,26 +34,28 @@ def _standing() -> model.Panel:
         gauge("prefect_flow_run_consecutive_failures"),
         gauge("prefect_flow_run_last_duration_seconds"),
         gauge("prefect_flow_run_duration_baseline_seconds", 'window="30d"'),
+        quantile("0.95"),
         ratios.success_by_pair("30d"),
-        f"1000 * {merged(of_pairs('prefect_deployment_next_due_timestamp_seconds'), how='min')}",
+        ratios.over_objective(ratios.success_by_pair("30d")),
         with_prefect_url(with_failed_run(f"1000 * {failed}")),
     )
     return table(
         "Where it stands",
-        "A row a deployment: how it ended last, how long it took, what is due. Failed: open the last failed run in "
-        "Prefect. Nothing next: paused, or no schedule.",
+        "A row a deployment: how it ended last, how long it took and usually takes, and how its success compares with "
+        "its objective. Failed: open the last failed run in Prefect.",
         *(rows(named(f"({expr})")) for expr in told),
         columns=(
             Column("pipeline", "Pipeline"),
-            Column("state", "Last outcome", width=110, texts={name: (name, colour) for name, colour in STATES.items()}),
-            Column("Value #A", "When", unit="dateTimeFromNow", width=120),
-            Column("Value #B", "Failed in a row", width=115, steps=((None, PLAIN), (1.0, BAD))),
-            Column("Value #C", "Took", unit="s", width=90, decimals=1),
-            Column("Value #D", "Usually", unit="s", width=90, decimals=1),
-            Column("Value #E", "Success, 30 days", "percentunit", 150, 1, SUCCESS, bar=True, full=1),
-            Column("Value #F", "Next start", unit="dateTimeFromNow", width=120),
-            Column("flow_run_name", "Last failed run", width=150, links=(to_failed_run(),)),
-            Column("cause", "Cause", width=120),
+            Column("state", "Last outcome", width=100, texts={name: (name, colour) for name, colour in STATES.items()}),
+            Column("Value #A", "When", unit="dateTimeFromNow", width=105),
+            Column("Value #B", "In a row", width=75, steps=ANY_IS_BAD),
+            Column("Value #C", "Took", unit="s", width=75, decimals=1),
+            Column("Value #D", "Mean, 30 d", unit="s", width=85, decimals=1),
+            Column("Value #E", "p95, 7 d", unit="s", width=75, decimals=1),
+            Column("Value #F", "Success, 30 d", unit="percentunit", width=105, decimals=1),
+            Column("Value #G", "vs. objective", unit="percentunit", width=105, decimals=1, steps=AGAINST_OBJECTIVE),
+            Column("flow_run_name", "Last failed run", width=120, links=(to_failed_run(),)),
+            Column("cause", "Cause", width=85),
             Column("flow_run_id", "id", hidden=True),
             Column("prefect_url", "url", hidden=True),
         ),
@@ -59,8 +66,8 @@ def _standing() -> model.Panel:
 def _success() -> model.Panel:
     return ratios.success_panel(
         "Runs that completed, of those that ended well or badly; each run counts once, by its last state. Below the "
-        "objective: see the causes below, then mend the most frequent one.",
-        f"max({lately(of_pairs('prefect_slo_objective_ratio'))})",
+        "objective: see the causes below, then fix the most frequent one.",
+        f"max({ratios.declared()})",
         lambda window: f"{total(ratios.window_runs(window, 'good'))} / ({total(ratios.window_runs(window))} > 0)",
     )
 
@@ -79,7 +86,7 @@ def _states() -> model.Panel:
         f"({ended(states.CANCELLED)}) * 0 + 5",
     )
     return history(
-        "How runs ended",
+        "Outcomes over time",
         "How the runs of each two hours ended; a colour holds until the next run ends, a week at most. One bad piece "
         "among good ones: an accident. Bad from some time on: what changed then? See the causes below.",
         over_time(_by_deployment(f"last_over_time(({' or '.join(codes)})[8d:$__interval])"), "{{deployment}}"),
@@ -111,12 +118,13 @@ def _by_day() -> model.Panel:
 
 
 def _failures_by_cause() -> model.Panel:
-    causes = f"sort_desc({total(known('prefect_flow_run_failures_total', labels=('cause',)), 'cause')} > 0)"
+    failures = known("prefect_flow_run_failures_total", labels=("cause",), window="30d")
+    causes = f"sort_desc({total(failures, 'cause')} > 0)"
     panel = ranking(
-        "Why runs failed",
-        "Failed outcomes within the range, by cause; on a young installation all that it knows. Timeouts and "
-        "connections: the other side, or too little patience. Code and data: yours to mend. Infrastructure and "
-        "memory: the worker's machine.",
+        "Why runs failed, 30 days",
+        "The failed outcomes of Runs by day, by cause, which a backfill does not bring. Timeouts and connections: the "
+        "other side, or too little patience. Code and data: yours to fix. Infrastructure and memory: the worker's "
+        "machine.",
         now(causes, "{{cause}}"),
         decimals=0,
     )
@@ -131,8 +139,10 @@ def _retries() -> model.Panel:
         over_time(total(bars("prefect_flow_run_retries_total")), "of runs"),
         over_time(total(bars("prefect_task_run_retries_total", labels=("task",))), "of tasks"),
         step=DAYS,
+        last="30d",
+        stacked=False,
     )
-    return coloured(panel, {"of runs": WATCH, "of tasks": CALM})
+    return coloured(panel, {"of runs": RETRYING, "of tasks": CALM})
 
 
 def _custom_values() -> model.Panel:
@@ -146,58 +156,62 @@ def _custom_values() -> model.Panel:
     ]
     return table(
         "Custom metrics, last values",
-        "What METRIC lines in the logs told last, and the limits that are declared. Out of its limits: look at the "
+        "What METRIC lines in the logs reported last, and the limits that are declared. Out of its limits: look at the "
         "run's log before its data is used. More on the Custom metrics dashboard.",
         rows(value),
         *map(rows, limits),
         rows(f"1000 * {gauge('prefect_custom_metric_last_observed_timestamp_seconds', 'task', 'metric')}"),
         columns=(
-            Column("deployment", "Deployment", width=110),
+            Column("deployment", "Deployment"),
             Column("metric", "Metric"),
             Column("task", "Task"),
-            Column("Value #A", "Last value", unit="short", width=95),
-            Column("Value #B", "At least", unit="short", width=80),
-            Column("Value #C", "At most", unit="short", width=80),
-            Column("Value #D", "Told", unit="dateTimeFromNow", width=115),
+            Column("Value #A", "Last value", unit="short", width=85),
+            Column("Value #B", "At least", unit="short", width=70),
+            Column("Value #C", "At most", unit="short", width=70),
+            Column("Value #D", "Reported", unit="dateTimeFromNow", width=105),
         ),
         sort="Metric",
         descending=False,
-        all_good="No run of this flow has logged a METRIC line.",
+        all_good="No METRIC line of this flow is known.",
     )
 
 
 def _custom_by_day() -> model.Panel:
-    observed = bars("prefect_custom_metric_observed_sum", labels=("task", "metric"))
+    sums, counts = (
+        total(bars(f"prefect_custom_metric_observed_{part}", labels=("task", "metric")), "metric")
+        for part in ("sum", "count")
+    )
     panel = lines(
-        "Custom metrics, sums by day",
-        "What METRIC lines added up to each day, on a logarithmic scale, so that small and large ones are seen "
+        "Custom metrics, mean by day",
+        "The mean of what METRIC lines reported each day, on a logarithmic scale, so that small and large are seen "
         "together. A line that drops or leaps: less or more data than usual came in.",
-        over_time(f"{total(observed, 'metric')} > 0", "{{metric}}"),
+        over_time(f"{sums} / ({counts} > 0) > 0", "{{metric}}"),
         step=DAYS,
         low=None,
         bridge=True,
     )
     changed(panel, "/.*/", custom__scaleDistribution={"type": "log", "log": 10})
-    return when_empty(panel, "No METRIC lines.")
+    return when_empty(panel, "No METRIC line is known.")
 
 
 def dashboard() -> model.Dashboard:
     return board(
         uid="prefect-flow",
         title="Flow",
-        description="One flow and its deployments: where it stands, how it went, what changed.",
+        description="One flow and its deployments: what happens now, how it went, what changed.",
         variables=variables.of_one_flow(),
         annotations=[critical_alerts()],
         since="now-30d",
-        refresh="5m",
         bands=[
+            band(5, (live_state(), 24)),
             band(5, (_standing(), 24)),
             band(4, (_success(), 12), (flow_durations.means(), 12)),
-            band(4, (_states(), 24), heading="How it ended"),
-            band(7, (_by_day(), 10), (_retries(), 8), (_failures_by_cause(), 6)),
-            band(8, (flow_durations.trend(), 24), heading="How long it took"),
+            band(5, (firing_alerts(of_teams=False), 24)),
+            band(4, (_states(), 24), heading="Outcomes"),
+            band(7, (_by_day(), 10), (_retries(), 7), (_failures_by_cause(), 7)),
+            band(8, (flow_durations.trend(), 24), heading="Duration"),
             band(4, (flow_durations.changes(), 8), (flow_durations.quantiles(), 8), (flow_durations.start_delays(), 8)),
             band(7, (flow_durations.weeks(), 12), (flow_durations.weekdays(), 12)),
-            band(7, (_custom_values(), 14), (_custom_by_day(), 10), heading="What it says itself"),
+            band(7, (_custom_values(), 15), (_custom_by_day(), 9), heading="Custom metrics"),
         ],
     )

@@ -7,17 +7,17 @@ from typing import Final
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src import clock
-from grafana.src.colours import BAD, CALM, GOOD, WATCH, Steps
-from grafana.src.fields import changed, coloured, in_colour
+from grafana.src.colours import BAD, CALM, DATA, GOOD, WATCH, steps
+from grafana.src.fields import changed, coloured, in_colour, told_apart
 from grafana.src.panels import categories, lines, now, over_time, stats
-from grafana.src.promql import HOURS, at_end, change, known, lately, merged, of_pairs, total
+from grafana.src.promql import HOURS, at_end, change, lately, merged, of_pairs, total
 from grafana.src.tables import rows
 
 _DURATION: Final = "prefect_flow_run_duration_seconds"
 _SECONDS: Final = f"{_DURATION}_sum"
 _RUNS: Final = f"{_DURATION}_count"
 _DASHED: Final = {"fill": "dash", "dash": [6, 6]}
-_SLOWER: Final[Steps] = ((None, GOOD), (0.25, WATCH), (1.0, BAD))
+_SLOWER: Final = steps(GOOD, (0.25, WATCH), (1.0, BAD), low=-1.0)
 
 
 def _baseline(window: str) -> str:
@@ -60,9 +60,9 @@ def changes() -> model.Panel:
     )
 
 
-def _quantile(metric: str, share: float) -> str:
-    """Of a rolling week's runs."""
-    return f"histogram_quantile({share}, {total(known(f'{metric}_bucket', labels=('le',), window='7d'), 'le')})"
+def _quantile(metric: str, share: str) -> str:
+    """Of a rolling week's runs of each deployment; exact, from the ledger."""
+    return merged(lately(of_pairs(f"{metric}_quantile_seconds", 'window="7d"', f'quantile="{share}"')))
 
 
 def trend() -> model.Panel:
@@ -70,29 +70,30 @@ def trend() -> model.Panel:
     usual = at_end(of_pairs("prefect_flow_run_duration_baseline_seconds", 'window="30d"'))
     panel = lines(
         "Duration",
-        "Mean of the runs that completed within a step, against what is usual in 30 days, what 95 % of a week's runs "
-        "took at most (not part of a backfill), and the declared limit. Creeping up: mend it before it meets the "
-        "limit. A single spike: see what else ran then.",
+        "Mean of the runs that completed within a step, against the mean of 30 days, the 95th percentile of a week's "
+        "runs (not part of a backfill), and the declared limit. Creeping up: fix it before it meets the limit. A "
+        "single spike: see what else ran then.",
         over_time(_mean("flow", "deployment", window="$__interval", end=" offset -$__interval"), "{{deployment}}"),
-        over_time(f"max by (flow, deployment) ({usual})", "usual {{deployment}}"),
+        over_time(f"max by (flow, deployment) ({usual})", "mean, 30 d {{deployment}}"),
         over_time(limit, "limit {{deployment}}"),
-        over_time(_quantile(_DURATION, 0.95), "95 %"),
+        over_time(_quantile("prefect_flow_run_duration", "0.95"), "p95, 7 d {{deployment}}"),
         unit="s",
         step=HOURS,
         bridge=True,
     )
-    coloured(in_colour(panel, GOOD), {"95 %": WATCH})
-    changed(panel, "/^usual.*/", color={"mode": "fixed", "fixedColor": CALM}, custom__lineWidth=1)
+    told_apart(panel)
+    changed(panel, "/^p95.*/", color={"mode": "fixed", "fixedColor": WATCH}, custom__lineWidth=1)
+    changed(panel, "/^mean.*/", color={"mode": "fixed", "fixedColor": CALM}, custom__lineWidth=1)
     return changed(panel, "/^limit.*/", color={"mode": "fixed", "fixedColor": BAD}, custom__lineStyle=_DASHED)
 
 
 def quantiles() -> model.Panel:
     return stats(
-        "Runs take at most, 7 days",
-        "Half and 95 % of the completed runs took at most so long. Far apart: some runs meet something that others "
-        "do not, a lock, a large file, a slow machine.",
-        now(_quantile(_DURATION, 0.5), "half of them"),
-        now(_quantile(_DURATION, 0.95), "95 % of them"),
+        "Duration, 7 days",
+        "Half and 95 % of the completed runs took at most so long; of several deployments the slowest. Far apart: some "
+        "runs meet something that others do not, a lock, a large file, a slow machine.",
+        now(f"max({_quantile('prefect_flow_run_duration', '0.5')})", "p50"),
+        now(f"max({_quantile('prefect_flow_run_duration', '0.95')})", "p95"),
         unit="s",
         decimals=1,
     )
@@ -100,14 +101,14 @@ def quantiles() -> model.Panel:
 
 def start_delays() -> model.Panel:
     return stats(
-        "Runs start late by at most, 7 days",
-        "From the expected start to the start, of half and of 95 % of the runs; retries do not count. Minutes: "
-        "workers are busy, gone, or wait for machines; see Workers and queues.",
-        now(_quantile("prefect_flow_run_start_delay_seconds", 0.5), "half of them"),
-        now(_quantile("prefect_flow_run_start_delay_seconds", 0.95), "95 % of them"),
+        "Start delay, 7 days",
+        "From the expected start to the start, of half and of 95 % of the runs; of several deployments the latest. "
+        "Retries do not count. Minutes: workers are busy, gone, or wait for machines; see Workers and queues.",
+        now(f"max({_quantile('prefect_flow_run_start_delay', '0.5')})", "p50"),
+        now(f"max({_quantile('prefect_flow_run_start_delay', '0.95')})", "p95"),
         unit="s",
         decimals=1,
-        steps=((None, GOOD), (60.0, WATCH), (300.0, BAD)),
+        steps=steps(GOOD, (60.0, WATCH), (300.0, BAD)),
     )
 
 
@@ -123,7 +124,7 @@ def weeks() -> model.Panel:
         last="7d",
         bridge=True,
     )
-    coloured(panel, {"this week": GOOD, "last week": CALM})
+    coloured(panel, {"this week": DATA, "last week": CALM})
     return changed(panel, "last week", custom__lineStyle=_DASHED)
 
 
@@ -141,4 +142,4 @@ def weekdays() -> model.Panel:
         texts=clock.DAYS_AND_MONTH_END,
         unit="s",
     )
-    return in_colour(panel, GOOD)
+    return in_colour(panel, DATA)

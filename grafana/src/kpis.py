@@ -7,9 +7,9 @@ from typing import Final
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src import states
-from grafana.src.colours import SUCCESS
+from grafana.src.colours import AGAINST_OBJECTIVE
 from grafana.src.panels import Query
-from grafana.src.promql import DAYS, bars, chosen, total
+from grafana.src.promql import DAYS, at_end, bars, chosen, merged, of_pairs, total
 from grafana.src.tables import Column, table
 
 _DURATION: Final = "prefect_flow_run_duration_seconds"
@@ -27,15 +27,23 @@ def _grown(metric: str, *labels: str) -> str:
     return total(chosen(bars(metric, labels=labels)))
 
 
+def _objective() -> str:
+    """What the objectives ask for on average, as declared now, all along the range."""
+    return f"avg({chosen(merged(at_end(of_pairs('prefect_slo_objective_ratio'))), past=True)})"
+
+
 def kpi_table() -> model.Panel:
+    success = f"{_outcomes(states.COMPLETED)} / {_outcomes(states.JUDGED)}"
     panel = table(
         "Day by day",
         "All chosen pipelines together, a row a day, today so far on top. Outcomes count each end of a run: one that "
-        "failed, was retried and completed is both. A day that stands out: click on it in Success by day above.",
+        "failed, was retried and completed is both. The objective is the mean of those declared. A day that stands "
+        "out: click on it in Success by day above.",
         _day(_outcomes(states.JUDGED)),
         _day(_outcomes(states.FAILED)),
         _day(_outcomes(states.CRASHED)),
-        _day(f"{_outcomes(states.COMPLETED)} / {_outcomes(states.JUDGED)}"),
+        _day(success),
+        _day(f"{success} - {_objective()}"),
         _day(_grown("prefect_flow_run_retries_total")),
         _day(_grown("prefect_task_run_retries_total", "task")),
         _day(f"{_grown(f'{_DURATION}_sum')} / {_grown(f'{_DURATION}_count')}"),
@@ -45,11 +53,12 @@ def kpi_table() -> model.Panel:
             Column("Value #A", "Runs ended", unit="short", decimals=0, width=110),
             Column("Value #B", "Failed", unit="short", decimals=0, width=90),
             Column("Value #C", "Crashed", unit="short", decimals=0, width=100),
-            Column("Value #D", "Success", unit="percentunit", decimals=1, width=100, steps=SUCCESS),
-            Column("Value #E", "Flow retries", unit="short", decimals=0, width=120),
-            Column("Value #F", "Task retries", unit="short", decimals=0, width=120),
-            Column("Value #G", "Mean duration", unit="s", decimals=1, width=140),
-            Column("Value #H", "Time in tasks", unit="s", decimals=1),
+            Column("Value #D", "Success", unit="percentunit", decimals=1, width=90),
+            Column("Value #E", "vs. objective", unit="percentunit", decimals=1, width=110, steps=AGAINST_OBJECTIVE),
+            Column("Value #F", "Flow retries", unit="short", decimals=0, width=110),
+            Column("Value #G", "Task retries", unit="short", decimals=0, width=110),
+            Column("Value #H", "Mean duration", unit="s", decimals=1, width=120),
+            Column("Value #I", "Time in tasks", unit="s", decimals=1),
         ),
         sort="Day",
     )

@@ -7,9 +7,10 @@ from typing import Final
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src import daily, ratios, variables
-from grafana.src.attention import needs_attention
-from grafana.src.colours import BAD, CALM, COUNT_IS_BAD, FAINT, GOOD, PLAIN, SUCCESS, WATCH
-from grafana.src.fields import changed, coloured, coloured_by_state, in_colour, judged, mapped
+from grafana.src.alerts import firing_alerts
+from grafana.src.attention import needs_attention, unknown
+from grafana.src.colours import AGAINST_OBJECTIVE, BAD, CALM, COUNT_IS_BAD, DATA, GOOD, PLAIN, RUNNING, WATCH, steps
+from grafana.src.fields import changed, coloured, coloured_by_state, judged, mapped
 from grafana.src.joins import with_failed_run, with_policy, with_prefect_url
 from grafana.src.layout import band, board
 from grafana.src.links import to_failed_run
@@ -30,20 +31,17 @@ from grafana.src.promql import (
     or_zero,
     total,
 )
-from grafana.src.tables import FLOW, PIPELINE, VALUE, WORKSPACE, Column, rows, table
+from grafana.src.tables import CRITICALITY, PIPELINE, VALUE, Column, by_criticality, rows, table
 
-# Numbers sort what words would not.
-_CRITICALITY: Final = {"1": ("critical", BAD), "2": ("standard", PLAIN), "3": ("low", CALM), "4": ("-", CALM)}
-_SEVERITY: Final = {"critical": ("critical", BAD), "warning": ("warning", WATCH), "info": ("info", CALM)}
-_STATUS: Final = {"failed": ("failed", BAD), "under way": ("under way", WATCH)}
+_STATUS: Final = {"failed": ("failed", BAD), "under way": ("under way", RUNNING)}
 
 
 def _attention_count() -> model.Panel:
     return stats(
         "Need attention",
         "Pipelines that fail, are late, stuck, too slow or stale now; the table below names them. "
-        "No data: the exporter is missing, see the Exporter dashboard.",
-        now(or_zero(f"count({needs_attention()})")),
+        "Unknown: the Prefect API does not answer, or the exporter is missing; see the Exporter dashboard.",
+        now(or_zero(f"count({needs_attention()})", live=True)),
         steps=COUNT_IS_BAD,
     )
 
@@ -58,10 +56,11 @@ def _daily_flows() -> model.Panel:
     panel = stats(
         "Daily flows today (UTC)",
         "Deployments that run once a day or less often and have a start today. All done: nothing but done and to come. "
-        "Failed ones are in the table below, with the run to open; those under way for too long as well.",
+        "Failed ones are in the table below, with the run to open; those under way for too long as well. Unknown: the "
+        "Prefect API does not answer.",
         *(now(or_zero(f"count({chosen(expr)})", live=True), name) for name, expr in told),
     )
-    coloured(panel, {"done": GOOD})
+    coloured(panel, {"done": GOOD, "under way": RUNNING, "to come": CALM})
     return judged(panel, "failed", COUNT_IS_BAD)
 
 
@@ -75,12 +74,13 @@ def _success() -> model.Panel:
 
 
 def _running() -> model.Panel:
-    panel = stats(
+    return stats(
         "Running now",
-        "Flow runs under way. Far more than usual: runs hang or pile up, see Workers and queues.",
+        "Flow runs under way. Far more than usual: runs hang or pile up, see Workers and queues. Unknown: the Prefect "
+        "API does not answer.",
         now(or_zero(total(chosen(_active('state=~"running|retrying|cancelling"'))), live=True)),
+        steps=steps(RUNNING),
     )
-    return in_colour(panel, FAINT)
 
 
 def _active(*matchers: str) -> str:
@@ -98,53 +98,27 @@ def _api() -> model.Panel:
 
 
 def _attention() -> model.Panel:
-    rank = needs_attention()
-    ranked = with_prefect_url(with_failed_run(with_policy(rank)))
-    for place, criticality in (("1", "critical"), ("2", "standard"), ("3", "low"), ("4", "")):
-        ranked = f'label_replace({ranked}, "criticality", "{place}", "criticality", "{criticality}")'
+    ranked = by_criticality(with_prefect_url(with_failed_run(with_policy(needs_attention()))))
     return table(
-        "What needs attention now",
+        "Needs attention",
         "One row a pipeline, the critical ones first, with the most telling problem. Open the run or the flow's "
-        "dashboard; the runbook of the alert says what to do. Limits are those of the alert rules.",
-        rows(named(ranked)),
+        "dashboard; the runbook of the alert says what to do. Limits are those of the alert rules. While the Prefect "
+        "API does not answer, a row says so: what failed before is still listed, what happens meanwhile is not known.",
+        rows(f"{named(ranked)}\nor {unknown()}"),
         columns=(
-            Column("criticality", "Criticality", width=95, texts=_CRITICALITY),
+            Column("criticality", "Criticality", width=90, texts=CRITICALITY),
             *PIPELINE,
-            Column("problem", "Problem", width=165),
-            Column(VALUE, "For", unit="dtdurations", width=110, decimals=0),
-            Column("cause", "Cause", width=130),
-            Column("flow_run_name", "Last failed run", width=170, links=(to_failed_run(),)),
-            Column("team", "Team", width=140),
+            Column("problem", "Problem", width=150),
+            Column(VALUE, "For", unit="dtdurations", width=95, decimals=0),
+            Column("cause", "Cause", width=115),
+            Column("flow_run_name", "Last failed run", width=150, links=(to_failed_run(),)),
+            Column("team", "Team", width=110),
             Column("flow_run_id", "id", hidden=True),
             Column("prefect_url", "url", hidden=True),
         ),
         sort="Criticality",
         descending=False,
-        all_good="Nothing needs attention, if the count above says 0. Where it says No data, the exporter is missing.",
-    )
-
-
-def _alerts() -> model.Panel:
-    labels = "workspace, alertname, severity, flow, deployment"
-    which = 'alertname=~"Prefect.+", severity!="none"'
-    firing = merged(of_workspaces("ALERTS", 'alertstate="firing"', which), by=labels)
-    since = merged(of_workspaces("ALERTS_FOR_STATE", which), by=labels)
-    return table(
-        "Alerts that fire",
-        "As Prometheus' rules see it; Alertmanager may have silenced or grouped them. The runbooks say what to do. "
-        "It is empty, too, where the rules are not loaded.",
-        rows(f'label_replace(time() - {since} and on ({labels}) {firing}, "alert", "$1", "alertname", "Prefect(.+)")'),
-        columns=(
-            WORKSPACE,
-            Column("severity", "Severity", width=75, texts=_SEVERITY),
-            Column("alert", "Alert", width=150),
-            FLOW,
-            Column("deployment", "Deployment", hidden=True),
-            Column(VALUE, "For", unit="dtdurations", width=85, decimals=0),
-        ),
-        sort="Severity",
-        descending=False,
-        all_good="No alert fires, if the rules are loaded.",
+        all_good="No problem is known. Where the count above says unknown, nobody can tell.",
     )
 
 
@@ -157,11 +131,11 @@ def _due_today() -> model.Panel:
         columns=(
             *PIPELINE,
             Column("status", "Status", width=85, texts=_STATUS),
-            Column(VALUE, "Due", unit="dateTimeFromNow", width=120),
+            Column(VALUE, "Due", unit="dateTimeFromNow", width=110),
         ),
         sort="Due",
         descending=False,
-        all_good="All that was due has completed, if the counts at the top are there.",
+        all_good="Nothing is known to be due and not completed.",
     )
 
 
@@ -198,13 +172,13 @@ def _throughput() -> model.Panel:
         "Runs per day",
         "Flow runs that ended within the 24 hours before, and a week earlier. Well below the week before: schedules "
         "are paused or nothing starts. Well above: something is run again and again.",
-        over_time(total(chosen(day)), "now"),
-        over_time(total(chosen(week_before)), "a week before"),
+        over_time(total(chosen(day, past=True)), "now"),
+        over_time(total(chosen(week_before, past=True)), "a week before"),
         step=HOURS,
         decimals=0,
         bridge=True,
     )
-    coloured(panel, {"now": GOOD, "a week before": CALM})
+    coloured(panel, {"now": DATA, "a week before": CALM})
     return changed(panel, "a week before", custom__lineStyle={"fill": "dash", "dash": [6, 6]})
 
 
@@ -212,17 +186,19 @@ def _failing_most() -> model.Panel:
     most = highest(f"{chosen(ratios.window_runs('7d', 'bad'))} > 0")
     return table(
         "Failed most, 7 days",
-        "Runs that failed for good, and the share that completed. Mend the first one first: open its dashboard for "
-        "causes and the last failed run.",
+        "Runs that failed for good, the share that completed, and how far that is from the objective. Fix the first "
+        "first: open its dashboard for causes and the last failed run.",
         rows(named(most)),
         rows(named(f"({ratios.success_by_pair('7d')} and on ({PAIR}) ({most}))")),
+        rows(named(f"({ratios.over_objective(ratios.success_by_pair('7d'))} and on ({PAIR}) ({most}))")),
         columns=(
             *PIPELINE,
-            Column("Value #A", "Failed", width=80, decimals=0),
-            Column("Value #B", "Success", unit="percentunit", width=140, decimals=0, steps=SUCCESS, bar=True, full=1),
+            Column("Value #A", "Failed", width=70, decimals=0),
+            Column("Value #B", "Success", unit="percentunit", width=80, decimals=1),
+            Column("Value #C", "vs. objective", unit="percentunit", width=105, decimals=1, steps=AGAINST_OBJECTIVE),
         ),
         sort="Failed",
-        all_good="No run failed, if the counts at the top are there.",
+        all_good="No failed run is known.",
     )
 
 
@@ -234,17 +210,17 @@ def _slower() -> model.Panel:
     most = highest(chosen(f"({day} / ({month} > 0))"))
     return table(
         "Slower than usual, 24 hours",
-        "Mean duration of completed runs of the last day, against that of 30 days. From 1.5 times on look at the "
+        "Mean duration of the runs completed within a day, against that of 30 days. From 1.5 times on look at the "
         "flow's dashboard, then at Bottlenecks for the task that grew.",
         rows(named(most)),
         rows(named(f"({day} and on ({PAIR}) ({most}))")),
         columns=(
             *PIPELINE,
-            Column("Value #B", "Duration", unit="s", width=90, decimals=1),
-            Column("Value #A", "Times usual", width=125, decimals=2, steps=((None, PLAIN), (1.5, WATCH), (2.0, BAD))),
+            Column("Value #B", "Duration", unit="s", width=85, decimals=1),
+            Column("Value #A", "Times usual", width=95, decimals=2, steps=steps(PLAIN, (1.5, WATCH), (2.0, BAD))),
         ),
         sort="Times usual",
-        all_good="Nothing completed within a day.",
+        all_good="No run is known to have completed within a day.",
     )
 
 
@@ -255,10 +231,11 @@ def dashboard() -> model.Dashboard:
         description="What needs attention now, whether today's work is done, and how it went.",
         variables=variables.of_pipelines(),
         bands=[
-            band(4, (_attention_count(), 4), (_daily_flows(), 6), (_success(), 6), (_running(), 4), (_api(), 4)),
+            band(4, (_attention_count(), 4), (_daily_flows(), 6), (_success(), 7), (_running(), 4), (_api(), 3)),
             band(8, (_attention(), 24)),
-            band(7, (_alerts(), 9), (_due_today(), 7), (_failing_most(), 8), heading="Today and this week"),
-            band(7, (_runs_by_state(), 12), (_under_way(), 12), heading="How it goes"),
-            band(7, (_throughput(), 12), (_slower(), 12)),
+            band(7, (firing_alerts(), 14), (_due_today(), 10), heading="Today and this week"),
+            band(7, (_failing_most(), 12), (_slower(), 12)),
+            band(7, (_runs_by_state(), 12), (_under_way(), 12), heading="Over time"),
+            band(7, (_throughput(), 24)),
         ],
     )

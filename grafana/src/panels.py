@@ -15,7 +15,7 @@ from grafana_foundation_sdk.models import prometheus
 from grafana_foundation_sdk.models import statetimeline as timeline
 
 from grafana.src.colours import CALM, NO_JUDGEMENT, Steps, thresholds
-from grafana.src.fields import changed, in_colour, mapped, words
+from grafana.src.fields import changed, in_colour, mapped, when_empty, words
 from grafana.src.variables import SOURCE
 
 LAST: Final = "lastNotNull"
@@ -105,9 +105,10 @@ def stats(
         .wide_layout(False)
         .reduce_options(common.ReduceDataOptions().calcs([LAST]))
     )
-    return finished(
+    panel = finished(
         builder, title, description, queries, unit=unit, steps=steps, decimals=decimals, step=step, last=last
     )
+    return when_empty(panel, "unknown")
 
 
 def _legend(values: Sequence[str]) -> common.VizLegendOptions:
@@ -215,7 +216,7 @@ def ranking(
         builder.max(high)
     panel = finished(builder, title, description, queries, unit=unit, steps=steps, decimals=decimals)
     if panel.field_config and panel.field_config.defaults:
-        panel.field_config.defaults.no_value = "none"
+        panel.field_config.defaults.no_value = "none known"
         # Or a single bar would have no name.
         panel.field_config.defaults.display_name = f"${{__field.labels.{queries[0].legend.strip('{}')}}}"
     return panel

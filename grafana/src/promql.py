@@ -32,6 +32,10 @@ def of_workspaces(metric: str, *matchers: str) -> str:
     return _series(metric, ("workspace",), matchers)
 
 
+# Whether the Prefect API answers, by workspace. Of replicas, one that is cut off says nothing.
+UP: Final = f"max by (workspace) ({of_workspaces('prefect_up')})"
+
+
 def lately(series: str, window: str = "5m") -> str:
     """A gauge of the ledger, as the rules read it: a restart of the exporter leaves no hole."""
     return f"last_over_time({series}[{window}])"
@@ -100,16 +104,16 @@ def bars(metric: str, *matchers: str, labels: tuple[str, ...] = ()) -> str:
     return change(metric, *matchers, labels=labels, window="$__interval", end=" offset -$__interval")
 
 
-def chosen(expr: str) -> str:
+def chosen(expr: str, *, past: bool = False) -> str:
     """Leaves of anything with workspace, flow and deployment the pairs that team, criticality and tag select.
 
     No series has the label `unchosen`: the regex of three times All matches its absence, `!~` then matches nothing, and
     nothing is taken away. So pairs without a policy are there until somebody asks for a team, a criticality or a tag.
+    `past`: along a range that may reach back to before any policy was known, as what is counted by steps does.
     """
     asked = "`${team:regex}${criticality:regex}${tag:regex}`"
     pairs = lately(f'prefect_flow_run_outcomes_total{{state="completed", unchosen!~{asked}}}', HOURS)
-    # What is counted by steps goes back further than any policy is known.
-    known = at_end if "$__interval" in expr else lately
+    known = at_end if past or "$__interval" in expr else lately
     policies = known("prefect_pipeline_info{team=~`${team:regex}`, criticality=~`${criticality:regex}`}")
     tagged = known("prefect_deployment_tag_info{tag=~`${tag:regex}`}")
     untagged = known("prefect_pipeline_info{unchosen=~`${tag:regex}`}")
@@ -120,9 +124,17 @@ def chosen(expr: str) -> str:
 
 
 def or_zero(expr: str, *, live: bool = False) -> str:
-    """A sum that is 0 where nothing happened, and missing with the exporter; live: with the Prefect API, too."""
-    alive = of_workspaces("prefect_up") + (" == 1" if live else "")
-    return f"{expr}\nor 0 * max({alive})"
+    """A sum that is 0 where nothing happened, and missing with the exporter.
+
+    Live: missing, too, while any of the Prefect APIs does not answer, since nobody knows the present then.
+    """
+    zero = f"{expr}\nor 0 * max({of_workspaces('prefect_up')})"
+    return f"({zero})\nand on () (min({UP}) == 1)" if live else zero
+
+
+def answering(expr: str) -> str:
+    """Of anything with a workspace, what is of those whose Prefect API answers now."""
+    return f"({expr} and on (workspace) {UP} == 1)"
 
 
 def highest(expr: str, count: int = 10) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.src.colours import BAD, CALM, GOOD, SUCCESS
+from grafana.src.colours import BAD, CALM, GOOD
 from grafana.src.fields import of_query
 from grafana.src.panels import now, stats
 from grafana.src.promql import PAIR, chosen, lately, merged, of_pairs, total
@@ -23,6 +23,16 @@ def success_by_pair(window: str) -> str:
     return f"{window_runs(window, 'good')} / ({window_runs(window)} > 0)"
 
 
+def declared() -> str:
+    """The objective of each pair that has one."""
+    return merged(lately(of_pairs("prefect_slo_objective_ratio")))
+
+
+def over_objective(ratio: str) -> str:
+    """By how much a ratio of pairs is above what is asked for; below it, less than 0."""
+    return f"{ratio} - on ({PAIR}) {declared()}"
+
+
 def success(window: str) -> str:
     """Over all pairs that are selected."""
     return f"{total(chosen(window_runs(window, 'good')))} / ({total(chosen(window_runs(window)))} > 0)"
@@ -30,7 +40,7 @@ def success(window: str) -> str:
 
 def objective() -> str:
     """What the objectives ask for on average, weighed by runs, of pairs that have one."""
-    asked = merged(lately(of_pairs("prefect_slo_objective_ratio")))
+    asked = declared()
     runs = window_runs("30d")
     return f"{total(chosen(f'{asked} * {runs}'))} / ({total(chosen(f'{runs} and {asked}'))} > 0)"
 
@@ -45,9 +55,7 @@ def success_panel(description: str, asked: str, ratio: Callable[[str], str]) -> 
         for window, name in windows
         for compared in (">=", "<", "unless")
     ]
-    panel = stats(
-        "Success rate", description, *queries, now(asked, "objective"), unit="percentunit", decimals=1, steps=SUCCESS
-    )
+    panel = stats("Success rate", description, *queries, now(asked, "objective"), unit="percentunit", decimals=1)
     for met, missed in ("AB", "DE", "GH"):
         of_query(of_query(panel, met, GOOD), missed, BAD)
     return of_query(panel, "J", CALM)

@@ -7,16 +7,16 @@ from typing import Final
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src import clock, states, tasks, variables
-from grafana.src.colours import BAD, COUNT_IS_BAD, GOOD, PLAIN, WATCH, Steps
+from grafana.src.colours import ANY_IS_BAD, BAD, COUNT_IS_BAD, GOOD, RETRYING, WATCH, steps
 from grafana.src.fields import coloured, in_colour
 from grafana.src.layout import band, board
 from grafana.src.panels import categories, columns, now, over_time, ranking, stats
-from grafana.src.promql import HOURS, PAIR, bars, chosen, grown, highest, known, merged, of_pairs, or_zero, total
+from grafana.src.promql import HOURS, PAIR, bars, chosen, highest, known, merged, of_pairs, or_zero, total
 from grafana.src.tables import DEPLOYMENT, FLOW, WORKSPACE, Column, rows, table
 from grafana.src.tasks import TASK
 
 _LOST_STATES: Final = f'state=~"{states.BAD}"'
-_OFTEN: Final[Steps] = ((None, GOOD), (0.1, WATCH), (0.5, BAD))
+_OFTEN: Final = steps(GOOD, (0.1, WATCH), (0.5, BAD))
 
 
 def _lost() -> str:
@@ -37,7 +37,7 @@ def _lost_count() -> model.Panel:
     return stats(
         "Tasks lost, 7 days",
         "Task runs that failed, timed out or crashed for good: no retries, or none left. Give what is shaky retries "
-        "with a delay; mend what always fails.",
+        "with a delay; fix what always fails.",
         now(or_zero(total(chosen(_lost())))),
         decimals=0,
         steps=COUNT_IS_BAD,
@@ -58,10 +58,9 @@ def _answered() -> model.Panel:
 
 def _run_retries() -> model.Panel:
     return stats(
-        "Whole runs retried",
-        "Attempts of flow runs beyond the first, within the range. They repeat all of the work: retries of tasks "
-        "cost less.",
-        now(or_zero(total(chosen(grown("prefect_flow_run_retries_total"))))),
+        "Run retries, 7 days",
+        "Attempts of flow runs beyond the first. They repeat all of the work: retries of tasks cost less.",
+        now(or_zero(total(chosen(known("prefect_flow_run_retries_total", window="7d"))))),
         decimals=0,
     )
 
@@ -69,7 +68,8 @@ def _run_retries() -> model.Panel:
 def _failed_runs() -> model.Panel:
     return stats(
         "Runs failed, 7 days",
-        "Runs that failed, timed out or crashed for good, whatever was tried. See the causes, then the flow.",
+        "Runs that failed, timed out or crashed for good, whatever was tried: each run counts once, by its last state. "
+        "The causes below count every failure, also of runs that completed after a retry.",
         now(or_zero(total(chosen(_bad_runs())))),
         decimals=0,
         steps=COUNT_IS_BAD,
@@ -100,13 +100,13 @@ def _most() -> model.Panel:
             Column("task", "Task"),
             FLOW,
             DEPLOYMENT,
-            Column("Value #A", "Retries", width=90, decimals=0),
-            Column("Value #B", "Runs", width=90, decimals=0),
-            Column("Value #C", "Retries a run", width=170, decimals=2, steps=_OFTEN, bar=True, full=1),
-            Column("Value #D", "Lost", width=80, decimals=0, steps=((None, PLAIN), (1.0, BAD))),
+            Column("Value #A", "Retries", width=75, decimals=0),
+            Column("Value #B", "Runs", width=75, decimals=0),
+            Column("Value #C", "Retries a run", width=130, decimals=2, steps=_OFTEN, bar=True, full=1),
+            Column("Value #D", "Lost", width=60, decimals=0, steps=ANY_IS_BAD),
         ),
         sort="Retries",
-        all_good="No task was tried again within seven days.",
+        all_good="No task is known to have been retried.",
     )
 
 
@@ -120,11 +120,11 @@ def _saved_and_lost() -> model.Panel:
         over_time(total(chosen(lost)), "lost"),
         step=HOURS,
     )
-    return coloured(panel, {"tried again": WATCH, "lost": BAD})
+    return coloured(panel, {"tried again": RETRYING, "lost": BAD})
 
 
 def _causes(title: str, description: str, metric: str, *labels: str) -> model.Panel:
-    causes = total(chosen(known(metric, labels=(*labels, "cause"))), "cause")
+    causes = total(chosen(known(metric, labels=(*labels, "cause"), window="7d")), "cause")
     panel = ranking(title, description, now(f"sort_desc({causes} > 0)", "{{cause}}"), decimals=0)
     return in_colour(panel, BAD)
 
@@ -139,7 +139,7 @@ def _by_hour() -> model.Panel:
         texts=clock.HOURS_OF_DAY,
         decimals=1,
     )
-    return in_colour(panel, WATCH)
+    return in_colour(panel, BAD)
 
 
 def _by_weekday() -> model.Panel:
@@ -152,7 +152,7 @@ def _by_weekday() -> model.Panel:
         texts=clock.DAYS_AND_MONTH_END,
         decimals=1,
     )
-    return in_colour(panel, WATCH)
+    return in_colour(panel, BAD)
 
 
 def _failed_attempts(offset: str) -> str:
@@ -169,12 +169,12 @@ def _failed_attempts(offset: str) -> str:
 def _failing_flows() -> model.Panel:
     failed = highest(chosen(f"({_bad_runs()} > 0)"))
     return table(
-        "Flows that fail most, 7 days",
+        "Failed most, 7 days",
         "Runs that failed for good. Open the flow for its causes and the last failed run.",
         rows(f"max by ({PAIR}) ({failed})"),
         columns=(WORKSPACE, FLOW, DEPLOYMENT, Column("Value", "Failed", width=80, decimals=0)),
         sort="Failed",
-        all_good="No run failed within seven days.",
+        all_good="No failed run is known.",
     )
 
 
@@ -186,30 +186,30 @@ def dashboard() -> model.Dashboard:
         variables=variables.of_pipelines(),
         refresh="5m",
         bands=[
-            band(4, (_retried(), 5), (_lost_count(), 5), (_answered(), 5), (_run_retries(), 4), (_failed_runs(), 5)),
-            band(8, (_most(), 16), (_failing_flows(), 8)),
+            band(4, (_retried(), 4), (_lost_count(), 5), (_answered(), 5), (_run_retries(), 5), (_failed_runs(), 5)),
+            band(8, (_most(), 24)),
+            band(8, (_failing_flows(), 12), (_saved_and_lost(), 12)),
             band(
                 8,
-                (_saved_and_lost(), 12),
                 (
                     _causes(
-                        "Why flow runs failed",
-                        "Failed outcomes of flow runs within the range, by cause as told from the message; on a "
-                        "young installation all that it knows. The longest bar is what to mend; the flows that fail "
-                        "most are above.",
+                        "Why flow runs failed, 7 days",
+                        "Failed outcomes of flow runs, by cause as told from the message. More than Runs failed above: "
+                        "a run that failed, was retried and completed counts here. A backfill brings no causes. The "
+                        "longest bar is what to fix first; the flows that fail most are above.",
                         "prefect_flow_run_failures_total",
                     ),
-                    6,
+                    12,
                 ),
                 (
                     _causes(
-                        "Why attempts of tasks failed",
-                        "Failed attempts of tasks within the range, those that a retry saved among them. Connections "
-                        "and rate limits ask for retries with a delay, code and data for a mend.",
+                        "Why task attempts failed, 7 days",
+                        "Failed attempts of tasks, those that a retry saved among them. Connections and rate limits "
+                        "ask for retries with a delay, code and data for a fix.",
                         "prefect_task_run_failures_total",
                         "task",
                     ),
-                    6,
+                    12,
                 ),
                 heading="Why",
             ),

@@ -10,15 +10,16 @@ from grafana_foundation_sdk.models import common as shape
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import statushistory as history
 
-from grafana.src import states, variables
-from grafana.src.colours import BAD, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD, PLAIN, SUCCESS, WATCH, Steps
-from grafana.src.fields import with_room, with_steps_drawn
+from grafana.src import ratios, states, variables
+from grafana.src.colours import ANY_IS_BAD, BAD, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD, PLAIN, WATCH, steps
+from grafana.src.fields import of_query, with_room, with_steps_drawn
 from grafana.src.kpis import kpi_table
 from grafana.src.layout import band, board
 from grafana.src.panels import finished, lines, now, over_time, ranking, stats
 from grafana.src.promql import (
     DAYS,
     PAIR,
+    answering,
     at_end,
     bars,
     chosen,
@@ -31,16 +32,17 @@ from grafana.src.promql import (
     or_zero,
     total,
 )
+from grafana.src.tables import CRITICALITY, Column, by_criticality, rows, table
 from grafana.src.tables import PAIR as PAIR_COLUMNS
-from grafana.src.tables import Column, rows, table
 
 OUTCOMES: Final = "prefect_flow_run_outcomes_total"
 JUDGED: Final = f'state=~"{states.JUDGED}"'
 BROKEN: Final = f'state=~"{states.BAD}"'
-BUDGET_LEFT: Final[Steps] = ((None, BAD), (0.0, WATCH), (1.0, GOOD))
-OVERDUE: Final[Steps] = ((None, PLAIN), (0.001, WATCH), (3600.0, BAD))
-SHARE_USED: Final[Steps] = ((None, GOOD), (0.5, WATCH), (1.000001, BAD))
-CRITICALITY: Final = {"critical": ("critical", WATCH), "standard": ("standard", PLAIN), "low": ("low", PLAIN)}
+BUDGET_LEFT: Final = steps(BAD, (0.0, WATCH), (1.0, GOOD), low=-1e6)
+OVERDUE: Final = steps(PLAIN, (0.001, WATCH), (3600.0, BAD))
+SHARE_USED: Final = steps(GOOD, (0.5, WATCH), (1.000001, BAD))
+# Of success minus the objective: a bad run among many is worth a look.
+OF_A_DAY: Final = steps(BAD, (-0.1, WATCH), (0.0, GOOD), low=-1.0)
 
 
 def _window(*matchers: str) -> str:
@@ -75,13 +77,13 @@ def _declared(name: str) -> str:
 
 def _firing(alert: str) -> str:
     firing = of_pairs("ALERTS", f'alertname="{alert}"', 'alertstate="firing"')
-    return or_zero(f"count({chosen(merged(firing))})")
+    return or_zero(f"count({chosen(merged(firing))})", live=True)
 
 
 def _spent() -> model.Panel:
     return stats(
         "Budgets spent",
-        "Pipelines with more failed runs than their objective allows. Above 0: stop changing them, and mend what fails "
+        "Pipelines with more failed runs than their objective allows. Above 0: stop changing them, and fix what fails "
         "most often first; Retries and failures has the causes.",
         now(f"sum({chosen(_budget('left') + ' < bool 0')})"),
         steps=COUNT_IS_BAD,
@@ -101,22 +103,25 @@ def _overdue() -> model.Panel:
     return stats(
         "Overdue",
         "Pipelines whose data is older than promised: PrefectNotSucceeded is firing. Above 0: tell who uses the "
-        "data, then see below whether no run started or all of them failed.",
+        "data, then see below whether no run started or all of them failed. Unknown: the Prefect API does not answer.",
         now(_firing("PrefectNotSucceeded")),
         steps=COUNT_IS_BAD,
     )
 
 
 def _overall() -> model.Panel:
-    return stats(
+    success = f"(sum({chosen(_good())}) / sum({chosen(_runs())}))"
+    asked = ratios.objective()
+    panel = stats(
         "Success rate",
-        "Runs that completed, of all in the pipelines' own windows (30 days unless declared). Below the objective: "
-        "the table shows which pipelines take it down.",
-        now(f"sum({chosen(_good())}) / sum({chosen(_runs())})"),
+        "Runs that completed, of all in the pipelines' own windows (30 days unless declared), judged against the mean "
+        "of the objectives. Missed: the table shows which pipelines take it down.",
+        now(f"{success} >= {asked}", "objective met"),
+        now(f"{success} < {asked}", "objective missed"),
         unit="percentunit",
         decimals=1,
-        steps=SUCCESS,
     )
+    return of_query(of_query(panel, "A", GOOD), "B", BAD)
 
 
 def _failed_runs() -> model.Panel:
@@ -142,7 +147,11 @@ def _budgets() -> model.Panel:
         "Objectives and budgets",
         "Budgets are counted in runs: so many may still fail in the window, and at least one always may. Below 0 the "
         "objective is broken. An objective that is never met is a wish: lower it, or mend the pipeline.",
-        rows(chosen(merged(of_pairs("flow_deployment:prefect_pipeline_info:highest"), "criticality", "team"))),
+        rows(
+            by_criticality(
+                chosen(merged(of_pairs("flow_deployment:prefect_pipeline_info:highest"), "criticality", "team"))
+            )
+        ),
         rows(chosen(_declared("objective_ratio"))),
         rows(chosen(f"{_good()} / {_runs()}")),
         rows(chosen(_runs())),
@@ -151,14 +160,14 @@ def _budgets() -> model.Panel:
         rows(chosen(_budget("left"))),
         columns=(
             *PAIR_COLUMNS,
-            Column("criticality", "Criticality", width=110, texts=CRITICALITY),
-            Column("team", "Team", width=150),
-            Column("Value #B", "Objective", unit="percentunit", decimals=1, width=100),
-            Column("Value #C", "Actual", unit="percentunit", decimals=1, width=100),
-            Column("Value #D", "Runs", unit="short", width=90),
-            Column("Value #E", "Failed", unit="short", width=90),
-            Column("Value #F", "May fail", unit="short", width=90),
-            Column("Value #G", "Budget left, runs", unit="short", width=160, steps=BUDGET_LEFT),
+            Column("criticality", "Criticality", width=90, texts=CRITICALITY),
+            Column("team", "Team", width=110),
+            Column("Value #B", "Objective", unit="percentunit", decimals=1, width=80),
+            Column("Value #C", "Actual", unit="percentunit", decimals=1, width=75),
+            Column("Value #D", "Runs", unit="short", width=70),
+            Column("Value #E", "Failed", unit="short", width=65),
+            Column("Value #F", "May fail", unit="short", width=75),
+            Column("Value #G", "Budget left, runs", unit="short", width=130, steps=BUDGET_LEFT),
         ),
         sort="Budget left, runs",
         descending=False,
@@ -168,6 +177,7 @@ def _budgets() -> model.Panel:
 def _by_day() -> model.Panel:
     good = total(bars(OUTCOMES, f'state=~"{states.COMPLETED}"', labels=("state",)), by=PAIR)
     judged = total(bars(OUTCOMES, JUDGED, labels=("state",)), by=PAIR)
+    asked = merged(at_end(of_pairs("prefect_slo_objective_ratio")))
     builder = (
         statushistory.Panel()
         .show_value(shape.VisibilityMode.NEVER)
@@ -179,14 +189,14 @@ def _by_day() -> model.Panel:
     )
     panel = finished(
         builder,
-        "Success by day",
-        "Of the outcomes of a day, how many completed; empty where nothing ended. A column of bad days is a shared "
-        "cause, such as the warehouse; a row of them is one pipeline to mend. A run that failed and was retried "
-        "counts as both.",
-        [over_time(named(chosen(f"{good} / ({judged} > 0)")), "{{pipeline}}")],
+        "Success by day, against the objective",
+        "Of the outcomes of a day, the share that completed minus the objective: from 0 on it is kept. Empty where "
+        "nothing ended, and without an objective. A column of bad days is a shared cause, such as the warehouse; a "
+        "row of them is one pipeline to fix. A run that failed and was retried counts as both.",
+        [over_time(named(chosen(f"({good} / ({judged} > 0) - on ({PAIR}) {asked})")), "{{pipeline}}")],
         unit="percentunit",
-        decimals=0,
-        steps=SUCCESS,
+        decimals=1,
+        steps=OF_A_DAY,
         step=DAYS,
         last="30d",
     )
@@ -210,18 +220,18 @@ def _freshness() -> model.Panel:
         "paused, or no schedule.",
         rows(chosen(f"time() - {completed}")),
         rows(chosen(_declared("max_staleness_seconds"))),
-        rows(chosen(f"({stale} > 0 or {unmet})")),
+        rows(chosen(answering(f"({stale} > 0 or {unmet})"))),
         rows(chosen(f"1000 * {due}")),
         rows(chosen(usual)),
         rows(chosen(_declared("max_duration_seconds"))),
         columns=(
             *PAIR_COLUMNS,
-            Column("Value #A", "Last success, ago", unit="s", decimals=1, width=160),
-            Column("Value #B", "May be old", unit="s", decimals=1, width=120),
-            Column("Value #C", "Overdue for", unit="s", decimals=1, width=140, steps=OVERDUE),
-            Column("Value #D", "Next start", unit="dateTimeFromNow", width=150),
-            Column("Value #E", "Usual duration", unit="s", decimals=1, width=140),
-            Column("Value #F", "May take", unit="s", decimals=1, width=120),
+            Column("Value #A", "Last success, ago", unit="s", decimals=1, width=130),
+            Column("Value #B", "May be old", unit="s", decimals=1, width=90),
+            Column("Value #C", "Overdue for", unit="s", decimals=1, width=95, steps=OVERDUE),
+            Column("Value #D", "Next start", unit="dateTimeFromNow", width=105),
+            Column("Value #E", "Mean, 30 d", unit="s", decimals=1, width=85),
+            Column("Value #F", "May take", unit="s", decimals=1, width=75),
         ),
         sort="Overdue for",
     )
@@ -251,10 +261,12 @@ def _burn() -> model.Panel:
         "just as long as its window, at 4 a week of a month. The five pipelines that used most. Rising: stop and "
         "look.",
         over_time(
-            named(f"({broken} / {judged}) / on ({PAIR}) {allowed}\nand on ({PAIR}) {highest(chosen(used), 5)}"),
+            named(
+                f"({broken} / {judged}) / on ({PAIR}) {allowed}\nand on ({PAIR}) {highest(chosen(used, past=True), 5)}"
+            ),
             "{{pipeline}}",
         ),
-        steps=((None, PLAIN), (1.0, BAD)),
+        steps=ANY_IS_BAD,
         step="6h",
         last="30d",
         decimals=1,
@@ -269,6 +281,7 @@ def dashboard() -> model.Dashboard:
         description="Objectives, what was kept of them, budgets of failed runs, freshness, and 30 days day by day.",
         variables=variables.of_pipelines(),
         since="now-30d",
+        refresh="5m",
         bands=[
             band(
                 4,
@@ -280,7 +293,7 @@ def dashboard() -> model.Dashboard:
                 (_all_runs(), 4),
             ),
             band(13, (_budgets(), 24)),
-            band(10, (_by_day(), 24), heading="How it went, day by day"),
+            band(10, (_by_day(), 24), heading="Day by day"),
             band(9, (_share_used(), 12), (_burn(), 12)),
             band(13, (_freshness(), 24), heading="Freshness"),
             band(31, (kpi_table(), 24), heading="30 days"),

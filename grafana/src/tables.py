@@ -11,7 +11,7 @@ from grafana_foundation_sdk.builders import table as build
 from grafana_foundation_sdk.models import common as shape
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.src.colours import Steps, thresholds
+from grafana.src.colours import BAD, CALM, PLAIN, WATCH, Steps, thresholds
 from grafana.src.fields import changed, words
 from grafana.src.links import to_flow
 from grafana.src.panels import Query, finished
@@ -48,6 +48,29 @@ PIPELINE: Final = (
     Column("deployment", "deployment", hidden=True),
     Column("pipeline", "Pipeline", links=(to_flow(),)),
 )
+
+
+# Codes sort as words would not.
+_CRITICALITIES: Final = {"critical": ("1", PLAIN), "standard": ("2", CALM), "low": ("3", CALM), "": ("4", CALM)}
+CRITICALITY: Final = {code: (name or "-", colour) for name, (code, colour) in _CRITICALITIES.items()}
+_SEVERITIES: Final = {"critical": ("1", BAD), "warning": ("2", WATCH), "info": ("3", CALM)}
+SEVERITY: Final = {code: (name, colour) for name, (code, colour) in _SEVERITIES.items()}
+
+
+def by_criticality(expr: str) -> str:
+    """`expr` with the label criticality as a code of CRITICALITY."""
+    return _coded(expr, "criticality", _CRITICALITIES)
+
+
+def by_severity(expr: str) -> str:
+    """`expr` with the label severity as a code of SEVERITY."""
+    return _coded(expr, "severity", _SEVERITIES)
+
+
+def _coded(expr: str, label: str, codes: Mapping[str, tuple[str, str]]) -> str:
+    for name, (code, _) in codes.items():
+        expr = f'label_replace({expr}, "{label}", "{code}", "{label}", "{name}")'
+    return expr
 
 
 def rows(expr: str) -> Query:

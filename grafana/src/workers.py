@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src import variables
 from grafana.src import workers_over_time as curves
-from grafana.src.colours import BAD, CALM, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD, WATCH, Steps
+from grafana.src.colours import BAD, CALM, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD, WATCH, steps
 from grafana.src.layout import band, board
 from grafana.src.panels import now, stats
 from grafana.src.pools import BY_POOL, BY_QUEUE, by_limit, by_pool, by_queue, of_pools, waiting
@@ -16,10 +16,10 @@ from grafana.src.promql import PAIR, of_workspaces, or_zero
 from grafana.src.tables import PAIR as PAIR_COLUMNS
 from grafana.src.tables import WORKSPACE, Column, rows, table
 
-HEARTBEAT_AGE: Final[Steps] = ((None, GOOD), (120.0, WATCH), (600.0, BAD))
-POLL_AGE: Final[Steps] = ((None, GOOD), (60.0, WATCH), (300.0, BAD))
-SLOTS_TAKEN: Final[Steps] = ((None, GOOD), (0.8, WATCH), (1.0, BAD))
-LATE: Final[Steps] = ((None, GOOD), (60.0, WATCH), (300.0, BAD))
+HEARTBEAT_AGE: Final = steps(GOOD, (120.0, WATCH), (600.0, BAD))
+POLL_AGE: Final = steps(GOOD, (60.0, WATCH), (300.0, BAD))
+SLOTS_TAKEN: Final = steps(GOOD, (0.8, WATCH), (1.0, BAD))
+LATE: Final = steps(GOOD, (60.0, WATCH), (300.0, BAD))
 READY: Final = {"0": ("not ready", BAD), "1": ("ready", GOOD), "2": ("paused", CALM)}
 
 
@@ -113,20 +113,20 @@ def _pools() -> model.Panel:
         columns=(
             WORKSPACE,
             Column("work_pool", "Work pool"),
-            Column("type", "Type", width=140),
-            Column("Value #B", "State", width=100, texts=READY),
-            Column("Value #C", "Online", unit="short", width=90),
-            Column("Value #D", "Offline", unit="short", width=90),
-            Column("Value #E", "Last heartbeat, ago", unit="s", decimals=0, width=170, steps=HEARTBEAT_AGE),
-            Column("Value #F", "Running", unit="short", width=100),
-            Column("Value #G", "Late", unit="short", width=90, steps=COUNT_IS_BAD),
-            Column("Value #H", "Slots", unit="short", width=90),
+            Column("type", "Type", width=110),
+            Column("Value #B", "State", width=80, texts=READY),
+            Column("Value #C", "Online", unit="short", width=65),
+            Column("Value #D", "Offline", unit="short", width=65),
+            Column("Value #E", "Last heartbeat, ago", unit="s", decimals=0, width=145, steps=HEARTBEAT_AGE),
+            Column("Value #F", "Running", unit="short", width=75),
+            Column("Value #G", "Late", unit="short", width=60, steps=COUNT_IS_BAD),
+            Column("Value #H", "Slots", unit="short", width=60),
             Column(
                 "Value #I",
                 "Slots taken",
                 unit="percentunit",
                 decimals=0,
-                width=150,
+                width=110,
                 steps=SLOTS_TAKEN,
                 bar=True,
                 full=1.0,
@@ -150,10 +150,10 @@ def _queues() -> model.Panel:
             WORKSPACE,
             Column("work_pool", "Work pool"),
             Column("work_queue", "Queue"),
-            Column("Value #A", "State", width=90, texts=READY),
-            Column("Value #B", "Late", unit="short", width=70, steps=COUNT_IS_BAD),
-            Column("Value #C", "Asked, ago", unit="s", decimals=0, width=110, steps=POLL_AGE),
-            Column("Value #D", "Slots", unit="short", width=70),
+            Column("Value #A", "State", width=80, texts=READY),
+            Column("Value #B", "Late", unit="short", width=55, steps=COUNT_IS_BAD),
+            Column("Value #C", "Asked, ago", unit="s", decimals=0, width=95, steps=POLL_AGE),
+            Column("Value #D", "Slots", unit="short", width=60),
         ),
         sort="Late",
     )
@@ -194,13 +194,13 @@ def _late_table() -> model.Panel:
         rows(f"{since} + on ({PAIR}, state) group_right () 0 * {runs}"),
         columns=(
             *PAIR_COLUMNS,
-            Column("work_pool", "Work pool", width=150),
-            Column("state", "State", width=220),
-            Column("Value #A", "Runs", unit="short", width=80),
-            Column("Value #B", "The first since", unit="s", decimals=0, width=160, steps=LATE),
+            Column("work_pool", "Work pool", width=130),
+            Column("state", "State", width=190),
+            Column("Value #A", "Runs", unit="short", width=60),
+            Column("Value #B", "The first since", unit="s", decimals=0, width=120, steps=LATE),
         ),
         sort="The first since",
-        all_good="No run is waiting.",
+        all_good="No waiting run is known.",
     )
 
 

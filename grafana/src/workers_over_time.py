@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana.src.fields import coloured_by_state, with_room
 from grafana.src.panels import lines, over_time
 from grafana.src.pools import BY_POOL, by_limit, by_pool, by_queue, of_pools, waiting
-from grafana.src.promql import PAIR, of_workspaces
+from grafana.src.promql import PAIR, merged, of_workspaces
 
 
 def late_by_pool() -> model.Panel:
@@ -61,15 +61,15 @@ def slots_taken() -> model.Panel:
 
 
 def start_delay() -> model.Panel:
-    delay = of_workspaces("prefect_flow_run_start_delay_seconds_bucket")
+    quantile = 'window="7d"', 'quantile="0.95"'
+    delay = merged(of_workspaces("prefect_flow_run_start_delay_quantile_seconds", *quantile))
     pool = f"max by ({BY_POOL}, flow, deployment) ({of_pools('prefect_deployment_info')})"
-    grown = f"max by ({PAIR}, le) (increase({delay}[1h]))"
-    by_pool = f"sum by (work_pool, le) ({grown} * on ({PAIR}) group_left (work_pool) {pool})"
     return lines(
-        "Start delay, 95th percentile of an hour",
-        "From when a run was to start until it ran, by pool. Seconds are normal for processes, a minute or two for "
-        "containers. Growing: images, nodes or workers are short.",
-        over_time(f"histogram_quantile(0.95, {by_pool})", "{{work_pool}}"),
+        "Start delay, p95 of 7 days",
+        "From when a run was to start until it ran: 95 % of a week's runs waited at most so long, of each pool the "
+        "pipeline that waits longest. Seconds are normal for processes, a minute or two for containers. Growing: "
+        "images, nodes or workers are short.",
+        over_time(f"max by (work_pool) ({delay} * on ({PAIR}) group_left (work_pool) {pool})", "{{work_pool}}"),
         unit="s",
         bridge=True,
     )

@@ -55,6 +55,7 @@ IN_TROUBLE = (
     'prefect_flow_run_last_failure_info{flow="quality-checks"}',
     "prefect_flow_run_last_failure_retries",
     'ALERTS{alertname="PrefectDownstreamPaused",alertstate="firing"}',
+    'ALERTS{flow="quality-checks",alertstate="firing"}',
 )
 READY_SECONDS = 90.0
 

@@ -37,9 +37,11 @@ ONE_FLOW = "quality-checks"  # for the page of one flow: the one that has someth
 EMPTY_WHEN_WELL = {
     "prefect-automations: Downstream kept paused": "nothing is",
     "prefect-automations: Retries of the last failed run": "no run failed for good",
-    "prefect-flow: Where it stands G": "when it began to fail",
+    "prefect-flow: Right now E": "no run is late",
+    "prefect-flow: Where it stands H": "when it began to fail",
     "prefect-overview: Alerts that fire": "none does",
-    "prefect-overview: What needs attention now": "nothing does",
+    "prefect-flow: Alerts that fire": "none does",
+    "prefect-overview: Needs attention": "nothing does",
     "prefect-overview: Due today and not completed (UTC)": "everything is",
     "prefect-slo: Freshness C": "nothing is overdue",
 }
@@ -47,9 +49,13 @@ EMPTY_WHEN_WELL = {
 NEVER_FILLED: dict[str, str] = {
     "prefect-automations: Actions by pipeline E": "it would take a storm to blow the fuse",
     "prefect-automations: Actions by pipeline F": "the site acts, and a dry run does not",
+    "prefect-flow: Right now B": "its runs are late, none runs",
+    "prefect-exporter: Sinks and archive": "the site has none",
+    "prefect-exporter: Waiting to be delivered": "the site has none",
+    "prefect-exporter: Failed deliveries": "the site has none",
 }
 # Panels of which one query is told, the one whose colour it is.
-ONE_OF_SEVERAL = {"prefect-overview: Success rate", "prefect-flow: Success rate"}
+ONE_OF_SEVERAL = {"prefect-overview: Success rate", "prefect-flow: Success rate", "prefect-slo: Success rate"}
 
 JOINED = (
     "prefect_flow_run_outcomes_total",

@@ -4,10 +4,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dashboards.pages import FOLDER, ROOT, Page, Query, all_of, asked_of, label_values, names_in, pages, queries
+from grafana.src.colours import CALM, PLAIN, STATES
 from grafana.src.render import rendered
 from support.promql_labels import Labels, UnknownNameError, metric_names, reader
 
@@ -26,6 +28,7 @@ SHOW_NO_NUMBERS = {"row", "text", "alertlist", "dashlist"}
 DRAW_CURVES = {"timeseries", "barchart", "state-timeline", "status-history", "heatmap"}
 # A label that no series has, by which a query asks whether a variable is All.
 NOBODYS_LABELS: Labels = frozenset({"unchosen"})
+CONTENT_WIDTH = 1100  # of 1,440 pixels
 LINK = re.compile(r"/d/([\w-]+)(?:/[\w-]*)?(?:\?([^'\"\s]*))?")
 
 each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.uid)
@@ -76,6 +79,70 @@ def test_panel_explains_itself(page: Page) -> None:
     for panel in page.panels():
         assert panel.get("title"), panel
         assert len(panel.get("description") or "") > 40, panel["title"]
+
+
+@each_page
+def test_titles_and_names_have_room_at_1440_pixels(page: Page) -> None:
+    """With the menu docked, which takes 300 of them: no title is cut, and columns of names get what numbers leave."""
+    for panel in page.panels():
+        width = panel["gridPos"]["w"] * CONTENT_WIDTH / 24
+        assert len(panel["title"]) * 7.5 + 45 <= width, panel["title"]
+        if panel["type"] != "table":
+            continue
+        shown = {
+            one["matcher"]["options"]: {value["id"]: value["value"] for value in one["properties"]}
+            for one in panel["fieldConfig"]["overrides"]
+        }
+        shown = {name: settings for name, settings in shown.items() if not settings.get("custom.hidden")}
+        fixed = {name: settings["custom.width"] for name, settings in shown.items() if "custom.width" in settings}
+        assert all(len(name) * 6.5 + 18 <= pixels for name, pixels in fixed.items()), fixed
+        names = len(shown) - len(fixed)
+        assert names, panel["title"]
+        assert (width - 20 - sum(fixed.values())) / names >= 110, (panel["title"], sum(fixed.values()), names)
+
+
+@each_page
+def test_what_is_not_known_has_no_colour_of_wellbeing(page: Page) -> None:
+    """A panel without a value takes the colour of its base step."""
+    for panel in page.panels():
+        for steps in _steps(panel["fieldConfig"]):
+            assert (steps[0]["value"], steps[0]["color"]) in ((None, CALM), (None, PLAIN)), panel["title"]
+        if panel["type"] == "stat":
+            assert panel["fieldConfig"]["defaults"]["noValue"] in ("unknown", "none"), panel["title"]
+
+
+def _steps(own: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
+    yield own["defaults"]["thresholds"]["steps"]
+    for override in own.get("overrides") or ():
+        yield from (one["value"]["steps"] for one in override["properties"] if one["id"] == "thresholds")
+
+
+def test_colours_have_one_meaning() -> None:
+    """No legend or word has one colour on one board and another elsewhere."""
+    seen: dict[str, set[str]] = {}
+    for page in pages():
+        for panel in page.panels():
+            own = panel["fieldConfig"]
+            for override in own.get("overrides") or ():
+                for one in override["properties"]:
+                    if one["id"] == "color" and one["value"].get("mode") == "fixed":
+                        seen.setdefault(override["matcher"]["options"], set()).add(one["value"]["fixedColor"])
+    states = {name: colours for name, colours in seen.items() if name in STATES}
+    assert states.keys() >= {"completed", "failed", "late", "awaiting_retry"}
+    assert all(len(colours) == 1 for name, colours in seen.items() if not re.fullmatch("[A-J]", name)), seen
+    assert len(set(STATES.values())) >= len(STATES) - 2, "cancelled, pending and the like may share a grey"
+
+
+@pytest.mark.parametrize("title", ["Need attention", "Daily flows today (UTC)", "Running now", "Late runs", "Overdue"])
+def test_present_is_unknown_while_the_api_does_not_answer(title: str) -> None:
+    found = [query for query in queries() if query.panel["title"] == title]
+    assert found
+    for query in found:
+        assert re.search(r"and on \(\) \(min\(max by \(workspace\) \(prefect_up\{.*?\}\)\) == 1\)$", query.text), query
+
+
+def test_no_quantile_of_runs_is_interpolated() -> None:
+    assert not [query for query in queries() if "_bucket" in query.text and "prefect_flow_run" in query.text]
 
 
 @each_page
