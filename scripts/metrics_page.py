@@ -33,7 +33,12 @@ NOTES: Final[Mapping[str, str]] = {
   `failed` and one `completed` outcome. `window_runs` and `consecutive_failures` count each run once, by its last
   state. A cancelled run is neither good nor bad.
 - `failures_total` counts failed outcomes, not runs.
-- `duration_seconds`: a state that was set by hand has no duration.
+- `duration_seconds`: from the first Running after the previous terminal state to the end. A state that was set by hand on a
+  run that was over has no duration; on a run that was still Running, Prefect keeps no trace of the hand.
+- Baselines are medians, so that one absurd run does not move what is usual: of each hour the median of its runs, of a
+  window the median of its hours, each hour weighted by its number of runs. Of two, the lower.
+- `failing_since` is the first failure after the last completed run. It stays when that run is retried by hand and fails
+  again. Failures that the exporter itself retried do not count.
 - `oldest_state_timestamp_seconds`: a running run is as old as its attempts since its last terminal state together,
   without the waits and pauses between them. The value jumps back when an attempt begins.
 - `flow_runs` with state `late`: runs whose start passed more than a minute ago, whatever the server's services have

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from uuid import UUID
 
 from prefect_monitoring.model.records import TERMINAL_TYPES, Deployment, Flow, FlowRun, State
@@ -69,6 +70,13 @@ class ServerRun:
     @property
     def terminal_states(self) -> list[State]:
         return [state for state in self.states if state.type in TERMINAL_TYPES]
+
+    @property
+    def attempts_begun(self) -> int:
+        """Entries into Running that are no resumption."""
+        waits = {"SCHEDULED", "PENDING"}
+        active = [one.type for one in self.states if one.type not in waits or one.name == "AwaitingRetry"]
+        return sum(one == "RUNNING" and before != "PAUSED" for before, one in pairwise(["", *active]))
 
     @property
     def first_running(self) -> float | None:
@@ -177,7 +185,7 @@ class FakePrefect:
         if not force:
             if before in TERMINAL_TYPES and not self._may_leave(run, state_type):
                 return False
-            if before == "PAUSED" and state_type in {"RUNNING", "SCHEDULED"}:
+            if before == "PAUSED" and state_type == "SCHEDULED":
                 run.resuming = True
             if before == "RUNNING" and state_type == "FAILED":
                 if run.run_count > run.retries:
@@ -190,6 +198,8 @@ class FakePrefect:
         if self.now <= run.state.at:
             self.now = run.state.at + MICROSECOND
         self._enter(run, State(self.new_id(), state_type, name, self.now, message))
+        if before == "PAUSED" and state_type == "RUNNING":
+            run.resuming = True  # noted after the transition, which has counted an attempt
         return True
 
     def _may_leave(self, run: ServerRun, state_type: str) -> bool:

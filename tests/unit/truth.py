@@ -43,7 +43,7 @@ class Truth:
     def retries(self) -> Counter[Pair]:
         found: Counter[Pair] = Counter()
         for run in self.all_runs():
-            found[self.pair(run)] += max(run.run_count - 1, 0)
+            found[self.pair(run)] += max(run.attempts_begun - 1, 0)
         return +found
 
     def start_delays(self) -> dict[Pair, list[float]]:

@@ -166,7 +166,7 @@ def _remembered(
         state_id=run.state.id,
         state_type=run.state.type,
         state_at=run.state.at,
-        attempts=max(run.attempts, before.attempts if before else 0),
+        attempts=max(_attempts(run, states), before.attempts if before else 0),
         start_counted=started or (before is not None and before.start_counted),
         ended_at=end if is_over else None,
         duration=_duration(run, states, len(states) - 1) if is_over and sighting.whole else None,
@@ -208,6 +208,8 @@ def _count_outcomes(
         changes.counted.add(key)
         if pair is None:
             continue
+        if state.type in BAD_TYPES:
+            changes.failed_at[key] = state.at
         changes.count(SeriesKey(OUTCOMES, pair, state.label), state.at)
         last = (pair, state.label)
         changes.last_outcomes[last] = max(state.at, changes.last_outcomes.get(last, 0.0))
@@ -216,6 +218,18 @@ def _count_outcomes(
         duration = _duration(run, states, index) if sighting.whole else None
         if state.type == "COMPLETED" and duration is not None:
             changes.observe(SeriesKey(DURATION, pair), state.at, duration)
+
+
+def _attempts(run: FlowRun, states: tuple[State, ...]) -> int:
+    """Entries into Running that are no resumption: the server counts one after a pause or not, by how it was made."""
+    resumed, began = 0, 0
+    is_paused = False
+    for state in states:
+        if state.type == "RUNNING":
+            began, resumed = began + 1 - is_paused, resumed + is_paused
+        if state.type not in {"SCHEDULED", "PENDING"} or state.name == "AwaitingRetry":
+            is_paused = state.type == "PAUSED"
+    return began if resumed else run.attempts
 
 
 def _count_attempts(

@@ -89,5 +89,8 @@ def write_runs(connection: sa.Connection, changes: Changes, ids: PipelineIds, *,
     ]
     upsert(connection, flow_runs, rows)
     # No upsert: counting a state twice must fail, not pass unseen.
-    counted = [{"run_id": pack(run_id), "state_id": pack(state_id)} for run_id, state_id in changes.counted]
+    counted = [
+        {"run_id": pack(run_id), "state_id": pack(state_id), "failed_at": changes.failed_at.get((run_id, state_id))}
+        for run_id, state_id in changes.counted
+    ]
     insert_all(connection, sa.insert(counted_states), counted)

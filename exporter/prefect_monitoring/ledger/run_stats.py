@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 
 from prefect_monitoring.ledger.action_rows import has_retry_to_come, retries_of, retries_to_come
 from prefect_monitoring.ledger.flow_run_rows import known_run
 from prefect_monitoring.ledger.retention import HOURLY_KEPT
-from prefect_monitoring.ledger.schema import daily_rollups, flow_runs, hourly_rollups, last_outcomes, pipelines
+from prefect_monitoring.ledger.schema import (
+    counted_states,
+    daily_rollups,
+    flow_runs,
+    hourly_rollups,
+    last_outcomes,
+    pipelines,
+)
 from prefect_monitoring.ledger.sql import batches, total
 from prefect_monitoring.ledger.time_shares import time_shares
 from prefect_monitoring.model.records import BAD_TYPES, TERMINAL_TYPES, Pair
@@ -35,7 +42,6 @@ from prefect_monitoring.model.units import DAY, HOUR
 
 Sums = Mapping[str, float]
 Row = sa.Row[Any]
-WINDOW_COLUMNS: Final = ("good", "bad", "timed", "seconds")
 
 
 def run_stats(
@@ -48,6 +54,7 @@ def run_stats(
         outcomes = _last_outcomes(connection, batch)
         windows = _windows(connection, batch, now)
         weekdays = _same_weekday(connection, batch, now)
+        baselines = _baselines(connection, batch, now)
         objectives = _slo_windows(connection, lengths, now)
         durations = _recent_durations(connection, batch)
         failures = _consecutive_failures(connection, batch)
@@ -71,7 +78,7 @@ def run_stats(
                 last_failure_gone=bool(count and failed[0].gone),
                 last_failure_retries=retried[failed[0].run_id] if count else 0,
                 window_runs=_without(waiting.get(number, 0), _window_runs(sums) | objectives.get(number, {})),
-                baselines=_baselines(sums),
+                baselines=baselines[number],
                 time_shares=shares.get(last_runs[number].run_id, {}) if number in last_runs else {},
             )
     return found
@@ -134,13 +141,19 @@ def _newest_first(rows: Iterable[Row]) -> defaultdict[int, list[Row]]:
 def _consecutive_failures(
     connection: sa.Connection, numbers: Collection[int]
 ) -> Mapping[int, tuple[int, float | None]]:
-    """How many runs failed since the last completed one, and when the first of them ended."""
-    good, bad = flow_runs.alias("good"), flow_runs.alias("bad")
+    """How many runs failed since the last completed one, and when the first of them first failed since then.
+
+    A run that was retried by hand and failed again has moved its end, not when the failing began.
+    """
+    good, bad, states = flow_runs.alias("good"), flow_runs.alias("bad"), counted_states.alias("states")
     last_good = sa.select(sa.func.max(good.c.ended_at)).where(_ended(good, "COMPLETED")).correlate(pipelines)
     since = sa.func.coalesce(last_good.scalar_subquery(), 0.0)
     failed = _ended(bad, *sorted(BAD_TYPES)) & (bad.c.ended_at > since)
+    earlier = (states.c.run_id == bad.c.run_id) & (states.c.failed_at > since) & ~has_retry_to_come(states)
+    first = sa.select(sa.func.min(states.c.failed_at)).where(earlier).correlate(bad, pipelines).scalar_subquery()
+    began = sa.func.min(sa.func.coalesce(first, bad.c.ended_at))
     query = (
-        sa.select(pipelines.c.id, sa.func.count(), sa.func.min(bad.c.ended_at))
+        sa.select(pipelines.c.id, sa.func.count(), began)
         .join_from(pipelines, bad, failed)
         .where(pipelines.c.id.in_(numbers))
         .group_by(pipelines.c.id)
@@ -152,6 +165,10 @@ def _consecutive_failures(
 
 def _hours_end(now: float) -> int:
     return int(now // HOUR + 1) * HOUR
+
+
+def _weekday_ends(now: float) -> list[int]:
+    return [_hours_end(now) - 7 * DAY * week for week in range(1, SAME_WEEKDAY_WEEKS + 1)]
 
 
 def _spans(now: float) -> dict[str, tuple[int, int]]:
@@ -168,8 +185,7 @@ def _windows(connection: sa.Connection, numbers: Collection[int], now: float) ->
     for name, (start, end) in spans.items():
         inside = hourly_rollups.c.start.between(start, end - 1)
         sums += [
-            total(sa.case((inside, hourly_rollups.c[column]), else_=0)).label(f"{name} {column}")
-            for column in WINDOW_COLUMNS
+            total(sa.case((inside, hourly_rollups.c[result]), else_=0)).label(f"{name} {result}") for result in RESULTS
         ]
     oldest = min(start for start, _ in spans.values())
     query = (
@@ -209,17 +225,10 @@ def _slo_windows(
 
 
 def _same_weekday(connection: sa.Connection, numbers: Collection[int], now: float) -> dict[int, dict[str, float]]:
-    """The 24 hours of `1d` in the last weeks: whatever the hour, each weekday is compared with itself.
-
-    Of the running hour, `timed` and `seconds` have no more there than has passed of it now.
-    """
+    """The 24 hours of `1d` in the last weeks: whatever the hour, each weekday is compared with itself."""
     start = hourly_rollups.c.start
-    end = _hours_end(now)
-    ends = [end - 7 * DAY * week for week in range(1, SAME_WEEKDAY_WEEKS + 1)]
-    hours = [start for one in ends for start in range(one - DAY, one, HOUR)]
-    passed = sa.case((start.in_([one - HOUR for one in ends]), now % HOUR / HOUR), else_=1.0)
-    shares = dict.fromkeys(RESULTS, 1) | dict.fromkeys(("timed", "seconds"), passed)
-    sums = [total(hourly_rollups.c[name] * share).label(f"{SAME_WEEKDAY} {name}") for name, share in shares.items()]
+    hours = [start for one in _weekday_ends(now) for start in range(one - DAY, one, HOUR)]
+    sums = [total(hourly_rollups.c[result]).label(f"{SAME_WEEKDAY} {result}") for result in RESULTS]
     query = (
         sa.select(hourly_rollups.c.pipeline_id, *sums)
         .where(hourly_rollups.c.pipeline_id.in_(numbers), start.in_(hours))
@@ -238,7 +247,52 @@ def _without(retried: int, window_runs: dict[tuple[str, str], int]) -> dict[tupl
     return window_runs | {key: max(window_runs[key] - retried, 0) for key in current}
 
 
-def _baselines(sums: Sums) -> dict[str, float]:
-    """Mean seconds of completed runs; a window without one has no mean."""
-    timed = {name: sums.get(f"{name} timed", 0) for name in ALL_WINDOWS}
-    return {name: sums[f"{name} seconds"] / count for name, count in timed.items() if count}
+def _baselines(connection: sa.Connection, numbers: Collection[int], now: float) -> Mapping[int, dict[str, float]]:
+    """Seconds of completed runs, by window: the median of the hours' medians, each hour by its number of runs.
+
+    No run moves it by what it took, however long that was. A window without a run has none.
+    """
+    hour = hourly_rollups.c
+    windows = sa.values(
+        sa.column("window", sa.Text),
+        sa.column("since", sa.BigInteger),
+        sa.column("until", sa.BigInteger),
+        sa.column("share", sa.Float),
+        name="windows",
+    )
+    spans = windows.data(_shares(now)).cte()
+    weight, seconds = hour.timed * spans.c.share, sa.func.coalesce(hour.median, hour.seconds / hour.timed)
+    each = (hour.pipeline_id, spans.c.window)
+    ranked = (
+        sa.select(
+            hour.pipeline_id,
+            spans.c.window,
+            seconds.label("seconds"),
+            sa.func.sum(weight).over(partition_by=each, order_by=(seconds, hour.start)).label("so_far"),
+            sa.func.sum(weight).over(partition_by=each).label("whole"),
+        )
+        .join_from(spans, hourly_rollups, (hour.start >= spans.c.since) & (hour.start < spans.c.until))
+        .where(hour.pipeline_id.in_(numbers), hour.timed > 0, spans.c.share > 0)
+        .subquery()
+    )
+    query = (
+        sa.select(ranked.c.pipeline_id, ranked.c.window, sa.func.min(ranked.c.seconds))
+        .where(2 * ranked.c.so_far >= ranked.c.whole)
+        .group_by(ranked.c.pipeline_id, ranked.c.window)
+    )
+    found: defaultdict[int, dict[str, float]] = defaultdict(dict)
+    for number, window, median in connection.execute(query):
+        found[number][window] = median
+    return found
+
+
+def _shares(now: float) -> list[tuple[str, int, int, float]]:
+    """The windows of baselines as spans of hours, and by what share the runs of each span count.
+
+    Of the running hour, other weeks have no more than has passed of it now.
+    """
+    spans = [(name, start, end, 1.0) for name, (start, end) in _spans(now).items()]
+    for end in _weekday_ends(now):
+        spans.append((SAME_WEEKDAY, end - DAY, end - HOUR, 1.0))
+        spans.append((SAME_WEEKDAY, end - HOUR, end, now % HOUR / HOUR))
+    return spans

@@ -84,6 +84,8 @@ counted_states = sa.Table(
     tables,
     sa.Column("run_id", sa.LargeBinary, primary_key=True),
     sa.Column("state_id", sa.LargeBinary, primary_key=True),
+    # When a failed or crashed one was entered; unknown of those from before revision 0008.
+    sa.Column("failed_at", sa.Float),
     sqlite_with_rowid=False,
 )
 # A counter has a value; a histogram has its sum as value and its observations by bucket (the last is +Inf).
@@ -221,7 +223,7 @@ sinks = sa.Table(
 )
 
 
-def _rollup_table(name: str) -> sa.Table:
+def _rollup_table(name: str, *more: sa.Column[float]) -> sa.Table:
     """Runs by result and seconds of completed runs, per pipeline and hour or day (`start`: epoch seconds, UTC)."""
     return sa.Table(
         f"{PREFIX}{name}",
@@ -232,11 +234,13 @@ def _rollup_table(name: str) -> sa.Table:
         sa.Column("bad", sa.Integer, nullable=False),
         sa.Column("timed", sa.Integer, nullable=False),
         sa.Column("seconds", sa.Float, nullable=False),
+        *more,
         sqlite_with_rowid=False,
     )
 
 
-hourly_rollups = _rollup_table("hourly_rollups")
+# `median`: of the seconds of its completed runs; unknown of hours from before revision 0008.
+hourly_rollups = _rollup_table("hourly_rollups", sa.Column("median", sa.Float))
 daily_rollups = _rollup_table("daily_rollups")
 
 # What some counters grew by on each day (`start`: epoch seconds, UTC), and how often they moved: for the weekly report.

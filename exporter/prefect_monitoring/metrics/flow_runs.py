@@ -82,7 +82,7 @@ METRICS: Final = (
     ),
     counted(
         RETRIES,
-        "Attempts of flow runs beyond their first.",
+        "Attempts of flow runs beyond their first; to go on after a pause is none.",
     ),
     counted(
         FAILURES,
@@ -168,7 +168,7 @@ METRICS: Final = (
     Metric(
         "prefect_flow_run_failing_since_timestamp_seconds",
         "gauge",
-        "When the first flow run since the last completed one failed; absent while the last one completed.",
+        "When a flow run first failed since the last completed one, also if it was retried; absent without such a run.",
         PAIR,
         standing(lambda one: [((), one.failing_since)] if one.failing_since is not None else []),
     ),
@@ -182,9 +182,9 @@ METRICS: Final = (
     Metric(
         "prefect_flow_run_duration_baseline_seconds",
         "gauge",
-        "Mean seconds of completed flow runs over 1d, 7d, 30d, 30d_before, same_weekday (1d in the last 4 weeks).",
+        "Median seconds of completed flow runs over 1d, 7d, 30d, 30d_before, same_weekday (1d in the last 4 weeks).",
         (*PAIR, "window"),
-        standing(lambda one: (((window,), mean) for window, mean in one.baselines.items())),
+        standing(lambda one: (((window,), median) for window, median in one.baselines.items())),
     ),
     Metric(
         "prefect_flow_run_duration_quantile_seconds",

@@ -135,14 +135,16 @@ class Moment(NamedTuple):
 class Changes:
     """Everything that one batch changes; the ledger applies it in one transaction.
 
-    `due`: the latest expected start that has passed, by deployment id. `lines`: log ids that are counted now, and their
-    instants. `points`: trend points that are counted now, by metric and id. `moved`: the pipelines whose run statistics
-    may have changed for a reason that the rest does not show. `moments`: all increments and observations, with their
-    instants, for a backfill and for the counts by day.
+    `counted`: terminal states by (run id, state id); `failed_at`: when those that are failures were entered. `due`:
+    the latest expected start that has passed, by deployment id. `lines`: log ids that are counted now, and their
+    instants. `points`: trend points that are counted now, by metric and id. `moved`: the pipelines whose run
+    statistics may have changed for a reason that the rest does not show. `moments`: all increments and
+    observations, with their instants, for a backfill and for the counts by day.
     """
 
     runs: dict[str, KnownRun] = field(default_factory=dict)
     counted: set[tuple[str, str]] = field(default_factory=set)
+    failed_at: dict[tuple[str, str], float] = field(default_factory=dict)
     increments: defaultdict[SeriesKey, float] = field(default_factory=lambda: defaultdict(float))
     observations: defaultdict[SeriesKey, list[float]] = field(default_factory=lambda: defaultdict(list))
     rollups: defaultdict[tuple[Pair, int], Rollup] = field(default_factory=lambda: defaultdict(Rollup))

@@ -44,11 +44,12 @@ class UnresolvedFailures:
 class RunStats:
     """How a pipeline stands now. Instants in epoch seconds, durations in seconds, windows by name.
 
-    `failing_since`: the end of the first failed run since the last completed one. `recent_failures`: the ends of the
-    newest failed runs of the last day, newest first. `recent_durations`: of the newest completed runs, newest first.
-    `unresolved`: runs that failed for good and that nothing has resolved, the oldest at `unresolved_since`.
-    `last_failure`: the newest of them, else the last failure since a run completed. `last_failure_retries`: how often
-    the exporter retried it. `last_failure_gone`: it was deleted; it still counts, but no link leads to it.
+    `failing_since`: when a run first failed since the last completed one, retried or not. `baselines`: medians.
+    `recent_failures`: the ends of the newest failed runs of the last day, newest first. `recent_durations`: of the
+    newest completed runs, newest first. `unresolved`: runs that failed for good and that nothing has resolved, the
+    oldest at `unresolved_since`. `last_failure`: the newest of them, else the last failure since a run completed.
+    `last_failure_retries`: how often the exporter retried it. `last_failure_gone`: it was deleted; it still counts,
+    but no link leads to it.
     """
 
     last_outcomes: Mapping[str, float] = field(default_factory=dict)

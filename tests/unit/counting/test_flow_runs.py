@@ -109,6 +109,43 @@ def test_in_process_retries_are_one_duration_from_the_first_running() -> None:
     assert changes.increments[SeriesKey(RETRIES, PAIR)] == 1
 
 
+def test_pausing_and_resuming_is_no_retry() -> None:
+    """The server counts another attempt when a run is resumed in its process, none when it was rescheduled."""
+    waits = (state(3, "SCHEDULED", 111.0, "Resuming"), state(4, "PENDING", 112.0))
+    for between, attempts in (((), 2), (waits, 1)):
+        history = (
+            state(1, "RUNNING", 100.0),
+            state(2, "PAUSED", 110.0),
+            *between,
+            state(5, "RUNNING", 115.0),
+            state(6, "COMPLETED", 120.0),
+        )
+        run = run_of(history[-1], attempts=attempts, ended_at=120.0)
+        changes = fold(NOTHING, [Sighting(run, PAIR, history)], cause_of)
+        assert SeriesKey(RETRIES, PAIR) not in changes.increments
+        assert changes.runs["r"].attempts == 1
+        assert changes.observations[SeriesKey(DURATION, PAIR)] == [20.0]
+
+
+def test_a_retry_after_a_pause_is_one() -> None:
+    """After a resumption in its process, the server does not count the next attempt."""
+    history = (
+        state(1, "RUNNING", 100.0),
+        state(2, "PAUSED", 110.0),
+        state(3, "RUNNING", 115.0),
+        state(4, "FAILED", 120.0),
+        state(5, "SCHEDULED", 121.0, "AwaitingRetry"),
+        state(6, "RUNNING", 130.0),
+        state(7, "COMPLETED", 140.0),
+    )
+    seen = fold(NOTHING, [Sighting(run_of(history[2], attempts=2), PAIR, history[:3])], cause_of)
+    assert SeriesKey(RETRIES, PAIR) not in seen.increments
+    run = run_of(history[-1], attempts=2, ended_at=140.0)
+    changes = fold(after(NOTHING, seen), [Sighting(run, PAIR, history)], cause_of)
+    assert changes.increments[SeriesKey(RETRIES, PAIR)] == 1
+    assert changes.failed_at == {("r", "s4"): 120.0}
+
+
 def test_completed_by_hand_moves_the_run_from_bad_to_good_and_has_no_duration() -> None:
     failed = state(2, "FAILED", 120.0)
     first = fold(NOTHING, [Sighting(run_of(failed, ended_at=120.0), PAIR)], cause_of)
@@ -253,7 +290,7 @@ def test_any_order_any_duplicates_any_batches_give_the_same_sums(life: tuple[str
         known = after(known, changes)
     outcomes = Counter({key.detail: n for key, n in sums.items() if key.metric == OUTCOMES})
     assert outcomes == Counter(state.label for state in run.terminal_states)
-    assert sums[SeriesKey(RETRIES, PAIR)] == max(run.run_count - 1, 0)
+    assert sums[SeriesKey(RETRIES, PAIR)] == max(run.attempts_begun - 1, 0)
     assert delays == (1 if run.run_count else 0)
     last_type = run.state.type
     assert rollups["good"] == (last_type == "COMPLETED")

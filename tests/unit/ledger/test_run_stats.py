@@ -73,7 +73,7 @@ def test_windows_are_whole_hours_with_the_running_one(ledger: Ledger, count) -> 
     assert standing(ledger, at("2026-03-02 12:59:59.999999")).window_runs["1d", "bad"] == 1
 
 
-def test_baselines_are_means_of_completed_runs(ledger: Ledger, count) -> None:
+def test_baselines_are_medians_of_completed_runs(ledger: Ledger, count) -> None:
     count("2026-03-02 11:00", seconds=10.0)
     count("2026-03-02 10:00", seconds=20.0)
     count("2026-03-02 09:00", "FAILED", seconds=9000.0)
@@ -86,10 +86,10 @@ def test_baselines_are_means_of_completed_runs(ledger: Ledger, count) -> None:
     baselines = dict(standing(ledger).baselines)
     # From 13:00 on 2026-02-22, -15, -08 and -01 to 13:00 on the day after; none of the runs above was then.
     assert baselines == {
-        "1d": pytest.approx(15.0),
-        "7d": pytest.approx(30.0),
-        "30d": pytest.approx(100.0),
-        "30d_before": pytest.approx(3000.0),
+        "1d": 10.0,  # of two, the lower
+        "7d": 20.0,
+        "30d": 20.0,
+        "30d_before": 3000.0,
     }
 
 
@@ -104,21 +104,61 @@ def test_same_weekday_is_the_same_24_hours_of_the_last_four_weeks(ledger: Ledger
     count("2026-02-02 09:00", seconds=60.0)
     count("2026-01-26 09:00", seconds=9999.0)  # the fifth
     one = standing(ledger)
-    assert one.baselines["same_weekday"] == pytest.approx(30.0)
+    assert one.baselines["same_weekday"] == 20.0
     assert (one.window_runs["same_weekday", "good"], one.window_runs["same_weekday", "bad"]) == (4, 1)
     at_one = standing(ledger, at("2026-03-02 13:00:00"))
-    assert at_one.baselines["same_weekday"] == pytest.approx(110.0 / 3), "the first hour has left, as it has from 1d"
+    assert at_one.baselines["same_weekday"] == 30.0, "the first hour has left, as it has from 1d"
 
 
 def test_of_the_running_hour_no_more_of_other_weeks_counts_than_has_passed(ledger: Ledger, count) -> None:
-    """A slow load at night and quick runs from noon to one: at half past twelve, half of those are still to come."""
+    """Slow loads at night, and more quick runs from noon to one, most of which are still to come at 12:30."""
     for day in ("2026-02-02", "2026-02-09", "2026-02-16", "2026-02-23"):
-        count(f"{day} 00:30", seconds=600.0)
+        for minute in range(0, 60, 8):
+            count(f"{day} 00:{minute:02}", seconds=600.0)
         for minute in range(0, 60, 5):
             count(f"{day} 12:{minute:02}", seconds=20.0)
-    assert standing(ledger, at("2026-03-02 12:00:00")).baselines["same_weekday"] == pytest.approx(600.0)
-    assert standing(ledger).baselines["same_weekday"] == pytest.approx((600.0 + 6 * 20.0) / 7)
-    assert standing(ledger, at("2026-03-02 13:00")).baselines["same_weekday"] == pytest.approx((600.0 + 12 * 20.0) / 13)
+    assert standing(ledger, at("2026-03-02 12:00:00")).baselines["same_weekday"] == 600.0
+    assert standing(ledger).baselines["same_weekday"] == 600.0, "6 of 14"
+    assert standing(ledger, at("2026-03-02 13:00")).baselines["same_weekday"] == 20.0, "12 of 20"
+
+
+def test_one_absurd_run_moves_no_baseline(ledger: Ledger, count) -> None:
+    """As one that was dead for 90 days, until somebody set it to Completed: among others of its hour, or alone."""
+    for second in range(20):
+        count(NOW - 60 - second, seconds=2.0)
+    count(NOW - 30, seconds=90 * DAY)
+    count("2026-02-26 10:00", seconds=90 * DAY)
+    baselines = standing(ledger).baselines
+    assert (baselines["1d"], baselines["7d"], baselines["30d"]) == (2.0, 2.0, 2.0)
+
+
+def test_hours_count_for_a_baseline_by_their_runs(ledger: Ledger, count) -> None:
+    count("2026-03-02 11:00", seconds=100.0)
+    count("2026-03-02 10:00", seconds=50.0)
+    for second in range(5):
+        count(f"2026-03-02 09:00:0{second}", seconds=7.0 + second)
+    assert standing(ledger).baselines["1d"] == 9.0
+
+
+def test_hours_from_before_medians_were_kept_count_with_their_mean(ledger: Ledger, count) -> None:
+    count("2026-03-02 11:00", seconds=10.0)
+    count("2026-03-02 11:10", seconds=20.0)
+    with ledger.transaction() as connection:
+        connection.execute(sa.update(schema.hourly_rollups).values(median=None))
+    assert standing(ledger).baselines["1d"] == 15.0
+
+
+def test_a_run_that_ends_again_leaves_the_median_of_its_old_hour(ledger: Ledger, count) -> None:
+    count("2026-03-02 09:00", seconds=5.0)
+    count("2026-03-02 09:10", seconds=1.0)
+    moved = outcome(1, at("2026-03-02 11:00"), PAIR, "COMPLETED", 3.0)
+    before = ledger.known([run_id(1)]).runs[run_id(1)]
+    moved.rollups[PAIR, int(at("2026-03-02 09:00"))].add(before, -1)
+    moved.counted.clear()
+    ledger.commit(moved, level(ledger), NOW)
+    with ledger.transaction() as connection:
+        hours = connection.execute(sa.select(schema.hourly_rollups.c["timed", "median"])).all()
+    assert sorted(map(tuple, hours)) == [(1, 3.0), (1, 5.0)]
 
 
 @pytest.mark.slow
@@ -218,7 +258,7 @@ def test_run_stats_look_into_indexes_and_sort_nothing(ledger: Ledger) -> None:
             if text.startswith(("SELECT", "WITH")):
                 rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", parameters).all()
                 plans[text] = [row[3] for row in rows]
-    assert len(plans) == 10
+    assert len(plans) == 11
     by_action = f"FROM {schema.actions.name} JOIN"
     of_runs = [plan for text, plan in plans.items() if schema.flow_runs.name in text and by_action not in text]
     assert len(of_runs) == 3
@@ -227,9 +267,41 @@ def test_run_stats_look_into_indexes_and_sort_nothing(ledger: Ledger) -> None:
     by_type = f"INDEX {schema.flow_runs.name}_by_pipeline (pipeline_id=? AND state_type=? AND ended_at>?)"
     for plan in of_runs:
         assert not [step for step in plan if "B-TREE" in step], plan
-        searches = [step for step in plan if step.startswith("SEARCH") and not re.search("_(pipelines|actions) ", step)]
+        searches = [
+            step for step in plan if step.startswith("SEARCH") and not re.search("(_pipelines|_actions|states) ", step)
+        ]
         assert searches
         assert all(step.endswith(by_type) for step in searches), plan
+
+
+def again(ledger: Ledger, number: int, when: str, state_type: str = "FAILED") -> None:
+    """The run ends once more, after a retry by hand."""
+    changes, state_id = outcome(number, at(when), PAIR, state_type), run_id(int(at(when)))
+    changes.runs[run_id(number)] = replace(changes.runs[run_id(number)], state_id=state_id)
+    changes.counted = {(run_id(number), state_id)}
+    changes.failed_at = {(run_id(number), state_id): at(when)} if state_type == "FAILED" else {}
+    ledger.commit(changes, level(ledger), NOW)
+
+
+def test_a_run_that_is_retried_by_hand_and_fails_again_fails_since_it_first_did(ledger: Ledger) -> None:
+    again(ledger, 1, "2026-03-02 08:00")
+    assert standing(ledger).failing_since == at("2026-03-02 08:00")
+    again(ledger, 1, "2026-03-02 11:00")
+    one = standing(ledger)
+    assert (one.consecutive_failures, one.failing_since) == (1, at("2026-03-02 08:00"))
+    again(ledger, 2, "2026-03-02 10:00")
+    assert standing(ledger).failing_since == at("2026-03-02 08:00")
+    again(ledger, 2, "2026-03-02 10:30", "COMPLETED")
+    assert standing(ledger).failing_since == at("2026-03-02 11:00"), "what was before the success does not count"
+    again(ledger, 1, "2026-03-02 12:00")
+    assert standing(ledger).failing_since == at("2026-03-02 11:00"), "the second of its three failures"
+
+
+def test_failures_from_before_their_instants_were_kept_fail_since_their_end(ledger: Ledger) -> None:
+    again(ledger, 1, "2026-03-02 08:00")
+    with ledger.transaction() as connection:
+        connection.execute(sa.update(schema.counted_states).values(failed_at=None))
+    assert standing(ledger).failing_since == at("2026-03-02 08:00")
 
 
 def test_newest_runs_that_ended_at_one_instant_are_no_more_than_the_newest(ledger: Ledger, count) -> None:
