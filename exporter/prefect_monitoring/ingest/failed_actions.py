@@ -39,7 +39,7 @@ class FailedActionReader:
         now, cursor = self._reader.clock(), self._reader.ledger.cursors[AUTOMATION_EVENTS]
         if not cursor.level_complete:
             await self._reader.in_ledger(self._begin, now)
-            return Reading(0)
+            return Reading(0, asked=False)
         look_back = cursor.watermark - OVERLAP_SECONDS if self._stopped is None else self._stopped
         after = max(cursor.horizon, look_back)
         found = await self._api.failed_actions(after, now + OVERLAP_SECONDS)

@@ -34,7 +34,7 @@ class HeartbeatReader:
         """Counts the beats of what was last found running; nothing while the list of active runs is not read anew."""
         under_way, now = self._reader.under_way, self._reader.clock()
         if under_way is None or under_way is self._under_way:
-            return Reading(0)
+            return Reading(0, asked=False)
         runs = [run for _, run in under_way.runs.values()]
         running = [run.id for run in runs if run.state.type == "RUNNING"]
         since, until = now - WINDOW_SECONDS, now + CLOCKS_APART_SECONDS
@@ -43,4 +43,4 @@ class HeartbeatReader:
         passed = gap if 0 < gap <= LONGEST_GAP_SECONDS else 0.0
         self.pulses = follow(self.pulses or {}, runs, beats, passed)
         self._read_at, self._under_way = now, under_way
-        return Reading(len(beats))
+        return Reading(len(beats), asked=bool(running))

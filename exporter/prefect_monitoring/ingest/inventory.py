@@ -103,7 +103,7 @@ class InventoryReader:
         starts = await self._api.next_starts(plan.ask, now) if plan.ask else {}
         await self._reader.in_ledger(self._store_starts, plan, starts)
         self._asked = _asked_after(self._asked, live, plan, now)
-        return Reading(len(starts))
+        return Reading(len(starts), asked=bool(plan.ask))
 
     def _wanted_deployments(self) -> Iterator[Deployment]:
         for pair, one in self._reader.ledger.names.live_deployments():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -46,49 +47,64 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one reading gave. Not `complete`: there is more, which the next reading takes up, at once."""
+    """What one reading gave. Not `complete`: there is more, which the next reading takes up, at once.
+
+    Not `asked`: by what another source last gave, there was nothing to ask for.
+    """
 
     records: int
     complete: bool = True
+    asked: bool = True
 
 
 @dataclass(slots=True)
 class _Outage:
-    """What keeps a source from being read: the faults of an outage, and since when, by the monotonic clock."""
+    """What keeps a source from being read: the faults of an outage, and since when, by the monotonic clock.
+
+    `is_reported`: the log has it as a warning, and its end is to be there too.
+    """
 
     since: float
     faults: set[str] = field(default_factory=set)
+    is_reported: bool = False
 
 
 class OutageLog:
-    """Says a fault once, however many sources meet it and however often, and once when it is over for all of them.
+    """Logs each outage once, and its end once: one that several sources meet alike is one outage.
 
-    That another source stays down, with a fault of its own, hides neither.
+    It is, while nothing else works. A source that fails while another one is read has an outage to itself, whatever
+    its fault, and whatever else is down.
     """
 
     def __init__(self) -> None:
         self._failing: dict[str, _Outage] = {}
+        self._worked_at = -math.inf
 
     def failed(self, source: str, reason: str, defect: Exception | None = None) -> None:
         fault = reason.lstrip("0123456789 ")  # how many runs wait changes with every reading, the fault does not
-        is_known = self._is_met(fault)
-        self._failing.setdefault(source, _Outage(time.monotonic())).faults.add(fault)
+        own = self._failing.setdefault(source, _Outage(time.monotonic()))
+        is_known = fault in own.faults or any(
+            fault in outage.faults and outage.since >= self._worked_at for outage in self._failing.values()
+        )
+        own.faults.add(fault)
+        own.is_reported |= not is_known
         level = logging.DEBUG if is_known else logging.WARNING
         log.log(level, "Reading %s failed: %s", source, reason, exc_info=defect)
 
-    def _is_met(self, fault: str) -> bool:
-        return any(fault in outage.faults for outage in self._failing.values())
-
     def worked(self, source: str) -> None:
+        self._worked_at = time.monotonic()
         outage = self._failing.pop(source, None)
         if outage is None:
             return
-        seconds = time.monotonic() - outage.since
+        seconds = self._worked_at - outage.since
         if not self._failing:
             log.info("Every source is read again; the last to recover was %s, after %.0f s", source, seconds)
-        else:
-            is_over = not any(map(self._is_met, outage.faults))
-            log.log(logging.INFO if is_over else logging.DEBUG, "Reading %s works again after %.0f s", source, seconds)
+            return
+        others = (other for other in self._failing.values() if not other.is_reported and other.faults & outage.faults)
+        if outage.is_reported and (heir := next(others, None)) is not None:
+            heir.is_reported, outage.is_reported = True, False  # it goes on there, and so does its report
+        level = logging.INFO if outage.is_reported else logging.DEBUG
+        log.log(level, "Reading %s works again after %.0f s", source, seconds)
 
 
 @dataclass(slots=True)
@@ -112,8 +128,12 @@ class Source:
     records: int = 0
     error: str = "not read yet"
 
-    async def read(self, reading: Callable[[], Awaitable[Reading]]) -> bool:
-        """Runs `reading` within the source's deadline; whether it worked."""
+    async def read(self, reading: Callable[[], Awaitable[Reading]], follows: Source | None = None) -> bool:
+        """Runs `reading` within the source's deadline; whether it worked.
+
+        What it asks for depends on the source that it `follows`: while that cannot be read, to ask for nothing is no
+        success.
+        """
         started, begun = self.clock(), time.monotonic()
         self.has_more = False
         try:
@@ -128,6 +148,9 @@ class Source:
         except Exception as error:  # noqa: BLE001 a defect in one source must not stop the others
             self._failed(f"unexpected {type(error).__name__}", defect=error)
         else:
+            if not result.asked and follows is not None and not follows.up:
+                self.up, self.answered, self.error = None, None, f"not asked: {follows.name} cannot be read"
+                return False
             self.up, self.answered, self.error, self.last_success = True, True, "", self.clock()
             self.records += result.records
             self.has_more = not result.complete

@@ -24,7 +24,18 @@ from prefect_monitoring.ingest.source import Lookback, Reading, Scope, Turn
 from prefect_monitoring.ingest.task_runs import TaskReader
 from prefect_monitoring.ingest.trend_stores import TrendStoreReader
 from prefect_monitoring.ledger.ledger import Ledger
-from prefect_monitoring.model.counted_metrics import FAILED_ACTIONS
+from prefect_monitoring.model.counted_metrics import (
+    COUNTED_METRICS,
+    CUSTOM_OBSERVED,
+    CUSTOM_VALUE,
+    FAILED_ACTIONS,
+    REJECTED,
+    TASK_DURATION,
+    TASK_FAILURES,
+    TASK_OUTCOMES,
+    TASK_RETRIES,
+    TASK_SECONDS,
+)
 from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp
@@ -126,6 +137,7 @@ class SourceEntry:
     `cursor`: the cursor in the ledger of what is counted from it, `lookback` how far back that begins.
     `gates_ready`: the exporter is not ready before the baseline of its cursor is complete.
     `after`: sources of the same turn that are read before it, whether that worked or not.
+    `follows`: the source by which it knows what to ask for, if anything.
     `requires`: cursors whose baseline must be complete before it is read.
     `prefers`: the same, unless the source of that cursor is failing: waiting for it would take as long as its outage.
     `compares`: the source whose records it compares with the API's counts, once that has been read to the end.
@@ -141,6 +153,7 @@ class SourceEntry:
     lookback: Lookback = Lookback.DETAILS
     gates_ready: bool = False
     after: tuple[str, ...] = ()
+    follows: str = ""
     requires: tuple[str, ...] = ()
     prefers: tuple[str, ...] = ()
     compares: str = ""
@@ -176,9 +189,41 @@ _QUEUES: Final = (
 )
 
 
+_TASKS: Final = (
+    TASK_OUTCOMES,
+    TASK_SECONDS,
+    TASK_RETRIES,
+    TASK_FAILURES,
+    TASK_DURATION,
+    "prefect_task_run_time_share_ratio",
+)
+_LINES: Final = (
+    TASK_FAILURES,
+    REJECTED,
+    CUSTOM_VALUE,
+    "prefect_custom_metric_last_observed_timestamp_seconds",
+    f"{CUSTOM_OBSERVED}_sum",
+    f"{CUSTOM_OBSERVED}_count",
+)
+
+
 def _shows(*names: str) -> Callable[[MetricSettings], bool]:
     """Whether any of these metrics is shown: what only they come from is not asked once all are switched off."""
-    return lambda metrics: not set(names) <= set(metrics.metrics_off)
+
+    def shows(metrics: MetricSettings) -> bool:
+        off, on = set(metrics.metrics_off), set(metrics.metrics_on)
+        return any(name not in off and (name in on or _is_shown_by_default(name)) for name in names)
+
+    return shows
+
+
+def _is_shown_by_default(name: str) -> bool:
+    return name not in COUNTED_METRICS or COUNTED_METRICS[name].by_default
+
+
+def _shows_lines(metrics: MetricSettings) -> bool:
+    declared = any(metric.enabled and metric.cursor == LOG_LINES for metric in metrics.custom_metrics)
+    return declared or _shows(*_LINES)(metrics)
 
 
 # Probes ask for what there cannot be: the answer is empty, and cheap.
@@ -225,6 +270,7 @@ SOURCES: Final = (
         Turn.POLL,
         lambda readers, _: readers.heartbeats.read(),
         after=(ACTIVE_FLOW_RUNS,),
+        follows=ACTIVE_FLOW_RUNS,
         is_wanted=_shows("prefect_flow_run_heartbeat_timestamp_seconds", "prefect_flow_runs_unresponsive"),
     ),
     # Before the baseline of the flow runs is complete, those of the task runs would be asked for one by one.
@@ -235,12 +281,15 @@ SOURCES: Final = (
         (Probe("task runs", lambda api: TaskApi(api.paginator).finished_page(_NEVER, None, 0)),),
         cursor=TASK_RUNS,
         requires=(FLOW_RUNS,),
+        is_wanted=_shows(*_TASKS),
     ),
     SourceEntry(
         ACTIVE_TASK_RUNS,
         Turn.DETAILS,
         lambda readers, _: readers.task_runs.read_under_way(),
+        follows=ACTIVE_FLOW_RUNS,
         requires=(FLOW_RUNS,),
+        is_wanted=_shows("prefect_task_runs"),
     ),
     SourceEntry(
         "log_lines",
@@ -251,6 +300,7 @@ SOURCES: Final = (
         after=(FINISHED_TASK_RUNS, ACTIVE_TASK_RUNS),
         requires=(FLOW_RUNS,),
         prefers=(TASK_RUNS,),
+        is_wanted=_shows_lines,
     ),
     SourceEntry(
         FLOWS,
@@ -303,6 +353,7 @@ SOURCES: Final = (
         (Probe("events of automations", lambda api: EventsApi(api.paginator.http).failed_actions(_NEVER, _NEVER)),),
         cursor=AUTOMATION_EVENTS,
         after=(_AUTOMATIONS,),
+        follows=_AUTOMATIONS,
         is_wanted=_shows(FAILED_ACTIONS),
     ),
     SourceEntry(
@@ -329,6 +380,7 @@ SOURCES: Final = (
         lambda readers, _: readers.inventory.read_dues(),
         (Probe("scheduled runs", lambda api: InventoryApi(api.paginator).next_starts(_NOBODY, _NEVER)),),
         after=_NAMES,
+        follows=DEPLOYMENTS,
     ),
     SourceEntry(
         _AUDIT_FLOW_RUNS,
@@ -347,6 +399,7 @@ SOURCES: Final = (
         requires=(TASK_RUNS,),
         compares=FINISHED_TASK_RUNS,
         is_possible=lambda readers: readers.audit_of(TASK_RUNS).is_possible(),
+        is_wanted=_shows(*_TASKS),
     ),
 )
 COUNTED_SOURCES: Final[Mapping[str, SourceEntry]] = {entry.cursor: entry for entry in SOURCES if entry.cursor}

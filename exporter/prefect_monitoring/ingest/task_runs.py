@@ -83,16 +83,18 @@ class TaskReader:
     async def read_under_way(self) -> Reading:
         """Reads the task runs of the flow runs that were last found active, for `under_way`."""
         flow_runs = self.reader.under_way
-        runs = await self.read_active(flow_runs.runs if flow_runs is not None else {})
-        self.under_way = runs
-        return Reading(len(runs))
+        alive = _alive(flow_runs.runs if flow_runs is not None else {})
+        self.under_way = await self._unfinished(alive)
+        return Reading(len(self.under_way), asked=bool(alive))
 
     async def read_active(self, flow_runs: Mapping[str, tuple[Pair, FlowRun]]) -> list[tuple[Pair, TaskRun]]:
         """The task runs under way in `flow_runs`, by id, without those that an earlier attempt left behind dead."""
-        alive = {run_id for run_id, (_, run) in flow_runs.items() if run.state.type in {"RUNNING", "CANCELLING"}}
+        return await self._unfinished(_alive(flow_runs))
+
+    async def _unfinished(self, alive: Mapping[str, tuple[Pair, FlowRun]]) -> list[tuple[Pair, TaskRun]]:
         under_way = []
-        for run in await self.api.unfinished(alive):
-            pair, flow_run = flow_runs[run.flow_run_id or ""]
+        for run in await self.api.unfinished(alive.keys()):
+            pair, flow_run = alive[run.flow_run_id or ""]
             if run.flow_run_attempt in range(1, flow_run.attempts):
                 continue
             under_way.append((pair, run))
@@ -183,3 +185,8 @@ class TaskReader:
         )
         changes = fold_tasks(known, horizon, sightings, self._cause_of)
         ledger.commit(changes, cursor, self.reader.clock(), TASK_RUNS)
+
+
+def _alive(flow_runs: Mapping[str, tuple[Pair, FlowRun]]) -> dict[str, tuple[Pair, FlowRun]]:
+    """Those in which task runs may be under way."""
+    return {run_id: one for run_id, one in flow_runs.items() if one[1].state.type in {"RUNNING", "CANCELLING"}}

@@ -181,7 +181,8 @@ class Poller:
     async def _read(self, entry: SourceEntry) -> None:
         until = self.sources[entry.compares].complete_to if entry.compares else None
         scope = Scope(self._budget, until)
-        await self.sources[entry.name].read(lambda: read_source(entry, self._readers, scope))
+        follows = self.sources[entry.follows] if entry.follows else None
+        await self.sources[entry.name].read(lambda: read_source(entry, self._readers, scope), follows)
 
     def _is_due(self, entry: SourceEntry) -> bool:
         """Whether what the entry waits for is there."""

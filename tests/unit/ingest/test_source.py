@@ -171,6 +171,47 @@ async def test_each_outage_and_each_recovery_is_logged_while_another_lasts(
     assert all(line.startswith("Reading flapping works again") for line in recovered)
 
 
+async def test_an_outage_with_the_fault_of_another_is_logged_as_well(
+    clock: Clock, outages: OutageLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broken endpoint answers 503 for weeks; meanwhile the whole server does now and then."""
+    steady, *others = (Source(name, 5, outages, clock) for name in ("steady", "finished", "flows"))
+    for _ in range(3):
+        await steady.read(fails)
+        for other in others:
+            await other.read(works)
+    for _ in range(2):
+        for _poll in range(3):
+            for source in (steady, *others):
+                await source.read(fails)
+        for other in others:
+            await other.read(works)
+    assert lines(caplog, logging.WARNING) == [
+        "Reading steady failed: the API answered 503",
+        *["Reading finished failed: the API answered 503"] * 2,
+    ]
+    assert [line.rpartition(" after")[0] for line in lines(caplog, logging.INFO)] == ["Reading flows works again"] * 2
+
+
+async def test_who_has_nothing_to_ask_is_up_with_the_source_that_says_so(clock: Clock, outages: OutageLog) -> None:
+    active, beats = Source("active", 5, outages, clock), Source("beats", 5, outages, clock)
+
+    async def nobody_runs() -> Reading:
+        return Reading(0, asked=False)
+
+    await active.read(works)
+    assert await beats.read(nobody_runs, active)
+    await active.read(fails)
+    clock.now += 60
+    assert not await beats.read(nobody_runs, active)
+    status = beats.status()
+    assert (status.up, status.last_success, status.complete_to) == (None, 1000, 1000)
+    assert status.error == "not asked: active cannot be read"
+    await active.read(works)
+    assert await beats.read(nobody_runs, active)
+    assert beats.status().last_success == 1060
+
+
 async def test_faults_that_take_turns_are_one_outage(
     clock: Clock, outages: OutageLog, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,7 +17,7 @@ from prefect_monitoring.ingest.sources import (
     stages,
 )
 from prefect_monitoring.metrics import CATALOGUE
-from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, TASK_DURATION
 from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 
 BY_NAME = {entry.name: entry for entry in SOURCES}
@@ -83,9 +83,26 @@ def test_source_is_not_wanted_once_all_that_it_feeds_is_switched_off() -> None:
     names = tuple(metric.name for metric in CATALOGUE)
     shown = {entry.name for entry in SOURCES if entry.is_wanted(MetricSettings())}
     asked = {entry.name for entry in SOURCES if entry.is_wanted(MetricSettings(metrics_off=names))}
-    switchable = {"work_pools", "work_queues", "concurrency_limits", "automations", "failed_actions", "heartbeats"}
+    switchable = {
+        "work_pools",
+        "work_queues",
+        "concurrency_limits",
+        "automations",
+        "failed_actions",
+        "heartbeats",
+        "finished_task_runs",
+        "active_task_runs",
+        "log_lines",
+        "audit_task_runs",
+    }
     assert shown - asked == switchable
-    for family in ("prefect_work_pool_", "prefect_work_queue_"):
+    for family in ("prefect_work_pool_", "prefect_work_queue_", "prefect_custom_metric_"):
         off = tuple(name for name in names if name.startswith(family))
         some = MetricSettings(metrics_off=off[1:])
         assert all(entry.is_wanted(some) for entry in SOURCES if entry.name in switchable)
+
+
+def test_source_of_a_metric_that_is_off_by_default_is_wanted_once_that_is_switched_on() -> None:
+    off = tuple(metric.name for metric in CATALOGUE if metric.name != TASK_DURATION)
+    assert not BY_NAME["finished_task_runs"].is_wanted(MetricSettings(metrics_off=off))
+    assert BY_NAME["finished_task_runs"].is_wanted(MetricSettings(metrics_off=off, metrics_on=(TASK_DURATION,)))

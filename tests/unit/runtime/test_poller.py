@@ -301,12 +301,14 @@ async def test_outage_is_told_once_over_all_sources_and_polls(
 ) -> None:
     await process.poll()
     fake.broken = dict.fromkeys(("finished_page", "active_runs", "flows", "deployments", "ended_by_type"), DOWN)
+    reads = ("work_pools", "work_queues", "concurrency_limits", "automations", "next_starts")
+    fake.inventory.broken, fake.events.broken = dict.fromkeys(reads, DOWN), DOWN
     for _ in range(5):
         await process.poll()
         await process.inventory()
     assert len(told(logging.WARNING)) == 1
     assert str(DOWN) in told(logging.WARNING)[0]
-    fake.broken.clear()
+    fake.broken, fake.inventory.broken, fake.events.broken = {}, {}, None
     for _ in range(3):
         await process.inventory()
         await process.poll()
