@@ -103,6 +103,12 @@ _CONVENTIONS: Final = """## Conventions
   out, or `exclude_flows` to drop a flow. Runs of a deleted deployment have `deployment="(deleted)"`.
 - **Deleted or renamed flows**: gauges disappear at once, counters after `series_ttl`.
 - **Caps**: pipelines beyond `max_pairs`, and tasks of a pipeline beyond `max_tasks`, are counted as `(other)`.
+- **Label values** (names, tags, limits, messages) have at most 500 characters: of a longer one the first 491, `~` and eight
+  characters of a digest of the whole, so that two long names that begin alike stay two series.
+- **Absence means 0** only for what is counted by state: `prefect_flow_runs`, `prefect_task_runs`, `prefect_flow_run_orphans`
+  and `prefect_flow_runs_unresponsive` have series for what there is. To get the 0:
+  `sum by (flow, deployment) (prefect_flow_runs{state="late"}) or 0 * prefect_flow_run_consecutive_failures`; to leave out
+  outages: `… unless on () (prefect_up == 0)`. Counters of known pipelines start at 0.
 - **When the API does not answer**, counters and what the ledger knows stay. Gauges of the live state (runs,
   deployments, pools, queues, limits, automations) disappear once stale, each by its own endpoint.
 - The oldest supported server is Prefect 3.4.20.

@@ -75,10 +75,14 @@ CAUSE_PATTERNS: Final = _table(
 KNOWN_CAUSES: Final = frozenset({*(row.cause for row in CAUSE_PATTERNS), OTHER_CAUSE})
 
 
+def ends_of(message: str) -> str:
+    """What counts of a message, which may quote megabytes of SQL: what went wrong is at its beginning or at its end."""
+    return message if len(message) <= 2 * END_LENGTH else f"{message[:END_LENGTH]}\n{message[-END_LENGTH:]}"
+
+
 def cause_of(message: str, extra: Iterable[CausePattern] = ()) -> str:
     """The first cause whose pattern is found in `message`, the user's own (`extra`) first; "other" when none is."""
-    # A message may quote megabytes of SQL; what went wrong stands at its beginning or at its end.
-    ends = message if len(message) <= 2 * END_LENGTH else f"{message[:END_LENGTH]}\n{message[-END_LENGTH:]}"
+    ends = ends_of(message)
     for row in (*extra, *CAUSE_PATTERNS):
         if row.pattern.search(ends):
             return row.cause

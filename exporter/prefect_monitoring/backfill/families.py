@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMetric
+from prefect_monitoring.model.label_values import bounded
 from prefect_monitoring.model.records import Pair
 
 Measure = Literal["amount", "seen"]
@@ -91,4 +92,4 @@ def labels_of(family: Family, key: SeriesKey, target: Mapping[str, str]) -> str:
     """The labels of a series as OpenMetrics writes them; an empty label is an absent one, and is left out."""
     values = family.row.label_values(key)
     labels = {**dict(zip(family.labels, values, strict=True)), **dict(key.labels), **target}
-    return ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels.items() if value)
+    return ",".join(f'{name}="{bounded(value).translate(_ESCAPES)}"' for name, value in labels.items() if value)

@@ -11,6 +11,7 @@ from prometheus_client import Metric as ExposedFamily
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, UnknownMetricFamily
 from prometheus_client.utils import floatToGoString
 
+from prefect_monitoring.model.label_values import bounded_all
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.snapshot.model import Snapshot
 
@@ -41,7 +42,8 @@ class Metric:
         """The metric's rows as prometheus_client exposes them. Raises DuplicateSeriesError."""
         names = (*self.labels, *(self.more_labels(snapshot) if self.more_labels else ()))
         rows: dict[tuple[str, ...], float | Series] = {}
-        for labels, value in self.rows(snapshot):
+        for whole, value in self.rows(snapshot):
+            labels = bounded_all(whole)
             if labels in rows:
                 raise DuplicateSeriesError(f"{self.name}{dict(zip(names, labels, strict=True))}")
             rows[labels] = value

@@ -57,7 +57,7 @@ METRICS: Final = (
     Metric(
         "prefect_work_pool_ready",
         "gauge",
-        "1 when the work pool is ready: a worker is online, or it needs none.",
+        "1 when the work pool is ready: not paused, and a worker is online or none is needed (push and managed pools).",
         POOL,
         _of_pool(lambda pool: pool.ready),
     ),

@@ -213,6 +213,11 @@ OTHER: Final = "(other)"
 OVERFLOW: Final = Pair(OTHER, OTHER)
 
 
+def needs_no_workers(pool_type: str) -> bool:
+    """Of a work pool's type: Prefect itself starts the runs of push pools (`ecs:push`) and managed ones."""
+    return pool_type.rpartition(":")[2] in {"push", "managed"}
+
+
 @dataclass(frozen=True, slots=True)
 class WorkPool:
     """`ready` is None where the server gives no status, `slots` without a limit, `slots_used` also on older servers."""
@@ -226,8 +231,8 @@ class WorkPool:
 
     @property
     def has_workers(self) -> bool:
-        """Push pools (`ecs:push`), managed ones, and those that are left of Prefect 2's agents have none by design."""
-        return self.type.rpartition(":")[2] not in {"push", "managed", "prefect-agent"}
+        """Pools that need none have none, nor have those that are left of Prefect 2's agents."""
+        return not needs_no_workers(self.type) and self.type != "prefect-agent"
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,6 @@ class PrefectHttp:
         self._writes = writes
         self._paused_until = 0.0
 
-    @retry(retry=_is_worth_another_try, wait=_wait_before_next_try, reraise=True)
     async def request(
         self,
         endpoint: str,
@@ -109,6 +108,22 @@ class PrefectHttp:
         names: Mapping[str, str] | None = None,
     ) -> Any:
         """The decoded answer of an endpoint that reads: lists, dicts, numbers or text, as Prefect's API has it.
+
+        Raises as `sized` does.
+        """
+        answer, _ = await self.sized(endpoint, json=json, params=params, names=names)
+        return answer
+
+    @retry(retry=_is_worth_another_try, wait=_wait_before_next_try, reraise=True)
+    async def sized(
+        self,
+        endpoint: str,
+        *,
+        json: object = None,
+        params: Mapping[str, str] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> tuple[Any, int]:
+        """The same, and how many bytes it was.
 
         `names` stand where `endpoint` has them in braces; traffic is counted without them. A fault that may pass within
         seconds is met with another try. Raises ApiError; ThrottledError when the API wants a pause that is not short;
@@ -135,7 +150,8 @@ class PrefectHttp:
             raise ValueError(f"{method} {endpoint} is not among the writes that this client may send")
         await self._wait_out_pause()
         await self._limiter.acquire()
-        return await self._send(method, endpoint, json, None, names or {})
+        answer, _ = await self._send(method, endpoint, json, None, names or {})
+        return answer
 
     def _pause(self, seconds: float) -> None:
         """A pause that is on already is the same, whatever else is refused meanwhile."""
@@ -151,7 +167,7 @@ class PrefectHttp:
 
     async def _send(
         self, method: str, endpoint: str, json: object, params: Mapping[str, str] | None, names: Mapping[str, str]
-    ) -> Any:
+    ) -> tuple[Any, int]:
         code = "error"
         path = endpoint.format_map({key: _segment(name) for key, name in names.items()})
         try:
@@ -159,7 +175,8 @@ class PrefectHttp:
             code = str(response.status_code)
             if response.status_code >= _BAD_REQUEST:
                 raise ApiError(_explain(response.status_code, endpoint), code)
-            return None if response.status_code == httpx.codes.NO_CONTENT else orjson.loads(response.content)
+            content = response.content
+            return None if response.status_code == httpx.codes.NO_CONTENT else orjson.loads(content), len(content)
         except JSONDecodeError:
             code = "invalid_json"
             raise ApiError(f"{endpoint} answered something that is not JSON", code) from None

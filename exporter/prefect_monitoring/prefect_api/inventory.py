@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from prefect_monitoring.model.records import ConcurrencyLimit, Workers, WorkPool, WorkQueue
+from prefect_monitoring.model.records import ConcurrencyLimit, Workers, WorkPool, WorkQueue, needs_no_workers
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.pagination import (
     MAX_PAGE,
@@ -119,11 +119,13 @@ def _start(row: Row) -> tuple[str, float]:
 
 
 def _work_pool(row: Row) -> WorkPool:
+    # Without workers, the server never finds a pool ready.
+    kind, is_paused = text(row["type"]), bool(row.get("is_paused"))
     return WorkPool(
         name=text(row["name"]),
-        type=text(row["type"]),
-        paused=bool(row.get("is_paused")),
-        ready=_is_ready(row),
+        type=kind,
+        paused=is_paused,
+        ready=not is_paused if needs_no_workers(kind) else _is_ready(row),
         slots=maybe_int(row.get("concurrency_limit")),
         slots_used=maybe_int(row.get("active_slots")),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -10,13 +11,18 @@ from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeGuard, TypeVar
 from uuid import UUID
 
+from prefect_monitoring.analysis.failure_causes import ends_of
 from prefect_monitoring.model.instants import parse_time
 from prefect_monitoring.model.records import TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import ApiError, TooLargeError
 from prefect_monitoring.prefect_api.unreadable import UnreadableRow, collected
 
+log = logging.getLogger(__name__)
+
 MAX_PAGE: Final = 200
+# Of a page; decoded, it takes several times as much memory.
+TARGET_BYTES: Final = 4 * 2**20
 MAX_REREADS: Final = 3
 # Where more than half of so many rows cannot be read, the server is another product or of another version.
 MANY_ROWS: Final = 10
@@ -47,6 +53,7 @@ class Paginator:
         self.http = http
         self._page_limit = MAX_PAGE
         self._small_limits: dict[str, int] = {}  # where rows are large
+        self._left_out: set[str] = set()
 
     async def by_id(
         self, endpoint: str, kind: str, ids: Collection[str] | None, *, sort: str = "NAME_ASC"
@@ -81,7 +88,7 @@ class Paginator:
             while True:
                 rows, limit = await self.page(endpoint, criteria, offset, names)
                 shifted = last is not None and (not rows or rows[0]["id"] != last)
-                found.update((row["id"], row) for row in rows)
+                found.update((row["id"], _slim(row)) for row in rows)
                 if len(rows) < limit or (shifted and rereads_left):
                     break
                 last = rows[-1]["id"] if limit > 1 else None
@@ -97,9 +104,11 @@ class Paginator:
             raise ApiError(f"{endpoint} answered something that is not a number", "invalid_json")
         return answer
 
-    def _grow(self, endpoint: str) -> None:
-        if endpoint in self._small_limits:
-            self._small_limits[endpoint] = min(self._small_limits[endpoint] * 2, MAX_PAGE)
+    def _learn(self, endpoint: str, limit: int, rows: int, size: int) -> None:
+        """How many rows to ask for next, after an answer of `rows` in `size` bytes: not more than twice as many."""
+        if rows:
+            fitting = max(TARGET_BYTES * rows // size, 1)
+            self._small_limits[endpoint] = min(fitting, 2 * limit, MAX_PAGE)
 
     async def page(
         self,
@@ -110,18 +119,23 @@ class Paginator:
         *,
         at_most: int = MAX_PAGE,
     ) -> tuple[list[Row], int]:
-        """Rows, `at_most` so many, and the limit they were asked with: fewer after an answer that was too large.
+        """Rows, `at_most` so many, and the limit they were asked with: fewer after an answer that was large.
 
-        A server that allows smaller pages says so in its 422.
+        A row that is too large by itself is one that cannot be read. A server that allows smaller pages says so in its
+        422.
         """
         limit = min(self._page_limit, self._small_limits.get(endpoint, MAX_PAGE), at_most)
         try:
-            rows = await self.http.request(endpoint, json={**criteria, "limit": limit, "offset": offset}, names=names)
-        except TooLargeError:
+            asked = {**criteria, "limit": limit, "offset": offset}
+            rows, size = await self.http.sized(endpoint, json=asked, names=names)
+        except TooLargeError as fault:
             if limit == 1:
-                raise
+                level = logging.DEBUG if endpoint in self._left_out else logging.WARNING
+                self._left_out.add(endpoint)
+                log.log(level, "A row is left out: %s for one", fault)
+                return rows_with_ids([{}], offset, whole=False), limit
             self._small_limits[endpoint] = limit // 4 or 1
-            return await self.page(endpoint, criteria, offset, names)
+            return await self.page(endpoint, criteria, offset, names, at_most=at_most)
         except ApiError as error:
             allowed = _allowed_limit(error)
             if allowed is None or allowed >= limit:
@@ -130,14 +144,29 @@ class Paginator:
             return await self.page(endpoint, criteria, offset, names, at_most=at_most)
         if not isinstance(rows, list):
             raise ApiError(f"{endpoint} answered something that is not a list", "invalid_json")
-        if len(rows) < limit:  # the end of a list: the next one may have small rows
-            self._grow(endpoint)
+        self._learn(endpoint, limit, len(rows), size)
         return rows_with_ids(rows, offset), limit
 
 
-def rows_with_ids(rows: Sequence[object], offset: int) -> list[Row]:
-    """Rows of a list; one without an id has its place for one, which no record takes. ApiError when none has one."""
-    if rows and not any(map(_has_id, rows)):
+# What comes with runs and deployments, half a megabyte at a time, and is of no use here.
+_BULKY: Final = ("parameters", "parameter_openapi_schema", "job_variables", "context", "pull_steps", "task_inputs")
+
+
+def _slim(row: Row) -> Row:
+    """A row without what is large and not read: a list may be long."""
+    slim = {key: value for key, value in row.items() if key not in _BULKY}
+    state = slim.get("state")
+    if isinstance(state, Mapping) and isinstance(state.get("message"), str):
+        slim["state"] = {**state, "message": ends_of(state["message"]), "data": None}
+    return slim
+
+
+def rows_with_ids(rows: Sequence[object], offset: int, *, whole: bool = True) -> list[Row]:
+    """Rows of a list; one without an id has its place for one, which no record takes.
+
+    Raises ApiError when none has one, unless it is not the `whole` list.
+    """
+    if whole and rows and not any(map(_has_id, rows)):
         raise ApiError("the API answered rows of another shape than Prefect's", "invalid_json")
     return [row if _has_id(row) else {"id": f"row {offset + place}"} for place, row in enumerate(rows)]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
+from prefect_monitoring.analysis.failure_causes import ends_of
 from prefect_monitoring.model.records import State
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
@@ -119,7 +120,7 @@ def state_of(row: Row) -> State:
         type=state_type,
         name=str(row.get("name") or state_type.title()),
         at=instant(row["timestamp"]),
-        message=str(row.get("message") or ""),
+        message=ends_of(str(row.get("message") or "")),
     )
 
 

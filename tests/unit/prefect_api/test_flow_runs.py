@@ -14,6 +14,7 @@ from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 from prefect_monitoring.prefect_api.pagination import MAX_PAGE
 from prefect_monitoring.prefect_api.state_history import HISTORY_FAULTS, Histories
+from prefect_monitoring.prefect_api.unreadable import Rows, collected_in
 from unit.loopback import Answer, Asked, Loopback
 
 STATE = str(UUID(int=77))
@@ -285,23 +286,43 @@ async def test_pages_of_large_rows_are_bounded_and_complete(
     site: Loopback, api: PrefectApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Parameters come with every run, up to 512 kB each."""
-    monkeypatch.setattr("prefect_monitoring.prefect_api.client.MAX_ANSWER_BYTES", 100_000)
-    rows = [run_row(number, parameters={"blob": "x" * 5_000}) for number in range(222)]
+    monkeypatch.setattr("prefect_monitoring.prefect_api.client.MAX_ANSWER_BYTES", 300_000)
+    monkeypatch.setattr("prefect_monitoring.prefect_api.pagination.TARGET_BYTES", 150_000)
+    rows = [run_row(number, parameters={"blob": "x" * 20_000}) for number in range(222)]
     site.answer = listing(rows)
     assert len(await api.active_runs()) == 222
     sizes = [one.body["limit"] for one in site.asked]
     assert sizes[:3] == [200, 50, 12]
-    assert len(sizes) < 40, "what is too large is not asked for page by page"
+    assert set(sizes[3:]) == {7}, "no answer is larger than wanted any more"
     site.answer = listing([run_row(number) for number in range(150)])
     for _ in range(6):
         assert len(await api.active_runs()) == 150
     assert site.asked[-1].body["limit"] == MAX_PAGE, "small rows come in full pages again"
 
 
-async def test_single_row_that_is_too_large_is_a_fault(
-    site: Loopback, api: PrefectApi, monkeypatch: pytest.MonkeyPatch
+async def test_single_row_that_is_too_large_stops_no_other(
+    site: Loopback, api: PrefectApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("prefect_monitoring.prefect_api.client.MAX_ANSWER_BYTES", 1_000)
-    site.answer = listing([run_row(1, parameters={"blob": "x" * 5_000})])
-    with pytest.raises(ApiError, match="answered more than"):
-        await api.active_runs()
+    monkeypatch.setattr("prefect_monitoring.prefect_api.client.MAX_ANSWER_BYTES", 5_000)
+    large = run_row(3, parameters={"blob": "x" * 5_000})
+    site.answer = listing([run_row(1), run_row(2), large, run_row(4)])
+    rows: Rows = {}
+    with collected_in(rows):
+        assert len(await api.active_runs()) == 3
+    assert len(rows) == 1
+    assert "A row is left out: /api/flow_runs/filter answered more than" in caplog.text
+    with collected_in({}):
+        page = await api.finished_page(0.0, None, 2)
+    assert (page.runs, page.complete, page.unreadable) == ((), False, 1)
+
+
+async def test_of_a_long_message_its_ends_are_kept(site: Loopback, api: PrefectApi) -> None:
+    """Five megabytes have been seen; what went wrong is at the beginning or at the end."""
+    row = run_row(1)
+    row["state"]["message"] = "ValueError: at first" + "x" * 5_000_000 + "at last"
+    site.answer = listing([row])
+    for runs in (await api.active_runs(), (await api.finished_page(0.0, None, 0)).runs):
+        message = runs[0].state.message
+        assert message.startswith("ValueError: at first")
+        assert message.endswith("at last")
+        assert len(message) < 10_000

@@ -36,6 +36,17 @@ def page_of(rows: list[dict[str, Any]], asked: Asked) -> Answer:
 # Records
 
 
+@pytest.mark.parametrize("kind", ["ecs:push", "cloud-run-v2:push", "prefect:managed"])
+@pytest.mark.parametrize(("status", "paused"), [("NOT_READY", False), ("PAUSED", True)])
+async def test_pool_that_needs_no_worker_is_ready_unless_it_is_paused(
+    site: Loopback, api: InventoryApi, kind: str, status: str, paused: bool
+) -> None:
+    site.answer = lambda _: Answer(
+        body=identified([{"name": "p", "type": kind, "status": status, "is_paused": paused}])
+    )
+    assert [pool.ready for pool in await api.work_pools()] == [not paused]
+
+
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
