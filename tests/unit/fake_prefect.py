@@ -125,7 +125,7 @@ class FakePrefect:
         self.requests: Counter[str] = Counter()
         self.before_request: Callable[[str], None] = lambda _endpoint: None
         self.broken: dict[str, ApiError] = {}
-        self.unreadable: set[str] = set()  # what cannot be decoded: runs, task runs, lines and events
+        self.unreadable: set[str] = set()  # what cannot be decoded: flows, runs, lines, …
         self.refused: set[str] = set()  # the runs whose history the server does not answer, nor that of task runs
         self._ids = 0
         self.tasks = FakeTasks(self)
@@ -338,8 +338,16 @@ class FakePrefect:
 
     async def flows(self, ids: Collection[str] | None = None) -> dict[str, Flow]:
         await self.request("flows")
-        return {one.id: one for one in self.flow_names.values() if ids is None or one.id in ids}
+        return {one: flow for one, flow in self.flow_names.items() if self._is_answered(one, ids)}
 
     async def deployments(self, ids: Collection[str] | None = None) -> dict[str, Deployment]:
         await self.request("deployments")
-        return {one.id: one for one in self.deployment_names.values() if ids is None or one.id in ids}
+        return {one: deployment for one, deployment in self.deployment_names.items() if self._is_answered(one, ids)}
+
+    def _is_answered(self, identifier: str, ids: Collection[str] | None) -> bool:
+        if ids is not None and identifier not in ids:
+            return False
+        if identifier in self.unreadable:
+            note(identifier)
+            return False
+        return True

@@ -15,17 +15,18 @@ from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.counting.flow_runs import Sighting, fold, needs_history, ran_before
 from prefect_monitoring.counting.late_runs import MARGIN_SECONDS, as_they_are
 from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, IncrementalReader
+from prefect_monitoring.ingest.naming import Naming, ask_names
 from prefect_monitoring.ingest.ports import FlowRunSource
 from prefect_monitoring.ingest.set_aside import SetAside
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
-from prefect_monitoring.model.names import Names, unknown_ids
-from prefect_monitoring.model.records import DELETED, Deployment, Flow, FlowRun, Pair
+from prefect_monitoring.model.names import Names
+from prefect_monitoring.model.records import FlowRun, Pair
 from prefect_monitoring.prefect_api.capabilities import too_old
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
 from prefect_monitoring.prefect_api.state_history import Histories
-from prefect_monitoring.prefect_api.unreadable import collected
+from prefect_monitoring.prefect_api.unreadable import collected, note
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +132,7 @@ class Reader:
         unnoticed = await self.api.overdue_runs(now - MARGIN_SECONDS, ["Scheduled"])
         runs = list(as_they_are([*listed, *(run for run in unnoticed if run.id not in ids)], now))
         absorbed = await self.absorb(runs, lambda _left: None)
+        runs = [run for run in runs if run.id not in (collected() or {})]
         if unnamed := [run for run in runs if run.id not in absorbed.pairs]:
             raise ApiError(f"{len(unnamed)} active runs cannot be named: {absorbed.reason}", INCOMPLETE)
         named = [(absorbed.pairs[run.id], run) for run in await self._with_attempts(runs)]
@@ -163,16 +165,19 @@ class Reader:
 
         `again`: they were set aside, and their histories are read in any case.
         """
-        unnamed, reason = await self.name(runs)
+        naming = await self.name(runs)
+        faults = {run.id: fault for run in runs if (fault := naming.fault_of(run))}
+        note(faults)
+        runs = [run for run in runs if run.id not in faults]
         known = await self.in_ledger(self.ledger.known, [run.id for run in runs])
         wanted = [run.id for run in runs if again or needs_history(run, known.runs.get(run.id))]
         histories = await self.api.histories(wanted)
         unread = set(wanted) - histories.states.keys() - histories.refused.keys()
-        named = [run for run in runs if run.flow_id not in unnamed and run.deployment_id not in unnamed]
+        named = [run for run in runs if not naming.waits(run)]
         ready = {run.id for run in named} - unread
         left = [run for run in runs if run.id not in ready]
         pairs = await self.in_ledger(self._count, named, ready, histories, cursor_after(left))
-        return Absorbed(pairs, tuple(left), reason or histories.outage)
+        return Absorbed(pairs, tuple(left), naming.reason or histories.outage)
 
     def _count(
         self,
@@ -195,28 +200,13 @@ class Reader:
         self.ledger.commit(fold(known, sightings, self._cause_of), cursor, self.clock())
         return pairs
 
-    async def name(self, runs: Sequence[FlowRun]) -> tuple[set[str], str]:
-        """Learns the names of every flow and deployment of `runs`; the ids that could not be asked for, and why."""
-        flow_ids, deployment_ids = unknown_ids(self.ledger.names, runs)
-        unnamed: set[str] = set()
-        reason = ""
-        flows: dict[str, Flow] = {}
-        deployments: dict[str, Deployment] = {}
-        try:
-            flows = await self.api.flows(flow_ids) if flow_ids else {}
-        except ApiError as fault:
-            unnamed, reason = unnamed | flow_ids, str(fault)
-        try:
-            deployments = await self.api.deployments(deployment_ids) if deployment_ids else {}
-        except ApiError as fault:
-            unnamed, reason = unnamed | deployment_ids, str(fault)
-        # Remembered as deleted, or every reading would ask for them again.
-        lost = (flow_ids | deployment_ids) - flows.keys() - deployments.keys() - unnamed
-        flows |= {gone: Flow(gone, DELETED) for gone in lost & flow_ids}
-        deployments |= {gone: Deployment(gone, DELETED, "", "", "", ()) for gone in lost & deployment_ids}
+    async def name(self, runs: Sequence[FlowRun]) -> Naming:
+        """Learns the names of every flow and deployment of `runs`."""
+        naming = await ask_names(self.api, self.ledger.names, runs)
+        flows, deployments, lost = naming.flows, naming.deployments, naming.lost
         if flows or deployments:
             await self._learn(lambda names: names.with_flows(flows).with_deployments(deployments).without(lost))
-        return unnamed, reason
+        return naming
 
     async def _learn(self, update: Callable[[Names], Names]) -> None:
         await self.in_ledger(self._store_names, update)

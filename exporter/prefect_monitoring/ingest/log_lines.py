@@ -21,6 +21,7 @@ from prefect_monitoring.model.records import DELETED, LogLine, Pair
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
 from prefect_monitoring.prefect_api.logs import LogPage
+from prefect_monitoring.prefect_api.unreadable import note
 
 log = logging.getLogger(__name__)
 
@@ -147,15 +148,21 @@ class LogReader:
         ledger = self._reader.ledger
         counted = await self._reader.in_ledger(ledger.counted_lines, [line.id for line in page.lines])
         fresh = [line for line in page.lines if line.id not in counted]
-        owners, reason = await self._tasks.owners({line.flow_run_id for line in fresh if line.flow_run_id})
-        if reason:
-            raise ApiError(f"log lines wait to be counted: {reason}", INCOMPLETE)
+        owners = await self._tasks.owners({line.flow_run_id for line in fresh if line.flow_run_id})
+        if owners.reason:
+            raise ApiError(f"log lines wait to be counted: {owners.reason}", INCOMPLETE)
+        orphans = [line for line in fresh if line.flow_run_id in owners.faults]
+        note(
+            {line.id: owners.faults[line.flow_run_id or ""] for line in orphans},
+            {line.id: line.at for line in orphans},
+        )
+        fresh = [line for line in fresh if line not in orphans]
         named = await self._with_tasks(fresh, now)
         # In silence it stays behind the present: our clock may be ahead of those that write the lines.
         end = now - WINDOW_SECONDS if before is None else before
         reached = max(end, page.last or end) if page.complete else page.last
         complete = page.complete and before is None
-        await self._reader.in_ledger(self._count, named, owners, reached, complete=complete)
+        await self._reader.in_ledger(self._count, named, owners.pairs, reached, complete=complete)
         if len(named) < len(fresh):
             log.debug("%d log lines wait for their task runs", len(fresh) - len(named))
 

@@ -104,7 +104,8 @@ class Audit:
         present = await self.finished.read_again(low, high)
         ids = {run.id for run in present} | await self.reader.in_ledger(self.reader.aside.ids, self.source)
         gone = await self.reader.in_ledger(self.reader.ledger.mark_gone, self.source, low, high, ids)
-        theirs = Counter(run.kind for run in present if run.kind in self.kinds)
+        waiting = await self.reader.in_ledger(self.reader.aside.ids, self.source, uncounted=True)
+        theirs = Counter(run.kind for run in present if run.kind in self.kinds and run.id not in waiting)
         ours = await self._ours(low, high)
         missing = sum(max(count - ours.get(kind, 0), 0) for kind, count in theirs.items())
         log.info(

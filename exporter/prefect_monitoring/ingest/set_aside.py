@@ -49,9 +49,10 @@ class SetAside:
             return list(self._listed.get(source, {}).values())
         return [one.since for one in self._ledger.unreadable.values() if one.cursor == cursor]
 
-    def ids(self, cursor: str) -> set[str]:
-        """The ids of what is set aside of a counted source."""
-        return {one.id for one in self._ledger.unreadable.values() if one.cursor == cursor}
+    def ids(self, cursor: str, *, uncounted: bool = False) -> set[str]:
+        """The ids of what is set aside of a counted source; `uncounted`: only of what is not counted by its row."""
+        waiting = [one for one in self._ledger.unreadable.values() if one.cursor == cursor]
+        return {one.id for one in waiting if not (uncounted and one.counted)}
 
     def due(self, cursor: str) -> list[Unreadable]:
         """What is to be tried again now."""

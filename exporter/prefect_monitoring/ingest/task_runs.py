@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from prefect_monitoring.counting.task_runs import TaskSighting, fold_tasks, needs_task_history
@@ -11,15 +12,28 @@ from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, IncrementalReader
 from prefect_monitoring.ingest.ports import TaskRunSource
 from prefect_monitoring.ingest.source import Reading
-from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS, Cursor
+from prefect_monitoring.model.cursor import TASK_RUNS, Cursor
 from prefect_monitoring.model.records import FlowRun, Pair, State, TaskRun
 from prefect_monitoring.model.unreadable import Unreadable
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.state_history import Histories
+from prefect_monitoring.prefect_api.unreadable import Rows, collected_in, note
 
 log = logging.getLogger(__name__)
 
 HALF_WRITTEN_SECONDS: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """The pipeline of each flow run, None for an excluded one.
+
+    `faults`: why some cannot be named, by flow run id. `reason`: why others could not be asked for now, if so.
+    """
+
+    pairs: Mapping[str, Pair | None]
+    faults: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
 
 
 class TaskReader:
@@ -100,23 +114,28 @@ class TaskReader:
             under_way.append((pair, run))
         return under_way
 
-    async def owners(self, flow_run_ids: Collection[str]) -> tuple[dict[str, Pair | None], str]:
-        """The pair of each flow run, None for an excluded one; and why some could not be named, if so."""
+    async def owners(self, flow_run_ids: Collection[str]) -> Owners:
+        """Whose pipeline each flow run is."""
         found = await self.reader.in_ledger(self.reader.ledger.pipelines_of, list(flow_run_ids))
-        if unknown := set(flow_run_ids) - found.keys():
-            with self.reader.aside.reading(FLOW_RUNS, FLOW_RUNS):
-                runs = await self.reader.api.flow_runs(unknown)
-            unnamed, reason = await self.reader.name(runs)
-            if unnamed:
-                return found, reason
-            found |= await self.reader.in_ledger(self._pairs_of, unknown, runs)
-        return found, ""
+        unknown = set(flow_run_ids) - found.keys()
+        if not unknown:
+            return Owners(found)
+        unreadable: Rows = {}
+        with collected_in(unreadable):
+            runs = await self.reader.api.flow_runs(unknown)
+            naming = await self.reader.name(runs)
+        if naming.unnamed:
+            return Owners(found, reason=naming.reason)
+        faults = {one: f"its flow run {one} cannot be read: {row.reason}" for one, row in unreadable.items()}
+        faults |= {run.id: fault for run in runs if (fault := naming.fault_of(run))}
+        found |= await self.reader.in_ledger(self._pairs_of, unknown - faults.keys(), runs)
+        return Owners(found, faults)
 
     def _pairs_of(self, run_ids: Collection[str], runs: Sequence[FlowRun]) -> dict[str, Pair | None]:
         """The pair of each of `run_ids`, of which the API still has `runs`."""
         catalog, names = self.reader.catalog, self.reader.ledger.names
         gone = dict.fromkeys(run_ids, catalog.pair_of_deleted())
-        return gone | {run.id: catalog.pair_of(names, run) for run in runs}
+        return gone | {run.id: catalog.pair_of(names, run) for run in runs if run.id in gone}
 
     async def names(self, task_run_ids: Collection[str]) -> dict[str, str]:
         """The task of each of these task runs that the ledger or the API knows."""
@@ -133,21 +152,26 @@ class TaskReader:
 
         `due`: they were set aside, and their histories are read in any case.
         """
-        owners, reason = await self.owners({run.flow_run_id for run in runs if run.flow_run_id is not None})
+        owners = await self.owners({run.flow_run_id for run in runs if run.flow_run_id is not None})
+        faults = {run.id: owners.faults[run.flow_run_id or ""] for run in runs if run.flow_run_id in owners.faults}
+        note(faults)
+        runs = [run for run in runs if run.id not in faults]
         known = await self.reader.in_ledger(self.reader.ledger.known_task_runs, [run.id for run in runs])
         wanted = [run.id for run in runs if due is not None or needs_task_history(run, known.get(run.id))]
         histories = await self.api.histories(wanted)
         half_written = self._half_written(runs, histories.states)
         unread = (set(wanted) - histories.states.keys() - histories.refused.keys()) | half_written
         left = tuple(
-            run for run in runs if run.id in unread or (run.flow_run_id is not None and run.flow_run_id not in owners)
+            run
+            for run in runs
+            if run.id in unread or (run.flow_run_id is not None and run.flow_run_id not in owners.pairs)
         )
         skipped = {run.id for run in left}
         ready = [run for run in runs if run.id not in skipped]
         missing_after = {one.id: one.after for one in (due or {}).values() if one.counted}
-        await self.reader.in_ledger(self._count, ready, owners, histories, missing_after, cursor_after(left))
+        await self.reader.in_ledger(self._count, ready, owners.pairs, histories, missing_after, cursor_after(left))
         unwritten = "the server has yet to write their last states" if half_written else ""
-        return Absorbed({}, left, reason or histories.outage or unwritten)
+        return Absorbed({}, left, owners.reason or histories.outage or unwritten)
 
     def _half_written(self, runs: Sequence[TaskRun], histories: Mapping[str, tuple[State, ...]]) -> set[str]:
         """Those whose present state is not in their history yet. Not for ever: the server may have died before that."""

@@ -66,12 +66,17 @@ class Paginator:
     async def among(
         self, endpoint: str, kind: str, column: str, values: Collection[str], *, sort: str, **others: object
     ) -> list[Row]:
-        """The objects whose `column` is among `values`, a page's worth of these at a time; `others` filter as well."""
+        """The objects whose `column` is among `values`, a page's worth of these at a time; `others` filter as well.
+
+        Raises ApiError for rows of other ids than were asked for: nobody could know then which of these are gone.
+        """
         rows: list[Row] = []
         wanted = sorted(values)
         for start in range(0, len(wanted), MAX_PAGE):
             chosen = {column: {"any_": wanted[start : start + MAX_PAGE]}, **others}
             rows += await self.all(endpoint, {kind: chosen, "sort": sort})
+        if column == "id" and not {row["id"] for row in rows} <= set(wanted):
+            raise ApiError(f"{endpoint} answered other rows than those that were asked for", "invalid_json")
         return rows
 
     async def all(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -35,3 +35,13 @@ def collected_in(rows: Rows) -> Iterator[None]:
 def collected() -> Rows | None:
     """Where unreadable rows are put; None where nobody sets them aside: there they are errors."""
     return _rows.get()
+
+
+def note(reasons: Mapping[str, str], after: Mapping[str, float] | None = None) -> None:
+    """Sets rows aside that can be read, but not be counted: why, and after which instant, by id.
+
+    Does nothing where nobody sets rows aside: what `reasons` says is an error there, and was raised.
+    """
+    noted = collected()
+    if noted is not None:
+        noted.update({one: UnreadableRow(one, reason, (after or {}).get(one)) for one, reason in reasons.items()})

@@ -19,7 +19,7 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_OUTCOMES,
 )
 from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
-from prefect_monitoring.model.records import NO_FLOW, FailedAction, Pair
+from prefect_monitoring.model.records import DELETED, NO_FLOW, FailedAction, Pair
 from prefect_monitoring.model.unreadable import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, set_aside
 from unit.conftest import MakeReaders, OpenLedger
 from unit.fake_prefect import FakePrefect
@@ -210,6 +210,69 @@ async def test_unreadable_run_under_way_is_left_out_alone(fake: FakePrefect, pla
     fake.unreadable.clear()
     await read(readers, "active_flow_runs")
     assert readers.flow_runs.aside.since("active_flow_runs", "") == []
+
+
+# Flows, deployments and flow runs by which others are named
+
+
+async def test_run_of_an_unreadable_deployment_waits_for_its_name_alone(
+    fake: FakePrefect, place: Place, readers: Readers
+) -> None:
+    flow, deployment = place
+    waiting = finished(fake, place)
+    other = finished(fake, (flow, fake.add_deployment("hourly", flow)))
+    fake.unreadable = {deployment}
+    assert await read(readers)
+    series = readers.flow_runs.ledger.series
+    assert aside(readers, FLOW_RUNS) == {waiting}
+    assert series[SeriesKey(OUTCOMES, Pair("etl", "hourly"), "completed")].value == 1, f"{other} waits for nothing"
+    assert SeriesKey(OUTCOMES, Pair("etl", DELETED), "completed") not in series, "what exists is not deleted"
+    fake.now += 7200.0
+    await read(readers)
+    await read(readers, "audit_flow_runs")
+    report = readers.audit_of(FLOW_RUNS).report
+    assert report is not None
+    assert report.missing == 0
+    fake.unreadable.clear()
+    for _ in range(2):
+        fake.now += LONGEST_WAIT_SECONDS
+        await read(readers)
+    assert count(readers, OUTCOMES, "completed") == 1
+    assert aside(readers, FLOW_RUNS) == set()
+
+
+async def test_active_run_of_an_unreadable_flow_is_left_out_alone(
+    fake: FakePrefect, place: Place, readers: Readers
+) -> None:
+    good, bad = fake.schedule(*place), fake.schedule(fake.add_flow("odd"))
+    fake.start(good)
+    fake.start(bad)
+    fake.unreadable = {fake.runs[bad].flow_id}
+    await read(readers, "active_flow_runs")
+    under_way = readers.flow_runs.under_way
+    assert under_way is not None
+    assert under_way.runs.keys() == {good}
+    assert readers.flow_runs.aside.since("active_flow_runs", "") != []
+
+
+@pytest.mark.parametrize("unreadable", ["flow_run", "deployment"])
+async def test_details_of_an_unreadable_flow_run_wait_for_its_name(
+    fake: FakePrefect, place: Place, flow_run: str, readers: Readers, unreadable: str
+) -> None:
+    task_run = fake.tasks.run("load", flow_run)
+    line = fake.logs.emit("rows", 5, flow_run)
+    fake.unreadable = {flow_run if unreadable == "flow_run" else place[1]}
+    assert await read(readers, "finished_task_runs")
+    assert await read(readers, "log_lines")
+    assert (aside(readers, TASK_RUNS), aside(readers, LOG_LINES)) == ({task_run}, {line})
+    fake.unreadable.clear()
+    for _ in range(2):
+        fake.now += LONGEST_WAIT_SECONDS
+        await read(readers, "finished_task_runs")
+        await read(readers, "log_lines")
+    assert count(readers, TASK_OUTCOMES, "completed", "load") == 1
+    assert count(readers, CUSTOM_OBSERVED, "rows") == 5
+    assert (aside(readers, TASK_RUNS), aside(readers, LOG_LINES)) == (set(), set())
 
 
 # States that were deleted

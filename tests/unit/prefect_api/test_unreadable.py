@@ -129,6 +129,15 @@ async def test_page_of_which_most_rows_are_bad_is_of_another_server(site: Loopba
     assert (len(page.runs), page.unreadable) == (1, 2)
 
 
+@pytest.mark.parametrize("other", [{}, {"id": None}, {"id": "7"}, {"id": BAD}])
+async def test_lookup_answered_with_another_row_does_not_say_that_the_object_is_gone(
+    site: Loopback, http: PrefectHttp, other: dict[str, Any]
+) -> None:
+    site.answer = lambda _: Answer(body=[{"id": GOOD, "name": "etl"}, {"surprise": 1, **other}])
+    with collected_in({}), pytest.raises(ApiError, match="other rows"):
+        await PrefectApi(http).flows([GOOD, str(UUID(int=4))])
+
+
 @pytest.mark.parametrize("gone", [{"state": None}, {"state": None, "state_id": None}, {"state": {"id": "?"}}])
 async def test_run_without_its_state_is_what_its_row_says(
     site: Loopback, http: PrefectHttp, gone: dict[str, Any]

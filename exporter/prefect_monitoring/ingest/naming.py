@@ -1,0 +1,63 @@
+"""The flow and the deployment of runs: asked for by id where the ledger does not know them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from prefect_monitoring.ingest.ports import FlowRunSource
+from prefect_monitoring.model.names import Names, unknown_ids
+from prefect_monitoring.model.records import DELETED, Deployment, Flow, FlowRun
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.unreadable import Rows, UnreadableRow, collected, collected_in
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What the API knows about the flows and deployments of runs.
+
+    `lost`: the ids that it no longer has. `unnamed`: those that could not be asked for, because of `reason`.
+    `unreadable`: what is wrong with a row that is there, but cannot be read.
+    """
+
+    flows: Mapping[str, Flow]
+    deployments: Mapping[str, Deployment]
+    lost: Collection[str]
+    unnamed: Collection[str]
+    reason: str
+    unreadable: Mapping[str, UnreadableRow]
+
+    def waits(self, run: FlowRun) -> bool:
+        """Whether the run has to wait until its flow and deployment can be asked for."""
+        return run.flow_id in self.unnamed or run.deployment_id in self.unnamed
+
+    def fault_of(self, run: FlowRun) -> str:
+        """Why the run has no name although its flow and deployment exist; "" if it has one."""
+        row = self.unreadable.get(run.flow_id) or self.unreadable.get(run.deployment_id or "")
+        return f"its flow or deployment {row.id} cannot be read: {row.reason}" if row is not None else ""
+
+
+async def ask_names(api: FlowRunSource, names: Names, runs: Sequence[FlowRun]) -> Naming:
+    """What `names` lacks for `runs`. Never raises ApiError."""
+    flow_ids, deployment_ids = unknown_ids(names, runs)
+    unnamed: set[str] = set()
+    unreadable: Rows = {}
+    reason = ""
+    flows: dict[str, Flow] = {}
+    deployments: dict[str, Deployment] = {}
+    # Their own: in those of the reading, the id of a flow would pass for that of a run.
+    with nullcontext() if collected() is None else collected_in(unreadable):
+        try:
+            flows = await api.flows(flow_ids) if flow_ids else {}
+        except ApiError as fault:
+            unnamed, reason = unnamed | flow_ids, str(fault)
+        try:
+            deployments = await api.deployments(deployment_ids) if deployment_ids else {}
+        except ApiError as fault:
+            unnamed, reason = unnamed | deployment_ids, str(fault)
+    # Remembered as deleted, or every reading would ask for them again.
+    lost = (flow_ids | deployment_ids) - flows.keys() - deployments.keys() - unnamed - unreadable.keys()
+    flows |= {gone: Flow(gone, DELETED) for gone in lost & flow_ids}
+    deployments |= {gone: Deployment(gone, DELETED, "", "", "", ()) for gone in lost & deployment_ids}
+    return Naming(flows, deployments, lost, unnamed, reason, unreadable)
