@@ -24,6 +24,7 @@ from prefect_monitoring.prefect_api.pagination import (
 # Terms are ORed; the server also finds them in logger names and in any case, so that each hit is looked at again.
 _QUERY: Final = f'"{MARK}" "{FAILURE_PHRASE}"'
 _CANNOT_SEARCH: Final = frozenset({"422", "500"})
+SEARCH_TRIES: Final = 2  # a 500 that passes is no missing search: for an hour, all lines would be read instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +60,18 @@ class LogApi:
         """Lines written within [after, before], oldest first: the page at `offset`."""
         written = {"after_": iso(after)} | ({"before_": iso(before)} if before is not None else {})
         criteria: dict[str, Any] = {"timestamp": written}
-        if self.can_search:
+        if not self.can_search:
+            return await self._page(criteria, after, offset)
+        for _ in range(SEARCH_TRIES):
             try:
                 return await self._page({**criteria, "text": {"query": _QUERY}}, after, offset)
             except ApiError as error:
                 if error.code not in _CANNOT_SEARCH:
                     raise
-                page = await self._page(
-                    criteria, after, offset
-                )  # so that a broken endpoint is not taken for a missing search
-            self._search.refused()
-            return page
-        return await self._page(criteria, after, offset)
+        # Asked for, so that a broken endpoint is not taken for a missing search.
+        page = await self._page(criteria, after, offset)
+        self._search.refused()
+        return page
 
     async def _page(self, criteria: Mapping[str, Any], after: float, offset: int) -> LogPage:
         rows, limit = await self._paginator.page("/logs/filter", {"logs": criteria, "sort": "TIMESTAMP_ASC"}, offset)

@@ -105,7 +105,16 @@ async def test_server_without_a_search_is_read_whole(site: Loopback, api: LogApi
     assert [with_text(one) for one in site.asked[asked:]] == [False], "it is not tried again"
 
 
-async def test_search_that_failed_once_is_tried_again_later(
+async def test_one_500_is_no_missing_search(site: Loopback, api: LogApi) -> None:
+    statuses = iter([500])
+    site.answer = lambda asked: Answer(next(statuses, 200) if with_text(asked) else 200, [row(1)])
+    page = await api.page(NOON, None, 0)
+    assert page.rows == 1
+    assert api.can_search
+    assert all(map(with_text, site.asked))
+
+
+async def test_search_that_was_refused_is_tried_again_later(
     site: Loopback, api: LogApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("prefect_monitoring.prefect_api.capabilities.ASK_AGAIN_SECONDS", 0.0)
