@@ -61,6 +61,11 @@ class FakeActions:
 
         return await self._write("skip", run_id, change)
 
+    async def mark_crashed(self, run_id: str, transition_id: str, _message: str) -> Outcome:
+        return await self._write(
+            "mark_crashed", run_id, lambda: self._set_state(run_id, "CRASHED", "Crashed", transition_id)
+        )
+
     async def pause(self, deployment_id: str) -> Outcome:
         return await self._write("pause", deployment_id, lambda: self._set_paused(deployment_id, paused=True))
 
@@ -84,6 +89,8 @@ class FakeActions:
             return Outcome(ActionResult.SENT, str(error))
         self.before_write()
         self.events.update((str(event["id"]), event) for event in events)
+        if not self.fake.events.loses:
+            self.fake.events.kept.update(self.events)
         self.after_write()
         return DONE
 

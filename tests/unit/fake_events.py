@@ -14,7 +14,10 @@ from unit.fake_details import note
 
 @dataclass
 class FakeEvents:
-    """`limit`: how many events one answer has at most. `broken`: why there is none."""
+    """`limit`: how many events one answer has at most. `broken`: why there is none.
+
+    `kept`: what others sent; none while it `loses` events.
+    """
 
     happened: list[FailedAction] = field(default_factory=list)
     materialized: list[Materialization] = field(default_factory=list)
@@ -23,6 +26,8 @@ class FakeEvents:
     broken: ApiError | None = None
     unreadable: set[str] = field(default_factory=set)
     sent: dict[str, list[float]] = field(default_factory=dict)
+    kept: set[str] = field(default_factory=set)
+    loses: bool = False
     beats_asked: list[frozenset[str]] = field(default_factory=list)
 
     async def materializations(self, after: float, before: float) -> Materializations:
@@ -46,6 +51,9 @@ class FakeEvents:
                 note(one.id)
         readable = tuple(one for one in page if one.id not in self.unreadable)
         return FailedActions(readable, page[-1].at if page else None, complete=len(page) == len(found))
+
+    async def exists(self, event_id: str, _since: float) -> bool:
+        return event_id in self.kept
 
     async def heartbeats(self, run_ids: Collection[str], since: float, until: float) -> dict[str, Beats]:
         self.beats_asked.append(frozenset(run_ids))

@@ -18,12 +18,13 @@ from prefect_monitoring.automations.log import log_end
 from prefect_monitoring.automations.planner import Planner
 from prefect_monitoring.automations.slots import changed_by_hand, plan_slots, wants
 from prefect_monitoring.automations.steps import STEPS
+from prefect_monitoring.automations.unresponsive import announcement, plan_marks
 from prefect_monitoring.automations.world import World
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ledger import action_rows
 from prefect_monitoring.model.actions import HOLDING, Acting, Action, ActionResult, Hold, Kind
 from prefect_monitoring.model.records import Deployment, Pair
-from prefect_monitoring.model.units import HOUR
+from prefect_monitoring.model.units import DAY, HOUR
 from prefect_monitoring.prefect_api.actions import DONE, Outcome
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.snapshot.model import Snapshot
@@ -100,7 +101,7 @@ class Controller:
 
     async def _plan(self, snapshot: Snapshot, state: State) -> None:
         """Each rule by itself: what one of them cannot read is no reason to leave the others."""
-        for plan in (self._plan_downstream, self._plan_slots, self._plan_skips):
+        for plan in (self._plan_downstream, self._plan_slots, self._plan_skips, self._plan_marks):
             try:
                 await plan(snapshot, state)
             except ApiError as fault:
@@ -142,6 +143,17 @@ class Controller:
         runs = [(names.pair_of(run.flow_id, run.deployment_id), run) for run in overdue]
         await self._record(plan_skips(runs, snapshot.policies, enabled_at=state.acting.enabled_at or 0.0, now=now))
 
+    async def _plan_marks(self, snapshot: Snapshot, _state: State) -> None:
+        now, silent = self._clock(), snapshot.active.silent if snapshot.active is not None else None
+        wanted = list(plan_marks(silent or (), snapshot.policies, now))
+        new = await self._reader.in_ledger(self._unknown, wanted) if wanted else []
+        if new and (self._planner.mode.dry_run or await self._world.keeps_events(announcement(new[0]), now - DAY)):
+            await self._record(iter(new))
+
+    def _unknown(self, actions: Sequence[Action]) -> list[Action]:
+        with self._reader.ledger.transaction() as connection:
+            return action_rows.without_known(connection, actions)
+
     async def _record(self, decided: Iterator[Action]) -> None:
         """New intentions go through the fuse; what only changes how long something is held does not."""
         actions = list(decided)
@@ -167,8 +179,9 @@ class Controller:
         step, holds = STEPS[action.kind], state.holds
         try:
             outcome = await step.judge(self._world, action, holds)
-            if outcome.result is ActionResult.PLANNED and _must_wait(action, snapshot):
-                outcome = Outcome(ActionResult.PLANNED, "another run of the pipeline is still running")
+            obstacle = _obstacle(action, snapshot)
+            if outcome.result is ActionResult.PLANNED and obstacle is not None:
+                outcome = obstacle
             elif outcome.result is ActionResult.PLANNED and self._clock() <= action.expires_at:
                 action = replace(action, result=ActionResult.SENT)
                 await self._store(action)
@@ -212,6 +225,19 @@ class Controller:
             if sent.result is not ActionResult.DONE:
                 log.warning("%d events are lost: %s", len(young), sent.reason)
             await self._reader.in_ledger(ledger.drop_events, [action.id for action in due])
+
+
+def _obstacle(action: Action, snapshot: Snapshot) -> Outcome | None:
+    """What the newest snapshot has against sending a request that may be sent otherwise."""
+    if _must_wait(action, snapshot):
+        return Outcome(ActionResult.PLANNED, "another run of the pipeline is still running")
+    if action.kind is not Kind.MARK_CRASHED:
+        return None
+    if snapshot.active is None or snapshot.active.silent is None:
+        return Outcome(ActionResult.PLANNED, "it is not known whether the run sends heartbeats")
+    if action.run_id not in {one.run.id for one in snapshot.active.silent}:
+        return Outcome(ActionResult.REFUSED, "the run sends heartbeats again")
+    return None
 
 
 def _must_wait(action: Action, snapshot: Snapshot) -> bool:

@@ -29,6 +29,7 @@ KINDS: Final[Mapping[str, tuple[Kind, ...]]] = {
     "on_failure": (Kind.PAUSE, Kind.RESUME),
     "scale": (Kind.SCALE_UP, Kind.SCALE_DOWN),
     "skip": (Kind.SKIP,),
+    "unresponsive": (Kind.MARK_CRASHED,),
 }
 
 

@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
-from prefect_monitoring.model.actions import Action, ActionResult, Kind, retries_made, retry_id, spread
+from prefect_monitoring.model.actions import (
+    Action,
+    ActionResult,
+    Kind,
+    retries_made,
+    retry_id,
+    spread,
+    was_marked_crashed,
+)
 from prefect_monitoring.model.changes import KnownRun
 from prefect_monitoring.model.records import NO_FLOW, TERMINAL_TYPES, FlowRun, Pair
 from prefect_monitoring.policy.action_rules import MAX_RETRIES, Retry
@@ -45,7 +53,10 @@ def plan_retries(
         rule = policy.retry if policy is not None else None
         before = [action for action in past.get(run.run_id, ()) if action.kind is Kind.RETRY]
         decided = any(action.state_id == run.state_id for action in before)
-        if rule is not None and not decided and _is_eligible(run, rule, enabled_at, now):
+        if rule is None or decided or not _is_eligible(run, rule, enabled_at, now):
+            continue
+        may_still_work = run.state_type == "CRASHED" and was_marked_crashed(past.get(run.run_id, ()))
+        if policy is not None and (policy.retry_unresponsive or not may_still_work):
             yield _retry(run, rule, retries_made(before), now)
 
 

@@ -14,6 +14,7 @@ from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.prefect_api.actions import ACT_ON_RUNS, ActionsApi
 from prefect_monitoring.prefect_api.client import Traffic, open_http
 from prefect_monitoring.prefect_api.credentials import acting_credentials
+from prefect_monitoring.prefect_api.events import EventsApi
 from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 from prefect_monitoring.prefect_api.inventory import InventoryApi
 
@@ -39,5 +40,5 @@ async def open_controller(
     with acting_credentials(settings.act_api_key.get_secret_value()):
         async with open_http(traffic, poll.max_requests_per_second, writes) as http:
             runs = PrefectApi(http)
-            world = World(runs, InventoryApi(runs.paginator), ActionsApi(http))
+            world = World(runs, InventoryApi(runs.paginator), ActionsApi(http), EventsApi(http))
             yield Controller(reader, planner, world, reader.clock)

@@ -11,6 +11,7 @@ from prefect_monitoring.automations.downstream import judge_pause, judge_resume
 from prefect_monitoring.automations.late_runs import judge_skip
 from prefect_monitoring.automations.retries import judge_retry
 from prefect_monitoring.automations.slots import judge_slots
+from prefect_monitoring.automations.unresponsive import judge_mark
 from prefect_monitoring.automations.world import World
 from prefect_monitoring.model.actions import Action, ActionResult, Hold, Kind
 from prefect_monitoring.prefect_api.actions import ActionsApi, Outcome
@@ -33,6 +34,10 @@ async def _judge_retry(world: World, action: Action, _holds: Holds) -> Outcome:
 
 async def _judge_skip(world: World, action: Action, _holds: Holds) -> Outcome:
     return judge_skip(action, await world.target(action.run_id))
+
+
+async def _judge_mark(world: World, action: Action, _holds: Holds) -> Outcome:
+    return judge_mark(action, await world.target(action.run_id))
 
 
 async def _judge_pause(world: World, action: Action, holds: Holds) -> Outcome:
@@ -60,6 +65,12 @@ async def _send_retry(api: ActionsApi, action: Action) -> Outcome:
 async def _send_skip(api: ActionsApi, action: Action) -> Outcome:
     due = datetime.fromtimestamp(action.at or action.decided_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     return await api.skip(action.run_id, action.id, f"Skipped by prefect-monitoring: it was due {due}")
+
+
+async def _send_mark(api: ActionsApi, action: Action) -> Outcome:
+    since = datetime.fromtimestamp(action.at or action.decided_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    message = f"Marked Crashed by prefect-monitoring: no heartbeat since {since}"
+    return await api.mark_crashed(action.run_id, action.id, message)
 
 
 async def _set_slots(api: ActionsApi, action: Action) -> Outcome:
@@ -90,6 +101,7 @@ def _release_slots(action: Action, holds: Holds) -> Iterator[Action]:
 STEPS: Final[Mapping[Kind, Step]] = {
     Kind.RETRY: Step(_judge_retry, _send_retry, _nothing),
     Kind.SKIP: Step(_judge_skip, _send_skip, _nothing),
+    Kind.MARK_CRASHED: Step(_judge_mark, _send_mark, _nothing),
     Kind.PAUSE: Step(_judge_pause, lambda api, action: api.pause(action.target), _nothing),
     Kind.RESUME: Step(_judge_resume, lambda api, action: api.resume(action.target), _release_pause),
     Kind.SCALE_UP: Step(_judge_slots, _set_slots, _release_slots),

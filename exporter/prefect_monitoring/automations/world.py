@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from prefect_monitoring.automations.retries import Target
 from prefect_monitoring.model.records import Deployment, FlowRun
 from prefect_monitoring.prefect_api.actions import ActionsApi
+from prefect_monitoring.prefect_api.events import EventsApi
 from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 from prefect_monitoring.prefect_api.inventory import InventoryApi
 from prefect_monitoring.prefect_api.unreadable import collected_in
@@ -20,6 +22,7 @@ class World:
     runs: PrefectApi
     inventory: InventoryApi
     actions: ActionsApi
+    events: EventsApi
 
     async def target(self, run_id: str) -> Target:
         """A run, read last, so that as little time as possible passes before the request about it."""
@@ -47,3 +50,13 @@ class World:
         """Runs that wait for a start that was due before, without those that cannot be read."""
         with collected_in({}):
             return await self.runs.overdue_runs(before)
+
+    async def keeps_events(self, event: Mapping[str, Any], since: float) -> bool:
+        """Whether `event`, sent after `since`, has arrived; where it has not, it is sent.
+
+        While Prefect loses events, no run seems to send heartbeats.
+        """
+        if await self.events.exists(str(event["id"]), since):
+            return True
+        await self.actions.emit([event])
+        return False

@@ -251,7 +251,8 @@ class ActSettings(Group, title="Actions"):
     """Whether the rules of the pipelines file that act on Prefect are carried out (docs/automations.md)."""
 
     act: bool = Field(
-        default=False, description="Carry out retry, on_failure, scale and skip: the only option that changes Prefect."
+        default=False,
+        description="Carry out retry, on_failure, scale, skip and unresponsive: the only option that changes Prefect.",
     )
     dry_run: bool = Field(default=False, description="Log and count what would be done, and do nothing; beats act.")
     act_api_key: Secret = Field(

@@ -15,6 +15,7 @@ def describe(action: Action) -> str:
         Kind.SCALE_UP: f"raise the limit of {action.target_name} from {action.before} to {action.after} for {pipeline}",
         Kind.SCALE_DOWN: f"restore the limit of {action.target_name} from {action.before} to {action.after}",
         Kind.SKIP: f"skip {action.run_name} of {pipeline}, which is late",
+        Kind.MARK_CRASHED: f"mark {action.run_name} of {pipeline} Crashed, which sends no heartbeats",
     }
     reason = f" ({action.reason})" if action.reason else ""
     return f"{about[action.kind]}: {action.result}{reason}"

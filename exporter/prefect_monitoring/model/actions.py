@@ -25,6 +25,7 @@ class Kind(StrEnum):
     SCALE_UP = "scale_up"
     SCALE_DOWN = "scale_down"
     SKIP = "skip"
+    MARK_CRASHED = "mark_crashed"
 
 
 class ActionResult(StrEnum):
@@ -74,7 +75,7 @@ class Action:
     """One thing done, or about to be done, for the pipeline `pair` whose rule asks for it. Instants in epoch seconds.
 
     `run_id`, `run_name` and `state_id`: the run that is the reason, and the state that it must still be in. `cause`: a
-    failure cause, or `late` and `too_long`. `attempt` of `allowed` retries. `at`: when a retry is to
+    failure cause, or `late`, `too_long` and `unresponsive`. `attempt` of `allowed` retries. `at`: when a retry is to
     start; of the rest, when its reason began. `target` is a deployment's id or a work pool's name, `target_name` what
     people call it. After `expires_at` it is not begun any more. `before` and `after` are concurrency limits, `hold` and
     `held_until` say how long they, or a pause, stay in force.
@@ -157,6 +158,16 @@ def spread(seconds: float, share: float, identifier: str) -> float:
 def retries_made(actions: Sequence[Action]) -> int:
     """How many retries of a run count against its maximum: all but those that were refused, withheld or only shown."""
     return sum(action.kind is Kind.RETRY and action.result in SPENDING for action in actions)
+
+
+def was_marked_crashed(actions: Sequence[Action]) -> bool:
+    """Whether the last that was done about a run, of all `actions` about it, was to mark it Crashed, or may have been.
+
+    Its process may still be working, unlike that of a run whose crash somebody saw.
+    """
+    done = [action for action in actions if action.result in SPENDING]
+    last = max(done, key=lambda action: action.decided_at, default=None)
+    return last is not None and last.kind is Kind.MARK_CRASHED
 
 
 # From zero on where a rule covers a pipeline, so that `increase()` sees the first.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from prefect_monitoring.model.records import FlowRun, Pair
+
 MISSED_BEATS: Final = 3
 LEAST_INTERVAL_SECONDS: Final = 30.0  # Prefect allows no less
 
@@ -36,3 +38,12 @@ class Pulse:
 
     def is_unresponsive(self, default_interval: float) -> bool:
         return self.silent >= MISSED_BEATS * (self.interval or default_interval)
+
+
+@dataclass(frozen=True, slots=True)
+class SilentRun:
+    """A flow run that is Running and unresponsive, with its pipeline, and for how many seconds no heartbeat came."""
+
+    pair: Pair
+    run: FlowRun
+    seconds: float

@@ -1,4 +1,4 @@
-"""The rules of the pipelines file that act on Prefect: retry, on_failure, scale, skip, notify. Tags declare none."""
+"""The rules of the pipelines file that act on Prefect, such as retry and on_failure. Tags declare none."""
 
 from __future__ import annotations
 
@@ -132,6 +132,14 @@ class Skip(Declared):
     )
 
 
+class Unresponsive(Declared):
+    """Runs whose heartbeats stopped are ended, because a dead process cannot say that it failed."""
+
+    mark: Literal["crashed"] = Field(
+        description="crashed: set a Running run that missed three heartbeats to Crashed, as a worker does."
+    )
+
+
 class Cancel(Declared):
     """Prefect itself ends runs, by an automation."""
 
@@ -173,6 +181,9 @@ RULES: Final[Mapping[str, type[Declared]]] = {
     "on_failure": OnFailure,
     "scale": Scale,
     "skip": Skip,
+    "unresponsive": Unresponsive,
     "cancel": Cancel,
     "notify": Notify,
 }
+# What a run needs no deployment for.
+RULES_FOR_ALL_RUNS: Final = frozenset({"unresponsive"})

@@ -8,7 +8,7 @@ from typing import Final
 
 from prefect_monitoring.analysis.durations import format_duration
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.policy.action_rules import RULES
+from prefect_monitoring.policy.action_rules import RULES, RULES_FOR_ALL_RUNS
 from prefect_monitoring.policy.pipelines_file import PipelinesFile
 from prefect_monitoring.policy.resolve import Policies, Policy
 
@@ -71,15 +71,17 @@ def unmeasurable(file: PipelinesFile, runs: Mapping[Pair, int]) -> Iterator[str]
 
 
 def coverage(file: PipelinesFile, pairs: Iterable[Pair]) -> Iterator[str]:
-    """For each rule that acts and is declared, how many of the deployments in `pairs` it covers."""
+    """For each rule that acts and is declared, how many of the deployments in `pairs` it covers, or of all `pairs`."""
     policies = Policies(file)
     covered: Counter[str] = Counter()
     for pair in pairs:
-        if pair.deployment and (policy := policies.of(pair, ())) is not None:
-            covered.update(rule for rule in RULES if getattr(policy, rule) is not None)
+        if (policy := policies.of(pair, ())) is not None:
+            rules = RULES if pair.deployment else RULES_FOR_ALL_RUNS
+            covered.update(rule for rule in rules if getattr(policy, rule) is not None)
     for rule in RULES:
         if any(getattr(declared, rule, None) is not None for declared in (file.defaults, *file.pipelines)):
-            yield f"{rule} covers {covered[rule]} deployment{'' if covered[rule] == 1 else 's'}"
+            what = "pipeline" if rule in RULES_FOR_ALL_RUNS else "deployment"
+            yield f"{rule} covers {covered[rule]} {what}{'' if covered[rule] == 1 else 's'}"
 
 
 def idle_rules(file: PipelinesFile, pairs: Collection[Pair], pools: Mapping[str, int | None]) -> Iterator[str]:

@@ -12,7 +12,17 @@ from prefect_monitoring.analysis.failure_causes import KNOWN_CAUSES
 from prefect_monitoring.config.faults import did_you_mean, dotted, reason_of
 from prefect_monitoring.config.types import Pattern
 from prefect_monitoring.config.yaml_lines import Document, NotYamlError, YamlFault, read_yaml
-from prefect_monitoring.policy.action_rules import RULES, Cancel, Notify, OnFailure, Retry, Scale, Skip, matches
+from prefect_monitoring.policy.action_rules import (
+    RULES,
+    Cancel,
+    Notify,
+    OnFailure,
+    Retry,
+    Scale,
+    Skip,
+    Unresponsive,
+    matches,
+)
 from prefect_monitoring.policy.fields import Declared, LabelName, MetricName, Number, Ratio, Span, Text
 
 Criticality = Literal["critical", "standard", "low"]
@@ -76,6 +86,14 @@ class _Policy(Declared):
     )
     retry: Retry | None = Field(None, description="Run it again when it failed for good (serve --act).")
     skip: Skip | None = Field(None, description="End runs that are too late instead of starting them (serve --act).")
+    unresponsive: Unresponsive | None = Field(
+        None, description="End runs that sent heartbeats and stopped (serve --act)."
+    )
+    retry_unresponsive: bool | None = Field(
+        None,
+        description="Let retry also run again what unresponsive marked Crashed; its process may still be working."
+        " Default false.",
+    )
     notify: Notify | None = Field(None, description="Messages that Prefect itself sends (automations apply).")
 
 

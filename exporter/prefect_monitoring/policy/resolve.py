@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from prefect_monitoring.model.records import Pair
-from prefect_monitoring.policy.action_rules import Cancel, Notify, OnFailure, Retry, Scale, Skip
+from prefect_monitoring.policy.action_rules import Cancel, Notify, OnFailure, Retry, Scale, Skip, Unresponsive
 from prefect_monitoring.policy.fields import RESERVED_LABELS
 from prefect_monitoring.policy.pipelines_file import CRITICALITIES, Limits, Pipeline, PipelinesFile
 
@@ -41,6 +41,8 @@ class Policy:
     on_failure: OnFailure | None = None
     scale: Scale | None = None
     skip: Skip | None = None
+    unresponsive: Unresponsive | None = None
+    retry_unresponsive: bool = False
     cancel: Cancel | None = None
     notify: Notify | None = None
     alert_on: str = "each"
@@ -83,6 +85,7 @@ def _merge(file: PipelinesFile, pair: Pair, entry: Pipeline | None, tags: Collec
     declared = entry or Pipeline(flow="")
     retry = declared.retry or file.defaults.retry
     skip = declared.skip or file.defaults.skip
+    again = file.defaults.retry_unresponsive if declared.retry_unresponsive is None else declared.retry_unresponsive
     tagged, bare = _read_tags(tags)
     slo = file.defaults.slo.model_dump(exclude_none=True) | declared.slo.model_dump(exclude_none=True)
     team = declared.team or tagged.pop("team", None) or file.defaults.team or ""
@@ -104,6 +107,8 @@ def _merge(file: PipelinesFile, pair: Pair, entry: Pipeline | None, tags: Collec
         on_failure=declared.on_failure,
         scale=declared.scale,
         skip=skip if pair.deployment else None,
+        unresponsive=declared.unresponsive or file.defaults.unresponsive,
+        retry_unresponsive=bool(again),
         cancel=declared.cancel,
         notify=declared.notify or file.defaults.notify,
     )

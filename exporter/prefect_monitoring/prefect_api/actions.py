@@ -81,6 +81,16 @@ class ActionsApi:
         # Without infrastructure to stop, Prefect rejects CANCELLING, and sets CANCELLED instead.
         return await self._set_state(run_id, state, instead=frozenset({"CANCELLED"}))
 
+    async def mark_crashed(self, run_id: str, transition_id: str, message: str) -> Outcome:
+        """Ends a run that is Running, as its worker does when its process is gone."""
+        state = {
+            "type": "CRASHED",
+            "name": "Crashed",
+            "message": message,
+            "state_details": {"transition_id": transition_id},
+        }
+        return await self._set_state(run_id, state)
+
     async def pause(self, deployment_id: str) -> Outcome:
         """Its schedules stop, and Prefect deletes the runs that they have scheduled."""
         return await self._write(_PAUSE, {"id": deployment_id})

@@ -94,6 +94,12 @@ class EventsApi:
             found |= dict(decode(_beats, named))
         return found
 
+    async def exists(self, event_id: str, since: float) -> bool:
+        """Whether the server keeps this event, which occurred after `since`."""
+        criteria = {"occurred": {"since": iso(since)}, "id": {"id": [event_id]}}
+        rows, _ = _page(await self._http.request("/events/filter", json={"filter": criteria, "limit": 1}))
+        return bool(rows)
+
     async def failed_actions(self, after: float, before: float, ids: Collection[str] = ()) -> FailedActions:
         """Actions that failed within [after, before]: at most two pages; with `ids`, only those events."""
         rows, complete = await self._oldest(_FAILED, after, before, ids)

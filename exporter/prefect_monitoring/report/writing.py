@@ -20,6 +20,7 @@ _DONE: Final = {
     Kind.PAUSE: ("pause", "pauses"),
     Kind.SCALE_UP: ("raised limit", "raised limits"),
     Kind.SKIP: ("skipped run", "skipped runs"),
+    Kind.MARK_CRASHED: ("run marked Crashed", "runs marked Crashed"),
 }
 
 

@@ -29,6 +29,7 @@ from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMetric
 from prefect_monitoring.model.cursor import FLOW_RUNS
+from prefect_monitoring.model.heartbeats import SilentRun
 from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, FlowRun, Pair, TaskRun
 from prefect_monitoring.model.run_stats import FailureKey, RunStats
 from prefect_monitoring.model.series import Series
@@ -256,13 +257,17 @@ def with_heartbeats(active: ActiveRuns, runs: Iterable[tuple[Pair, FlowRun]], re
     """`active` with what the heartbeats say of those of `runs` that are Running and send any."""
     last: dict[Pair, float] = {}
     unresponsive: Counter[Pair] = Counter()
+    silent: list[SilentRun] = []
     pulses = reader.pulses or {}
     for pair, run in runs:
         pulse = pulses.get(run.id)
         if pulse is not None and run.state.type == "RUNNING":
             last[pair] = min(pulse.beats.last, last.get(pair, pulse.beats.last))
-            unresponsive[pair] += pulse.is_unresponsive(reader.default_interval)
-    return replace(active, heartbeats=last, unresponsive=dict(unresponsive))
+            is_unresponsive = pulse.is_unresponsive(reader.default_interval)
+            unresponsive[pair] += is_unresponsive
+            if is_unresponsive:
+                silent.append(SilentRun(pair, run, pulse.silent))
+    return replace(active, heartbeats=last, unresponsive=dict(unresponsive), silent=tuple(silent))
 
 
 def _since(run: FlowRun) -> float:

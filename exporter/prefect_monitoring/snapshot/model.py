@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from prefect_monitoring.model.actions import Acting, Action
 from prefect_monitoring.model.changes import LastValue, Schedule, SeriesKey
+from prefect_monitoring.model.heartbeats import SilentRun
 from prefect_monitoring.model.inventory import Inventory
 from prefect_monitoring.model.records import Deployment, Pair
 from prefect_monitoring.model.run_quantiles import RunQuantiles
@@ -25,7 +26,7 @@ class ActiveRuns:
 
     `late_by_queue`: how many are late, by (work pool, work queue). `orphans`: subflow runs whose parent run is over.
     Of running runs that send heartbeats: `heartbeats` are the oldest of their last ones, `unresponsive` how many missed
-    theirs.
+    theirs, and `silent` which ones; None where that is not known.
     """
 
     counts: Mapping[tuple[Pair, str, str], int]
@@ -34,6 +35,7 @@ class ActiveRuns:
     orphans: Mapping[Pair, int] = field(default_factory=dict)
     heartbeats: Mapping[Pair, float] = field(default_factory=dict)
     unresponsive: Mapping[Pair, int] = field(default_factory=dict)
+    silent: tuple[SilentRun, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,24 @@ def test_an_entry_replaces_the_rule_of_the_defaults_as_a_whole_and_tags_declare_
     assert _of("", "retry:3", "skip:1h").retry is None
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", (False, False)),
+        ("defaults: {unresponsive: {mark: crashed}}", (True, False)),
+        ("defaults: {unresponsive: {mark: crashed}, retry_unresponsive: true}", (True, True)),
+        (
+            "defaults: {retry_unresponsive: true}\n"
+            "pipelines: [{flow: etl, unresponsive: {mark: crashed}, retry_unresponsive: false}]",
+            (True, False),
+        ),
+    ],
+)
+def test_an_entry_says_whether_unresponsive_runs_are_marked_and_retried(text: str, expected: tuple[bool, bool]) -> None:
+    policy = _of(text)
+    assert (policy.unresponsive is not None, policy.retry_unresponsive) == expected
+
+
 def test_the_defaults_rules_do_not_cover_runs_without_a_deployment() -> None:
     text = "defaults: {retry: {max: 2}, skip: {when_later_than: 1h}}\npipelines: [{flow: etl, deployment: .*}]"
 
@@ -168,14 +186,16 @@ def test_coverage_counts_the_deployments_of_each_declared_rule() -> None:
     text = (
         "defaults: {retry: {max: 2}}\n"
         "pipelines:\n- {flow: etl, retry: {max: 0}, skip: {when_later_than: 1h}}\n"
-        "- {flow: none, on_failure: {pause: [a/b]}}"
+        "- {flow: none, on_failure: {pause: [a/b]}}\n"
+        "- {flow: ml, deployment: .*, unresponsive: {mark: crashed}}"
     )
-    pairs = [PROD, Pair("etl", "test"), Pair("etl", ""), Pair("ml", "prod")]
+    pairs = [PROD, Pair("etl", "test"), Pair("etl", ""), Pair("ml", "prod"), Pair("ml", "")]
 
     assert list(coverage(parse_pipelines(text, "p.yml"), pairs)) == [
         "retry covers 1 deployment",
         "on_failure covers 0 deployments",
         "skip covers 2 deployments",
+        "unresponsive covers 2 pipelines",
     ]
 
 

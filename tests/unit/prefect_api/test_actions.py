@@ -23,6 +23,7 @@ RUN, TRANSITION = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-22
 REQUESTS: dict[str, Callable[[ActionsApi], Awaitable[Outcome]]] = {
     "retry": lambda api: api.retry(RUN, 0.0, TRANSITION, "m"),
     "skip": lambda api: api.skip(RUN, TRANSITION, "m"),
+    "mark_crashed": lambda api: api.mark_crashed(RUN, TRANSITION, "m"),
     "pause": lambda api: api.pause(RUN),
     "resume": lambda api: api.resume(RUN),
     "set_slots": lambda api: api.set_slots("a/b", 7),
@@ -43,7 +44,7 @@ async def test_requests_say_what_is_to_change(api: ActionsApi, site: Loopback) -
     outcomes = [await request(api) for request in REQUESTS.values()]
 
     assert outcomes == [DONE] * len(REQUESTS)
-    retry, skip, pause, resume, slots, event = site.asked
+    retry, skip, mark, pause, resume, slots, event = site.asked
     assert retry.path.endswith(f"/flow_runs/{RUN}/set_state")
     assert retry.body == {
         "state": {
@@ -58,6 +59,10 @@ async def test_requests_say_what_is_to_change(api: ActionsApi, site: Loopback) -
         "CANCELLING",
         {"transition_id": TRANSITION},
     )
+    assert mark.body == {
+        "state": {"type": "CRASHED", "name": "Crashed", "message": "m", "state_details": {"transition_id": TRANSITION}},
+        "force": False,
+    }
     assert pause.path.endswith(f"/deployments/{RUN}/pause_deployment")
     assert resume.path.endswith(f"/deployments/{RUN}/resume_deployment")
     assert (slots.method, slots.path.rpartition("/")[2], slots.body) == ("PATCH", "a%2Fb", {"concurrency_limit": 7})

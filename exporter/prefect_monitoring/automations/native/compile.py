@@ -41,6 +41,7 @@ _BODY: Final = (
 _LEFT_TO_EXPORTER: Final[Mapping[str, str]] = {
     "retry": "an automation retries without a limit and without a delay",
     "scale": "automations have no action that changes a work pool's limit",
+    "unresponsive": "it would need a proactive trigger, and those are unreliable",
     "skip": "it would need a proactive trigger, and those are unreliable",
 }
 
