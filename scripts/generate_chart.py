@@ -79,7 +79,8 @@ def schema() -> str:
 # --- AlertmanagerConfig ----------------------------------------------------------------------------------------------
 
 _SECRETS_FOLDER: Final = "/etc/alertmanager/secrets/"
-_EXAMPLE: Final = "slack-example-team"
+# No route uses them yet, and the operator refuses a configuration whose secrets are missing.
+_EXAMPLES: Final = frozenset({"slack-example-team", "teams", "webhook"})
 _FIELDS: Final = {
     "api_url_file": "apiURL",
     "routing_key_file": "routingKey",
@@ -96,7 +97,7 @@ def alertmanager_config() -> str:
     spec = {
         "route": _camel(_without_example(config["route"])),
         "inhibitRules": [_camel(rule) for rule in config["inhibit_rules"]],
-        "receivers": [_camel(one) for one in config["receivers"] if one["name"] != _EXAMPLE],
+        "receivers": [_camel(one) for one in config["receivers"] if one["name"] not in _EXAMPLES],
         "muteTimeIntervals": [_camel(one) for one in config["time_intervals"]],
     }
     head = "# alertmanager/alertmanager.yml as the specification of an AlertmanagerConfig: `make docs`.\n"
@@ -104,7 +105,7 @@ def alertmanager_config() -> str:
 
 
 def _without_example(route: Mapping[str, Any]) -> dict[str, Any]:
-    kept = [_without_example(one) for one in route.get("routes", ()) if one["receiver"] != _EXAMPLE]
+    kept = [_without_example(one) for one in route.get("routes", ()) if one["receiver"] not in _EXAMPLES]
     return {key: value for key, value in route.items() if key != "routes"} | ({"routes": kept} if kept else {})
 
 

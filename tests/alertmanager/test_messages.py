@@ -9,40 +9,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import httpx
 import pytest
 import yaml
 
 from support.alertmanager import Alertmanager, Inbox, impatient, start_alertmanager, start_inbox
+from support.messages import ANNOTATIONS, ORDERS, RUN, attachment, buttons, links, page, silence_filters
 from support.processes import wait_until
 
 SECONDS_OF_SILENCE = 1.5  # three group intervals
-
-ORDERS = {
-    "alertname": "PrefectRunFailed",
-    "workspace": "production",
-    "flow": "orders",
-    "deployment": "nightly",
-    "criticality": "critical",
-    "severity": "critical",
-    "team": "growth",
-}
-RUN = "http://prefect.test/runs/flow-run/0b1c"
-ANNOTATIONS = {
-    "summary": "orders/nightly: run failed, no retries left",
-    "description": "Failed runs that are unresolved: 1.",
-    "runbook_url": "https://runbooks.test/PrefectRunFailed.md",
-    "dashboard_url": "http://grafana.test/d/prefect-flow?var-flow=orders&var-deployment=nightly",
-    "run_url": RUN,
-    "logs_url": f"{RUN}?tab=Logs",
-    "state": "failed",
-    "cause": "database: connection refused",
-    "since": "2026-11-23 04:00:00 UTC",
-    "occurrences": "3",
-    "budget_left": "2 of 3 runs",
-}
 
 
 @pytest.fixture
@@ -56,29 +32,6 @@ def alertmanager(tmp_path: Path, inbox: Inbox) -> Iterator[Alertmanager]:
     with start_alertmanager(tmp_path, inbox, impatient) as running:
         yield running
         assert "level=error" not in running.process.output(), "everything was taken, at the first try"
-
-
-def attachment(message: dict[str, Any]) -> dict[str, Any]:
-    assert message["kind"] == "slack"
-    (only,) = message["body"]["attachments"]
-    assert isinstance(only, dict)
-    return only
-
-
-def page(message: dict[str, Any]) -> dict[str, Any]:
-    assert message["kind"] == "pagerduty"
-    payload = message["body"]["payload"]
-    assert isinstance(payload, dict)
-    return payload
-
-
-def buttons(message: dict[str, Any]) -> dict[str, str]:
-    """Those that Slack shows."""
-    return {action["text"]: action["url"] for action in attachment(message)["actions"] if action.get("url")}
-
-
-def links(message: dict[str, Any]) -> dict[str, str]:
-    return {link["text"]: link["href"] for link in message["body"]["links"]}
 
 
 def one_each(inbox: Inbox, status: str, before: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -101,6 +54,8 @@ def test_a_critical_failure_and_its_end(alertmanager: Alertmanager, inbox: Inbox
     assert shown["text"].splitlines() == [
         "Failed runs that are unresolved: 1.",
         "*Flow*  `orders`  *Deployment*  `nightly`",
+        "*Run*  `quick-otter`",
+        "*Error*  `ValueError: no rows in *orders*`",
         "*State*  failed",
         "*Cause*  `database: connection refused`",
         "*Since*  2026-11-23 04:00:00 UTC",
@@ -291,7 +246,7 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
             labels = {**ORDERS, "flow": name, "deployment": name, "team": name, "workspace": f"names {number}"}
             running.post(labels, annotations={**ANNOTATIONS, "summary": f"{name}: run failed", "cause": name})
         for number, (text, _) in enumerate(SECRETS):
-            facts = dict.fromkeys(("cause", "state", "since", "occurrences", "budget_left"), text)
+            facts = dict.fromkeys(("cause", "state", "since", "occurrences", "budget_left", "run", "error"), text)
             sentences = {"description": f"It said: {text}", "summary": f"failed: {text}"}
             running.post({**ORDERS, "workspace": f"secrets {number}"}, annotations=facts | sentences)
         for number, text in enumerate(HARMLESS):
@@ -322,7 +277,7 @@ def test_names(lasting: Alertmanager, name: str) -> None:
     for where in ("title", "text", "footer", "fallback"):
         assert not re.search(r"[<>\u202e]|&(?!(?:amp|lt|gt);)", shown[where]), where
     assert shown["text"].count("*Cause*  `") == 1
-    assert len(shown["text"].splitlines()) == 7
+    assert len(shown["text"].splitlines()) == 9
     plain = " ".join(name.replace("\u202e", "").split())
     assert page(pager)["component"] == f"{plain}/{plain}"
     assert not [one for one in page(pager)["custom_details"].values() if read_as_yaml(one)]
@@ -342,15 +297,6 @@ def read_as_yaml(detail: str) -> bool:
         return isinstance(yaml.safe_load(detail), dict | list)
     except yaml.YAMLError:
         return False
-
-
-def silence_filters(url: str) -> list[str]:
-    """What Alertmanager's page makes of the link: `filter` of the fragment, decoded as its UI decodes it."""
-    fragment = urlsplit(url).fragment
-    assert fragment.startswith("/silences/new?filter=")
-    decoded = unquote(fragment.partition("filter=")[2])  # a + stays a +
-    assert re.fullmatch(r'\{\w+=~?"[^"\\]*"(, \w+=~?"[^"\\]*")*\}', decoded), decoded
-    return re.findall(r'\w+=~?"[^"]*"', decoded)
 
 
 def test_the_silence_link_silences_this_pipeline_alone(alertmanager: Alertmanager, inbox: Inbox) -> None:
@@ -388,7 +334,8 @@ def test_the_silence_link_of_the_platform_silences_no_pipeline(alertmanager: Ale
     platform = {"severity": "critical", "workspace": "production"}
     old = {**platform, "alertname": "PrefectNumbersOld", "source": "finished_flow_runs"}
     alertmanager.post(old, {**platform, "alertname": "PrefectPoolWithoutWorkers", "work_pool": "kube"}, ORDERS)
-    told = next(one for one in inbox.wait_for(2, "slack") if "2 alerts" in attachment(one)["title"])
+    messages = inbox.wait_for(2, "slack")
+    told = next(one for one in messages if "2 alerts" in attachment(one)["title"])
     filters = silence_filters(buttons(told)["Silence"])
     assert {'flow=""', 'deployment=""'} < set(filters)
     found = alertmanager.alerts(*filters)
@@ -420,17 +367,24 @@ def test_fifty_flows_at_once_in_a_digest(alertmanager: Alertmanager, inbox: Inbo
     }
     for number in range(50):
         alertmanager.post(
-            {**info, "flow": f"flow-{number:02}"}, annotations={"summary": f"flow-{number:02}: " + "&" * 300}
+            {**info, "flow": f"flow-{number:02}"},
+            annotations={
+                "summary": f"flow-{number:02}: " + "&" * 300,
+                "runbook_url": "https://runbooks.test/PrefectGettingSlower.md",
+                "dashboard_url": f"http://grafana.test/x/d/prefect-flow?var-workspace=production&var-flow={number}",
+            },
         )
     (message,) = settled(inbox, lambda: len(alertmanager.alerts()) == 50)
     shown = attachment(message)
     assert shown["title"].endswith("workspace production: 50 alerts")
     lines = shown["text"].splitlines()
     assert len(lines) == 11
-    assert all(re.match(r"• flow-\d\d: &amp;", line) for line in lines[:10])
+    runbook = "<https://runbooks.test/PrefectGettingSlower.md|PrefectGettingSlower>"
+    assert all(re.match(rf"• {re.escape(runbook)} flow-\d\d: &amp;", line) for line in lines[:10])
     assert lines[10] == "… and 40 more"
     assert len(shown["text"]) <= 3000
-    assert list(buttons(message)) == ["Silence"], "no button leads to one of fifty"
+    assert list(buttons(message)) == ["Dashboard", "Runbook", "Silence"], "no button leads to one of fifty"
+    assert buttons(message)["Dashboard"] == "http://grafana.test/x/d/prefect-overview?var-workspace=production"
     assert set(silence_filters(buttons(message)["Silence"])) == {
         'alertname="PrefectGettingSlower"',
         'severity="info"',
@@ -448,14 +402,14 @@ def settled(inbox: Inbox, ready: Any) -> list[dict[str, Any]]:
     return inbox.messages()[-1:]
 
 
-def test_fifty_critical_flows_at_once(alertmanager: Alertmanager, inbox: Inbox) -> None:
-    flows = [{**ORDERS, "flow": f"flow-{number:02}"} for number in range(50)]
+def test_twenty_critical_flows_at_once(alertmanager: Alertmanager, inbox: Inbox) -> None:
+    flows = [{**ORDERS, "flow": f"flow-{number:02}"} for number in range(20)]
     alertmanager.post(*flows, annotations=ANNOTATIONS)
-    inbox.wait_for(100)
+    inbox.wait_for(40)
     time.sleep(SECONDS_OF_SILENCE)
     for kind in ("slack", "pagerduty"):
-        assert len(inbox.messages(kind)) == 50
-    assert len({one["body"]["dedup_key"] for one in inbox.messages("pagerduty")}) == 50
+        assert len(inbox.messages(kind)) == 20
+    assert len({one["body"]["dedup_key"] for one in inbox.messages("pagerduty")}) == 20
 
 
 @pytest.mark.parametrize("character", ["&", "🦆", "x "])

@@ -26,14 +26,14 @@ def test_shipped_config_is_valid() -> None:
     code, output = amtool("check-config", str(SHIPPED))
     assert code == 0, output
     assert "FAILED" not in output
-    assert len(list((SHIPPED.parent / "templates").glob("*.tmpl"))) == 3
+    assert len(list((SHIPPED.parent / "templates").glob("*.tmpl"))) == 4
     assert CONFIG["templates"] == ["templates/*.tmpl"], "Alertmanager resolves it against the config file"
 
 
 def test_secrets_are_only_in_files() -> None:
     text = SHIPPED.read_text()
     files = re.findall(r"_file: (\S+)", text)
-    assert len(files) == 4
+    assert len(files) == 5
     assert all(name.startswith("/etc/alertmanager/secrets/") for name in files), "they are not relative to this file"
     documented = set(re.findall(r"^#   (/etc/alertmanager/secrets/\S+)", text, re.MULTILINE))
     assert documented == set(files)
@@ -69,12 +69,20 @@ def test_receivers(severity: str, criticality: str, team: str) -> None:
 
 @pytest.mark.parametrize("team", TEAMS)
 def test_escalation(team: str) -> None:
-    assert told("escalated=yes", "severity=critical", f'team="{team}"') == ["escalation"]
+    slack = "slack-example-team" if team == "example-team" else "slack-data-alerts"
+    assert told("escalated=yes", "severity=critical", f'team="{team}"') == ["escalation", slack]
     assert not {"pagerduty", "escalation"} & set(
         told("alertname=PrefectStillFailing", "severity=warning", f'team="{team}"')
     )
     receiver = next(one for one in CONFIG["receivers"] if one["name"] == "escalation")
-    assert set(receiver) == {"name", "pagerduty_configs", "slack_configs"}
+    assert set(receiver) == {"name", "pagerduty_configs"}
+
+
+def test_a_spent_budget_goes_to_the_digest() -> None:
+    """It fires for days: in the pipeline's group it would delay and rename the message about a new failure."""
+    for criticality in CRITICALITIES:
+        labels = ("alertname=PrefectBudgetSpent", "severity=warning", f'criticality="{criticality}"')
+        assert told(*labels) == ["slack-digest"]
 
 
 def routes(route: dict[str, Any] = CONFIG["route"], **inherited: Any) -> Iterator[dict[str, Any]]:
@@ -86,13 +94,22 @@ def routes(route: dict[str, Any] = CONFIG["route"], **inherited: Any) -> Iterato
         yield from routes(child, **timings)
 
 
-def test_critical_is_told_in_seconds_and_the_digest_is_not() -> None:
-    waits = {matcher: [] for matcher in ('severity="critical"', 'severity="info"')}
+def test_pages_are_out_in_seconds_and_the_digest_is_not() -> None:
+    waits: dict[str, set[tuple[str, str]]] = {}
     for route in routes():
-        for matcher in set(route.get("matchers", [])) & set(waits):
-            waits[matcher].append((route["group_wait"], route["group_interval"]))
-    assert set(waits['severity="critical"']) == {("5s", "1m")}
-    assert waits['severity="info"'] == [("15m", "6h")]
+        waits.setdefault(route["receiver"], set()).add((route["group_wait"], route["group_interval"]))
+    assert waits["pagerduty"] == waits["escalation"] == {("5s", "1m")}
+    assert waits["slack-data-alerts"] == waits["slack-example-team"] == {("30s", "1m")}
+    assert waits["slack-digest"] == {("15m", "6h")}
+
+
+@pytest.mark.parametrize("team", TEAMS)
+def test_alerts_of_a_pipeline_share_a_slack_group_whatever_their_severity(team: str) -> None:
+    """A group is a route and its labels: two routes would say "resolved" of a pipeline that still fails."""
+    kept = [one for one in CONFIG["route"]["routes"] if "low" not in str(one["matchers"])]
+    slack = [one for one in kept if one["receiver"].startswith("slack-") and one["receiver"] != "slack-digest"]
+    assert [one["matchers"] for one in slack] == [['severity=~"critical|warning"']]
+    assert told('severity="critical"', f'team="{team}"')[-1:] == told('severity="warning"', f'team="{team}"')
 
 
 def test_groups() -> None:
@@ -182,8 +199,9 @@ def test_the_local_copy_differs_only_in_addresses_and_places(tmp_path: Path) -> 
         "http://127.0.0.1:9099/slack/example-team\n",
         "pagerduty-key-------------------\n",
         "pagerduty-escalation-key--------\n",
+        "http://127.0.0.1:9099/teams\n",
     }
-    assert list(changed.values()) == ["http://127.0.0.1:9099/heartbeat"]
+    assert list(changed.values()) == ["http://127.0.0.1:9099/webhook", "http://127.0.0.1:9099/heartbeat"]
 
 
 def differences(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -220,6 +238,7 @@ SPENT = alert("PrefectRetriesExhausted", **ORDERS)
 REPEATED = alert("PrefectRepeatedFailure", **ORDERS)
 NO_WORKERS = alert("PrefectPoolWithoutWorkers", "warning", **POOL)
 LATE = alert("PrefectStartLate", "warning", **ORDERS, **POOL)
+ZOMBIE = alert("PrefectZombieRun", "warning", criticality="standard", **ORDERS)
 API_DOWN, EXPORTER_DOWN = alert("PrefectApiDown"), alert("PrefectExporterDown")
 WATCHDOG = alert("PrefectWatchdog", "none")
 
@@ -245,6 +264,9 @@ HIDDEN = [
     (NO_WORKERS, LATE),
     (NO_WORKERS, alert("PrefectQueueNotPolled", "warning", work_queue="default", **POOL)),
     (NO_WORKERS, alert("PrefectLimitFull", "warning", **POOL)),
+    # the same alert before and after the pipeline is declared low, or no longer low
+    (alert("PrefectZombieRun", "info", criticality="low", **ORDERS), ZOMBIE),
+    (ZOMBIE, alert("PrefectZombieRun", "info", criticality="low", **ORDERS)),
 ]
 TOLD = [
     (API_DOWN, EXPORTER_DOWN),
@@ -265,17 +287,20 @@ TOLD = [
     (NO_WORKERS, alert("PrefectStartLate", "warning", **ORDERS)),
     (NO_WORKERS, alert("PrefectLimitFull", "warning", limit="database")),
     (NO_WORKERS, FAILED),
+    # PagerDuty has to hear that what is low now no longer pages; a pool's alerts are one for each criticality
+    (alert("PrefectRunFailed", "warning", criticality="low", **ORDERS), {**FAILED, "criticality": "critical"}),
+    ({**NO_WORKERS, "criticality": "low"}, {**NO_WORKERS, "criticality": "standard"}),
 ]
 
 
 def hiders(alertmanager: Alertmanager, source: dict[str, str], target: dict[str, str]) -> list[str]:
     alertmanager.post(source, target, annotations={"summary": "…"})
-    name, workspace = target["alertname"], target.get("workspace", "")
+    wanted = {name: target.get(name, "") for name in ("alertname", "workspace", "criticality")}
 
     def there() -> list[dict[str, Any]]:
-        return alertmanager.alerts(f"alertname={name}", f'workspace="{workspace}"')
+        return alertmanager.alerts(*(f'{name}="{value}"' for name, value in wanted.items()))
 
-    (found,) = wait_until(there, 60, name)
+    (found,) = wait_until(there, 60, target["alertname"])
     return list(found["status"]["inhibitedBy"])
 
 

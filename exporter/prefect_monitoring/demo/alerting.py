@@ -1,4 +1,4 @@
-"""The shipped Alertmanager configuration, pointed at the stand-in for Slack and PagerDuty.
+"""The shipped Alertmanager configuration, pointed at the stand-in for the services that it sends to.
 
 Routes, groups, timings, inhibition and templates stay what they are: only addresses and the places of files change.
 """
@@ -14,6 +14,8 @@ import yaml
 from prefect_monitoring.demo.prefect_server import shipped
 
 SHIPPED_SECRETS: Final = "/etc/alertmanager/secrets/"
+_TEAMS: Final = "teams"  # it is sent to as Slack is, and has no channels
+_HEARTBEAT: Final = "dead-mans-switch"
 _KEY_LENGTH: Final = 32  # of PagerDuty's integration keys
 
 
@@ -24,32 +26,34 @@ def local_config(text: str, inbox_url: str, secrets: Path) -> str:
     inbox = inbox_url.rstrip("/")
     config["global"]["pagerduty_url"] = f"{inbox}/pagerduty/v2/enqueue"
     config["templates"] = [str(base / pattern) for pattern in config["templates"]]
-    for _, options in _integrations(config):
+    for receiver, _, options in _integrations(config):
         for option in ("api_url_file", "routing_key_file"):
             if option in options:
                 options[option] = str(secrets.resolve() / _secret_name(options[option]))
         if "url" in options:
-            options["url"] = f"{inbox}/heartbeat"
+            options["url"] = f"{inbox}/{'heartbeat' if receiver == _HEARTBEAT else receiver}"
     return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
 def write_local_secrets(text: str, inbox_url: str, secrets: Path) -> None:
     """The secret files that `local_config` names: a webhook for each Slack channel, a made-up key for each service."""
     secrets.mkdir(parents=True, exist_ok=True)
-    for kind, options in _integrations(yaml.safe_load(text)):
+    for receiver, kind, options in _integrations(yaml.safe_load(text)):
         if kind == "slack_configs":
-            url = f"{inbox_url.rstrip('/')}/slack/{options['channel'].lstrip('#')}"
+            place = _TEAMS if receiver == _TEAMS else f"slack/{options['channel'].lstrip('#')}"
+            url = f"{inbox_url.rstrip('/')}/{place}"
             (secrets / _secret_name(options["api_url_file"])).write_text(f"{url}\n")
         elif kind == "pagerduty_configs":
             name = _secret_name(options["routing_key_file"])
             (secrets / name).write_text(f"{name[:_KEY_LENGTH].ljust(_KEY_LENGTH, '-')}\n")
 
 
-def _integrations(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _integrations(config: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Of each: its receiver, its kind and its options."""
     for receiver in config["receivers"]:
         for kind, integrations in receiver.items():
             if kind != "name":
-                yield from ((kind, options) for options in integrations)
+                yield from ((receiver["name"], kind, options) for options in integrations)
 
 
 def _secret_name(path: str) -> str:

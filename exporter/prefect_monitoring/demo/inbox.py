@@ -1,4 +1,4 @@
-"""A stand-in for Slack's incoming webhooks, PagerDuty's Events API v2 and a dead man's switch, for the demo and tests.
+"""A stand-in for Slack, PagerDuty, Microsoft Teams, a webhook and a dead man's switch, for the demo and tests.
 
 It refuses what they refuse, and what Slack would only cut off; GET / shows what a person would have got.
 """
@@ -9,12 +9,12 @@ import argparse
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Final, Literal, Self
 
 import uvicorn
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -26,7 +26,6 @@ from prefect_monitoring.demo.processes import split_address
 KEPT: Final = 500  # messages
 KEPT_HEARTBEATS: Final = 20  # one a minute would push out everything else
 _MAX_EVENT_BYTES: Final = 512_000
-_ANY_OBJECT: Final = TypeAdapter(dict[str, Any])
 _RESOLVED_MARK: Final = "✅"  # Slack is told no status; the templates begin their titles so
 
 
@@ -53,15 +52,55 @@ class _Attachment(BaseModel):
     fields: list[dict[str, Any]] = Field(default=[], max_length=10)
 
 
-class _SlackMessage(BaseModel):
+class _Form(BaseModel):
+    """What one service takes."""
+
+    @property
+    def shown_status(self) -> str:
+        """Whether it is firing or resolved."""
+        raise NotImplementedError
+
+
+class _SlackMessage(_Form):
     text: str = _text(3000)
     attachments: list[_Attachment] = Field(default=[], max_length=20)
+
+    @property
+    def shown_status(self) -> str:
+        return _status_of(one.title for one in self.attachments)
 
     @model_validator(mode="after")
     def something_to_show(self) -> Self:
         if not self.text and not any(one.text or one.title for one in self.attachments):
             raise ValueError("no_text")
         return self
+
+
+class _TeamsCard(BaseModel):
+    title: str = Field(min_length=1)
+    text: str = Field(min_length=1, max_length=20_000)
+
+
+class _TeamsMessage(_Form):
+    """What the documented Workflow reads of a message; Teams takes 28 KB."""
+
+    attachments: list[_TeamsCard] = Field(min_length=1, max_length=1)
+
+    @property
+    def shown_status(self) -> str:
+        return _status_of(one.title for one in self.attachments)
+
+
+class _Webhook(_Form):
+    """Alertmanager's own JSON."""
+
+    version: Literal["4"]
+    status: Literal["firing", "resolved"]
+    alerts: list[dict[str, Any]] = Field(min_length=1)
+
+    @property
+    def shown_status(self) -> str:
+        return self.status
 
 
 class _Link(BaseModel):
@@ -94,6 +133,18 @@ class _Event(BaseModel):
         return self
 
 
+class _Heartbeat(_Form):
+    status: str = "firing"
+
+    @property
+    def shown_status(self) -> str:
+        return self.status
+
+
+def _status_of(titles: Iterable[str]) -> str:
+    return "resolved" if any(title.startswith(_RESOLVED_MARK) for title in titles) else "firing"
+
+
 def _faults(error: ValidationError) -> list[str]:
     return [f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ") for one in error.errors()]
 
@@ -102,15 +153,18 @@ def make_inbox_app(clock: Callable[[], float] = time.time) -> Starlette:
     messages: deque[Message] = deque(maxlen=KEPT)
     heartbeats: deque[Message] = deque(maxlen=KEPT_HEARTBEATS)
 
-    async def slack(request: Request) -> Response:
-        try:
-            body = _SlackMessage.model_validate_json(raw := await request.body())
-        except ValidationError as error:
-            return PlainTextResponse(f"invalid_payload: {'; '.join(_faults(error))}", status_code=400)
-        status = "resolved" if any(one.title.startswith(_RESOLVED_MARK) for one in body.attachments) else "firing"
-        channel = f"#{request.path_params['channel']}"
-        messages.append(Message("slack", channel, clock(), status, json.loads(raw)))
-        return PlainTextResponse("ok")
+    def taking(kind: str, form: type[_Form]) -> Callable[[Request], Awaitable[Response]]:
+        async def take(request: Request) -> Response:
+            try:
+                body = form.model_validate_json(raw := await request.body())
+            except ValidationError as error:
+                return PlainTextResponse(f"invalid_payload: {'; '.join(_faults(error))}", status_code=400)
+            channel = f"#{request.path_params['channel']}" if "channel" in request.path_params else ""
+            kept = heartbeats if form is _Heartbeat else messages
+            kept.append(Message(kind, channel, clock(), body.shown_status, json.loads(raw)))
+            return PlainTextResponse("ok")
+
+        return take
 
     async def pagerduty(request: Request) -> Response:
         raw = await request.body()
@@ -126,14 +180,6 @@ def make_inbox_app(clock: Callable[[], float] = time.time) -> Starlette:
         accepted = {"status": "success", "message": "Event processed", "dedup_key": event.dedup_key}
         return JSONResponse(accepted, status_code=202)
 
-    async def heartbeat(request: Request) -> Response:
-        try:
-            body = _ANY_OBJECT.validate_json(await request.body())
-        except ValidationError:
-            return PlainTextResponse("bad request", status_code=400)
-        heartbeats.append(Message("heartbeat", "", clock(), str(body.get("status", "firing")), body))
-        return PlainTextResponse("ok")
-
     async def as_json(_: Request) -> Response:
         both = sorted((*messages, *heartbeats), key=lambda message: message.received_at)
         return JSONResponse([asdict(message) for message in both])
@@ -146,9 +192,11 @@ def make_inbox_app(clock: Callable[[], float] = time.time) -> Starlette:
         routes=[
             Route("/", page),
             Route("/messages", as_json),
-            Route("/slack/{channel}", slack, methods=["POST"]),
+            Route("/slack/{channel}", taking("slack", _SlackMessage), methods=["POST"]),
             Route("/pagerduty/v2/enqueue", pagerduty, methods=["POST"]),
-            Route("/heartbeat", heartbeat, methods=["POST"]),
+            Route("/teams", taking("teams", _TeamsMessage), methods=["POST"]),
+            Route("/webhook", taking("webhook", _Webhook), methods=["POST"]),
+            Route("/heartbeat", taking("heartbeat", _Heartbeat), methods=["POST"]),
         ]
     )
 

@@ -49,7 +49,7 @@ _FIRST_FACTS: Final = ("severity", "component", "class", "state", "cause", "sinc
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`kind` is slack, pagerduty or heartbeat; `channel` the webhook's channel, or PagerDuty's integration key."""
+    """`kind`: slack, pagerduty, teams, webhook, heartbeat. `channel`: Slack's, or PagerDuty's integration key."""
 
     kind: str
     channel: str

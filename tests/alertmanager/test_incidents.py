@@ -1,0 +1,195 @@
+"""One incident from its first alert to its end, at every receiver: one Alertmanager, a workspace for each test."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from support.alertmanager import Alertmanager, impatient, start_alertmanager, start_inbox
+from support.messages import ANNOTATIONS, ORDERS, attachment, buttons, page, silence_filters
+from support.processes import wait_until
+
+SECONDS_OF_SILENCE = 1.5  # three group intervals
+TOO_LONG = {**ORDERS, "alertname": "PrefectRunTooLong", "severity": "warning"}
+LONG = {
+    "summary": "orders/nightly: running for too long",
+    "description": "The oldest run has been running for 2h.",
+    "runbook_url": "https://runbooks.test/PrefectRunTooLong.md",
+    "run_url": "http://prefect.test/runs",
+}
+
+
+def every_receiver(config: dict[str, Any]) -> None:
+    """With Teams and the webhook beside Slack and PagerDuty."""
+    for name in ("teams", "webhook"):
+        route = {"matchers": ['severity=~"critical|warning"'], "receiver": name, "continue": True}
+        config["route"]["routes"].insert(0, route)
+    config["route"] |= {"group_wait": "500ms", "group_interval": "500ms"}
+    impatient(config)
+
+
+@pytest.fixture(scope="module")
+def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
+    directory = tmp_path_factory.mktemp("incidents")
+    with start_inbox(directory) as inbox, start_alertmanager(directory, inbox, every_receiver) as running:
+        yield running
+        assert "level=error" not in running.process.output(), "everything was taken, at the first try"
+
+
+def told(alertmanager: Alertmanager, kind: str, workspace: str) -> list[dict[str, Any]]:
+    return [one for one in alertmanager.inbox.messages(kind) if workspace in json.dumps(one["body"])]
+
+
+def last(alertmanager: Alertmanager, kind: str, workspace: str, status: str) -> dict[str, Any]:
+    """The newest message, once one with that status has come and nothing follows."""
+    wait_until(
+        lambda: [one for one in told(alertmanager, kind, workspace) if one["status"] == status],
+        60,
+        f"{status} at {kind}",
+        every=0.1,
+    )
+    time.sleep(SECONDS_OF_SILENCE)
+    return told(alertmanager, kind, workspace)[-1]
+
+
+def test_slack_says_resolved_when_the_last_alert_of_a_pipeline_has_ended(alertmanager: Alertmanager) -> None:
+    failed, too_long = {**ORDERS, "workspace": "mixed"}, {**TOO_LONG, "workspace": "mixed"}
+    alertmanager.post(too_long, annotations=LONG)
+    alertmanager.post(failed, annotations=ANNOTATIONS, started=timedelta(minutes=1))
+    last(alertmanager, "pagerduty", "mixed", "firing")
+    slack = attachment(last(alertmanager, "slack", "mixed", "firing"))
+    assert slack["title"] == "🔴 orders/nightly: run failed, no retries left (and 1 more)"
+    alertmanager.post(failed, annotations=ANNOTATIONS, ended=True)
+    assert last(alertmanager, "pagerduty", "mixed", "resolved")["body"]["event_action"] == "resolve"
+    slack = attachment(told(alertmanager, "slack", "mixed")[-1])
+    assert slack["title"] == "🟠 orders/nightly: running for too long"
+    assert "Resolved: PrefectRunFailed" in slack["text"].splitlines()
+    alertmanager.post(too_long, annotations=LONG, ended=True)
+    resolved = attachment(last(alertmanager, "slack", "mixed", "resolved"))
+    assert resolved["title"].startswith("✅ Resolved: orders/nightly")
+    assert [one["status"] for one in told(alertmanager, "slack", "mixed")].count("resolved") == 1
+
+
+def test_a_change_of_criticality_is_no_recovery(alertmanager: Alertmanager) -> None:
+    critical = {**ORDERS, "workspace": "changed"}
+    standard = {**critical, "criticality": "standard", "severity": "warning"}
+    low = {**standard, "criticality": "low"}
+    alertmanager.post(critical, annotations=ANNOTATIONS, started=timedelta(minutes=1))
+    last(alertmanager, "slack", "changed", "firing")
+    alertmanager.post(standard, annotations=ANNOTATIONS)
+    alertmanager.post(critical, annotations=ANNOTATIONS, ended=True)
+    last(alertmanager, "pagerduty", "changed", "resolved")
+    slack = attachment(told(alertmanager, "slack", "changed")[-1])
+    assert slack["title"] == "🟠 orders/nightly: run failed, no retries left"
+    assert "Resolved" not in slack["text"]
+    assert "criticality standard" in slack["footer"]
+    alertmanager.post(low, annotations=ANNOTATIONS)
+    alertmanager.post(standard, annotations=ANNOTATIONS, ended=True)
+    time.sleep(SECONDS_OF_SILENCE)
+    assert {one["status"] for one in told(alertmanager, "slack", "changed")} == {"firing"}
+    alertmanager.post(low, annotations=ANNOTATIONS, ended=True)
+    last(alertmanager, "slack", "changed", "resolved")
+
+
+def test_several_alerts_keep_names_and_runbooks(alertmanager: Alertmanager) -> None:
+    failed, too_long = {**ORDERS, "workspace": "several"}, {**TOO_LONG, "severity": "critical", "workspace": "several"}
+    alertmanager.post(failed, annotations=ANNOTATIONS)
+    alertmanager.post(too_long, annotations=LONG)
+    both = ("PrefectRunFailed", "PrefectRunTooLong")
+    for kind in ("slack", "pagerduty", "teams"):
+        wait_until(
+            lambda kind=kind: all(name in json.dumps(told(alertmanager, kind, "several")[-1:]) for name in both),
+            60,
+            f"both at {kind}",
+        )
+    slack = last(alertmanager, "slack", "several", "firing")
+    lines = attachment(slack)["text"].splitlines()
+    assert lines[:2] == [
+        f"• <{ANNOTATIONS['runbook_url']}|PrefectRunFailed> {ANNOTATIONS['summary']}",
+        f"• <{LONG['runbook_url']}|PrefectRunTooLong> {LONG['summary']}",
+    ]
+    assert buttons(slack)["View run"] == ANNOTATIONS["run_url"], "rather than the list of runs"
+    assert buttons(slack)["Runbook"] == ANNOTATIONS["runbook_url"]
+    firing = page(told(alertmanager, "pagerduty", "several")[-1])["custom_details"]["firing"]
+    for name, said in zip(both, (ANNOTATIONS, LONG), strict=True):
+        assert f"[{name}] {said['summary']}\n{said['description']}\n{said['runbook_url']}" in firing
+    text = attachment(told(alertmanager, "teams", "several")[-1])["text"]
+    assert f"- [PrefectRunTooLong]({LONG['runbook_url']}) " in text
+
+
+def test_a_list_of_runs_is_called_one_and_nothing_is_said_twice(alertmanager: Alertmanager) -> None:
+    said = LONG | {"occurrences": "2", "description": "2 runs have been running for 2h."}
+    alertmanager.post({**TOO_LONG, "severity": "critical", "workspace": "list"}, annotations=said)
+    slack = last(alertmanager, "slack", "list", "firing")
+    pager = last(alertmanager, "pagerduty", "list", "firing")
+    assert buttons(slack)["View runs"] == LONG["run_url"]
+    assert pager["body"]["links"][0]["text"] == "View runs"
+    shown = attachment(slack)
+    assert shown["text"].splitlines() == [said["description"], "*Flow*  `orders`  *Deployment*  `nightly`"]
+    details = page(pager)["custom_details"]
+    assert details["firing"].splitlines() == [f"[PrefectRunTooLong] {said['description']}", LONG["runbook_url"]]
+
+
+def test_a_silence_holds_for_whichever_alert_of_the_pipeline_fires_next(alertmanager: Alertmanager) -> None:
+    alertmanager.post({**TOO_LONG, "state": "x", "workspace": "silenced"}, annotations=LONG)
+    link = buttons(last(alertmanager, "slack", "silenced", "firing"))["Silence"]
+    parts = [re.fullmatch(r'(\w+)="([^"]*)"', one) for one in silence_filters(link)]
+    matchers = [{"name": one[1], "value": one[2], "isRegex": False, "isEqual": True} for one in parts if one]
+    now = datetime.now(UTC)
+    silence = {
+        "matchers": matchers,
+        "startsAt": now.isoformat(),
+        "endsAt": (now + timedelta(minutes=10)).isoformat(),
+        "createdBy": "a test",
+        "comment": "…",
+    }
+    httpx.post(f"{alertmanager.url}/api/v2/silences", json=silence, timeout=10, trust_env=False).raise_for_status()
+    alertmanager.post({**ORDERS, "criticality": "standard", "severity": "warning", "workspace": "silenced"})
+    alertmanager.post({**ORDERS, "deployment": "hourly", "workspace": "silenced"})
+
+    def silenced() -> set[tuple[str, bool]]:
+        found = alertmanager.alerts('workspace="silenced"')
+        return {(one["labels"]["alertname"], bool(one["status"]["silencedBy"])) for one in found}
+
+    wanted = {("PrefectRunTooLong", True), ("PrefectRunFailed", True), ("PrefectRunFailed", False)}
+    wait_until(lambda: silenced() == wanted, 60, "both of nightly silenced, hourly not")
+
+
+HOSTILE = "<!channel> <@U1> <b>bold</b> [click](https://evil.test) **bold** `code` | &lt; !"
+
+
+def test_every_receiver_gets_the_run_and_its_error_and_reads_no_markup_in_them(alertmanager: Alertmanager) -> None:
+    hostile = {**ORDERS, "workspace": "hostile"}
+    alertmanager.post(hostile, annotations=ANNOTATIONS | {"error": HOSTILE, "run": HOSTILE})
+    slack = attachment(last(alertmanager, "slack", "hostile", "firing"))
+    in_code = HOSTILE.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("`", "'")
+    assert f"*Error*  `{in_code}`" in slack["text"].splitlines()
+    assert f"*Run*  `{in_code[:80]}" in slack["text"]
+    details = page(last(alertmanager, "pagerduty", "hostile", "firing"))["custom_details"]
+    assert details["error"] == details["run"] == f"`{HOSTILE}`"
+
+    card = last(alertmanager, "teams", "hostile", "firing")["body"]["attachments"][0]
+    assert card["title"] == "🔴 orders/nightly: run failed, no retries left"
+    escaped = re.sub(r"([\\`*_{}\[\]()#<>&~|])", r"\\\1", HOSTILE)
+    assert f"**Error** {escaped}" in card["text"].splitlines()
+    assert f"[View run]({ANNOTATIONS['run_url']}) · [Logs]" in card["text"]
+    assert "[Silence](http://127.0.0.1" in card["text"]
+
+    sent = last(alertmanager, "webhook", "hostile", "firing")["body"]
+    assert sent["groupLabels"] == {"workspace": "hostile", "flow": "orders", "deployment": "nightly"}
+    (alert,) = sent["alerts"]
+    assert (alert["annotations"]["error"], alert["annotations"]["run_url"]) == (HOSTILE, ANNOTATIONS["run_url"])
+
+    alertmanager.post(hostile, annotations=ANNOTATIONS, ended=True)
+    assert last(alertmanager, "webhook", "hostile", "resolved")["body"]["status"] == "resolved"
+    card = attachment(last(alertmanager, "teams", "hostile", "resolved"))
+    assert card["title"].startswith("✅ Resolved: orders/nightly")
+    assert "**Lasted** " in card["text"]
+    assert "[Silence]" not in card["text"], "what is over needs no silence"
