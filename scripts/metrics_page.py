@@ -33,8 +33,8 @@ NOTES: Final[Mapping[str, str]] = {
   `failed` and one `completed` outcome. `window_runs` and `consecutive_failures` count each run once, by its last
   state. A cancelled run is neither good nor bad.
 - `failures_total` counts failed outcomes, not runs.
-- `duration_seconds`: from the first Running after the previous terminal state to the end. A state that was set by hand on a
-  run that was over has no duration; on a run that was still Running, Prefect keeps no trace of the hand.
+- `duration_seconds`: from the first Running after the previous terminal state to the end. A state that was set by
+  hand on a run that was over has no duration; on a run that was still Running, Prefect keeps no trace of the hand.
 - Baselines are medians, so that one absurd run does not move what is usual: of each hour the median of its runs, of a
   window the median of its hours, each hour weighted by its number of runs. Of two, the lower.
 - `failing_since` is the first failure after the last completed run. It stays when that run is retried by hand and fails
@@ -103,11 +103,11 @@ _CONVENTIONS: Final = """## Conventions
   out, or `exclude_flows` to drop a flow. Runs of a deleted deployment have `deployment="(deleted)"`.
 - **Deleted or renamed flows**: gauges disappear at once, counters after `series_ttl`.
 - **Caps**: pipelines beyond `max_pairs`, and tasks of a pipeline beyond `max_tasks`, are counted as `(other)`.
-- **Label values** (names, tags, limits, messages) have at most 500 characters: of a longer one the first 491, `~` and eight
-  characters of a digest of the whole, so that two long names that begin alike stay two series.
-- **Absence means 0** only for what is counted by state: `prefect_flow_runs`, `prefect_task_runs`, `prefect_flow_run_orphans`
-  and `prefect_flow_runs_unresponsive` have series for what there is. To get the 0:
-  `sum by (flow, deployment) (prefect_flow_runs{state="late"}) or 0 * prefect_flow_run_consecutive_failures`; to leave out
+- **Label values** (names, tags, limits, messages) have at most 500 characters: of a longer one the first 491, `~` and
+  eight characters of a digest of the whole, so that two long names that begin alike stay two series.
+- **Absence means 0** only for what is counted by state: `prefect_flow_runs`, `prefect_task_runs`,
+  `prefect_flow_run_orphans` and `prefect_flow_runs_unresponsive` have series for what there is. To get the 0: `sum by
+  (flow, deployment) (prefect_flow_runs{state="late"}) or 0 * prefect_flow_run_consecutive_failures`; to leave out
   outages: `… unless on () (prefect_up == 0)`. Counters of known pipelines start at 0.
 - **When the API does not answer**, counters and what the ledger knows stay. Gauges of the live state (runs,
   deployments, pools, queues, limits, automations) disappear once stale, each by its own endpoint.

@@ -36,8 +36,8 @@ class KnownRun:
     """What the ledger remembers of a run. `pair` is None for a run that the filters exclude.
 
     `cause` and `pattern` are those of the message of a failure: analysis/message_patterns.py. `started_at` is its first
-    start, `start_delay` the seconds from the expected start to it. `held`: a failure that stays unresolved until it has been
-    shown long enough for an alert.
+    start, `start_delay` the seconds from the expected start to it. `held`: a failure that stays unresolved until it has
+    been shown long enough for an alert.
     """
 
     run_id: str

@@ -31,7 +31,6 @@ from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMet
 from prefect_monitoring.model.cursor import FLOW_RUNS
 from prefect_monitoring.model.heartbeats import SilentRun
 from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, FlowRun, Pair, TaskRun
-from prefect_monitoring.model.run_stats import FailureKey, RunStats
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.model.sink_status import SinkStatus
 from prefect_monitoring.model.source_status import SourceStatus
@@ -49,38 +48,6 @@ from prefect_monitoring.snapshot.model import (
     ShownSeries,
     Snapshot,
 )
-
-
-class LiveRunStats:
-    """Run statistics of every live pipeline: renewed where it was touched or has a new SLO window, and hourly.
-
-    Unresolved failures are read each time: time alone resolves some. `unresolved_for`: for how many seconds at most.
-    """
-
-    def __init__(self, unresolved_for: float) -> None:
-        self.now: dict[Pair, RunStats] = {}
-        self.held: frozenset[FailureKey] = frozenset()
-        self._unresolved_for = unresolved_for
-        self._settled: dict[Pair, RunStats] = {}
-        self._hour = 0
-        self._slo_windows: Mapping[Pair, float] = {}
-
-    def renew(self, ledger: Ledger, now: float, slo_windows: Mapping[Pair, float], live: Collection[Pair]) -> None:
-        """Raises LedgerError, and is as it was."""
-        hour = int(now // HOUR)
-        known = self._settled if hour == self._hour else {}
-        kept = {pipeline: one for pipeline, one in known.items() if pipeline in live}
-        touched = set(ledger.touched)
-        changed = dict(self._slo_windows.items() ^ slo_windows.items()).keys()
-        unknown = {pipeline for pipeline in ledger.pipelines if pipeline in live and pipeline not in kept}
-        outdated = unknown | ((touched | changed) & kept.keys())
-        failures = ledger.unresolved_failures(now - self._unresolved_for)
-        self._settled = kept | ledger.run_stats(outdated, now, slo_windows)
-        self.now = {pipeline: one.with_unresolved(failures.get(pipeline)) for pipeline, one in self._settled.items()}
-        self.held = frozenset(key for one in failures.values() for key in one.held)
-        ledger.touched -= touched
-        self._slo_windows = slo_windows
-        self._hour = hour
 
 
 @dataclass(frozen=True, slots=True)

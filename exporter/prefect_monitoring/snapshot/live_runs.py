@@ -8,7 +8,7 @@ from typing import Final
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.model.run_quantiles import RunQuantiles
-from prefect_monitoring.model.run_stats import RunStats
+from prefect_monitoring.model.run_stats import FailureKey, RunStats
 from prefect_monitoring.model.units import HOUR
 
 # Above so many runs in 30 days, one more hardly moves a quantile: those are renewed hourly.
@@ -18,10 +18,16 @@ RENEWED_AT_ONCE: Final = 50
 
 
 class LiveRunStats:
-    """Run statistics of every live pipeline: renewed where it was touched or has a new SLO window, and hourly."""
+    """Run statistics of every live pipeline: renewed where it was touched or has a new SLO window, and hourly.
 
-    def __init__(self) -> None:
+    Unresolved failures are read each time: time alone resolves some. `unresolved_for`: for how many seconds at most.
+    """
+
+    def __init__(self, unresolved_for: float) -> None:
         self.now: dict[Pair, RunStats] = {}
+        self.held: frozenset[FailureKey] = frozenset()
+        self._unresolved_for = unresolved_for
+        self._settled: dict[Pair, RunStats] = {}
         self.quantiles: dict[Pair, RunQuantiles] = {}
         self._taken_at: dict[Pair, float] = {}
         self._hour = 0
@@ -30,14 +36,18 @@ class LiveRunStats:
     def renew(self, ledger: Ledger, now: float, slo_windows: Mapping[Pair, float], live: Collection[Pair]) -> None:
         """Raises LedgerError, and is as it was."""
         hour = int(now // HOUR)
-        kept = {} if hour != self._hour else {pipeline: one for pipeline, one in self.now.items() if pipeline in live}
+        known = self._settled if hour == self._hour else {}
+        kept = {pipeline: one for pipeline, one in known.items() if pipeline in live}
         touched = set(ledger.touched)
         changed = dict(self._slo_windows.items() ^ slo_windows.items()).keys()
         unknown = {pipeline for pipeline in ledger.pipelines if pipeline in live and pipeline not in kept}
         outdated = unknown | ((touched | changed) & kept.keys())
-        stats = kept | ledger.run_stats(outdated, now, slo_windows)
-        self._renew_quantiles(ledger, now, stats.keys(), touched)
-        self.now = stats
+        failures = ledger.unresolved_failures(now - self._unresolved_for)
+        settled = kept | ledger.run_stats(outdated, now, slo_windows)
+        self._renew_quantiles(ledger, now, settled.keys(), touched)
+        self._settled = settled
+        self.now = {pipeline: one.with_unresolved(failures.get(pipeline)) for pipeline, one in settled.items()}
+        self.held = frozenset(key for one in failures.values() for key in one.held)
         ledger.touched -= touched
         self._slo_windows = slo_windows
         self._hour = hour
