@@ -15,6 +15,7 @@ from uuid import UUID
 
 from prefect_monitoring.model.records import TERMINAL_TYPES, Deployment, Flow, FlowRun, State
 from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.flow_runs import RunGroup
 from prefect_monitoring.prefect_api.pagination import Page
 from prefect_monitoring.prefect_api.state_history import Histories
 from unit.fake_actions import FakeActions
@@ -303,14 +304,46 @@ class FakePrefect:
         await self.request("runs_without_end")
         return [run.record() for run in self.runs.values() if run.over and run.end is None and run.expected >= after]
 
-    async def active_runs(self) -> list[FlowRun]:
-        await self.request("active_runs")
-        return self._records(run for run in self.runs.values() if not run.over and run.state.name != "Scheduled")
+    async def active_runs(self, *, late: bool = True, most: int | None = None) -> list[FlowRun]:
+        others = {"Scheduled"} if late else {"Scheduled", "Late"}
+        return await self._listed(
+            "active_runs", [run for run in self.runs.values() if not run.over and run.state.name not in others], most
+        )
 
-    async def overdue_runs(self, before: float, names: Sequence[str] = ("Scheduled", "Late")) -> list[FlowRun]:
-        await self.request("overdue_runs")
-        waiting = [run for run in self.runs.values() if run.state.name in names]
-        return [run.record() for run in waiting if run.expected <= before]
+    async def _listed(self, endpoint: str, runs: Sequence[ServerRun], most: int | None) -> list[FlowRun]:
+        """A request a page; it ends with the page that has more than `most`."""
+        shown = runs if most is None else runs[: (most // self.page_limit + 1) * self.page_limit]
+        for _ in range(max(-(-len(shown) // self.page_limit), 1)):
+            await self.request(endpoint)
+        return self._records(shown)
+
+    async def overdue_runs(
+        self,
+        before: float,
+        names: Sequence[str] = ("Scheduled", "Late"),
+        *,
+        group: RunGroup | None = None,
+        most: int | None = None,
+    ) -> list[FlowRun]:
+        return await self._listed("overdue_runs", self._overdue(before, names, group), most)
+
+    def _overdue(self, before: float, names: Sequence[str], group: RunGroup | None) -> list[ServerRun]:
+        waiting = [run for run in self.runs.values() if run.state.name in names and run.expected <= before]
+        if group is None:
+            return waiting
+        deployments, flows = set(group.deployments), set(group.flows)
+        if deployments:
+            return [run for run in waiting if run.deployment_id in deployments]
+        return [run for run in waiting if run.deployment_id is None and run.flow_id in flows]
+
+    async def count_overdue(self, before: float, group: RunGroup | None = None) -> int:
+        await self.request("count_overdue")
+        return len(self._overdue(before, ("Scheduled", "Late"), group))
+
+    async def longest_overdue(self, before: float, group: RunGroup) -> list[FlowRun]:
+        await self.request("longest_overdue")
+        waiting = self._overdue(before, ("Scheduled", "Late"), group)
+        return self._records(sorted(waiting, key=lambda run: run.expected)[:1])
 
     async def active_children(self, parent_ids: Iterable[str]) -> set[str]:
         await self.request("active_children")

@@ -173,6 +173,7 @@ def make_snapshot() -> Snapshot:
             {(PAIR, "running"): NOW - 30, (PAIR, "late"): NOW - 300},
             {("k8s", "default"): 1},
             {ODD: 1},
+            slots_by_queue={("k8s", "default"): 2},
         ),
         active_tasks={(PAIR, "load", "running"): 3},
         deployments=((PAIR, deployment),),

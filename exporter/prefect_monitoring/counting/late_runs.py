@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
-from prefect_monitoring.model.records import FlowRun
+from prefect_monitoring.model.records import FlowRun, Pair
 
 # The server itself marks runs late after 15 s, within some seconds, while its service runs.
 MARGIN_SECONDS: Final = 60.0
+LATE: Final = "late"
 _MERELY_SCHEDULED: Final = "scheduled"
+
+
+class LateKey(NamedTuple):
+    """What late runs are counted by."""
+
+    pair: Pair
+    work_pool: str
+    work_queue: str
+
+
+class LateRuns(NamedTuple):
+    """How many there are, and when the first of them was due."""
+
+    number: int
+    due_at: float
+
+
+def merged(one: LateRuns | None, other: LateRuns) -> LateRuns:
+    return other if one is None else LateRuns(one.number + other.number, min(one.due_at, other.due_at))
 
 
 def as_they_are(runs: Iterable[FlowRun], now: float) -> Iterator[FlowRun]:

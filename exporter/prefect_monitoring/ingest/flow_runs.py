@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.counting.flow_runs import Sighting, fold, needs_history, ran_before
-from prefect_monitoring.counting.late_runs import MARGIN_SECONDS, as_they_are
+from prefect_monitoring.ingest.active_runs import ActiveRunsLister, Late, late_among
 from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, IncrementalReader
 from prefect_monitoring.ingest.naming import Naming, ask_names
 from prefect_monitoring.ingest.ports import FlowRunSource
@@ -36,12 +38,22 @@ Answer = TypeVar("Answer")
 UNSTARTED_SECONDS: Final = 7 * 86400.0
 
 
+# What Prefect counts against the limit of a work queue.
+_IN_SLOTS: Final = frozenset({"PENDING", "RUNNING", "CANCELLING"})
+
+
 @dataclass(frozen=True, slots=True)
 class UnderWay:
-    """The active flow runs of the last reading, with their pairs, by id; `orphans`: whose parent run is over."""
+    """The active flow runs of the last reading, with their pairs, by id; `orphans`: whose parent run is over.
+
+    `late`: those that are too many to be listed. `slots_used`: of all runs, also those that the filters exclude, how
+    many take a slot, by (work pool, work queue).
+    """
 
     runs: Mapping[str, tuple[Pair, FlowRun]]
     orphans: Collection[str]
+    late: Late = field(default_factory=dict)
+    slots_used: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 class Reader:
@@ -68,6 +80,7 @@ class Reader:
         self.under_way: UnderWay | None = None
         self.server_version = ""
         self._ran_before: Mapping[str, float] = {}  # by state id
+        self._active = ActiveRunsLister(api, lambda: ledger.names, self._pairs)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
 
     async def in_ledger(self, work: Callable[..., Answer], *args: Any, **kwargs: Any) -> Answer:
@@ -117,20 +130,32 @@ class Reader:
         left = {run.id for run in absorbed.left}
         await self.in_ledger(self.aside.settle, FLOW_RUNS, due, {run.id for run in runs} - left, left)
 
-    async def read_under_way(self) -> Reading:
-        """Reads the active runs, for `under_way`. Raises ApiError."""
-        runs = await self.read_active()
+    async def read_under_way(self, budget: float = math.inf) -> Reading:
+        """Reads the active runs, for `under_way`; begins no count of late ones after `budget` seconds. Raises ApiError.
+
+        Until they are counted for the first time, those that were listed last stay.
+        """
+        listing = await self._active.read(self.clock(), time.monotonic() + budget)
+        runs = await self._named(listing.runs)
         orphans = await self.orphans(run for _, run in runs)
-        self.under_way = UnderWay({run.id: (pair, run) for pair, run in runs}, orphans)
-        return Reading(len(runs))
+        late, before = listing.late, self.under_way
+        if late is None and before is not None:
+            late = before.late or late_among(before.runs.values())
+        if late is None:
+            return Reading(len(runs), complete=False)
+        slots_used = Counter((run.work_pool, run.work_queue) for run in listing.runs if run.state.type in _IN_SLOTS)
+        self.under_way = UnderWay({run.id: (pair, run) for pair, run in runs}, orphans, late, slots_used)
+        return Reading(len(runs) + sum(one.number for one in late.values()), complete=listing.complete)
 
     async def read_active(self) -> list[tuple[Pair, FlowRun]]:
-        """The runs that need attention or resources now, with their pairs. ApiError when some have no name."""
-        now = self.clock()
-        listed = await self.api.active_runs()
-        ids = {run.id for run in listed}  # one that became Late in between is in both
-        unnoticed = await self.api.overdue_runs(now - MARGIN_SECONDS, ["Scheduled"])
-        runs = list(as_they_are([*listed, *(run for run in unnoticed if run.id not in ids)], now))
+        """The runs that need attention or resources now and are listed, with their pairs. Raises ApiError."""
+        return await self._named((await self._active.read(self.clock(), math.inf)).runs)
+
+    async def _pairs(self, runs: Sequence[FlowRun]) -> Mapping[str, Pair | None]:
+        return await self.in_ledger(lambda: {run.id: self.catalog.pair_of(self.ledger.names, run) for run in runs})
+
+    async def _named(self, runs: Sequence[FlowRun]) -> list[tuple[Pair, FlowRun]]:
+        """The same runs with their pairs. ApiError when some have no name."""
         absorbed = await self.absorb(runs, lambda _left: None)
         runs = [run for run in runs if run.id not in (collected() or {})]
         if unnamed := [run for run in runs if run.id not in absorbed.pairs]:

@@ -186,6 +186,7 @@ _QUEUES: Final = (
     "prefect_work_queue_paused",
     "prefect_work_queue_ready",
     "prefect_work_queue_slots",
+    "prefect_work_queue_slots_used",
 )
 
 
@@ -262,8 +263,8 @@ SOURCES: Final = (
     SourceEntry(
         ACTIVE_FLOW_RUNS,
         Turn.POLL,
-        lambda readers, _: readers.flow_runs.read_under_way(),
-        (Probe("active flow runs", lambda api: api.active_runs()),),
+        lambda readers, scope: readers.flow_runs.read_under_way(scope.budget),
+        (Probe("active flow runs", lambda api: api.active_runs(most=0)),),
     ),
     SourceEntry(
         HEARTBEATS,

@@ -52,6 +52,12 @@ def _late_runs(queue: WorkQueue, snapshot: Snapshot) -> float | None:
     return None if snapshot.active is None else snapshot.active.late_by_queue.get((queue.work_pool, queue.name), 0)
 
 
+def _slots_used(queue: WorkQueue, snapshot: Snapshot) -> float | None:
+    if queue.slots is None or snapshot.active is None:
+        return None
+    return snapshot.active.slots_by_queue.get((queue.work_pool, queue.name), 0)
+
+
 METRICS: Final = (
     Metric("prefect_work_pool_info", "gauge", "A work pool that exists, with its type.", (*POOL, "type"), _pool_info),
     Metric(
@@ -130,5 +136,12 @@ METRICS: Final = (
         "Runs that the work queue's concurrency limit allows at a time; absent without a limit.",
         QUEUE,
         _of_queue(lambda queue, _: queue.slots),
+    ),
+    Metric(
+        "prefect_work_queue_slots_used",
+        "gauge",
+        "Slots of the work queue's limit that pending, running and cancelling runs take; absent without a limit.",
+        QUEUE,
+        _of_queue(_slots_used),
     ),
 )

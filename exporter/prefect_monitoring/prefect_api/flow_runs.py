@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import orjson
 
@@ -24,10 +25,44 @@ from prefect_monitoring.prefect_api.pagination import (
 from prefect_monitoring.prefect_api.state_history import Histories, present_state, read_histories
 
 _TERMINAL: Final = sorted(TERMINAL_TYPES)
-_ACTIVE: Final = {
-    "operator": "and_",
-    "state": {"operator": "and_", "type": {"not_any_": _TERMINAL}, "name": {"not_any_": ["Scheduled"]}},
-}
+_OVERDUE: Final = ("Scheduled", "Late")
+
+
+def _active(*others: str) -> dict[str, Any]:
+    """The filter for what is neither over nor under one of these state names."""
+    state = {"operator": "and_", "type": {"not_any_": _TERMINAL}, "name": {"not_any_": list(others)}}
+    return {"operator": "and_", "state": state}
+
+
+@dataclass(frozen=True, slots=True)
+class RunGroup:
+    """Runs of some `deployments`, or those of some `flows` that have no deployment; by id."""
+
+    deployments: tuple[str, ...] = ()
+    flows: tuple[str, ...] = ()
+
+    @property
+    def is_single(self) -> bool:
+        return len(self.deployments) + len(self.flows) == 1
+
+    def halves(self) -> tuple[RunGroup, RunGroup]:
+        half, other = (len(self.deployments) + 1) // 2, (len(self.flows) + 1) // 2
+        return (
+            RunGroup(self.deployments[:half], self.flows[:other]),
+            RunGroup(self.deployments[half:], self.flows[other:]),
+        )
+
+
+def _overdue(before: float, names: Sequence[str], group: RunGroup | None) -> dict[str, Any]:
+    """The criteria for runs that wait for their start under one of these state names, and were expected before."""
+    waiting = {"operator": "and_", "type": {"any_": ["SCHEDULED"]}, "name": {"any_": list(names)}}
+    runs: dict[str, Any] = {"operator": "and_", "state": waiting, "expected_start_time": {"before_": iso(before)}}
+    if group is None:
+        return {"flow_runs": runs}
+    if group.deployments:
+        return {"flow_runs": {**runs, "deployment_id": {"any_": list(group.deployments)}}}
+    alone = {**runs, "deployment_id": {"operator": "and_", "is_null_": True}}
+    return {"flow_runs": alone, "flows": {"id": {"any_": list(group.flows)}}}
 
 
 class PrefectApi:
@@ -59,24 +94,48 @@ class PrefectApi:
         }
         return decode(_flow_run, await self.paginator.all("/flow_runs/filter", criteria))
 
-    async def active_runs(self) -> list[FlowRun]:
-        """Every run that needs attention or resources now: neither over nor merely scheduled for later."""
-        criteria = {"flow_runs": _ACTIVE, "sort": "ID_DESC"}
-        return decode(_flow_run, await self.paginator.all("/flow_runs/filter", criteria))
+    async def active_runs(self, *, late: bool = True, most: int | None = None) -> list[FlowRun]:
+        """Every run that needs attention or resources now: neither over nor merely scheduled for later.
 
-    async def overdue_runs(self, before: float, names: Sequence[str] = ("Scheduled", "Late")) -> list[FlowRun]:
-        """Runs that wait for their start, under one of these state names, and were expected before."""
-        waiting = {"operator": "and_", "type": {"any_": ["SCHEDULED"]}, "name": {"any_": list(names)}}
-        criteria = {
-            "flow_runs": {"operator": "and_", "state": waiting, "expected_start_time": {"before_": iso(before)}},
-            "sort": "ID_DESC",
-        }
-        return decode(_flow_run, await self.paginator.all("/flow_runs/filter", criteria))
+        Without those that are Late, or some more than `most`, where that is asked for.
+        """
+        criteria = {"flow_runs": _active("Scheduled", *(() if late else ("Late",))), "sort": "ID_DESC"}
+        return decode(_flow_run, await self.paginator.all("/flow_runs/filter", criteria, most=most))
+
+    async def overdue_runs(
+        self,
+        before: float,
+        names: Sequence[str] = _OVERDUE,
+        *,
+        group: RunGroup | None = None,
+        most: int | None = None,
+    ) -> list[FlowRun]:
+        """Runs that wait for their start, under one of these state names, and were expected before.
+
+        Those of a `group`, or some more than `most`, where that is asked for.
+        """
+        criteria = {**_overdue(before, names, group), "sort": "ID_DESC"}
+        return decode(_flow_run, await self.paginator.all("/flow_runs/filter", criteria, most=most))
+
+    async def count_overdue(self, before: float, group: RunGroup | None = None) -> int:
+        """How many runs wait for a start that was expected before, in all or in a group."""
+        return await self.paginator.count("/flow_runs/count", _overdue(before, _OVERDUE, group))
+
+    async def longest_overdue(self, before: float, group: RunGroup) -> list[FlowRun]:
+        """Of the same the one that was expected first."""
+        criteria = {**_overdue(before, _OVERDUE, group), "sort": "EXPECTED_START_TIME_ASC"}
+        rows, _ = await self.paginator.page("/flow_runs/filter", criteria, 0, at_most=1)
+        return decode(_flow_run, rows)
 
     async def active_children(self, parent_ids: Iterable[str]) -> set[str]:
         """The ids of the active subflow runs of these flow runs."""
         rows = await self.paginator.among(
-            "/flow_runs/filter", "flow_runs", "parent_flow_run_id", set(parent_ids), sort="ID_DESC", **_ACTIVE
+            "/flow_runs/filter",
+            "flow_runs",
+            "parent_flow_run_id",
+            set(parent_ids),
+            sort="ID_DESC",
+            **_active("Scheduled"),
         )
         return {row["id"] for row in rows}
 

@@ -80,9 +80,14 @@ class Paginator:
         return rows
 
     async def all(
-        self, endpoint: str, criteria: Mapping[str, object], names: Mapping[str, str] | None = None
+        self,
+        endpoint: str,
+        criteria: Mapping[str, object],
+        names: Mapping[str, str] | None = None,
+        *,
+        most: int | None = None,
     ) -> list[Row]:
-        """Every row, once; `names` as `PrefectHttp.request` takes them.
+        """Every row, once, or some more than `most`; `names` as `PrefectHttp.request` takes them.
 
         Pages overlap by a row: where that row has moved, one came or went and all is read again. Where rows never stand
         still, the last reading goes on to the end all the same.
@@ -94,6 +99,8 @@ class Paginator:
                 rows, limit = await self.page(endpoint, criteria, offset, names)
                 shifted = last is not None and (not rows or rows[0]["id"] != last)
                 found.update((row["id"], _slim(row)) for row in rows)
+                if most is not None and len(found) > most:
+                    return list(found.values())
                 if len(rows) < limit or (shifted and rereads_left):
                     break
                 last = rows[-1]["id"] if limit > 1 else None
@@ -109,11 +116,11 @@ class Paginator:
             raise ApiError(f"{endpoint} answered something that is not a number", "invalid_json")
         return answer
 
-    def _learn(self, endpoint: str, limit: int, rows: int, size: int) -> None:
+    def _learn(self, endpoint: str, rows: int, size: int) -> None:
         """How many rows to ask for next, after an answer of `rows` in `size` bytes: not more than twice as many."""
         if rows:
             fitting = max(TARGET_BYTES * rows // size, 1)
-            self._small_limits[endpoint] = min(fitting, 2 * limit, MAX_PAGE)
+            self._small_limits[endpoint] = min(fitting, 2 * self._small_limits.get(endpoint, MAX_PAGE), MAX_PAGE)
 
     async def page(
         self,
@@ -149,7 +156,7 @@ class Paginator:
             return await self.page(endpoint, criteria, offset, names, at_most=at_most)
         if not isinstance(rows, list):
             raise ApiError(f"{endpoint} answered something that is not a list", "invalid_json")
-        self._learn(endpoint, limit, len(rows), size)
+        self._learn(endpoint, len(rows), size)
         return rows_with_ids(rows, offset), limit
 
 

@@ -12,6 +12,7 @@ from prefect_monitoring import __version__
 from prefect_monitoring.config.settings import LinkSettings, PollSettings
 from prefect_monitoring.counting import schedules as dues
 from prefect_monitoring.counting.cardinality import Catalog
+from prefect_monitoring.counting.late_runs import LATE, LateKey, LateRuns
 from prefect_monitoring.ingest.heartbeats import HeartbeatReader
 from prefect_monitoring.ingest.source import Source, Turn
 from prefect_monitoring.ingest.sources import (
@@ -106,7 +107,8 @@ class Picture:
         under_way = self.readers.flow_runs.under_way
         if under_way is None:
             return None
-        active = summarise_active(under_way.runs.values(), under_way.orphans)
+        active = with_late(summarise_active(under_way.runs.values(), under_way.orphans), under_way.late)
+        active = replace(active, slots_by_queue=under_way.slots_used)
         if not _is_fresh(self.sources[HEARTBEATS], now, limit):
             return active
         return with_heartbeats(active, under_way.runs.values(), self.readers.heartbeats)
@@ -212,12 +214,23 @@ def summarise_active(runs: Iterable[tuple[Pair, FlowRun]], orphans: Collection[s
     for pair, run in runs:
         label = run.state.label
         counts[pair, run.work_pool, label] += 1
-        late[run.work_pool, run.work_queue] += label == "late"
+        late[run.work_pool, run.work_queue] += label == LATE
         left_over[pair] += run.id in orphans
         since = _since(run)
         if pair != OVERFLOW:
             oldest[pair, label] = min(since, oldest.get((pair, label), since))
     return ActiveRuns(counts, oldest, late, +left_over)
+
+
+def with_late(active: ActiveRuns, late: Mapping[LateKey, LateRuns]) -> ActiveRuns:
+    """`active` with the late runs that are counted instead of listed."""
+    counts, by_queue, oldest = Counter(active.counts), Counter(active.late_by_queue), dict(active.oldest)
+    for (pair, pool, queue), (number, due_at) in late.items():
+        counts[pair, pool, LATE] += number
+        by_queue[pool, queue] += number
+        if pair != OVERFLOW:
+            oldest[pair, LATE] = min(due_at, oldest.get((pair, LATE), due_at))
+    return replace(active, counts=counts, late_by_queue=by_queue, oldest=oldest) if late else active
 
 
 def with_heartbeats(active: ActiveRuns, runs: Iterable[tuple[Pair, FlowRun]], reader: HeartbeatReader) -> ActiveRuns:

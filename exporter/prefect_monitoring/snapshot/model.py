@@ -24,9 +24,9 @@ ShownSeries = Mapping[str, Mapping[SeriesKey, Series]]
 class ActiveRuns:
     """Runs neither over nor merely scheduled: counts by (pair, work pool, state), since when by (pair, state).
 
-    `late_by_queue`: how many are late, by (work pool, work queue). `orphans`: subflow runs whose parent run is over.
-    Of running runs that send heartbeats: `heartbeats` are the oldest of their last ones, `unresponsive` how many missed
-    theirs, and `silent` which ones; None where that is not known.
+    `late_by_queue`: how many are late, by (work pool, work queue); `slots_by_queue`: how many take a slot. `orphans`:
+    subflow runs whose parent run is over. Of running runs that send heartbeats: `heartbeats` are the oldest of their last
+    ones, `unresponsive` how many missed theirs, and `silent` which ones; None where that is not known.
     """
 
     counts: Mapping[tuple[Pair, str, str], int]
@@ -36,6 +36,7 @@ class ActiveRuns:
     heartbeats: Mapping[Pair, float] = field(default_factory=dict)
     unresponsive: Mapping[Pair, int] = field(default_factory=dict)
     silent: tuple[SilentRun, ...] | None = None
+    slots_by_queue: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

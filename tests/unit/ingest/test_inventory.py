@@ -120,7 +120,7 @@ async def test_every_metric_has_its_value(process: Process, fake: FakePrefect, a
     api.starts = {deployment: [MONDAY_NOON + 3600]}
     api.limits.append(ConcurrencyLimit(f"deployment:{deployment}", deployment, 1, 1))
     assert all((await process.read()).values())
-    active = ActiveRuns({}, {}, {("k8s", "urgent"): 2})
+    active = ActiveRuns({}, {}, {("k8s", "urgent"): 2}, slots_by_queue={("k8s", "urgent"): 1, ("k8s", "default"): 7})
     assert rows(replace(process.snapshot, active=active)) == {
         "prefect_deployment_info": {("etl", "daily", "k8s", "urgent"): 1.0},
         "prefect_deployment_tag_info": {("etl", "daily", "critical"): 1.0, ("etl", "daily", "team:a"): 1.0},
@@ -142,12 +142,14 @@ async def test_every_metric_has_its_value(process: Process, fake: FakePrefect, a
         "prefect_work_queue_late_runs": {("k8s", "urgent"): 2.0, ("k8s", "default"): 0.0},
         "prefect_work_queue_last_polled_timestamp_seconds": {("k8s", "urgent"): MONDAY_NOON - 5},
         "prefect_work_queue_slots": {("k8s", "urgent"): 2.0},
+        "prefect_work_queue_slots_used": {("k8s", "urgent"): 1.0},
         "prefect_concurrency_limit_slots": {("database",): 5, ("etl/daily",): 1},
         "prefect_concurrency_limit_slots_used": {("database",): 2, ("etl/daily",): 1},
         "prefect_automations": {("true",): 3, ("false",): 1},
     }
     late = rows(replace(process.snapshot, active=None))["prefect_work_queue_late_runs"]
     assert late == {}, "nobody knows how many are late when active runs cannot be read"
+    assert rows(replace(process.snapshot, active=None))["prefect_work_queue_slots_used"] == {}
 
 
 def test_what_was_never_read_has_no_rows(process: Process) -> None:

@@ -11,7 +11,7 @@ import pytest
 from prefect_monitoring.model.records import TERMINAL_TYPES, State
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.flow_runs import PrefectApi
+from prefect_monitoring.prefect_api.flow_runs import PrefectApi, RunGroup
 from prefect_monitoring.prefect_api.pagination import MAX_PAGE
 from prefect_monitoring.prefect_api.state_history import HISTORY_FAULTS, Histories
 from prefect_monitoring.prefect_api.unreadable import Rows, collected_in
@@ -298,6 +298,38 @@ async def test_pages_of_large_rows_are_bounded_and_complete(
     for _ in range(6):
         assert len(await api.active_runs()) == 150
     assert site.asked[-1].body["limit"] == MAX_PAGE, "small rows come in full pages again"
+
+
+async def test_overdue_runs_are_counted_and_listed_by_group(site: Loopback, api: PrefectApi) -> None:
+    state = {"operator": "and_", "type": {"any_": ["SCHEDULED"]}, "name": {"any_": ["Scheduled", "Late"]}}
+    runs = {"operator": "and_", "state": state, "expected_start_time": {"before_": "1970-01-01T00:01:40+00:00"}}
+    site.answer = lambda _: Answer(body=3)
+    assert await api.count_overdue(100.0) == 3
+    assert (site.asked[-1].path, site.asked[-1].body) == ("/api/flow_runs/count", {"flow_runs": runs})
+    await api.count_overdue(100.0, RunGroup(deployments=("d", "e")))
+    assert site.asked[-1].body == {"flow_runs": {**runs, "deployment_id": {"any_": ["d", "e"]}}}
+    await api.count_overdue(100.0, RunGroup(flows=("f",)))
+    assert site.asked[-1].body == {
+        "flow_runs": {**runs, "deployment_id": {"operator": "and_", "is_null_": True}},
+        "flows": {"id": {"any_": ["f"]}},
+    }
+    site.answer = listing([run_row(number) for number in range(500)])
+    (first,) = await api.longest_overdue(100.0, RunGroup(deployments=("d",)))
+    assert first.id == str(UUID(int=0))
+    assert site.asked[-1].body["sort"] == "EXPECTED_START_TIME_ASC"
+    assert site.asked[-1].body["limit"] == 1
+    assert len(await api.overdue_runs(100.0, most=150)) == MAX_PAGE, "one row was no reason for small pages"
+    assert len(await api.active_runs(late=False, most=200)) == 399
+    assert site.asked[-1].body["flow_runs"]["state"]["name"] == {"not_any_": ["Scheduled", "Late"]}
+
+
+@pytest.mark.parametrize("group", [RunGroup(deployments=("a", "b", "c")), RunGroup(flows=("a", "b"))])
+def test_halves_of_a_group_are_the_whole(group: RunGroup) -> None:
+    first, second = group.halves()
+    assert (*first.deployments, *second.deployments) == group.deployments
+    assert (*first.flows, *second.flows) == group.flows
+    assert not group.is_single
+    assert second.is_single
 
 
 async def test_single_row_that_is_too_large_stops_no_other(

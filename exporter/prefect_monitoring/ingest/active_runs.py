@@ -1,0 +1,145 @@
+"""Which flow runs are under way: listed, and late ones counted where they are too many to be listed at each poll.
+
+They are counted in groups of deployments, by the API's own counts: one that has few is listed, one that has many is
+halved, down to a single deployment. What one poll leaves, the next goes on with; until then the last count holds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from prefect_monitoring.counting.late_runs import LATE, MARGIN_SECONDS, LateKey, LateRuns, as_they_are, merged
+from prefect_monitoring.ingest.ports import FlowRunSource
+from prefect_monitoring.model.names import Names
+from prefect_monitoring.model.records import FlowRun, Pair
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.flow_runs import RunGroup
+
+# More is not listed at each poll: ten pages, which a slow server takes some seconds for.
+MANY_RUNS: Final = 2000
+# Two pages, which show the runs of many deployments at once.
+FEW_RUNS: Final = 400
+_GROUP: Final = 200
+
+PairsOf = Callable[[Sequence[FlowRun]], Awaitable[Mapping[str, Pair | None]]]
+Late = Mapping[LateKey, LateRuns]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The runs under way. `late`: those that are counted instead; None while no count of them is complete.
+
+    Not `complete`: the count is under way.
+    """
+
+    runs: Sequence[FlowRun]
+    late: Late | None
+    complete: bool = True
+
+
+class ActiveRunsLister:
+    """Lists what is under way; `names` gives what is known to exist, `pairs_of` the pairs of runs, by id."""
+
+    def __init__(self, api: FlowRunSource, names: Callable[[], Names], pairs_of: PairsOf) -> None:
+        self._api = api
+        self._late = _LateCount(api, names, pairs_of)
+        self._is_long = False
+
+    async def read(self, now: float, until: float) -> Listing:
+        """Begins no further count after `until`, by the monotonic clock. Raises ApiError."""
+        if not self._is_long:
+            runs = await self._list(now, MANY_RUNS)
+            if len(runs) <= MANY_RUNS:
+                return Listing(runs, {})
+        before = now - MARGIN_SECONDS
+        if await self._api.count_overdue(before) <= MANY_RUNS // 2:
+            self._late.forget()
+            runs = await self._list(now, None)
+            self._is_long = len(runs) > MANY_RUNS
+            return Listing(runs, {})
+        self._is_long = True
+        runs = list(as_they_are(await self._api.active_runs(late=False), now))
+        complete = await self._late.go_on(before, until)
+        return Listing(runs, self._late.result, complete)
+
+    async def _list(self, now: float, most: int | None) -> list[FlowRun]:
+        """All of them, or some more than `most`."""
+        listed = await self._api.active_runs(most=most)
+        if most is not None and len(listed) > most:
+            return listed
+        ids = {run.id for run in listed}  # one that became Late in between is in both
+        unnoticed = await self._api.overdue_runs(now - MARGIN_SECONDS, ["Scheduled"], most=most)
+        return list(as_they_are([*listed, *(run for run in unnoticed if run.id not in ids)], now))
+
+
+class _LateCount:
+    """`result`: the last complete count."""
+
+    def __init__(self, api: FlowRunSource, names: Callable[[], Names], pairs_of: PairsOf) -> None:
+        self.result: Late | None = None
+        self._api = api
+        self._names = names
+        self._pairs_of = pairs_of
+        self._to_count: list[RunGroup] = []
+        self._found: dict[LateKey, LateRuns] = {}
+        self._before = 0.0
+
+    def forget(self) -> None:
+        self.result, self._to_count, self._found = None, [], {}
+
+    async def go_on(self, before: float, until: float) -> bool:
+        """Counts on, at least one group; whether the count is complete."""
+        if not self._to_count:
+            self._to_count, self._found, self._before = list(groups_of(self._names())), {}, before
+        while self._to_count:
+            group = self._to_count.pop()
+            try:
+                await self._count(group)
+            except ApiError:
+                self._to_count.append(group)
+                raise
+            if self._to_count and time.monotonic() >= until:
+                return False
+        self.result = self._found
+        return True
+
+    async def _count(self, group: RunGroup) -> None:
+        count = await self._api.count_overdue(self._before, group)
+        if not count:
+            return
+        if count <= FEW_RUNS:
+            await self._add(await self._api.overdue_runs(self._before, group=group), 1)
+        elif group.is_single:
+            await self._add(await self._api.longest_overdue(self._before, group), count)
+        else:
+            self._to_count += group.halves()
+
+    async def _add(self, runs: Sequence[FlowRun], each: int) -> None:
+        """Adds runs, each of which stands for so many."""
+        pairs = await self._pairs_of(runs)
+        for run in runs:
+            pair = pairs[run.id]
+            if pair is not None and run.due_at is not None:
+                key = LateKey(pair, run.work_pool, run.work_queue)
+                self._found[key] = merged(self._found.get(key), LateRuns(each, run.due_at))
+
+
+def groups_of(names: Names) -> Iterable[RunGroup]:
+    """Deployments, and flows for their runs without one: all that can have runs."""
+    for kind, objects in (("deployments", names.deployments), ("flows", names.flows)):
+        ids = sorted(objects.keys() - names.gone)
+        for start in range(0, len(ids), _GROUP):
+            yield RunGroup(**{kind: tuple(ids[start : start + _GROUP])})
+
+
+def late_among(runs: Iterable[tuple[Pair, FlowRun]]) -> dict[LateKey, LateRuns]:
+    """Those of listed runs that are late, as a count shows them."""
+    found: dict[LateKey, LateRuns] = {}
+    for pair, run in runs:
+        if run.state.label == LATE and run.due_at is not None:
+            key = LateKey(pair, run.work_pool, run.work_queue)
+            found[key] = merged(found.get(key), LateRuns(1, run.due_at))
+    return found

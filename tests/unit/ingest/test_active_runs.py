@@ -1,0 +1,166 @@
+"""Late runs that are too many to be listed: counted in groups, over several polls, and nothing vanishes meanwhile."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from prefect_monitoring.counting.late_runs import MARGIN_SECONDS
+from prefect_monitoring.ingest import active_runs
+from prefect_monitoring.ingest.flow_runs import Reader
+from prefect_monitoring.model.records import Pair, State
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.snapshot.builder import summarise_active, with_late
+from prefect_monitoring.snapshot.model import ActiveRuns
+from unit.fake_prefect import FakePrefect
+
+MANY = 60
+DOWN = ApiError("the API answered 503", "503")
+
+
+@pytest.fixture(autouse=True)
+def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(active_runs, "MANY_RUNS", MANY)
+    monkeypatch.setattr(active_runs, "FEW_RUNS", 10)
+
+
+def late(fake: FakePrefect, flow: str, deployment: str | None, number: int, *, since: float = 7200.0) -> list[str]:
+    runs = [fake.schedule(flow, deployment, in_seconds=one - since) for one in range(number)]
+    for run in runs[::2]:  # the other half is still Scheduled, for all that the server knows
+        fake.runs[run].states[-1] = State(fake.new_id(), "SCHEDULED", "Late", fake.now, "")
+    return runs
+
+
+def shown(reader: Reader) -> ActiveRuns:
+    assert reader.under_way is not None
+    return with_late(summarise_active(reader.under_way.runs.values()), reader.under_way.late)
+
+
+@pytest.fixture
+async def crowd(fake: FakePrefect, reader: Reader) -> dict[Pair, int]:
+    """Late runs by pair: of few deployments very many, of others some, and of a flow without a deployment."""
+    numbers = {"stuck": 300, "slow": 45, "some": 7, "fine": 0, "a-few": 9}
+    flow = fake.add_flow("etl")
+    for name, number in numbers.items():
+        late(fake, flow, fake.add_deployment(name, flow), number)
+    late(fake, fake.add_flow("ad-hoc"), None, 25)
+    await reader.read_flows()
+    await reader.read_deployments()
+    await reader.bear()
+    return {Pair("etl", name): number for name, number in numbers.items() if number} | {Pair("ad-hoc", ""): 25}
+
+
+def by_pair(active: ActiveRuns) -> dict[Pair, int]:
+    found: Counter[Pair] = Counter()
+    for (pair, _, state), number in active.counts.items():
+        if state == "late":
+            found[pair] += number
+    return dict(found)
+
+
+async def test_many_late_runs_are_counted_instead_of_listed(
+    fake: FakePrefect, reader: Reader, crowd: dict[Pair, int]
+) -> None:
+    running = fake.schedule(*place_of(fake))
+    fake.start(running)
+    reading = await reader.read_under_way()
+    active = shown(reader)
+    assert reading.complete
+    assert by_pair(active) == crowd
+    assert active.late_by_queue["process", ""] == sum(crowd.values()) - 25
+    assert active.oldest[Pair("etl", "stuck"), "late"] == min(run.expected for run in fake.runs.values())
+    assert reader.under_way is not None
+    assert list(reader.under_way.runs) == [running], "the others are no longer held one by one"
+    fake.requests.clear()
+    await reader.read_under_way()
+    assert fake.requests["active_runs"] == 1
+    assert fake.requests.total() < 40
+
+
+def place_of(fake: FakePrefect) -> tuple[str, str]:
+    deployment = next(iter(fake.deployment_names.values()))
+    return deployment.flow_id, deployment.id
+
+
+async def test_count_that_takes_several_polls_leaves_what_was_shown(
+    fake: FakePrefect, reader: Reader, crowd: dict[Pair, int]
+) -> None:
+    polls = 0
+    while not (await reader.read_under_way(budget=0.0)).complete:
+        polls += 1
+        assert reader.under_way is None, "nothing was known before"
+    assert polls > 5
+    assert by_pair(shown(reader)) == crowd
+    late(fake, *place_of(fake), 50)
+    running = fake.schedule(*place_of(fake))
+    fake.start(running)
+    while not (await reader.read_under_way(budget=0.0)).complete:
+        assert by_pair(shown(reader)) == crowd, "the last complete count"
+        assert shown(reader).counts[Pair("etl", "stuck"), "process", "running"] == 1, "what is listed is new"
+    assert by_pair(shown(reader)) == crowd | {Pair("etl", "stuck"): 350}
+
+
+async def test_listed_runs_stay_until_they_are_counted(fake: FakePrefect, reader: Reader) -> None:
+    flow = fake.add_flow("etl")
+    deployment = fake.add_deployment("daily", flow)
+    late(fake, flow, deployment, 20)
+    await reader.read_flows()
+    await reader.read_deployments()
+    await reader.read_under_way()
+    late(fake, flow, deployment, 100)
+    other = fake.add_deployment("hourly", flow)
+    late(fake, flow, other, 100)
+    await reader.read_deployments()
+    assert not (await reader.read_under_way(budget=0.0)).complete
+    assert by_pair(shown(reader)) == {Pair("etl", "daily"): 20}
+    while not (await reader.read_under_way(budget=0.0)).complete:
+        pass
+    assert by_pair(shown(reader)) == {Pair("etl", "daily"): 120, Pair("etl", "hourly"): 100}
+
+
+async def test_fault_in_between_loses_no_group(fake: FakePrefect, reader: Reader, crowd: dict[Pair, int]) -> None:
+    left = 9
+
+    def break_now_and_then(endpoint: str) -> None:
+        nonlocal left
+        left -= 1
+        if endpoint in {"count_overdue", "overdue_runs", "longest_overdue"} and left % 9 == 0:
+            raise DOWN
+
+    fake.before_request = break_now_and_then
+    complete = False
+    for _ in range(100):
+        try:
+            complete = (await reader.read_under_way()).complete
+        except ApiError:
+            continue
+        break
+    assert complete
+    assert by_pair(shown(reader)) == crowd
+
+
+async def test_after_the_crowd_runs_are_listed_again(fake: FakePrefect, reader: Reader, crowd: dict[Pair, int]) -> None:
+    await reader.read_under_way()
+    kept = [run for run in fake.runs if fake.runs[run].flow_id == place_of(fake)[0]][-3:]
+    fake.runs = {run: fake.runs[run] for run in kept}
+    fake.now += MARGIN_SECONDS
+    await reader.read_under_way()
+    assert reader.under_way is not None
+    assert set(reader.under_way.runs) == set(kept)
+    assert not reader.under_way.late
+    fake.requests.clear()
+    await reader.read_under_way()
+    assert fake.requests["count_overdue"] == 0
+
+
+async def test_many_running_runs_are_all_listed(fake: FakePrefect, reader: Reader) -> None:
+    flow = fake.add_flow("etl")
+    deployment = fake.add_deployment("daily", flow)
+    for _ in range(MANY + 200):
+        fake.start(fake.schedule(flow, deployment))
+    for _ in range(2):
+        await reader.read_under_way()
+        assert shown(reader).counts == {(Pair("etl", "daily"), "process", "running"): MANY + 200}
+        assert reader.under_way is not None
+        assert reader.under_way.slots_used == {("process", ""): MANY + 200}
