@@ -25,8 +25,8 @@ class ActiveRuns:
     """Runs neither over nor merely scheduled: counts by (pair, work pool, state), since when by (pair, state).
 
     `late_by_queue`: how many are late, by (work pool, work queue); `slots_by_queue`: how many take a slot. `orphans`:
-    subflow runs whose parent run is over. Of running runs that send heartbeats: `heartbeats` are the oldest of their last
-    ones, `unresponsive` how many missed theirs, and `silent` which ones; None where that is not known.
+    subflow runs whose parent run is over. Of running runs that send heartbeats: `heartbeats` are the oldest of their
+    last ones, `unresponsive` how many missed theirs, and `silent` which ones; None where that is not known.
     """
 
     counts: Mapping[tuple[Pair, str, str], int]
