@@ -15,6 +15,7 @@ from prefect_monitoring.config.settings import SettingsError
 
 if TYPE_CHECKING:
     from prefect_monitoring.commands.findings import Finding
+    from prefect_monitoring.config.settings import WebSettings
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,16 +43,24 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _without_prefect(options: argparse.Namespace, faults: list[str]) -> int:
-    """While Prefect cannot be imported, nothing of it can be asked."""
+    """While Prefect cannot be imported, nothing of it can be asked; what needs no Prefect is looked at all the same."""
     try:
-        load(options)
+        lines = ["ok     settings: valid", *_listen_faults(load(options).web)]
     except SettingsError as fault:
         lines = [f"FAULT  settings: {line}" for line in str(fault).splitlines()]
-    else:
-        lines = ["ok     settings: valid"]
     lines += [f"FAULT  Prefect settings: {fault}" for fault in faults]
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return FAULT
+
+
+def _listen_faults(settings: WebSettings) -> list[str]:
+    from prefect_monitoring.commands.listening import ListenError, bind
+
+    try:
+        bind(settings.listen).close()
+    except ListenError as fault:
+        return [f"FAULT  listen: {fault}"]
+    return []
 
 
 def _faults(about: str, fault: SettingsError) -> list[Finding]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import httpx
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 
 from prefect_monitoring.prefect_api.errors import NoApiUrlError
+
+_PORTS: Final = range(1, 65536)
 
 
 def api_address() -> str:
@@ -25,7 +29,10 @@ def public_address(address: str) -> str:
         url = httpx.URL(address)
     except httpx.InvalidURL:
         return ""
-    return str(url.copy_with(userinfo=b"")).rstrip("/") if url.scheme in {"http", "https"} and url.host else ""
+    is_whole = url.scheme in {"http", "https"} and url.host and not any(map(str.isspace, address.strip()))
+    if not is_whole or (url.port is not None and url.port not in _PORTS):
+        return ""
+    return str(url.copy_with(userinfo=b"")).rstrip("/")
 
 
 def ui_address() -> str:

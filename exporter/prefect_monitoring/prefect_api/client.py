@@ -92,8 +92,11 @@ class PrefectHttp:
         limiter: AsyncLimiter,
         traffic: Traffic,
         writes: Collection[tuple[str, str]] = (),
+        *,
+        has_proxy: bool = False,
     ) -> None:
         self._client = client
+        self._has_proxy = has_proxy
         self._limiter = limiter
         self._traffic = traffic
         self._writes = writes
@@ -190,7 +193,7 @@ class PrefectHttp:
             code = str(error.response.status_code)
             raise ApiError(_explain(error.response.status_code, endpoint), code) from None
         except httpx.HTTPError as error:
-            raise ApiError(unreachable(error), code) from None
+            raise ApiError(unreachable(error, has_proxy=self._has_proxy), code) from None
         except ApiError as error:
             code = error.code
             if isinstance(error, ThrottledError):
@@ -218,7 +221,8 @@ async def open_http(
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
         async with _make_client(address) as client:
             share_csrf_token(client)
-            yield PrefectHttp(client, limiter, traffic, writes)
+            has_proxy = proxy_of(address, os.environ) is not None
+            yield PrefectHttp(client, limiter, traffic, writes, has_proxy=has_proxy)
 
 
 def _make_client(address: str) -> PrefectClient:
@@ -336,9 +340,17 @@ _CONNECTION_FAULTS: Final = (
 )
 
 
-def unreachable(error: httpx.HTTPError) -> str:
+_PROXY_FAULT: Final = (
+    "the proxy is not there, or does not let requests through: correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, or name"
+    " the API's host in NO_PROXY"
+)
+
+
+def unreachable(error: httpx.HTTPError, *, has_proxy: bool = False) -> str:
     """Why the API could not be reached, and what to do about it where that can be told."""
     meaning = next((meaning for text, meaning in _CONNECTION_FAULTS if text in str(error)), "")
+    if has_proxy and isinstance(error, (httpx.ConnectError, httpx.ProxyError)) and "certificate" not in meaning:
+        meaning = _PROXY_FAULT
     what = f"{type(error).__name__}: {_reason(error)}"
     return f"the API could not be reached: {meaning} ({what})" if meaning else f"the API could not be reached ({what})"
 

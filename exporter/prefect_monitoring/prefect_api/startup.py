@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import ssl
 import sys
 import tempfile
@@ -20,6 +21,8 @@ from urllib.parse import SplitResult, urlsplit
 from prefect_monitoring.config.faults import did_you_mean, reason_of
 
 _PROXY_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
+_NO_HOME: Final = "/nonexistent"
+_WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+")
 _SERVICE_LINK: Final = (
     "Kubernetes sets it for a service named like it: set enableServiceLinks: false in the pod, or unset it"
 )
@@ -29,7 +32,7 @@ def prefect_faults(environment: MutableMapping[str, str] | None = None) -> list[
     """Every fault that keeps Prefect from being imported, or its client from being built; none when all is well."""
     environment = os.environ if environment is None else environment
     give_home(environment)
-    return [*_settings_faults(environment), *_proxy_faults(environment), *_certificate_faults(environment)]
+    return [*_all_settings_faults(environment), *_proxy_faults(environment), *_certificate_faults(environment)]
 
 
 def give_home(environment: MutableMapping[str, str]) -> None:
@@ -38,7 +41,7 @@ def give_home(environment: MutableMapping[str, str]) -> None:
         return
     environment["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-home-")
     if _home(environment) is None:
-        environment["HOME"] = environment["PREFECT_HOME"]
+        environment["HOME"] = _NO_HOME  # not the same: a ledger there would be a new one at each start
 
 
 def _home(environment: Mapping[str, str]) -> Path | None:
@@ -56,6 +59,20 @@ def _can_be_made(folder: Path | None) -> bool:
     return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
+def _all_settings_faults(environment: MutableMapping[str, str]) -> list[str]:
+    """Prefect stops at the first group of settings with a fault: it is looked at again without what was found."""
+    found: list[str] = []
+    without: dict[str, str] = {}
+    try:
+        while faults := [fault for fault in _settings_faults(environment) if fault not in found]:
+            found += faults
+            named = {fault.partition(":")[0] for fault in faults} & environment.keys()
+            without |= {name: environment.pop(name) for name in named}
+    finally:
+        environment.update(without)
+    return found
+
+
 def _settings_faults(environment: Mapping[str, str]) -> Iterator[str]:
     from pydantic import ValidationError  # noqa: PLC0415 it takes as long to import as --help may
 
@@ -64,8 +81,8 @@ def _settings_faults(environment: Mapping[str, str]) -> Iterator[str]:
             from prefect.settings import get_current_settings  # noqa: PLC0415 same
             from prefect.settings.profiles import load_profiles  # noqa: PLC0415 same
 
-            profiles = load_profiles().names
-            get_current_settings()
+            profiles = load_profiles()
+            settings = get_current_settings()
     except ValidationError as error:
         yield from _validation_faults(error, environment)
         return
@@ -73,10 +90,30 @@ def _settings_faults(environment: Mapping[str, str]) -> Iterator[str]:
         yield _other_fault(error, environment)
         return
     wanted = environment.get("PREFECT_PROFILE")
-    if wanted and wanted not in profiles:
-        meant = did_you_mean(wanted, profiles)
-        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(sorted(profiles))}"
-        yield f"PREFECT_PROFILE: there is no profile {wanted!r}: {hint}"
+    active = wanted or profiles.active_name
+    if active and active not in profiles.names:
+        meant = did_you_mean(active, profiles.names)
+        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(sorted(profiles.names))}"
+        where = "PREFECT_PROFILE" if wanted else "PREFECT_PROFILES_PATH: of what is active there"
+        yield f"{where}: there is no profile {active!r}: {hint}"
+    yield from _header_faults(settings)
+
+
+def _header_faults(settings: Any) -> Iterator[str]:
+    """What HTTP cannot send, of the settings that become headers; never their values."""
+    for name, value in settings.client.custom_headers.items():
+        if not (_can_be_sent(name) and _can_be_sent(value)):
+            yield (
+                "PREFECT_CLIENT_CUSTOM_HEADERS: a header that cannot be sent: give names and values in ASCII, without"
+                " line breaks"
+            )
+    key = settings.api.key
+    if key is not None and not _can_be_sent(key.get_secret_value()):
+        yield "PREFECT_API_KEY: a key that cannot be sent: give the key alone, without line breaks"
+
+
+def _can_be_sent(text: str) -> bool:
+    return text.isascii() and (text.isprintable() or not text)
 
 
 @contextmanager
@@ -96,8 +133,11 @@ def _silence() -> Iterator[None]:
 
 def _validation_faults(error: Any, environment: Mapping[str, str]) -> Iterator[str]:
     for detail in error.errors():
-        field = str(detail["loc"][-1] if detail["loc"] else "")
-        name = _variable(str(error.title), field, environment)
+        if detail["type"] == "default_factory_not_called":  # it follows from another
+            continue
+        # The innermost that is a variable: keys of an object are part of where a fault is.
+        names = [_variable(str(error.title), str(field), environment) for field in reversed(detail["loc"] or ("",))]
+        name = next((name for name in names if name in environment), names[0])
         value = environment.get(name, "")
         remedy = _SERVICE_LINK if value.startswith("tcp://") else f"correct it, or unset it{_elsewhere(name, value)}"
         yield f"{name}: {reason_of(detail)}: {remedy}"
@@ -108,10 +148,11 @@ def _variable(model: str, field: str, environment: Mapping[str, str]) -> str:
     ending = field.upper()
     if ending.startswith("PREFECT_"):
         return ending
-    group = model.removesuffix("Settings").upper()
+    words = _WORDS.findall(model.removesuffix("Settings"))
+    group = "".join(words).upper()
     candidates = [name for name in environment if name.startswith("PREFECT_") and name.endswith(f"_{ending}")]
     fitting = [name for name in candidates if name.replace("_", "").startswith(f"PREFECT{group}")]
-    return next(iter(sorted(fitting or candidates)), f"PREFECT_{ending}")
+    return next(iter(sorted(fitting or candidates)), "_".join(["PREFECT", *words, ending]).upper())
 
 
 def _elsewhere(name: str, value: str) -> str:
@@ -124,6 +165,8 @@ def _other_fault(error: Exception, environment: Mapping[str, str]) -> str:
     if field:  # pydantic-settings could not parse a value that is JSON
         name = _variable("", field, environment)
         return f'{name}: not valid JSON: give an object such as {{"X-Team": "data"}}, or unset it'
+    if file := re.search(r"from (\S+\.toml)", text):
+        return f"{file[1]}: {text.partition(': ')[2]}: correct that file in the working directory, or start elsewhere"
     if type(error).__name__ == "TOMLDecodeError" or "profiles" in text:
         home = (
             environment.get("PREFECT_PROFILES_PATH") or f"{environment.get('PREFECT_HOME', '~/.prefect')}/profiles.toml"

@@ -161,6 +161,14 @@ def test_failed_connection_says_what_it_means(text: str, words: str) -> None:
     assert words in unreachable(ConnectError(text))
 
 
+def test_connection_that_fails_through_a_proxy_names_the_proxy() -> None:
+    told = unreachable(ConnectError("[Errno -2] Name or service not known"), has_proxy=True)
+    assert "HTTPS_PROXY" in told
+    assert "PREFECT_API_URL" not in told
+    certificate = ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate")
+    assert "PREFECT_API_SSL_CERT_FILE" in unreachable(certificate, has_proxy=True)
+
+
 async def test_what_some_endpoints_refuse_is_listed(site: Loopback, tmp_path: Path) -> None:
     usual = site.answer
     site.answer = lambda asked: Answer(403) if "automations" in asked.path else usual(asked)

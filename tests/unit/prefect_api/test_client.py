@@ -239,6 +239,15 @@ def test_address_is_told_without_credentials(url: str, address: str) -> None:
         assert api_address() == address
 
 
+@pytest.mark.parametrize(
+    "url", ["prefect.test/api", "http://prefect.test:99999/api", "http://pre fect/api", "http://:4200/api", "https://"]
+)
+def test_address_that_is_none_is_refused_without_being_shown(url: str) -> None:
+    with temporary_settings({PREFECT_API_URL: url}), pytest.raises(NoApiUrlError, match="not an http://") as fault:
+        api_address()
+    assert url not in str(fault.value)
+
+
 async def test_without_an_address_nothing_is_started(traffic: Traffic) -> None:
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         with pytest.raises(NoApiUrlError, match="PREFECT_API_URL"):

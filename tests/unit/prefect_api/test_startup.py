@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_PROFILES_PATH, Settings, temporary_settings
 
 from prefect_monitoring.prefect_api.startup import give_home, prefect_faults, proxy_of
 
@@ -88,12 +89,34 @@ def test_home_is_given_only_where_there_is_none(tmp_path: Path) -> None:
     assert chosen["PREFECT_HOME"] == "/data"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PREFECT_CLIENT_CUSTOM_HEADERS", '{"X-Team": 5}'),
+        ("PREFECT_CLIENT_CUSTOM_HEADERS", '{"X-Team": "d\u00e4t\u00e4"}'),
+        ("PREFECT_CLIENT_CUSTOM_HEADERS", '{"X-Team": "a\\nX-Other: b"}'),
+        ("PREFECT_API_KEY", "pnu_secret\n"),
+        ("PREFECT_API_KEY", "pnu_s\u00e9cret"),
+    ],
+)
+def test_what_cannot_be_sent_as_a_header_is_a_fault_of_its_setting(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr("prefect.settings.get_current_settings", Settings)  # else those of the test's own start
+    (fault,) = prefect_faults()
+    assert fault.startswith(f"{name}: ")
+    assert "secret" not in fault
+
+
 def test_faults_of_prefects_own_settings_come_all_at_once_and_without_a_traceback(tmp_path: Path) -> None:
     environment = {
         **os.environ,
         "PREFECT_HOME": str(tmp_path),
         "PREFECT_SERVER_API_PORT": "tcp://10.96.12.7:4200",
         "PREFECT_API_REQUEST_TIMEOUT": "30s",
+        "PREFECT_CLIENT_CUSTOM_HEADERS": "X-Team: data",
+        "PREFECT_PROFILE": "nosuch",
         "NO_PROXY": "fd00::/8",
         "HTTPS_PROXY": "ftp://proxy",
     }
@@ -101,9 +124,67 @@ def test_faults_of_prefects_own_settings_come_all_at_once_and_without_a_tracebac
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     faults = [line for line in done.stdout.splitlines() if line.startswith("FAULT")]
-    assert any("PREFECT_SERVER_API_PORT" in line and "enableServiceLinks" in line for line in faults) or any(
-        "PREFECT_API_REQUEST_TIMEOUT" in line for line in faults
-    )
-    assert any("HTTPS_PROXY" in line for line in faults)
+    named = [line.removeprefix("FAULT  Prefect settings: ").partition(":")[0] for line in faults]
+    assert sorted(named) == [
+        "HTTPS_PROXY",
+        "PREFECT_API_REQUEST_TIMEOUT",
+        "PREFECT_CLIENT_CUSTOM_HEADERS",
+        "PREFECT_PROFILE",
+        "PREFECT_SERVER_API_PORT",
+    ]
+    assert any("enableServiceLinks" in line for line in faults)
     assert "10.96.12.7" not in done.stdout
     assert done.stderr == ""
+
+
+def test_active_profile_that_does_not_exist_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "profiles.toml"
+    file.write_text('active = "locl"\n[profiles.local]\nPREFECT_API_URL = "http://127.0.0.1:4200/api"\n')
+    with temporary_settings({PREFECT_PROFILES_PATH: file}):
+        monkeypatch.delenv("PREFECT_PROFILE", raising=False)
+        (fault,) = prefect_faults()
+        assert fault.startswith("PREFECT_PROFILES_PATH: ")
+        assert "'locl': did you mean local?" in fault
+        monkeypatch.setenv("PREFECT_PROFILE", "local")
+        assert prefect_faults() == []
+
+
+def test_ledger_is_not_put_into_a_home_that_is_gone_after_the_next_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_entry() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_entry)
+    environment: dict[str, str] = {}
+    give_home(environment)
+    assert Path(environment["PREFECT_HOME"]).is_dir()
+    assert not Path(environment["HOME"]).exists(), "so that the default ledger is a fault, and a given one suffices"
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"prefect.toml": "broken = ["}, "prefect.toml: invalid TOML"),
+        ({"profiles.toml": "active = 'x"}, "PREFECT_PROFILES_PATH: .*profiles.toml is no valid TOML"),
+        (
+            {"profiles.toml": 'active = "x"\n[profiles.x]\nPREFECT_API_REQUEST_TIMEOUT = "soon"\n'},
+            "PREFECT_API_REQUEST_TIMEOUT: .* comes from a profile",
+        ),
+    ],
+    ids=["prefect.toml", "profiles", "profile"],
+)
+def test_broken_file_of_settings_is_one_fault(tmp_path: Path, files: dict[str, str], words: str) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    unset = ("PREFECT_API_REQUEST_TIMEOUT", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    code = "from prefect_monitoring.prefect_api.startup import prefect_faults; print(*prefect_faults(), sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "PREFECT_HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (fault,) = done.stdout.splitlines()
+    assert re.match(words, fault), fault
