@@ -125,9 +125,12 @@ class IncrementalReader(Generic[Run]):
         offset = 0
         while True:
             page = await self.fetch(low, before, offset)
-            absorbed = await self.absorb(page.runs, lambda _left: None)
-            if absorbed.left:
-                raise ApiError(absorbed.reason or NO_TIME, INCOMPLETE)
+            left: Sequence[Run] = page.runs
+            while left:  # as long as there only is no time for the histories of all at once
+                absorbed = await self.absorb(left, lambda _left: None)
+                if absorbed.left and (absorbed.reason or len(absorbed.left) >= len(left)):
+                    raise ApiError(absorbed.reason or NO_TIME, INCOMPLETE)
+                left = absorbed.left
             found.update((run.id, run) for run in page.runs)
             if page.complete:
                 return list(found.values())

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.reconcile import Audit, Verdict
+from prefect_monitoring.ingest.source import OutageLog, Source
 from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES, RETRIES, START_DELAY
 from prefect_monitoring.model.cursor import FLOW_RUNS, OVERLAP_SECONDS
 from prefect_monitoring.model.records import DELETED, TERMINAL_TYPES, Pair
-from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
+from prefect_monitoring.prefect_api.state_history import NO_TIME, Histories
 from unit.fake_prefect import MICROSECOND, MONDAY_NOON, FakePrefect
 from unit.ledger_values import KEEP
 from unit.rig import DAY, MakeReader, OpenLedger
@@ -45,6 +50,56 @@ async def audit(reader: Reader, fake: FakePrefect) -> Verdict:
 
 
 # Where outcomes hide
+
+
+@pytest.fixture
+def _little_time(fake: FakePrefect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the histories that are asked for together, there is time for three."""
+    whole = fake.histories
+
+    async def some(run_ids: Sequence[str]) -> Histories:
+        found = await whole(run_ids[:3])
+        return replace(found, fault=ApiError(NO_TIME, INCOMPLETE)) if len(run_ids) > 3 else found
+
+    monkeypatch.setattr(fake, "histories", some)
+
+
+def retried_by_hand(fake: FakePrefect, place: tuple[str, str], number: int) -> None:
+    """So many runs, half of which failed, were retried and completed."""
+    for one in range(number):
+        run = fake.schedule(*place)
+        fake.start(run)
+        fake.finish(run, 10, "FAILED" if one % 2 else "COMPLETED", "boom")
+        if one % 2:
+            fake.retry(run)
+            fake.start(run, after=60)
+            fake.finish(run, 10)
+
+
+@pytest.mark.usefixtures("_little_time")
+async def test_first_load_with_many_retries_goes_on_until_all_are_counted(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
+    fake.page_limit = 10
+    retried_by_hand(fake, place, 60)
+    source = Source(FLOW_RUNS, 60, OutageLog(), fake.clock)
+    readings = 0
+    while await source.read(lambda: reader.walk_finished(60)) and source.has_more:
+        readings += 1
+        assert not reader.ledger.cursor.level_complete
+    assert source.up, source.error
+    assert 0 < readings < 20
+    assert reader.ledger.cursor.level_complete
+    assert outcomes(reader.ledger) == {"completed": 60, "failed": 30}
+
+
+@pytest.mark.usefixtures("_little_time")
+async def test_audit_with_many_retries_is_no_fault(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> None:
+    await read(reader)
+    retried_by_hand(fake, place, 20)
+    fake.now += 2 * OVERLAP_SECONDS
+    assert await audit(reader, fake) == Verdict(read_again=20)
+    assert outcomes(reader.ledger) == {"completed": 20, "failed": 10}
 
 
 async def test_failure_and_its_retry_between_two_polls(
