@@ -8,7 +8,7 @@ import pytest
 
 from prefect_monitoring.model.records import WorkPool
 from prefect_monitoring.prefect_api.errors import ApiError
-from unit.acting_process import ActingProcess, Begin
+from unit.acting_process import OFF, ActingProcess, Begin
 from unit.fake_actions import LOSE_ANSWER, LOSE_REQUEST, THROTTLE
 from unit.fake_prefect import FakePrefect
 
@@ -68,6 +68,22 @@ async def test_downstream_is_paused_once_per_failure_and_resumed_on_the_next_suc
     process.fail(fake.schedule(*place))
     await process.act()
     assert fake.actions.writes[2:] == [("pause", report)]
+
+
+async def test_downstream_is_not_paused_for_a_failure_from_before_acting_was_enabled(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
+) -> None:
+    process = begin(rules(PAUSE), mode=OFF)
+    await process.begin()
+    process.fail(fake.schedule(*place))
+    await process.act()
+    process = begin(rules(PAUSE))
+    await process.act()
+    assert (fake.actions.writes, process.actions()) == ([], [])
+
+    process.fail(fake.schedule(*place))
+    await process.act()
+    assert fake.actions.writes == [("pause", report)]
 
 
 async def test_downstream_is_not_paused_while_the_failed_run_has_a_retry_to_come(

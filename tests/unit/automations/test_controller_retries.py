@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from prefect_monitoring.automations.fuse import Fuse
+from prefect_monitoring.automations.retries import plan_retries
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.actions import STOPPED_BY_HAND, Acting
 from prefect_monitoring.model.counted_metrics import ACTIONS
@@ -163,6 +164,24 @@ async def test_a_failure_from_before_acting_was_enabled_is_left_alone(
     process = begin(RULES)
     await process.act()
     assert [result for _, result, _ in process.results()] == ["done"]
+
+
+async def test_plan_passes_over_a_failure_that_ended_before_acting_was_enabled(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES, mode=OFF)
+    await process.begin()
+    run = fake.schedule(*place)
+    process.fail(run)
+    snapshot = await process.poll()
+    failures = process.ledger.failed_since(0.0)
+
+    def planned(enabled_at: float) -> list[str]:
+        actions = plan_retries(failures, snapshot.policies, {}, enabled_at=enabled_at, now=fake.now)
+        return [action.run_id for action in actions]
+
+    assert planned(enabled_at=0.0) == [run]
+    assert planned(enabled_at=fake.now) == []
 
 
 @pytest.mark.parametrize(
