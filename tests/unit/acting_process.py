@@ -38,7 +38,8 @@ class ActingProcess:
     published: list[Snapshot] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        settings = settings_with(pipelines=str(self.pipelines), birth_hold="0s")
+        # However busy the machine is, a reading of the model is not given up.
+        settings = settings_with(pipelines=str(self.pipelines), birth_hold="0s", source_timeout="1h")
         self.readers = readers_of(self.fake, self.ledger, settings)
         self.planner = Planner(self.ledger, self.mode)
         self.poller = make_poller(self.readers, settings, Traffic(), self.publish, self.fake.clock, self.planner.plan)

@@ -234,6 +234,21 @@ async def test_a_run_that_somebody_retried_by_hand_is_theirs_from_then_on(
     assert snapshot.standings[PAIR].consecutive_failures == 1
 
 
+async def test_a_run_that_somebody_set_from_one_failure_to_another_is_not_retried(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES)
+    await process.begin()
+    run = fake.schedule(*place)
+    process.fail(run)
+    fake.set_state(run, "CRASHED", force=True)
+
+    await process.act()
+
+    assert process.results() == [("retry", "refused", "somebody set the run from Failed to Crashed")]
+    assert fake.actions.writes == []
+
+
 async def test_a_run_that_somebody_cancelled_is_not_retried_when_its_process_reports_a_crash(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
