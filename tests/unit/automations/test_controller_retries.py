@@ -418,6 +418,26 @@ async def test_a_storm_of_one_cause_blows_the_fuse_earlier_and_says_why(
     assert reasons == {"withheld: 5 actions for the cause connection within an hour"}
 
 
+async def test_what_was_refused_is_not_what_blows_the_fuse(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+) -> None:
+    process = begin(RULES, mode=replace(ACT, fuse=Fuse(2, 2)))
+    await process.begin()
+    taken_over = [fake.schedule(*place) for _ in range(2)]
+    for run in taken_over:
+        process.fail(run)
+    await process.poll()
+    for run in taken_over:
+        fake.retry(run)
+    await process.controller.act(process.last)
+    failed = fake.schedule(*place)
+    process.fail(failed)
+    await process.act()
+
+    assert [result for _, result, _ in process.results()] == ["refused", "refused", "done"]
+    assert fake.actions.writes == [("retry", failed)]
+
+
 async def test_a_stop_halts_within_one_poll_and_survives_a_restart(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
