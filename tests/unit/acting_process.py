@@ -43,8 +43,8 @@ class ActingProcess:
         self.readers = readers_of(self.fake, self.ledger, settings)
         self.planner = Planner(self.ledger, self.mode)
         self.poller = make_poller(self.readers, settings, Traffic(), self.publish, self.fake.clock, self.planner.plan)
-        world = World(self.fake, self.fake.inventory, self.fake.actions, self.fake.events)  # type: ignore[arg-type]
-        self.controller = Controller(self.readers.flow_runs, self.planner, world, self.fake.clock)
+        self.world = World(self.fake, self.fake.inventory, self.fake.actions, self.fake.events)  # type: ignore[arg-type]
+        self.controller = Controller(self.readers.flow_runs, self.planner, self.world, self.fake.clock)
 
     async def publish(self, snapshot: Snapshot) -> None:
         self.published.append(snapshot)

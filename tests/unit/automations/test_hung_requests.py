@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_API_URL, temporary_settings
 
 from prefect_monitoring.automations.controller import Controller
-from prefect_monitoring.automations.world import World
 from prefect_monitoring.model.actions import ActionResult
 from prefect_monitoring.prefect_api.actions import ACT_ON_RUNS, ActionsApi
 from prefect_monitoring.prefect_api.client import PrefectHttp, Traffic, open_http
@@ -74,7 +73,7 @@ async def test_hung_request_delays_no_poll_and_no_scrape_and_is_decided_by_readi
     process.fail(fake.schedule(*place))
     server = HungServer(fake, carries_out)
     site.answer = server.answer
-    world = World(fake, fake.inventory, ActionsApi(http))  # type: ignore[arg-type]
+    world = replace(process.world, actions=ActionsApi(http))  # type: ignore[arg-type]
     controller = Controller(process.readers.flow_runs, process.planner, world, fake.clock)
     scraped: list[Snapshot] = []
     rounds = 0
