@@ -21,14 +21,14 @@ from prefect_monitoring.prefect_api.client import PrefectHttp
 
 
 def record_into(file: Path) -> None:
-    whole = PrefectHttp.request
+    whole = PrefectHttp.sized
     out = file.open("ab", buffering=0)
 
-    async def request(http: PrefectHttp, endpoint: str, **kwargs: Any) -> Any:
+    async def request(http: PrefectHttp, endpoint: str, **kwargs: Any) -> tuple[Any, int]:
         begun = time.monotonic()
         answer, failed = None, True
         try:
-            answer = await whole(http, endpoint, **kwargs)
+            answer, size = await whole(http, endpoint, **kwargs)
             failed = False
         finally:
             call = {
@@ -40,9 +40,9 @@ def record_into(file: Path) -> None:
                 "ended": time.monotonic(),
             }
             out.write(orjson.dumps(call) + b"\n")
-        return answer
+        return answer, size
 
-    PrefectHttp.request = request  # type: ignore[assignment, method-assign]
+    PrefectHttp.sized = request  # type: ignore[assignment, method-assign]
 
 
 def record_counting_into(file: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from json import dumps
 from typing import Any
 
 from prefect_monitoring.prefect_api.errors import ApiError
@@ -113,6 +114,10 @@ class FakeRuns:
         if json["limit"] > self.limit:
             raise ApiError("limit", "422", detail=f"must be less than or equal to {self.limit}".encode())
         return rows[json["offset"] :][: json["limit"]]
+
+    async def sized(self, endpoint: str, **asked: Any) -> tuple[Any, int]:
+        answer = await self.request(endpoint, **asked)
+        return answer, len(dumps(answer))
 
     def _rows(self, endpoint: str, json: Any) -> Iterable[dict[str, Any]]:
         if endpoint.startswith("/flow_runs/"):
