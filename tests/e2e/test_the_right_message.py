@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from prefect_monitoring.config.shipped import shipped
 from prefect_monitoring.demo.monitoring import local_prometheus_config
-from prefect_monitoring.demo.prefect_server import shipped
 from support.alertmanager import Inbox, start_alertmanager, start_inbox
 from support.exporter import Exporter, run_exporter
 from support.ports import free_port

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import yaml
 
+from prefect_monitoring.config.shipped import shipped
 from prefect_monitoring.demo.alerting import local_config, write_local_secrets
-from prefect_monitoring.demo.prefect_server import shipped
 from support.ports import free_port
 from support.processes import Process, start, wait_until
 from support.prometheus import binary

@@ -137,7 +137,12 @@ def _actions() -> ActionsReport:
 
 def make_snapshot() -> Snapshot:
     failure = KnownRun(
-        "0e1c", PAIR, "5", "FAILED", NOW - 60, 1, start_counted=True, ended_at=NOW - 60, name="able-lynx", cause="auth"
+        *("0e1c", PAIR, "5", "FAILED", NOW - 60, 1),
+        start_counted=True,
+        ended_at=NOW - 60,
+        name="able-lynx",
+        cause="auth",
+        message='PermissionError: "orders" is closed',
     )
     deployment = Deployment(
         "d", "daily", "f", "k8s", "default", ("critical", "mine"), paused=False, ready=True, schedules="[1]"

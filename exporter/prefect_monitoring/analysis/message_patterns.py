@@ -1,4 +1,4 @@
-"""What failure messages have in common: their first line, without secrets, numbers, ids and instants."""
+"""What failure messages say, without secrets: their first line, its type, and what it has in common with others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Final
 from prefect_monitoring.analysis.redaction import first_line
 
 MAX_PATTERN: Final = 160
+MAX_MESSAGE: Final = 200
 VARIABLE: Final = "#"
+_TYPE: Final = re.compile(r"[A-Za-z_]\w{0,99}(?:\.[A-Za-z_]\w{0,99}){0,9}(?=:|\Z)")
 # What Prefect puts before every exception.
 _PREAMBLE: Final = re.compile(r"\A(?:Flow|Task) run encountered an exception:?\s+")
 # Instants, UUIDs, hexadecimal ids with a digit in them, and numbers; a status code of HTTP says what went wrong.
@@ -25,6 +27,17 @@ _VARIABLES: Final = re.compile(
 def without_preamble(message: str) -> str:
     """An exception's message without what Prefect puts before it."""
     return _PREAMBLE.sub("", message)
+
+
+def message_line(message: str) -> str:
+    """The first line of a failure message, redacted, as people read it; "" for an empty message."""
+    return first_line(without_preamble(message), MAX_MESSAGE)
+
+
+def exception_type(line: str) -> str:
+    """The exception's type in a line of `message_line`, such as ValueError; "" where it begins with none."""
+    found = _TYPE.match(line)
+    return found[0] if found else ""
 
 
 def pattern_of(message: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 import signal
 import socket
 import ssl
@@ -36,6 +37,7 @@ from prefect_monitoring.sinks.running import check_sinks, open_sinks
 from prefect_monitoring.web import tls
 from prefect_monitoring.web.app import Published, make_app
 from prefect_monitoring.web.auth import IN_CLEAR, travel_in_clear
+from prefect_monitoring.web.runbooks import PATH as RUNBOOKS
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ async def serve(settings: Settings) -> None:
     tls.check_pair(settings.web)
     listener = bind(settings.web.listen)
     url = url_of(listener, settings.web)
+    settings = with_runbooks(settings, url)
     published = Published(settings.metrics)
     server = make_server(make_app(published, settings.web, settings.poll), settings.web)
     # Answering begins before the ledger is there: probes and scrapes are told to wait, and signals are heard.
@@ -183,6 +186,19 @@ class _Server(uvicorn.Server):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.handle_exit, number, None)
         yield
+
+
+def with_runbooks(settings: Settings, url: str) -> Settings:
+    """`settings` with a place for the runbooks: this process' own pages (`url`), unless they name another."""
+    if settings.links.runbook_url:
+        return settings
+    own = settings.links.model_copy(update={"runbook_url": f"{_as_seen_from_outside(url)}{RUNBOOKS}"})
+    return settings.model_copy(update={"links": own})
+
+
+def _as_seen_from_outside(url: str) -> str:
+    """`url` with the machine's name, as Prometheus has it, where the process listens on all addresses."""
+    return re.sub(r"^(https?://)(?:0\.0\.0\.0|\[::\])(?=:)", rf"\g<1>{socket.gethostname()}", url)
 
 
 def url_of(listener: socket.socket, settings: WebSettings) -> str:

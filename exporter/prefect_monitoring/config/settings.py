@@ -188,6 +188,11 @@ class LabelSettings(Group, title="Labels"):
         (), description="Failure causes of your own, tried before the built-in ones: a list of {cause, pattern}."
     )
 
+    failure_message: Literal["off", "type", "line"] = Field(
+        "line",
+        description="What messages say of an error: its first line, redacted; only the exception's type; or nothing.",
+    )
+
     @property
     def known_causes(self) -> frozenset[str]:
         """Every failure cause that a run can have, the user's own among them."""
@@ -314,7 +319,10 @@ class LinkSettings(Group, title="Links"):
         description="Where people open Prefect, for links in messages. Default: PREFECT_UI_URL, else from the API's.",
     )
     grafana_url: WebAddress = Field("", description="Where people open Grafana, for links in messages.")
-    runbook_url: WebAddress = Field("", description="Where people read docs/runbooks/, for links in messages.")
+    runbook_url: WebAddress = Field(
+        "",
+        description="Where people read docs/runbooks/, for links in messages. Default: the exporter's own /runbooks.",
+    )
 
 
 class ArchiveSettings(Group, title="Archive"):

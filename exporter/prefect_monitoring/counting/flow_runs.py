@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from prefect_monitoring.analysis.message_patterns import pattern_of
+from prefect_monitoring.analysis.message_patterns import message_line, pattern_of
 from prefect_monitoring.model.changes import Changes, KnownRun, SeriesKey
 from prefect_monitoring.model.counted_metrics import DURATION, FAILURES, OUTCOMES, RETRIES, START_DELAY, births
 from prefect_monitoring.model.records import BAD_TYPES, FlowRun, Pair, State
@@ -176,6 +176,7 @@ def _remembered(
         started_at=started_at if started_at is not None else before.started_at if before else None,
         held=failed if before is None or not is_known else before.held,
         start_delay=before.start_delay if before is not None and before.start_delay is not None else delay,
+        message=message_line(run.state.message) if failed else "",
     )
 
 

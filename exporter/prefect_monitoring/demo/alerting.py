@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import yaml
 
-from prefect_monitoring.demo.prefect_server import shipped
+from prefect_monitoring.config.shipped import shipped
 
 SHIPPED_SECRETS: Final = "/etc/alertmanager/secrets/"
 _TEAMS: Final = "teams"  # it is sent to as Slack is, and has no channels

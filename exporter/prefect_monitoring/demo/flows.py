@@ -15,8 +15,8 @@ from typing import Final
 
 import httpx
 
+from prefect_monitoring.config.shipped import shipped
 from prefect_monitoring.demo import prefect_server
-from prefect_monitoring.demo.prefect_server import shipped
 from prefect_monitoring.demo.processes import DemoError
 from prefect_monitoring.demo.schedule import EXAMPLES, LEAD_SECONDS
 

@@ -10,6 +10,11 @@ from html import escape
 from typing import Any, Final
 
 _RELOAD_SECONDS: Final = 5
+# What somebody who misses a message at night wants to know; alertmanager.yml has these hours.
+WORKING_HOURS: Final = (
+    "Digests, and messages about pipelines of low criticality, are sent in working hours only: Monday to Friday,"
+    " 08:00 to 18:00 UTC."
+)
 _STYLE: Final = """
 :root { color-scheme: light; --line: #dfe3e8; --dim: #5f6b7a; }
 * { box-sizing: border-box; }
@@ -76,7 +81,7 @@ def inbox_page(messages: Sequence[Message], now: float) -> str:
 
 
 def _column(title: str, articles: Sequence[str]) -> str:
-    inner = "".join(articles) or '<article class="none">No messages.</article>'
+    inner = "".join(articles) or f'<article class="none">No messages. {WORKING_HOURS}</article>'
     return f"<section><h2>{title} · {len(articles)}</h2>{inner}</section>"
 
 

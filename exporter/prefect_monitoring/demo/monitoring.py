@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import yaml
 
+from prefect_monitoring.config.shipped import shipped
 from prefect_monitoring.demo.alerting import local_config, write_local_secrets
-from prefect_monitoring.demo.prefect_server import shipped
 from prefect_monitoring.demo.processes import Child, Launcher, join_address, start
 
 WORKSPACE: Final = "demo"

@@ -146,12 +146,3 @@ def _request(client: httpx.Client, method: str, path: str, body: object = None, 
     if response.is_success or response.status_code == accept:
         return response
     raise DemoError(f"Prefect refused {method} {path}: {response.status_code} {response.text[:500]}")
-
-
-_PACKAGE = Path(__file__).parents[1]
-
-
-def shipped(path: str) -> Path:
-    """A file or folder by its path in the repository."""
-    packaged = _PACKAGE / "shipped" / path
-    return packaged if packaged.exists() else _PACKAGE.parents[1] / path

@@ -17,8 +17,10 @@ from typing import Final
 import filelock
 import httpx
 
+from prefect_monitoring.config.shipped import shipped
 from prefect_monitoring.demo import archive, cloudwatch, monitoring, prefect_server, processes
-from prefect_monitoring.demo.prefect_server import shipped
+from prefect_monitoring.demo.addresses import monitoring_hint
+from prefect_monitoring.demo.inbox_page import WORKING_HOURS
 from prefect_monitoring.demo.processes import Child, DemoError, Launcher
 from prefect_monitoring.demo.schedule import EXAMPLES, LEAD_SECONDS, PERIOD_SECONDS, WORKER_POOL
 
@@ -27,11 +29,11 @@ _SERVER_TIMEOUT: Final = 90
 _EXPORTER_TIMEOUT: Final = 60
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _INSTALL_HINT: Final = "on Debian: apt-get install prometheus prometheus-alertmanager"
-_MONITORING: Final = """Prometheus  http://{at.prometheus}/alerts
-Alerts      http://{at.alertmanager}
-Messages    http://{at.inbox}
+_MESSAGES: Final = f"""
+Messages shows what Slack and PagerDuty would have got; the first come after a minute or two. {WORKING_HOURS}
 
-Messages shows what Slack and PagerDuty would have got; the first come after a minute or two."""
+Dashboards are in no demo without Docker: `docker compose --profile demo up` has a Grafana with them, or import those of
+grafana/dashboards/ into a Grafana whose Prometheus is the one above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,11 @@ def _start_monitoring(demo: _Demo, exporter: str) -> str:
         demo.launcher, demo.directory, exporter, lambda what, port: _choose_port(what, _HOST, port)
     )
     demo.children.extend(children)
-    return _MONITORING.format(at=at)
+    with (
+        prefect_server.connect(f"http://{at.prometheus}", demo.check) as prometheus,
+        prefect_server.connect(f"http://{at.alertmanager}", demo.check) as alertmanager,
+    ):
+        return monitoring_hint(at, prometheus, alertmanager) + f"\n{_MESSAGES}"
 
 
 def _choose_port(what: str, host: str, wanted: int) -> int:
@@ -230,7 +236,8 @@ The exporter acts here, too: it retries, pauses, resumes, scales and skips, as e
 
   prefect-monitoring actions --ledger-url {shlex.quote(_ledger_url(demo.directory))}
 
-Ctrl-C stops everything; the next start in {demo.directory} goes on from there.
+Ctrl-C stops everything. The next start in {demo.directory} goes on with
+Prefect's runs, the exporter's counters and the archive; Prometheus' history, silences and messages begin anew.
 """
 
 

@@ -30,6 +30,7 @@ def known_run(row: sa.Row[Any], pipeline: Pair | None) -> KnownRun:
         started_at=row.started_at,
         held=bool(row.held),
         start_delay=row.start_delay,
+        message=row.message or "",
     )
 
 
@@ -83,6 +84,7 @@ def write_runs(connection: sa.Connection, changes: Changes, ids: PipelineIds, *,
             "started_at": run.started_at,
             "held": run.held and not is_baseline,
             "start_delay": run.start_delay,
+            "message": run.message,
             "gone": False,
         }
         for run in changes.runs.values()

@@ -76,6 +76,7 @@ flow_runs = sa.Table(
     sa.Column("started_at", sa.Float),
     sa.Column("held", sa.Boolean),
     sa.Column("start_delay", sa.Float),
+    sa.Column("message", sa.Text),
     sa.Index(f"{PREFIX}flow_runs_by_pipeline", "pipeline_id", "state_type", "ended_at"),
     sa.Index(f"{PREFIX}flow_runs_by_end", "ended_at", "state_type", "gone"),
 )

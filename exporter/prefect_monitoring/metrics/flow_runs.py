@@ -21,7 +21,7 @@ def _last_duration(standing: RunStats) -> Iterator[Row]:
 
 def _last_failure(standing: RunStats) -> Iterator[Row]:
     if (run := standing.last_failure) is not None and not standing.last_failure_gone:
-        yield (run.run_id, run.name, run.cause), 1.0
+        yield (run.run_id, run.name, run.cause, run.message), 1.0
 
 
 def _active(snapshot: Snapshot) -> Iterator[Row]:
@@ -162,7 +162,7 @@ METRICS: Final = (
         "prefect_flow_run_last_failure_info",
         "gauge",
         "The newest unresolved failure, else the last since a flow run completed, for links; gone when it was deleted.",
-        (*PAIR, "flow_run_id", "flow_run_name", "cause"),
+        (*PAIR, "flow_run_id", "flow_run_name", "cause", "message"),
         standing(_last_failure),
     ),
     Metric(

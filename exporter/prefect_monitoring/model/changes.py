@@ -35,9 +35,9 @@ class SeriesKey(NamedTuple):
 class KnownRun:
     """What the ledger remembers of a run. `pair` is None for a run that the filters exclude.
 
-    `cause` and `pattern` are those of the message of a failure: analysis/message_patterns.py. `started_at` is its first
-    start, `start_delay` the seconds from the expected start to it. `held`: a failure that stays unresolved until it has
-    been shown long enough for an alert.
+    `cause`, `pattern` and `message`, its first line, are those of a failure: analysis/message_patterns.py. `started_at`
+    is its first start, `start_delay` the seconds from the expected start to it. `held`: a failure that stays unresolved
+    until it has been shown long enough for an alert.
     """
 
     run_id: str
@@ -55,6 +55,7 @@ class KnownRun:
     started_at: float | None = None
     held: bool = False
     start_delay: float | None = None
+    message: str = ""
 
     @property
     def result(self) -> Result | None:

@@ -76,6 +76,7 @@ class Poller:
         clock: Callable[[], float],
         plan: PlanActions = lambda _policies, _now: None,
         sinks: Callable[[], tuple[SinkStatus, ...]] = tuple,
+        failure_message: str = "line",
     ) -> None:
         self._readers = readers
         self._reader = readers.flow_runs
@@ -105,6 +106,7 @@ class Poller:
             policies=policies,
             links=links,
             sinks=sinks,
+            failure_message=failure_message,
         )
 
     def start(self, others: Iterable[Job] = ()) -> Scheduler:
@@ -279,4 +281,5 @@ def make_poller(
         clock,
         plan,
         sinks,
+        settings.labels.failure_message,
     )

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Final
 
 from prefect_monitoring import __version__
+from prefect_monitoring.analysis.message_patterns import exception_type
 from prefect_monitoring.config.settings import LinkSettings, PollSettings
 from prefect_monitoring.counting import schedules as dues
 from prefect_monitoring.counting.cardinality import Catalog
@@ -32,6 +33,7 @@ from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMet
 from prefect_monitoring.model.cursor import FLOW_RUNS
 from prefect_monitoring.model.heartbeats import SilentRun
 from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, FlowRun, Pair, TaskRun
+from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.model.sink_status import SinkStatus
 from prefect_monitoring.model.source_status import SourceStatus
@@ -66,6 +68,7 @@ class Picture:
     policies: PolicyBook
     links: Links
     sinks: Callable[[], tuple[SinkStatus, ...]] = tuple
+    failure_message: str = "line"
 
     def take(self, now: float, actions: ActionsReport | None = None) -> tuple[Snapshot, set[SeriesKey]]:
         """The snapshot, and which of its series it shows at zero because of their birth hold."""
@@ -88,7 +91,9 @@ class Picture:
                 for key, one in ledger.values.items()
                 if key.metric in metrics and (key.pair in pairs or key.pair == NO_FLOW)
             },
-            standings={pair: one for pair, one in standings.items() if pair in pairs},
+            standings={
+                pair: with_message(one, self.failure_message) for pair, one in standings.items() if pair in pairs
+            },
             quantiles={pair: one for pair, one in quantiles.items() if pair in pairs},
             active=self._active(now, limit) if _is_fresh(self.sources[ACTIVE_FLOW_RUNS], now, limit) else None,
             active_tasks=self._active_tasks() if _is_fresh(self.sources[ACTIVE_TASK_RUNS], now, limit) else None,
@@ -156,6 +161,14 @@ class Picture:
             pipelines_file=self.policies.status,
             sinks=self.sinks(),
         )
+
+
+def with_message(stats: RunStats, wanted: str) -> RunStats:
+    """`stats` with no more of the last failure's message than the option `failure_message` allows."""
+    if wanted == "line" or stats.last_failure is None:
+        return stats
+    message = exception_type(stats.last_failure.message) if wanted == "type" else ""
+    return replace(stats, last_failure=replace(stats.last_failure, message=message))
 
 
 def summarise_tasks(runs: Iterable[tuple[Pair, TaskRun]], catalog: Catalog) -> dict[tuple[Pair, str, str], int]:

@@ -19,6 +19,7 @@ from prefect_monitoring.snapshot.model import Snapshot
 from prefect_monitoring.web.auth import guards
 from prefect_monitoring.web.exposition import Body, Exposition, render
 from prefect_monitoring.web.negotiation import accepts_gzip, exposition_type
+from prefect_monitoring.web.runbooks import runbook_routes
 from prefect_monitoring.web.status_page.page import HEADERS, RELOAD_SECONDS, StatusPage
 
 # A poll that hangs in one reading after the other still publishes in between; silence this long is a dead loop.
@@ -90,6 +91,7 @@ def make_app(
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
             Route("/", status_page),
+            *runbook_routes(),
         ],
         middleware=guards(web),
     )

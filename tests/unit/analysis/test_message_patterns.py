@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from prefect_monitoring.analysis.message_patterns import MAX_PATTERN, pattern_of
+from prefect_monitoring.analysis.message_patterns import (
+    MAX_MESSAGE,
+    MAX_PATTERN,
+    exception_type,
+    message_line,
+    pattern_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,3 +37,30 @@ def test_pattern_keeps_what_runs_have_in_common(message: str, pattern: str) -> N
 
 def test_pattern_of_a_huge_message_is_short() -> None:
     assert len(pattern_of("x" * 5_000_000)) == MAX_PATTERN
+
+
+@pytest.mark.parametrize(
+    ("message", "line", "kind"),
+    [
+        ("", "", ""),
+        ("\n  \n", "", ""),
+        ("Flow run encountered an exception: ValueError: bad row 17\nmore", "ValueError: bad row 17", "ValueError"),
+        (
+            "sqlalchemy.exc.OperationalError: gone",
+            "sqlalchemy.exc.OperationalError: gone",
+            "sqlalchemy.exc.OperationalError",
+        ),
+        ("KeyError", "KeyError", "KeyError"),
+        ("Flow run process exited with code -9.", "Flow run process exited with code -9.", ""),
+        ("Error: login postgres://etl:Sesam-0451@db failed", "Error: login postgres://***@db failed", "Error"),
+        ("mail to jane.doe@example.com bounced", "mail to *** bounced", ""),
+        ("Error: <!channel> <@U1> `x`", "Error: <!channel> <@U1> `x`", "Error"),
+    ],
+)
+def test_message_is_the_first_line_without_secrets(message: str, line: str, kind: str) -> None:
+    assert message_line(message) == line
+    assert exception_type(line) == kind
+
+
+def test_message_of_megabytes_is_short() -> None:
+    assert len(message_line("x" * 5_000_000)) == MAX_MESSAGE

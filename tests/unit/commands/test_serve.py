@@ -118,3 +118,18 @@ def answered(port: int) -> bool:
 def refused(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.mark.parametrize(
+    ("url", "runbooks"),
+    [
+        ("http://127.0.0.1:9877", "http://127.0.0.1:9877/runbooks"),
+        ("https://[::1]:9877", "https://[::1]:9877/runbooks"),
+        ("http://0.0.0.0:9877", f"http://{socket.gethostname()}:9877/runbooks"),
+        ("http://[::]:9877", f"http://{socket.gethostname()}:9877/runbooks"),
+    ],
+)
+def test_messages_link_to_the_exporter_s_own_runbooks_by_default(url: str, runbooks: str) -> None:
+    assert serve.with_runbooks(settings_with(), url).links.runbook_url == runbooks
+    elsewhere = settings_with(runbook_url="https://docs.example.com/runbooks")
+    assert serve.with_runbooks(elsewhere, url) == elsewhere

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from prefect import Flow
 
-from prefect_monitoring.demo.prefect_server import deployment, shipped
+from prefect_monitoring.config.shipped import shipped
+from prefect_monitoring.demo.prefect_server import deployment
 from prefect_monitoring.demo.processes import (
     Child,
     DemoError,

@@ -1,0 +1,14 @@
+"""Files that lie in the repository where its readers look for them, and that a wheel carries along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+_PACKAGE: Final = Path(__file__).parents[1]
+
+
+def shipped(path: str) -> Path:
+    """A file or folder by its path in the repository."""
+    packaged = _PACKAGE / "shipped" / path
+    return packaged if packaged.exists() else _PACKAGE.parents[1] / path
