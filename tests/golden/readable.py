@@ -105,11 +105,12 @@ class _Text(HTMLParser):
 
 
 def page(html: str) -> str:
-    """What the status page says, without the version and without how many records were read."""
+    """What the status page says, without the version, the address of the stub, and how many runs were counted."""
     reader = _Text()
     reader.feed(html)
     text = "".join(f"{line}\n" for line in reader.lines)
     text = re.sub(r"^Version [^ ,]+", f"Version {MASK}", text, flags=re.MULTILINE)
+    text = re.sub(r"^Watches .*", f"Watches {MASK}", text, flags=re.MULTILINE)
     return re.sub(r"^(\w+ \| read \| )[\d,]+ ", rf"\g<1>{MASK} ", text, flags=re.MULTILINE)
 
 

@@ -127,6 +127,7 @@ class Source:
     readings: Series = field(default_factory=lambda: Series(0.0, (0,) * (len(READING_BOUNDS) + 1), released=True))
     records: int = 0
     error: str = "not read yet"
+    code: str = ""
 
     async def read(self, reading: Callable[[], Awaitable[Reading]], follows: Source | None = None) -> bool:
         """Runs `reading` within the source's deadline; whether it worked.
@@ -142,7 +143,7 @@ class Source:
         except LedgerError as error:
             self._failed(str(error), answered=True)
         except ApiError as error:
-            self._failed(str(error), answered=error.code == INCOMPLETE)
+            self._failed(str(error), answered=error.code == INCOMPLETE, code=error.code)
         except TimeoutError:
             self._failed(f"no complete answer within {self.timeout:g} s")
         except Exception as error:  # noqa: BLE001 a defect in one source must not stop the others
@@ -152,6 +153,7 @@ class Source:
                 self.up, self.answered, self.error = None, None, f"not asked: {follows.name} cannot be read"
                 return False
             self.up, self.answered, self.error, self.last_success = True, True, "", self.clock()
+            self.code = ""
             self.records += result.records
             self.has_more = not result.complete
             if result.complete:
@@ -160,11 +162,18 @@ class Source:
         self.readings = observe(self.readings, [time.monotonic() - begun], READING_BOUNDS)
         return bool(self.up)
 
-    def _failed(self, reason: str, *, answered: bool = False, defect: Exception | None = None) -> None:
-        self.up, self.answered, self.error = False, answered, reason
+    def _failed(self, reason: str, *, answered: bool = False, code: str = "", defect: Exception | None = None) -> None:
+        self.up, self.answered, self.error, self.code = False, answered, reason, code
         self.outages.failed(self.name, reason, defect)
 
     def status(self) -> SourceStatus:
         return SourceStatus(
-            self.name, self.up, self.last_success, self.complete_to, self.readings, self.records, self.error
+            self.name,
+            self.up,
+            self.last_success,
+            self.complete_to,
+            self.readings,
+            self.records,
+            self.error,
+            code=self.code,
         )

@@ -15,7 +15,8 @@ class SourceStatus:
     """How a source fares; `up` is None before its first reading.
 
     `complete_to`: the instant up to which all that it holds has been read. `unreadable`: when each of the records that
-    cannot be read now was first met.
+    cannot be read now was first met. `code`: of the last reading's failure, as `prefect_exporter_api_requests_total`
+    shows it; "" if it worked.
     """
 
     name: str
@@ -26,6 +27,7 @@ class SourceStatus:
     records: int
     error: str
     unreadable: tuple[float, ...] = ()
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,11 @@ def public_address(address: str) -> str:
     return str(url.copy_with(userinfo=b"")).rstrip("/")
 
 
+def watched_address() -> str:
+    """The configured API address without credentials; "" where there is none."""
+    return public_address(PREFECT_API_URL.value() or "")
+
+
 def ui_address() -> str:
     """Where Prefect itself says that its UI is, without credentials; "" where that is no http(s) address."""
     return public_address(PREFECT_UI_URL.value() or "")

@@ -38,7 +38,7 @@ from prefect_monitoring.model.series import Series
 from prefect_monitoring.model.sink_status import SinkStatus
 from prefect_monitoring.model.source_status import SourceStatus
 from prefect_monitoring.policy.reloader import PolicyBook
-from prefect_monitoring.prefect_api.address import ui_address
+from prefect_monitoring.prefect_api.address import ui_address, watched_address
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.snapshot.freshness import current_limit, listing_limit
 from prefect_monitoring.snapshot.live_runs import LiveRunStats
@@ -276,4 +276,4 @@ def _since(run: FlowRun) -> float:
 def find_links(settings: LinkSettings) -> Links:
     """Prefect's address is the setting's, else what Prefect itself takes it for; never with credentials."""
     prefect = settings.prefect_ui_url or ui_address()
-    return Links(prefect, settings.grafana_url, settings.runbook_url)
+    return Links(prefect, settings.grafana_url, settings.runbook_url, watched_address())

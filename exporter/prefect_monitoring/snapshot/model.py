@@ -52,11 +52,15 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Where people open Prefect, Grafana and the runbooks, without a slash at the end; "" where that is not known."""
+    """Where people open Prefect, Grafana and the runbooks, without a slash at the end; "" where that is not known.
+
+    `api_url` is the API that is watched, without credentials.
+    """
 
     prefect_url: str = ""
     grafana_url: str = ""
     runbook_url: str = ""
+    api_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

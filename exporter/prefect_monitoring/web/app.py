@@ -20,6 +20,9 @@ from prefect_monitoring.web.auth import guards
 from prefect_monitoring.web.exposition import Body, Exposition, render
 from prefect_monitoring.web.negotiation import accepts_gzip, exposition_type
 from prefect_monitoring.web.runbooks import runbook_routes
+from prefect_monitoring.web.status_page.document import CONTENT_TYPE as JSON
+from prefect_monitoring.web.status_page.document import HEADERS as DOCUMENT_HEADERS
+from prefect_monitoring.web.status_page.document import render_document
 from prefect_monitoring.web.status_page.page import HEADERS, RELOAD_SECONDS, StatusPage
 
 # A poll that hangs in one reading after the other still publishes in between; silence this long is a dead loop.
@@ -58,6 +61,7 @@ def make_app(
     published: Published, web: WebSettings, poll: PollSettings, clock: Callable[[], float] = time.time
 ) -> Starlette:
     page = StatusPage(current_limit(poll))
+    document = StatusPage(current_limit(poll), render_document, JSON)
     dead_after = DEAD_AFTER_POLLS * (poll.poll_interval + poll.source_timeout)
 
     async def metrics(request: Request) -> Response:
@@ -85,6 +89,12 @@ def make_app(
             headers["Refresh"] = str(RELOAD_SECONDS)
         return _response(request, body, headers)
 
+    async def status_document(request: Request) -> Response:
+        body = await document.of(published.latest[0] if published.latest else None, clock())
+        response = _response(request, body, {**DOCUMENT_HEADERS, "Vary": "Accept-Encoding"})
+        response.status_code = 200 if published.latest else 503
+        return response
+
     return Starlette(
         routes=[
             Route("/metrics", metrics),
@@ -92,6 +102,7 @@ def make_app(
             Route("/-/ready", ready),
             Route("/", status_page),
             *runbook_routes(),
+            Route("/api/v1/status", status_document),
         ],
         middleware=guards(web),
     )

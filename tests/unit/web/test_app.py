@@ -163,6 +163,19 @@ async def test_status_page_shows_how_the_sources_are(site: Site) -> None:
     assert "does not answer" in (await site.get("/")).text
 
 
+async def test_status_document_takes_no_parameters_and_is_for_no_other_site(site: Site) -> None:
+    assert (await site.get("/api/v1/status")).status_code == 503
+    site.published.publish(make_snapshot())
+    plain, packed = await site.get("/api/v1/status"), await site.get("/api/v1/status", accept_encoding="gzip")
+    assert (plain.status_code, plain.headers["content-type"]) == (200, "application/json")
+    assert plain.json()["version"] == 1
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.json() == plain.json()
+    assert (await site.get("/api/v1/status?version=2&callback=x")).text == plain.text
+    asked = await site.get("/api/v1/status", origin="https://elsewhere.example.com")
+    assert not [name for name in asked.headers if name.startswith("access-control")]
+
+
 async def test_status_page_is_packed_guarded_and_reloads_only_when_asked(site: Site) -> None:
     for published in (False, True):
         if published:

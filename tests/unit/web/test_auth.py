@@ -40,7 +40,7 @@ async def get(
 
 
 @pytest.mark.parametrize(
-    "path", ["/metrics", "/", "/admin", "/metrics/", "/-/healthy/", "/-/ready/x", "//-/ready", "/-/"]
+    "path", ["/metrics", "/", "/api/v1/status", "/admin", "/metrics/", "/-/healthy/", "/-/ready/x", "//-/ready", "/-/"]
 )
 @pytest.mark.parametrize(
     ("settings", "schemes"), [(BASIC, ["basic"]), (BEARER, ["bearer"]), (BOTH, ["basic", "bearer"])]

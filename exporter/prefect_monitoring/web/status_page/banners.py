@@ -9,6 +9,7 @@ from prefect_monitoring.snapshot.model import Snapshot
 from prefect_monitoring.web.status_page.formatting import age, counted, moment
 from prefect_monitoring.web.status_page.pipeline_view import complete_to
 from prefect_monitoring.web.status_page.tone import Tone
+from prefect_monitoring.web.status_page.watched import outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,8 @@ def _out_of_date(snapshot: Snapshot, stale_after: float, now: float) -> Iterator
         instant = f"What follows is of {moment(shown_at)}, not of now."
     if is_stalled(snapshot, stale_after, now):
         yield Banner(Tone.BAD, f"Polling has stopped: restart the exporter. {instant}")
-    elif snapshot.about.api_up is False:
-        yield Banner(Tone.BAD, f"The Prefect API does not answer. {instant}")
+    elif fault := outage(snapshot):
+        yield Banner(Tone.BAD, f"{fault}. {instant}")
     elif shown_at is not None:
         behind = age(snapshot.taken_at - shown_at)
         yield Banner(Tone.BAD, f"Finished runs of the last {behind} are not read yet. {instant}")

@@ -151,7 +151,9 @@ def _late(view: PipelineView) -> Finding | None:
     since = view.oldest.get("late")
     if since is None or view.now - since <= THRESHOLDS.start_late_seconds:
         return None
-    return Finding(counted(view.active.get("late", 1), "run", "runs"), since, "late")
+    details = [counted(view.active.get("late", 1), "run", "runs")]
+    details += [f"no worker in pool {pool}" for pool in view.pools_without_workers]
+    return Finding(", ".join(details), since, "late")
 
 
 def _orphaned(view: PipelineView) -> Finding | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -16,7 +16,7 @@ import jinja2
 
 from prefect_monitoring.snapshot.model import Snapshot
 from prefect_monitoring.web.exposition import GZIP_LEVEL, Body
-from prefect_monitoring.web.status_page import formatting
+from prefect_monitoring.web.status_page import formatting, watched
 from prefect_monitoring.web.status_page.actions import ActionRow, action_rows
 from prefect_monitoring.web.status_page.banners import Banner, banners, frozen_at, is_stalled
 from prefect_monitoring.web.status_page.rows import Row, make_rows
@@ -47,7 +47,7 @@ _TITLES: Final = {
     Group.ATTENTION: "Needs attention",
     Group.UNWATCHED: "Failing, without an alert: no deployment, and not in the pipelines file",
     Group.FINE: "Fine",
-    Group.IDLE: "Paused, or without runs",
+    Group.IDLE: "Paused, or without a success",
 }
 
 
@@ -89,6 +89,7 @@ def render_page(snapshot: Snapshot | None, stale_after: float, now: float) -> st
         snapshot=snapshot,
         content=content,
         formatting=formatting,
+        watched=watched,
         style=_STYLE,
         width=WIDTH,
         height=HEIGHT,
@@ -106,10 +107,9 @@ def _content(snapshot: Snapshot, stale_after: float, now: float) -> Content:
         for group, members in sections.items()
     )
     shown_at = frozen_at(snapshot, stale_after, now)
-    is_bad = Group.ATTENTION in sections or any(banner.tone is Tone.BAD for banner in shown_banners)
     return Content(
         title=_title(shown_banners, summary),
-        tone=Tone.BAD if is_bad else Tone.WARN if shown_banners else Tone.OK,
+        tone=overall_tone(Group.ATTENTION in sections, shown_banners),
         banners=shown_banners,
         summary=summary or (Count("No flow has run yet, and there is no deployment"),),
         sections=tuple(Section(_TITLES[group], members) for group, members in sections.items()),
@@ -118,6 +118,13 @@ def _content(snapshot: Snapshot, stale_after: float, now: float) -> Content:
         frozen=formatting.instant(shown_at, snapshot.taken_at) if shown_at is not None else "",
         kept_series=sum(map(len, snapshot.series.values())),
     )
+
+
+def overall_tone(attention: bool, shown_banners: Sequence[Banner]) -> Tone:
+    """How everything is together. `attention`: whether a pipeline needs it."""
+    if attention or any(banner.tone is Tone.BAD for banner in shown_banners):
+        return Tone.BAD
+    return Tone.WARN if shown_banners else Tone.OK
 
 
 def _title(shown_banners: Sequence[Banner], summary: Sequence[Count]) -> str:
@@ -140,10 +147,20 @@ def _template() -> jinja2.Template:
 
 
 class StatusPage:
-    """Renders the page of a snapshot in a thread on its first request; later requests get the same bytes."""
+    """Renders the page of a snapshot in a thread on its first request; later requests get the same bytes.
 
-    def __init__(self, stale_after: float) -> None:
+    `render` makes its text of the snapshot, of `stale_after` in seconds, and of the instant.
+    """
+
+    def __init__(
+        self,
+        stale_after: float,
+        render: Callable[[Snapshot | None, float, float], str] = render_page,
+        content_type: str = CONTENT_TYPE,
+    ) -> None:
         self._stale_after = stale_after
+        self._text = render
+        self._content_type = content_type
         self._rendered: tuple[Snapshot | None, bool, Body] | None = None
         self._rendering = asyncio.Lock()
 
@@ -157,5 +174,5 @@ class StatusPage:
             return self._rendered[2]
 
     def _render(self, snapshot: Snapshot | None, now: float) -> Body:
-        plain = render_page(snapshot, self._stale_after, now).encode()
-        return Body(CONTENT_TYPE, plain, gzip.compress(plain, GZIP_LEVEL, mtime=0))
+        plain = self._text(snapshot, self._stale_after, now).encode()
+        return Body(self._content_type, plain, gzip.compress(plain, GZIP_LEVEL, mtime=0))

@@ -20,6 +20,7 @@ class PipelineView:
 
     `complete_to`: every run that ended until then is known; what was due later cannot be judged.
     `active`: how many runs are in each state, `oldest`: since when; both are empty where that is not known.
+    `pools_without_workers`: those that late runs wait in.
     """
 
     pipeline: Pair
@@ -34,6 +35,7 @@ class PipelineView:
     oldest: Mapping[str, float] = field(default_factory=dict)
     is_active_known: bool = True
     orphans: int = 0
+    pools_without_workers: tuple[str, ...] = ()
 
     @property
     def newest_outcome(self) -> tuple[str, float] | None:
@@ -80,6 +82,7 @@ def pipeline_views(snapshot: Snapshot) -> Iterator[PipelineView]:
             counts[pipeline][state] += count
         for (pipeline, state), since in active.oldest.items():
             oldest[pipeline][state] = since
+    deserted = _deserted(snapshot)
     deployments = dict(snapshot.deployments or ())
     # Due starts come from the ledger: they keep a deployment on the page while deployments cannot be listed.
     pipelines = {*snapshot.standings, *deployments, *snapshot.dues, *counts} - {OVERFLOW, NO_FLOW}
@@ -98,4 +101,15 @@ def pipeline_views(snapshot: Snapshot) -> Iterator[PipelineView]:
             oldest=oldest.get(pipeline, {}),
             is_active_known=active is not None,
             orphans=active.orphans.get(pipeline, 0) if active is not None else 0,
+            pools_without_workers=tuple(sorted(deserted.get(pipeline, ()))),
         )
+
+
+def _deserted(snapshot: Snapshot) -> Mapping[Pair, set[str]]:
+    """The pools without a worker online in which runs of each pipeline are late."""
+    empty = {pool for pool, workers in snapshot.inventory.workers.items() if not workers.online}
+    found: defaultdict[Pair, set[str]] = defaultdict(set)
+    for pipeline, pool, state in snapshot.active.counts if snapshot.active is not None else ():
+        if state == "late" and pool in empty:
+            found[pipeline].add(pool)
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import quote, urlencode
 
 from prefect_monitoring.model.records import COMPLETED_LABELS, Pair
@@ -14,6 +15,8 @@ from prefect_monitoring.web.status_page.formatting import age, counted, instant,
 from prefect_monitoring.web.status_page.pipeline_view import PipelineView, pipeline_views
 from prefect_monitoring.web.status_page.sparkline import Sparkline, sparkline
 from prefect_monitoring.web.status_page.status import PipelineStatus, status_of
+
+LEAST_SHARE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def _row(view: PipelineView, links: Links) -> Row:
         success=_success(view),
         durations=sparkline(view.stats.recent_durations, view.policy.max_duration if view.policy is not None else None),
         slowest=_slowest(view),
-        links=tuple(_links(view, status, links)),
+        links=tuple(links_of(view, status, links)),
     )
 
 
@@ -128,13 +131,12 @@ def _success(view: PipelineView) -> Success | None:
 
 def _slowest(view: PipelineView) -> Line | None:
     shares = view.stats.time_shares
-    if not shares:
-        return None
-    task, share = max(shares.items(), key=lambda item: item[1])
-    return Line(task, percent(share), "")
+    task, share = max(shares.items(), key=lambda item: item[1], default=("", 0.0))
+    # Of a run whose time goes into subflows, no task is to blame.
+    return Line(task, percent(share), "") if share >= LEAST_SHARE else None
 
 
-def _links(view: PipelineView, status: PipelineStatus, links: Links) -> Iterator[Link]:
+def links_of(view: PipelineView, status: PipelineStatus, links: Links) -> Iterator[Link]:
     """The dashboard opens in Grafana's default workspace: that label is set by Prometheus and unknown here."""
     candidates = []
     failed = view.stats.last_failure if not view.stats.last_failure_gone else None

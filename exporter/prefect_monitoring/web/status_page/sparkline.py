@@ -17,12 +17,16 @@ MAX_LIMIT: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Sparkline:
-    """`earlier` and `last` are path data of the bars; `limit` is the y of the declared maximum, if it is drawn."""
+    """`earlier` and `last` are path data of the bars; `limit` is the y of the declared maximum, if it is drawn.
+
+    `scale`: what the height stands for.
+    """
 
     earlier: str
     last: str
     limit: int | None
     label: str
+    scale: str
 
 
 def sparkline(newest_first: Sequence[float], limit: float | None) -> Sparkline | None:
@@ -36,7 +40,7 @@ def sparkline(newest_first: Sequence[float], limit: float | None) -> Sparkline |
     first = RECENT_DURATIONS - len(seconds)
     bars = [_bar(place, duration / top if top else 0.0) for place, duration in enumerate(seconds, first)]
     height = HEIGHT - _pixels(limit / top) if is_drawn and limit is not None and top else None
-    return Sparkline("".join(bars[:-1]), bars[-1], height, _label(seconds, limit))
+    return Sparkline("".join(bars[:-1]), bars[-1], height, _label(seconds, limit), f"0 to {span(top)}")
 
 
 def _bar(place: int, share: float) -> str:

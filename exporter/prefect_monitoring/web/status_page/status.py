@@ -26,6 +26,7 @@ _ACTIVITIES: Final = {
 }
 _ACTIVITY_RANKS: Final = {state: rank for rank, state in enumerate(_ACTIVITIES)}
 _OUTCOMES: Final = {"completed": "succeeded", "timed_out": "timed out"}
+NEVER_SUCCEEDED: Final = "never succeeded"
 _CRITICALITY_RANKS: Final = {criticality: rank for rank, criticality in enumerate(CRITICALITIES)}
 
 
@@ -80,14 +81,17 @@ def status_of(view: PipelineView) -> PipelineStatus:
 
 def _untroubled(view: PipelineView) -> PipelineStatus:
     run_state = _activity(view)
+    never = () if view.stats.last_success is not None or not view.is_loaded else (StatusLine(NEVER_SUCCEEDED),)
+    group = Group.IDLE if never else Group.FINE
     if run_state is not None:
-        return PipelineStatus(Group.FINE, Tone.BUSY, (_activity_line(view, run_state),))
+        return PipelineStatus(group, Tone.BUSY, (_activity_line(view, run_state), *never))
     if view.is_paused:
         return PipelineStatus(Group.IDLE, Tone.IDLE, (StatusLine("paused", since=view.due.paused_at),))
     if view.newest_outcome is not None:
         outcome, _ = view.newest_outcome
         tone = Tone.OK if outcome in COMPLETED_LABELS else Tone.IDLE
-        return PipelineStatus(Group.FINE, tone, (StatusLine(_OUTCOMES.get(outcome, outcome.replace("_", " "))),))
+        line = StatusLine(_OUTCOMES.get(outcome, outcome.replace("_", " ")))
+        return PipelineStatus(group, tone, (line, *never))
     text = "no runs yet" if view.is_loaded else "not known yet"
     return PipelineStatus(Group.IDLE, Tone.IDLE, (StatusLine(text),))
 

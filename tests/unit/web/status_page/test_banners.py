@@ -37,6 +37,24 @@ def test_outage_names_the_instant_that_is_shown(seconds: float) -> None:
     assert page.names[0] == f"Fine at {at[:5]} (1)"
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("401", "The Prefect API refuses the exporter's credentials (401)"),
+        ("403", "The Prefect API refuses the exporter's credentials (403)"),
+        ("500", "The Prefect API answers with an error (500)"),
+        ("timeout", "The Prefect API does not answer"),
+    ],
+)
+def test_outage_says_what_the_api_does(code: str, said: str) -> None:
+    snapshot = down(snapshot_of({PIPELINE: GOOD}), 60)
+    (finished,) = snapshot.about.sources
+    page = parsed_page(replace(snapshot, about=replace(snapshot.about, sources=(replace(finished, code=code),))))
+    assert f"{said}. What follows is of" in page.text
+    assert f"{said} · prefect-monitoring" in page.text
+    assert ("does not answer" in page.text) == (code == "timeout")
+
+
 def test_outage_at_the_start_shows_what_the_ledger_knows() -> None:
     snapshot = down(snapshot_of({PIPELINE: GOOD}), 0)
     never = replace(snapshot.about.sources[0], complete_to=None, last_success=None)

@@ -70,7 +70,7 @@ def test_sections_what_needs_attention_comes_first() -> None:
         "Fine (2)",
         "busy d",
         "fine d",
-        "Paused, or without runs (2)",
+        "Paused, or without a success (2)",
         "new d",
         "off d",
     ]
@@ -139,11 +139,14 @@ def test_colours_meet_wcag_aa(scheme: int, colour: str) -> None:
 # Cost
 
 
-async def test_page_is_rendered_once_per_snapshot_and_once_more_when_polling_stops(monkeypatch) -> None:
+async def test_page_is_rendered_once_per_snapshot_and_once_more_when_polling_stops() -> None:
     rendered = []
-    real = page_module.render_page
-    monkeypatch.setattr(page_module, "render_page", lambda *given: rendered.append(given[0]) or real(*given))
-    pages, first, second = StatusPage(STALE), snapshot_of({PIPELINE: GOOD}), make_snapshot()
+
+    def render(snapshot: Snapshot | None, stale_after: float, now: float) -> str:
+        rendered.append(snapshot)
+        return render_page(snapshot, stale_after, now)
+
+    pages, first, second = StatusPage(STALE, render), snapshot_of({PIPELINE: GOOD}), make_snapshot()
     for now in range(50):
         body = await pages.of(first, NOW + now)
     assert rendered == [first]
@@ -165,4 +168,4 @@ def test_size_grows_with_the_pipelines_and_compresses_well() -> None:
 
 
 def test_pipeline_without_run_statistics_is_shown() -> None:
-    assert parsed_page(snapshot_of({PIPELINE: RunStats()})).names == ["Paused, or without runs (1)", "etl daily"]
+    assert parsed_page(snapshot_of({PIPELINE: RunStats()})).names == ["Paused, or without a success (1)", "etl daily"]

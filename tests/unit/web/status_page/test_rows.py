@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from prefect_monitoring.model.records import Pair
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Links
@@ -28,7 +30,7 @@ def test_row_shows_everything_that_is_known() -> None:
         "failing 3 runs in a row, cause: rate limit, since 10:00 (2 h)",
         "30 min ago 11:30, took 12 s",
         "99.5 % of 200 runs in 7 d, objective 99.9 %",
-        "",
+        "0 to 2 min 10 s",
         "load 71 % of the run",
         "failed run deployment dashboard runbook",
     ]
@@ -43,7 +45,7 @@ def test_row_shows_everything_that_is_known() -> None:
 
 
 def test_links_without_http_addresses_are_left_out() -> None:
-    own = {"Metrics", "Ready?", "Healthy?", "on", "off"}
+    own = {"Metrics", "Ready?", "Healthy?", "JSON", "on", "off"}
     assert parsed_page(snapshot_of({PIPELINE: failing(PIPELINE)})).links.keys() == own
     odd = Links("javascript:alert(1)", "data:text/html,x", "file:///etc")
     assert parsed_page(snapshot_of({PIPELINE: failing(PIPELINE)}, links=odd)).links.keys() == own
@@ -73,3 +75,10 @@ def test_success_with_a_spent_budget_is_marked() -> None:
         stats = replace(GOOD, window_runs={("slo", "good"): 10 - bad, ("slo", "bad"): bad})
         html = render_page(snapshot_of({PIPELINE: stats}), STALE, NOW)
         assert f"<span{tone}>{100 - 10 * bad}\u00a0%</span>" in html, "one failure is always allowed"
+
+
+@pytest.mark.parametrize(("share", "shown"), [(0.049, ""), (0.05, "load 5 % of the run")])
+def test_task_that_takes_hardly_any_time_is_not_the_slowest(share: float, shown: str) -> None:
+    """A run whose time goes into its subflows has no slow task."""
+    page = parsed_page(snapshot_of({PIPELINE: replace(GOOD, time_shares={"load": share})}))
+    assert " ".join(page.rows[2][5].split()) == shown
