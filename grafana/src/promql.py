@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 PAIR: Final = "workspace, flow, deployment"
 # The grid of a backfill is one hour, and a window needs two samples: below two hours increase() has nothing to show.
 HOURS: Final = "2h"
 DAYS: Final = "1d"
+
+
+# Increments of ten minutes, as prometheus/rules/recording.yml records them.
+RECORDED: Final[Mapping[str, str]] = {
+    f"{metric}{end}": f"{by}:{metric}:increase10m"
+    for by, metric, end in (
+        ("flow_deployment_state", "prefect_flow_run_outcomes", "_total"),
+        ("flow_deployment", "prefect_flow_run_retries", "_total"),
+        ("flow_deployment", "prefect_flow_run_duration_seconds_sum", ""),
+        ("flow_deployment", "prefect_flow_run_duration_seconds_count", ""),
+        ("flow_deployment_task_state", "prefect_task_run_outcomes", "_total"),
+        ("flow_deployment_task", "prefect_task_run_retries", "_total"),
+        ("flow_deployment_task", "prefect_task_run_seconds", "_total"),
+    )
+}
 
 
 def _matches(label: str) -> str:
@@ -82,11 +98,15 @@ def change(
     """What a counter of pairs grew by between two offsets, which are a window apart.
 
     A difference of levels, because increase() loses, from Prometheus 3 on, what came between a window's begin and its
-    first sample: on an hourly history, all runs of an hour. increase() where there is no difference: after a birth or a
-    reset, and where the window reaches into the future.
+    first sample: on an hourly history, all runs of an hour. Each level is the sample of that minute, which a backfill
+    has on the hour: a longer reach would read every sample of weeks. Where there is no difference (after a birth or a
+    reset, without a scrape in that minute, and where the window reaches into the future), the recorded increments.
     """
-    later, earlier = (level(metric, *matchers, labels=labels, at=at, reach="1h") for at in (end, start))
-    rest = merged(f"increase({of_pairs(metric, *matchers)}[{window}]{end})", *labels)
+    later, earlier = (level(metric, *matchers, labels=labels, at=at, reach="2m") for at in (end, start))
+    if recorded := RECORDED.get(metric):
+        rest = merged(f"sum_over_time({of_pairs(recorded, *matchers)}[{window}]{end})", *labels)
+    else:
+        rest = merged(f"increase({of_pairs(metric, *matchers)}[{window}]{end})", *labels)
     # Added up in another order, a sum of fractions may come out a hair smaller: that is no reset.
     return f"({later} - {earlier} > -1e-6 or {rest})"
 
