@@ -81,7 +81,7 @@ def _pins(text: str) -> set[str]:
     [
         (["--version"], __version__),
         (["healthcheck"], "no answer on 0.0.0.0:9877"),
-        (["check"], "/var/lib/prefect-monitoring/ledger.db will be made by the first start"),
+        (["check"], "/var/lib/prefect-monitoring/ledger.db will be created by the first start"),
     ],
 )
 def test_it_runs_as_its_user_where_only_the_ledger_and_tmp_can_be_written(

@@ -95,5 +95,5 @@ class Follower:
         try:
             return datetime.fromisoformat(orjson.loads(content)["complete_until"]).timestamp()
         except (ValueError, KeyError, TypeError):
-            log.warning("%s cannot be read: the last %g s are looked at", _STATE, self.settings.archive_lookback)
+            log.warning("%s cannot be read: reading the last %g s", _STATE, self.settings.archive_lookback)
             return beginning

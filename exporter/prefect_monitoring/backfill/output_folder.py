@@ -60,7 +60,7 @@ def open_output(folder: Path, step: int, target: Mapping[str, str]) -> Output:
         folder.mkdir(parents=True, exist_ok=True)
         if not file.exists():
             if any(folder.iterdir()):
-                raise OutputError(f"{folder} is not empty: give a folder of its own with --output")
+                raise OutputError(f"{folder} is not empty: choose an empty folder with --output")
             output = Output(folder, step, target)
             output.texts.mkdir()
             output.save()

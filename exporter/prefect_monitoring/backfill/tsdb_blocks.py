@@ -96,7 +96,7 @@ def check_last_values(promtool: str, blocks: Path, history: History, totals: Tot
     if differing:
         raise BlocksError(
             f"The last values in {blocks} are not those of the ledger, for {', '.join(sorted(differing))}: do not use"
-            " them. Runs that were changed by hand meanwhile can be the reason: run it again with another --output"
+            " them. Runs that changed meanwhile can be the reason: run it again with another --output"
         )
 
 

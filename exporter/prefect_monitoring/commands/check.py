@@ -109,7 +109,7 @@ async def _check_api(settings: PollSettings, metrics: MetricSettings) -> list[Fi
             reasons.setdefault(str(problem), []).append(probe.what)
     if not reasons:
         readable = ", ".join(probe.what for probe in probes)
-        return [*found, Finding(ok=True, text=f"Prefect API: {address} answers and lets us read {readable}")]
+        return [*found, Finding(ok=True, text=f"Prefect API: {address} answers and allows reading {readable}")]
     return [
         *found,
         *(
@@ -198,7 +198,7 @@ def _check_ledger(settings: LedgerSettings, declared: Sequence[CustomMetric]) ->
         if not path.exists():
             existing = next(folder for folder in path.absolute().parents if folder.exists())
             with tempfile.TemporaryFile(dir=existing):
-                return Finding(ok=True, text=f"ledger: {path} will be made by the first start")
+                return Finding(ok=True, text=f"ledger: {path} will be created by the first start")
         if not os.access(path, os.W_OK):
             raise LedgerError(f"{path} cannot be written: give the user that runs prefect-monitoring the right to")
         inspect_ledger(url, api_address(), settings.moved_from, declared)

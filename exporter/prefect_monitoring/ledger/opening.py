@@ -123,8 +123,8 @@ def is_current(connection: sa.Connection, name: str) -> bool:
 def _check_owner(name: str, owner: str, api: str, moved_from: str) -> None:
     if owner not in (api, moved_from.rstrip("/")):
         raise LedgerError(
-            f"The ledger {name} counts the runs of {owner}, but Prefect's settings name {api}. Point ledger_url at a"
-            f" file of its own for {api}; if the same server has only moved, start once with --moved-from {owner}"
+            f"The ledger {name} counts the runs of {owner}, but Prefect's settings name {api}. Point ledger_url at"
+            f" another file for {api}; if the same server has only moved, start once with --moved-from {owner}"
         )
 
 

@@ -49,10 +49,10 @@ class SqliteFile:
         if connection.exec_driver_sql("PRAGMA user_version").scalar_one():
             raise LedgerError(
                 f"The ledger {self.path} is from before the first release and cannot be read any more: point ledger_url"
-                " at a new file, which loads the lookback as its starting level; for a longer past, run"
+                " at a new file, which loads the lookback as its baseline; for a longer past, run"
                 " `prefect-monitoring backfill` on the new file before `serve`."
             )
-        raise LedgerError(f"{self.path} is a SQLite database, but not a ledger: point ledger_url at a file of its own.")
+        raise LedgerError(f"{self.path} is a SQLite database, but not a ledger: point ledger_url at another file.")
 
     def explain(self, error: DatabaseError) -> LedgerError:
         name = getattr(error.orig, "sqlite_errorname", "") or ""
@@ -152,8 +152,8 @@ def _take_lock(path: Path) -> FileLock:
         lock.acquire(timeout=0)
     except Timeout:
         raise LedgerInUseError(
-            f"The ledger {path} is in use by another prefect-monitoring: one process counts, so stop that one,"
-            " or give this one a ledger_url of its own."
+            f"The ledger {path} is in use by another prefect-monitoring. Only one process may use a ledger:"
+            " stop the other, or give this one another ledger_url."
         ) from None
     except OSError as error:
         raise LedgerError(
@@ -215,7 +215,7 @@ _PERMISSIONS: Final = (
 def _damaged(path: Path, detail: str) -> str:
     return (
         f"The ledger {path} is damaged ({detail}). Restore it from a backup, or move it away and start again: a new"
-        " ledger loads the lookback as its starting level and counts on from there."
+        " ledger loads the lookback as its baseline and counts from there."
     )
 
 

@@ -40,7 +40,7 @@ def _label(name: str) -> str:
     if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name) or name.startswith("__"):
         raise ValueError(f"{name!r} is not a label name: letters, digits and underscores, no digit first")
     if name in RESERVED_LABELS:
-        raise ValueError(f"{name!r} has a meaning of its own: choose another label")
+        raise ValueError(f"{name!r} is reserved: choose another label")
     return name
 
 

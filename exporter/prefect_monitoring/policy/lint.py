@@ -15,7 +15,7 @@ from prefect_monitoring.policy.resolve import Policies, Policy
 _EXAMPLES: Final = 3
 _ROUNDING: Final = 1e-6  # as in the rule: a tenth of ten runs is one
 _WHAT_HAPPENS: Final = (
-    "a first failure is above it, and PrefectBudgetSpent tells of the second; a longer window or a lower ratio can be"
+    "one failure exceeds it, and PrefectBudgetSpent fires at the second; a longer window or a lower ratio can be"
     " measured"
 )
 

@@ -80,7 +80,7 @@ class _Policy(Declared):
         default_factory=dict, description="Further labels of prefect_pipeline_info, such as domain: finance."
     )
     slo: Objectives = Field(default_factory=Objectives, description="What it promises.")
-    max_pause: Span | None = Field(None, description="How long its deployment may stay paused before that is told.")
+    max_pause: Span | None = Field(None, description="How long its deployment may stay paused before an alert fires.")
     alert_on: AlertOn | None = Field(
         None, description="each: alert on each run that fails for good. streak: only on runs that fail in a row."
     )
@@ -108,7 +108,7 @@ class Pipeline(_Policy):
     deployment: Pattern = Field(
         ".+",
         description='The deployment\'s name or pattern. Default: every deployment. "": runs without a deployment'
-        " (from a script, or subflows), which nobody is told of unless an entry names them so.",
+        " (from a script, or subflows), which alert only if an entry names them so.",
     )
     metrics: dict[MetricName, Limits] = Field(
         default_factory=dict, description="Limits for the values of METRIC log lines, by name."

@@ -146,5 +146,5 @@ def checked_schedule(settings: ReportSettings) -> Cron | None:
         latest_time(cron, 0.0, 0.0)
     except ValueError as fault:
         expression = settings.report_schedule
-        raise SettingsError(f"report_schedule: {expression!r} is none ({fault}); write it like 0 8 * * mon") from None
+        raise SettingsError(f"report_schedule: {expression!r} is invalid ({fault}); example: 0 8 * * mon") from None
     return cron

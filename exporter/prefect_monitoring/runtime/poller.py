@@ -221,10 +221,10 @@ class Poller:
     def _tell_level(self) -> None:
         cursor, records = self._ledger.cursor, self._source_of(FLOW_RUNS).records
         if cursor.level_complete:
-            log.info("The starting level is complete: %d finished runs; from now on every outcome counts", records)
+            log.info("The baseline is complete: %d finished runs; from now on every outcome counts", records)
         elif cursor.walk_before is not None:
             back_to = datetime.fromtimestamp(cursor.walk_before, UTC)
-            log.info("Loading the starting level: %d runs, back to %s", records, back_to.isoformat())
+            log.info("Loading the baseline: %d runs, back to %s", records, back_to.isoformat())
 
     async def _prune(self) -> None:
         try:

@@ -124,7 +124,7 @@ class Picture:
 
     def _not_ready(self, ledger: Ledger) -> Iterator[str]:
         for source in self._loading(ledger):
-            yield f"the starting level is being loaded ({source.records} runs so far)"
+            yield f"the baseline is being loaded ({source.records} runs so far)"
         for source in self._gates():
             if source.last_success is None:
                 yield f"no poll has been completed yet ({source.error or 'under way'})"

@@ -50,7 +50,7 @@ async def keep_current(context: ssl.SSLContext | None, settings: WebSettings) ->
             check_pair(settings)
             _load(context, settings)
         except TlsError as fault:
-            log.warning("The certificate on disk has changed and is no good, the former one stays in use: %s", fault)
+            log.warning("The certificate on disk has changed and is invalid, the former one stays in use: %s", fault)
         else:
             log.info("The certificate on disk has changed and is in use")
 

@@ -62,7 +62,7 @@ async def test_all_is_well_and_nothing_is_made(site: Loopback, tmp_path: Path) -
     assert [finding.ok for finding in findings] == [True] * len(findings)
     text = "\n".join(finding.text for finding in findings)
     assert site.url in text
-    assert "will be made by the first start" in text
+    assert "will be created by the first start" in text
     assert files_in(tmp_path) == []
 
 

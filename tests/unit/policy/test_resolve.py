@@ -124,8 +124,8 @@ def test_an_objective_that_allows_no_failure_is_noted() -> None:
 
     advice = list(unmeasurable(file, {PROD: 30, Pair("etl", "hourly"): 720}))
     assert advice == [
-        "etl/prod: 0.99 of 30 runs in 30d allows 0.3 failures: a first failure is above it, and PrefectBudgetSpent"
-        " tells of the second; a longer window or a lower ratio can be measured"
+        "etl/prod: 0.99 of 30 runs in 30d allows 0.3 failures: one failure exceeds it, and PrefectBudgetSpent"
+        " fires at the second; a longer window or a lower ratio can be measured"
     ]
 
 
@@ -135,10 +135,10 @@ def test_an_objective_of_the_defaults_is_noted_once() -> None:
     runs = {Pair("own", "x"): 1, **{Pair(f"f{number}", "d"): number for number in range(20)}}
     advice = list(unmeasurable(file, runs))
     assert advice == [
-        "own/x: 0.9 of 1 runs in 30d allows 0.1 failures: a first failure is above it, and PrefectBudgetSpent"
-        " tells of the second; a longer window or a lower ratio can be measured",
+        "own/x: 0.9 of 1 runs in 30d allows 0.1 failures: one failure exceeds it, and PrefectBudgetSpent"
+        " fires at the second; a longer window or a lower ratio can be measured",
         "defaults: 0.9 of the runs in 30d allows no whole failure of 10 deployments, such as f0/d (0 runs),"
-        " f1/d (1 runs), f2/d (2 runs): a first failure is above it, and PrefectBudgetSpent tells of the second;"
+        " f1/d (1 runs), f2/d (2 runs): one failure exceeds it, and PrefectBudgetSpent fires at the second;"
         " a longer window or a lower ratio can be measured",
     ]
 

@@ -1,4 +1,4 @@
-"""What is published when: births, starting level, outages, pruning."""
+"""What is published when: zero-born series, baseline, outages, pruning."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_level_that_takes_several_readings_waits_for_no_further_poll(
     fake.before_request = lambda endpoint: time.sleep(0.2 * (endpoint == "finished_page"))
     jobs = process.poller.start()
     try:
-        await asyncio.to_thread(wait_until, lambda: process.is_ready, 30, "the starting level")
+        await asyncio.to_thread(wait_until, lambda: process.is_ready, 30, "the baseline")
     finally:
         await jobs.stop()
     assert process.outcome() == 6
@@ -89,7 +89,7 @@ async def test_starting_level_is_exposed_at_once_and_whole(
     assert snapshot.series == {}
     assert snapshot.standings == {}
     assert process.ledger.series[FAILED].value > 0
-    assert "the starting level is being loaded" in snapshot.health.not_ready[0]
+    assert "the baseline is being loaded" in snapshot.health.not_ready[0]
     snapshot = await process.poll()
     assert process.outcome() == 5
     assert snapshot.health.not_ready == ()
@@ -321,8 +321,8 @@ async def test_starting_level_is_told_when_it_is_complete(
     fail_one(fake, place)
     await process.poll()
     await process.poll()
-    assert [line for line in told(logging.INFO) if "starting level is complete: 1 finished runs" in line]
-    assert len([line for line in told(logging.INFO) if "starting level" in line]) == 1
+    assert [line for line in told(logging.INFO) if "baseline is complete: 1 finished runs" in line]
+    assert len([line for line in told(logging.INFO) if "baseline" in line]) == 1
 
 
 # Subflows

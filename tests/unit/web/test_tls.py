@@ -98,7 +98,7 @@ async def test_renewed_certificate_is_served(
         assert await served(port) == first
         renewed = make_pair(tmp_path, "renewed")
         renewed.cert.replace(pair.cert)
-        await wait_until_async(lambda: "is no good" in caplog.text, 60, "half a pair to be told")
+        await wait_until_async(lambda: "is invalid" in caplog.text, 60, "a warning about half a pair")
         assert await served(port) == first, "half a pair is not served"
         renewed.key.replace(pair.key)
         await wait_until_async(lambda: "is in use" in caplog.messages[-1], 60, "the renewed pair")

@@ -75,7 +75,7 @@ def _gaps(snapshot: Snapshot) -> Iterator[Banner]:
 def _faults(snapshot: Snapshot) -> Iterator[Banner]:
     about = snapshot.about
     if about.pipelines_file is not None and not about.pipelines_file.valid:
-        text = "The pipelines file is broken, the last good one holds: the exporter's log tells why."
+        text = "The pipelines file is invalid, the last valid one is in use: see the exporter's log."
         yield Banner(Tone.BAD, text)
     acting = snapshot.actions.acting if snapshot.actions is not None else None
     if acting is not None and acting.stopped_at is not None:
@@ -86,5 +86,5 @@ def _faults(snapshot: Snapshot) -> Iterator[Banner]:
             runs = counted(audit.missing, "finished run", "finished runs")
             yield Banner(Tone.BAD, f"{runs} that Prefect has could not be counted ({kind.replace('_', ' ')}).")
     if any(about.folded.values()):
-        text = "Label caps were reached: some runs count as (other), and have no row of their own."
+        text = "Label caps were reached: some runs count as (other), and have no separate row."
         yield Banner(Tone.WARN, text)
