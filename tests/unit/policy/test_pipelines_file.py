@@ -117,7 +117,7 @@ def test_an_empty_file_declares_nothing(text: str) -> None:
         ("pipelines:\n- flow: a\n  metrics: {rows: {min: 2, max: 1}}", "min (2) is above max (1)"),
         ("pipelines:\n- flow: a\n  metrics: {rows: {min: .nan}}", "metrics.rows.min: Input should be a finite number"),
         ("pipelines:\n- flow: a\n  metrics: {rows: {min: true}}", "metrics.rows.min: Input should be a valid number"),
-        ("pipelines:\n- flow: a\n  labels: {team: b}", "p.yml:3: pipelines[0].labels.team: 'team' has a meaning"),
+        ("pipelines:\n- flow: a\n  labels: {team: b}", "p.yml:3: pipelines[0].labels.team: 'team' is reserved"),
         ("pipelines:\n- flow: a\n  labels: {a-b: c}", "'a-b' is not a label name"),
         ("pipelines:\n- flow: a\n  labels: {a: ''}", "pipelines[0].labels.a: String should have at least 1"),
         ("pipelines:\n- flow: a\n  retry: {}", "p.yml:3: pipelines[0].retry.max: Field required"),

@@ -94,7 +94,7 @@ def faulty(**changes: object) -> Snapshot:
         ({"health": Health(("the disk is full",))}, "bad", "Not ready: the disk is full"),
         ({"health": Health(("loading",), level_complete=False)}, "warn", "History is still being loaded"),
         ({"deployments": None}, "warn", "Deployments could not be listed lately"),
-        ({"pipelines_file": FileStatus(valid=False, last_success=None)}, "bad", "The pipelines file is broken"),
+        ({"pipelines_file": FileStatus(valid=False, last_success=None)}, "bad", "The pipelines file is invalid"),
         (
             {"audits": {"flow_runs": AuditReport(2, NOW)}},
             "bad",
