@@ -1,4 +1,4 @@
-"""What needs attention now, one problem a pair: the first of the list that applies. The value is for how many seconds.
+"""Needs attention now, one problem a pair: the first of the list that applies. The value is for how many seconds.
 
 The limits are those of the alert rules in prometheus/rules; here, what is of low criticality counts as well.
 """

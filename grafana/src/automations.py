@@ -192,7 +192,7 @@ def _retries() -> model.Panel:
     return table(
         "Retries of the last failed run",
         "Pipelines with a retry rule whose last run failed and that have not completed since. A full bar: its retries "
-        "are used, and somebody is told. 0: it was not to be retried, for its cause, say.",
+        "are used, and an alert fires. 0: it was not to be retried, for its cause, say.",
         rows(named(chosen(f"({used})"))),
         rows(named(chosen(allowed))),
         rows(named(chosen(f"({used} / on ({PAIR}) ({allowed} > 0))"))),
@@ -296,8 +296,8 @@ def dashboard() -> model.Dashboard:
                 (
                     _count(
                         "Exhausted",
-                        "Runs that failed within the range after the last retry that their rule allows. Somebody was "
-                        "told; the table of retries says whether a later run completed.",
+                        "Runs that failed within the range after the last retry that their rule allows. An alert "
+                        "fired; the table of retries says whether a later run completed.",
                         "exhausted",
                         COUNT_IS_WATCHED,
                     ),

@@ -63,7 +63,7 @@ def _moved(part: str, *matchers: str, window: str, ahead: bool = False) -> str:
     """What sums or counts moved by in a window that ends now or, `ahead`, begins now.
 
     A difference of levels, because values may be below zero, and because increase() loses runs of an hourly history;
-    increase() for what was born in the window.
+    increase() for what began in the window.
     """
     series = _series(f"{OBSERVED}_{part}", *matchers)
     end = f" offset -{window}" if ahead else ""
@@ -96,9 +96,9 @@ def _not_told() -> model.Panel:
         f"({_limit('max')} or {_limit('min')}) unless max by ({LIMITED}) ({told}) >= on ({PAIR}) group_left () {begun}"
     )
     return stats(
-        "Not told",
-        "Metrics with a limit of which the last completed run told nothing. Above 0: did somebody take the line out, "
-        "or did the task that tells it not run?",
+        "Not reported",
+        "Metrics with a limit of which the last completed run gave nothing. Above 0: did somebody take the line out, "
+        "or did the task that reports it not run?",
         now(or_zero(f"count({chosen(f'({late})')})")),
         steps=COUNT_IS_WATCHED,
     )
@@ -115,7 +115,7 @@ def _metrics() -> model.Panel:
 
 def _told() -> model.Panel:
     return stats(
-        "Values told, 24 h",
+        "Values, 24 h",
         "METRIC values that were read within a day. 0 with runs that completed: does the log reach Prefect at level "
         "INFO?",
         now(f"sum({chosen(_moved('count', window='1d'))})"),
@@ -144,7 +144,7 @@ def _last_values() -> model.Panel:
     least, most = (f"0 * {_values()} + on ({LIMITED}) group_left () {_limit(name)}" for name in ("min", "max"))
     return table(
         "Last values",
-        "What each task told last, and the limits that are declared for it. Out of limits: look at the run's data "
+        "What each task reported last, and the limits that are declared for it. Out of limits: look at the run's data "
         "before anybody uses it. Where a line gives labels, the greatest of its values stands here.",
         rows(chosen(_values())),
         rows(chosen(f"({least})")),
@@ -159,7 +159,7 @@ def _last_values() -> model.Panel:
             Column("Value #B", "At least", unit="short", width=90),
             Column("Value #C", "At most", unit="short", width=90),
             Column("Value #D", "Verdict", width=110, texts=VERDICT),
-            Column("Value #E", "Told, ago", unit="s", decimals=0, width=100, steps=TOLD),
+            Column("Value #E", "Reported, ago", unit="s", decimals=0, width=100, steps=TOLD),
         ),
         sort="Verdict",
     )
@@ -192,7 +192,7 @@ def _one_metric() -> model.Panel:
     mean = f"{_per_step('sum')} / ({_per_step('count')} > 0)"
     panel = lines(
         "${metric}",
-        "Mean of the values that were told in each step, and the declared limits, dashed. Beyond them: look at the "
+        "Mean of the values that were reported in each step, and the declared limits, dashed. Beyond them: look at the "
         "runs of that time; a slow drift towards a limit is worth a look before it gets there.",
         over_time(named(f"({chosen(f'({mean})')})"), "{{pipeline}}, {{task}}"),
         over_time(_limit_line("max"), "at most"),

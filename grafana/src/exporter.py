@@ -23,7 +23,7 @@ VALID: Final = {"0": ("broken", BAD), "1": ("valid", GOOD)}
 
 
 def _per_second(metric: str, *matchers: str, by: str) -> str:
-    """What all replicas do together: each sends requests of its own."""
+    """What all replicas do together: each sends its own requests."""
     return f"sum by ({by}) (rate({of_workspaces(metric, *matchers)}[$__rate_interval]))"
 
 
@@ -84,7 +84,7 @@ def _file() -> model.Panel:
 def _ledger_age() -> model.Panel:
     return stats(
         "Ledger age",
-        "How long ago the ledger was born; windows longer than this are not whole. Younger than you expect: it was "
+        "How long ago the ledger was created; windows longer than this are not whole. Younger than you expect: it was "
         "lost and began anew; mount its directory, and keep it.",
         now(f"time() - max({of_workspaces('prefect_exporter_ledger_created_timestamp_seconds')})"),
         unit="s",

@@ -41,7 +41,7 @@ def coloured(panel: model.Panel, colours: Mapping[str, str]) -> model.Panel:
 
 
 def coloured_by_state(panel: model.Panel) -> model.Panel:
-    """States that have no colour of their own are waits of some kind."""
+    """States that have no colour assigned are waits of some kind."""
     return coloured(in_colour(panel, CALM), STATES)
 
 

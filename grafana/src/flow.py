@@ -135,7 +135,7 @@ def _retries() -> model.Panel:
     panel = columns(
         "Retries by day",
         "Attempts beyond the first: of whole runs, and of single tasks. Rising: something gets shaky before it breaks; "
-        "Retries and failures tells which task.",
+        "Retries and failures shows which task.",
         over_time(total(bars("prefect_flow_run_retries_total")), "of runs"),
         over_time(total(bars("prefect_task_run_retries_total", labels=("task",))), "of tasks"),
         step=DAYS,

@@ -40,7 +40,7 @@ def means() -> model.Panel:
     return stats(
         "Mean duration",
         "Of completed runs, from the exporter's own long memory; of several deployments the mean. Growing from "
-        "window to window: Bottlenecks tells which task grew.",
+        "window to window: Bottlenecks shows which task grew.",
         *(now(_baseline(window), name) for window, name in windows),
         unit="s",
         decimals=1,
@@ -136,7 +136,7 @@ def weekdays() -> model.Panel:
     panel = categories(
         "By weekday and month end (UTC)",
         "Mean duration of four weeks. One day far above the others: look at what it carries, such as weekly reports "
-        "or the month's closing, and give it a limit of its own or another hour.",
+        "or the month's closing, and give it a separate limit or another hour.",
         rows(f"{seconds} / ({runs} > 0)"),
         label=clock.PART,
         texts=clock.DAYS_AND_MONTH_END,

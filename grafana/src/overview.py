@@ -1,4 +1,4 @@
-"""What needs attention now, whether today's work is done, and how it went."""
+"""Needs attention now, whether today's work is done, and how it went."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def dashboard() -> model.Dashboard:
     return board(
         uid="prefect-overview",
         title="Overview",
-        description="What needs attention now, whether today's work is done, and how it went.",
+        description="Needs attention now, whether today's work is done, and how it went.",
         variables=variables.of_pipelines(),
         bands=[
             band(4, (_attention_count(), 4), (_daily_flows(), 6), (_success(), 7), (_running(), 4), (_api(), 3)),

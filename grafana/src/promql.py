@@ -117,7 +117,7 @@ def grown(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str
 
 
 def bars(metric: str, *matchers: str, labels: tuple[str, ...] = ()) -> str:
-    """What a counter of pairs grew by in each step, told at the step's begin: so today has its bar, under its own date.
+    """What a counter of pairs grew by in each step, put at the step's begin: so today has its bar, under its own date.
 
     For panels whose step is at least HOURS.
     """

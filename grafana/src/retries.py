@@ -194,7 +194,7 @@ def dashboard() -> model.Dashboard:
                 (
                     _causes(
                         "Why flow runs failed, 7 days",
-                        "Failed outcomes of flow runs, by cause as told from the message. More than Runs failed above: "
+                        "Failed outcomes of flow runs, by cause as read from the message. More than Runs failed above: "
                         "a run that failed, was retried and completed counts here. A backfill brings no causes. The "
                         "longest bar is what to fix first; the flows that fail most are above.",
                         "prefect_flow_run_failures_total",

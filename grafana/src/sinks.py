@@ -20,7 +20,7 @@ _NONE: Final = "No sink is switched on."
 
 
 def _archive(metric: str) -> str:
-    """Of the archive, with the label `sink`: it is a process of its own, and its metrics have none."""
+    """Of the archive, with the label `sink`: it is a separate process, and its metrics have none."""
     seen = f"max by (workspace) ({lately(of_workspaces(f'prefect_exporter_archive_{metric}'))})"
     return f'label_replace({seen}, "sink", "archive", "", "")'
 

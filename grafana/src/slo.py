@@ -146,7 +146,7 @@ def _budgets() -> model.Panel:
     return table(
         "Objectives and budgets",
         "Budgets are counted in runs: so many may still fail in the window, and at least one always may. Below 0 the "
-        "objective is broken. An objective that is never met is a wish: lower it, or mend the pipeline.",
+        "objective is broken. An objective that is never met is a wish: lower it, or fix the pipeline.",
         rows(
             by_criticality(
                 chosen(merged(of_pairs("flow_deployment:prefect_pipeline_info:highest"), "criticality", "team"))
@@ -241,7 +241,7 @@ def _share_used() -> model.Panel:
     return ranking(
         "Budget used",
         "Failed runs as a share of those that the objective allows in its window: above 100 % it is broken. The ten "
-        "pipelines that used most; mend from the top.",
+        "pipelines that used most; fix from the top.",
         now(f"sort_desc({named(highest(f'({chosen(_used())}) > 0'))})", "{{pipeline}}"),
         unit="percentunit",
         decimals=0,

@@ -89,7 +89,7 @@ def of_pipelines() -> list[model.VariableModel]:
 
 
 def of_one_flow() -> list[model.VariableModel]:
-    """The first flow, until one is chosen: of all at once, a picture of one tells nothing."""
+    """The first flow, until one is chosen: of all at once, a picture of one shows nothing."""
     one = flow()
     one.include_all, one.all_value, one.current = False, None, None
     return [datasource(), workspace(), one, deployment()]

@@ -140,7 +140,7 @@ def _queues() -> model.Panel:
     polled = by_queue("prefect_work_queue_last_polled_timestamp_seconds")
     return table(
         "Work queues",
-        "Late runs in a queue that nobody asked for minutes: its workers ask other queues only, or there are none. A "
+        "Late runs in a queue that nobody asked for minutes: its workers ask other queues only, or there is none. A "
         "paused queue hands out nothing until somebody resumes it.",
         rows(_standing("prefect_work_queue_ready", "prefect_work_queue_paused", BY_QUEUE)),
         rows(by_queue("prefect_work_queue_late_runs")),
