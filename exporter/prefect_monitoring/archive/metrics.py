@@ -95,7 +95,7 @@ ARCHIVE_METRICS: Final = (
     ArchiveMetric(
         "prefect_exporter_archive_set_aside_runs",
         "gauge",
-        "Runs that could not be archived, since no row could be made of what Prefect answered",
+        "Runs that could not be archived, because Prefect's answer could not be read",
         (),
         lambda status: _known(len(status.set_aside)),
     ),
@@ -137,7 +137,7 @@ ARCHIVE_METRICS: Final = (
     ArchiveMetric(
         "prefect_exporter_archive_api_throttled_total",
         "counter",
-        "Requests of the archive that the API put off",
+        "Requests of the archive that the API throttled",
         (),
         lambda status: _known(status.traffic.throttled),
     ),

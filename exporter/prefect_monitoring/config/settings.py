@@ -81,7 +81,7 @@ class PollSettings(Group, title="Polling"):
         description="How often flows send heartbeats (PREFECT_FLOWS_HEARTBEAT_FREQUENCY), until that is learned.",
     )
     max_requests_per_second: float = Field(
-        20.0, gt=0, allow_inf_nan=False, description="Ceiling on requests to the Prefect API."
+        20.0, gt=0, allow_inf_nan=False, description="Maximum rate of requests to the Prefect API."
     )
 
 
@@ -92,13 +92,11 @@ class WebSettings(Group, title="Endpoints"):
     tls_cert: FileName = Field(
         "", description="PEM file with the certificate chain to serve https with, the server's own certificate first."
     )
-    tls_key: FileName = Field("", description="PEM file with its private key, unless tls_cert holds that too.")
-    auth_username: UserName = Field("", description="User name to ask readers for (basic auth), with auth_password.")
-    auth_password: Secret = Field(
-        SecretStr(""), description="Password to ask readers for (basic auth), with auth_username."
-    )
+    tls_key: FileName = Field("", description="PEM file with its private key, unless tls_cert has it.")
+    auth_username: UserName = Field("", description="User name for readers (basic auth), with auth_password.")
+    auth_password: Secret = Field(SecretStr(""), description="Password for readers (basic auth), with auth_username.")
     auth_password_file: FileName = Field("", description="File that holds auth_password. The password has no flag.")
-    auth_token: Token = Field(SecretStr(""), description="Token to ask readers for (bearer auth).")
+    auth_token: Token = Field(SecretStr(""), description="Token for readers (bearer auth).")
     auth_token_file: FileName = Field("", description="File that holds auth_token. The token has no flag.")
 
 
@@ -120,7 +118,7 @@ class LedgerSettings(Group, title="Ledger"):
 
 
 class HistorySettings(Group, title="History"):
-    """How much is loaded, and how long it is kept."""
+    """How much history is loaded, and how long it is kept."""
 
     lookback: Duration = Field(
         30 * 86400.0,
@@ -158,7 +156,7 @@ class FilterSettings(Group, title="Filters"):
 
 
 class LabelSettings(Group, title="Labels"):
-    """Which values labels have, and how many."""
+    """Values of labels, and limits on them."""
 
     max_pairs: int = Field(
         2000, gt=0, description="Label cap: (flow, deployment) pairs beyond it are counted together as (other)."
@@ -185,12 +183,12 @@ class LabelSettings(Group, title="Labels"):
         description="Tags of deployments that are shown as labels: those that match one of these patterns.",
     )
     failure_causes: CauseRules = Field(
-        (), description="Failure causes of your own, tried before the built-in ones: a list of {cause, pattern}."
+        (), description="Your own failure causes, tried before the built-in ones: a list of {cause, pattern}."
     )
 
     failure_message: Literal["off", "type", "line"] = Field(
         "line",
-        description="What messages say of an error: its first line, redacted; only the exception's type; or nothing.",
+        description="What messages show of an error: its first line, redacted; only the exception's type; or nothing.",
     )
 
     @property
@@ -208,12 +206,12 @@ class MetricSettings(Group, title="Metrics"):
     start_delay_buckets: Buckets = Field(
         DEFAULT_BOUNDS[START_DELAY], description="Upper bounds of the start delay histogram, seconds."
     )
-    metrics_on: Names = Field((), description="Metric families to expose that are not so by default, by name.")
+    metrics_on: Names = Field((), description="Metric families to expose in addition to the default ones, by name.")
     metrics_off: Names = Field(
-        (), description="Metric families not to expose, by name; what only these come from is not asked."
+        (), description="Metric families not to expose, by name; sources that only they need are not read."
     )
     custom_metrics: CustomMetrics = Field(
-        (), description="Metrics of your own, made of what flows report: a list (docs/custom-metrics.md)."
+        (), description="Your own metrics from values that flows report: a list (docs/custom-metrics.md)."
     )
     assets: Assets = Field(
         (), description="Assets whose materializations are read: a list (docs/custom-metrics.md). Default: none."
@@ -259,13 +257,13 @@ class ActSettings(Group, title="Actions"):
         default=False,
         description="Carry out retry, on_failure, scale, skip and unresponsive: the only option that changes Prefect.",
     )
-    dry_run: bool = Field(default=False, description="Log and count what would be done, and do nothing; beats act.")
+    dry_run: bool = Field(default=False, description="Log and count actions without doing them; overrides act.")
     act_api_key: Secret = Field(
         SecretStr(""), description="Prefect API key to act with. Default: the key that the exporter reads with."
     )
     act_api_key_file: FileName = Field("", description="File that holds act_api_key. The key has no flag.")
     act_max_per_hour: int = Field(
-        100, gt=0, description="Fuse: so many actions an hour, then everything stops until a quiet hour or --resume."
+        100, gt=0, description="Fuse: after this many actions an hour, all stop until a quiet hour or --resume."
     )
     act_max_per_cause: int = Field(
         50, gt=0, description="Fuse: the same, for actions that have one cause, such as one failure cause."
@@ -316,12 +314,12 @@ class LinkSettings(Group, title="Links"):
 
     prefect_ui_url: WebAddress = Field(
         "",
-        description="Where people open Prefect, for links in messages. Default: PREFECT_UI_URL, else from the API's.",
+        description="Address of Prefect's UI, for links in messages. Default: PREFECT_UI_URL, else from the API's.",
     )
-    grafana_url: WebAddress = Field("", description="Where people open Grafana, for links in messages.")
+    grafana_url: WebAddress = Field("", description="Grafana's address, for links in messages.")
     runbook_url: WebAddress = Field(
         "",
-        description="Where people read docs/runbooks/, for links in messages. Default: the exporter's own /runbooks.",
+        description="Address of docs/runbooks/, for links in messages. Default: the exporter's own /runbooks.",
     )
 
 

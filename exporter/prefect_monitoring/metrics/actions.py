@@ -54,14 +54,14 @@ METRICS: Final = (
     Metric(
         "prefect_exporter_acting",
         "gauge",
-        "1 while actions are allowed; 0 when somebody stopped them or the fuse is blown. Absent without --act.",
+        "1 while actions are allowed; 0 when they are stopped or the fuse is blown. Absent without --act.",
         (),
         _acting,
     ),
     Metric(
         "prefect_exporter_actions_stopped_info",
         "gauge",
-        "Why no action is allowed: somebody stopped them (person), or there were too many (fuse).",
+        "Why actions are stopped: by a person (person), or after too many actions (fuse).",
         ("stopped_by", "reason"),
         _stopped,
     ),

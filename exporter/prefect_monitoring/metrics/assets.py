@@ -29,14 +29,14 @@ METRICS: Final = (
     Metric(
         LAST_MATERIALIZATION,
         "gauge",
-        "When an asset that is declared was last materialized, by result: succeeded or failed.",
+        "When a declared asset was last materialized, by result: succeeded or failed.",
         _ROW.labels,
         _last_materializations,
     ),
     Metric(
         "prefect_asset_max_staleness_seconds",
         "gauge",
-        "How old the last successful materialization may be, where that is declared.",
+        "Declared maximum age of the last successful materialization.",
         ("asset",),
         _max_staleness,
     ),

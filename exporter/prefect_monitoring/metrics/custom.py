@@ -108,7 +108,7 @@ METRICS: Final = (
     Metric(
         f"{CUSTOM_OBSERVED}_count",
         "unknown",
-        "How many values METRIC log lines gave; increases only.",
+        "Number of values from METRIC log lines; only increases.",
         LABELS,
         lambda snapshot: _rows(_counts(snapshot)),
         more_labels=_labels_of(_counts),

@@ -68,7 +68,7 @@ METRICS: Final = (
     Metric(
         "prefect_deployment_ready",
         "gauge",
-        "1 when something that can run the deployment has lately asked Prefect for work.",
+        "1 when a worker or process that can run the deployment has polled Prefect recently.",
         PAIR,
         _known(lambda deployment: deployment.ready),
     ),
@@ -82,21 +82,21 @@ METRICS: Final = (
     Metric(
         "prefect_deployment_last_due_timestamp_seconds",
         "gauge",
-        "The latest start that the schedules expected and whose time has come; none that was missed before a pause.",
+        "The latest scheduled start whose time has passed; starts missed before a pause do not count.",
         PAIR,
         _due(lambda due: due.last_at),
     ),
     Metric(
         "prefect_deployment_unmet_due_timestamp_seconds",
         "gauge",
-        "The earliest expected start that passed, without a completed run or a pause since; absent if there is none.",
+        "The earliest scheduled start that passed without a completed run or a pause since; absent without any.",
         PAIR,
         _due(lambda due: due.unmet_at),
     ),
     Metric(
         "prefect_deployment_paused_since_timestamp_seconds",
         "gauge",
-        "When the deployment was found paused; absent while it is not.",
+        "Since when the deployment has been seen paused; absent while it is not.",
         PAIR,
         _due(lambda due: due.paused_at),
     ),

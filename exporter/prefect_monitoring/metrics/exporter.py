@@ -122,7 +122,7 @@ METRICS: Final = (
     Metric(
         "prefect_exporter_source_lag_seconds",
         "gauge",
-        "How far what was read of this source lies behind the present, when these numbers were made.",
+        "How far the data of this source lags behind the present, as of the last poll.",
         ("source",),
         _by_source(_lag),
     ),
@@ -136,7 +136,7 @@ METRICS: Final = (
     Metric(
         "prefect_exporter_api_throttled_total",
         "counter",
-        "Pauses that the API asked for (429 or Retry-After), whatever was put off meanwhile.",
+        "Pauses that the API requested (429 or Retry-After).",
         (),
         _one(lambda snapshot: snapshot.about.throttled),
     ),
@@ -150,14 +150,14 @@ METRICS: Final = (
     Metric(
         "prefect_exporter_records_unreadable",
         "gauge",
-        "Records of this source that cannot be read now: set aside, named in the log, and tried again.",
+        "Records of this source that cannot be read: set aside, logged, and tried again.",
         ("source",),
         _by_source(lambda source, _: None if source.up is None else len(source.unreadable)),
     ),
     Metric(
         "prefect_exporter_records_unreadable_oldest_timestamp_seconds",
         "gauge",
-        "When the record of this source was first met that cannot be read for the longest time; absent without any.",
+        "When the oldest unreadable record of this source was first seen; absent without any.",
         ("source",),
         _by_source(lambda source, _: min(source.unreadable, default=None)),
     ),
@@ -200,14 +200,14 @@ METRICS: Final = (
     Metric(
         "prefect_exporter_links_info",
         "gauge",
-        "Where people open Prefect, Grafana and the runbooks, for the links in messages; empty where not known.",
+        "Addresses of Prefect, Grafana and the runbooks for links in messages; empty when unknown.",
         ("prefect_url", "grafana_url", "runbook_url"),
         _links,
     ),
     Metric(
         "prefect_exporter_pipelines_file_valid",
         "gauge",
-        "1 when the pipelines file is valid. At 0, the last good one holds; the exporter's log says what is wrong.",
+        "1 when the pipelines file is valid. At 0, the last valid one is in use; the exporter's log has the error.",
         (),
         _pipelines_file(lambda status: float(status.valid)),
     ),

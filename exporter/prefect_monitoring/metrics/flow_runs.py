@@ -82,7 +82,7 @@ METRICS: Final = (
     ),
     counted(
         RETRIES,
-        "Attempts of flow runs beyond their first; to go on after a pause is none.",
+        "Attempts of flow runs beyond their first; resuming after a pause does not count.",
     ),
     counted(
         FAILURES,
@@ -91,28 +91,28 @@ METRICS: Final = (
     Metric(
         "prefect_flow_runs",
         "gauge",
-        "Flow runs that need attention or resources now, by state; runs merely scheduled for later are not counted.",
+        "Unfinished flow runs by state; runs that are only scheduled for later are not counted.",
         (*PAIR, "work_pool", "state"),
         _active,
     ),
     Metric(
         "prefect_flow_run_oldest_state_timestamp_seconds",
         "gauge",
-        "Since when the oldest flow run in the state is in it, earlier attempts added; late, awaiting_retry: when due.",
+        "When the oldest flow run in the state entered it, minus earlier attempts; late, awaiting_retry: when due.",
         (*PAIR, "state"),
         _oldest,
     ),
     Metric(
         "prefect_flow_run_orphans",
         "gauge",
-        "Subflow runs under way whose parent run is over.",
+        "Unfinished subflow runs whose parent run has finished.",
         PAIR,
         _orphans,
     ),
     Metric(
         "prefect_flow_run_heartbeat_timestamp_seconds",
         "gauge",
-        "The last heartbeat of the running flow run that was silent for the longest time, by its own machine's clock.",
+        "Last heartbeat of the running flow run that has been silent for the longest time, by its machine's clock.",
         PAIR,
         _heartbeats,
     ),

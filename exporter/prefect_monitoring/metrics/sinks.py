@@ -26,7 +26,7 @@ METRICS: Final = (
     Metric(
         "prefect_exporter_sink_last_success_timestamp_seconds",
         "gauge",
-        "When this sink last delivered something; only sinks that are switched on are shown.",
+        "When this sink last delivered; only enabled sinks are shown.",
         ("sink",),
         _last_success,
     ),
@@ -40,7 +40,7 @@ METRICS: Final = (
     Metric(
         "prefect_exporter_sink_lag_seconds",
         "gauge",
-        "For how long the oldest of what this sink has to deliver has been waiting; 0 when nothing waits.",
+        "Age of the oldest item that this sink has not delivered; 0 when nothing waits.",
         ("sink",),
         lambda snapshot: (((sink.name,), sink.lag(snapshot.taken_at)) for sink in snapshot.about.sinks),
     ),

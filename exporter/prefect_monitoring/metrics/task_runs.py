@@ -52,7 +52,7 @@ METRICS: Final = (
     Metric(
         "prefect_task_runs",
         "gauge",
-        "Task runs under way now, by state, in flow runs that are running.",
+        "Unfinished task runs of running flow runs, by state.",
         (*TASK, "state"),
         _active,
     ),

@@ -98,14 +98,14 @@ METRICS: Final = (
     Metric(
         "prefect_work_pool_last_heartbeat_timestamp_seconds",
         "gauge",
-        "When a worker of the work pool was last heard of.",
+        "When a worker of the work pool last sent a heartbeat.",
         POOL,
         _last_heartbeat,
     ),
     Metric(
         "prefect_work_queue_ready",
         "gauge",
-        "1 when the work queue is ready: it was polled lately, and is not paused.",
+        "1 when the work queue is ready: it was polled recently and is not paused.",
         QUEUE,
         _of_queue(lambda queue, _: queue.ready),
     ),
@@ -126,7 +126,7 @@ METRICS: Final = (
     Metric(
         "prefect_work_queue_last_polled_timestamp_seconds",
         "gauge",
-        "When the work queue was last asked for runs.",
+        "When the work queue was last polled.",
         QUEUE,
         _of_queue(lambda queue, _: queue.last_polled),
     ),
