@@ -1,3 +1,3 @@
-"""Prometheus metrics you can trust for Prefect 3."""
+"""Prometheus metrics, alerts and dashboards for Prefect 3."""
 
 __version__ = "0.1.0"

@@ -53,8 +53,8 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="prefect-monitoring",
         usage="%(prog)s COMMAND [OPTIONS]",
-        description="Prometheus metrics you can trust for Prefect 3. How to reach Prefect is up to Prefect's own"
-        " settings: PREFECT_API_URL, PREFECT_API_KEY, profiles, ….",
+        description="Prometheus metrics for Prefect 3. The connection uses Prefect's own settings: PREFECT_API_URL,"
+        " PREFECT_API_KEY, profiles, ….",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

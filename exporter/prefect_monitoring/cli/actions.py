@@ -37,6 +37,4 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-COMMAND = Command(
-    "list what was done to Prefect; stop it, or allow it again, beside the running exporter", add_arguments, run
-)
+COMMAND = Command("list actions of the running exporter; stop or allow them", add_arguments, run)

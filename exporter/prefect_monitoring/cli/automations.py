@@ -26,7 +26,7 @@ def _find() -> tuple[plan.Step, tuple[type[Exception], ...]]:
 
 
 COMMAND = Command(
-    "make the pipelines file's automations in Prefect, and keep them so",
+    "manage automations in Prefect from the pipelines file",
     add_arguments,
     run,
     usage="plan|apply|destroy|export [OPTIONS]",

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    "write what Prefect still holds as samples of the past, before the first serve",
+    "write Prefect's history as samples of the past, before the first serve",
     add_arguments,
     run,
     usage="--output DIR [OPTIONS]",

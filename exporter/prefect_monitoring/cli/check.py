@@ -69,4 +69,4 @@ def _faults(about: str, fault: SettingsError) -> list[Finding]:
     return [Finding(ok=False, text=f"{about}: {line}") for line in str(fault).splitlines()]
 
 
-COMMAND = Command("check settings, API and ledger; print every fault at once", add_options, run)
+COMMAND = Command("check settings, API and ledger; print every problem", add_options, run)

@@ -20,7 +20,7 @@ def _find() -> tuple[plan.Step, tuple[type[Exception], ...]]:
 
 
 COMMAND = Command(
-    "make alarms and a dashboard in CloudWatch from the pipelines file, and keep them so",
+    "manage CloudWatch alarms and a dashboard from the pipelines file",
     plan.add_arguments,
     run,
     usage="plan|apply|destroy [OPTIONS]",

@@ -26,4 +26,4 @@ def run(options: argparse.Namespace) -> int:
     return 0 if well else 1
 
 
-COMMAND = Command("ask the exporter that runs with the same settings whether it is healthy", add_arguments, run)
+COMMAND = Command("exit 0 if the exporter with the same settings is healthy, else 1", add_arguments, run)

@@ -33,4 +33,4 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-COMMAND = Command("print or send what happened in the last week, from the ledger", add_arguments, run)
+COMMAND = Command("print or send the weekly report, from the ledger", add_arguments, run)

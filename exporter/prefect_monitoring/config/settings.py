@@ -352,7 +352,7 @@ class LogSettings(Group, title="Logs"):
     """What the exporter writes to standard error."""
 
     log_format: Literal["text", "json"] = Field("text", description="Log lines for people or for machines.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level to log.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level to log.")
 
 
 class Settings(BaseModel):
