@@ -1,4 +1,4 @@
-"""Loading the starting level, against downloading the same and throwing it away."""
+"""Loading the baseline, against downloading the same and throwing it away."""
 
 from __future__ import annotations
 

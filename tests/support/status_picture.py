@@ -48,7 +48,7 @@ AGO = {
 
 
 def _standing(number: int, minutes: float, task: str, share: float, good: int, bad: int) -> RunStats:
-    chance = random.Random(number)  # the picture shall be the same each time
+    chance = random.Random(number)  # the picture must be the same each time
     usual = minutes * MINUTE
     drift = 0.5 if number == 0 else 0.05
     durations = tuple(

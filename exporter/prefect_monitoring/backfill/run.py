@@ -27,7 +27,7 @@ from prefect_monitoring.model.units import DAY, HOUR
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
 
-# Prometheus keeps its newest hours in memory, and compacts what is older: blocks shall not reach into them.
+# Prometheus keeps its newest hours in memory, and compacts what is older: blocks must not reach into them.
 BEHIND_SECONDS: Final = 3 * HOUR
 # A day's block holds few samples of each series: its index is most of it.
 _TSDB_BYTES_A_SAMPLE: Final = 10

@@ -1,4 +1,4 @@
-"""`prefect-monitoring check`: what must be right before `serve`, every fault at once, with how to mend it."""
+"""`prefect-monitoring check`: what must be right before `serve`, every fault at once, with its fix."""
 
 from __future__ import annotations
 

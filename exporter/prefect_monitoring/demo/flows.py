@@ -35,7 +35,7 @@ def deploy_flows(client: httpx.Client) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="prefect_monitoring.demo.flows", description=__doc__)
-    # Not PREFECT_API_URL: nobody's own server shall be met by mistake.
+    # Not PREFECT_API_URL: nobody's own server must be met by mistake.
     parser.add_argument("url", help="API of the demo's Prefect server, such as http://prefect:4200/api")
     with prefect_server.connect(parser.parse_args(arguments).url, lambda: None) as client:
         try:

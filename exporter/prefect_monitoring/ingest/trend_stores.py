@@ -30,7 +30,7 @@ class TrendStoreReader:
         self._reported: set[tuple[str, str]] = set()
 
     async def read(self) -> Reading:
-        """Counts the points that are new; what a metric's first reading finds is its starting level.
+        """Counts the points that are new; what a metric's first reading finds is its baseline.
 
         A request for all Variables, one for all blocks, and one or more for each `PipelineMetrics` block. Raises
         ApiError or LedgerError.

@@ -162,7 +162,7 @@ class Ledger(State):
     def commit(self, changes: Changes, cursor: Cursor | None, now: float, source: str = FLOW_RUNS) -> None:
         """Applies a batch from `source` and, with it, how far it was read.
 
-        Series of a source's starting level are released at once.
+        Series of a source's baseline are released at once.
         """
         if cursor is not None:  # made before the page was read; what was pruned since must stay forgotten
             cursor = replace(cursor, horizon=max(cursor.horizon, self.cursors[source].horizon))

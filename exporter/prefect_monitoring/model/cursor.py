@@ -16,7 +16,7 @@ ASSET_EVENTS: Final = "asset_events"
 
 
 def trend_cursor(metric: str) -> str:
-    """The cursor of one declared metric: its store's points are its starting level, whenever it is declared."""
+    """The cursor of one declared metric: its store's points are its baseline, whenever it is declared."""
     return f"trend_points:{metric}"
 
 

@@ -1,7 +1,7 @@
 """The counters and histograms that the ledger keeps, and the birth hold.
 
 A new series is shown as 0 for one birth hold before its first increment becomes visible: Prometheus cannot see an
-increase of a series that was born at 1.
+increase of a series that began at 1.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class SelfReport:
 class Snapshot:
     """Instants in epoch seconds.
 
-    `series` (by metric), `values`, `standings` and `quantiles` are empty before the starting level of their source is
+    `series` (by metric), `values`, `standings` and `quantiles` are empty before the baseline of their source is
     complete; what describes the present is None when what was last read is too old to pass for it. `actions` is None
     while the exporter only watches. `assets`: how old the last materialization of each declared asset may be, in
     seconds.

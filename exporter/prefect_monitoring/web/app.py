@@ -43,7 +43,7 @@ class Published:
 
     def publish(self, snapshot: Snapshot) -> None:
         exposition = render(snapshot, self._metrics)
-        # What a scraper asked for once it will ask for again: it shall not wait for it.
+        # What a scraper asked for once it will ask for again: it must not wait for it.
         for content_type in tuple(self._asked):
             exposition.body(content_type)
         self.latest = snapshot, exposition

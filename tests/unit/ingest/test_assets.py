@@ -131,7 +131,7 @@ async def test_more_events_than_one_reading_takes_are_read_in_several(fake: Fake
     assert readers.flow_runs.ledger.cursors[ASSET_EVENTS].level_complete
     key = SeriesKey(CUSTOM_OBSERVED, NO_FLOW, "rows", labels=(("asset", ORDERS),))
     assert readers.flow_runs.ledger.series[key].value == 7
-    assert readers.flow_runs.ledger.series[key].released, "what a first start finds is the starting level"
+    assert readers.flow_runs.ledger.series[key].released, "what a first start finds is the baseline"
 
 
 async def test_ids_are_remembered_while_they_can_be_read_again_and_not_for_ever(

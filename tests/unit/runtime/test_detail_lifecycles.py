@@ -235,7 +235,7 @@ def check_custom(world: DetailWorld, truth: DetailTruth) -> None:
 
 
 def check_shown(world: DetailWorld) -> None:
-    """What is not of a starting level begins at 0; nothing goes back, nothing goes away."""
+    """What is not of a baseline begins at 0; nothing goes back, nothing goes away."""
     last: dict[SeriesKey, Series] = {}
     before: set[str] = set()
     for snapshot, levels in zip(world.snapshots, world.levels, strict=True):

@@ -97,7 +97,7 @@ async def test_job_that_has_no_more_waits_for_its_time(start: Start) -> None:
 async def test_long_run_is_never_joined_by_a_second_and_makes_no_log_lines(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A starting level takes hours, in which hundreds of polls would have been due."""
+    """A baseline takes hours, in which hundreds of polls would have been due."""
     gate = asyncio.Event()
     slow, quick = Work(gate), Work()
     start(Job("slow", SOON, slow), Job("quick", SOON, quick))
