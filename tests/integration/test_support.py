@@ -18,7 +18,7 @@ from support.postgres import start_postgres
 from support.prefect_server import PrefectServer, env_for, start_server
 from support.processes import busyness, start, wait_until, wait_until_async
 from support.prometheus import promtool_check_metrics, start_prometheus
-from support.proxy import FaultProxy, Seen
+from support.proxy import Fault, FaultProxy, Seen
 from support.seeder import NotAcceptedError, Seeder
 from support.truth import truth
 from support.versions import DATES_ENDS_BEFORE_THE_START
@@ -427,6 +427,15 @@ def test_faults_strike_only_what_they_are_meant_for(proxy: FaultProxy) -> None:
         proxy.truncate()
         with pytest.raises(httpx.RemoteProtocolError):
             client.post("/flows/filter", json={})
+
+        proxy.clear()
+        proxy.alter(lambda body: body.replace(b"true", b"false"), path="/health")
+        assert client.get("/health").json() is False
+
+        proxy.clear()
+        proxy.at_random(lambda seen: Fault("status", code=500) if seen.path == "/health" else None)
+        assert client.get("/health").status_code == 500
+        assert client.post("/flows/filter", json={}).status_code == 200
 
         proxy.clear()
         assert client.get("/health").status_code == 200

@@ -86,6 +86,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     seconds: float = 0.0
+    change: Callable[[bytes], bytes] = bytes
     matched: int = 0
 
     def strikes(self, seen: Seen) -> bool:
@@ -93,6 +94,10 @@ class Fault:
             return False
         self.matched += 1
         return self.matched > self.after and (self.times is None or self.matched <= self.after + self.times)
+
+
+Draw = Callable[[Seen], Fault | None]
+"""Which fault a request meets, if any."""
 
 
 class FaultProxy:
@@ -109,6 +114,7 @@ class FaultProxy:
         self.url = f"http://127.0.0.1:{self._port}{self._root}"
         self.requests: list[Seen] = []
         self._faults: list[Fault] = []
+        self._draw: Draw | None = None
         self._mistakes: list[Exception] = []
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -149,12 +155,20 @@ class FaultProxy:
         """Let Prefect answer, and close the connection in the middle of its body."""
         return self._add(Fault("truncate", **on))
 
+    def alter(self, change: Callable[[bytes], bytes], **on: Any) -> Fault:
+        """Let Prefect answer, and change the body of its answer if it is a 200."""
+        return self._add(Fault("alter", change=change, **on))
+
+    def at_random(self, draw: Draw) -> None:
+        """Asks `draw` about each request that meets no other fault."""
+        self._draw = draw
+
     def fail_when(self, predicate: Callable[[Seen], bool], code: int = 503, **on: Any) -> Fault:
         return self.status(code, when=predicate, **on)
 
     def clear(self) -> None:
         """No faults any more. Requests that hang stay so until their client leaves, as they would in life."""
-        self._faults = []
+        self._faults, self._draw = [], None
 
     def forget(self) -> None:
         """An empty list of requests."""
@@ -261,6 +275,8 @@ class FaultProxy:
 
     async def _answer(self, seen: Seen, path: str, receive: Receive) -> Response:
         fault = next((fault for fault in self._faults if fault.strikes(seen)), None)
+        if fault is None and self._draw is not None:
+            fault = self._draw(seen)
         match fault.kind if fault else "":
             case "status":
                 assert fault
@@ -277,6 +293,12 @@ class FaultProxy:
             case "truncate":
                 whole = bytes((await self._forward(seen, path)).body)
                 raise DropConnection(whole[: len(whole) // 2])
+            case "alter":
+                assert fault
+                answer = await self._forward(seen, path, compressed=False)
+                if answer.status_code != httpx.codes.OK:
+                    return answer
+                return Response(fault.change(bytes(answer.body)), media_type="application/json")
         return await self._forward(seen, path)
 
     async def _pause(self, seconds: float | None, receive: Receive) -> bool:
@@ -287,11 +309,13 @@ class FaultProxy:
             task.cancel()
         return bool(done)
 
-    async def _forward(self, seen: Seen, path: str) -> Response:
+    async def _forward(self, seen: Seen, path: str, *, compressed: bool = True) -> Response:
         target = f"{self._origin}{path}" + (f"?{seen.query}" if seen.query else "")
         headers = {
             name: value for name, value in seen.headers.items() if name not in _PER_HOP
         }  # keeps Host: its links lead here
+        if not compressed:
+            headers["accept-encoding"] = "identity"
         request = self._upstream.build_request(seen.method, target, headers=headers, content=seen.body)
         try:
             answer = await self._upstream.send(request, stream=True)

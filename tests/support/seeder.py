@@ -59,7 +59,7 @@ class Seeder:
     ) -> None:
         self.client.close()
 
-    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def call(self, method: str, path: str, body: dict[str, Any] | list[Any] | None = None) -> Any:
         """Any request; fails on any status but 2xx.
 
         503 is how the server says that SQLite was locked and nothing was written: Prefect's own client tries again too.
