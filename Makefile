@@ -59,10 +59,10 @@ test: lint
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 
-# What takes minutes; -rP shows what it measures.
+# What takes minutes, the longest first; -rP shows what it measures.
 test-long: $(VENV)/.dev $(PACKAGING)/.ready $(CHART)/.ready $(SPARK)/.ready
 	bash tests/support/install_servers.sh
-	$(BIN)/pytest -n 2 --dist loadfile -rP tests/e2e tests/long
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -rP tests/e2e tests/long
 
 # The same at length, an hour or so: 200 kills while runs are retried (30 in CI), 100 kills of the archive (20 in CI), a burst of
 # 2,000 task runs (600 in CI), ten minutes of an API that fails in every way (one in CI), twenty times as many stories for the
