@@ -30,14 +30,18 @@ class FakeEvents:
     loses: bool = False
     beats_asked: list[frozenset[str]] = field(default_factory=list)
 
-    async def materializations(self, after: float, before: float) -> Materializations:
+    async def materializations(self, after: float, before: float, ids: Collection[str] = ()) -> Materializations:
         self.asked.append((after, before))
         if self.broken is not None:
             raise self.broken
-        within = (one for one in self.materialized if after <= one.at <= before)
+        within = (one for one in self.materialized if after <= one.at <= before and (not ids or one.id in ids))
         found = sorted(within, key=lambda one: (one.at, one.id))
         page = found[: self.limit]
-        return Materializations(tuple(page), page[-1].at if page else None, complete=len(page) == len(found))
+        for one in page:
+            if one.id in self.unreadable:
+                note(one.id, after)
+        readable = tuple(one for one in page if one.id not in self.unreadable)
+        return Materializations(readable, page[-1].at if page else None, complete=len(page) == len(found))
 
     async def failed_actions(self, after: float, before: float, ids: Collection[str] = ()) -> FailedActions:
         self.asked.append((after, before))

@@ -369,6 +369,17 @@ class FakePrefect:
         counts = Counter(run.state.type for run in self._finished(low, high))
         return {kind: counts[kind] for kind in types}
 
+    async def owner(self, run_id: str) -> tuple[Flow | None, Deployment | None]:
+        await self.request("owner")
+        run = self.runs.get(run_id)
+        if run is None:
+            return None, None
+        flow, deployment = self.flow_names.get(run.flow_id), self.deployment_names.get(run.deployment_id or "")
+        return (
+            flow if flow is not None and self._is_answered(flow.id, None) else None,
+            deployment if deployment is not None and self._is_answered(deployment.id, None) else None,
+        )
+
     async def flows(self, ids: Collection[str] | None = None) -> dict[str, Flow]:
         await self.request("flows")
         return {one: flow for one, flow in self.flow_names.items() if self._is_answered(one, ids)}

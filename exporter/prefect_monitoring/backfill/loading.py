@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
@@ -11,7 +12,15 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.reconcile import Audit
 from prefect_monitoring.ingest.source import Reading, Scope
-from prefect_monitoring.ingest.sources import COUNTED_SOURCES, Readers, SourceEntry, read_source
+from prefect_monitoring.ingest.sources import (
+    COUNTED_SOURCES,
+    DEPLOYMENTS,
+    FLOWS,
+    SOURCES,
+    Readers,
+    SourceEntry,
+    read_source,
+)
 from prefect_monitoring.prefect_api.errors import ApiError, ThrottledError
 
 log = logging.getLogger(__name__)
@@ -38,8 +47,9 @@ async def load(readers: Readers, tell: Progress) -> None:
     A fault is met with patience; what was counted before it stays.
     """
     reader = readers.flow_runs
-    await _patiently(reader.read_flows)
-    await _patiently(reader.read_deployments)
+    for entry in SOURCES:
+        if entry.name in {FLOWS, DEPLOYMENTS}:
+            await _patiently(partial(read_source, entry, readers, Scope(STRIDE_SECONDS)))
     audits = {audit.source: audit for audit in readers.audits}
     for cursor, entry in COUNTED_SOURCES.items():
         if not entry.is_wanted(readers.metrics):

@@ -12,7 +12,7 @@ from prefect_monitoring.counting.filters import Filters
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CUSTOM_OBSERVED, births
 from prefect_monitoring.model.names import Names
-from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Deployment, FlowRun, Pair
+from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Deployment, Flow, FlowRun, Pair
 
 # The pair of such a series stands for no pipeline.
 _NOT_BY_PIPELINE: Final = frozenset(name for name, row in COUNTED_METRICS.items() if not row.is_by_pipeline)
@@ -59,6 +59,12 @@ class Catalog:
         pair = names.pair_of(run.flow_id, run.deployment_id)
         tags = {*run.tags, *(deployment.tags if deployment else ())}
         return self._admit(pair) if self._filters.allow(pair, tags, run.work_pool) else None
+
+    def pair_of_unreadable(self, flow: Flow, deployment: Deployment | None) -> Pair | None:
+        """The pair of a run of which only its flow and its deployment are known; None when the filters exclude it."""
+        pair = Pair(flow.name, deployment.name if deployment else "")
+        tags, work_pool = (deployment.tags, deployment.work_pool) if deployment else ((), "")
+        return self._admit(pair) if self._filters.allow(pair, tags, work_pool) else None
 
     def pair_outside_flows(self) -> Pair | None:
         """The pair of task runs that no flow made; None when the filters exclude it."""

@@ -9,10 +9,11 @@ from typing import Final
 from prefect_monitoring.config.assets import AssetRule
 from prefect_monitoring.counting.assets import declared_assets, fold_materializations, known_assets
 from prefect_monitoring.counting.custom_metrics import Declarations
+from prefect_monitoring.ingest.event_retries import try_again
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.ports import EventSource
 from prefect_monitoring.ingest.source import Reading
-from prefect_monitoring.model.cursor import ASSET_EVENTS, OVERLAP_SECONDS
+from prefect_monitoring.model.cursor import ASSET_EVENTS, OVERLAP_SECONDS, Cursor
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.prefect_api.events import Materializations
 
@@ -60,9 +61,27 @@ class AssetReader:
         self._stopped = None
         if not found.complete and found.last is not None:
             self._stopped = max(found.last, after + _TIE_SECONDS)
+        await try_again(self._reader, ASSET_EVENTS, self._api.materializations, self._count_again)
         return Reading(len(found.materializations), complete=found.complete)
 
+    def _count_again(self, found: Materializations) -> set[str]:
+        self._reader.aside.store()
+        self._store(found, None, self._reader.clock())
+        return {one.id for one in found.materializations}
+
     def _count(self, found: Materializations, now: float) -> None:
+        self._reader.aside.store()  # before the cursor passes them
+        cursor = self._reader.ledger.cursors[ASSET_EVENTS]
+        # In silence it stays behind the present: our clock may be ahead of the server's.
+        reached = now - HOUR if found.last is None else min(found.last, now)
+        after = replace(
+            cursor,
+            watermark=max(cursor.watermark, reached),
+            level_complete=cursor.level_complete or found.complete,
+        )
+        self._store(found, after if after != cursor else None, now)
+
+    def _store(self, found: Materializations, cursor: Cursor | None, now: float) -> None:
         ledger = self._reader.ledger
         counted = ledger.counted_lines([one.id for one in found.materializations])
         fresh = [one for one in found.materializations if one.id not in counted]
@@ -82,12 +101,4 @@ class AssetReader:
             ledger.values.get,
             self._reader.catalog.admits_custom,
         )
-        cursor = ledger.cursors[ASSET_EVENTS]
-        # In silence it stays behind the present: our clock may be ahead of the server's.
-        reached = now - HOUR if found.last is None else min(found.last, now)
-        after = replace(
-            cursor,
-            watermark=max(cursor.watermark, reached),
-            level_complete=cursor.level_complete or found.complete,
-        )
-        ledger.commit(changes, after if after != cursor else None, now, ASSET_EVENTS)
+        ledger.commit(changes, cursor, now, ASSET_EVENTS)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final
 
 from prefect_monitoring.counting.automations import fold_failed_actions
+from prefect_monitoring.ingest.event_retries import try_again
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.ports import EventSource
 from prefect_monitoring.ingest.source import Reading
-from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, OVERLAP_SECONDS
-from prefect_monitoring.model.units import DAY, HOUR
-from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, OVERLAP_SECONDS, Cursor
+from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.prefect_api.events import FailedActions
-
-log = logging.getLogger(__name__)
 
 _TIE_SECONDS: Final = 1e-6  # the least difference between two instants of Prefect's
 
@@ -47,23 +44,13 @@ class FailedActionReader:
         self._stopped = None
         if not found.complete and found.last is not None:
             self._stopped = max(found.last, after + _TIE_SECONDS)
-        await self._try_again(now)
+        await try_again(self._reader, AUTOMATION_EVENTS, self._api.failed_actions, self._count_again)
         return Reading(len(found.actions), complete=found.complete)
 
-    async def _try_again(self, now: float) -> None:
-        """Reads again what was set aside, as far as that is due."""
-        aside = self._reader.aside
-        due = await self._reader.in_ledger(aside.due, AUTOMATION_EVENTS)
-        if not due:
-            return
-        ids = {one.id for one in due}
-        try:
-            found = await self._api.failed_actions(min(one.since for one in due) - DAY, now + OVERLAP_SECONDS, ids)
-        except ApiError as fault:
-            log.debug("What was set aside is tried later: %s", fault)
-            return
-        await self._reader.in_ledger(self._count, replace(found, last=None), now)
-        await self._reader.in_ledger(aside.settle, AUTOMATION_EVENTS, due, {one.id for one in found.actions}, ())
+    def _count_again(self, found: FailedActions) -> set[str]:
+        self._reader.aside.store()
+        self._store(found, None, self._reader.clock())
+        return {action.id for action in found.actions}
 
     def _begin(self, now: float) -> None:
         ledger = self._reader.ledger
@@ -71,13 +58,15 @@ class FailedActionReader:
         ledger.commit(fold_failed_actions((), self._names(), ledger.series), cursor, now, AUTOMATION_EVENTS)
 
     def _count(self, found: FailedActions, now: float) -> None:
-        ledger = self._reader.ledger
         self._reader.aside.store()  # before the cursor passes them
-        counted = ledger.counted_lines([action.id for action in found.actions])
-        fresh = [action for action in found.actions if action.id not in counted]
-        changes = fold_failed_actions(fresh, self._names(), ledger.series)
-        cursor = ledger.cursors[AUTOMATION_EVENTS]
+        cursor = self._reader.ledger.cursors[AUTOMATION_EVENTS]
         # In silence it stays behind the present: our clock may be ahead of the server's.
         reached = now - HOUR if found.last is None else min(found.last, now)
         after = replace(cursor, watermark=max(cursor.watermark, reached))
-        ledger.commit(changes, after if after != cursor else None, now, AUTOMATION_EVENTS)
+        self._store(found, after if after != cursor else None, now)
+
+    def _store(self, found: FailedActions, cursor: Cursor | None, now: float) -> None:
+        ledger = self._reader.ledger
+        counted = ledger.counted_lines([action.id for action in found.actions])
+        fresh = [action for action in found.actions if action.id not in counted]
+        ledger.commit(fold_failed_actions(fresh, self._names(), ledger.series), cursor, now, AUTOMATION_EVENTS)

@@ -28,7 +28,7 @@ from prefect_monitoring.model.records import FlowRun, Pair
 from prefect_monitoring.prefect_api.capabilities import too_old
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
 from prefect_monitoring.prefect_api.state_history import Histories
-from prefect_monitoring.prefect_api.unreadable import collected, note
+from prefect_monitoring.prefect_api.unreadable import collected, note, some_are_nameless
 
 log = logging.getLogger(__name__)
 
@@ -126,8 +126,9 @@ class Reader:
         except ApiError as fault:
             log.debug("What was set aside is tried later: %s", fault)
             return
+        hidden = {one.id for one in due} - {run.id for run in runs} if some_are_nameless() else set()
         absorbed = await self.absorb(runs, lambda _left: None, again=True)
-        left = {run.id for run in absorbed.left}
+        left = {run.id for run in absorbed.left} | hidden
         await self.in_ledger(self.aside.settle, FLOW_RUNS, due, {run.id for run in runs} - left, left)
 
     async def read_under_way(self, budget: float = math.inf) -> Reading:
@@ -254,7 +255,7 @@ class Reader:
         if missing := {flow.id for flow in before.live_flows()} - flows.keys():
             flows |= await self.api.flows(missing)  # a listing that shifted between pages may have skipped one
         # Not what others have learnt while the listing was read.
-        gone = before.flows.keys() - flows.keys() - (collected() or {}).keys()
+        gone = set() if some_are_nameless() else before.flows.keys() - flows.keys() - (collected() or {}).keys()
         await self._learn(lambda names: names.with_flows(flows).without(gone))
         return Reading(len(flows))
 
@@ -264,6 +265,7 @@ class Reader:
         deployments = await self.api.deployments()
         if missing := {deployment.id for _, deployment in before.live_deployments()} - deployments.keys():
             deployments |= await self.api.deployments(missing)
-        gone = before.deployments.keys() - deployments.keys() - (collected() or {}).keys()
+        unread = (collected() or {}).keys()
+        gone = set() if some_are_nameless() else before.deployments.keys() - deployments.keys() - unread
         await self._learn(lambda names: names.with_deployments(deployments).without(gone))
         return Reading(len(deployments))

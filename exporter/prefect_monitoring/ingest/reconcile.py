@@ -101,9 +101,9 @@ class Audit:
         return await self._read_again(low, high)
 
     async def _read_again(self, low: float, high: float) -> Verdict:
+        begun_at = self.reader.clock()
         present = await self.finished.read_again(low, high)
-        ids = {run.id for run in present} | await self.reader.in_ledger(self.reader.aside.ids, self.source)
-        gone = await self.reader.in_ledger(self.reader.ledger.mark_gone, self.source, low, high, ids)
+        gone = await self.reader.in_ledger(self._mark_gone, low, high, {run.id for run in present}, begun_at)
         waiting = await self.reader.in_ledger(self.reader.aside.ids, self.source, uncounted=True)
         theirs = Counter(run.kind for run in present if run.kind in self.kinds and run.id not in waiting)
         ours = await self._ours(low, high)
@@ -116,6 +116,13 @@ class Audit:
             missing,
         )
         return Verdict(len(present), missing)
+
+    def _mark_gone(self, low: float, high: float, present: set[str], begun_at: float) -> int:
+        """Nothing is gone while rows without an id were met: it may be one of these."""
+        aside = self.reader.aside
+        if aside.met_nameless(self.source, begun_at):
+            return 0
+        return self.reader.ledger.mark_gone(self.source, low, high, present | aside.ids(self.source))
 
     async def _ours(self, low: float, high: float) -> Mapping[str, int]:
         return await self.reader.in_ledger(self.reader.ledger.ended_by_kind, self.source, low, high)

@@ -5,20 +5,31 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
-from uuid import UUID
 
 from prefect_monitoring.ledger.ledger import Ledger
+from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.model.unreadable import Unreadable, set_aside
-from prefect_monitoring.prefect_api.unreadable import Rows, UnreadableRow, collected_in
+from prefect_monitoring.prefect_api.unreadable import Rows, UnreadableRow, collected_in, is_nameless, is_unlisted
 
 log = logging.getLogger(__name__)
 
 TRIED_AT_ONCE: Final = 200
+# Everything is compared once an hour: what was not met since can be read, or is gone.
+NAMELESS_KEPT_SECONDS: Final = 2 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class _Met:
+    first: float
+    last: float
 
 
 class SetAside:
     """What could not be read, by source: counted records in the ledger, of which none may be lost, others in memory.
+
+    So is what has no id to ask by, a row that the server cannot answer for one; the reconciliation reads it again.
 
     Everything that touches the ledger is for the ledger's thread.
     """
@@ -29,6 +40,7 @@ class SetAside:
         self._reported: dict[str, Rows] = {}
         self._tried: set[tuple[str, str]] = set()  # since the start: after one, nobody waits for a delay to pass
         self._met_again: set[tuple[str, str]] = set()
+        self._nameless: dict[str, dict[str, _Met]] = {}
         self._listed: dict[str, dict[str, float]] = {}
 
     @contextmanager
@@ -47,7 +59,13 @@ class SetAside:
         """When each record of a source that cannot be read now was first met."""
         if not cursor:
             return list(self._listed.get(source, {}).values())
-        return [one.since for one in self._ledger.unreadable.values() if one.cursor == cursor]
+        lately = self._clock() - NAMELESS_KEPT_SECONDS
+        nameless = [met.first for met in self._nameless.get(cursor, {}).values() if met.last >= lately]
+        return [one.since for one in self._ledger.unreadable.values() if one.cursor == cursor] + nameless
+
+    def met_nameless(self, cursor: str, since: float) -> bool:
+        """Whether rows without an id were met since: what is missing in a list may be one of them."""
+        return any(met.last >= since for met in self._nameless.get(cursor, {}).values())
 
     def ids(self, cursor: str, *, uncounted: bool = False) -> set[str]:
         """The ids of what is set aside of a counted source; `uncounted`: only of what is not counted by its row."""
@@ -68,12 +86,19 @@ class SetAside:
                 identifier, row = rows.popitem()
                 if (cursor, identifier) in self._ledger.unreadable:
                     self._met_again.add((cursor, identifier))
-                elif _can_be_asked_for(identifier):
+                elif not is_nameless(identifier):
                     fresh.append(set_aside(cursor, identifier, self._clock(), counted=False, after=row.after))
                     _warn(cursor, row)
                 else:
-                    log.debug("%s of %s cannot be read: %s", _shown(identifier), cursor, row.reason)
+                    self._meet_nameless(cursor, row)
         self._keep(fresh)
+
+    def _meet_nameless(self, cursor: str, row: UnreadableRow) -> None:
+        now, known = self._clock(), self._nameless.setdefault(cursor, {})
+        if row.id not in known:
+            _warn(cursor, row)
+        known[row.id] = _Met(known[row.id].first if row.id in known else now, now)
+        self._nameless[cursor] = {key: met for key, met in known.items() if met.last >= now - NAMELESS_KEPT_SECONDS}
 
     def store_refused(self, cursor: str, refused: Mapping[str, str], after: Mapping[str, float]) -> None:
         """Sets aside runs that are counted by their rows alone; their states `after` those instants are missing."""
@@ -115,12 +140,6 @@ def _warn(source: str, row: UnreadableRow) -> None:
 
 def _shown(identifier: str) -> str:
     """For a log: what is no id may be anything, a secret too."""
-    return identifier if _can_be_asked_for(identifier) else "A row whose id is not valid"
-
-
-def _can_be_asked_for(identifier: str) -> bool:
-    try:
-        UUID(identifier)
-    except ValueError:
-        return False
-    return True
+    if is_unlisted(identifier):
+        return identifier.capitalize()
+    return "A row whose id is not valid" if is_nameless(identifier) else identifier

@@ -407,7 +407,7 @@ COUNTED_SOURCES: Final[Mapping[str, SourceEntry]] = {entry.cursor: entry for ent
 
 
 # Their readers try again what was set aside; lists are read anew each time.
-_TRIED_AGAIN: Final = frozenset({FLOW_RUNS, TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS})
+_TRIED_AGAIN: Final = frozenset({FLOW_RUNS, TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS, ASSET_EVENTS})
 
 
 def cursor_of(entry: SourceEntry) -> str:

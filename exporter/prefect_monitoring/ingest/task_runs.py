@@ -13,15 +13,17 @@ from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, Increme
 from prefect_monitoring.ingest.ports import TaskRunSource
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.model.cursor import TASK_RUNS, Cursor
-from prefect_monitoring.model.records import FlowRun, Pair, State, TaskRun
+from prefect_monitoring.model.records import Deployment, Flow, FlowRun, Pair, State, TaskRun
 from prefect_monitoring.model.unreadable import Unreadable
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.state_history import Histories
-from prefect_monitoring.prefect_api.unreadable import Rows, collected_in, note
+from prefect_monitoring.prefect_api.unreadable import Rows, collected_in, is_nameless, note, some_are_nameless
 
 log = logging.getLogger(__name__)
 
 HALF_WRITTEN_SECONDS: Final = 300.0
+MAX_OWNERS_ASKED: Final = 20
+MAX_OWNERS_KEPT: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class TaskReader:
         self.api = api
         self.under_way: Sequence[tuple[Pair, TaskRun]] | None = None
         self._cause_of = cause_of
+        self._owners: dict[str, tuple[Flow | None, Deployment | None]] = {}  # of flow runs that cannot be read
 
     @property
     def finished(self) -> IncrementalReader[TaskRun]:
@@ -76,8 +79,9 @@ class TaskReader:
         except ApiError as fault:
             log.debug("What was set aside is tried later: %s", fault)
             return
+        hidden = {one.id for one in due} - {run.id for run in runs} if some_are_nameless() else set()
         absorbed = await self._absorb(runs, lambda _left: None, due={one.id: one for one in due})
-        left = {run.id for run in absorbed.left}
+        left = {run.id for run in absorbed.left} | hidden
         await self.reader.in_ledger(aside.settle, TASK_RUNS, due, {run.id for run in runs} - left, left)
 
     async def _came_late(self, cursor: Cursor) -> bool:
@@ -126,16 +130,47 @@ class TaskReader:
             naming = await self.reader.name(runs)
         if naming.unnamed:
             return Owners(found, reason=naming.reason)
-        faults = {one: f"its flow run {one} cannot be read: {row.reason}" for one, row in unreadable.items()}
+        missing = unknown - {run.id for run in runs}
+        hidden = missing if any(map(is_nameless, unreadable)) else missing & unreadable.keys()
+        reason, unnamed = await self._learn_owners(hidden)
+        faults = {one: f"its flow run {one} cannot be read" for one in unnamed}
         faults |= {run.id: fault for run in runs if (fault := naming.fault_of(run))}
-        found |= await self.reader.in_ledger(self._pairs_of, unknown - faults.keys(), runs)
-        return Owners(found, faults)
+        known = unknown - faults.keys() - (hidden - self._owners.keys())
+        found |= await self.reader.in_ledger(self._pairs_of, known, runs)
+        return Owners(found, faults, reason)
 
-    def _pairs_of(self, run_ids: Collection[str], runs: Sequence[FlowRun]) -> dict[str, Pair | None]:
+    async def _learn_owners(self, run_ids: Collection[str]) -> tuple[str, set[str]]:
+        """Asks for the flows of flow runs whose rows cannot be read, some at a time.
+
+        Why not of all, and those of which the flow or the deployment cannot be read either.
+        """
+        waiting = sorted(set(run_ids) - self._owners.keys())
+        unnamed: set[str] = set()
+        for run_id in waiting[:MAX_OWNERS_ASKED]:
+            unreadable: Rows = {}
+            try:
+                with collected_in(unreadable):
+                    owner = await self.reader.api.owner(run_id)
+            except ApiError as fault:
+                return str(fault), unnamed
+            if unreadable:
+                unnamed.add(run_id)
+                continue
+            if len(self._owners) >= MAX_OWNERS_KEPT:
+                self._owners.clear()
+            self._owners[run_id] = owner
+        more = len(waiting) - MAX_OWNERS_ASKED
+        left = f"the flows of {more} flow runs that cannot be read are still to be asked for" if more > 0 else ""
+        return left, unnamed
+
+    def _pairs_of(self, run_ids: set[str], runs: Sequence[FlowRun]) -> dict[str, Pair | None]:
         """The pair of each of `run_ids`, of which the API still has `runs`."""
         catalog, names = self.reader.catalog, self.reader.ledger.names
-        gone = dict.fromkeys(run_ids, catalog.pair_of_deleted())
-        return gone | {run.id: catalog.pair_of(names, run) for run in runs if run.id in gone}
+        pairs = {run.id: catalog.pair_of(names, run) for run in runs if run.id in run_ids}
+        for run_id in run_ids - pairs.keys():
+            flow, deployment = self._owners.get(run_id, (None, None))
+            pairs[run_id] = catalog.pair_of_unreadable(flow, deployment) if flow else catalog.pair_of_deleted()
+        return pairs
 
     async def names(self, task_run_ids: Collection[str]) -> dict[str, str]:
         """The task of each of these task runs that the ledger or the API knows."""

@@ -104,14 +104,14 @@ class EventsApi:
         """Actions that failed within [after, before]: at most two pages; with `ids`, only those events."""
         rows, complete = await self._oldest(_FAILED, after, before, ids)
         failed = [row for row in rows if _is_failure(row)]
-        return FailedActions(tuple(decode(_failed_action, failed)), last_instant(rows, "occurred"), complete=complete)
+        actions = tuple(decode(_failed_action, failed, after=after))
+        return FailedActions(actions, last_instant(rows, "occurred"), complete=complete)
 
-    async def materializations(self, after: float, before: float) -> Materializations:
-        """Assets that were materialized, or should have been, within [after, before]: at most two pages."""
-        rows, complete = await self._oldest(_MATERIALIZED, after, before)
-        return Materializations(
-            tuple(decode(_materialization, rows)), last_instant(rows, "occurred"), complete=complete
-        )
+    async def materializations(self, after: float, before: float, ids: Collection[str] = ()) -> Materializations:
+        """Assets that were materialized, or should have been, within [after, before], as `failed_actions`."""
+        rows, complete = await self._oldest(_MATERIALIZED, after, before, ids)
+        found = tuple(decode(_materialization, rows, after=after))
+        return Materializations(found, last_instant(rows, "occurred"), complete=complete)
 
     async def _oldest(
         self, names: Sequence[str], after: float, before: float, ids: Collection[str] = ()

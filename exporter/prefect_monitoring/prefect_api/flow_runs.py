@@ -161,6 +161,14 @@ class PrefectApi:
         """Those of `ids` that exist, in whatever state."""
         return decode(_flow_run, await self.paginator.by_id("/flow_runs/filter", "flow_runs", ids, sort="ID_DESC"))
 
+    async def owner(self, run_id: str) -> tuple[Flow | None, Deployment | None]:
+        """The flow and the deployment of a run, also of one whose row cannot be read; None for what does not exist."""
+        run = {"flow_runs": {"id": {"any_": [run_id]}}}
+        flows = decode(_flow, await self.paginator.all("/flows/filter", {**run, "sort": "NAME_ASC"}))
+        rows = await self.paginator.all("/deployments/filter", {**run, "sort": "CREATED_DESC"}) if flows else []
+        deployments = decode(_deployment, rows)
+        return flows[0] if flows else None, deployments[0] if deployments else None
+
     async def flows(self, ids: Collection[str] | None = None) -> dict[str, Flow]:
         """All flows, or those of `ids` that exist, by id."""
         return {flow.id: flow for flow in decode(_flow, await self.paginator.by_id("/flows/filter", "flows", ids))}

@@ -20,6 +20,7 @@ from prefect_monitoring.prefect_api.pagination import (
     last_instant,
     text,
 )
+from prefect_monitoring.prefect_api.unreadable import is_unlisted
 
 # Terms are ORed; the server also finds them in logger names and in any case, so that each hit is looked at again.
 _QUERY: Final = f'"{MARK}" "{FAILURE_PHRASE}"'
@@ -82,7 +83,7 @@ class LogApi:
 
 def _is_wanted(row: Row) -> bool:
     message = str(row.get("message"))
-    return MARK in message or FAILURE_PHRASE in message
+    return MARK in message or FAILURE_PHRASE in message or is_unlisted(row["id"])
 
 
 def _log_line(row: Row) -> LogLine:

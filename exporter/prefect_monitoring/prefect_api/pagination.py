@@ -16,7 +16,8 @@ from prefect_monitoring.model.instants import parse_time
 from prefect_monitoring.model.records import TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import ApiError, TooLargeError
-from prefect_monitoring.prefect_api.unreadable import UnreadableRow, collected
+from prefect_monitoring.prefect_api.partial_pages import may_be_one_row, read_in_parts
+from prefect_monitoring.prefect_api.unreadable import UnreadableRow, collected, is_nameless, is_unlisted
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,8 @@ class Paginator:
         for start in range(0, len(wanted), MAX_PAGE):
             chosen = {column: {"any_": wanted[start : start + MAX_PAGE]}, **others}
             rows += await self.all(endpoint, {kind: chosen, "sort": sort})
-        if column == "id" and not {row["id"] for row in rows} <= set(wanted):
+        named = {row["id"] for row in rows if not is_nameless(row["id"])}
+        if column == "id" and not named <= set(wanted):
             raise ApiError(f"{endpoint} answered other rows than those that were asked for", "invalid_json")
         return rows
 
@@ -103,8 +105,9 @@ class Paginator:
                     return list(found.values())
                 if len(rows) < limit or (shifted and rereads_left):
                     break
-                last = rows[-1]["id"] if limit > 1 else None
-                offset += max(len(rows) - 1, 1)
+                overlaps = limit > 1 and not is_unlisted(rows[-1]["id"])
+                last = rows[-1]["id"] if overlaps else None
+                offset += len(rows) - overlaps
             if not shifted:
                 break
         return list(found.values())
@@ -137,9 +140,16 @@ class Paginator:
         422.
         """
         limit = min(self._page_limit, self._small_limits.get(endpoint, MAX_PAGE), at_most)
+
+        async def ask(start: int, most: int) -> tuple[list[Any], int]:
+            body = {**criteria, "limit": most, "offset": start}
+            rows, size = await self.http.sized(endpoint, json=body, names=names)
+            if not isinstance(rows, list):
+                raise ApiError(f"{endpoint} answered something that is not a list", "invalid_json")
+            return rows, size
+
         try:
-            asked = {**criteria, "limit": limit, "offset": offset}
-            rows, size = await self.http.sized(endpoint, json=asked, names=names)
+            rows, size = await ask(offset, limit)
         except TooLargeError as fault:
             if limit == 1:
                 level = logging.DEBUG if endpoint in self._left_out else logging.WARNING
@@ -149,13 +159,14 @@ class Paginator:
             self._small_limits[endpoint] = limit // 4 or 1
             return await self.page(endpoint, criteria, offset, names, at_most=at_most)
         except ApiError as error:
+            if may_be_one_row(error) and collected() is not None:
+                parts, asked = await read_in_parts(ask, offset, limit, error)
+                return rows_with_ids(parts, offset), asked
             allowed = _allowed_limit(error)
             if allowed is None or allowed >= limit:
                 raise
             self._page_limit = allowed
             return await self.page(endpoint, criteria, offset, names, at_most=at_most)
-        if not isinstance(rows, list):
-            raise ApiError(f"{endpoint} answered something that is not a list", "invalid_json")
         self._learn(endpoint, len(rows), size)
         return rows_with_ids(rows, offset), limit
 
@@ -205,9 +216,12 @@ def decode(
         try:
             records.append(decoder(row))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            unreadable.append(UnreadableRow(str(row["id"]), f"{type(error).__name__}: {error}", after))
+            hidden = is_unlisted(row["id"])
+            reason = "the server answers 500 for it" if hidden else f"{type(error).__name__}: {error}"
+            unreadable.append(UnreadableRow(str(row["id"]), reason, after))
     noted = collected()
-    is_another_server = len(records) + len(unreadable) >= MANY_ROWS and len(unreadable) > len(records)
+    malformed = sum(not is_unlisted(row.id) for row in unreadable)
+    is_another_server = len(records) + malformed >= MANY_ROWS and malformed > len(records)
     if unreadable and (noted is None or is_another_server):
         reason = unreadable[0].reason
         raise ApiError(f"the API answered rows of another shape than Prefect's ({reason})", "invalid_json")

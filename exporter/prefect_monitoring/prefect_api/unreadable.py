@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,9 @@ class UnreadableRow:
     reason: str
     after: float | None = None
 
+
+# How the id of a row begins that the server cannot answer: what is known of it is its place in a list.
+UNLISTED: Final = "unlisted row "
 
 Rows = dict[str, UnreadableRow]
 _rows: Final[ContextVar[Rows | None]] = ContextVar("rows", default=None)
@@ -45,3 +49,22 @@ def note(reasons: Mapping[str, str], after: Mapping[str, float] | None = None) -
     noted = collected()
     if noted is not None:
         noted.update({one: UnreadableRow(one, reason, (after or {}).get(one)) for one, reason in reasons.items()})
+
+
+def is_unlisted(identifier: str) -> bool:
+    """Whether this stands for the id of a row that the server cannot answer."""
+    return identifier.startswith(UNLISTED)
+
+
+def is_nameless(identifier: str) -> bool:
+    """Whether this is no id that the server can be asked for."""
+    try:
+        UUID(identifier)
+    except ValueError:
+        return True
+    return False
+
+
+def some_are_nameless() -> bool:
+    """Whether the reading under way met rows whose id nobody knows: what is missing in a list may be one of them."""
+    return any(map(is_nameless, collected() or ()))

@@ -10,18 +10,22 @@ import pytest
 from prefect_monitoring.backfill.loading import load
 from prefect_monitoring.ingest.source import Scope
 from prefect_monitoring.ingest.sources import SOURCES, Readers, read_source
+from prefect_monitoring.ingest.task_runs import MAX_OWNERS_ASKED
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import (
     CUSTOM_OBSERVED,
     DURATION,
     FAILED_ACTIONS,
+    LAST_MATERIALIZATION,
     OUTCOMES,
     TASK_OUTCOMES,
 )
-from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
-from prefect_monitoring.model.records import DELETED, NO_FLOW, FailedAction, Pair
+from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
+from prefect_monitoring.model.records import DELETED, NO_FLOW, FailedAction, Flow, Materialization, Pair
 from prefect_monitoring.model.unreadable import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, set_aside
+from prefect_monitoring.prefect_api.errors import ApiError
 from unit.conftest import MakeReaders, OpenLedger
+from unit.fake_details import note
 from unit.fake_prefect import FakePrefect
 from unit.ledger_values import KEEP
 
@@ -255,13 +259,13 @@ async def test_active_run_of_an_unreadable_flow_is_left_out_alone(
     assert readers.flow_runs.aside.since("active_flow_runs", "") != []
 
 
-@pytest.mark.parametrize("unreadable", ["flow_run", "deployment"])
-async def test_details_of_an_unreadable_flow_run_wait_for_its_name(
+@pytest.mark.parametrize("unreadable", ["deployment", "both"])
+async def test_details_of_an_unreadable_deployment_wait_for_its_name(
     fake: FakePrefect, place: Place, flow_run: str, readers: Readers, unreadable: str
 ) -> None:
     task_run = fake.tasks.run("load", flow_run)
     line = fake.logs.emit("rows", 5, flow_run)
-    fake.unreadable = {flow_run if unreadable == "flow_run" else place[1]}
+    fake.unreadable = {place[1], flow_run} if unreadable == "both" else {place[1]}
     assert await read(readers, "finished_task_runs")
     assert await read(readers, "log_lines")
     assert (aside(readers, TASK_RUNS), aside(readers, LOG_LINES)) == ({task_run}, {line})
@@ -273,6 +277,23 @@ async def test_details_of_an_unreadable_flow_run_wait_for_its_name(
     assert count(readers, TASK_OUTCOMES, "completed", "load") == 1
     assert count(readers, CUSTOM_OBSERVED, "rows") == 5
     assert (aside(readers, TASK_RUNS), aside(readers, LOG_LINES)) == (set(), set())
+
+
+async def test_flow_whose_row_has_no_id_is_not_taken_for_deleted(
+    fake: FakePrefect, place: Place, readers: Readers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await read(readers, "flows")
+
+    async def answer(_ids: object = None) -> dict[str, Flow]:
+        note("row 1")
+        return {}
+
+    monkeypatch.setattr(fake, "flows", answer)
+    await read(readers, "flows")
+    assert place[0] not in readers.flow_runs.ledger.names.gone
+    waiting = finished(fake, (fake.add_flow("odd"), place[1]))
+    assert await read(readers)
+    assert aside(readers, FLOW_RUNS) == {waiting}, "its flow is there, under a row that nobody can read"
 
 
 # States that were deleted
@@ -377,6 +398,84 @@ async def test_event_that_cannot_be_read(fake: FakePrefect, readers: Readers) ->
         await read(readers, "failed_actions")
     assert readers.flow_runs.ledger.series[failed].value == 3
     assert aside(readers, AUTOMATION_EVENTS) == set()
+
+
+async def test_materialization_that_cannot_be_read_is_counted_once_it_can_be(
+    fake: FakePrefect, make_readers: MakeReaders
+) -> None:
+    readers = make_readers(assets=[{"asset": "lake/.*"}])
+    ids = [fake.new_id() for _ in range(3)]
+    for number, event in enumerate(ids):
+        fake.events.materialized.append(Materialization(event, f"lake/{number}", fake.now - 60.0, "succeeded"))
+    fake.events.unreadable = {ids[1]}
+    assert await read(readers, "assets")
+    assert aside(readers, ASSET_EVENTS) == {ids[1]}
+    cursor = readers.flow_runs.ledger.cursors[ASSET_EVENTS]
+    fake.events.unreadable.clear()
+    fake.now += 5000.0
+    fake.events.limit = 1  # the retry asks for its event alone
+    await read(readers, "assets")
+    values = readers.flow_runs.ledger.values
+    assert {key.detail for key in values if key.metric == LAST_MATERIALIZATION} == {f"lake/{n}" for n in range(3)}
+    assert aside(readers, ASSET_EVENTS) == set()
+    assert readers.flow_runs.ledger.cursors[ASSET_EVENTS].watermark >= cursor.watermark
+
+
+async def test_retry_of_an_event_moves_no_cursor_past_what_is_not_read_yet(fake: FakePrefect, readers: Readers) -> None:
+    await read(readers, "failed_actions")
+    bad = fake.new_id()
+    fake.events.happened.append(FailedAction(bad, "pause", fake.now + 1.0))
+    fake.events.unreadable = {bad}
+    fake.now += 60.0
+    await read(readers, "failed_actions")
+    for number in range(3):
+        fake.events.happened.append(FailedAction(fake.new_id(), "pause", fake.now + number))
+    fake.events.unreadable.clear()
+    fake.events.limit = 1
+    fake.now += 6 * 3600.0
+    await read(readers, "failed_actions")
+    assert readers.flow_runs.ledger.cursors[AUTOMATION_EVENTS].watermark <= fake.now - 5 * 3600.0
+
+
+async def test_details_of_a_flow_run_that_cannot_be_read_count_under_its_flow(
+    fake: FakePrefect, place: Place, readers: Readers
+) -> None:
+    await read(readers)
+    bad = finished(fake, place)
+    deleted = finished(fake, place)
+    for run in (bad, deleted):
+        fake.tasks.run("load", run)
+        fake.logs.emit("rows", 5, run)
+    fake.unreadable = {bad}
+    fake.delete_run(deleted)
+    fake.now += 1.0
+    assert await read(readers, "finished_task_runs")
+    assert await read(readers, "log_lines")
+    assert count(readers, TASK_OUTCOMES, "completed", "load") == 1
+    assert count(readers, CUSTOM_OBSERVED, "rows") == 5
+    gone = SeriesKey(CUSTOM_OBSERVED, Pair("(deleted)", ""), "rows")
+    assert readers.flow_runs.ledger.series[gone].value == 5, "of the flow run that is gone"
+    asked = fake.requests["owner"]
+    fake.tasks.run("load", bad)
+    fake.now += 1.0
+    await read(readers, "finished_task_runs")
+    assert (count(readers, TASK_OUTCOMES, "completed", "load"), fake.requests["owner"]) == (2, asked)
+
+
+async def test_flows_of_many_unreadable_runs_are_asked_for_some_at_a_time(
+    fake: FakePrefect, place: Place, readers: Readers
+) -> None:
+    await read(readers)
+    runs = [finished(fake, place) for _ in range(MAX_OWNERS_ASKED + 5)]
+    fake.unreadable = set(runs)
+    for run in runs:
+        fake.tasks.run("load", run)
+    fake.now += 1.0
+    with pytest.raises(ApiError, match="still to be asked for"):
+        await read(readers, "finished_task_runs")
+    assert fake.requests["owner"] == MAX_OWNERS_ASKED
+    assert await read(readers, "finished_task_runs")
+    assert count(readers, TASK_OUTCOMES, "completed", "load") == len(runs)
 
 
 def test_waits_grow_up_to_an_hour() -> None:

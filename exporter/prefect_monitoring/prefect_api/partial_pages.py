@@ -1,0 +1,89 @@
+"""Pages that the server cannot answer because of single rows: split until the rest is there."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.unreadable import UNLISTED
+
+# At most so many requests for one page: what they leave is the next page's. To find a single row takes 16 of 200.
+MAX_PARTS: Final = 40
+_SERVER_FAULT: Final = "500"
+_INSTANTS: Final = ("end_time", "timestamp", "occurred")
+
+Ask = Callable[[int, int], Awaitable[tuple[list[Any], int]]]
+"""Rows of a list, from an offset on, at most so many; and in how many bytes they came."""
+
+
+def may_be_one_row(error: ApiError) -> bool:
+    """Whether a page may have failed because of a row in it."""
+    return error.code == _SERVER_FAULT
+
+
+async def read_in_parts(ask: Ask, offset: int, limit: int, fault: ApiError) -> tuple[list[Any], int]:
+    """The rows from `offset` on, `limit` at most, and how many were asked for: fewer than `limit` where there are more.
+
+    A row that the server cannot answer has a stand-in. Raises `fault` where the server answers nothing of this list.
+    """
+    if not (await _answers(ask, offset + limit) or await _answers(ask, offset)):
+        raise fault
+    rows: list[Any] = []
+    parts = _halves(offset, limit)
+    for _ in range(MAX_PARTS):
+        start, size = parts.pop(0)
+        try:
+            found, _ = await ask(start, size)
+        except ApiError as error:
+            if not may_be_one_row(error):
+                raise
+            if size > 1:
+                parts = _halves(start, size) + parts
+                continue
+            found = [None]
+        rows += found
+        if len(found) < size:
+            return _with_stand_ins(rows, offset), limit
+        if not parts:
+            break
+    return _with_stand_ins(rows, offset), len(rows)
+
+
+async def _answers(ask: Ask, offset: int) -> bool:
+    try:
+        await ask(offset, 1)
+    except ApiError as error:
+        if may_be_one_row(error):
+            return False
+        raise
+    return True
+
+
+def _halves(start: int, size: int) -> list[tuple[int, int]]:
+    half = size // 2
+    return [(start, half), (start + half, size - half)] if half else [(start, size)]
+
+
+def _with_stand_ins(rows: Sequence[Any], offset: int) -> list[Any]:
+    """`rows` with a row in place of each None, whose id says where in the list it is."""
+    following = next((row for row in rows if row is not None), None)
+    place = f"ahead of {_named(following)}" if following is not None else f"from {offset} on"
+    named: list[Any] = []
+    unknown = 0
+    for row in rows:
+        if row is None:
+            unknown += 1
+            named.append({"id": f"{UNLISTED}{unknown} {place}"})
+        else:
+            unknown, place = 0, f"behind {_named(row)}"
+            named.append(row)
+    return named
+
+
+def _named(row: object) -> str:
+    """A row, and when it ended or occurred, so that people find its neighbour."""
+    if not isinstance(row, Mapping):
+        return "another"
+    at = next((row[name] for name in _INSTANTS if row.get(name)), None)
+    return f"{row.get('id')} ({at})" if at else str(row.get("id"))

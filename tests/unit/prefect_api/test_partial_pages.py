@@ -1,0 +1,85 @@
+"""Lists that the server answers with 500 because of single rows: the others are read, with few requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from prefect_monitoring.prefect_api.client import PrefectHttp
+from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Paginator, iso
+from prefect_monitoring.prefect_api.partial_pages import MAX_PARTS
+from prefect_monitoring.prefect_api.unreadable import Rows, collected_in, is_unlisted, some_are_nameless
+from unit.loopback import Answer, Asked, Loopback
+
+FLOWS = "/flows/filter"
+
+
+def row(number: int) -> dict[str, Any]:
+    return {"id": str(UUID(int=number)), "end_time": iso(3600.0 - number)}
+
+
+def server(count: int, bad: set[int]) -> Callable[[Asked], Answer]:
+    """`count` rows; each page with one of those `bad` fails."""
+
+    def answer(asked: Asked) -> Answer:
+        page = range(count)[asked.body["offset"] : asked.body["offset"] + asked.body["limit"]]
+        return Answer(500) if bad & set(page) else Answer(body=[row(number) for number in page])
+
+    return answer
+
+
+@pytest.mark.parametrize("count", [1, 7, 200, 450])
+@pytest.mark.parametrize("bad", [{0}, {3}, {199}, {200}, {449}, {0, 6}, {10, 11, 12, 13}, set(range(180, 220))])
+async def test_all_other_rows_of_a_list_are_read(site: Loopback, http: PrefectHttp, count: int, bad: set[int]) -> None:
+    there = {number for number in bad if number < count}
+    site.answer = server(count, there)
+    with collected_in({}):
+        rows = await Paginator(http).all(FLOWS, {})
+    listed = [one["id"] for one in rows if not is_unlisted(one["id"])]
+    assert listed == [row(number)["id"] for number in range(count) if number not in there]
+    assert len(rows) - len(listed) == len(there)
+    pages = count // MAX_PAGE + 1 + (len(there) > MAX_PARTS // 4) * 5
+    assert len(site.asked) <= pages * (MAX_PARTS + 3)
+
+
+async def test_single_bad_row_costs_few_requests_and_its_place_is_named(site: Loopback, http: PrefectHttp) -> None:
+    site.answer = server(MAX_PAGE, {77})
+    noted: Rows = {}
+    with collected_in(noted):
+        rows, limit = await Paginator(http).page(FLOWS, {}, 0)
+    assert (len(rows), limit) == (MAX_PAGE, MAX_PAGE)
+    assert len(site.asked) <= 20
+    assert rows[77]["id"] == f"unlisted row 1 behind {row(76)['id']} ({iso(3600.0 - 76)})"
+    site.answer = server(3, {0})
+    with collected_in({}):
+        rows, _ = await Paginator(http).page(FLOWS, {}, 0)
+    assert rows[0]["id"].startswith("unlisted row 1 ahead of")
+
+
+async def test_server_that_answers_nothing_of_a_list_is_an_outage(site: Loopback, http: PrefectHttp) -> None:
+    site.answer = lambda _: Answer(500)
+    with collected_in({}), pytest.raises(ApiError) as caught:
+        await Paginator(http).page(FLOWS, {}, 0)
+    assert caught.value.code == "500"
+    assert len(site.asked) == 3
+    site.answer = server(10, {1})
+    with pytest.raises(ApiError):  # where nobody sets rows aside
+        await Paginator(http).page(FLOWS, {}, 0)
+
+
+async def test_fault_while_a_page_is_split_is_that_fault(site: Loopback, http: PrefectHttp) -> None:
+    whole = server(10, {1})
+    site.answer = lambda asked: whole(asked) if asked.body["limit"] in {1, MAX_PAGE} else Answer(401)
+    with collected_in({}), pytest.raises(ApiError) as caught:
+        await Paginator(http).page(FLOWS, {}, 0)
+    assert caught.value.code == "401"
+
+
+def test_whether_rows_are_missing_is_known_within_a_reading() -> None:
+    assert not some_are_nameless()
+    with collected_in({}):
+        assert not some_are_nameless()
