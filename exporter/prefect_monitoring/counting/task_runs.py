@@ -42,7 +42,7 @@ def needs_task_history(run: TaskRun, known: KnownTaskRun | None) -> bool:
     if known is not None and known.state_id == run.state.id:
         return False
     silent = run.state.type in BAD_TYPES and not run.message_known
-    return silent or known is not None or run.state.name == ROLLED_BACK or run.state.at != run.ended_at
+    return silent or known is not None or run.is_rolled_back or run.state.at != run.ended_at
 
 
 def fold_tasks(

@@ -138,7 +138,12 @@ class TaskRun:
     @property
     def kind(self) -> str:
         """What a finished one is compared by: its state type; a roll-back, which moves no end, is a kind of its own."""
-        return ROLLED_BACK if self.state.name == ROLLED_BACK else self.state.type
+        return ROLLED_BACK if self.is_rolled_back else self.state.type
+
+    @property
+    def is_rolled_back(self) -> bool:
+        """Prefect tells it by the name alone; a failure that somebody named so is one all the same."""
+        return self.state.type == "COMPLETED" and self.state.name == ROLLED_BACK
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def idle_of(facts: Facts, chosen: frozenset[Pair]) -> tuple[Idle, ...]:
 
 def _missed_since(schedule: Schedule, stats: RunStats, policy: Policy | None, at: float) -> float | None:
     """The earliest start that was due, and since which nothing ended, once grace and a usual run have passed."""
-    completed_at = stats.last_outcomes.get("completed")
+    completed_at = stats.last_success
     if schedule.next_at is not None and schedule.next_at <= at:
         schedule = passed(schedule, schedule.next_at, completed_at)
     due = unmet(schedule, completed_at)

@@ -116,3 +116,11 @@ def test_names_become_dimensions_that_cloudwatch_takes() -> None:
     assert dimensions_of(Pair("größe\n", ""), "prod") == {"Flow": "gr\\xf6\\xdfe\\n", "Installation": "prod"}
     assert as_dimension("x" * 2000) == "x" * 1024
     assert as_dimension(" ") == "(blank)"
+
+
+@pytest.mark.parametrize("name", ["completed", "skipped", "cached", "rolled_back"])
+def test_last_success_is_a_completed_run_under_whatever_name(name: str) -> None:
+    snapshot = make_snapshot()
+    stats = replace(snapshot.standings[PAIR], last_outcomes={name: NOW - 60.0, "failed": NOW})
+    gauges = selection().gauges(replace(snapshot, standings={PAIR: stats}))
+    assert owed(gauges)["LastSuccessAge"] == [[60.0, 1]]

@@ -48,7 +48,7 @@ def _budget_left(stats: RunStats, policy: Policy | None, _now: float) -> float |
 
 
 def _last_success_age(stats: RunStats, _policy: Policy | None, now: float) -> float | None:
-    at = stats.last_outcomes.get("completed")
+    at = stats.last_success
     return None if at is None else max(now - at, 0.0)
 
 
