@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from prefect_monitoring.model.trend_points import POINTS_BLOCK, parts_pattern
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
-from prefect_monitoring.prefect_api.pagination import Paginator, Row, decode, decode_all
+from prefect_monitoring.prefect_api.pagination import Paginator, Row, decode, decode_all, text
 
 MAX_PAGES: Final = 5
 _BLOCKS: Final = "/block_documents/filter"
@@ -27,7 +27,7 @@ class TrendStoreApi:
         if not names:
             return {}
         rows = await self._paginator.among("/variables/filter", "variables", "name", names, sort="NAME_ASC")
-        return dict(decode(lambda row: (str(row["name"]), [row["value"]]), rows))
+        return dict(decode(lambda row: (text(row["name"]), [row["value"]]), rows))
 
     async def blocks(self, names: Collection[str]) -> Stored:
         """The data of the blocks of these names, `type-slug/name`, that exist.

@@ -75,7 +75,7 @@ OTHER_ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "/automations/filter": ({"id": FLOW, "name": "a", "enabled": True}, {"name": {}}),
     "/variables/filter": ({"id": FLOW, "name": "trend", "value": [{"v": 1}]}, {"name": None}),
 }
-FOUND = [entry for entry in SOURCES if not entry.compares]
+TREND = {"name": "trend", "type": "gauge", "help": "A trend.", "source": {"variable": "trend", "field": "v"}}
 
 
 class World:
@@ -88,33 +88,39 @@ class World:
         self.good_runs: list[str] = []
         self.bad_runs: list[str] = []
         self._ids = iter(range(100, 10_000))
-        good_faults: dict[str, dict[str, Any]] = {"": {}, **READABLE, **{str(number): {} for number in range(9)}}
-        for fault in good_faults.values():
-            self.good_runs.append(self._run(fault, is_bad=False))
-        for fault in RUN_FAULTS.values():
-            self.bad_runs.append(self._run(fault, is_bad=True))
-        self._run({}, is_bad=False, state_type="RUNNING", at=None)
-        self._run({"start_time": GARBAGE}, is_bad=True, state_type="RUNNING", at=None)
-        for run_id in (self.bad_runs[0], self.bad_runs[5]):
-            self._task_run({}, run_id, is_bad=False)
-            self._line({}, run_id, is_bad=False)
-        for run_id in self.good_runs:
-            self._task_run({}, run_id, is_bad=False)
-            self._line({}, run_id, is_bad=False)
-        for _ in range(6):
-            self._event("prefect.automation.action.failed", {})
-            self._event("prefect.asset.materialization.succeeded", {})
-        for fault in (*RUN_FAULTS.values(), {"flow_run_id": 7}, {"name": None, "task_key": None}):
-            self._task_run(fault, self.good_runs[0], is_bad=True)
-        for fault in LINE_FAULTS.values():
-            self._line(fault, self.good_runs[0], is_bad=True)
-        for fault in EVENT_FAULTS.values():
-            self._event("prefect.automation.action.failed", fault)
-            self._event("prefect.asset.materialization.succeeded", fault)
+        self._add_runs()
+        self._add_details()
+        self._add_events()
         for endpoint, (good, fault) in OTHER_ROWS.items():
             self._keep(endpoint, good["id"], good)
             bad = self.new_id()
             self._keep(endpoint, bad, {**good, "id": bad, **fault}, fails=answers_500)
+
+    def _add_runs(self) -> None:
+        for fault in ({}, *READABLE.values(), *({} for _ in range(9))):
+            self.good_runs.append(self._run(fault, is_bad=False))
+        for fault in RUN_FAULTS.values():
+            self.bad_runs.append(self._run(fault, is_bad=True))
+        self.running = self._run({}, is_bad=False, state_type="RUNNING", at=None)
+        self._run({"start_time": GARBAGE}, is_bad=True, state_type="RUNNING", at=None)
+
+    def _add_details(self) -> None:
+        for run_id in (*self.good_runs, self.bad_runs[0], self.bad_runs[5]):
+            self._task_run({}, run_id, is_bad=False)
+            self._line({}, run_id, is_bad=False)
+        for fault in (*RUN_FAULTS.values(), {"flow_run_id": 7}, {"name": None, "task_key": None}):
+            self._task_run(fault, self.good_runs[0], is_bad=True)
+        for fault in LINE_FAULTS.values():
+            self._line(fault, self.good_runs[0], is_bad=True)
+
+    def _add_events(self) -> None:
+        for fault in (*({} for _ in range(6)), *EVENT_FAULTS.values()):
+            self._event("prefect.automation.action.failed", fault)
+            self._event("prefect.asset.materialization.succeeded", fault)
+        beats = {"value": f"prefect.flow-run.{self.running}", "count": 2}
+        beats |= {"start_time": iso(self.now), "end_time": iso(self.now)}
+        for fault in ({}, {"count": [], "value": 7}, {"start_time": GARBAGE, "value": f"prefect.flow-run.{FLOW}"}):
+            self._keep("/events/count-by/resource", self.running, {**beats, **fault})
 
     def clock(self) -> float:
         return self.now
@@ -201,9 +207,10 @@ def open_readers(open_it: OpenLedger) -> Iterator[Any]:
     opened: list[Readers] = []
 
     def make(world: World) -> Readers:
-        settings = settings_with(assets=[{"asset": "s3://lake/.*"}])
+        settings = settings_with(assets=[{"asset": "s3://lake/.*"}], custom_metrics=[TREND])
         http = cast("PrefectHttp", world.server)
-        opened.append(make_readers(settings, open_it(), http, world.clock))
+        ledger = open_it(declared=settings.metrics.custom_metrics)
+        opened.append(make_readers(settings, ledger, http, world.clock))
         return opened[-1]
 
     yield make
@@ -251,9 +258,11 @@ async def test_first_start_and_catching_up_go_on_beside_rows_that_cannot_be_read
     under_way = readers.flow_runs.under_way
     assert under_way is not None
     assert len(under_way.runs) == 1
-    for source in ("flows", "deployments", "work_queues", "concurrency_limits", "automations", "active_flow_runs"):
+    assert (readers.heartbeats.pulses or {}).keys() == under_way.runs.keys()
+    assert unreadable(readers, "heartbeats") == 2
+    for source in ("flows", "deployments", "work_queues", "concurrency_limits", "automations", "trend_stores"):
         assert unreadable(readers, source) == 1, source
-    for source in ("finished_flow_runs", "finished_task_runs", "log_lines"):
+    for source in ("finished_flow_runs", "finished_task_runs", "log_lines", "active_flow_runs", "work_pools"):
         assert unreadable(readers, source) > 0, source
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     caplog.clear()
