@@ -117,3 +117,16 @@ async def test_materializations_have_their_result_and_the_numbers_of_their_metad
     assert site.asked[0].body["filter"]["event"] == {
         "name": ["prefect.asset.materialization.succeeded", "prefect.asset.materialization.failed"]
     }
+
+
+@pytest.mark.parametrize("events", [[], [_event(1)]])
+async def test_event_that_was_sent_is_looked_for_by_its_id(
+    api: EventsApi, site: Loopback, events: list[dict[str, Any]]
+) -> None:
+    site.answer = lambda _: Answer(body={"events": events, "next_page": None})
+
+    assert await api.exists(E1, 60.0) is bool(events)
+    assert site.asked[-1].body == {
+        "filter": {"occurred": {"since": "1970-01-01T00:01:00+00:00"}, "id": {"id": [E1]}},
+        "limit": 1,
+    }
