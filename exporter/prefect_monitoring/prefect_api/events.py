@@ -22,6 +22,8 @@ from prefect_monitoring.prefect_api.pagination import (
     rows_with_ids,
     text,
 )
+from prefect_monitoring.prefect_api.partial_pages import may_be_one_row, split_window
+from prefect_monitoring.prefect_api.unreadable import UNLISTED, collected
 
 PAGE: Final = 50  # the server allows no more
 MAX_PAGES: Final = 2
@@ -117,17 +119,39 @@ class EventsApi:
         self, names: Sequence[str], after: float, before: float, ids: Collection[str] = ()
     ) -> tuple[list[Row], bool]:
         """The oldest events of these names, and whether that is all of them."""
-        criteria = {"occurred": {"since": iso(after), "until": iso(before)}, "event": {"name": names}, "order": "ASC"}
+        criteria: dict[str, object] = {"event": {"name": names}, "order": "ASC"}
         if ids:
             criteria["id"] = {"id": sorted(ids)}
-        answer = await self._http.request("/events/filter", json={"filter": criteria, "limit": PAGE})
-        rows, token = _page(answer)
+
+        async def ask(since: float, until: float) -> tuple[list[Row], str]:
+            occurred = {"since": iso(since), "until": iso(until)}
+            chosen = {"filter": {"occurred": occurred, **criteria}, "limit": PAGE}
+            return _page(await self._http.request("/events/filter", json=chosen))
+
+        try:
+            rows, token = await ask(after, before)
+        except ApiError as fault:
+            if not may_be_one_row(fault) or collected() is None:
+                raise
+            return _joined(*await split_window(ask, after, before, fault))
         for _ in range(MAX_PAGES - 1):
             if not token:
                 break
             more, token = _page(await self._http.request("/events/filter/next", params={_TOKEN: token}))
             rows += more
         return rows, not token
+
+
+def _joined(
+    before: tuple[list[Row], str] | None, after: tuple[list[Row], str] | None, low: float, high: float
+) -> tuple[list[Row], bool]:
+    """The rows around one between `low` and `high` that the server cannot answer, and whether that is all of them."""
+    rows, has_more = before or ([], "")
+    if has_more:
+        return rows, False
+    later, has_more = after or ([], "more")
+    hidden = {"id": f"{UNLISTED}1 between {iso(low)} and {iso(high)}", "occurred": iso(high)}
+    return [*rows, hidden, *later], not has_more
 
 
 def _page(answer: Any) -> tuple[list[Row], str]:

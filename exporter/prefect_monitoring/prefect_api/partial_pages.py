@@ -10,6 +10,7 @@ from prefect_monitoring.prefect_api.unreadable import UNLISTED
 
 # At most so many requests for one page: what they leave is the next page's. To find a single row takes 16 of 200.
 MAX_PARTS: Final = 40
+SMALLEST_WINDOW_SECONDS: Final = 1.0
 _SERVER_FAULT: Final = "500"
 _INSTANTS: Final = ("end_time", "timestamp", "occurred")
 
@@ -58,6 +59,35 @@ async def _answers(ask: Ask, offset: int) -> bool:
             return False
         raise
     return True
+
+
+AskWithin = Callable[[float, float], Awaitable[Any]]
+"""The oldest records within these instants."""
+
+
+async def split_window(ask: AskWithin, low: float, high: float, fault: ApiError) -> tuple[Any, Any, float, float]:
+    """What comes before and after the first record that the server cannot answer, and between which instants that is.
+
+    After it: None where the server cannot answer that either. Raises `fault` where it answers nothing.
+    """
+
+    async def answer(since: float, until: float) -> Any:
+        try:
+            return await ask(since, until)
+        except ApiError as error:
+            if may_be_one_row(error):
+                return None
+            raise
+
+    before = await answer(low, low)
+    if before is None and await answer(high, high) is None:
+        raise fault
+    good, bad = low, high
+    while bad - good > SMALLEST_WINDOW_SECONDS:
+        middle = (good + bad) / 2
+        found = await answer(low, middle)
+        good, bad, before = (middle, bad, found) if found is not None else (good, middle, before)
+    return before, await answer(bad, high), good, bad
 
 
 def _halves(start: int, size: int) -> list[tuple[int, int]]:

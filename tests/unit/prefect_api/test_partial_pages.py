@@ -10,7 +10,8 @@ import pytest
 
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Paginator, iso
+from prefect_monitoring.prefect_api.events import EventsApi
+from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Paginator, instant, iso
 from prefect_monitoring.prefect_api.partial_pages import MAX_PARTS
 from prefect_monitoring.prefect_api.unreadable import Rows, collected_in, is_unlisted, some_are_nameless
 from unit.loopback import Answer, Asked, Loopback
@@ -83,3 +84,40 @@ def test_whether_rows_are_missing_is_known_within_a_reading() -> None:
     assert not some_are_nameless()
     with collected_in({}):
         assert not some_are_nameless()
+
+
+def events(times: list[float], bad: set[float]) -> Callable[[Asked], Answer]:
+    """Failed actions at these instants; each answer with one of those `bad` fails."""
+
+    def answer(asked: Asked) -> Answer:
+        low, high = (instant(asked.body["filter"]["occurred"][bound]) for bound in ("since", "until"))
+        page = [at for at in times if low <= at <= high][: asked.body["limit"]]
+        resource = {"prefect.resource.id": "a"}
+        rows = [{"id": str(UUID(int=int(at))), "occurred": iso(at), "resource": resource} for at in page]
+        return Answer(500) if bad & set(page) else Answer(body={"events": rows, "next_page": None})
+
+    return answer
+
+
+@pytest.mark.parametrize("bad", [100.0, 5000.0, 86000.0])
+async def test_events_around_one_that_the_server_cannot_answer_are_read(
+    site: Loopback, http: PrefectHttp, bad: float
+) -> None:
+    times = [100.0, 2000.0, 5000.0, 86000.0]
+    site.answer = events(times, {bad})
+    noted: Rows = {}
+    with collected_in(noted):
+        found = await EventsApi(http).failed_actions(0.0, 7 * 86400.0)
+    assert [action.at for action in found.actions] == [at for at in times if at != bad]
+    assert (found.complete, found.last is not None and found.last >= times[-1]) == (True, True)
+    assert [is_unlisted(one) for one in noted] == [True]
+    assert len(site.asked) <= 26
+    with pytest.raises(ApiError):
+        await EventsApi(http).failed_actions(0.0, 7 * 86400.0)
+
+
+async def test_server_that_answers_no_events_is_an_outage(site: Loopback, http: PrefectHttp) -> None:
+    site.answer = lambda _: Answer(500)
+    with collected_in({}), pytest.raises(ApiError):
+        await EventsApi(http).failed_actions(0.0, 86400.0)
+    assert len(site.asked) == 3
