@@ -59,6 +59,7 @@ INVENTORY = {
     "prefect_deployment_last_due_timestamp_seconds": ("gauge", PAIR),
     "prefect_deployment_unmet_due_timestamp_seconds": ("gauge", PAIR),
     "prefect_deployment_paused_since_timestamp_seconds": ("gauge", PAIR),
+    "prefect_deployment_resumed_timestamp_seconds": ("gauge", PAIR),
     "prefect_work_pool_info": ("gauge", (*POOL, "type")),
     "prefect_work_pool_ready": ("gauge", POOL),
     "prefect_work_pool_paused": ("gauge", POOL),

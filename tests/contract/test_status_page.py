@@ -12,12 +12,12 @@ from prefect_monitoring.model.records import labels_of
 from prefect_monitoring.model.run_stats import SLO_WINDOW
 from prefect_monitoring.web.status_page.conditions import CONDITIONS
 from prefect_monitoring.web.status_page.thresholds import BASELINE_WINDOW, RUNNING_STATES, THRESHOLDS, Thresholds
-from support.promql_numbers import Comparison, Place, comparisons, numbers, series
+from support.promql_numbers import Comparison, Place, comparisons, numbers, selectors, series
 
 ROOT = Path(__file__).parents[2]
 OLDEST = "prefect_flow_run_oldest_state_timestamp_seconds"
 RUNNING = series(OLDEST, state=RUNNING_STATES)
-BASELINE = series("prefect_flow_run_duration_baseline_seconds", window=BASELINE_WINDOW)
+USUAL = "flow_deployment:prefect_flow_run_duration_seconds:usual"
 COMPLETED = series("prefect_flow_run_last_outcome_timestamp_seconds", state=labels_of("COMPLETED"))
 MAX_DURATION = "prefect_slo_max_duration_seconds"
 BUDGET = "flow_deployment:prefect_slo_budget_runs"
@@ -35,8 +35,8 @@ def place(form: str, *selectors: str) -> Place:
 NOT_ON_THE_PAGE = {
     place("n * x", MAX_DURATION),
     place("clamp_min(x, n)", MAX_DURATION),
-    place("n * x", BASELINE),
-    place("clamp_min(x, n)", BASELINE),
+    place("n * x", USUAL),
+    place("clamp_min(x, n)", USUAL),
 }
 
 
@@ -57,14 +57,14 @@ def in_rules(thresholds: Thresholds) -> dict[str, dict[Place, float]]:
             for seconds, states in stuck_states.items()
         },
         "PrefectRunTooLong": {
-            place("n * x", BASELINE): thresholds.long_run_factor,
-            place("clamp_min(x, n)", BASELINE): thresholds.long_run_min_seconds,
+            place("n * x", USUAL): thresholds.long_run_factor,
+            place("clamp_min(x, n)", USUAL): thresholds.long_run_min_seconds,
         },
         "PrefectZombieRun": {
             place("n * x", "flow_deployment:prefect_pipeline_info:highest"): thresholds.long_run_unknown_seconds
         },
         "PrefectStartLate": {place("x > n", series(OLDEST, state="late")): thresholds.start_late_seconds},
-        GRACE: {place("n * x", BASELINE): thresholds.grace_duration_factor},
+        GRACE: {place("n * x", USUAL): thresholds.grace_duration_factor},
         f"{BUDGET}:allowed": {
             place("n - x", "prefect_slo_objective_ratio"): 1,
             place("x + n", *ALLOWED_OF): thresholds.budget_rounding,
@@ -106,6 +106,12 @@ def test_rule_has_the_thresholds_of_the_page_and_no_others(name: str) -> None:
     assert thresholds_of(name) == set(RULES[name].items())
 
 
+def test_usual_duration_is_of_the_same_window() -> None:
+    (expression,) = expressions(USUAL)
+    baseline = series("prefect_flow_run_duration_baseline_seconds", window=BASELINE_WINDOW)
+    assert selectors(expression) == {baseline, "prefect_flow_run_last_duration_seconds"}
+
+
 def changed(value: object) -> object:
     if isinstance(value, int | float):
         return value * 2
@@ -127,14 +133,18 @@ def test_every_stuck_state_is_compared_with_a_rule(state: str) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("PrefectRunTooLong", Comparison(frozenset({RUNNING}), ">", frozenset({MAX_DURATION, BASELINE}))),
+        ("PrefectRunTooLong", Comparison(frozenset({RUNNING}), ">", frozenset({MAX_DURATION, USUAL}))),
         (
             "PrefectNotSucceeded",
             Comparison(frozenset({COMPLETED}), ">", frozenset({"prefect_slo_max_staleness_seconds"})),
         ),
         (
             "PrefectNotSucceeded",
-            Comparison(frozenset({"prefect_deployment_unmet_due_timestamp_seconds"}), ">", frozenset({GRACE})),
+            Comparison(
+                frozenset({"flow_deployment:prefect_deployment_unmet_due_timestamp_seconds:effective"}),
+                ">",
+                frozenset({GRACE}),
+            ),
         ),
         (
             "PrefectDeploymentPaused",

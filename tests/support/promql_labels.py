@@ -149,7 +149,9 @@ def reader() -> Reader:
     groups = [group for path in sorted(RULES.glob("*.yml")) for group in yaml.safe_load(path.read_text())["groups"]]
     rules = [rule for group in groups for rule in group["rules"]]
     # Rules read ALERTS, which have the labels of rules: until it is known which, any word of theirs may be one.
-    found.metrics["ALERTS"] = ALERT.union(*(re.findall(r"\w+", rule["expr"]) for rule in rules))
+    found.metrics["ALERTS"] = found.metrics["ALERTS_FOR_STATE"] = ALERT.union(
+        *(re.findall(r"\w+", rule["expr"]) for rule in rules)
+    )
     # One file's records may be read by those of another: each after what it reads.
     records = {rule["record"]: rule for rule in rules if "record" in rule}
     while records:

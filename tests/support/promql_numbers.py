@@ -47,6 +47,11 @@ def numbers(expression: str) -> list[tuple[Place, float]]:
     return list(_numbers(promql.parse(expression)))
 
 
+def selectors(expression: str) -> Series:
+    """The series that it reads."""
+    return _series(promql.parse(expression))
+
+
 def comparisons(expression: str) -> set[Comparison]:
     """Every comparison of series with series."""
     return {

@@ -43,6 +43,11 @@ def is_called_off(due: Schedule) -> bool:
     return due.unmet_at is not None and due.called_off_at is not None and due.unmet_at <= due.called_off_at
 
 
+def paused(due: Schedule, at: float | None, now: float) -> Schedule:
+    """`due` of a deployment that was found paused at the instant `at`, or resumed `now`."""
+    return replace(due, paused_at=at, resumed_at=now if at is None else due.resumed_at)
+
+
 def passed(due: Schedule, at: float, completed_at: float | None) -> Schedule:
     """`due` once the start that was expected at `at` has passed; `completed_at`: when a run last completed."""
     before = None if is_called_off(due) else unmet(due, completed_at)

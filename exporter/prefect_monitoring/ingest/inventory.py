@@ -116,7 +116,7 @@ class InventoryReader:
         plan = dues.plan(live, known, self._asked, now)
         off = {one: replace(known.get(one, dues.UNKNOWN), next_at=None, called_off_at=now) for one in plan.off}
         pauses = {
-            one: replace(off.get(one) or known.get(one, dues.UNKNOWN), paused_at=at) for one, at in plan.pauses.items()
+            one: dues.paused(off.get(one) or known.get(one, dues.UNKNOWN), at, now) for one, at in plan.pauses.items()
         }
         self._reader.ledger.store_schedules(off | pauses)
         return plan

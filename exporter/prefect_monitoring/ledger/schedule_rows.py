@@ -21,7 +21,9 @@ def write_schedules(connection: sa.Connection, known: Mapping[str, Schedule]) ->
 
 def load_schedules(connection: sa.Connection) -> dict[str, Schedule]:
     return {
-        row.deployment_id: Schedule(row.last_at, row.next_at, row.unmet_at, row.paused_at, row.called_off_at)
+        row.deployment_id: Schedule(
+            row.last_at, row.next_at, row.unmet_at, row.paused_at, row.called_off_at, row.resumed_at
+        )
         for row in load_all(connection, schedules)
     }
 

@@ -167,8 +167,8 @@ trend_points = sa.Table(
     sa.Column("gone_at", sa.Float),
     sqlite_with_rowid=False,
 )
-# When a deployment's schedules last expected a start and expect the next, which is unmet, since when it pauses, and
-# when they were last switched off.
+# When a deployment's schedules last expected a start and expect the next, which is unmet, since when it pauses, when
+# they were last switched off, and when the last pause ended.
 schedules = sa.Table(
     f"{PREFIX}schedules",
     tables,
@@ -178,6 +178,7 @@ schedules = sa.Table(
     sa.Column("unmet_at", sa.Float),
     sa.Column("paused_at", sa.Float),
     sa.Column("called_off_at", sa.Float),
+    sa.Column("resumed_at", sa.Float),
     sqlite_with_rowid=False,
 )
 

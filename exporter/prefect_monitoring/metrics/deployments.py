@@ -100,4 +100,11 @@ METRICS: Final = (
         PAIR,
         _due(lambda due: due.paused_at),
     ),
+    Metric(
+        "prefect_deployment_resumed_timestamp_seconds",
+        "gauge",
+        "When the deployment was last found to be paused no longer; absent while it is paused, and if it never was.",
+        PAIR,
+        _due(lambda due: due.resumed_at if due.paused_at is None else None),
+    ),
 )

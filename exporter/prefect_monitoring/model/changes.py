@@ -89,7 +89,8 @@ class Schedule:
 
     `unmet_at` is the earliest expected start that passed after the last completed run, as of the last start that
     passed; `paused_at` is when it was found paused. `called_off_at` is when it was last found paused, or its schedules
-    switched off: what was due until then and did not come is not asked for any more.
+    switched off: what was due until then and did not come is not asked for any more. `resumed_at` is when it was found
+    not to be paused any more.
     """
 
     last_at: float | None = None
@@ -97,6 +98,7 @@ class Schedule:
     unmet_at: float | None = None
     paused_at: float | None = None
     called_off_at: float | None = None
+    resumed_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

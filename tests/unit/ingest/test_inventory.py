@@ -130,6 +130,7 @@ async def test_every_metric_has_its_value(process: Process, fake: FakePrefect, a
         "prefect_deployment_last_due_timestamp_seconds": {},
         "prefect_deployment_unmet_due_timestamp_seconds": {},
         "prefect_deployment_paused_since_timestamp_seconds": {},
+        "prefect_deployment_resumed_timestamp_seconds": {},
         "prefect_work_pool_info": {("k8s", "kubernetes"): 1.0, ("cloud", "ecs:push"): 1.0},
         "prefect_work_pool_ready": {("k8s",): 1.0, ("cloud",): 0.0},
         "prefect_work_pool_paused": {("k8s",): 0.0, ("cloud",): 1.0},
@@ -325,8 +326,8 @@ async def test_start_is_next_and_then_last(
 async def test_pause_is_dated_when_it_is_first_seen_and_outlives_a_restart(
     process: Process, fake: FakePrefect, scheduled: str
 ) -> None:
-    def since() -> float | None:
-        shown = rows(process.snapshot)["prefect_deployment_paused_since_timestamp_seconds"]
+    def since(event: str = "paused_since") -> float | None:
+        shown = rows(process.snapshot)[f"prefect_deployment_{event}_timestamp_seconds"]
         return shown.get(("etl", "daily"))  # type: ignore[return-value] # a number, of a gauge
 
     await process.read()
@@ -341,9 +342,10 @@ async def test_pause_is_dated_when_it_is_first_seen_and_outlives_a_restart(
     again = Process(fake, process.api, process.reader, process.settings)
     await again.read()
     assert since() == MONDAY_NOON + 60
+    assert since("resumed") is None
     change(fake, scheduled, paused=False)
     await again.read()
-    assert since() is None
+    assert (since(), since("resumed")) == (None, MONDAY_NOON + 120)
 
 
 @pytest.mark.parametrize("off", [{"paused": True}, {"schedules": ""}], ids=["paused", "schedules off"])

@@ -102,20 +102,25 @@ def _failing(view: PipelineView) -> Finding | None:
 
 
 def _not_succeeded(view: PipelineView) -> Finding | None:
-    if view.is_paused or not view.is_loaded:
+    if view.is_paused or not view.is_loaded or view.is_waiting_for_approval:
         return None
     policy = view.policy or _UNDECLARED
     completed, unmet = view.stats.last_success, view.due.unmet_at
     if policy.max_staleness is not None and completed is not None:
-        return Finding("stale", completed) if view.complete_to - completed > policy.max_staleness else None
-    if unmet is None:
-        return None
+        since = max(completed, view.due.resumed_at or completed)
+        return Finding("stale", completed) if view.complete_to - since > policy.max_staleness else None
+    is_first = not policy.max_duration and not view.usual_duration
+    if unmet is None or (is_first and any(state in view.active for state in RUNNING_STATES)):
+        return None  # of a run that is the first to complete, nobody knows how long it takes
     duration = policy.max_duration or THRESHOLDS.grace_duration_factor * view.usual_duration
     return Finding("overdue", unmet) if view.complete_to - unmet > policy.grace + duration else None
 
 
 def _start_missed(view: PipelineView) -> Finding | None:
     last_due, newest = view.due.last_at, view.newest_outcome
+    first_due = view.due.unmet_at
+    if first_due is not None and (newest is None or newest[1] < first_due):
+        last_due = first_due  # what is due again soon would never be missed for long
     if last_due is None or view.is_paused or not (view.is_loaded and view.is_active_known):
         return None
     has_started = bool(view.active) or (newest is not None and newest[1] >= last_due)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prefect_monitoring.model.changes import Schedule
-from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Deployment, Pair
+from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Deployment, Pair, labels_of
 from prefect_monitoring.model.run_stats import SLO_WINDOW, RunStats
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Snapshot
@@ -48,9 +48,14 @@ class PipelineView:
         return listed if listed is not None else self.due.paused_at is not None
 
     @property
+    def is_waiting_for_approval(self) -> bool:
+        """Whether a run waits for somebody to resume it."""
+        return any(state in self.active for state in labels_of("PAUSED"))
+
+    @property
     def usual_duration(self) -> float:
-        """Seconds; 0 where there are too few runs to say."""
-        return self.stats.baselines.get(BASELINE_WINDOW, 0.0)
+        """Seconds; of what runs too rarely for a mean, what the last run took, and 0 where none has completed."""
+        return self.stats.baselines.get(BASELINE_WINDOW) or self.stats.last_duration or 0.0
 
     @property
     def slo_runs(self) -> tuple[int, int] | None:

@@ -29,7 +29,8 @@ def findings(snapshot: Snapshot) -> dict[ConditionId, Finding]:
 
 
 def active(state: str, seconds: float, policy: Policy | None = None, usual: float = 90.0) -> Snapshot:
-    stats = replace(GOOD, baselines={"30d": usual} if usual else {})
+    stats = GOOD if usual else replace(GOOD, recent_durations=())
+    stats = replace(stats, baselines={"30d": usual} if usual else {})
     policies = {PIPELINE: policy} if policy is not None else {}
     return snapshot_of({PIPELINE: stats}, active={(PIPELINE, state): NOW - seconds}, policies=policies)
 
@@ -156,6 +157,26 @@ def test_start_missed_needs_that_nothing_came_and_nothing_runs() -> None:
     assert findings(snapshot_of({PIPELINE: came}, dues={PIPELINE: due})) == {}
     assert findings(snapshot_of({PIPELINE: GOOD}, dues={PIPELINE: due}, active={(PIPELINE, "running"): NOW - 9})) == {}
     assert findings(replace(snapshot, active=None)) == {}, "it may be running"
+
+
+def test_start_that_is_due_again_soon_is_missed_from_the_first_that_did_not_come() -> None:
+    due = Schedule(last_at=NOW - 60, unmet_at=NOW - HOUR / 2)
+    assert findings(snapshot_of({PIPELINE: GOOD}, dues={PIPELINE: due}))[ConditionId.START_MISSED].since == due.unmet_at
+    came = replace(GOOD, last_outcomes={"failed": NOW - HOUR / 3})
+    assert ConditionId.START_MISSED not in findings(snapshot_of({PIPELINE: came}, dues={PIPELINE: due}))
+
+
+def test_success_is_not_expected_of_an_approval_a_first_run_and_right_after_a_resume() -> None:
+    overdue = {PIPELINE: Schedule(unmet_at=NOW - 9 * DAY)}
+    new = replace(GOOD, baselines={}, recent_durations=(), last_outcomes={})
+    for stats, state, is_found in ((GOOD, "paused", False), (GOOD, "pending", True), (new, "running", False)):
+        found = findings(snapshot_of({PIPELINE: stats}, dues=overdue, active={(PIPELINE, state): NOW - 9}))
+        assert (ConditionId.NOT_SUCCEEDED in found) is is_found, state
+    stale, policies = replace(GOOD, last_outcomes={"completed": NOW - DAY}), {PIPELINE: Policy(max_staleness=HOUR)}
+    for resumed_at, is_found in ((None, True), (NOW - HOUR / 2, False), (NOW - 2 * HOUR, True)):
+        dues = {PIPELINE: Schedule(resumed_at=resumed_at)}
+        found = findings(snapshot_of({PIPELINE: stale}, dues=dues, policies=policies))
+        assert (ConditionId.NOT_SUCCEEDED in found) is is_found, resumed_at
 
 
 def test_past_before_the_baseline_load_is_complete_is_not_judged() -> None:

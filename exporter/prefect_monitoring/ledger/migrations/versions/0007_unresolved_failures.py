@@ -1,4 +1,4 @@
-"""When a run first started, and whether its failure still has to be shown: which failures are unresolved."""
+"""Which failures are unresolved: when runs first started, which failures have to be shown. When pauses ended."""
 
 from __future__ import annotations
 
@@ -12,3 +12,4 @@ down_revision = "0006"
 def upgrade() -> None:
     op.add_column("prefect_monitoring_flow_runs", sa.Column("started_at", sa.Float))
     op.add_column("prefect_monitoring_flow_runs", sa.Column("held", sa.Boolean))
+    op.add_column("prefect_monitoring_schedules", sa.Column("resumed_at", sa.Float))
