@@ -67,6 +67,11 @@ def test_receivers(severity: str, criticality: str, team: str) -> None:
     assert told(*(f'{name}="{value}"' for name, value in labels.items() if value)) == expected(severity, team)
 
 
+def test_part_of_a_storm_notifies_nobody() -> None:
+    assert told("alertname=PrefectFailureInStorm", "severity=critical") == ["nobody"]
+    assert [one for one in CONFIG["receivers"] if one["name"] == "nobody"] == [{"name": "nobody"}]
+
+
 @pytest.mark.parametrize("team", TEAMS)
 def test_escalation(team: str) -> None:
     slack = "slack-example-team" if team == "example-team" else "slack-data-alerts"
@@ -236,6 +241,7 @@ OVERDUE = alert("PrefectNotSucceeded", **ORDERS)
 STILL = alert("PrefectStillFailing", escalated="yes", **ORDERS)
 SPENT = alert("PrefectRetriesExhausted", **ORDERS)
 REPEATED = alert("PrefectRepeatedFailure", **ORDERS)
+IN_STORM = alert("PrefectFailureInStorm", **ORDERS)
 NO_WORKERS = alert("PrefectPoolWithoutWorkers", "warning", **POOL)
 LATE = alert("PrefectStartLate", "warning", **ORDERS, **POOL)
 ZOMBIE = alert("PrefectZombieRun", "warning", criticality="standard", **ORDERS)
@@ -250,6 +256,8 @@ HIDDEN = [
     (EXPORTER_DOWN, OVERDUE),
     (EXPORTER_DOWN, alert("PrefectPipelinesFileBroken", "warning")),
     (OVERDUE, FAILED),
+    (IN_STORM, FAILED),
+    (IN_STORM, OVERDUE),
     (OVERDUE, alert("PrefectRunCrashed", **ORDERS)),
     (REPEATED, FAILED),
     (STILL, FAILED),
@@ -278,6 +286,8 @@ TOLD = [
     (OVERDUE, alert("PrefectRunFailed", flow="orders")),
     (OVERDUE, REPEATED),
     (FAILED, OVERDUE),
+    (IN_STORM, STILL),
+    (IN_STORM, alert("PrefectFailureStorm", cause="connection")),
     (SPENT, alert("PrefectRunFailed", flow="orders", deployment="hourly")),
     (FAILED, SPENT),
     # of a low pipeline: overdue is info, repeated failure a warning

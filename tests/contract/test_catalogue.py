@@ -26,6 +26,7 @@ FLOW_RUNS = {
     "prefect_flow_run_consecutive_failures": ("gauge", PAIR),
     "prefect_flow_run_failures_unresolved": ("gauge", PAIR),
     "prefect_flow_run_unresolved_since_timestamp_seconds": ("gauge", PAIR),
+    "prefect_flow_run_storm_timestamp_seconds": ("gauge", (*PAIR, "cause")),
     "prefect_flow_run_last_failure_info": ("gauge", (*PAIR, "flow_run_id", "flow_run_name", "cause", "message")),
     "prefect_flow_run_orphans": ("gauge", PAIR),
     "prefect_flow_run_heartbeat_timestamp_seconds": ("gauge", PAIR),

@@ -248,6 +248,10 @@ class AlertSettings(Group, title="Alerts"):
         ge=300,
         description="How long a run that failed for good counts as unresolved at most, if nothing resolves it.",
     )
+    storm_pipelines: int = Field(
+        5, ge=2, description="So many pipelines that fail of one cause are a storm: one alert instead of one for each."
+    )
+    storm_window: Duration = Field(300.0, gt=0, description="The time within which they have to fail for that.")
 
 
 class ActSettings(Group, title="Actions"):

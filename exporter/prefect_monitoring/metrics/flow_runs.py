@@ -159,6 +159,13 @@ METRICS: Final = (
         standing(lambda one: [((), one.unresolved_since)] if one.unresolved_since is not None else []),
     ),
     Metric(
+        "prefect_flow_run_storm_timestamp_seconds",
+        "gauge",
+        "When a flow run failed that is part of a storm: several pipelines that fail of one cause within minutes.",
+        (*PAIR, "cause"),
+        lambda snapshot: (((*_names(one.pipeline), one.cause), one.at) for one in snapshot.storms),
+    ),
+    Metric(
         "prefect_flow_run_last_failure_info",
         "gauge",
         "The newest unresolved failure, else the last since a flow run completed, for links; gone when it was deleted.",

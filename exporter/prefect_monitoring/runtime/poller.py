@@ -105,6 +105,7 @@ class Poller:
             run_stats=self._run_stats,
             policies=policies,
             links=links,
+            alerts=alerts,
             sinks=sinks,
             failure_message=failure_message,
         )

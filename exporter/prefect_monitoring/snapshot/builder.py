@@ -10,10 +10,11 @@ from typing import Final
 
 from prefect_monitoring import __version__
 from prefect_monitoring.analysis.message_patterns import exception_type
-from prefect_monitoring.config.settings import LinkSettings, PollSettings
+from prefect_monitoring.config.settings import AlertSettings, LinkSettings, PollSettings
 from prefect_monitoring.counting import schedules as dues
 from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.counting.late_runs import LATE, LateKey, LateRuns
+from prefect_monitoring.counting.storms import storms
 from prefect_monitoring.ingest.heartbeats import HeartbeatReader
 from prefect_monitoring.ingest.source import Source, Turn
 from prefect_monitoring.ingest.sources import (
@@ -67,6 +68,7 @@ class Picture:
     run_stats: LiveRunStats
     policies: PolicyBook
     links: Links
+    alerts: AlertSettings
     sinks: Callable[[], tuple[SinkStatus, ...]] = tuple
     failure_message: str = "line"
 
@@ -105,6 +107,13 @@ class Picture:
             health=Health(tuple(self._not_ready(ledger)), level_complete=not any(self._loading(ledger))),
             actions=actions,
             assets=self.readers.assets.declared(),
+            storms=tuple(
+                storms(
+                    {pair: standings[pair] for pair in self.policies.now if pair in standings},
+                    pipelines=self.alerts.storm_pipelines,
+                    window=self.alerts.storm_window,
+                )
+            ),
         )
         return snapshot, {key for key in ledger.held if key in series.get(key.metric, ())}
 

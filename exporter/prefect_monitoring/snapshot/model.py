@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from prefect_monitoring.counting.storms import Failure
 from prefect_monitoring.model.actions import Acting, Action
 from prefect_monitoring.model.changes import LastValue, Schedule, SeriesKey
 from prefect_monitoring.model.heartbeats import SilentRun
@@ -105,6 +106,7 @@ class Snapshot:
     complete; what describes the present is None when what was last read is too old to pass for it. `actions` is None
     while the exporter only watches. `assets`: how old the last materialization of each declared asset may be, in
     seconds.
+    `storms`: the failures that are part of a storm.
     """
 
     taken_at: float
@@ -123,3 +125,4 @@ class Snapshot:
     actions: ActionsReport | None = None
     assets: Mapping[str, float | None] = field(default_factory=dict)
     quantiles: Mapping[Pair, RunQuantiles] = field(default_factory=dict)
+    storms: tuple[Failure, ...] = ()

@@ -168,3 +168,24 @@ async def test_hold_begins_again_after_a_restart_and_stays_over_once_it_is(
     again = Process(fake, make_readers(open_it()), process.settings)
     await again.poll()
     assert unresolved(again) == 0
+
+
+async def test_five_pipelines_that_fail_of_one_cause_are_a_storm_until_they_are_retried(
+    fake: FakePrefect, process: Process
+) -> None:
+    flow = fake.add_flow("loads")
+    deployments = [fake.add_deployment(f"d{number}", flow) for number in range(5)]
+    await process.inventory()
+    runs = [fake.schedule(flow, deployment) for deployment in deployments]
+    for run in runs[:4]:
+        fake.start(run)
+        fake.finish(run, 5, "FAILED", "connection refused")
+    assert (await process.poll()).storms == ()
+    fake.start(runs[4])
+    fake.finish(runs[4], 5, "FAILED", "connection refused")
+    storm = (await process.poll()).storms
+    assert {(one.pipeline.deployment, one.cause) for one in storm} == {
+        (f"d{number}", "connection") for number in range(5)
+    }
+    fake.retry(runs[0])
+    assert (await process.poll()).storms == ()
