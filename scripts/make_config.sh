@@ -51,9 +51,9 @@ if [ ! -e "$folder/exporter.env" ]; then
   esac
   ask_secret prefect-credentials "$check" "$question" 'Prefect is asked without credentials'
   [ -s "$secrets/prefect-credentials" ] && [ -n "$(cat "$secrets/prefect-credentials")" ] || credentials="# $credentials"
-  ask web_address 'Where people read docs/runbooks/, for links in messages (https://git.example/prefect-monitoring/docs/runbooks)'
+  ask web_address "Where people read docs/runbooks/, for links in messages (empty: on the exporter's own pages)"
   runbooks="PREFECT_MONITORING_RUNBOOK_URL=$answer"
-  [ -n "$answer" ] || runbooks='# PREFECT_MONITORING_RUNBOOK_URL=https://git.example/prefect-monitoring/docs/runbooks'
+  [ -n "$answer" ] || runbooks=PREFECT_MONITORING_RUNBOOK_URL=http://127.0.0.1:9877/runbooks # the exporter's own pages
   cat >"$folder/exporter.env" <<ENV
 # Options of the exporter, one a line: docs/configuration.md. A change needs: docker compose up -d
 PREFECT_API_URL=$url
