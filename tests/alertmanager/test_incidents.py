@@ -137,6 +137,24 @@ def test_a_list_of_runs_is_called_one_and_nothing_is_said_twice(alertmanager: Al
     assert details["firing"].splitlines() == [f"[PrefectRunTooLong] {said['description']}", LONG["runbook_url"]]
 
 
+def test_alerts_that_say_the_same_are_one_sentence(alertmanager: Alertmanager) -> None:
+    """A pool without workers is an alert for each criticality of what waits."""
+    pool = {"alertname": "PrefectPoolWithoutWorkers", "workspace": "pools", "work_pool": "kube", "severity": "critical"}
+    said = {"summary": "Work pool kube: late runs and no worker online", "description": "Late runs: 2."}
+    both = [pool | {"criticality": one} for one in ("critical", "standard")]
+    alertmanager.post(*both, annotations=said)
+    shown = attachment(last(alertmanager, "slack", "pools", "firing"))
+    assert shown["title"] == f"🔴 {said['summary']}"
+    assert shown["text"].count("Late runs") == 1
+    assert said["summary"] not in shown["text"]
+    pager = page(last(alertmanager, "pagerduty", "pools", "firing"))
+    assert pager["summary"] == said["summary"]
+    assert pager["custom_details"]["firing"].count("Late runs") == 1
+    card = attachment(last(alertmanager, "teams", "pools", "firing"))
+    assert card["title"] == f"🔴 {said['summary']}"
+    assert card["text"].count("Late runs") == 1
+
+
 def test_a_silence_holds_for_whichever_alert_of_the_pipeline_fires_next(alertmanager: Alertmanager) -> None:
     alertmanager.post({**TOO_LONG, "state": "x", "workspace": "silenced"}, annotations=LONG)
     link = buttons(last(alertmanager, "slack", "silenced", "firing"))["Silence"]
