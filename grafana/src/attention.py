@@ -31,7 +31,12 @@ _GRACE: Final = _latest("prefect_slo_grace_seconds")
 _LAST_SUCCESS: Final = _latest("prefect_flow_run_last_outcome_timestamp_seconds", f'state=~"{states.COMPLETED}"')
 
 PROBLEMS: Final = (
-    ("failing", _aged("prefect_flow_run_failing_since_timestamp_seconds")),
+    # Of parallel runs, one may have failed for good though another completed since.
+    (
+        "failing",
+        f"({_aged('prefect_flow_run_failing_since_timestamp_seconds')}"
+        f" or on ({PAIR}) {_aged('prefect_flow_run_unresolved_since_timestamp_seconds')})",
+    ),
     (
         "unresponsive",
         f"({_aged('prefect_flow_run_heartbeat_timestamp_seconds')})"

@@ -50,7 +50,7 @@ def _standing() -> model.Panel:
             Column("Value #A", "When", unit="dateTimeFromNow", width=105),
             Column("Value #B", "In a row", width=75, steps=ANY_IS_BAD),
             Column("Value #C", "Took", unit="s", width=75, decimals=1),
-            Column("Value #D", "Mean, 30 d", unit="s", width=85, decimals=1),
+            Column("Value #D", "Median, 30 d", unit="s", width=98, decimals=1),
             Column("Value #E", "p95, 7 d", unit="s", width=75, decimals=1),
             Column("Value #F", "Success, 30 d", unit="percentunit", width=105, decimals=1),
             Column("Value #G", "vs. objective", unit="percentunit", width=105, decimals=1, steps=AGAINST_OBJECTIVE),

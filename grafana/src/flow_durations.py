@@ -38,9 +38,9 @@ _LAST_WEEK: Final = _mean(window="7d", start=" offset 14d", end=" offset 7d")
 def means() -> model.Panel:
     windows = (("1d", "24 h"), ("7d", "7 days"), ("30d", "30 days"), ("30d_before", "30 before"))
     return stats(
-        "Mean duration",
-        "Of completed runs, from the exporter's own long memory; of several deployments the mean. Growing from "
-        "window to window: Bottlenecks shows which task grew.",
+        "Median duration",
+        "Of completed runs, from the ledger; of several deployments the mean of their medians. Growing from window to "
+        "window: Bottlenecks shows which task grew.",
         *(now(_baseline(window), name) for window, name in windows),
         unit="s",
         decimals=1,
@@ -49,9 +49,9 @@ def means() -> model.Panel:
 
 def changes() -> model.Panel:
     return stats(
-        "Change of the mean",
-        "By how much runs take longer (+) or shorter (-): the last seven days against the seven before, and 30 days "
-        "against the 30 before. A quarter more is worth a look, double is a fault to come.",
+        "Change of duration",
+        "By how much runs take longer (+) or shorter (-): the mean of the last seven days against the seven before, "
+        "and the median of 30 days against the 30 before. A quarter more is worth a look, double is a fault to come.",
         now(f"({_THIS_WEEK}) / ({_LAST_WEEK}) - 1", "week over week"),
         now(f"{_baseline('30d')} / ({_baseline('30d_before')} > 0) - 1", "month over month"),
         unit="percentunit",
@@ -70,11 +70,11 @@ def trend() -> model.Panel:
     usual = at_end(of_pairs("prefect_flow_run_duration_baseline_seconds", 'window="30d"'))
     panel = lines(
         "Duration",
-        "Mean of the runs that completed within a step, against the mean of 30 days, the 95th percentile of a week's "
+        "Mean of the runs that completed within a step, against the median of 30 days, the 95th percentile of a week's "
         "runs (not part of a backfill), and the declared limit. Creeping up: fix it before it meets the limit. A "
         "single spike: see what else ran then.",
         over_time(_mean("flow", "deployment", window="$__interval", end=" offset -$__interval"), "{{deployment}}"),
-        over_time(f"max by (flow, deployment) ({usual})", "mean, 30 d {{deployment}}"),
+        over_time(f"max by (flow, deployment) ({usual})", "median, 30 d {{deployment}}"),
         over_time(limit, "limit {{deployment}}"),
         over_time(_quantile("prefect_flow_run_duration", "0.95"), "p95, 7 d {{deployment}}"),
         unit="s",
@@ -83,7 +83,7 @@ def trend() -> model.Panel:
     )
     told_apart(panel)
     changed(panel, "/^p95.*/", color={"mode": "fixed", "fixedColor": WATCH}, custom__lineWidth=1)
-    changed(panel, "/^mean.*/", color={"mode": "fixed", "fixedColor": CALM}, custom__lineWidth=1)
+    changed(panel, "/^median.*/", color={"mode": "fixed", "fixedColor": CALM}, custom__lineWidth=1)
     return changed(panel, "/^limit.*/", color={"mode": "fixed", "fixedColor": BAD}, custom__lineStyle=_DASHED)
 
 

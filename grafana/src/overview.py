@@ -210,7 +210,7 @@ def _slower() -> model.Panel:
     most = highest(chosen(f"({day} / ({month} > 0))"))
     return table(
         "Slower than usual, 24 hours",
-        "Mean duration of the runs completed within a day, against that of 30 days. From 1.5 times on look at the "
+        "Median duration of the runs completed within a day, against that of 30 days. From 1.5 times on look at the "
         "flow's dashboard, then at Bottlenecks for the task that grew.",
         rows(named(most)),
         rows(named(f"({day} and on ({PAIR}) ({most}))")),

@@ -230,7 +230,7 @@ def _freshness() -> model.Panel:
             Column("Value #B", "May be old", unit="s", decimals=1, width=90),
             Column("Value #C", "Overdue for", unit="s", decimals=1, width=95, steps=OVERDUE),
             Column("Value #D", "Next start", unit="dateTimeFromNow", width=105),
-            Column("Value #E", "Mean, 30 d", unit="s", decimals=1, width=85),
+            Column("Value #E", "Median, 30 d", unit="s", decimals=1, width=98),
             Column("Value #F", "May take", unit="s", decimals=1, width=75),
         ),
         sort="Overdue for",
