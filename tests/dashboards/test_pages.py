@@ -133,14 +133,6 @@ def test_colours_have_one_meaning() -> None:
     assert len(set(STATES.values())) >= len(STATES) - 2, "cancelled, pending and the like may share a grey"
 
 
-@pytest.mark.parametrize("title", ["Need attention", "Daily flows today (UTC)", "Running now", "Late runs", "Overdue"])
-def test_present_is_unknown_while_the_api_does_not_answer(title: str) -> None:
-    found = [query for query in queries() if query.panel["title"] == title]
-    assert found
-    for query in found:
-        assert re.search(r"and on \(\) \(min\(max by \(workspace\) \(prefect_up\{.*?\}\)\) == 1\)$", query.text), query
-
-
 def test_no_quantile_of_runs_is_interpolated() -> None:
     assert not [query for query in queries() if "_bucket" in query.text and "prefect_flow_run" in query.text]
 

@@ -1,0 +1,67 @@
+"""What panels about the present say while the Prefect API does not answer: that it is unknown, never 0. By promtool."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dashboards.pages import Query, all_of, queries
+from support.prometheus import binary
+
+PIPELINE = '{workspace="w",flow="etl",deployment="daily"}'
+READ = "prefect_exporter_source_last_success_timestamp_seconds"
+# Scraped every 15 s; after two minutes the API is down, and what lives from it goes.
+SERIES = {
+    'prefect_up{workspace="w"}': "1x8 0x20",
+    f'{READ}{{workspace="w",source="finished_flow_runs"}}': "0+15x8 120x20",
+    f"prefect_flow_run_consecutive_failures{PIPELINE}": "0x28",
+    f'prefect_flow_runs{PIPELINE[:-1]},work_pool="k8s",state="running"}}': "2x8 stale",
+    f"prefect_deployment_paused{PIPELINE}": "0x8 stale",
+    f"prefect_deployment_last_due_timestamp_seconds{PIPELINE}": "60x8 stale",
+    f"prefect_deployment_next_due_timestamp_seconds{PIPELINE}": "86460x8 stale",
+    # Declared to succeed every minute and a half: before the outage it does.
+    f"prefect_slo_max_staleness_seconds{PIPELINE}": "90x28",
+    f'prefect_flow_run_last_outcome_timestamp_seconds{PIPELINE[:-1]},state="completed"}}': "0+15x8 120x20",
+}
+WELL, DOWN = "2m", "6m"
+NAMED = 'workspace="w",flow="etl",deployment="daily",pipeline="etl/daily"'
+SAID: dict[str, tuple[dict[str, float], dict[str, float]]] = {
+    "prefect-overview: Need attention A": ({"{}": 0}, {}),
+    "prefect-overview: Running now A": ({"{}": 2}, {}),
+    "prefect-overview: Daily flows today (UTC) A": ({"{}": 1}, {}),
+    "prefect-overview: Daily flows today (UTC) B": ({"{}": 0}, {}),
+    "prefect-overview: Needs attention A": (
+        {},
+        {'{workspace="w",problem="not known",pipeline="Prefect API or exporter does not answer w"}': 240},
+    ),
+    "prefect-flow: Right now A": ({f"{{{NAMED}}}": 2}, {}),
+    "prefect-flow: Right now D": ({f"{{{NAMED}}}": 0}, {}),
+    "prefect-slo: Overdue A": ({"{}": 0}, {}),
+    "prefect-workers: Late runs A": ({"{}": 0}, {}),
+}
+
+
+def test_present_is_unknown_while_the_api_does_not_answer(tmp_path: Path) -> None:
+    asked = {str(query): query for query in queries()}
+    expected = [
+        {"expr": _filled(asked[name]), "eval_time": at, "exp_samples": _samples(samples)}
+        for name, said in SAID.items()
+        for at, samples in zip((WELL, DOWN), said, strict=True)
+    ]
+    inputs = [{"series": series, "values": values} for series, values in SERIES.items()]
+    test = {"interval": "15s", "input_series": inputs, "promql_expr_test": expected}
+    file = tmp_path / "outage.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [], "tests": [test]}), encoding="utf-8")
+    done = subprocess.run(
+        [binary("promtool"), "test", "rules", str(file)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _samples(samples: dict[str, float]) -> list[dict[str, Any]]:
+    return [{"labels": labels, "value": value} for labels, value in samples.items()]
+
+
+def _filled(query: Query) -> str:
+    return query.filled({name: all_of(variable) for name, variable in query.page.variables.items()})
