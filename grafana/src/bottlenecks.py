@@ -152,7 +152,7 @@ def _shares() -> model.Panel:
 
 
 def _over_time() -> model.Panel:
-    five = highest(chosen(f"({tasks.week(tasks.SECONDS, at=' @ end()')} > 0)"), 5)
+    five = highest(chosen(f"({tasks.week(tasks.SECONDS, at=' @ end()')} > 0)", past=True), 5)
     seconds = chosen(bars(tasks.SECONDS, labels=("task",)))
     panel = columns(
         "Time in tasks",

@@ -163,7 +163,7 @@ def _failed_attempts(offset: str) -> str:
         levels = [merged(at, *labels, by=TASK) for at in (f"{series} offset {offset}", series)]
         return total(clock.growth(*levels), by=PAIR)
 
-    return chosen(f"({grew(retries)} + on ({PAIR}) {grew(lost, 'state')} or {grew(retries)})")
+    return chosen(f"({grew(retries)} + on ({PAIR}) {grew(lost, 'state')} or {grew(retries)})", past=True)
 
 
 def _failing_flows() -> model.Panel:

@@ -279,6 +279,19 @@ def test_messages_do_link() -> None:
     assert {uid for uid, _ in LINK.findall(text)} == {"prefect-flow", "prefect-workers", "prefect-exporter"}
 
 
+def test_filters_apply_to_time_before_a_policy_was_known() -> None:
+    """A backfill brings no policies: along a range, they are those of its end."""
+    written = ("prefect_flow_run_outcomes_total{", "prefect_task_run_", "prefect_custom_metric_observed")
+    found = []
+    for query in queries():
+        text = query.filled({name: all_of(variable) for name, variable in query.page.variables.items()})
+        own = re.sub(r"prefect_flow_run_outcomes_total\{[^}]*unchosen[^}]*\}", "", text)
+        reaches_back = not query.instant or re.search(r"\[\w+:\w+\]", text)
+        if reaches_back and any(name in own for name in written):
+            found += [str(query)] if re.search(r"prefect_pipeline_info\{team[^}]*\}\[5m\]", text) else []
+    assert not found
+
+
 @each_query
 def test_history_is_asked_over_windows_that_an_hourly_grid_fills(query: Query) -> None:
     """increase() and rate() of what a backfill writes hourly need two samples: at least two hours, or the step."""
