@@ -74,7 +74,7 @@ def test_quantiles_are_of_completed_runs_within_each_window(ledger: Ledger) -> N
 def test_quantiles_are_renewed_when_a_run_ends_and_when_an_hour_has_passed(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    live, stats = [PAIR], LiveRunStats()
+    live, stats = [PAIR], LiveRunStats(4 * HOUR)
     add_run(ledger, 1, NOW - 60, 30.0)
     stats.renew(ledger, NOW, {}, live)
     assert stats.quantiles[PAIR].duration["7d", "0.5"] == 30.0
