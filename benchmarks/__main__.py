@@ -27,18 +27,20 @@ from benchmarks.requests import AUDIT, INVENTORY, POLL, measure_requests
 from benchmarks.scrapes import measure_busy, measure_idle_scrapes
 from benchmarks.seed import ACTIVE, seed_runs, seed_team
 from benchmarks.subject import Subject
+from benchmarks.sustained import Load, measure_sustained
 from support.postgres import start_postgres
 from support.prefect_server import PrefectServer, start_server
 
 SIZES: Final = {"1k": 1_000, "10k": 10_000, "100k": 100_000}
 PARTS: Final = ("level", "requests", "polls", "scrapes", "backfill", "archive")
+SUSTAINED: Final = "sustained"  # only when it is asked for: it takes a quarter of an hour
 RESULTS: Final = Path(__file__).with_name("results")
 
 
 def main() -> int:
     options = _options()
     results: dict[str, list[Measure]] = {}
-    for size in options.size or SIZES:
+    for size in options.size:
         with tempfile.TemporaryDirectory(prefix="benchmark-") as name, _server(options, Path(name)) as server:
             results[size] = _measure(server, Path(name), size, options)
     several = len(results) > 1 and "requests" in options.parts
@@ -51,15 +53,30 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--size", action="append", choices=SIZES, help="may be repeated; all by default")
+    parser.add_argument(
+        "--size", action="append", choices=SIZES, help="may be repeated; all by default, 100k for `sustained` alone"
+    )
     parser.add_argument("--postgres", action="store_true", help="the Prefect server on PostgreSQL instead of SQLite")
     parser.add_argument("--rounds", type=int, default=3, help="loadings of the level, each beside a download")
     parser.add_argument("--scrapes", type=int, default=500)
     parser.add_argument("--days", type=int, default=7, help="over which the flow runs are spread")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure; all by default")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=(*PARTS, SUSTAINED),
+        default=PARTS,
+        help="what to measure; all but `sustained` by default, which is on PostgreSQL",
+    )
     parser.add_argument("--polls", type=int, default=1000, help="polls over which memory is watched")
     parser.add_argument("--log-lines", type=int, default=LONG_LOG, help="of the run with a long log")
-    return parser.parse_args()
+    parser.add_argument("--task-days", type=int, help="over which flow runs have task runs; --days by default")
+    parser.add_argument("--minutes", type=float, default=10, help="of `sustained`")
+    parser.add_argument("--flow-runs", type=int, default=12, help="that end each second of `sustained`")
+    parser.add_argument("--task-runs", type=int, default=50, help="the same for task runs")
+    options = parser.parse_args()
+    options.postgres |= SUSTAINED in options.parts
+    options.size = options.size or (["100k"] if options.parts == [SUSTAINED] else list(SIZES))
+    return options
 
 
 @contextmanager
@@ -75,7 +92,9 @@ def _server(options: argparse.Namespace, directory: Path) -> Iterator[PrefectSer
 def _measure(server: PrefectServer, directory: Path, size: str, options: argparse.Namespace) -> list[Measure]:
     runs = SIZES[size]
     begun = time.monotonic()
-    seed_runs(server, seed_team(server), runs, timedelta(days=options.days))
+    places = seed_team(server)
+    task_span = None if options.task_days is None else timedelta(days=options.task_days)
+    seed_runs(server, places, runs, timedelta(days=options.days), task_span)
     _tell(f"{size}: seeded {runs:,} flow runs in {time.monotonic() - begun:.0f} s")
     subject = Subject(server, directory, ACTIVE)
     parts: dict[str, Callable[[], list[Measure]]] = {
@@ -88,6 +107,9 @@ def _measure(server: PrefectServer, directory: Path, size: str, options: argpars
             *measure_archive(subject, options.rounds, options.days),
             *measure_long_log(subject, options.log_lines),
         ],
+        SUSTAINED: lambda: measure_sustained(
+            subject, places, Load(options.flow_runs, options.task_runs, options.minutes)
+        ),
     }
     measures: list[Measure] = []
     for name in options.parts:

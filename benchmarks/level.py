@@ -48,8 +48,7 @@ def measure_level(subject: Subject, rounds: int) -> list[Measure]:
     for number in range(rounds):
         ledger = LEDGER if number == rounds - 1 else f"{LEDGER}-{number}"
         with exporter_on(subject, ledger) as running:
-            first, second = _load_flow_runs(running), _load_task_runs(running)
-            wait_until(lambda: _lines_are_read(running), TASKS_SECONDS, "the last log line", every=0.5)
+            first, second = wait_for_level(running)
             peaks.append(running.rss("VmHWM"))
         flow_runs.append(Round(first, asyncio.run(download(subject.server.url, first.calls))))
         task_runs.append(Round(second, asyncio.run(download(subject.server.url, second.calls))))
@@ -58,6 +57,13 @@ def measure_level(subject: Subject, rounds: int) -> list[Measure]:
         *_measures("task runs", task_runs),
         Measure("level: most memory (RSS)", max(peaks), "MiB", at_most=MAX_PEAK),
     ]
+
+
+def wait_for_level(running: Running) -> tuple[Phase, Phase]:
+    """Until everything is loaded, log lines too; what the flow runs took, and the task runs."""
+    phases = _load_flow_runs(running), _load_task_runs(running)
+    wait_until(lambda: _lines_are_read(running), TASKS_SECONDS, "the last log line", every=0.5)
+    return phases
 
 
 def _load_flow_runs(running: Running) -> Phase:

@@ -57,13 +57,19 @@ def seed_team(server: PrefectServer) -> list[Place]:
         return places + [Place(flow_id) for flow_id in flows[deployed:]]
 
 
-def seed_runs(server: PrefectServer, places: list[Place], runs: int, span: timedelta) -> None:
-    """`runs` finished flow runs, evenly over `span`, each with its task runs and a METRIC line; and ACTIVE ones."""
+def seed_runs(
+    server: PrefectServer, places: list[Place], runs: int, span: timedelta, task_span: timedelta | None = None
+) -> None:
+    """`runs` finished flow runs, evenly over `span`, each with its task runs and a METRIC line; and ACTIVE ones.
+
+    `task_span`: only those that ended within it have these.
+    """
     newest = datetime.now(UTC) - SILENCE
     batch: Batch = defaultdict(list)
     for number in range(runs):
         end = newest - span * ((runs - 1 - number) / runs)
-        _add_run(batch, places[number * 7 % len(places)], number, end)
+        with_tasks = task_span is None or newest - end <= task_span
+        _add_run(batch, places[number * 7 % len(places)], number, end, with_tasks=with_tasks)
         if len(batch["flow_run"]) == BATCH:
             insert(server, batch)
             batch.clear()
@@ -72,7 +78,7 @@ def seed_runs(server: PrefectServer, places: list[Place], runs: int, span: timed
     insert(server, batch)
 
 
-def _add_run(batch: Batch, place: Place, number: int, end: datetime) -> None:
+def _add_run(batch: Batch, place: Place, number: int, end: datetime, *, with_tasks: bool) -> None:
     """In a hundred runs three fail and one fails, is retried and completes; in a thousand, two crash unstarted."""
     duration = timedelta(seconds=20 + number % 280)
     begun = end - duration
@@ -97,7 +103,8 @@ def _add_run(batch: Batch, place: Place, number: int, end: datetime) -> None:
         deployment_id=place.deployment_id,
         work_queue_id=place.work_queue_id,
     )
-    _add_tasks(batch, run_id, number, end, duration, attempt, failed=history[-1].name == "Failed")
+    if with_tasks:
+        _add_tasks(batch, run_id, number, end, duration, attempt, failed=history[-1].name == "Failed")
 
 
 def _add_tasks(

@@ -93,9 +93,14 @@ class Running:
 
     def cpu(self) -> float:
         """CPU seconds since it began."""
-        stat = Path(f"/proc/{self.exporter.process.pid}/stat").read_text(encoding="utf-8")
-        user, system = stat.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / _TICKS_PER_SECOND
+        return cpu_of(self.exporter.process.pid)
+
+
+def cpu_of(pid: int) -> float:
+    """CPU seconds of a process since it began, without its children."""
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    user, system = stat.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / _TICKS_PER_SECOND
 
 
 @contextmanager
