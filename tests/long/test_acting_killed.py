@@ -1,9 +1,10 @@
 """Runs that always fail get exactly 3 retries, whenever the exporter, the server and the worker are killed.
 
 ACT_KILLS is how many kills there are (30 unless it says otherwise). To fit 30 of them into minutes, two of three hit
-the exporter: it is back in seconds, and its state is what could count a retry twice. Half of those come at any instant,
-the others in the middle of an action. A worker is killed with the runs that it executes, as when its machine is lost.
-Prefect leaves those at Pending or Running for ever, so the test marks them Crashed, as a person would.
+the exporter: it is back in a second, as a fork of what has imported it, and its state is what could count a retry
+twice. Half of those come at any instant, the others in the middle of an action. A worker is killed with the runs that
+it executes, as when its machine is lost. Prefect leaves those at Pending or Running for ever, so the test marks them
+Crashed, as a person would.
 
 The worker starts a script that reports what the engine would: two busy cores are then kept for what is killed, and
 three unfinished runs are retried all the time. tests/integration/test_acting_on_real_runs.py has the engine itself.
@@ -27,8 +28,9 @@ import httpx
 import pytest
 
 from support import acting_flows, failing_run, killed_acting
-from support.exporter import Exporter, run_exporter
+from support.exporter import Exporter
 from support.exposition import total
+from support.forked import Fork, Forker
 from support.ports import free_port
 from support.postgres import start_postgres
 from support.prefect_server import PrefectServer, env_for, start_server
@@ -40,7 +42,7 @@ KILLS = int(os.environ.get("ACT_KILLS", "30"))
 SEED = 11
 VICTIMS = {"exporter": 9, "worker": 6, "server": 3, **dict.fromkeys(killed_acting.POINTS, 3)}  # and how often
 AT_ONCE = 3  # unfinished runs, so that each kill hits some of them
-PAUSE_SECONDS = 4.0  # before a kill, at most
+PAUSE_SECONDS = 2.0  # before a kill, at most
 SETTLE_SECONDS = 300.0
 RULES = """
 pipelines:
@@ -61,18 +63,19 @@ class Site:
     port: int
     server: PrefectServer
     seeder: Seeder
+    forker: Forker
     deployment: str = ""
     exporter: Exporter | None = None
+    fork: Fork | None = None
     worker: Process | None = None
     runs: list[str] = field(default_factory=list)
     finished: set[str] = field(default_factory=set)
     kills: Counter[str] = field(default_factory=Counter)
 
-    def start_exporter(self, *script: str) -> None:
-        script = script or ("-m", "prefect_monitoring")
-        options = (*OPTIONS, "--pipelines", str(self.directory / "pipelines.yml"))
-        self.exporter = run_exporter(env_for(self.server), self.directory, *options, script=script)
-        self.stack.callback(self.exporter.process.kill)
+    def start_exporter(self, point: str = "") -> None:
+        rules = str(self.directory / "pipelines.yml")
+        self.exporter, self.fork = self.forker.start(point, *OPTIONS, "--pipelines", rules)
+        self.stack.callback(self.fork.kill)
 
     def start_worker(self) -> None:
         self.worker = start_worker(self.server, POOL, self.directory)
@@ -92,13 +95,13 @@ class Site:
             self.kill_exporter(victim)
 
     def kill_exporter(self, victim: str) -> None:
-        assert self.exporter is not None
-        self.exporter.process.kill()
+        assert self.fork is not None
+        self.fork.kill()
         if victim in killed_acting.POINTS:
-            self.start_exporter(str(killed_acting.__file__), victim)
-            dying = self.exporter.process
+            self.start_exporter(victim)
+            dying = self.fork
             wait_until(lambda: self.keep_failing() and not dying.running, 180, f"a death {victim}", every=0.2)
-            assert dying.popen.returncode == -signal.SIGKILL, dying.output()[-4000:]
+            assert dying.exit_code == -signal.SIGKILL, dying.output()[-4000:]
         self.start_exporter()
 
     def keep_failing(self) -> bool:
@@ -137,7 +140,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
         postgres = stack.enter_context(start_postgres(tmp_path))
         server = stack.enter_context(start_server(tmp_path, port=port, database_url=postgres.url()))
         seeder = stack.enter_context(Seeder(server.url))
-        site = Site(tmp_path, stack, port, server, seeder)
+        forker = Forker(killed_acting.__name__, env_for(server), tmp_path)
+        stack.callback(forker.close)
+        site = Site(tmp_path, stack, port, server, seeder, forker)
         seeder.work_pool(POOL)
         command = f"{sys.executable} {failing_run.__file__}"
         site.deployment = deploy(seeder, Path(acting_flows.__file__), "hopeless", POOL, command=command)
@@ -190,11 +195,11 @@ def settle(site: Site) -> None:
 
 
 def explain(site: Site) -> str:
-    assert site.exporter is not None
+    assert site.fork is not None
     histories = {
         run: [(state["timestamp"], state["name"]) for state in site.seeder.history(run)] for run in site.unfinished()
     }
-    return f"{histories}\n{site.exporter.process.output()[-4000:]}"
+    return f"{histories}\n{site.fork.output()[-4000:]}"
 
 
 def counted(site: Site, result: str) -> float:

@@ -51,6 +51,11 @@ class Exporter:
         wait_until(lambda: self.get("/metrics").is_success, seconds, "a serving exporter", ignore=(httpx.HTTPError,))
 
 
+def serve_arguments(port: int, directory: Path) -> list[str]:
+    ledger = f"sqlite:///{directory / 'ledger.db'}"
+    return ["serve", "--listen", f"127.0.0.1:{port}", *FAST, "--ledger-url", ledger]
+
+
 def run_exporter(
     env: Mapping[str, str],
     directory: Path,
@@ -61,8 +66,7 @@ def run_exporter(
 ) -> Exporter:
     """Starts `serve` with a ledger in `directory`; it may end at once, which the caller sees in `process`."""
     port = free_port()
-    command = [sys.executable, *script, "serve", "--listen", f"127.0.0.1:{port}", *FAST]
-    command += ["--ledger-url", f"sqlite:///{directory / 'ledger.db'}", *options]
+    command = [sys.executable, *script, *serve_arguments(port, directory), *options]
     if pair is not None:
         command += ["--tls-cert", str(pair.cert), "--tls-key", str(pair.key)]
     process = start(command, directory / "exporter.log", env=env, cwd=directory)

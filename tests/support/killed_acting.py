@@ -1,13 +1,14 @@
-"""Runs the command line with a SIGKILL waiting at one point of an action: `killed_acting.py POINT serve …`."""
+"""Exporters on order, some with a SIGKILL waiting at one point of an action."""
 
 import os
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import prefect_monitoring.commands.serve  # noqa: F401 once for all forks, with the half of Prefect that it takes along
 from prefect_monitoring.cli import main
 from prefect_monitoring.prefect_api.actions import ActionsApi, Outcome
+from support.forked import serve_orders
 
 
 def die(*_: Any, **__: Any) -> Any:
@@ -49,6 +50,12 @@ POINTS = {
     "after the event": after_the_event,
 }
 
+
+def run(point: str, arguments: Sequence[str]) -> int:
+    """`point`: one of POINTS, "" for none."""
+    POINTS.get(point, lambda: None)()
+    return main(arguments)
+
+
 if __name__ == "__main__":
-    POINTS[sys.argv[1]]()
-    sys.exit(main(sys.argv[2:]))
+    serve_orders(run)
