@@ -159,7 +159,7 @@ def _last_values() -> model.Panel:
             Column("Value #B", "At least", unit="short", width=90),
             Column("Value #C", "At most", unit="short", width=90),
             Column("Value #D", "Verdict", width=110, texts=VERDICT),
-            Column("Value #E", "Reported, ago", unit="s", decimals=0, width=100, steps=TOLD),
+            Column("Value #E", "Age", unit="s", decimals=0, width=100, steps=TOLD),
         ),
         sort="Verdict",
     )
