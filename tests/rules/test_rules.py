@@ -179,7 +179,7 @@ def test_rule_names_nobody(rule: dict[str, Any]) -> None:
 def test_rule_looks_back_no_further_than_a_day(rule: dict[str, Any]) -> None:
     """But for those that have to survive a weekend, each over one series."""
     week = {"7d"} if rule.get("alert") in {"PrefectExporterDown", "PrefectArchiveBehind"} else set()
-    assert set(re.findall(r"\[(\w+)\]", rule["expr"])) <= {"3m", "5m", "15m", "30m", "1h", "1d"} | week
+    assert set(re.findall(r"\[(\w+)\]", rule["expr"])) <= {"3m", "5m", "10m", "15m", "30m", "1h", "1d"} | week
 
 
 @pytest.mark.parametrize("name", sorted(_metrics_named()))
