@@ -158,18 +158,16 @@ class FilterSettings(Group, title="Filters"):
 class LabelSettings(Group, title="Labels"):
     """Values of labels, and limits on them."""
 
-    max_pairs: int = Field(
-        2000, gt=0, description="Label cap: (flow, deployment) pairs beyond it are counted together as (other)."
-    )
+    max_pairs: int = Field(2000, gt=0, description="Label cap: pipelines beyond it are counted together as (other).")
     max_tasks: int = Field(
         100,
         gt=0,
-        description="Label cap: tasks of one (flow, deployment) pair beyond it are counted together as (other).",
+        description="Label cap: tasks of one pipeline beyond it are counted together as (other).",
     )
     max_custom_metrics: int = Field(
         100,
         gt=0,
-        description="Label cap: series of METRIC lines of one (flow, deployment) pair; lines beyond are rejected.",
+        description="Label cap: series of METRIC lines of one pipeline; lines beyond are rejected.",
     )
     max_assets: int = Field(
         500, gt=0, description="Cap on assets; materializations of those beyond are rejected, and counted."
