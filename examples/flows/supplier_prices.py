@@ -9,7 +9,7 @@ from time import sleep
 from prefect import flow, task
 from prefect.runtime import flow_run
 
-OUTAGE_SECONDS = 120  # the demo starts a run in each
+OUTAGE_SECONDS = 40  # the demo starts a run in each
 
 
 @task

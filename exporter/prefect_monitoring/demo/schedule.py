@@ -26,9 +26,9 @@ POOL_SLOTS: Final = {WORKER_POOL: 10}
 class Example:
     """A deployment of the flow `flow`, which the function of that name in the file of that name defines.
 
-    `slots` are those of a period in which it starts runs: the first is when it is due, the others are for subflows,
-    which start a while after their parent. `every` counts periods; 0 is a deployment without a schedule, whose slots
-    are those in which another flow may start it.
+    `slots` are those of a period in which it starts runs: the first is when it is due. The others are for subflows,
+    which start a while after their parent, and for what is due several `times` a period. `every` counts periods; 0 is a
+    deployment without a schedule, whose slots are those in which another flow may start it.
     """
 
     flow: str
@@ -36,6 +36,7 @@ class Example:
     tags: tuple[str, ...]
     shows: str
     every: int = 1
+    times: int = 1
     pool: str = WORKER_POOL
     name: str = "prod"
 
@@ -46,7 +47,7 @@ class Example:
 
     @property
     def interval_seconds(self) -> int:
-        return self.every * PERIOD_SECONDS
+        return self.every * PERIOD_SECONDS // self.times
 
     @property
     def offset_seconds(self) -> int:
@@ -60,25 +61,32 @@ _SCIENCE: Final = "team:data-science"
 
 EXAMPLES: Final[tuple[Example, ...]] = (
     Example("dbt-daily-pipeline", (0,), ("critical", _ENGINEERING, "daily", "dbt"), "A bottleneck and METRIC lines"),
-    Example("legacy-ftp-import", (1,), (_ENGINEERING, "daily"), "A flow that always fails"),
+    # Three times a period, so that the first two minutes show what a retry saves, what it does not, and what follows.
+    Example(
+        "supplier-prices",
+        (1, 9, 17),
+        (_ENGINEERING, "hourly"),
+        "The exporter's retries: saved, then exhausted",
+        times=3,
+    ),
     # dbt takes 10 to 13 s, and the worker up to 8 s to ask for work and to start a process.
     Example(
         "lightdash-refresh", (2, 3, 4), (_ANALYTICS, "dashboards"), "Runs downstream of dbt-daily-pipeline", every=0
     ),
-    Example("supplier-prices", (5,), (_ENGINEERING, "hourly"), "The exporter's retries: saved, then exhausted"),
-    Example("orders-api-ingest", (6,), (_ENGINEERING, "hourly"), "Task retries"),
-    Example("crm-sync", (7,), (_ANALYTICS, "hourly"), "Flow retries"),
+    Example("legacy-ftp-import", (5,), (_ENGINEERING, "daily"), "A flow that always fails"),
+    Example("warehouse-compaction", (6,), (_PLATFORM, "weekly"), "A long run, for which a pool gets slots", every=3),
+    Example("gpu-training", (7,), (_SCIENCE, "daily"), "Late runs: no worker", every=3, pool=POOL_WITHOUT_WORKER),
     Example("image-embeddings", (8,), (_SCIENCE, "daily"), "A flow whose process is killed"),
-    Example("customer-enrichment", (9,), (_ANALYTICS, "hourly"), "A cached task"),
-    Example("partition-backfill", (10,), (_ENGINEERING, "backfill"), "Mapped tasks"),
+    Example("partition-backfill", (10,), (_ENGINEERING, "backfill"), "Mapped tasks", every=2),
     Example("marketing-attribution", (11, 12), (_ANALYTICS, "daily"), "A subflow, six seconds after its parent"),
-    Example("warehouse-compaction", (14,), (_PLATFORM, "weekly"), "A run that takes four minutes", every=3),
-    Example("gpu-training", (15,), (_SCIENCE, "daily"), "Late runs: no worker", every=3, pool=POOL_WITHOUT_WORKER),
+    Example("orders-api-ingest", (13,), (_ENGINEERING, "hourly"), "Task retries"),
+    Example("crm-sync", (14,), (_ANALYTICS, "hourly"), "Flow retries"),
+    Example("customer-enrichment", (15,), (_ANALYTICS, "hourly"), "A cached task", every=2),
     Example("currency-rates", (16,), ("critical", _ENGINEERING, "hourly"), "A healthy flow"),
-    Example("freshness-check", (18,), (_PLATFORM, "hourly"), "A healthy flow"),
+    Example("freshness-check", (18,), (_PLATFORM, "hourly"), "A healthy flow", every=2),
     # Late in the period: by then it is paused, where the retry of supplier-prices was in vain, or resumed.
     Example("margin-report", (19,), (_ANALYTICS, "hourly"), "Paused while supplier-prices has failed"),
-    Example("nightly-vacuum", (20,), (_PLATFORM, "daily"), "A healthy flow without tasks"),
+    Example("nightly-vacuum", (20,), (_PLATFORM, "daily"), "A healthy flow without tasks", every=2),
 )
 
 

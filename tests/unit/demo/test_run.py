@@ -58,6 +58,14 @@ def test_a_slot_lies_in_the_period_and_not_in_the_lead_before_the_next(example: 
     assert example.slots[-1] * SLOT_SECONDS <= PERIOD_SECONDS - LEAD_SECONDS
 
 
+@by_flow
+def test_what_is_due_several_times_a_period_has_a_slot_for_each(example: Example) -> None:
+    if example.times > 1:
+        assert [slot * SLOT_SECONDS for slot in example.slots] == [
+            example.offset_seconds + number * example.interval_seconds for number in range(example.times)
+        ]
+
+
 def test_a_deployment_due_in_every_second_period_is_not_due_in_the_first_and_second() -> None:
     assert starts([Example("a", (1,), (), "", every=2), Example("b", (3, 4), (), "")], periods=2) == [
         SLOT_SECONDS,
