@@ -94,6 +94,7 @@ VALUES = {
     "report_slack_webhook_url": ("https://hooks.slack.test/x", SecretStr("https://hooks.slack.test/x")),
     "archive_to": ("s3://bucket/prefix", "s3://bucket/prefix"),
     "failures_unresolved_for": ("2h", 7200),
+    "failure_message": ("type", "type"),
     "storm_pipelines": ("10", 10),
     "storm_window": ("10m", 600),
     "archive_listen": ("0.0.0.0:9878", "0.0.0.0:9878"),
