@@ -276,7 +276,8 @@ def _check_link(text: str) -> None:
 
 def test_messages_do_link() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("prometheus/rules/*.yml"))
-    assert {uid for uid, _ in LINK.findall(text)} == {"prefect-flow", "prefect-workers", "prefect-exporter"}
+    linked = {"prefect-overview", "prefect-flow", "prefect-workers", "prefect-exporter"}
+    assert {uid for uid, _ in LINK.findall(text)} == linked
 
 
 def test_filters_apply_to_time_before_a_policy_was_known() -> None:
