@@ -27,6 +27,7 @@ from prefect_monitoring.model.records import Deployment, Pair
 from prefect_monitoring.model.units import DAY, HOUR
 from prefect_monitoring.prefect_api.actions import DONE, Outcome
 from prefect_monitoring.prefect_api.errors import ApiError
+from prefect_monitoring.prefect_api.flow_runs import RunGroup
 from prefect_monitoring.snapshot.model import Snapshot
 
 log = logging.getLogger(__name__)
@@ -135,11 +136,14 @@ class Controller:
             await self._record(plan_slots(wanted, in_force, slots, now, busy=busy))
 
     async def _plan_skips(self, snapshot: Snapshot, state: State) -> None:
-        limits = [policy.skip.when_later_than for policy in snapshot.policies.values() if policy.skip is not None]
+        limits = {pair: one.skip.when_later_than for pair, one in snapshot.policies.items() if one.skip is not None}
         if not limits:
             return
         now, names = self._clock(), self._reader.ledger.names
-        overdue = await self._world.overdue(now - min(limits))
+        deployments = tuple(one.id for pair, one in names.live_deployments() if pair in limits)
+        flows = tuple(one.id for one in names.live_flows() if Pair(one.name, "") in limits)
+        groups = [RunGroup(deployments=deployments), RunGroup(flows=flows)]
+        overdue = await self._world.overdue(now - min(limits.values()), groups)
         runs = [(names.pair_of(run.flow_id, run.deployment_id), run) for run in overdue]
         await self._record(plan_skips(runs, snapshot.policies, enabled_at=state.acting.enabled_at or 0.0, now=now))
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from prefect_monitoring.automations.retries import Target
 from prefect_monitoring.model.records import Deployment, FlowRun
 from prefect_monitoring.prefect_api.actions import ActionsApi
 from prefect_monitoring.prefect_api.events import EventsApi
-from prefect_monitoring.prefect_api.flow_runs import PrefectApi
+from prefect_monitoring.prefect_api.flow_runs import PrefectApi, RunGroup
 from prefect_monitoring.prefect_api.inventory import InventoryApi
 from prefect_monitoring.prefect_api.unreadable import collected_in
+
+MOST_OVERDUE: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,17 @@ class World:
         """The concurrency limit of every work pool, by name; None where it has none."""
         return {pool.name: pool.slots for pool in await self.inventory.work_pools()}
 
-    async def overdue(self, before: float) -> list[FlowRun]:
-        """Runs that wait for a start that was due before, without those that cannot be read."""
+    async def overdue(self, before: float, groups: Iterable[RunGroup]) -> list[FlowRun]:
+        """Runs of these groups that wait for a start that was due before, without those that cannot be read.
+
+        Not many more than `MOST_OVERDUE` of each: the others follow once these are ended.
+        """
+        found: list[FlowRun] = []
         with collected_in({}):
-            return await self.runs.overdue_runs(before)
+            for group in groups:
+                if group.deployments or group.flows:
+                    found += await self.runs.overdue_runs(before, group=group, most=MOST_OVERDUE)
+        return found
 
     async def keeps_events(self, event: Mapping[str, Any], since: float) -> bool:
         """Whether `event`, sent after `since`, has arrived; where it has not, it is sent.

@@ -464,6 +464,26 @@ async def test_a_skip_of_unknown_fate_is_decided_by_reading_the_run(
     assert _kinds(process) == [("skip", "done")]
 
 
+async def test_late_runs_that_no_rule_is_about_are_not_listed(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be very many of them; and of those that a rule is about, some are ended at a time."""
+    monkeypatch.setattr("prefect_monitoring.automations.world.MOST_OVERDUE", 1)
+    fake.page_limit = 2
+    other = fake.add_flow("other")
+    others = fake.add_deployment("daily", other)
+    process = await _begin(begin, SKIP)
+    runs = [fake.schedule(*place, in_seconds=1.0) for _ in range(3)]
+    left = [fake.schedule(other, others, in_seconds=1.0) for _ in range(30)]
+    await process.poll(after=8000)
+    fake.requests.clear()
+    await process.controller.act(process.last)
+    assert fake.requests["overdue_runs"] == 1
+    await process.act()
+    assert [fake.runs[run].state.name for run in runs] == ["Cancelled"] * 3
+    assert {fake.runs[run].state.name for run in left} == {"Scheduled"}
+
+
 async def test_a_request_that_is_refused_for_its_pool_being_gone_is_final(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
