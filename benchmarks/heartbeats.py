@@ -1,4 +1,4 @@
-"""`python -m benchmarks.heartbeats`: what a poll's request for heartbeats takes beside days of events."""
+"""`PYTHONPATH=tests python -m benchmarks.heartbeats`: what a poll asks for heartbeats, beside days of events."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from support.exporter import Exporter, start_exporter
 from support.exposition import total, value
 from support.prefect_server import env_for, start_server
@@ -40,6 +42,7 @@ def run_flow(env: dict[str, str], name: str, directory: Path) -> Process:
     return start([sys.executable, FLOW, name], directory / f"{name}.log", env=env, cwd=directory)
 
 
+@pytest.mark.timeout(4 * PATIENCE_SECONDS)
 def test_a_killed_flow_is_found_within_two_minutes_and_marked_crashed(tmp_path: Path) -> None:
     (tmp_path / "pipelines.yml").write_text(RULES)
     with start_server(tmp_path / "server") as server, Seeder(server.url) as seeder:
