@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import floor
 from pathlib import Path
+from statistics import mean
 
 import pytest
 
@@ -68,10 +69,17 @@ def test_runs_and_success_are_those_of_the_windows(process: Process, tmp_path: P
     assert found.total.runs == sum(total) > 0
 
 
-def test_mean_durations_are_the_baselines(process: Process, tmp_path: Path) -> None:
-    means = metric(process, "prefect_flow_run_duration_baseline_seconds")
-    for one in figures(process, tmp_path).pipelines:
-        assert one.now.mean_seconds == means[(*one.pipeline, "7d")] > 0
+def test_mean_durations_are_those_of_the_runs(process: Process, fake: FakePrefect, tmp_path: Path) -> None:
+    found = figures(process, tmp_path)
+    for one in found.pipelines:
+        took = [
+            run.run_time
+            for run in fake.runs.values()
+            if fake.flow_names[run.flow_id].name == one.pipeline.flow
+            and run.state.type == "COMPLETED"
+            and (run.end or 0) >= found.hours.start
+        ]
+        assert one.now.mean_seconds == pytest.approx(mean(took))
 
 
 def test_budgets_are_those_of_the_recording_rules(process: Process, tmp_path: Path) -> None:
