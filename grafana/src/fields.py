@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from grafana_foundation_sdk.models import common as shape
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.src.colours import CALM, DATA, STATES, Steps, thresholds
+from grafana.src.colours import CALM, STATES, Steps, thresholds
 
 
 def changed(panel: model.Panel, name: str, **properties: object) -> model.Panel:
@@ -53,10 +53,10 @@ def in_colour(panel: model.Panel, colour: str) -> model.Panel:
 
 
 def told_apart(panel: model.Panel) -> model.Panel:
-    """Shades of one colour for series that differ in name alone, such as deployments."""
+    """Colours by name for series that differ in name alone, such as deployments."""
     if panel.field_config and panel.field_config.defaults:
-        mode = model.FieldColorModeId.SHADES
-        panel.field_config.defaults.color = model.FieldColor(mode=mode, fixed_color=DATA)
+        mode = model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME
+        panel.field_config.defaults.color = model.FieldColor(mode=mode)
     return panel
 
 

@@ -41,21 +41,21 @@ def _standing() -> model.Panel:
     )
     return table(
         "Where it stands",
-        "A row a deployment: how it ended last, how long it took and usually takes, and how its success compares with "
-        "its objective. Failed: open the last failed run in Prefect.",
+        "A row a deployment: how it ended last, how long it took, the median and the success of 30 days, and the "
+        "success against the objective. Failed: open the last failed run in Prefect.",
         *(rows(named(f"({expr})")) for expr in told),
         columns=(
             Column("pipeline", "Pipeline"),
-            Column("state", "Last outcome", width=100, texts={name: (name, colour) for name, colour in STATES.items()}),
-            Column("Value #A", "When", unit="dateTimeFromNow", width=105),
+            Column("state", "Last outcome", width=118, texts={name: (name, colour) for name, colour in STATES.items()}),
+            Column("Value #A", "When", unit="dateTimeFromNow", width=110),
             Column("Value #B", "In a row", width=75, steps=ANY_IS_BAD),
-            Column("Value #C", "Took", unit="s", width=75, decimals=1),
-            Column("Value #D", "Median, 30 d", unit="s", width=98, decimals=1),
-            Column("Value #E", "p95, 7 d", unit="s", width=75, decimals=1),
-            Column("Value #F", "Success, 30 d", unit="percentunit", width=105, decimals=1),
-            Column("Value #G", "vs. objective", unit="percentunit", width=105, decimals=1, steps=AGAINST_OBJECTIVE),
-            Column("flow_run_name", "Last failed run", width=120, links=(to_failed_run(),)),
-            Column("cause", "Cause", width=85),
+            Column("Value #C", "Took", unit="s", width=72, decimals=1),
+            Column("Value #D", "Median", unit="s", width=72, decimals=1),
+            Column("Value #E", "p95, 7 d", unit="s", width=85, decimals=1),
+            Column("Value #F", "Success", unit="percentunit", width=80, decimals=1),
+            Column("Value #G", "vs. objective", unit="percentunit", width=112, decimals=1, steps=AGAINST_OBJECTIVE),
+            Column("flow_run_name", "Last failed run", width=118, links=(to_failed_run(),)),
+            Column("cause", "Cause", width=80),
             Column("flow_run_id", "id", hidden=True),
             Column("prefect_url", "url", hidden=True),
         ),

@@ -217,7 +217,7 @@ def _slower() -> model.Panel:
         columns=(
             *PIPELINE,
             Column("Value #B", "Duration", unit="s", width=85, decimals=1),
-            Column("Value #A", "Times usual", width=95, decimals=2, steps=steps(PLAIN, (1.5, WATCH), (2.0, BAD))),
+            Column("Value #A", "Times usual", width=112, decimals=2, steps=steps(PLAIN, (1.5, WATCH), (2.0, BAD))),
         ),
         sort="Times usual",
         all_good="No run is known to have completed within a day.",
@@ -231,7 +231,7 @@ def dashboard() -> model.Dashboard:
         description="Needs attention now, whether today's work is done, and how it went.",
         variables=variables.of_pipelines(),
         bands=[
-            band(4, (_attention_count(), 4), (_daily_flows(), 6), (_success(), 7), (_running(), 4), (_api(), 3)),
+            band(4, (_attention_count(), 4), (_daily_flows(), 6), (_success(), 6), (_running(), 4), (_api(), 4)),
             band(8, (_attention(), 24)),
             band(7, (firing_alerts(), 14), (_due_today(), 10), heading="Today and this week"),
             band(7, (_failing_most(), 12), (_slower(), 12)),

@@ -226,12 +226,12 @@ def _freshness() -> model.Panel:
         rows(chosen(_declared("max_duration_seconds"))),
         columns=(
             *PAIR_COLUMNS,
-            Column("Value #A", "Last success, ago", unit="s", decimals=1, width=130),
-            Column("Value #B", "May be old", unit="s", decimals=1, width=90),
-            Column("Value #C", "Overdue for", unit="s", decimals=1, width=95, steps=OVERDUE),
+            Column("Value #A", "Last success, ago", unit="s", decimals=1, width=150),
+            Column("Value #B", "May be old", unit="s", decimals=1, width=105),
+            Column("Value #C", "Overdue for", unit="s", decimals=1, width=112, steps=OVERDUE),
             Column("Value #D", "Next start", unit="dateTimeFromNow", width=105),
-            Column("Value #E", "Median, 30 d", unit="s", decimals=1, width=98),
-            Column("Value #F", "May take", unit="s", decimals=1, width=75),
+            Column("Value #E", "Median, 30 d", unit="s", decimals=1, width=115),
+            Column("Value #F", "May take", unit="s", decimals=1, width=90),
         ),
         sort="Overdue for",
     )

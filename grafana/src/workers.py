@@ -73,7 +73,7 @@ def _latest() -> model.Panel:
 
 def _waiting_for_slots() -> model.Panel:
     return stats(
-        "Waiting for a slot",
+        "Waiting for slots",
         "Runs that a concurrency limit holds back. A limit at work is no fault; when it lasts, raise the limit or "
         "spread the schedules.",
         now(or_zero(f"sum({waiting('awaiting_concurrency_slot')})", live=True)),

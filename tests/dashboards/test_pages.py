@@ -86,7 +86,7 @@ def test_titles_and_names_have_room_at_1440_pixels(page: Page) -> None:
     """With the menu docked, which takes 300 of them: no title is cut, and columns of names get what numbers leave."""
     for panel in page.panels():
         width = panel["gridPos"]["w"] * CONTENT_WIDTH / 24
-        assert len(panel["title"]) * 7.5 + 45 <= width, panel["title"]
+        assert len(panel["title"]) * 7 + 62 <= width, panel["title"]
         if panel["type"] != "table":
             continue
         shown = {
