@@ -10,7 +10,7 @@ import pytest
 from prefect_monitoring.automations.native.compile import Directory, compile_rules
 from prefect_monitoring.cli import make_parser
 from prefect_monitoring.model.automations import NotificationBlock
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.policy.action_rules import RULES
 from prefect_monitoring.policy.pipelines_file import parse_pipelines
 from prefect_monitoring.policy.resolve import Policies
@@ -18,7 +18,8 @@ from prefect_monitoring.policy.resolve import Policies
 PAGE = (Path(__file__).parents[2] / "docs/automations.md").read_text(encoding="utf-8")
 RECIPES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 DEPLOYMENTS = [
-    Pair(flow, "production") for flow in ("dbt-daily-pipeline", "lightdash-refresh", "currency-rates", "extract-orders")
+    Pipeline(flow, "production")
+    for flow in ("dbt-daily-pipeline", "lightdash-refresh", "currency-rates", "extract-orders")
 ]
 BLOCKS = (
     NotificationBlock("b1", "data-alerts", "slack-webhook", "Slack Webhook"),
@@ -29,10 +30,10 @@ BLOCKS = (
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipe_is_valid_and_names_what_exists(recipe: str) -> None:
     policies = Policies(parse_pipelines(recipe, "recipe"))
-    found = {pair: policies.of(pair, ()) for pair in DEPLOYMENTS}
-    directory = Directory({pair: "/".join(pair) for pair in DEPLOYMENTS}, BLOCKS)
+    found = {pipeline: policies.of(pipeline, ()) for pipeline in DEPLOYMENTS}
+    directory = Directory({pipeline: "/".join(pipeline) for pipeline in DEPLOYMENTS}, BLOCKS)
 
-    compiled = compile_rules({pair: policy for pair, policy in found.items() if policy}, directory)
+    compiled = compile_rules({pipeline: policy for pipeline, policy in found.items() if policy}, directory)
     assert compiled.faults == ()
     native = "by: prefect" in recipe or "notify:" in recipe or "cancel:" in recipe
     assert bool(compiled.rules) == native

@@ -176,7 +176,7 @@ async def test_an_outage_is_not_an_empty_system(
         before = await exporter.totals(team.prefix)
         assert before == truth(server.url, flow_prefix=team.prefix)
         assert value(exporter.samples, "prefect_up") == 1
-        assert total(exporter.samples, "prefect_flow_runs", **team.pair, state="running") == 1
+        assert total(exporter.samples, "prefect_flow_runs", **team.pipeline, state="running") == 1
         caplog.clear()
         set_fault(proxy)
         seeder.completed(seeder.run(team.flow))
@@ -200,8 +200,8 @@ async def test_an_outage_is_not_an_empty_system(
             "deployments": 1,
             "audit_flow_runs": up(samples)["audit_flow_runs"],
         }
-        assert value(samples, "prefect_flow_run_consecutive_failures", **team.pair) == 2, "the ledger still knows"
-        assert total(samples, "prefect_flow_runs", **team.pair, state="running") == 1, "not stale yet"
+        assert value(samples, "prefect_flow_run_consecutive_failures", **team.pipeline) == 2, "the ledger still knows"
+        assert total(samples, "prefect_flow_runs", **team.pipeline, state="running") == 1, "not stale yet"
         failed = sum(number for labels, number in matching(samples, REQUESTS).items() if dict(labels)["code"] != "200")
         assert kind in ("an object", "other rows") or failed >= 10, "what was sent is told"
         (warning,) = said(caplog, logging.WARNING)
@@ -214,7 +214,7 @@ async def test_an_outage_is_not_an_empty_system(
         assert not matching(samples, "prefect_flow_runs"), "too old to pass for the present"
         assert not matching(samples, "prefect_flow_run_oldest_state_timestamp_seconds")
         assert outcomes(samples, flow_prefix=team.prefix) == before
-        assert value(samples, "prefect_flow_run_consecutive_failures", **team.pair) == 2
+        assert value(samples, "prefect_flow_run_consecutive_failures", **team.pipeline) == 2
         exporter.clock = time.time
 
         caplog.clear()
@@ -225,8 +225,8 @@ async def test_an_outage_is_not_an_empty_system(
         samples = exporter.samples
         assert value(samples, "prefect_up") == 1
         assert [up(samples)[source] for source in POLLED] == [1, 1]
-        assert value(samples, "prefect_flow_run_consecutive_failures", **team.pair) == 3
-        assert total(samples, "prefect_flow_runs", **team.pair, state="running") == 1
+        assert value(samples, "prefect_flow_run_consecutive_failures", **team.pipeline) == 3
+        assert total(samples, "prefect_flow_runs", **team.pipeline, state="running") == 1
         assert len([line for line in said(caplog, logging.INFO) if "is read again" in line]) == 1
         assert not said(caplog, logging.WARNING)
 
@@ -330,7 +330,7 @@ async def test_a_run_that_waits_for_its_history_is_not_hidden(
         seeder.failed(run)
         seeder.retry_from_ui(run, scheduled_time=datetime.now(UTC) + timedelta(minutes=5))
         await exporter.poll()
-        is_shown = total(exporter.samples, "prefect_flow_runs", **team.pair, state="awaiting_retry") == 1
+        is_shown = total(exporter.samples, "prefect_flow_runs", **team.pipeline, state="awaiting_retry") == 1
         assert is_shown or up(exporter.samples)["active_flow_runs"] == 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from prefect_monitoring.config.loading import load_settings
 from prefect_monitoring.model.period import Period
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.report.comparing import figures_of
 from prefect_monitoring.report.facts import read_facts
 from prefect_monitoring.report.figures import Figures
@@ -55,15 +55,15 @@ class Database:
         with closing(sqlite3.connect(self._file, timeout=30)) as connection:
             return connection.execute(statement, (self._prefix, *texts)).fetchall()
 
-    def runs(self, start: float, end: float) -> dict[Pair, Counter[str]]:
-        found: dict[Pair, Counter[str]] = {}
+    def runs(self, start: float, end: float) -> dict[Pipeline, Counter[str]]:
+        found: dict[Pipeline, Counter[str]] = {}
         for flow, deployment, state_type, count, _ in self.rows(RUNS, start, end):
-            found.setdefault(Pair(flow, deployment), Counter())[state_type] += count
+            found.setdefault(Pipeline(flow, deployment), Counter())[state_type] += count
         return found
 
-    def means(self, period: Period) -> dict[Pair, int]:
+    def means(self, period: Period) -> dict[Pipeline, int]:
         rows = self.rows(RUNS, period.start, period.end)
-        return {Pair(flow, name): round(mean) for flow, name, state, _, mean in rows if state == "COMPLETED"}
+        return {Pipeline(flow, name): round(mean) for flow, name, state, _, mean in rows if state == "COMPLETED"}
 
 
 def seed(server: PrefectServer, seeder: Seeder, prefix: str) -> None:
@@ -112,8 +112,8 @@ async def test_figures_equal_sql_on_the_server_s_database(
         await exporter.inventory()
         settings = load_settings({"ledger_url": f"sqlite:///{exporter.ledger}"}, {})
         figures = figures_of(read_facts(settings, exporter.snapshot.taken_at, 7))
-        shown = exporter.snapshot.standings
-    etl, script = Pair(f"{unique}etl", "prod"), Pair(f"{unique}script", "")
+        shown = exporter.snapshot.run_stats
+    etl, script = Pipeline(f"{unique}etl", "prod"), Pipeline(f"{unique}script", "")
     assert {one.pipeline for one in figures.pipelines} == {etl, script}
     assert_runs_equal(figures, database)
     for one in figures.pipelines:

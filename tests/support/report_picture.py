@@ -11,7 +11,7 @@ from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.model.actions import ActionResult, Kind
 from prefect_monitoring.model.changes import Schedule
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.report import html
 from prefect_monitoring.report.making import make_report
 from support.browser import chromium, view
@@ -55,7 +55,7 @@ TASKS = (
 
 
 def fill(past: Past) -> None:
-    pipelines = {flow: Pair(flow, deployment) for flow, deployment, *_ in TEAM}
+    pipelines = {flow: Pipeline(flow, deployment) for flow, deployment, *_ in TEAM}
     for flow, _, team, per_day, seconds in TEAM:
         past.exists(pipelines[flow], tags=[f"team:{team}"] if team else [])
         for day in range(14 if per_day else 0):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from prefect_monitoring.model.changes import Schedule
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.run_stats import RECENT_DURATIONS, RunStats
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Links, Snapshot
@@ -67,17 +67,17 @@ def _standing(number: int, minutes: float, task: str, share: float, good: int, b
 
 
 def team() -> Snapshot:
-    pairs = {Pair(flow, deployment): index for index, (flow, deployment, *_) in enumerate(TEAM)}
-    by_name = {pair.flow: pair for pair in pairs}
-    standings = {
-        pair: _standing(index, *TEAM[index][2:])  # type: ignore[arg-type] # the rest of a row
-        for pair, index in pairs.items()
+    pipelines = {Pipeline(flow, deployment): index for index, (flow, deployment, *_) in enumerate(TEAM)}
+    by_name = {pipeline.flow: pipeline for pipeline in pipelines}
+    run_stats = {
+        pipeline: _standing(index, *TEAM[index][2:])  # type: ignore[arg-type] # the rest of a row
+        for pipeline, index in pipelines.items()
     }
     for name, runs, since in (("dbt-daily-pipeline", 2, 5 * HOUR), ("legacy-ftp-import", 3, 2.2 * DAY)):
-        pair = by_name[name]
-        bad = failing(pair, runs, "CRASHED" if runs == 3 else "FAILED", since=NOW - since)
-        mine = standings[pair]
-        standings[pair] = replace(
+        pipeline = by_name[name]
+        bad = failing(pipeline, runs, "CRASHED" if runs == 3 else "FAILED", since=NOW - since)
+        mine = run_stats[pipeline]
+        run_stats[pipeline] = replace(
             bad,
             recent_durations=mine.recent_durations,
             window_runs=mine.window_runs,
@@ -85,14 +85,14 @@ def team() -> Snapshot:
             baselines=mine.baselines,
         )
     snapshot = snapshot_of(
-        standings,
+        run_stats,
         paused=(by_name["lightdash-refresh"],),
         active={
             (by_name["crm-sync"], "late"): NOW - 17 * MINUTE,
             (by_name["gpu-training"], "running"): NOW - 80 * MINUTE,
             (by_name["dbt-daily-pipeline"], "running"): NOW - 6 * MINUTE,
         },
-        dues={by_name["lightdash-refresh"]: Schedule(paused_at=NOW - 3 * DAY)},
+        schedules={by_name["lightdash-refresh"]: Schedule(paused_at=NOW - 3 * DAY)},
         policies={
             by_name["dbt-daily-pipeline"]: Policy("critical", "analytics", max_duration=45 * MINUTE),
             by_name["orders-api-ingest"]: Policy("critical", "commerce"),

@@ -13,7 +13,7 @@ from prefect_monitoring.automations.world import World
 from prefect_monitoring.ledger import action_rows
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.actions import Action
-from prefect_monitoring.model.records import Deployment, Pair
+from prefect_monitoring.model.records import Deployment, Pipeline
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.runtime.poller import make_poller
 from prefect_monitoring.snapshot.model import Snapshot
@@ -21,7 +21,7 @@ from support.options import settings_with
 from unit.fake_prefect import FakePrefect
 from unit.rig import readers_of
 
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 ACT = Mode(Fuse(100, 50), act=True)
 DRY_RUN = replace(ACT, act=False, dry_run=True)
 OFF = replace(ACT, act=False)

@@ -7,11 +7,11 @@ from prefect_monitoring.ledger.retention import Keep
 from prefect_monitoring.model.changes import Changes, KnownRun, Rollup, SeriesKey
 from prefect_monitoring.model.counted_metrics import DURATION, OUTCOMES, births
 from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from unit.fake_prefect import MONDAY_NOON
 from unit.rig import DAY
 
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 
 NOW = MONDAY_NOON
 
@@ -30,24 +30,33 @@ def run_id(number: int) -> str:
 
 
 def outcome(
-    number: int, at: float = NOW, pair: Pair = PAIR, state_type: str = "COMPLETED", seconds: float = 10.0
+    number: int, at: float = NOW, pipeline: Pipeline = PAIR, state_type: str = "COMPLETED", seconds: float = 10.0
 ) -> Changes:
     """What the fold makes of one run that ended so."""
     label = state_type.lower()
     state_id = run_id(number + 500_000)
     changes = Changes()
     run = KnownRun(
-        run_id(number), pair, state_id, state_type, at, 1, start_counted=True, ended_at=at, duration=seconds, name="run"
+        run_id(number),
+        pipeline,
+        state_id,
+        state_type,
+        at,
+        1,
+        start_counted=True,
+        ended_at=at,
+        duration=seconds,
+        name="run",
     )
     changes.runs[run.run_id] = run
     changes.counted.add((run.run_id, state_id))
-    changes.increments[SeriesKey(OUTCOMES, pair, label)] += 1
+    changes.increments[SeriesKey(OUTCOMES, pipeline, label)] += 1
     if state_type == "COMPLETED":
-        changes.observations[SeriesKey(DURATION, pair)].append(seconds)
-    changes.rollups[pair, int(at // 3600) * 3600] = Rollup()
-    changes.rollups[pair, int(at // 3600) * 3600].add(run, 1)
-    changes.last_outcomes[pair, label] = at
-    changes.born.update(births(pair))
+        changes.observations[SeriesKey(DURATION, pipeline)].append(seconds)
+    changes.rollups[pipeline, int(at // 3600) * 3600] = Rollup()
+    changes.rollups[pipeline, int(at // 3600) * 3600].add(run, 1)
+    changes.last_outcomes[pipeline, label] = at
+    changes.born.update(births(pipeline))
     return changes
 
 

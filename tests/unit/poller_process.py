@@ -9,14 +9,14 @@ from prefect_monitoring.ingest.sources import Readers
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.runtime.poller import make_poller
 from prefect_monitoring.snapshot.model import Snapshot
 from unit.fake_prefect import FakePrefect
 
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 FAILED = SeriesKey(OUTCOMES, PAIR, "failed")
 
 

@@ -18,7 +18,7 @@ from prefect_monitoring.model.counted_metrics import (
     births,
 )
 from prefect_monitoring.model.names import Names
-from prefect_monitoring.model.records import NO_FLOW, Deployment, Flow, Pair
+from prefect_monitoring.model.records import NO_FLOW, Deployment, Flow, Pipeline
 from unit.ledger_values import level, outcome, run_id
 from unit.rig import DAY
 
@@ -45,7 +45,7 @@ class Past:
         else:
             merge(self._waiting, changes)
 
-    def exists(self, *pipelines: Pair, tags: Sequence[str] = ()) -> None:
+    def exists(self, *pipelines: Pipeline, tags: Sequence[str] = ()) -> None:
         flows = {f"f-{one.flow}": Flow(f"f-{one.flow}", one.flow) for one in pipelines}
         deployments = {
             f"d-{one.flow}": Deployment(
@@ -60,7 +60,7 @@ class Past:
 
     def ran(
         self,
-        pipeline: Pair,
+        pipeline: Pipeline,
         days_ago: float,
         *,
         state_type: str = "COMPLETED",
@@ -83,7 +83,7 @@ class Past:
 
     def task(
         self,
-        pipeline: Pair,
+        pipeline: Pipeline,
         task: str,
         days_ago: float,
         *,
@@ -100,7 +100,7 @@ class Past:
             changes.count(SeriesKey(TASK_FAILURES, pipeline, cause, task), at, retries)
         self._write(changes)
 
-    def observed(self, pipeline: Pair, metric: str, days_ago: float, value: float) -> None:
+    def observed(self, pipeline: Pipeline, metric: str, days_ago: float, value: float) -> None:
         changes = Changes()
         key = SeriesKey(CUSTOM_OBSERVED, pipeline, metric, "load", (("table", "orders"),))
         changes.observe(key, self.now - days_ago * DAY, value)
@@ -112,7 +112,13 @@ class Past:
         self._write(changes)
 
     def acted(
-        self, pipeline: Pair, kind: Kind, result: ActionResult, run: str, days_ago: float = 1, state: str = run_id(7)
+        self,
+        pipeline: Pipeline,
+        kind: Kind,
+        result: ActionResult,
+        run: str,
+        days_ago: float = 1,
+        state: str = run_id(7),
     ) -> None:
         at = self.now - days_ago * DAY
         action = Action(
@@ -120,7 +126,7 @@ class Past:
         )
         self.ledger.store_actions([action], self.now)
 
-    def scheduled(self, pipeline: Pair, schedule: Schedule) -> None:
+    def scheduled(self, pipeline: Pipeline, schedule: Schedule) -> None:
         self.ledger.store_schedules({f"d-{pipeline.flow}": schedule})
 
 

@@ -15,7 +15,7 @@ from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.heartbeats import HeartbeatReader
 from prefect_monitoring.ingest.inventory import InventoryReader
 from prefect_monitoring.ingest.log_lines import LogReader
-from prefect_monitoring.ingest.reconcile import Audit
+from prefect_monitoring.ingest.reconcile import Reconciliation
 from prefect_monitoring.ingest.sources import Readers, lookbacks
 from prefect_monitoring.ingest.task_runs import TaskReader
 from prefect_monitoring.ingest.trend_stores import TrendStoreReader
@@ -59,9 +59,9 @@ def readers_of(fake: FakePrefect, ledger: Ledger, settings: Settings) -> Readers
         metrics=settings.metrics,
         failed_actions=FailedActionReader(reader, fake.events, lambda: inventory.automation_names),
         heartbeats=HeartbeatReader(reader, fake.events, settings.poll.heartbeat_interval),
-        audits=(
-            Audit(reader, FLOW_RUNS, TERMINAL_TYPES, fake.ended_by_type, reader.finished),
-            Audit(
+        reconciliations=(
+            Reconciliation(reader, FLOW_RUNS, TERMINAL_TYPES, fake.ended_by_type, reader.finished),
+            Reconciliation(
                 reader=reader,
                 source=TASK_RUNS,
                 kinds=TERMINAL_TYPES | {ROLLED_BACK},

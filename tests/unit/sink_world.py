@@ -31,7 +31,7 @@ from unit.snapshots import make_snapshot
 
 MINUTE = 60.0
 COUNTS = {"COMPLETED": "RunsCompleted", "FAILED": "RunsFailed", "CANCELLED": "RunsCancelled"}
-STATUS_OF = replace(make_snapshot().standings[PAIR], last_outcomes={"completed": NOW})
+STATUS_OF = replace(make_snapshot().run_stats[PAIR], last_outcomes={"completed": NOW})
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -92,7 +92,7 @@ class World:
     async def pass_time(self, seconds: float = MINUTE) -> None:
         """The next snapshot, so much later."""
         self.now += seconds
-        snapshot = replace(make_snapshot(), taken_at=self.now, standings={PAIR: STATUS_OF})
+        snapshot = replace(make_snapshot(), taken_at=self.now, run_stats={PAIR: STATUS_OF})
         await self.sink.take(snapshot)
 
     async def settle(self) -> None:

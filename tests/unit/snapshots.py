@@ -21,19 +21,27 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_SECONDS,
 )
 from prefect_monitoring.model.inventory import Inventory
-from prefect_monitoring.model.records import NO_FLOW, ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
+from prefect_monitoring.model.records import (
+    NO_FLOW,
+    ConcurrencyLimit,
+    Deployment,
+    Pipeline,
+    Workers,
+    WorkPool,
+    WorkQueue,
+)
 from prefect_monitoring.model.run_quantiles import RunQuantiles
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.model.sink_status import NO_ERRORS, SinkError, SinkStatus
-from prefect_monitoring.model.source_status import READING_BOUNDS, AuditReport, FileStatus, SourceStatus
+from prefect_monitoring.model.source_status import READING_BOUNDS, FileStatus, ReconciliationReport, SourceStatus
 from prefect_monitoring.policy.action_rules import OnFailure, Retry
 from prefect_monitoring.policy.pipelines_file import Limits
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import ActionsReport, ActiveRuns, Health, Links, SelfReport, Snapshot
 
-PAIR = Pair("etl", "daily")
-ODD = Pair('we"ird\\\nflow', "")
+PAIR = Pipeline("etl", "daily")
+ODD = Pipeline('we"ird\\\nflow', "")
 NOW = 1772452800.0
 ROWS = SeriesKey(CUSTOM_OBSERVED, PAIR, "rows", "load", (("table", "orders"),))
 TEMPERATURE = SeriesKey(CUSTOM_OBSERVED, PAIR, "temperature", "", (("room", "a"), ("sensor", "2")))
@@ -65,7 +73,7 @@ def _series() -> dict[SeriesKey, Series]:
         SeriesKey(TASK_SECONDS, PAIR, task="load"): counter(61.25),
         SeriesKey(TASK_RETRIES, PAIR, task="load"): counter(5.0),
         SeriesKey(TASK_FAILURES, PAIR, "rate_limit", "load"): counter(5.0),
-        SeriesKey(TASK_DURATION, Pair("etl", ""), task="load"): Series(61.25, (20, 3, 1), released=True),
+        SeriesKey(TASK_DURATION, Pipeline("etl", ""), task="load"): Series(61.25, (20, 3, 1), released=True),
         ROWS: Series(4200.0, (3,), released=True),
         TEMPERATURE: Series(43.5, (2,), released=True),
         action_key(PAIR, Kind.RETRY, ActionResult.DONE): counter(3.0),
@@ -104,7 +112,10 @@ def _about() -> SelfReport:
         requests={("/flows/filter", "200"): 4},
         throttled=0,
         folded={OUTCOMES: 3},
-        audits={"flow_runs": AuditReport(0, NOW - 90), "task_runs": AuditReport(2, NOW - 100)},
+        reconciliations={
+            "flow_runs": ReconciliationReport(0, NOW - 90),
+            "task_runs": ReconciliationReport(2, NOW - 100),
+        },
         links=Links("http://prefect", "", "https://docs/runbooks"),
         pipelines_file=FileStatus(valid=True, last_success=NOW - 10),
         sinks=(
@@ -156,7 +167,7 @@ def make_snapshot() -> Snapshot:
             SeriesKey(CUSTOM_VALUE, PAIR, TEMPERATURE.detail, "", TEMPERATURE.labels): LastValue(21.25, NOW - 70),
             SeriesKey(CUSTOM_VALUE, NO_FLOW, "plain", "warm_up"): LastValue(7.0, NOW - 80),
         },
-        standings={
+        run_stats={
             PAIR: RunStats(
                 last_outcomes={"completed": NOW - 3600, "failed": NOW - 60},
                 recent_durations=(1.5, 2.0, 0.5),
@@ -182,7 +193,7 @@ def make_snapshot() -> Snapshot:
         ),
         active_tasks={(PAIR, "load", "running"): 3},
         deployments=((PAIR, deployment),),
-        dues={PAIR: Schedule(NOW - 3600, NOW + 3600, NOW - 7200, NOW - 9000)},
+        schedules={PAIR: Schedule(NOW - 3600, NOW + 3600, NOW - 7200, NOW - 9000)},
         policies={
             PAIR: Policy(
                 *("critical", "data", ("daily", "dbt"), {"domain": "finance"}),

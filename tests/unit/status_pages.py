@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from prefect_monitoring.model.changes import KnownRun, Schedule
-from prefect_monitoring.model.records import Deployment, Pair
+from prefect_monitoring.model.records import Deployment, Pipeline
 from prefect_monitoring.model.run_stats import RECENT_DURATIONS, RunStats
 from prefect_monitoring.model.source_status import SourceStatus
 from prefect_monitoring.policy.resolve import Policy
@@ -23,7 +23,7 @@ GOOD = RunStats(
 BAD_RUN = "11111111-2222-3333-4444-555555555555"
 
 
-def failing(pipeline: Pair, runs: int = 3, kind: str = "FAILED", *, since: float = NOW - 2 * HOUR) -> RunStats:
+def failing(pipeline: Pipeline, runs: int = 3, kind: str = "FAILED", *, since: float = NOW - 2 * HOUR) -> RunStats:
     last = KnownRun(
         BAD_RUN,
         pipeline,
@@ -46,21 +46,21 @@ def failing(pipeline: Pair, runs: int = 3, kind: str = "FAILED", *, since: float
     )
 
 
-def deployment_of(pipeline: Pair, *, paused: bool = False) -> tuple[Pair, Deployment]:
+def deployment_of(pipeline: Pipeline, *, paused: bool = False) -> tuple[Pipeline, Deployment]:
     return pipeline, Deployment(
         f"id of {pipeline.deployment}", pipeline.deployment, "f", "k8s", "default", (), paused=paused
     )
 
 
 def snapshot_of(
-    standings: dict[Pair, RunStats],
+    run_stats: dict[Pipeline, RunStats],
     *,
-    paused: tuple[Pair, ...] = (),
-    without_runs: tuple[Pair, ...] = (),
-    policies: dict[Pair, Policy] | None = None,
-    active: dict[tuple[Pair, str], float] | None = None,
-    orphans: dict[Pair, int] | None = None,
-    dues: dict[Pair, Schedule] | None = None,
+    paused: tuple[Pipeline, ...] = (),
+    without_runs: tuple[Pipeline, ...] = (),
+    policies: dict[Pipeline, Policy] | None = None,
+    active: dict[tuple[Pipeline, str], float] | None = None,
+    orphans: dict[Pipeline, int] | None = None,
+    schedules: dict[Pipeline, Schedule] | None = None,
     links: Links | None = None,
 ) -> Snapshot:
     """A healthy exporter that has read everything until now.
@@ -68,19 +68,19 @@ def snapshot_of(
     `active`: since when a run of the pipeline has been in a state.
     Every pipeline with a deployment has the default policy unless `policies` say otherwise.
     """
-    pipelines = {*standings, *paused, *without_runs, *(pipeline for pipeline, _ in active or {}), *(dues or {})}
+    pipelines = {*run_stats, *paused, *without_runs, *(pipeline for pipeline, _ in active or {}), *(schedules or {})}
     deployed = sorted(pipeline for pipeline in pipelines if pipeline.deployment)
     base = make_snapshot()
     nothing = base.about.sources[1].readings
     finished = SourceStatus("finished_flow_runs", True, NOW - 1, NOW - 2, nothing, 40, "")
-    about = replace(base.about, sources=(finished,), audits={}, folded={}, links=links or Links())
+    about = replace(base.about, sources=(finished,), reconciliations={}, folded={}, links=links or Links())
     counts = dict.fromkeys(((pipeline, "k8s", state) for pipeline, state in active or {}), 1)
     return replace(
         base,
-        standings=standings,
+        run_stats=run_stats,
         active=ActiveRuns(counts, dict(active or {}), {}, orphans or {}),
         deployments=tuple(deployment_of(pipeline, paused=pipeline in paused) for pipeline in deployed),
-        dues={pipeline: (dues or {}).get(pipeline, Schedule()) for pipeline in deployed},
+        schedules={pipeline: (schedules or {}).get(pipeline, Schedule()) for pipeline in deployed},
         policies={pipeline: Policy() for pipeline in deployed} | (policies or {}),
         about=about,
         actions=None,
@@ -89,12 +89,12 @@ def snapshot_of(
 
 def big_snapshot(pipelines: int) -> Snapshot:
     """A large team with long histories and all links; every twentieth pipeline is failing."""
-    standings = {}
+    run_stats = {}
     for number in range(pipelines):
-        pipeline = Pair(f"warehouse-pipeline-{number // 2:04}", f"production-{number % 2}")
+        pipeline = Pipeline(f"warehouse-pipeline-{number // 2:04}", f"production-{number % 2}")
         usual = 60.0 + number
         durations = tuple(usual * (1 + (place * number) % 7 / 10) for place in range(RECENT_DURATIONS))
         stats = failing(pipeline) if number % 20 == 0 else GOOD
-        standings[pipeline] = replace(stats, recent_durations=durations)
+        run_stats[pipeline] = replace(stats, recent_durations=durations)
     links = Links("https://prefect.example.com", "https://grafana.example.com", "https://example.com/runbooks")
-    return snapshot_of(standings, links=links)
+    return snapshot_of(run_stats, links=links)

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from prefect_monitoring.analysis.failure_causes import cause_of
-from prefect_monitoring.model.records import BAD_TYPES, NO_FLOW, Pair
+from prefect_monitoring.model.records import BAD_TYPES, NO_FLOW, Pipeline
 from unit.fake_details import ServerTaskRun, Told
 from unit.fake_prefect import FakePrefect, ServerRun
 
-CustomKey = tuple[Pair, str, str, tuple[tuple[str, str], ...]]
-"""Pair, task, name and labels of a custom metric."""
+CustomKey = tuple[Pipeline, str, str, tuple[tuple[str, str], ...]]
+"""Pipeline, task, name and labels of a custom metric."""
 
 
 @dataclass
@@ -23,57 +23,57 @@ class Truth:
     flows: dict[str, str]
     deployments: dict[str, str]
 
-    def pair(self, run: ServerRun) -> Pair:
-        return Pair(self.flows[run.flow_id], self.deployments[run.deployment_id] if run.deployment_id else "")
+    def pipeline(self, run: ServerRun) -> Pipeline:
+        return Pipeline(self.flows[run.flow_id], self.deployments[run.deployment_id] if run.deployment_id else "")
 
     def all_runs(self) -> list[ServerRun]:
         return [*self.fake.runs.values(), *self.fake.deleted.values()]
 
-    def outcomes(self) -> Counter[tuple[Pair, str]]:
-        return Counter((self.pair(run), state.label) for run in self.all_runs() for state in run.terminal_states)
+    def outcomes(self) -> Counter[tuple[Pipeline, str]]:
+        return Counter((self.pipeline(run), state.label) for run in self.all_runs() for state in run.terminal_states)
 
-    def failures(self) -> Counter[tuple[Pair, str]]:
+    def failures(self) -> Counter[tuple[Pipeline, str]]:
         return Counter(
-            (self.pair(run), cause_of(state.message))
+            (self.pipeline(run), cause_of(state.message))
             for run in self.all_runs()
             for state in run.terminal_states
             if state.type in BAD_TYPES
         )
 
-    def retries(self) -> Counter[Pair]:
-        found: Counter[Pair] = Counter()
+    def retries(self) -> Counter[Pipeline]:
+        found: Counter[Pipeline] = Counter()
         for run in self.all_runs():
-            found[self.pair(run)] += max(run.attempts_begun - 1, 0)
+            found[self.pipeline(run)] += max(run.attempts_begun - 1, 0)
         return +found
 
-    def start_delays(self) -> dict[Pair, list[float]]:
-        found: defaultdict[Pair, list[float]] = defaultdict(list)
+    def start_delays(self) -> dict[Pipeline, list[float]]:
+        found: defaultdict[Pipeline, list[float]] = defaultdict(list)
         for run in self.all_runs():
             if run.run_count and run.first_running is not None:
-                found[self.pair(run)].append(max(run.first_running - run.expected, 0.0))
+                found[self.pipeline(run)].append(max(run.first_running - run.expected, 0.0))
         return found
 
-    def durations(self) -> dict[Pair, list[float]]:
-        found: defaultdict[Pair, list[float]] = defaultdict(list)
+    def durations(self) -> dict[Pipeline, list[float]]:
+        found: defaultdict[Pipeline, list[float]] = defaultdict(list)
         for run in self.all_runs():
-            found[self.pair(run)] += [seconds for _, seconds in run.completed_durations() if seconds is not None]
-        return {pair: seconds for pair, seconds in found.items() if seconds}
+            found[self.pipeline(run)] += [seconds for _, seconds in run.completed_durations() if seconds is not None]
+        return {pipeline: seconds for pipeline, seconds in found.items() if seconds}
 
-    def rollups(self, grain: int) -> dict[tuple[Pair, int], tuple[int, int]]:
-        """(good, bad) runs by their last state, per pair and hour or day of their end."""
-        found: defaultdict[tuple[Pair, int], list[int]] = defaultdict(lambda: [0, 0])
+    def rollups(self, grain: int) -> dict[tuple[Pipeline, int], tuple[int, int]]:
+        """(good, bad) runs by their last state, per pipeline and hour or day of their end."""
+        found: defaultdict[tuple[Pipeline, int], list[int]] = defaultdict(lambda: [0, 0])
         for run in self.all_runs():
             if run.over and run.end is not None and run.state.type != "CANCELLED":
-                found[self.pair(run), int(run.end // grain) * grain][run.state.type != "COMPLETED"] += 1
+                found[self.pipeline(run), int(run.end // grain) * grain][run.state.type != "COMPLETED"] += 1
         return {key: (good, bad) for key, (good, bad) in found.items()}
 
-    def consecutive_failures(self) -> Counter[Pair]:
+    def consecutive_failures(self) -> Counter[Pipeline]:
         """Deleted runs are still what happened."""
-        found: Counter[Pair] = Counter()
-        for pair in {self.pair(run) for run in self.all_runs()}:
-            mine = [run for run in self.all_runs() if self.pair(run) == pair and run.over]
+        found: Counter[Pipeline] = Counter()
+        for pipeline in {self.pipeline(run) for run in self.all_runs()}:
+            mine = [run for run in self.all_runs() if self.pipeline(run) == pipeline and run.over]
             last_good = max((run.end or 0.0 for run in mine if run.state.type == "COMPLETED"), default=0.0)
-            found[pair] = sum(run.state.type in BAD_TYPES and (run.end or 0.0) > last_good for run in mine)
+            found[pipeline] = sum(run.state.type in BAD_TYPES and (run.end or 0.0) > last_good for run in mine)
         return +found
 
 
@@ -87,12 +87,12 @@ class DetailTruth:
     def _task_runs(self) -> list[ServerTaskRun]:
         return [run for run in self.flow_runs.fake.tasks.runs.values() if not run.is_placeholder]
 
-    def _pair(self, flow_run_id: str | None) -> Pair:
+    def _pair(self, flow_run_id: str | None) -> Pipeline:
         runs = {run.id: run for run in self.flow_runs.all_runs()}
-        return NO_FLOW if flow_run_id is None else self.flow_runs.pair(runs[flow_run_id])
+        return NO_FLOW if flow_run_id is None else self.flow_runs.pipeline(runs[flow_run_id])
 
-    def outcomes(self) -> Counter[tuple[Pair, str, str]]:
-        """By pair, task and state."""
+    def outcomes(self) -> Counter[tuple[Pipeline, str, str]]:
+        """By pipeline, task and state."""
         return Counter(
             (self._pair(run.flow_run_id), run.task, state.label)
             for run in self._task_runs
@@ -100,23 +100,23 @@ class DetailTruth:
             if state.is_terminal
         )
 
-    def failures(self) -> Counter[tuple[Pair, str, str]]:
-        """By pair, task and cause: attempts that failed for good, and those that a retry saved, of whatever run."""
-        found: Counter[tuple[Pair, str, str]] = Counter()
+    def failures(self) -> Counter[tuple[Pipeline, str, str]]:
+        """By pipeline, task and cause: attempts that failed for good, and those that a retry saved, of whatever run."""
+        found: Counter[tuple[Pipeline, str, str]] = Counter()
         for run in self._task_runs:
             bad = [state.message for state in run.states if state.type in BAD_TYPES]
             found.update((self._pair(run.flow_run_id), run.task, cause_of(message)) for message in (*bad, *run.saved))
         return found
 
-    def retries(self) -> Counter[tuple[Pair, str]]:
-        found: Counter[tuple[Pair, str]] = Counter()
+    def retries(self) -> Counter[tuple[Pipeline, str]]:
+        found: Counter[tuple[Pipeline, str]] = Counter()
         for run in self._task_runs:
             if run.over:
                 found[self._pair(run.flow_run_id), run.task] += run.attempts - 1
         return +found
 
-    def seconds(self) -> dict[tuple[Pair, str], float]:
-        found: defaultdict[tuple[Pair, str], float] = defaultdict(float)
+    def seconds(self) -> dict[tuple[Pipeline, str], float]:
+        found: defaultdict[tuple[Pipeline, str], float] = defaultdict(float)
         for run in self._task_runs:
             if run.over:
                 found[self._pair(run.flow_run_id), run.task] += run.run_time

@@ -23,7 +23,7 @@ from prefect_monitoring.automations.world import World
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ledger import action_rows
 from prefect_monitoring.model.actions import HOLDING, Acting, Action, ActionResult, Hold, Kind
-from prefect_monitoring.model.records import Deployment, Pair
+from prefect_monitoring.model.records import Deployment, Pipeline
 from prefect_monitoring.model.units import DAY, HOUR
 from prefect_monitoring.prefect_api.actions import DONE, Outcome
 from prefect_monitoring.prefect_api.errors import ApiError
@@ -114,11 +114,11 @@ class Controller:
             existing = await self._world.deployments({hold.target for hold in held})
             await self._store(*seen_by_hand(held, existing))
             held = (await self._state()).holds_of(Kind.PAUSE)
-        view = Pipelines(snapshot.standings, snapshot.policies, dict(self._live_deployments()))
+        view = Pipelines(snapshot.run_stats, snapshot.policies, dict(self._live_deployments()))
         enabled_at, now = state.acting.enabled_at or 0.0, self._clock()
         await self._record(plan_downstream(view, held, enabled_at=enabled_at, now=now, left=state.left))
 
-    def _live_deployments(self) -> Iterator[tuple[Pair, Deployment]]:
+    def _live_deployments(self) -> Iterator[tuple[Pipeline, Deployment]]:
         return self._reader.ledger.names.live_deployments()
 
     async def _plan_slots(self, snapshot: Snapshot, state: State) -> None:
@@ -136,15 +136,17 @@ class Controller:
             await self._record(plan_slots(wanted, in_force, slots, now, busy=busy))
 
     async def _plan_skips(self, snapshot: Snapshot, state: State) -> None:
-        limits = {pair: one.skip.when_later_than for pair, one in snapshot.policies.items() if one.skip is not None}
+        limits = {
+            pipeline: one.skip.when_later_than for pipeline, one in snapshot.policies.items() if one.skip is not None
+        }
         if not limits:
             return
         now, names = self._clock(), self._reader.ledger.names
-        deployments = tuple(one.id for pair, one in names.live_deployments() if pair in limits)
-        flows = tuple(one.id for one in names.live_flows() if Pair(one.name, "") in limits)
+        deployments = tuple(one.id for pipeline, one in names.live_deployments() if pipeline in limits)
+        flows = tuple(one.id for one in names.live_flows() if Pipeline(one.name, "") in limits)
         groups = [RunGroup(deployments=deployments), RunGroup(flows=flows)]
         overdue = await self._world.overdue(now - min(limits.values()), groups)
-        runs = [(names.pair_of(run.flow_id, run.deployment_id), run) for run in overdue]
+        runs = [(names.pipeline_of(run.flow_id, run.deployment_id), run) for run in overdue]
         await self._record(plan_skips(runs, snapshot.policies, enabled_at=state.acting.enabled_at or 0.0, now=now))
 
     async def _plan_marks(self, snapshot: Snapshot, _state: State) -> None:
@@ -246,12 +248,14 @@ def _obstacle(action: Action, snapshot: Snapshot) -> Outcome | None:
 
 def _must_wait(action: Action, snapshot: Snapshot) -> bool:
     """Whether a retry waits for another run of its pipeline, or for knowing that there is none."""
-    policy = snapshot.policies.get(action.pair)
+    policy = snapshot.policies.get(action.pipeline)
     if action.kind is not Kind.RETRY or policy is None or policy.retry is None or not policy.retry.unless_running:
         return False
     running = {"running", "retrying"}
     return snapshot.active is None or any(
-        count for (pair, _, state), count in snapshot.active.counts.items() if pair == action.pair and state in running
+        count
+        for (pipeline, _, state), count in snapshot.active.counts.items()
+        if pipeline == action.pipeline and state in running
     )
 
 

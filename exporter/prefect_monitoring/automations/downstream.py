@@ -10,7 +10,7 @@ from prefect_monitoring.automations.holds import undo
 from prefect_monitoring.automations.retries import PATIENCE_SECONDS
 from prefect_monitoring.model.actions import Action, ActionResult, Hold, Kind, action_id
 from prefect_monitoring.model.changes import KnownRun
-from prefect_monitoring.model.records import Deployment, Pair
+from prefect_monitoring.model.records import Deployment, Pipeline
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.action_rules import OnFailure
@@ -24,9 +24,9 @@ YOUNG_SECONDS: Final = HOUR
 class Pipelines:
     """What pauses and resumes are decided by: how pipelines stand, what is declared, and which deployments exist."""
 
-    standings: Mapping[Pair, RunStats]
-    policies: Mapping[Pair, Policy]
-    deployments: Mapping[Pair, Deployment]
+    run_stats: Mapping[Pipeline, RunStats]
+    policies: Mapping[Pipeline, Policy]
+    deployments: Mapping[Pipeline, Deployment]
 
 
 def plan_downstream(
@@ -38,33 +38,33 @@ def plan_downstream(
     """
     in_force = list(held)
     for pause in held:
-        if _last_success(view.standings.get(pause.pair)) > (pause.at or 0.0):
+        if _last_success(view.run_stats.get(pause.pipeline)) > (pause.at or 0.0):
             for change in _after_success(pause, view, in_force, now):
                 if change.hold is Hold.RELEASED:
                     in_force.remove(pause)
                 yield change
     paused = [*held, *(action for action in left if action.kind is Kind.PAUSE)]
-    for pair, policy in view.policies.items():
-        rule, standing = policy.on_failure, view.standings.get(pair)
-        failure = standing.last_failure if standing is not None and standing.consecutive_failures else None
+    for pipeline, policy in view.policies.items():
+        rule, stats = policy.on_failure, view.run_stats.get(pipeline)
+        failure = stats.last_failure if stats is not None and stats.consecutive_failures else None
         if rule is None or rule.by != "exporter" or failure is None or failure.ended_at is None:
             continue
         if failure.ended_at > max(enabled_at, now - YOUNG_SECONDS):
-            yield from _pauses(pair, rule, failure, view, paused, now)
+            yield from _pauses(pipeline, rule, failure, view, paused, now)
 
 
 def _pauses(
-    pair: Pair, rule: OnFailure, failure: KnownRun, view: Pipelines, paused: Sequence[Action], now: float
+    pipeline: Pipeline, rule: OnFailure, failure: KnownRun, view: Pipelines, paused: Sequence[Action], now: float
 ) -> Iterator[Action]:
-    known = {pause.target_name for pause in paused if pause.pair == pair}
+    known = {pause.target_name for pause in paused if pause.pipeline == pipeline}
     for target in rule.targets:
-        deployment = view.deployments.get(Pair(target.flow, target.deployment))
+        deployment = view.deployments.get(Pipeline(target.flow, target.deployment))
         if str(target) in known:
             continue  # paused already, or resumed by hand since: until the pipeline completes, that stays
         action = Action(
             id=action_id(Kind.PAUSE, failure.run_id, failure.state_id, target),
             kind=Kind.PAUSE,
-            pair=pair,
+            pipeline=pipeline,
             decided_at=now,
             expires_at=now + PATIENCE_SECONDS,
             run_id=failure.run_id,
@@ -81,7 +81,7 @@ def _pauses(
 
 
 def _after_success(pause: Action, view: Pipelines, in_force: Sequence[Action], now: float) -> Iterator[Action]:
-    policy = view.policies.get(pause.pair)
+    policy = view.policies.get(pause.pipeline)
     rule = policy.on_failure if policy is not None else None
     if pause.hold is Hold.BY_HAND:
         yield replace(pause, hold=Hold.RELEASED)
@@ -93,8 +93,8 @@ def _after_success(pause: Action, view: Pipelines, in_force: Sequence[Action], n
             yield undo(pause, Kind.RESUME, now)
 
 
-def _last_success(standing: RunStats | None) -> float:
-    return (standing.last_success or 0.0) if standing else 0.0
+def _last_success(stats: RunStats | None) -> float:
+    return (stats.last_success or 0.0) if stats else 0.0
 
 
 def judge_pause(action: Action, deployment: Deployment | None, ours: Sequence[Action]) -> Outcome:

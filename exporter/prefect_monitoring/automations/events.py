@@ -20,8 +20,8 @@ def event_of(action: Action) -> dict[str, Any]:
         "related": _related(action),
         "payload": {
             "message": describe(action),
-            "flow": action.pair.flow,
-            "deployment": action.pair.deployment,
+            "flow": action.pipeline.flow,
+            "deployment": action.pipeline.deployment,
             "reason": action.reason,
             "cause": action.cause,
             "attempt": action.attempt,

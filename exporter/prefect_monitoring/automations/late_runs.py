@@ -7,7 +7,7 @@ from typing import Final
 
 from prefect_monitoring.automations.retries import PATIENCE_SECONDS, Target
 from prefect_monitoring.model.actions import Action, ActionResult, Kind, action_id
-from prefect_monitoring.model.records import FlowRun, Pair
+from prefect_monitoring.model.records import FlowRun, Pipeline
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.prefect_api.actions import DONE, Outcome
 
@@ -16,11 +16,11 @@ WAITING_NAMES: Final = ("Scheduled", "Late")
 
 
 def plan_skips(
-    runs: Iterable[tuple[Pair, FlowRun]], policies: Mapping[Pair, Policy], *, enabled_at: float, now: float
+    runs: Iterable[tuple[Pipeline, FlowRun]], policies: Mapping[Pipeline, Policy], *, enabled_at: float, now: float
 ) -> Iterator[Action]:
     """An intention for each of `runs` that waits for its first start for longer than declared."""
-    for pair, run in runs:
-        policy = policies.get(pair)
+    for pipeline, run in runs:
+        policy = policies.get(pipeline)
         rule = policy.skip if policy is not None else None
         if rule is None or run.expected_at is None or not _waits_for_its_first_start(run):
             continue
@@ -28,7 +28,7 @@ def plan_skips(
             yield Action(
                 id=action_id(Kind.SKIP, run.id, run.state.id),
                 kind=Kind.SKIP,
-                pair=pair,
+                pipeline=pipeline,
                 decided_at=now,
                 expires_at=now + PATIENCE_SECONDS,
                 run_id=run.id,

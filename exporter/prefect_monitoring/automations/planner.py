@@ -16,7 +16,7 @@ from prefect_monitoring.ledger import action_rows
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.actions import Acting, Action, ActionResult, Kind, action_births
 from prefect_monitoring.model.changes import Changes, SeriesKey
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import ActionsReport
@@ -50,7 +50,7 @@ class Planner:
         self._ledger = ledger
         self._shown_since: float | None = None
 
-    def plan(self, policies: Mapping[Pair, Policy], now: float) -> ActionsReport | None:
+    def plan(self, policies: Mapping[Pipeline, Policy], now: float) -> ActionsReport | None:
         """Records an intention for each failed run that is to be retried; what there is to say of actions.
 
         The poller calls it before it publishes.
@@ -62,7 +62,7 @@ class Planner:
             self._plan_retries(policies, acting.enabled_at, now)
         return self._report(now)
 
-    def _plan_retries(self, policies: Mapping[Pair, Policy], enabled_at: float, now: float) -> None:
+    def _plan_retries(self, policies: Mapping[Pipeline, Policy], enabled_at: float, now: float) -> None:
         rules = [policy.retry for policy in policies.values() if policy.retry is not None]
         if not rules:
             return
@@ -134,15 +134,15 @@ class Planner:
         for action in given_up:
             log_end(action)
 
-    def _bear(self, policies: Mapping[Pair, Policy], now: float) -> None:
+    def _bear(self, policies: Mapping[Pipeline, Policy], now: float) -> None:
         born = set(_births(policies)) - self._ledger.series.keys()
         if born:
             self._ledger.commit(Changes(born=born), None, now)
 
 
-def _births(policies: Mapping[Pair, Policy]) -> Iterator[SeriesKey]:
-    for pair, policy in policies.items():
-        yield from action_births(pair, kinds_of(policy))
+def _births(policies: Mapping[Pipeline, Policy]) -> Iterator[SeriesKey]:
+    for pipeline, policy in policies.items():
+        yield from action_births(pipeline, kinds_of(policy))
 
 
 def kinds_of(policy: Policy) -> Collection[Kind]:

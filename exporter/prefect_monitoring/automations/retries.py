@@ -17,7 +17,7 @@ from prefect_monitoring.model.actions import (
     was_marked_crashed,
 )
 from prefect_monitoring.model.changes import KnownRun
-from prefect_monitoring.model.records import NO_FLOW, TERMINAL_TYPES, FlowRun, Pair
+from prefect_monitoring.model.records import NO_FLOW, TERMINAL_TYPES, FlowRun, Pipeline
 from prefect_monitoring.policy.action_rules import MAX_RETRIES, Retry
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.prefect_api.actions import DONE, Outcome, Transition
@@ -38,7 +38,7 @@ class Target:
 
 def plan_retries(
     failures: Iterable[KnownRun],
-    policies: Mapping[Pair, Policy],
+    policies: Mapping[Pipeline, Policy],
     past: Mapping[str, Sequence[Action]],
     *,
     enabled_at: float,
@@ -49,7 +49,7 @@ def plan_retries(
     `past` are the actions about each run, by run id. A failure that has one already is decided.
     """
     for run in sorted(failures, key=lambda run: (run.ended_at or 0.0, run.run_id)):
-        policy = policies.get(run.pair) if run.pair is not None else None
+        policy = policies.get(run.pipeline) if run.pipeline is not None else None
         rule = policy.retry if policy is not None else None
         before = [action for action in past.get(run.run_id, ()) if action.kind is Kind.RETRY]
         decided = any(action.state_id == run.state_id for action in before)
@@ -74,7 +74,7 @@ def _retry(run: KnownRun, rule: Retry, made: int, now: float) -> Action:
     action = Action(
         id=identifier,
         kind=Kind.RETRY,
-        pair=run.pair or NO_FLOW,
+        pipeline=run.pipeline or NO_FLOW,
         decided_at=now,
         expires_at=ended_at + rule.within if rule.unless_running else now + PATIENCE_SECONDS,
         run_id=run.run_id,

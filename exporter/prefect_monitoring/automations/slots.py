@@ -9,7 +9,7 @@ from typing import Final
 from prefect_monitoring.automations.holds import undo
 from prefect_monitoring.automations.retries import PATIENCE_SECONDS
 from prefect_monitoring.model.actions import Action, ActionResult, Hold, Kind, action_id
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.policy.action_rules import Scale
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.prefect_api.actions import DONE, Outcome
@@ -22,23 +22,25 @@ _RUNNING_STATES: Final = ("running", "retrying")
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """That a pool has at least `slots`, because a run of `pair` is Running since `since`."""
+    """That a pool has at least `slots`, because a run of `pipeline` is Running since `since`."""
 
-    pair: Pair
+    pipeline: Pipeline
     slots: int
     since: float
     back_after: float
 
 
-def wants(policies: Mapping[Pair, Policy], oldest: Mapping[tuple[Pair, str], float], now: float) -> dict[str, Want]:
+def wants(
+    policies: Mapping[Pipeline, Policy], oldest: Mapping[tuple[Pipeline, str], float], now: float
+) -> dict[str, Want]:
     """The greatest want of each pool, by its name. `oldest`: since when a pipeline's oldest run is in a state."""
     greatest: dict[str, Want] = {}
-    for pair, policy in sorted(policies.items()):
+    for pipeline, policy in sorted(policies.items()):
         if (rule := policy.scale) is None:
             continue
-        since = min((oldest[pair, state] for state in _RUNNING_STATES if (pair, state) in oldest), default=now)
+        since = min((oldest[pipeline, state] for state in _RUNNING_STATES if (pipeline, state) in oldest), default=now)
         if now - since > rule.when_running_longer_than:
-            want = _want(pair, rule, since)
+            want = _want(pipeline, rule, since)
             known = greatest.get(rule.work_pool)
             longer = max(want.back_after, known.back_after if known else 0.0)
             best = want if known is None or want.slots > known.slots else known
@@ -46,8 +48,8 @@ def wants(policies: Mapping[Pair, Policy], oldest: Mapping[tuple[Pair, str], flo
     return greatest
 
 
-def _want(pair: Pair, rule: Scale, since: float) -> Want:
-    return Want(pair, rule.concurrency, since, rule.back_after)
+def _want(pipeline: Pipeline, rule: Scale, since: float) -> Want:
+    return Want(pipeline, rule.concurrency, since, rule.back_after)
 
 
 def plan_slots(
@@ -86,7 +88,7 @@ def _raise(pool: str, want: Want, hold: Action | None, limit: int, now: float) -
     return Action(
         id=action_id(Kind.SCALE_UP, pool, want.since, want.slots, limit),
         kind=Kind.SCALE_UP,
-        pair=want.pair,
+        pipeline=want.pipeline,
         decided_at=now,
         expires_at=now + PATIENCE_SECONDS,
         cause=TOO_LONG,

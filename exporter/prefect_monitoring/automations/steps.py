@@ -85,7 +85,7 @@ def _release_pause(action: Action, holds: Holds) -> Iterator[Action]:
     """A resume that Prefect refused is over too: somebody did it, or the deployment is gone."""
     if action.result is not ActionResult.FAILED:
         for hold in holds:
-            if hold.target == action.target and hold.pair == action.pair:
+            if hold.target == action.target and hold.pipeline == action.pipeline:
                 yield replace(hold, hold=Hold.RELEASED)
 
 

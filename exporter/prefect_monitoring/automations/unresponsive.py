@@ -10,22 +10,22 @@ from prefect_monitoring.automations.events import event_of
 from prefect_monitoring.automations.retries import PATIENCE_SECONDS, Target
 from prefect_monitoring.model.actions import Action, ActionResult, Kind, action_id
 from prefect_monitoring.model.heartbeats import SilentRun
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.prefect_api.actions import DONE, Outcome
 
 UNRESPONSIVE: Final = "unresponsive"
 
 
-def plan_marks(silent: Iterable[SilentRun], policies: Mapping[Pair, Policy], now: float) -> Iterator[Action]:
+def plan_marks(silent: Iterable[SilentRun], policies: Mapping[Pipeline, Policy], now: float) -> Iterator[Action]:
     """An intention for each of `silent` whose pipeline declares it."""
     for one in silent:
-        policy, run = policies.get(one.pair), one.run
+        policy, run = policies.get(one.pipeline), one.run
         if policy is not None and policy.unresponsive is not None:
             yield Action(
                 id=action_id(Kind.MARK_CRASHED, run.id, run.state.id),
                 kind=Kind.MARK_CRASHED,
-                pair=one.pair,
+                pipeline=one.pipeline,
                 decided_at=now,
                 expires_at=now + PATIENCE_SECONDS,
                 run_id=run.id,

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMetric
 from prefect_monitoring.model.label_values import bounded
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 
 Measure = Literal["amount", "seen"]
 
@@ -71,13 +71,13 @@ def births(series: Collection[SeriesKey], first_moves: Mapping[SeriesKey, int], 
 
     What never happened, where nothing else did either, has no past.
     """
-    begun: dict[tuple[Pair, str], int] = {}
+    begun: dict[tuple[Pipeline, str], int] = {}
     for key, slot in first_moves.items():
-        group = (key.pair, key.task)
+        group = (key.pipeline, key.task)
         begun[group] = min(slot, begun.get(group, slot))
     found = {}
     for key in series:
-        first = begun.get((key.pair, key.task)) if _is_zero_born(key) else first_moves.get(key)
+        first = begun.get((key.pipeline, key.task)) if _is_zero_born(key) else first_moves.get(key)
         if first is not None:
             found[key] = first - step
     return found

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from prefect_monitoring.ingest.flow_runs import Reader
-from prefect_monitoring.ingest.reconcile import Audit
+from prefect_monitoring.ingest.reconcile import Reconciliation
 from prefect_monitoring.ingest.source import Reading, Scope
 from prefect_monitoring.ingest.sources import (
     COUNTED_SOURCES,
@@ -50,12 +50,12 @@ async def load(readers: Readers, tell: Progress) -> None:
     for entry in SOURCES:
         if entry.name in {FLOWS, DEPLOYMENTS}:
             await _patiently(partial(read_source, entry, readers, Scope(STRIDE_SECONDS)))
-    audits = {audit.source: audit for audit in readers.audits}
+    reconciliations = {reconciliation.source: reconciliation for reconciliation in readers.reconciliations}
     for cursor, entry in COUNTED_SOURCES.items():
         if not entry.is_wanted(readers.metrics):
             continue
-        audit = audits.get(cursor)
-        measure = await _by_count(audit) if audit is not None else _by_time(reader, cursor)
+        reconciliation = reconciliations.get(cursor)
+        measure = await _by_count(reconciliation) if reconciliation is not None else _by_time(reader, cursor)
         await _load(readers, entry, measure, tell)
     await reader.bear()
 
@@ -64,20 +64,20 @@ async def missing(readers: Readers) -> int:
     """How many runs and task runs the API counts in closed hours, but the ledger does not. Raises ApiError."""
     found = 0
     until = readers.flow_runs.clock()
-    for audit in readers.audits:
-        if audit.is_possible():
-            with readers.flow_runs.aside.reading(audit.source, audit.source):
-                found += (await audit.closed_hours(0.0, until)).missing
+    for reconciliation in readers.reconciliations:
+        if reconciliation.is_possible():
+            with readers.flow_runs.aside.reading(reconciliation.source, reconciliation.source):
+                found += (await reconciliation.closed_hours(0.0, until)).missing
     return found
 
 
-async def expected(audit: Audit) -> int | None:
+async def expected(reconciliation: Reconciliation) -> int | None:
     """How many records of a source the API has since the ledger's horizon; None where it cannot count them."""
-    if not audit.is_possible():
+    if not reconciliation.is_possible():
         return None
-    horizon = audit.reader.ledger.cursors[audit.source].horizon
+    horizon = reconciliation.reader.ledger.cursors[reconciliation.source].horizon
     try:
-        return sum((await audit.count(horizon, audit.reader.clock(), audit.kinds)).values())
+        return sum((await reconciliation.count(horizon, reconciliation.reader.clock(), reconciliation.kinds)).values())
     except ApiError:
         return None
 
@@ -90,11 +90,11 @@ async def _load(readers: Readers, entry: SourceEntry, measure: Measure, tell: Pr
             return
 
 
-async def _by_count(audit: Audit) -> Measure:
+async def _by_count(reconciliation: Reconciliation) -> Measure:
     """How many records are counted, of those that the API has."""
-    reader, total = audit.reader, await expected(audit)
-    horizon = reader.ledger.cursors[audit.source].horizon
-    counted = await reader.in_ledger(reader.ledger.ended_by_kind, audit.source, horizon, reader.clock())
+    reader, total = reconciliation.reader, await expected(reconciliation)
+    horizon = reader.ledger.cursors[reconciliation.source].horizon
+    counted = await reader.in_ledger(reader.ledger.ended_by_kind, reconciliation.source, horizon, reader.clock())
     done = sum(counted.values())
 
     def measure(reading: Reading) -> tuple[float, float | None]:

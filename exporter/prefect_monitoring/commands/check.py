@@ -30,7 +30,7 @@ from prefect_monitoring.ledger.opening import inspect_ledger
 from prefect_monitoring.ledger.sqlite import sqlite_path
 from prefect_monitoring.metrics import metrics_of
 from prefect_monitoring.model.names import Names
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.policy.lint import coverage, idle_entries, idle_rules, reviewed, unmeasurable
 from prefect_monitoring.policy.pipelines_file import PipelinesError, PipelinesFile, parse_pipelines, read_pipelines
 from prefect_monitoring.prefect_api.address import api_address
@@ -155,17 +155,19 @@ async def _check_pipelines(path: Path, settings: PollSettings, labels: LabelSett
 async def _review(file: PipelinesFile, api: PrefectApi, now: float) -> list[Finding]:
     """What the rules that act cover, and what the file may not mean, in view of what exists and how often it ran."""
     names = Names({}, {}, frozenset()).with_flows(await api.flows()).with_deployments(await api.deployments())
-    ids: dict[Pair, tuple[str, str | None]] = {Pair(flow.name, ""): (flow.id, None) for flow in names.live_flows()}
-    ids |= {pair: (deployment.flow_id, deployment.id) for pair, deployment in names.live_deployments()}
+    ids: dict[Pipeline, tuple[str, str | None]] = {
+        Pipeline(flow.name, ""): (flow.id, None) for flow in names.live_flows()
+    }
+    ids |= {pipeline: (deployment.flow_id, deployment.id) for pipeline, deployment in names.live_deployments()}
     runs = {
-        pair: await api.judged_runs(*ids[pair], now - policy.window, now)
-        for pair, policy in sorted(reviewed(file, ids).items())
+        pipeline: await api.judged_runs(*ids[pipeline], now - policy.window, now)
+        for pipeline, policy in sorted(reviewed(file, ids).items())
     }
     pools = {pool.name: pool.slots for pool in await InventoryApi(api.paginator).work_pools()}
-    pairs = names.live_pairs()
-    advice = [*idle_entries(file, pairs), *unmeasurable(file, runs), *idle_rules(file, pairs, pools)]
+    pipelines = names.live_pipelines()
+    advice = [*idle_entries(file, pipelines), *unmeasurable(file, runs), *idle_rules(file, pipelines, pools)]
     return [
-        *(Finding(ok=True, text=f"pipelines: {text}") for text in coverage(file, pairs)),
+        *(Finding(ok=True, text=f"pipelines: {text}") for text in coverage(file, pipelines)),
         *(Finding(ok=True, text=f"pipelines: {text}", advice=True) for text in advice),
     ]
 

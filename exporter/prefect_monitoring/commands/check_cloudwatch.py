@@ -15,7 +15,7 @@ from prefect_monitoring.flows.aws import AWS_EXTRA, cause, make_client
 from prefect_monitoring.model.cloudwatch import MAX_DATA
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.pushed_metrics import DOLLARS_PER_METRIC, DOLLARS_PER_REQUEST, MINUTES_PER_MONTH
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.sink_status import SinkError
 from prefect_monitoring.prefect_api.client import Traffic, open_http
 from prefect_monitoring.prefect_api.errors import ApiError, NoApiUrlError
@@ -68,21 +68,21 @@ def _access(namespace: str) -> str:
 
 async def _costs(settings: Settings) -> list[Finding]:
     try:
-        pairs = await _live_pairs(settings.poll)
+        pipelines = await _live_pipelines(settings.poll)
     except (ApiError, NoApiUrlError):  # which is reported already
         return []
     filters, selection = Filters(settings.filters), Selection(settings.cloudwatch)
-    chosen = [pair for pair in pairs if filters.allow_flow(pair.flow) and selection.has(pair)]
+    chosen = [pipeline for pipeline in pipelines if filters.allow_flow(pipeline.flow) and selection.has(pipeline)]
     if not chosen:
         return [Finding(ok=True, text="cloudwatch: cloudwatch_pipelines matches no pipeline", advice=True)]
     return [Finding(ok=True, text=f"cloudwatch: {costs_of(len(chosen), settings.cloudwatch)}")]
 
 
-async def _live_pairs(settings: PollSettings) -> Collection[Pair]:
+async def _live_pipelines(settings: PollSettings) -> Collection[Pipeline]:
     async with open_http(Traffic(), settings.max_requests_per_second) as http:
         api = PrefectApi(http)
         names = Names({}, {}, frozenset()).with_flows(await api.flows()).with_deployments(await api.deployments())
-    return names.live_pairs()
+    return names.live_pipelines()
 
 
 def costs_of(pipelines: int, settings: CloudWatchSettings) -> str:

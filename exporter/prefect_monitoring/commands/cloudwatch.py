@@ -18,7 +18,7 @@ from prefect_monitoring.config.settings import Settings, SettingsError
 from prefect_monitoring.counting.filters import Filters
 from prefect_monitoring.flows.aws import AWS_EXTRA
 from prefect_monitoring.model.names import Names
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.policy.declared import declared_policies
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.prefect_api.client import Traffic, open_http
@@ -60,7 +60,7 @@ async def cloudwatch(settings: Settings, choices: Choices, out: TextIO) -> int:
 def _difference(account: Account, installation: Installation, compiled: Compiled) -> Plan:
     dashboard: Mapping[str, Any] | None = None
     if compiled.charts:
-        dashboard = installation.dashboard(compiled.charts, compiled.pairs, account.region)
+        dashboard = installation.dashboard(compiled.charts, compiled.pipelines, account.region)
     alarms = [installation.alarm(rule) for rule in compiled.rules]
     return plan(alarms, account.alarms(installation), dashboard, account.dashboard(installation))
 
@@ -70,10 +70,12 @@ async def _compiled(settings: Settings) -> Compiled:
     if not settings.cloudwatch.cloudwatch_pipelines:
         raise SettingsError("--cloudwatch-pipelines: name the pipelines that `serve` pushes (docs/cloudwatch.md)")
     policies = await _policies(settings)
-    return compile_rules({pair: one for pair, one in policies.items() if selection.has(pair)}, selection.metrics)
+    return compile_rules(
+        {pipeline: one for pipeline, one in policies.items() if selection.has(pipeline)}, selection.metrics
+    )
 
 
-async def _policies(settings: Settings) -> Mapping[Pair, Policy]:
+async def _policies(settings: Settings) -> Mapping[Pipeline, Policy]:
     """Raises ApiError."""
     file = declared_file(settings, "the objectives of pipelines")
     async with open_http(Traffic(), settings.poll.max_requests_per_second) as http:

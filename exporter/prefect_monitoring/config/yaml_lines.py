@@ -116,4 +116,4 @@ def _nodes(root: yaml.Node) -> Iterator[yaml.Node]:
         if isinstance(node, yaml.SequenceNode):
             waiting += reversed(node.value)
         elif isinstance(node, yaml.MappingNode):
-            waiting += [part for pair in reversed(node.value) for part in reversed(pair)]
+            waiting += [part for pipeline in reversed(node.value) for part in reversed(pipeline)]

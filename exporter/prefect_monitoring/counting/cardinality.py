@@ -1,4 +1,4 @@
-"""Which names a run is counted under: ids become (flow, deployment) pairs, within filters and label cap. Pure."""
+"""Which names a run is counted under: ids become pipelines, within filters and label cap. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from prefect_monitoring.counting.filters import Filters
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CUSTOM_OBSERVED, births
 from prefect_monitoring.model.names import Names
-from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Deployment, Flow, FlowRun, Pair
+from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Deployment, Flow, FlowRun, Pipeline
 
-# The pair of such a series stands for no pipeline.
+# The pipeline of such a series stands for no pipeline.
 _NOT_BY_PIPELINE: Final = frozenset(name for name, row in COUNTED_METRICS.items() if not row.is_by_pipeline)
 
 
 class Catalog:
-    """Admits pairs, and tasks and custom metrics of pairs: each grows up to its cap, later ones are counted together.
+    """Admits pipelines, their tasks and custom metrics: each grows up to its cap, later ones are counted together.
 
     `admitted`: the keys of the series and last values that there are. Each of the `declared` metrics has its own cap.
     """
@@ -33,9 +33,9 @@ class Catalog:
     ) -> None:
         self._filters = Filters(filters)
         self._labels = labels
-        self._admitted: set[Pair] = set()
-        self._tasks: defaultdict[Pair, set[str]] = defaultdict(set)
-        self._custom: defaultdict[Pair, set[SeriesKey]] = defaultdict(set)
+        self._admitted: set[Pipeline] = set()
+        self._tasks: defaultdict[Pipeline, set[str]] = defaultdict(set)
+        self._custom: defaultdict[Pipeline, set[SeriesKey]] = defaultdict(set)
         self._caps = {metric.name: metric.max_series for metric in declared}
         self._declared: defaultdict[str, set[SeriesKey]] = defaultdict(set)
         for key in admitted:
@@ -45,40 +45,40 @@ class Catalog:
         if key.metric in self._caps:
             self._declared[key.metric].add(key)
             return
-        if key.pair == OVERFLOW or key.metric in _NOT_BY_PIPELINE:
+        if key.pipeline == OVERFLOW or key.metric in _NOT_BY_PIPELINE:
             return
-        self._admitted.add(key.pair)
+        self._admitted.add(key.pipeline)
         if key.metric == CUSTOM_OBSERVED:
-            self._custom[key.pair].add(key)
+            self._custom[key.pipeline].add(key)
         elif key.task not in {"", OTHER}:
-            self._tasks[key.pair].add(key.task)
+            self._tasks[key.pipeline].add(key.task)
 
-    def pair_of(self, names: Names, run: FlowRun) -> Pair | None:
-        """The pair a run is counted under; None when the filters exclude it."""
+    def pipeline_of(self, names: Names, run: FlowRun) -> Pipeline | None:
+        """The pipeline a run is counted under; None when the filters exclude it."""
         deployment = names.deployments.get(run.deployment_id) if run.deployment_id else None
-        pair = names.pair_of(run.flow_id, run.deployment_id)
+        pipeline = names.pipeline_of(run.flow_id, run.deployment_id)
         tags = {*run.tags, *(deployment.tags if deployment else ())}
-        return self._admit(pair) if self._filters.allow(pair, tags, run.work_pool) else None
+        return self._admit(pipeline) if self._filters.allow(pipeline, tags, run.work_pool) else None
 
-    def pair_of_unreadable(self, flow: Flow, deployment: Deployment | None) -> Pair | None:
-        """The pair of a run of which only its flow and its deployment are known; None when the filters exclude it."""
-        pair = Pair(flow.name, deployment.name if deployment else "")
+    def pipeline_of_unreadable(self, flow: Flow, deployment: Deployment | None) -> Pipeline | None:
+        """The pipeline of a run of which only flow and deployment are known; None when the filters exclude it."""
+        pipeline = Pipeline(flow.name, deployment.name if deployment else "")
         tags, work_pool = (deployment.tags, deployment.work_pool) if deployment else ((), "")
-        return self._admit(pair) if self._filters.allow(pair, tags, work_pool) else None
+        return self._admit(pipeline) if self._filters.allow(pipeline, tags, work_pool) else None
 
-    def pair_outside_flows(self) -> Pair | None:
-        """The pair of task runs that no flow made; None when the filters exclude it."""
+    def pipeline_outside_flows(self) -> Pipeline | None:
+        """The pipeline of task runs that no flow made; None when the filters exclude it."""
         return self._admit(NO_FLOW) if self._filters.allow(NO_FLOW, (), "") else None
 
-    def pair_of_deleted(self) -> Pair | None:
-        """The pair of what belonged to a flow run that is gone; None when the filters exclude it."""
-        gone = Pair(DELETED, "")
+    def pipeline_of_deleted(self) -> Pipeline | None:
+        """The pipeline of what belonged to a flow run that is gone; None when the filters exclude it."""
+        gone = Pipeline(DELETED, "")
         return self._admit(gone) if self._filters.allow(gone, (), "") else None
 
-    def task_of(self, pair: Pair, task: str) -> str:
-        """The name that a task of `pair` is counted under."""
-        tasks = self._tasks[pair]
-        if pair == OVERFLOW or (task not in tasks and len(tasks) >= self._labels.max_tasks):
+    def task_of(self, pipeline: Pipeline, task: str) -> str:
+        """The name that a task of `pipeline` is counted under."""
+        tasks = self._tasks[pipeline]
+        if pipeline == OVERFLOW or (task not in tasks and len(tasks) >= self._labels.max_tasks):
             return OTHER
         tasks.add(task)
         return task
@@ -86,9 +86,9 @@ class Catalog:
     def admits_custom(self, key: SeriesKey) -> bool:
         """Whether there is room for this series of a custom metric, be it declared or not."""
         cap = self._caps.get(key.metric)
-        series = self._custom[key.pair] if cap is None else self._declared[key.metric]
+        series = self._custom[key.pipeline] if cap is None else self._declared[key.metric]
         limit = self._labels.max_custom_metrics if cap is None else cap
-        if key not in series and (key.pair == OVERFLOW or len(series) >= limit):
+        if key not in series and (key.pipeline == OVERFLOW or len(series) >= limit):
             return False
         series.add(key)
         return True
@@ -97,28 +97,30 @@ class Catalog:
         """The series that exist because something can run: for each deployment, and for each flow that has none."""
         born: set[SeriesKey] = set()
         with_deployment = set()
-        for pair, deployment in names.live_deployments():
-            with_deployment.add(pair.flow)
-            if self._filters.allow(pair, deployment.tags, deployment.work_pool):
-                born.update(births(self._admit(pair)))
+        for pipeline, deployment in names.live_deployments():
+            with_deployment.add(pipeline.flow)
+            if self._filters.allow(pipeline, deployment.tags, deployment.work_pool):
+                born.update(births(self._admit(pipeline)))
         for flow in names.live_flows():
-            pair = Pair(flow.name, "")
-            if flow.name not in with_deployment and self._filters.allow(pair, (), ""):
-                born.update(births(self._admit(pair)))
+            pipeline = Pipeline(flow.name, "")
+            if flow.name not in with_deployment and self._filters.allow(pipeline, (), ""):
+                born.update(births(self._admit(pipeline)))
         return born
 
-    def live_deployments(self, names: Names) -> dict[Pair, Deployment]:
+    def live_deployments(self, names: Names) -> dict[Pipeline, Deployment]:
         """The deployments that exist and are not excluded; of two with one name, one is about to be found gone."""
         return {
-            pair: deployment
-            for pair, deployment in names.live_deployments()
-            if self._filters.allow(pair, deployment.tags, deployment.work_pool) and pair in self._admitted
+            pipeline: deployment
+            for pipeline, deployment in names.live_deployments()
+            if self._filters.allow(pipeline, deployment.tags, deployment.work_pool) and pipeline in self._admitted
         }
 
-    def live_pairs(self, names: Names) -> set[Pair]:
-        """The pairs that exist and are not excluded: those whose gauges are shown, and whose series do not expire."""
-        flows = {Pair(flow.name, "") for flow in names.live_flows()}
-        return self.live_deployments(names).keys() | {pair for pair in flows if self._filters.allow_flow(pair.flow)}
+    def live_pipelines(self, names: Names) -> set[Pipeline]:
+        """The pipelines that exist and are not excluded: their gauges are shown, and their series do not expire."""
+        flows = {Pipeline(flow.name, "") for flow in names.live_flows()}
+        return self.live_deployments(names).keys() | {
+            pipeline for pipeline in flows if self._filters.allow_flow(pipeline.flow)
+        }
 
     def keep(self, keys: Iterable[SeriesKey]) -> None:
         """Makes room: only `keys` are still there."""
@@ -129,8 +131,8 @@ class Catalog:
         for key in keys:
             self._remember(key)
 
-    def _admit(self, pair: Pair) -> Pair:
-        if pair not in self._admitted and len(self._admitted) >= self._labels.max_pairs:
+    def _admit(self, pipeline: Pipeline) -> Pipeline:
+        if pipeline not in self._admitted and len(self._admitted) >= self._labels.max_pairs:
             return OVERFLOW
-        self._admitted.add(pair)
-        return pair
+        self._admitted.add(pipeline)
+        return pipeline

@@ -10,7 +10,7 @@ from prefect_monitoring.config.custom_metrics import CustomMetric
 from prefect_monitoring.model.changes import Changes, LastValue, SeriesKey
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE
 from prefect_monitoring.model.metric_lines import Reason
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 
 Values = Callable[[SeriesKey], LastValue | None]
 """What the last value of a series is, as the ledger has it."""
@@ -29,7 +29,7 @@ def declarations_of(metrics: Iterable[CustomMetric], cursor: str) -> Declaration
     return dict(by_name)
 
 
-def key_of(metric: CustomMetric, pair: Pair, task: str, labels: Iterable[tuple[str, str]]) -> SeriesKey:
+def key_of(metric: CustomMetric, pipeline: Pipeline, task: str, labels: Iterable[tuple[str, str]]) -> SeriesKey:
     """The series that an observation belongs to: with the labels that the declaration keeps."""
 
     def keeps(label: str) -> bool:
@@ -37,7 +37,7 @@ def key_of(metric: CustomMetric, pair: Pair, task: str, labels: Iterable[tuple[s
 
     return SeriesKey(
         metric.name,
-        Pair(pair.flow if keeps("flow") else "", pair.deployment if keeps("deployment") else ""),
+        Pipeline(pipeline.flow if keeps("flow") else "", pipeline.deployment if keeps("deployment") else ""),
         task=task if keeps("task") else "",
         labels=tuple(label for label in labels if keeps(label[0])),
     )
@@ -46,7 +46,7 @@ def key_of(metric: CustomMetric, pair: Pair, task: str, labels: Iterable[tuple[s
 def count_observation(
     changes: Changes,
     one: Observation,
-    pair: Pair,
+    pipeline: Pipeline,
     task: str,
     at: float,
     declared: Sequence[CustomMetric],
@@ -57,11 +57,11 @@ def count_observation(
     last = LastValue(one.value, at)
     rejected: set[Reason | None] = set()
     if all(metric.keep_generic for metric in declared):
-        observed = SeriesKey(CUSTOM_OBSERVED, pair, one.name, task, one.labels)
+        observed = SeriesKey(CUSTOM_OBSERVED, pipeline, one.name, task, one.labels)
         rejected.add(_count_generic(changes, observed, last, values, admits))
     for metric in declared:
         if metric.enabled:
-            key = key_of(metric, pair, task, one.labels)
+            key = key_of(metric, pipeline, task, one.labels)
             rejected.add(count_declared(changes, metric, key, last, values, admits))
     return [reason for reason in Reason if reason in rejected]
 

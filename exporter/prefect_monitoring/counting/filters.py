@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable
 
 from prefect_monitoring.config.settings import FilterSettings
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 
 
 class Filters:
@@ -25,8 +25,8 @@ class Filters:
     def allow_pool(self, name: str) -> bool:
         return self._permits("pools", [name])
 
-    def allow(self, pair: Pair, tags: Iterable[str], pool: str) -> bool:
-        values = {"flows": [pair.flow], "deployments": [pair.deployment], "tags": list(tags), "pools": [pool]}
+    def allow(self, pipeline: Pipeline, tags: Iterable[str], pool: str) -> bool:
+        values = {"flows": [pipeline.flow], "deployments": [pipeline.deployment], "tags": list(tags), "pools": [pool]}
         return all(self._permits(kind, values[kind]) for kind in self._rules)
 
     def _permits(self, kind: str, values: Collection[str]) -> bool:

@@ -14,7 +14,7 @@ from typing import Final
 from prefect_monitoring.analysis.message_patterns import message_line, pattern_of
 from prefect_monitoring.model.changes import Changes, KnownRun, SeriesKey
 from prefect_monitoring.model.counted_metrics import DURATION, FAILURES, OUTCOMES, RETRIES, START_DELAY, births
-from prefect_monitoring.model.records import BAD_TYPES, FlowRun, Pair, State
+from prefect_monitoring.model.records import BAD_TYPES, FlowRun, Pipeline, State
 from prefect_monitoring.model.units import HOUR
 
 CLOCK_GRAIN: Final = 0.001
@@ -22,13 +22,13 @@ CLOCK_GRAIN: Final = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A run as read now, its state history where that was needed, and its pair (None when excluded).
+    """A run as read now, its state history where that was needed, and its pipeline (None when excluded).
 
     Not `whole`: its history was needed and could not be read, so that its row counts for what it says.
     """
 
     run: FlowRun
-    pair: Pair | None
+    pipeline: Pipeline | None
     history: tuple[State, ...] = ()
     whole: bool = True
 
@@ -116,9 +116,9 @@ def _complete(
     states = _states(sighting)
     _count_outcomes(known, changes, sighting, states, cause_of)
     after = _remembered(sighting, states, before, cause_of)
-    if before.duration is None and after.duration is not None and before.pair is not None:
+    if before.duration is None and after.duration is not None and before.pipeline is not None:
         if after.state_type == "COMPLETED":
-            changes.observe(SeriesKey(DURATION, before.pair), after.state_at, after.duration)
+            changes.observe(SeriesKey(DURATION, before.pipeline), after.state_at, after.duration)
         _move_in_memory(changes, before, after)
         changes.runs[sighting.run.id] = after
 
@@ -135,15 +135,15 @@ def _note_due(changes: Changes, run: FlowRun) -> None:
 def _fold_run(
     known: Known, changes: Changes, sighting: Sighting, before: KnownRun | None, cause_of: Callable[[str], str]
 ) -> None:
-    run, pair, states = sighting.run, sighting.pair, _states(sighting)
+    run, pipeline, states = sighting.run, sighting.pipeline, _states(sighting)
     after = _remembered(sighting, states, before, cause_of)
     _count_outcomes(known, changes, sighting, states, cause_of)
-    if pair is not None:
-        if SeriesKey(RETRIES, pair) not in changes.born:
-            changes.born.update(births(pair))
+    if pipeline is not None:
+        if SeriesKey(RETRIES, pipeline) not in changes.born:
+            changes.born.update(births(pipeline))
         _count_attempts(known, changes, before, after, states)
         if after.start_counted and not (before is not None and before.start_counted):
-            _count_start(known, changes, run, states, pair)
+            _count_start(known, changes, run, states, pipeline)
     if before is None and _is_not_worth_remembering(after, states, known.horizon):
         return
     _move_in_memory(changes, before, after)
@@ -153,16 +153,16 @@ def _fold_run(
 def _remembered(
     sighting: Sighting, states: tuple[State, ...], before: KnownRun | None, cause_of: Callable[[str], str]
 ) -> KnownRun:
-    run, pair, is_over = sighting.run, sighting.pair, sighting.run.state.is_terminal
+    run, pipeline, is_over = sighting.run, sighting.pipeline, sighting.run.state.is_terminal
     failed = run.state.type in BAD_TYPES
     started_at = _first_start(run, states)
-    started = pair is not None and started_at is not None
+    started = pipeline is not None and started_at is not None
     is_known = before is not None and before.state_id == run.state.id
-    delay = _start_delay(run, states) if pair is not None else None
+    delay = _start_delay(run, states) if pipeline is not None else None
     end = run.ended_at if run.ended_at is not None else run.state.at
     return KnownRun(
         run_id=run.id,
-        pair=pair,
+        pipeline=pipeline,
         state_id=run.state.id,
         state_type=run.state.type,
         state_at=run.state.at,
@@ -201,24 +201,24 @@ def _count_outcomes(
     cause_of: Callable[[str], str],
 ) -> None:
     """Counts each terminal state not counted before; an excluded run's are marked, so that none becomes news later."""
-    run, pair = sighting.run, sighting.pair
+    run, pipeline = sighting.run, sighting.pipeline
     for index, state in enumerate(states):
         key = (run.id, state.id)
         if not state.is_terminal or state.at < known.horizon or key in known.counted or key in changes.counted:
             continue
         changes.counted.add(key)
-        if pair is None:
+        if pipeline is None:
             continue
         if state.type in BAD_TYPES:
             changes.failed_at[key] = state.at
-        changes.count(SeriesKey(OUTCOMES, pair, state.label), state.at)
-        last = (pair, state.label)
+        changes.count(SeriesKey(OUTCOMES, pipeline, state.label), state.at)
+        last = (pipeline, state.label)
         changes.last_outcomes[last] = max(state.at, changes.last_outcomes.get(last, 0.0))
         if state.type in BAD_TYPES:
-            changes.count(SeriesKey(FAILURES, pair, cause_of(state.message)), state.at)
+            changes.count(SeriesKey(FAILURES, pipeline, cause_of(state.message)), state.at)
         duration = _duration(run, states, index) if sighting.whole else None
         if state.type == "COMPLETED" and duration is not None:
-            changes.observe(SeriesKey(DURATION, pair), state.at, duration)
+            changes.observe(SeriesKey(DURATION, pipeline), state.at, duration)
 
 
 def _attempts(run: FlowRun, states: tuple[State, ...]) -> int:
@@ -240,15 +240,15 @@ def _count_attempts(
     forgotten = sum(state.type == "RUNNING" and state.at < known.horizon for state in states)
     counted = before.attempts if before is not None else forgotten
     retries = max(after.attempts - 1, 0) - max(counted - 1, 0)
-    if retries > 0 and after.pair is not None:
-        changes.count(SeriesKey(RETRIES, after.pair), after.state_at, retries)
+    if retries > 0 and after.pipeline is not None:
+        changes.count(SeriesKey(RETRIES, after.pipeline), after.state_at, retries)
 
 
-def _count_start(known: Known, changes: Changes, run: FlowRun, states: tuple[State, ...], pair: Pair) -> None:
+def _count_start(known: Known, changes: Changes, run: FlowRun, states: tuple[State, ...], pipeline: Pipeline) -> None:
     """Counts the wait for the first start, once a run: a retry's wait is no lateness."""
     started_at, delay = _first_start(run, states), _start_delay(run, states)
     if started_at is not None and started_at >= known.horizon and delay is not None:
-        changes.observe(SeriesKey(START_DELAY, pair), started_at, delay)
+        changes.observe(SeriesKey(START_DELAY, pipeline), started_at, delay)
 
 
 def _start_delay(run: FlowRun, states: tuple[State, ...]) -> float | None:
@@ -284,5 +284,5 @@ def _duration(run: FlowRun, states: tuple[State, ...], index: int) -> float | No
 def _move_in_memory(changes: Changes, before: KnownRun | None, after: KnownRun) -> None:
     """Takes the run out of the hour where its previous end stood and puts it where it stands now."""
     for run, sign in ((before, -1), (after, +1)):
-        if run is not None and run.pair is not None and run.ended_at is not None:
-            changes.rollups[run.pair, int(run.ended_at // HOUR) * HOUR].add(run, sign)
+        if run is not None and run.pipeline is not None and run.ended_at is not None:
+            changes.rollups[run.pipeline, int(run.ended_at // HOUR) * HOUR].add(run, sign)

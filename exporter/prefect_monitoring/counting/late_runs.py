@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from prefect_monitoring.model.records import FlowRun, Pair
+from prefect_monitoring.model.records import FlowRun, Pipeline
 
 # The server itself marks runs late after 15 s, within some seconds, while its service runs.
 MARGIN_SECONDS: Final = 60.0
@@ -17,7 +17,7 @@ _MERELY_SCHEDULED: Final = "scheduled"
 class LateKey(NamedTuple):
     """What late runs are counted by."""
 
-    pair: Pair
+    pipeline: Pipeline
     work_pool: str
     work_queue: str
 

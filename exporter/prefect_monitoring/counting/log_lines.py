@@ -19,15 +19,15 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_FAILURES,
     births_of_no_pipeline,
 )
-from prefect_monitoring.model.records import NO_FLOW, LogLine, Pair
+from prefect_monitoring.model.records import NO_FLOW, LogLine, Pipeline
 
 
 @dataclass(frozen=True, slots=True)
 class LineSighting:
-    """A log line, and the names it is counted under (no pair: excluded; no task: of the flow itself)."""
+    """A log line, and the names it is counted under (no pipeline: excluded; no task: of the flow itself)."""
 
     line: LogLine
-    pair: Pair | None
+    pipeline: Pipeline | None
     task: str
 
 
@@ -42,24 +42,31 @@ def fold_lines(
     changes = Changes(born=set(births_of_no_pipeline()))
     for sighting in sightings:
         changes.lines[sighting.line.id] = sighting.line.at
-        if sighting.pair is not None:
-            _count_metrics(changes, sighting, sighting.pair, values, admits, declarations)
-            _count_saved_failure(changes, sighting, sighting.pair, cause_of)
+        if sighting.pipeline is not None:
+            _count_metrics(changes, sighting, sighting.pipeline, values, admits, declarations)
+            _count_saved_failure(changes, sighting, sighting.pipeline, cause_of)
     return changes
 
 
 def _count_metrics(
-    changes: Changes, sighting: LineSighting, pair: Pair, values: Values, admits: Admits, declarations: Declarations
+    changes: Changes,
+    sighting: LineSighting,
+    pipeline: Pipeline,
+    values: Values,
+    admits: Admits,
+    declarations: Declarations,
 ) -> None:
     parsed = parse(sighting.line.message)
     reasons = list(parsed.rejected)
     for one in parsed.observations:
         declared = declarations.get(one.name, ())
-        reasons += count_observation(changes, one, pair, sighting.task, sighting.line.at, declared, values, admits)
+        reasons += count_observation(changes, one, pipeline, sighting.task, sighting.line.at, declared, values, admits)
     for reason in reasons:
         changes.count(SeriesKey(REJECTED, NO_FLOW, reason), sighting.line.at)
 
 
-def _count_saved_failure(changes: Changes, sighting: LineSighting, pair: Pair, cause_of: Callable[[str], str]) -> None:
+def _count_saved_failure(
+    changes: Changes, sighting: LineSighting, pipeline: Pipeline, cause_of: Callable[[str], str]
+) -> None:
     if sighting.task and (failure := saved_failure(sighting.line.message)) is not None:
-        changes.count(SeriesKey(TASK_FAILURES, pair, cause_of(failure), sighting.task), sighting.line.at)
+        changes.count(SeriesKey(TASK_FAILURES, pipeline, cause_of(failure), sighting.task), sighting.line.at)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from prefect_monitoring.model.changes import Schedule
-from prefect_monitoring.model.records import Deployment, Pair
+from prefect_monitoring.model.records import Deployment, Pipeline
 
 ASK_AGAIN_SECONDS: Final = 3600.0  # a start that a person called off does not change the schedules
 UNKNOWN: Final = Schedule()
@@ -80,28 +80,30 @@ def settled(due: Schedule, deployment: Deployment, now: float, completed_at: flo
 
 def settled_all(
     known: Mapping[str, Schedule],
-    deployments: Mapping[Pair, Deployment],
+    deployments: Mapping[Pipeline, Deployment],
     now: float,
-    completed: Mapping[Pair, float] | None,
-) -> dict[Pair, Schedule]:
-    """What is due of every deployment; `completed`: when a run of a pair last completed.
+    completed: Mapping[Pipeline, float] | None,
+) -> dict[Pipeline, Schedule]:
+    """What is due of every deployment; `completed`: when a run of a pipeline last completed.
 
     While that is None, not known yet, nothing is unmet: it would page for what was met long ago.
     """
     found = {
-        pair: settled(known.get(one.id, UNKNOWN), one, now, (completed or {}).get(pair))
-        for pair, one in deployments.items()
+        pipeline: settled(known.get(one.id, UNKNOWN), one, now, (completed or {}).get(pipeline))
+        for pipeline, one in deployments.items()
     }
-    return found if completed is not None else {pair: replace(due, unmet_at=None) for pair, due in found.items()}
+    return (
+        found if completed is not None else {pipeline: replace(due, unmet_at=None) for pipeline, due in found.items()}
+    )
 
 
 def plan(
-    deployments: Iterable[Deployment], dues: Mapping[str, Schedule], asked: Mapping[str, Asked], now: float
+    deployments: Iterable[Deployment], schedules: Mapping[str, Schedule], asked: Mapping[str, Asked], now: float
 ) -> Plan:
     """What to do about deployments that were read; those that were not since the start are left alone."""
     result = Plan()
     for one in deployments:
-        due = dues.get(one.id, UNKNOWN)
+        due = schedules.get(one.id, UNKNOWN)
         if one.paused is None:
             continue
         if one.paused != (due.paused_at is not None):

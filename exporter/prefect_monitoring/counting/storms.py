@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from prefect_monitoring.analysis.failure_causes import OTHER_CAUSE
 from prefect_monitoring.model.changes import KnownRun
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.run_stats import RunStats
 
 
@@ -16,12 +16,12 @@ from prefect_monitoring.model.run_stats import RunStats
 class Failure:
     """The newest unresolved failure of a pipeline, at an instant in epoch seconds."""
 
-    pipeline: Pair
+    pipeline: Pipeline
     cause: str
     at: float
 
 
-def storms(stats: Mapping[Pair, RunStats], *, pipelines: int, window: float) -> list[Failure]:
+def storms(stats: Mapping[Pipeline, RunStats], *, pipelines: int, window: float) -> list[Failure]:
     """The failures that are part of a storm: so many pipelines fail of one cause within `window` seconds.
 
     Whatever fails of that cause no longer than `window` before or after one of them belongs to it as well.

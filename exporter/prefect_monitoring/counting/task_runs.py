@@ -15,20 +15,20 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_SECONDS,
     task_births,
 )
-from prefect_monitoring.model.records import BAD_TYPES, CACHED, ROLLED_BACK, Pair, State, TaskRun
+from prefect_monitoring.model.records import BAD_TYPES, CACHED, ROLLED_BACK, Pipeline, State, TaskRun
 
 _DID_NOT_RUN: Final = frozenset({CACHED, ROLLED_BACK})
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSighting:
-    """A task run as read now, the names it is counted under (no pair: excluded), and its states where needed.
+    """A task run as read now, the names it is counted under (no pipeline: excluded), and its states where needed.
 
     `missing_after`: where only its row was counted, the instant after which its earlier states are not.
     """
 
     run: TaskRun
-    pair: Pair | None
+    pipeline: Pipeline | None
     task: str
     history: tuple[State, ...] = ()
     missing_after: float | None = None
@@ -63,8 +63,8 @@ def fold_tasks(
         if before is not None and (_says_the_same(before, run) or before.state_at > run.state.at):
             continue
         changes.task_runs[run.id] = _remembered(run, run.ended_at)
-        if sighting.pair is not None:
-            _count(changes, sighting, sighting.pair, before, horizon, cause_of)
+        if sighting.pipeline is not None:
+            _count(changes, sighting, sighting.pipeline, before, horizon, cause_of)
     return changes
 
 
@@ -87,17 +87,17 @@ def _count_missing(
 def _count_outcomes(
     changes: Changes, sighting: TaskSighting, outcomes: Iterable[State], cause_of: Callable[[str], str]
 ) -> None:
-    pair, task = sighting.pair, sighting.task
-    if pair is None:
+    pipeline, task = sighting.pipeline, sighting.task
+    if pipeline is None:
         return
-    changes.moved.add(pair)
+    changes.moved.add(pipeline)
     for state in outcomes:
-        changes.count(SeriesKey(TASK_OUTCOMES, pair, state.label, task), state.at)
+        changes.count(SeriesKey(TASK_OUTCOMES, pipeline, state.label, task), state.at)
         if state.type in BAD_TYPES:
-            changes.count(SeriesKey(TASK_FAILURES, pair, cause_of(state.message), task), state.at)
+            changes.count(SeriesKey(TASK_FAILURES, pipeline, cause_of(state.message), task), state.at)
         if state.type == "COMPLETED" and state.name not in _DID_NOT_RUN:
             seconds = sighting.run.run_time
-            changes.observe(SeriesKey(TASK_DURATION, Pair(pair.flow, ""), task=task), state.at, seconds)
+            changes.observe(SeriesKey(TASK_DURATION, Pipeline(pipeline.flow, ""), task=task), state.at, seconds)
 
 
 def _remembered(run: TaskRun, ended_at: float) -> KnownTaskRun:
@@ -118,20 +118,20 @@ def _remembered(run: TaskRun, ended_at: float) -> KnownTaskRun:
 def _count(
     changes: Changes,
     sighting: TaskSighting,
-    pair: Pair,
+    pipeline: Pipeline,
     before: KnownTaskRun | None,
     horizon: float,
     cause_of: Callable[[str], str],
 ) -> None:
     run, task = sighting.run, sighting.task
-    if SeriesKey(TASK_SECONDS, pair, task=task) not in changes.born:
-        changes.born.update(task_births(pair, task))
+    if SeriesKey(TASK_SECONDS, pipeline, task=task) not in changes.born:
+        changes.born.update(task_births(pipeline, task))
     _count_outcomes(changes, sighting, _new_outcomes(sighting, before, horizon), cause_of)
     retries = max(run.attempts - 1, 0) - max(before.attempts - 1 if before is not None else 0, 0)
     seconds = run.run_time - (before.run_time if before is not None else 0.0)
     for metric, more in ((TASK_RETRIES, retries), (TASK_SECONDS, seconds)):
         if more > 0:
-            changes.count(SeriesKey(metric, pair, task=task), run.state.at, more)
+            changes.count(SeriesKey(metric, pipeline, task=task), run.state.at, more)
 
 
 def _new_outcomes(sighting: TaskSighting, before: KnownTaskRun | None, horizon: float) -> list[State]:

@@ -14,7 +14,7 @@ from typing import Final
 from prefect_monitoring.counting.late_runs import LATE, MARGIN_SECONDS, LateKey, LateRuns, as_they_are, merged
 from prefect_monitoring.ingest.ports import FlowRunSource
 from prefect_monitoring.model.names import Names
-from prefect_monitoring.model.records import FlowRun, Pair
+from prefect_monitoring.model.records import FlowRun, Pipeline
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.flow_runs import RunGroup
 
@@ -24,7 +24,7 @@ MANY_RUNS: Final = 2000
 FEW_RUNS: Final = 400
 _GROUP: Final = 200
 
-PairsOf = Callable[[Sequence[FlowRun]], Awaitable[Mapping[str, Pair | None]]]
+PairsOf = Callable[[Sequence[FlowRun]], Awaitable[Mapping[str, Pipeline | None]]]
 Late = Mapping[LateKey, LateRuns]
 
 
@@ -41,7 +41,7 @@ class Listing:
 
 
 class ActiveRunsLister:
-    """Lists what is under way; `names` gives what is known to exist, `pairs_of` the pairs of runs, by id."""
+    """Lists what is under way; `names` gives what is known to exist, `pairs_of` the pipelines of runs, by id."""
 
     def __init__(self, api: FlowRunSource, names: Callable[[], Names], pairs_of: PairsOf) -> None:
         self._api = api
@@ -82,7 +82,7 @@ class _LateCount:
         self.result: Late | None = None
         self._api = api
         self._names = names
-        self._pairs_of = pairs_of
+        self._pipelines_of = pairs_of
         self._to_count: list[RunGroup] = []
         self._found: dict[LateKey, LateRuns] = {}
         self._before = 0.0
@@ -119,11 +119,11 @@ class _LateCount:
 
     async def _add(self, runs: Sequence[FlowRun], each: int) -> None:
         """Adds runs, each of which stands for so many."""
-        pairs = await self._pairs_of(runs)
+        pipelines = await self._pipelines_of(runs)
         for run in runs:
-            pair = pairs[run.id]
-            if pair is not None and run.due_at is not None:
-                key = LateKey(pair, run.work_pool, run.work_queue)
+            pipeline = pipelines[run.id]
+            if pipeline is not None and run.due_at is not None:
+                key = LateKey(pipeline, run.work_pool, run.work_queue)
                 self._found[key] = merged(self._found.get(key), LateRuns(each, run.due_at))
 
 
@@ -135,11 +135,11 @@ def groups_of(names: Names) -> Iterable[RunGroup]:
             yield RunGroup(**{kind: tuple(ids[start : start + _GROUP])})
 
 
-def late_among(runs: Iterable[tuple[Pair, FlowRun]]) -> dict[LateKey, LateRuns]:
+def late_among(runs: Iterable[tuple[Pipeline, FlowRun]]) -> dict[LateKey, LateRuns]:
     """Those of listed runs that are late, as a count shows them."""
     found: dict[LateKey, LateRuns] = {}
-    for pair, run in runs:
+    for pipeline, run in runs:
         if run.state.label == LATE and run.due_at is not None:
-            key = LateKey(pair, run.work_pool, run.work_queue)
+            key = LateKey(pipeline, run.work_pool, run.work_queue)
             found[key] = merged(found.get(key), LateRuns(1, run.due_at))
     return found

@@ -24,7 +24,7 @@ from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
-from prefect_monitoring.model.records import FlowRun, Pair
+from prefect_monitoring.model.records import FlowRun, Pipeline
 from prefect_monitoring.prefect_api.capabilities import too_old
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
 from prefect_monitoring.prefect_api.state_history import Histories
@@ -44,13 +44,13 @@ _IN_SLOTS: Final = frozenset({"PENDING", "RUNNING", "CANCELLING"})
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:
-    """The active flow runs of the last reading, with their pairs, by id; `orphans`: whose parent run is over.
+    """The active flow runs of the last reading, with their pipelines, by id; `orphans`: whose parent run is over.
 
     `late`: those that are too many to be listed. `slots_used`: of all runs, also those that the filters exclude, how
     many take a slot, by (work pool, work queue).
     """
 
-    runs: Mapping[str, tuple[Pair, FlowRun]]
+    runs: Mapping[str, tuple[Pipeline, FlowRun]]
     orphans: Collection[str]
     late: Late = field(default_factory=dict)
     slots_used: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class UnderWay:
 class Reader:
     """Reads into the ledger. All ledger work happens on one thread, so that no two changes can interleave.
 
-    The catalogue is used on that thread too: to look a pair up may admit it. Elsewhere only what the ledger replaces as
+    The catalogue is used on that thread too: a lookup may admit a pipeline. Elsewhere only what the ledger replaces as
     a whole is read: `names` and `cursors`.
     """
 
@@ -145,24 +145,24 @@ class Reader:
         if late is None:
             return Reading(len(runs), complete=False)
         slots_used = Counter((run.work_pool, run.work_queue) for run in listing.runs if run.state.type in _IN_SLOTS)
-        self.under_way = UnderWay({run.id: (pair, run) for pair, run in runs}, orphans, late, slots_used)
+        self.under_way = UnderWay({run.id: (pipeline, run) for pipeline, run in runs}, orphans, late, slots_used)
         return Reading(len(runs) + sum(one.number for one in late.values()), complete=listing.complete)
 
-    async def read_active(self) -> list[tuple[Pair, FlowRun]]:
-        """The runs that need attention or resources now and are listed, with their pairs. Raises ApiError."""
+    async def read_active(self) -> list[tuple[Pipeline, FlowRun]]:
+        """The runs that need attention or resources now and are listed, with their pipelines. Raises ApiError."""
         return await self._named((await self._active.read(self.clock(), math.inf)).runs)
 
-    async def _pairs(self, runs: Sequence[FlowRun]) -> Mapping[str, Pair | None]:
-        return await self.in_ledger(lambda: {run.id: self.catalog.pair_of(self.ledger.names, run) for run in runs})
+    async def _pairs(self, runs: Sequence[FlowRun]) -> Mapping[str, Pipeline | None]:
+        return await self.in_ledger(lambda: {run.id: self.catalog.pipeline_of(self.ledger.names, run) for run in runs})
 
-    async def _named(self, runs: Sequence[FlowRun]) -> list[tuple[Pair, FlowRun]]:
-        """The same runs with their pairs. ApiError when some have no name."""
+    async def _named(self, runs: Sequence[FlowRun]) -> list[tuple[Pipeline, FlowRun]]:
+        """The same runs with their pipelines. ApiError when some have no name."""
         absorbed = await self.absorb(runs, lambda _left: None)
         runs = [run for run in runs if run.id not in (collected() or {})]
-        if unnamed := [run for run in runs if run.id not in absorbed.pairs]:
+        if unnamed := [run for run in runs if run.id not in absorbed.pipelines]:
             raise ApiError(f"{len(unnamed)} active runs cannot be named: {absorbed.reason}", INCOMPLETE)
-        named = [(absorbed.pairs[run.id], run) for run in await self._with_attempts(runs)]
-        return [(pair, run) for pair, run in named if pair is not None]
+        named = [(absorbed.pipelines[run.id], run) for run in await self._with_attempts(runs)]
+        return [(pipeline, run) for pipeline, run in named if pipeline is not None]
 
     async def _with_attempts(self, runs: Iterable[FlowRun]) -> list[FlowRun]:
         """The same runs; those that are Running, and not for the first time, with how long they were so before.
@@ -202,8 +202,8 @@ class Reader:
         named = [run for run in runs if not naming.waits(run)]
         ready = {run.id for run in named} - unread
         left = [run for run in runs if run.id not in ready]
-        pairs = await self.in_ledger(self._count, named, ready, histories, cursor_after(left))
-        return Absorbed(pairs, tuple(left), naming.reason or histories.outage)
+        pipelines = await self.in_ledger(self._count, named, ready, histories, cursor_after(left))
+        return Absorbed(pipelines, tuple(left), naming.reason or histories.outage)
 
     def _count(
         self,
@@ -211,10 +211,10 @@ class Reader:
         ready: Collection[str],
         histories: Histories,
         cursor: Cursor | None,
-    ) -> dict[str, Pair | None]:
-        pairs = {run.id: self.catalog.pair_of(self.ledger.names, run) for run in named}
+    ) -> dict[str, Pipeline | None]:
+        pipelines = {run.id: self.catalog.pipeline_of(self.ledger.names, run) for run in named}
         sightings = [
-            Sighting(run, pairs[run.id], histories.states.get(run.id, ()), whole=run.id not in histories.refused)
+            Sighting(run, pipelines[run.id], histories.states.get(run.id, ()), whole=run.id not in histories.refused)
             for run in named
             if run.id in ready
         ]
@@ -222,9 +222,9 @@ class Reader:
         self.aside.store()
         self.aside.store_refused(FLOW_RUNS, {one: why for one, why in histories.refused.items() if one in ready}, {})
         # Known again, here: another source may have counted the same run since.
-        known = self.ledger.known(list(pairs))
+        known = self.ledger.known(list(pipelines))
         self.ledger.commit(fold(known, sightings, self._cause_of), cursor, self.clock())
-        return pairs
+        return pipelines
 
     async def name(self, runs: Sequence[FlowRun]) -> Naming:
         """Learns the names of every flow and deployment of `runs`."""

@@ -16,7 +16,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.model.cursor import Cursor
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
 from prefect_monitoring.prefect_api.pagination import Page
 from prefect_monitoring.prefect_api.state_history import NO_TIME
@@ -42,12 +42,12 @@ CursorAfter = Callable[[Sequence[Finished]], Cursor | None]
 
 @dataclass(frozen=True, slots=True)
 class Absorbed(Generic[Run]):
-    """What became of a batch: the pair of each run that could be named, which runs must be read again, and why.
+    """What became of a batch: the pipeline of each run that could be named, which runs must be read again, and why.
 
     `reason` is "" where there only was no time for them.
     """
 
-    pairs: Mapping[str, Pair | None]
+    pipelines: Mapping[str, Pipeline | None]
     left: tuple[Run, ...]
     reason: str
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from prefect_monitoring.config.settings import FilterSettings, LabelSettings
-from prefect_monitoring.counting import schedules as dues
+from prefect_monitoring.counting import schedules
 from prefect_monitoring.counting.filters import Filters
 from prefect_monitoring.counting.schedules import Asked, Plan
 from prefect_monitoring.ingest.flow_runs import Reader
@@ -20,7 +20,7 @@ from prefect_monitoring.ingest.ports import InventorySource
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.model.changes import Changes
 from prefect_monitoring.model.inventory import Inventory
-from prefect_monitoring.model.records import ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
+from prefect_monitoring.model.records import ConcurrencyLimit, Deployment, Pipeline, Workers, WorkPool, WorkQueue
 from prefect_monitoring.policy.tags import shown_tags
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
 
@@ -36,7 +36,7 @@ class Part(Generic[Value]):
 
 
 class InventoryReader:
-    """Holds what was last read of each part; `dues` go into the ledger. The parts may be read side by side."""
+    """Holds what was last read of each part; `schedules` go into the ledger. The parts may be read side by side."""
 
     def __init__(self, reader: Reader, api: InventorySource, filters: FilterSettings, labels: LabelSettings) -> None:
         self.pools: Part[Sequence[WorkPool]] | None = None
@@ -52,7 +52,7 @@ class InventoryReader:
         self._max_tags = labels.max_tags
         self._asked: Mapping[str, Asked] = {}
 
-    def picture(self, live: Mapping[Pair, Deployment], now: float, limit: float) -> Inventory:
+    def current(self, live: Mapping[Pipeline, Deployment], now: float, limit: float) -> Inventory:
         """What was read within the last `limit` seconds, about the deployments that are alive."""
         since = now - limit
         limits = _since(since, self.limits)
@@ -95,7 +95,7 @@ class InventoryReader:
         self.automation_names = frozenset(name for name, _ in automations)
         return Reading(len(automations))
 
-    async def read_dues(self) -> Reading:
+    async def read_schedules(self) -> Reading:
         """Asks when deployments are due next, where that is not known; what was due meanwhile is remembered."""
         now = self._reader.clock()
         live = {one.id: one for one in self._wanted_deployments()}
@@ -106,17 +106,18 @@ class InventoryReader:
         return Reading(len(starts), asked=bool(plan.ask))
 
     def _wanted_deployments(self) -> Iterator[Deployment]:
-        for pair, one in self._reader.ledger.names.live_deployments():
-            if self._filters.allow(pair, one.tags, one.work_pool):
+        for pipeline, one in self._reader.ledger.names.live_deployments():
+            if self._filters.allow(pipeline, one.tags, one.work_pool):
                 yield one
 
     def _plan(self, live: Collection[Deployment], now: float) -> Plan:
         """What to ask about, and in the ledger who is paused since when and who is due no more."""
         known = self._reader.ledger.schedules
-        plan = dues.plan(live, known, self._asked, now)
-        off = {one: replace(known.get(one, dues.UNKNOWN), next_at=None, called_off_at=now) for one in plan.off}
+        plan = schedules.plan(live, known, self._asked, now)
+        off = {one: replace(known.get(one, schedules.UNKNOWN), next_at=None, called_off_at=now) for one in plan.off}
         pauses = {
-            one: dues.paused(off.get(one) or known.get(one, dues.UNKNOWN), at, now) for one, at in plan.pauses.items()
+            one: schedules.paused(off.get(one) or known.get(one, schedules.UNKNOWN), at, now)
+            for one, at in plan.pauses.items()
         }
         self._reader.ledger.store_schedules(off | pauses)
         return plan
@@ -126,7 +127,7 @@ class InventoryReader:
         ledger = self._reader.ledger
         if plan.passed:
             ledger.commit(Changes(due=plan.passed), None, self._reader.clock())
-        before = {one: ledger.schedules.get(one, dues.UNKNOWN) for one in plan.ask}
+        before = {one: ledger.schedules.get(one, schedules.UNKNOWN) for one in plan.ask}
         after = {one: replace(due, next_at=starts.get(one)) for one, due in before.items()}
         ledger.store_schedules({one: due for one, due in after.items() if due != before[one]})
 
@@ -143,9 +144,9 @@ def _asked_after(
 
 
 def named_limits(
-    limits: Iterable[ConcurrencyLimit], deployments: Iterable[tuple[Pair, Deployment]]
+    limits: Iterable[ConcurrencyLimit], deployments: Iterable[tuple[Pipeline, Deployment]]
 ) -> dict[str, ConcurrencyLimit]:
     """Limits by name: a deployment's own limit has the deployment's, and is left out where that is gone."""
-    names = {deployment.id: f"{pair.flow}/{pair.deployment}" for pair, deployment in deployments}
+    names = {deployment.id: f"{pipeline.flow}/{pipeline.deployment}" for pipeline, deployment in deployments}
     own = {names[one.deployment_id]: one for one in limits if one.deployment_id in names}
     return own | {one.name: one for one in limits if one.deployment_id is None}

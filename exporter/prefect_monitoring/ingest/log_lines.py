@@ -17,7 +17,7 @@ from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.ingest.task_runs import TaskReader
 from prefect_monitoring.model.cursor import LOG_LINES
 from prefect_monitoring.model.metric_lines import Reason
-from prefect_monitoring.model.records import DELETED, LogLine, Pair
+from prefect_monitoring.model.records import DELETED, LogLine, Pipeline
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
 from prefect_monitoring.prefect_api.logs import LogPage
@@ -77,7 +77,7 @@ class LogReader:
         self._deep_at = 0.0
         self._stopped: _Place | None = None
         self._window: float = WINDOW_SECONDS
-        self._told: set[tuple[Pair | None, str, Reason]] = set()
+        self._told: set[tuple[Pipeline | None, str, Reason]] = set()
 
     @property
     def _lateness(self) -> Lateness:
@@ -162,7 +162,7 @@ class LogReader:
         end = now - WINDOW_SECONDS if before is None else before
         reached = max(end, page.last or end) if page.complete else page.last
         complete = page.complete and before is None
-        await self._reader.in_ledger(self._count, named, owners.pairs, reached, complete=complete)
+        await self._reader.in_ledger(self._count, named, owners.pipelines, reached, complete=complete)
         if len(named) < len(fresh):
             log.debug("%d log lines wait for their task runs", len(fresh) - len(named))
 
@@ -179,7 +179,7 @@ class LogReader:
     def _count(
         self,
         named: Sequence[tuple[LogLine, str]],
-        owners: Mapping[str, Pair | None],
+        owners: Mapping[str, Pipeline | None],
         reached: float | None,
         *,
         complete: bool,
@@ -196,18 +196,18 @@ class LogReader:
         after = replace(cursor, watermark=watermark, level_complete=cursor.level_complete or complete)
         ledger.commit(changes, after if after != cursor else None, now, LOG_LINES)
 
-    def _sighting(self, line: LogLine, task: str, owners: Mapping[str, Pair | None]) -> LineSighting:
+    def _sighting(self, line: LogLine, task: str, owners: Mapping[str, Pipeline | None]) -> LineSighting:
         catalog = self._reader.catalog
-        pair = owners[line.flow_run_id] if line.flow_run_id else catalog.pair_outside_flows()
-        return LineSighting(line, pair, catalog.task_of(pair, task) if pair is not None and task else task)
+        pipeline = owners[line.flow_run_id] if line.flow_run_id else catalog.pipeline_outside_flows()
+        return LineSighting(line, pipeline, catalog.task_of(pipeline, task) if pipeline is not None and task else task)
 
     def _tell_rejected(self, sighting: LineSighting) -> None:
         """Names the flow, the task and the fault, once; the line itself may hold what no log of ours should."""
         for reason in parse(sighting.line.message).rejected:
-            place = (sighting.pair, sighting.task, reason)
-            if sighting.pair is not None and place not in self._told:
+            place = (sighting.pipeline, sighting.task, reason)
+            if sighting.pipeline is not None and place not in self._told:
                 self._told.add(place)
-                where = f"flow {sighting.pair.flow!r}" + (f", task {sighting.task!r}" if sighting.task else "")
+                where = f"flow {sighting.pipeline.flow!r}" + (f", task {sighting.task!r}" if sighting.task else "")
                 log.warning(
                     "Part of a METRIC line of %s was rejected: %s; docs/metrics.md says what is read", where, reason
                 )

@@ -16,7 +16,7 @@ from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.incremental import IncrementalReader
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.model.cursor import OVERLAP_SECONDS
-from prefect_monitoring.model.source_status import AuditReport
+from prefect_monitoring.model.source_status import ReconciliationReport
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.pagination import MAX_PAGE
@@ -42,7 +42,7 @@ class Verdict:
 
 
 @dataclass(slots=True)
-class Audit:
+class Reconciliation:
     """Compares one source of finished runs: what the API counts, and how its runs are read again.
 
     `report` is None before the first comparison. `whole_at`: when everything was last compared.
@@ -54,7 +54,7 @@ class Audit:
     count: CountByKind
     finished: IncrementalReader[Any]
     is_possible: Callable[[], bool] = lambda: True
-    report: AuditReport | None = None
+    report: ReconciliationReport | None = None
     whole_at: float = 0.0
     _still_missing: int = 0
 
@@ -75,7 +75,7 @@ class Audit:
         if whole:
             self.whole_at, self._still_missing = now, verdict.missing
         missing = verdict.missing if whole else max(verdict.missing, self._still_missing)
-        self.report = AuditReport(missing, now)
+        self.report = ReconciliationReport(missing, now)
         return Reading(verdict.read_again)
 
     async def closed_hours(self, low: float, high: float) -> Verdict:

@@ -19,7 +19,7 @@ from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.heartbeats import HeartbeatReader
 from prefect_monitoring.ingest.inventory import InventoryReader
 from prefect_monitoring.ingest.log_lines import LogReader
-from prefect_monitoring.ingest.reconcile import Audit
+from prefect_monitoring.ingest.reconcile import Reconciliation
 from prefect_monitoring.ingest.source import Lookback, Reading, Scope, Turn
 from prefect_monitoring.ingest.task_runs import TaskReader
 from prefect_monitoring.ingest.trend_stores import TrendStoreReader
@@ -59,12 +59,12 @@ class Readers:
     heartbeats: HeartbeatReader
     trend_stores: TrendStoreReader
     assets: AssetReader
-    audits: tuple[Audit, ...]
+    reconciliations: tuple[Reconciliation, ...]
     metrics: MetricSettings
 
-    def audit_of(self, cursor: str) -> Audit:
+    def reconciliation_of(self, cursor: str) -> Reconciliation:
         """The reconciliation of a kind of finished runs. KeyError where the API cannot count them."""
-        return {audit.source: audit for audit in self.audits}[cursor]
+        return {reconciliation.source: reconciliation for reconciliation in self.reconciliations}[cursor]
 
 
 def make_readers(
@@ -101,15 +101,15 @@ def make_readers(
             lookback=lookbacks(settings.history)[ASSET_EVENTS],
         ),
         metrics=settings.metrics,
-        audits=(
-            Audit(
+        reconciliations=(
+            Reconciliation(
                 reader=reader,
                 source=FLOW_RUNS,
                 kinds=TERMINAL_TYPES,
                 count=api.ended_by_type,
                 finished=reader.finished,
             ),
-            Audit(
+            Reconciliation(
                 reader=reader,
                 source=TASK_RUNS,
                 kinds=TERMINAL_TYPES | {ROLLED_BACK},
@@ -378,7 +378,7 @@ SOURCES: Final = (
     SourceEntry(
         "dues",
         Turn.INVENTORY,
-        lambda readers, _: readers.inventory.read_dues(),
+        lambda readers, _: readers.inventory.read_schedules(),
         (Probe("scheduled runs", lambda api: InventoryApi(api.paginator).next_starts(_NOBODY, _NEVER)),),
         after=_NAMES,
         follows=DEPLOYMENTS,
@@ -386,7 +386,7 @@ SOURCES: Final = (
     SourceEntry(
         _AUDIT_FLOW_RUNS,
         Turn.AUDIT,
-        lambda readers, scope: readers.audit_of(FLOW_RUNS).read(scope.until),
+        lambda readers, scope: readers.reconciliation_of(FLOW_RUNS).read(scope.until),
         (Probe("flow run counts", lambda api: api.ended_by_type(0, 1, ("FAILED",))),),
         requires=(FLOW_RUNS,),
         compares=FINISHED_FLOW_RUNS,
@@ -394,12 +394,12 @@ SOURCES: Final = (
     SourceEntry(
         "audit_task_runs",
         Turn.AUDIT,
-        lambda readers, scope: readers.audit_of(TASK_RUNS).read(scope.until),
+        lambda readers, scope: readers.reconciliation_of(TASK_RUNS).read(scope.until),
         (Probe("task run counts", _probe_task_run_counts),),
         after=(_AUDIT_FLOW_RUNS,),
         requires=(TASK_RUNS,),
         compares=FINISHED_TASK_RUNS,
-        is_possible=lambda readers: readers.audit_of(TASK_RUNS).is_possible(),
+        is_possible=lambda readers: readers.reconciliation_of(TASK_RUNS).is_possible(),
         is_wanted=_shows(*_TASKS),
     ),
 )

@@ -13,7 +13,7 @@ from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, Increme
 from prefect_monitoring.ingest.ports import TaskRunSource
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.model.cursor import TASK_RUNS, Cursor
-from prefect_monitoring.model.records import Deployment, Flow, FlowRun, Pair, State, TaskRun
+from prefect_monitoring.model.records import Deployment, Flow, FlowRun, Pipeline, State, TaskRun
 from prefect_monitoring.model.unreadable import Unreadable
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.state_history import Histories
@@ -33,7 +33,7 @@ class Owners:
     `faults`: why some cannot be named, by flow run id. `reason`: why others could not be asked for now, if so.
     """
 
-    pairs: Mapping[str, Pair | None]
+    pipelines: Mapping[str, Pipeline | None]
     faults: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
 
@@ -44,7 +44,7 @@ class TaskReader:
     def __init__(self, reader: Reader, api: TaskRunSource, cause_of: Callable[[str], str]) -> None:
         self.reader = reader
         self.api = api
-        self.under_way: Sequence[tuple[Pair, TaskRun]] | None = None
+        self.under_way: Sequence[tuple[Pipeline, TaskRun]] | None = None
         self._cause_of = cause_of
         self._owners: dict[str, tuple[Flow | None, Deployment | None]] = {}  # of flow runs that cannot be read
 
@@ -105,17 +105,17 @@ class TaskReader:
         self.under_way = await self._unfinished(alive)
         return Reading(len(self.under_way), asked=bool(alive))
 
-    async def read_active(self, flow_runs: Mapping[str, tuple[Pair, FlowRun]]) -> list[tuple[Pair, TaskRun]]:
+    async def read_active(self, flow_runs: Mapping[str, tuple[Pipeline, FlowRun]]) -> list[tuple[Pipeline, TaskRun]]:
         """The task runs under way in `flow_runs`, by id, without those that an earlier attempt left behind dead."""
         return await self._unfinished(_alive(flow_runs))
 
-    async def _unfinished(self, alive: Mapping[str, tuple[Pair, FlowRun]]) -> list[tuple[Pair, TaskRun]]:
+    async def _unfinished(self, alive: Mapping[str, tuple[Pipeline, FlowRun]]) -> list[tuple[Pipeline, TaskRun]]:
         under_way = []
         for run in await self.api.unfinished(alive.keys()):
-            pair, flow_run = alive[run.flow_run_id or ""]
+            pipeline, flow_run = alive[run.flow_run_id or ""]
             if run.flow_run_attempt in range(1, flow_run.attempts):
                 continue
-            under_way.append((pair, run))
+            under_way.append((pipeline, run))
         return under_way
 
     async def owners(self, flow_run_ids: Collection[str]) -> Owners:
@@ -136,7 +136,7 @@ class TaskReader:
         faults = {one: f"its flow run {one} cannot be read" for one in unnamed}
         faults |= {run.id: fault for run in runs if (fault := naming.fault_of(run))}
         known = unknown - faults.keys() - (hidden - self._owners.keys())
-        found |= await self.reader.in_ledger(self._pairs_of, known, runs)
+        found |= await self.reader.in_ledger(self._pipelines_of, known, runs)
         return Owners(found, faults, reason)
 
     async def _learn_owners(self, run_ids: Collection[str]) -> tuple[str, set[str]]:
@@ -163,14 +163,16 @@ class TaskReader:
         left = f"the flows of {more} flow runs that cannot be read are still to be asked for" if more > 0 else ""
         return left, unnamed
 
-    def _pairs_of(self, run_ids: set[str], runs: Sequence[FlowRun]) -> dict[str, Pair | None]:
-        """The pair of each of `run_ids`, of which the API still has `runs`."""
+    def _pipelines_of(self, run_ids: set[str], runs: Sequence[FlowRun]) -> dict[str, Pipeline | None]:
+        """The pipeline of each of `run_ids`, of which the API still has `runs`."""
         catalog, names = self.reader.catalog, self.reader.ledger.names
-        pairs = {run.id: catalog.pair_of(names, run) for run in runs if run.id in run_ids}
-        for run_id in run_ids - pairs.keys():
+        pipelines = {run.id: catalog.pipeline_of(names, run) for run in runs if run.id in run_ids}
+        for run_id in run_ids - pipelines.keys():
             flow, deployment = self._owners.get(run_id, (None, None))
-            pairs[run_id] = catalog.pair_of_unreadable(flow, deployment) if flow else catalog.pair_of_deleted()
-        return pairs
+            pipelines[run_id] = (
+                catalog.pipeline_of_unreadable(flow, deployment) if flow else catalog.pipeline_of_deleted()
+            )
+        return pipelines
 
     async def names(self, task_run_ids: Collection[str]) -> dict[str, str]:
         """The task of each of these task runs that the ledger or the API knows."""
@@ -199,12 +201,12 @@ class TaskReader:
         left = tuple(
             run
             for run in runs
-            if run.id in unread or (run.flow_run_id is not None and run.flow_run_id not in owners.pairs)
+            if run.id in unread or (run.flow_run_id is not None and run.flow_run_id not in owners.pipelines)
         )
         skipped = {run.id for run in left}
         ready = [run for run in runs if run.id not in skipped]
         missing_after = {one.id: one.after for one in (due or {}).values() if one.counted}
-        await self.reader.in_ledger(self._count, ready, owners.pairs, histories, missing_after, cursor_after(left))
+        await self.reader.in_ledger(self._count, ready, owners.pipelines, histories, missing_after, cursor_after(left))
         unwritten = "the server has yet to write their last states" if half_written else ""
         return Absorbed({}, left, owners.reason or histories.outage or unwritten)
 
@@ -223,7 +225,7 @@ class TaskReader:
     def _count(
         self,
         runs: Sequence[TaskRun],
-        owners: Mapping[str, Pair | None],
+        owners: Mapping[str, Pipeline | None],
         histories: Histories,
         missing_after: Mapping[str, float | None],
         cursor: Cursor | None,
@@ -233,9 +235,11 @@ class TaskReader:
         known = ledger.known_task_runs([run.id for run in runs])
         sightings = []
         for run in runs:
-            pair = owners[run.flow_run_id] if run.flow_run_id is not None else catalog.pair_outside_flows()
-            task = catalog.task_of(pair, run.task) if pair is not None else run.task
-            sightings.append(TaskSighting(run, pair, task, histories.states.get(run.id, ()), missing_after.get(run.id)))
+            pipeline = owners[run.flow_run_id] if run.flow_run_id is not None else catalog.pipeline_outside_flows()
+            task = catalog.task_of(pipeline, run.task) if pipeline is not None else run.task
+            sightings.append(
+                TaskSighting(run, pipeline, task, histories.states.get(run.id, ()), missing_after.get(run.id))
+            )
         # Before the cursor passes them.
         aside.store()
         refused = {run.id: histories.refused[run.id] for run in runs if run.id in histories.refused}
@@ -246,6 +250,6 @@ class TaskReader:
         ledger.commit(changes, cursor, self.reader.clock(), TASK_RUNS)
 
 
-def _alive(flow_runs: Mapping[str, tuple[Pair, FlowRun]]) -> dict[str, tuple[Pair, FlowRun]]:
+def _alive(flow_runs: Mapping[str, tuple[Pipeline, FlowRun]]) -> dict[str, tuple[Pipeline, FlowRun]]:
     """Those in which task runs may be under way."""
     return {run_id: one for run_id, one in flow_runs.items() if one[1].state.type in {"RUNNING", "CANCELLING"}}

@@ -21,7 +21,7 @@ from prefect_monitoring.model.actions import (
     Hold,
     Kind,
 )
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 
 _TABLE: Final = schema.actions
 _IN_FORCE: Final = (Hold.HELD, Hold.BY_HAND)
@@ -167,11 +167,11 @@ def _select(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> lis
 
 def _row(action: Action) -> dict[str, Any]:
     row = asdict(action)
-    del row["pair"]
+    del row["pipeline"]
     return {
         **row,
-        "flow": action.pair.flow,
-        "deployment": action.pair.deployment,
+        "flow": action.pipeline.flow,
+        "deployment": action.pipeline.deployment,
         "run_id": pack(action.run_id) if action.run_id else None,
         "state_id": pack(action.state_id) if action.state_id else None,
     }
@@ -179,11 +179,11 @@ def _row(action: Action) -> dict[str, Any]:
 
 def _action(row: sa.Row[Any]) -> Action:
     fields = dict(row._mapping)  # noqa: SLF001 the public way to a row's columns by name
-    pair = Pair(fields.pop("flow"), fields.pop("deployment"))
+    pipeline = Pipeline(fields.pop("flow"), fields.pop("deployment"))
     return Action(
         **{
             **fields,
-            "pair": pair,
+            "pipeline": pipeline,
             "kind": Kind(row.kind),
             "result": ActionResult(row.result),
             "hold": Hold(row.hold),

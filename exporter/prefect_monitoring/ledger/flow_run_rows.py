@@ -10,13 +10,13 @@ import sqlalchemy as sa
 from prefect_monitoring.ledger.schema import counted_states, flow_runs
 from prefect_monitoring.ledger.sql import PipelineIds, batches, insert_all, pack, unpack, upsert
 from prefect_monitoring.model.changes import Changes, KnownRun
-from prefect_monitoring.model.records import BAD_TYPES, Pair
+from prefect_monitoring.model.records import BAD_TYPES, Pipeline
 
 
-def known_run(row: sa.Row[Any], pipeline: Pair | None) -> KnownRun:
+def known_run(row: sa.Row[Any], pipeline: Pipeline | None) -> KnownRun:
     return KnownRun(
         run_id=unpack(row.run_id),
-        pair=pipeline,
+        pipeline=pipeline,
         state_id=unpack(row.state_id),
         state_type=row.state_type,
         state_at=row.state_at,
@@ -35,7 +35,7 @@ def known_run(row: sa.Row[Any], pipeline: Pair | None) -> KnownRun:
 
 
 def known_runs(
-    connection: sa.Connection, run_ids: Collection[str], pipelines: Mapping[int, Pair]
+    connection: sa.Connection, run_ids: Collection[str], pipelines: Mapping[int, Pipeline]
 ) -> tuple[dict[str, KnownRun], set[tuple[str, str]]]:
     """The remembered runs among `run_ids`, by id, and which of their states are counted, by (run id, state id)."""
     found: dict[str, KnownRun] = {}
@@ -49,7 +49,7 @@ def known_runs(
     return found, counted
 
 
-def failed_since(connection: sa.Connection, since: float, pipelines: Mapping[int, Pair]) -> list[KnownRun]:
+def failed_since(connection: sa.Connection, since: float, pipelines: Mapping[int, Pipeline]) -> list[KnownRun]:
     """Runs that stand as failed or crashed, with an end after `since`; `pipelines` by their numbers."""
     failed = flow_runs.c.state_type.in_(BAD_TYPES) & (flow_runs.c.ended_at > since) & ~flow_runs.c.gone
     rows = connection.execute(sa.select(flow_runs).where(failed))
@@ -70,7 +70,7 @@ def write_runs(connection: sa.Connection, changes: Changes, ids: PipelineIds, *,
     rows = [
         {
             "run_id": pack(run.run_id),
-            "pipeline_id": ids[run.pair] if run.pair is not None else None,
+            "pipeline_id": ids[run.pipeline] if run.pipeline is not None else None,
             "state_id": pack(run.state_id),
             "state_type": run.state_type,
             "state_at": run.state_at,

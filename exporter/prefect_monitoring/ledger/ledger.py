@@ -36,7 +36,7 @@ from prefect_monitoring.model.changes import Changes, KnownRun, KnownTaskRun, Sc
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMetric
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.run_quantiles import RunQuantiles
 from prefect_monitoring.model.run_stats import FailureKey, RunStats, UnresolvedFailures
 from prefect_monitoring.model.series import Bounds, Series, advance
@@ -84,7 +84,7 @@ class Ledger(State):
             runs, counted = flow_run_rows.known_runs(connection, run_ids, self.pipelines_by_id)
         return Known(runs, frozenset(counted), self.cursor.horizon)
 
-    def pipelines_of(self, run_ids: Collection[str]) -> dict[str, Pair | None]:
+    def pipelines_of(self, run_ids: Collection[str]) -> dict[str, Pipeline | None]:
         """The pipeline of each remembered flow run among `run_ids`; None for one that the filters exclude."""
         if not run_ids:
             return {}
@@ -117,14 +117,14 @@ class Ledger(State):
             trend_rows.settle_points(connection, metric, present, now, kept)
 
     def run_stats(
-        self, pipelines: Collection[Pair], now: float, slo_windows: Mapping[Pair, float] | None = None
-    ) -> dict[Pair, RunStats]:
+        self, pipelines: Collection[Pipeline], now: float, slo_windows: Mapping[Pipeline, float] | None = None
+    ) -> dict[Pipeline, RunStats]:
         """How `pipelines` stand; `slo_windows` are the lengths of their SLOs' windows, in seconds."""
         numbers = {self.pipeline_ids[pipeline]: pipeline for pipeline in pipelines if pipeline in self.pipeline_ids}
         with self.transaction() as connection:
             return run_stats(connection, numbers, now, slo_windows or {})
 
-    def unresolved_failures(self, since: float) -> dict[Pair, UnresolvedFailures]:
+    def unresolved_failures(self, since: float) -> dict[Pipeline, UnresolvedFailures]:
         """The unresolved failures of each pipeline that has any, of runs that ended after `since`."""
         with self.transaction() as connection:
             return unresolved_failures(connection, self.pipelines_by_id, since)
@@ -135,7 +135,7 @@ class Ledger(State):
             with self.transaction() as connection:
                 release_failures(connection, failures)
 
-    def run_quantiles(self, pipelines: Collection[Pair], now: float) -> dict[Pair, RunQuantiles]:
+    def run_quantiles(self, pipelines: Collection[Pipeline], now: float) -> dict[Pipeline, RunQuantiles]:
         """The quantiles of `pipelines` that the ledger knows."""
         numbers = {self.pipeline_ids[pipeline]: pipeline for pipeline in pipelines if pipeline in self.pipeline_ids}
         if not numbers:
@@ -168,10 +168,10 @@ class Ledger(State):
             cursor = replace(cursor, horizon=max(cursor.horizon, self.cursors[source].horizon))
         cursors = {**self.cursors, source: cursor or self.cursors[source]}
         moved = advance(self.series, changes, self.bounds, released=not self.cursors[source].level_complete)
-        pipelines = {run.pair for run in changes.runs.values() if run.pair is not None}
+        pipelines = {run.pipeline for run in changes.runs.values() if run.pipeline is not None}
         pipelines |= {pipeline for pipeline, _ in (*changes.rollups, *changes.last_outcomes)}
         with self.transaction() as connection:
-            due = {one: self.pipeline_ids.get(self.names.pair_of_deployment(one), 0) for one in changes.due}
+            due = {one: self.pipeline_ids.get(self.names.pipeline_of_deployment(one), 0) for one in changes.due}
             schedules = passed_schedules(connection, self.schedules, changes.due, due)
             created = name_rows.new_pipelines(connection, pipelines - self.pipeline_ids.keys())
             numbers = {one: created.get(one) or self.pipeline_ids[one] for one in pipelines}
@@ -209,11 +209,11 @@ class Ledger(State):
             self.names = names  # equal in what the ledger keeps, newer in what it does not
             return
         # Their time to live begins now, not with their last increment.
-        dead = self.names.live_pairs() - names.live_pairs()
+        dead = self.names.live_pipelines() - names.live_pipelines()
         with self.transaction() as connection:
             name_rows.write_names(connection, self.names, names, now)
             write_series(connection, moved, now)
-            touch_series(connection, [key for key in self.series if key.pair in dead] if dead else (), now)
+            touch_series(connection, [key for key in self.series if key.pipeline in dead] if dead else (), now)
         self.names = names
         self.remember_series(moved)
 
@@ -223,13 +223,13 @@ class Ledger(State):
             changes = Changes()
             ended = action_rows.newly_ended(connection, actions)
             for action in ended:
-                changes.count(action_key(action.pair, action.kind, action.result), now)
+                changes.count(action_key(action.pipeline, action.kind, action.result), now)
             action_rows.queue_events(connection, ended)
             moved = advance(self.series, changes, self.bounds, released=not self.cursor.level_complete)
             action_rows.write_actions(connection, actions)
             write_series(connection, moved, now)
         self.remember_series(moved)
-        self.touched |= {action.pair for action in actions}
+        self.touched |= {action.pipeline for action in actions}
 
     def change_acting(self, change: Callable[[Acting], Acting]) -> Acting:
         """Applies `change` to whether actions are allowed, as the ledger has it: another process may have set it."""
@@ -305,7 +305,7 @@ class Ledger(State):
         """Gives series other values that are the same but for the order in which they were summed up."""
         self._move_series({key: replace(self.series[key], value=value) for key, value in values.items()}, now)
 
-    def prune(self, now: float, *, keep: Keep, live: Collection[Pair]) -> None:
+    def prune(self, now: float, *, keep: Keep, live: Collection[Pipeline]) -> None:
         """Forgets what is no longer needed; never what an end not yet read could still concern."""
         with self.transaction() as connection:
             forgotten = prune(connection, self, now, keep, live)

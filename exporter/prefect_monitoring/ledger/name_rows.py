@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from prefect_monitoring.ledger.schema import deployments, flows, pipelines
 from prefect_monitoring.ledger.sql import insert_all, load_all, number_from, upsert
 from prefect_monitoring.model.names import Names
-from prefect_monitoring.model.records import Deployment, Flow, Pair
+from prefect_monitoring.model.records import Deployment, Flow, Pipeline
 
 Named = TypeVar("Named", Flow, Deployment)
 
@@ -69,12 +69,12 @@ def forget_names(connection: sa.Connection, gone_before: float) -> set[str]:
     return forgotten
 
 
-def load_pipelines(connection: sa.Connection) -> dict[Pair, int]:
+def load_pipelines(connection: sa.Connection) -> dict[Pipeline, int]:
     """The number of each pipeline."""
-    return {Pair(row.flow, row.deployment): row.id for row in load_all(connection, pipelines)}
+    return {Pipeline(row.flow, row.deployment): row.id for row in load_all(connection, pipelines)}
 
 
-def new_pipelines(connection: sa.Connection, names: Collection[Pair]) -> dict[Pair, int]:
+def new_pipelines(connection: sa.Connection, names: Collection[Pipeline]) -> dict[Pipeline, int]:
     """Numbers for pipelines that have none yet."""
     created = number_from(connection, pipelines.c.id, sorted(names))
     rows = [{"id": number, "flow": one.flow, "deployment": one.deployment} for one, number in created.items()]

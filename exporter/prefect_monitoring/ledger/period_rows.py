@@ -12,7 +12,7 @@ from prefect_monitoring.ledger.schema import actions, flow_runs, hourly_rollups
 from prefect_monitoring.ledger.sql import total
 from prefect_monitoring.model.actions import ActionResult, Kind
 from prefect_monitoring.model.period import FailedRuns, Period, RunCounts
-from prefect_monitoring.model.records import BAD_TYPES, Pair
+from prefect_monitoring.model.records import BAD_TYPES, Pipeline
 
 
 def runs_within(connection: sa.Connection, period: Period) -> dict[int, RunCounts]:
@@ -26,7 +26,7 @@ def runs_within(connection: sa.Connection, period: Period) -> dict[int, RunCount
     }
 
 
-def failed_within(connection: sa.Connection, pipelines: Mapping[int, Pair], period: Period) -> list[FailedRuns]:
+def failed_within(connection: sa.Connection, pipelines: Mapping[int, Pipeline], period: Period) -> list[FailedRuns]:
     """Runs that failed for good within the period, by pipeline, cause and pattern of the message."""
     key = (flow_runs.c.pipeline_id, flow_runs.c.cause, sa.func.coalesce(flow_runs.c.pattern, "").label("pattern"))
     failed = flow_runs.c.state_type.in_(sorted(BAD_TYPES)) & ~has_retry_to_come(flow_runs)
@@ -39,18 +39,18 @@ def failed_within(connection: sa.Connection, pipelines: Mapping[int, Pair], peri
     ]
 
 
-def actions_within(connection: sa.Connection, period: Period) -> dict[tuple[Pair, Kind, ActionResult], int]:
+def actions_within(connection: sa.Connection, period: Period) -> dict[tuple[Pipeline, Kind, ActionResult], int]:
     """How many actions were decided within the period, by whose rule asked for them, kind and result."""
     key = (actions.c.flow, actions.c.deployment, actions.c.kind, actions.c.result)
     within = _is_within(actions.c.decided_at, period)
     query = sa.select(*key, sa.func.count()).where(within).group_by(*key)
     return {
-        (Pair(flow, deployment), Kind(kind), ActionResult(result)): count
+        (Pipeline(flow, deployment), Kind(kind), ActionResult(result)): count
         for flow, deployment, kind, result, count in connection.execute(query)
     }
 
 
-def saved_within(connection: sa.Connection, period: Period) -> dict[Pair, int]:
+def saved_within(connection: sa.Connection, period: Period) -> dict[Pipeline, int]:
     """How many runs completed after a retry by the exporter that was decided within the period, by pipeline."""
     retried = (actions.c.kind == Kind.RETRY) & (actions.c.result == ActionResult.DONE)
     within = _is_within(actions.c.decided_at, period)
@@ -61,7 +61,7 @@ def saved_within(connection: sa.Connection, period: Period) -> dict[Pair, int]:
         .where(retried, within)
         .group_by(actions.c.flow, actions.c.deployment)
     )
-    return {Pair(flow, deployment): count for flow, deployment, count in connection.execute(query)}
+    return {Pipeline(flow, deployment): count for flow, deployment, count in connection.execute(query)}
 
 
 def _is_within(instant: sa.Column[Any], period: Period) -> sa.ColumnElement[bool]:

@@ -19,7 +19,7 @@ from prefect_monitoring.ledger.unreadable_rows import forget_unreadable
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import LAST_MATERIALIZATION
 from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
-from prefect_monitoring.model.records import BAD_TYPES, NO_FLOW, OVERFLOW, Pair
+from prefect_monitoring.model.records import BAD_TYPES, NO_FLOW, OVERFLOW, Pipeline
 from prefect_monitoring.model.units import DAY
 
 HOURLY_KEPT: Final = 62 * DAY
@@ -35,13 +35,13 @@ class Keep:
     dead_series: float
 
 
-def prune(connection: sa.Connection, state: State, now: float, keep: Keep, live: Collection[Pair]) -> Forgotten:
+def prune(connection: sa.Connection, state: State, now: float, keep: Keep, live: Collection[Pipeline]) -> Forgotten:
     """Forgets what is no longer needed, of pipelines that are not `live` in the end all; what that is of `state`."""
     horizons = _horizons(state.cursors, now, keep)
     cursors = {source: replace(cursor, horizon=horizons[source]) for source, cursor in state.cursors.items()}
     alive = {*live, OVERFLOW, NO_FLOW}
-    dead = {key.pair for key in (*state.series, *state.values)} - alive
-    values = {key for key, one in state.values.items() if key.pair in dead or one.at < now - _kept(key)}
+    dead = {key.pipeline for key in (*state.series, *state.values)} - alive
+    values = {key for key, one in state.values.items() if key.pipeline in dead or one.at < now - _kept(key)}
     schedules = state.names.gone & state.schedules.keys()
     _forget_runs(connection, horizons[FLOW_RUNS])
     _forget_rollups(connection, now)
@@ -51,7 +51,7 @@ def prune(connection: sa.Connection, state: State, now: float, keep: Keep, live:
     _forget_schedules(connection, schedules)
     expired = _expire_series(connection, dead, now - keep.dead_series)
     delete_keys(connection, schema.last_values, values)
-    alive |= {key.pair for key in state.series.keys() - expired}
+    alive |= {key.pipeline for key in state.series.keys() - expired}
     unseen = {number: pipeline for pipeline, number in state.pipeline_ids.items() if pipeline not in alive}
     pipelines = [unseen[number] for number in _forget_pipelines(connection, sorted(unseen), horizons[FLOW_RUNS])]
     _forget_counted_states(connection)
@@ -144,12 +144,12 @@ def _forget_counted_states(connection: sa.Connection) -> None:
     connection.execute(sa.delete(counted_states).where(counted_states.c.run_id.not_in(sa.select(flow_runs.c.run_id))))
 
 
-def _expire_series(connection: sa.Connection, dead: Collection[Pair], before: float) -> set[SeriesKey]:
+def _expire_series(connection: sa.Connection, dead: Collection[Pipeline], before: float) -> set[SeriesKey]:
     """Deletes the series of `dead` pipelines that nothing has touched since `before`; which they were."""
     if not dead:
         return set()
     old = connection.execute(sa.select(series).where(series.c.updated_at < before))
-    expired = {key for row in old if (key := series_key(row)).pair in dead}
+    expired = {key for row in old if (key := series_key(row)).pipeline in dead}
     delete_keys(connection, series, expired)
     return expired
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from prefect_monitoring.ledger.schema import flow_runs
 from prefect_monitoring.ledger.sql import batches
-from prefect_monitoring.model.records import TERMINAL_TYPES, Pair
+from prefect_monitoring.model.records import TERMINAL_TYPES, Pipeline
 from prefect_monitoring.model.run_quantiles import QUANTILE_WINDOWS, QUANTILES, RunQuantiles
 
 # A column of the ledger's flow runs, and the types of the runs that count.
@@ -23,7 +23,7 @@ _MEASURED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def run_quantiles(connection: sa.Connection, names: Mapping[int, Pair], now: float) -> dict[Pair, RunQuantiles]:
+def run_quantiles(connection: sa.Connection, names: Mapping[int, Pipeline], now: float) -> dict[Pipeline, RunQuantiles]:
     """The quantiles at `now` of pipelines, by their numbers in the ledger."""
     values: defaultdict[str, defaultdict[int, dict[tuple[str, str], float]]] = defaultdict(lambda: defaultdict(dict))
     runs: dict[int, int] = {}

@@ -25,7 +25,7 @@ from prefect_monitoring.ledger.schema import (
 )
 from prefect_monitoring.ledger.sql import batches, total
 from prefect_monitoring.ledger.time_shares import time_shares
-from prefect_monitoring.model.records import BAD_TYPES, TERMINAL_TYPES, Pair
+from prefect_monitoring.model.records import BAD_TYPES, TERMINAL_TYPES, Pipeline
 from prefect_monitoring.model.run_stats import (
     ALL_WINDOWS,
     BEFORE,
@@ -45,10 +45,10 @@ Row = sa.Row[Any]
 
 
 def run_stats(
-    connection: sa.Connection, names: Mapping[int, Pair], now: float, slo_windows: Mapping[Pair, float]
-) -> dict[Pair, RunStats]:
+    connection: sa.Connection, names: Mapping[int, Pipeline], now: float, slo_windows: Mapping[Pipeline, float]
+) -> dict[Pipeline, RunStats]:
     """The statistics at `now` of pipelines, by their numbers in the ledger; `slo_windows` in seconds."""
-    found: dict[Pair, RunStats] = {}
+    found: dict[Pipeline, RunStats] = {}
     for batch in batches(sorted(names)):
         lengths = {number: slo_windows[names[number]] for number in batch if names[number] in slo_windows}
         outcomes = _last_outcomes(connection, batch)

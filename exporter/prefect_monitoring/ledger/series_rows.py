@@ -12,7 +12,7 @@ from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.schema import SERIES_KEY
 from prefect_monitoring.ledger.sql import load_all, upsert
 from prefect_monitoring.model.changes import LastValue, SeriesKey
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.series import Series
 
 
@@ -20,8 +20,8 @@ def key_columns(key: SeriesKey) -> dict[str, str]:
     """A series' key as the columns that hold it."""
     return {
         "metric": key.metric,
-        "flow": key.pair.flow,
-        "deployment": key.pair.deployment,
+        "flow": key.pipeline.flow,
+        "deployment": key.pipeline.deployment,
         "detail": key.detail,
         "task": key.task,
         "labels": json.dumps(key.labels, ensure_ascii=False) if key.labels else "[]",
@@ -30,7 +30,7 @@ def key_columns(key: SeriesKey) -> dict[str, str]:
 
 def series_key(row: sa.Row[Any]) -> SeriesKey:
     labels = tuple((name, value) for name, value in json.loads(row.labels)) if row.labels != "[]" else ()
-    return SeriesKey(row.metric, Pair(row.flow, row.deployment), row.detail, row.task, labels)
+    return SeriesKey(row.metric, Pipeline(row.flow, row.deployment), row.detail, row.task, labels)
 
 
 def delete_keys(connection: sa.Connection, table: sa.Table, keys: Collection[SeriesKey]) -> None:
@@ -82,11 +82,11 @@ def load_series(connection: sa.Connection) -> dict[SeriesKey, Series]:
     }
 
 
-def pipelines_counted(connection: sa.Connection, metric: str) -> list[Pair]:
+def pipelines_counted(connection: sa.Connection, metric: str) -> list[Pipeline]:
     """The pipelines that have series of a metric."""
     names = (schema.series.c.flow, schema.series.c.deployment)
     rows = connection.execute(sa.select(*names).where(schema.series.c.metric == metric).distinct())
-    return [Pair(row.flow, row.deployment) for row in rows]
+    return [Pipeline(row.flow, row.deployment) for row in rows]
 
 
 def load_values(connection: sa.Connection) -> dict[SeriesKey, LastValue]:

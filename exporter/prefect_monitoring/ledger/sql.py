@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.dialect import Merge
 from prefect_monitoring.ledger.dialects import DIALECTS
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 
 _ID_BATCH: Final = 400  # older SQLite takes 999 bound variables, and some statements need two for each id
 
 Item = TypeVar("Item")
-PipelineIds = Mapping[Pair, int]
+PipelineIds = Mapping[Pipeline, int]
 Column = sa.ColumnElement[Any]
 
 

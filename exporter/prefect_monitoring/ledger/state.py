@@ -13,7 +13,7 @@ from prefect_monitoring.model.changes import Changes, LastValue, Schedule, Serie
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMetric
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
-from prefect_monitoring.model.records import OTHER, OVERFLOW, Pair
+from prefect_monitoring.model.records import OTHER, OVERFLOW, Pipeline
 from prefect_monitoring.model.series import Bounds, Series
 from prefect_monitoring.model.unreadable import Unreadable
 
@@ -28,7 +28,7 @@ class Forgotten:
     series: Collection[SeriesKey]
     values: Collection[SeriesKey]
     schedules: Collection[str]
-    pipelines: Collection[Pair]
+    pipelines: Collection[Pipeline]
     names: Collection[str]
     unreadable: Collection[tuple[str, str]]
 
@@ -57,10 +57,10 @@ class State:
     plan: Plan | None = None
     held: set[SeriesKey] = field(default_factory=set)
     folded: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    touched: set[Pair] = field(default_factory=set)
+    touched: set[Pipeline] = field(default_factory=set)
     fault: str = ""
-    pipeline_ids: dict[Pair, int] = field(default_factory=dict)
-    pipelines_by_id: dict[int, Pair] = field(default_factory=dict)
+    pipeline_ids: dict[Pipeline, int] = field(default_factory=dict)
+    pipelines_by_id: dict[int, Pipeline] = field(default_factory=dict)
 
     @property
     def cursor(self) -> Cursor:
@@ -78,7 +78,7 @@ class State:
         return frozenset(name for name, row in self.metrics.items() if row.backfilled)
 
     @property
-    def pipelines(self) -> Collection[Pair]:
+    def pipelines(self) -> Collection[Pipeline]:
         """Every pipeline of which runs or rollups are kept."""
         return self.pipeline_ids.keys()
 
@@ -87,7 +87,7 @@ class State:
         self.held |= {key for key, one in moved.items() if not one.released}
         self.held -= {key for key, one in moved.items() if one.released}
 
-    def remember_pipelines(self, ids: Mapping[Pair, int]) -> None:
+    def remember_pipelines(self, ids: Mapping[Pipeline, int]) -> None:
         self.pipeline_ids.update(ids)
         self.pipelines_by_id.update({number: pipeline for pipeline, number in ids.items()})
 
@@ -113,7 +113,7 @@ class State:
 
 
 def _is_folded(key: SeriesKey) -> bool:
-    return key.pair == OVERFLOW or OTHER in {key.task, key.detail}
+    return key.pipeline == OVERFLOW or OTHER in {key.task, key.detail}
 
 
 def _drop(keyed: dict[Key, Any], keys: Iterable[Key]) -> None:

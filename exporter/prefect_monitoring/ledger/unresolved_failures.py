@@ -12,13 +12,13 @@ from prefect_monitoring.ledger.action_rows import has_retry_to_come, retries_of
 from prefect_monitoring.ledger.flow_run_rows import known_run
 from prefect_monitoring.ledger.schema import flow_runs
 from prefect_monitoring.ledger.sql import batches, pack, unpack
-from prefect_monitoring.model.records import BAD_TYPES, Pair
+from prefect_monitoring.model.records import BAD_TYPES, Pipeline
 from prefect_monitoring.model.run_stats import FailureKey, UnresolvedFailures
 
 
 def unresolved_failures(
-    connection: sa.Connection, pipelines: Mapping[int, Pair], since: float
-) -> dict[Pair, UnresolvedFailures]:
+    connection: sa.Connection, pipelines: Mapping[int, Pipeline], since: float
+) -> dict[Pipeline, UnresolvedFailures]:
     """The unresolved failures of each pipeline that has any, of runs that ended after `since`.
 
     A failure is resolved when its run goes on or is set right, when it is deleted, or when a later run stands in for

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from prefect_monitoring.metrics.family import Metric, Row
-from prefect_monitoring.metrics.rows import PAIR, counted
+from prefect_monitoring.metrics.rows import PIPELINE, counted
 from prefect_monitoring.model.actions import Hold, Kind
 from prefect_monitoring.model.counted_metrics import ACTIONS
 from prefect_monitoring.snapshot.model import Snapshot
@@ -27,23 +27,23 @@ def _paused_downstream(snapshot: Snapshot) -> Iterator[Row]:
     for hold in snapshot.actions.holds if snapshot.actions is not None else ():
         if hold.kind is Kind.PAUSE and hold.hold is Hold.HELD:
             flow, _, deployment = hold.target_name.partition("/")
-            policy = snapshot.policies.get(hold.pair)
+            policy = snapshot.policies.get(hold.pipeline)
             resumes = policy is not None and policy.on_failure is not None and policy.on_failure.resume_on_success
             since = hold.finished_at if hold.finished_at is not None else hold.decided_at
-            yield (flow, deployment, *hold.pair, "on_success" if resumes else "by_hand"), since
+            yield (flow, deployment, *hold.pipeline, "on_success" if resumes else "by_hand"), since
 
 
 def _retries_used(snapshot: Snapshot) -> Iterator[Row]:
-    for pair, standing in snapshot.standings.items():
-        policy = snapshot.policies.get(pair)
-        if snapshot.actions is not None and standing.last_failure and policy is not None and policy.retry is not None:
-            yield tuple(pair), standing.last_failure_retries
+    for pipeline, stats in snapshot.run_stats.items():
+        policy = snapshot.policies.get(pipeline)
+        if snapshot.actions is not None and stats.last_failure and policy is not None and policy.retry is not None:
+            yield tuple(pipeline), stats.last_failure_retries
 
 
 def _retries_allowed(snapshot: Snapshot) -> Iterator[Row]:
-    for pair, policy in snapshot.policies.items():
+    for pipeline, policy in snapshot.policies.items():
         if snapshot.actions is not None and policy.retry is not None:
-            yield tuple(pair), policy.retry.max
+            yield tuple(pipeline), policy.retry.max
 
 
 METRICS: Final = (
@@ -69,21 +69,21 @@ METRICS: Final = (
         "prefect_exporter_downstream_paused_timestamp_seconds",
         "gauge",
         "Since when the exporter keeps a deployment paused because an upstream pipeline failed; who resumes it.",
-        (*PAIR, "upstream_flow", "upstream_deployment", "resume"),
+        (*PIPELINE, "upstream_flow", "upstream_deployment", "resume"),
         _paused_downstream,
     ),
     Metric(
         "prefect_flow_run_last_failure_retries",
         "gauge",
         "How often the exporter retried the last failed run; absent without a retry rule, and when a later completed.",
-        PAIR,
+        PIPELINE,
         _retries_used,
     ),
     Metric(
         "prefect_pipeline_retries_max",
         "gauge",
         "How often the exporter may retry a run, where a rule says so.",
-        PAIR,
+        PIPELINE,
         _retries_allowed,
     ),
 )

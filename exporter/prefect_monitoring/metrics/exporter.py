@@ -180,14 +180,18 @@ METRICS: Final = (
         "gauge",
         "Finished runs that the API has and the ledger could not count, after reading them again; should be 0.",
         ("kind",),
-        lambda snapshot: (((kind,), audit.missing) for kind, audit in snapshot.about.audits.items()),
+        lambda snapshot: (
+            ((kind,), reconciliation.missing) for kind, reconciliation in snapshot.about.reconciliations.items()
+        ),
     ),
     Metric(
         "prefect_exporter_audit_last_success_timestamp_seconds",
         "gauge",
         "When what was counted was last compared with the API's own counts.",
         ("kind",),
-        lambda snapshot: (((kind,), audit.done_at) for kind, audit in snapshot.about.audits.items()),
+        lambda snapshot: (
+            ((kind,), reconciliation.done_at) for kind, reconciliation in snapshot.about.reconciliations.items()
+        ),
     ),
     counted(
         VALUES_REJECTED,

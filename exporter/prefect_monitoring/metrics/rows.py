@@ -1,4 +1,4 @@
-"""Rows that several subjects share: what the ledger keeps, and how pairs stand."""
+"""Rows that several subjects share: what the ledger keeps, and how pipelines stand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.snapshot.model import Snapshot
 
-PAIR: Final = ("flow", "deployment")
+PIPELINE: Final = ("flow", "deployment")
 
 
 def counted(name: str, text: str) -> Metric:
@@ -34,12 +34,12 @@ def counted(name: str, text: str) -> Metric:
     )
 
 
-def standing(values: Callable[[RunStats], Iterable[Row]]) -> Callable[[Snapshot], Iterator[Row]]:
-    """Rows that follow from how each live pair stands."""
+def of_run_stats(values: Callable[[RunStats], Iterable[Row]]) -> Callable[[Snapshot], Iterator[Row]]:
+    """Rows that follow from how each live pipeline stands."""
 
     def rows(snapshot: Snapshot) -> Iterator[Row]:
-        for pair, one in snapshot.standings.items():
+        for pipeline, one in snapshot.run_stats.items():
             for labels, value in values(one):
-                yield (pair.flow, pair.deployment, *labels), value
+                yield (pipeline.flow, pipeline.deployment, *labels), value
 
     return rows

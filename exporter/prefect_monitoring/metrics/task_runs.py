@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from prefect_monitoring.metrics.family import Metric, Row
-from prefect_monitoring.metrics.rows import PAIR, counted, standing
+from prefect_monitoring.metrics.rows import PIPELINE, counted, of_run_stats
 from prefect_monitoring.model.counted_metrics import (
     TASK_DURATION,
     TASK_FAILURES,
@@ -16,13 +16,13 @@ from prefect_monitoring.model.counted_metrics import (
 )
 from prefect_monitoring.snapshot.model import Snapshot
 
-TASK: Final = (*PAIR, "task")
+TASK: Final = (*PIPELINE, "task")
 
 
 def _active(snapshot: Snapshot) -> Iterator[Row]:
     if snapshot.active_tasks is not None:
-        for (pair, task, state), count in snapshot.active_tasks.items():
-            yield (pair.flow, pair.deployment, task, state), count
+        for (pipeline, task, state), count in snapshot.active_tasks.items():
+            yield (pipeline.flow, pipeline.deployment, task, state), count
 
 
 METRICS: Final = (
@@ -47,7 +47,7 @@ METRICS: Final = (
         "gauge",
         "Share of the last finished flow run's time in which at least one run of the task was running, 0 to 1.",
         TASK,
-        standing(lambda one: (((task,), share) for task, share in one.time_shares.items())),
+        of_run_stats(lambda one: (((task,), share) for task, share in one.time_shares.items())),
     ),
     Metric(
         "prefect_task_runs",

@@ -7,7 +7,9 @@ from prefect_monitoring.model.actions import Action, Kind
 
 def describe(action: Action) -> str:
     """An action in one line: what, for which pipeline and run, what became of it, and why."""
-    pipeline = f"{action.pair.flow}/{action.pair.deployment}" if action.pair.deployment else action.pair.flow
+    pipeline = (
+        f"{action.pipeline.flow}/{action.pipeline.deployment}" if action.pipeline.deployment else action.pipeline.flow
+    )
     about = {
         Kind.RETRY: f"retry {action.attempt} of {action.allowed} of {pipeline} ({action.run_name})",
         Kind.PAUSE: f"pause {action.target_name}, because {pipeline} failed ({action.run_name}, {action.cause})",

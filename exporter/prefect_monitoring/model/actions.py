@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import ACTIONS
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 
 _NAMESPACE: Final = UUID("7d1f3a52-6f0e-5c1b-9d53-0a4a1f6f6b11")
 
@@ -72,7 +72,7 @@ STOPPED_BY_HAND: Final = "stop"
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing done, or about to be done, for the pipeline `pair` whose rule asks for it. Instants in epoch seconds.
+    """One thing done, or about to be done, for `pipeline`, whose rule asks for it. Instants in epoch seconds.
 
     `run_id`, `run_name` and `state_id`: the run that is the reason, and the state that it must still be in. `cause`: a
     failure cause, or `late`, `too_long` and `unresponsive`. `attempt` of `allowed` retries. `at`: when a retry is to
@@ -83,7 +83,7 @@ class Action:
 
     id: str
     kind: Kind
-    pair: Pair
+    pipeline: Pipeline
     decided_at: float
     expires_at: float
     result: ActionResult = ActionResult.PLANNED
@@ -174,14 +174,14 @@ def was_marked_crashed(actions: Sequence[Action]) -> bool:
 _ZERO_BORN_RESULTS: Final = (ActionResult.DONE, ActionResult.REFUSED, ActionResult.FAILED)
 
 
-def action_key(pair: Pair, kind: Kind, result: ActionResult) -> SeriesKey:
+def action_key(pipeline: Pipeline, kind: Kind, result: ActionResult) -> SeriesKey:
     """The series that counts actions of this kind, for this pipeline, with this result."""
-    return SeriesKey(ACTIONS, pair, labels=(("action", kind.value), ("result", result.value)))
+    return SeriesKey(ACTIONS, pipeline, labels=(("action", kind.value), ("result", result.value)))
 
 
-def action_births(pair: Pair, kinds: Iterable[Kind]) -> Iterable[SeriesKey]:
+def action_births(pipeline: Pipeline, kinds: Iterable[Kind]) -> Iterable[SeriesKey]:
     """The series that exist from the moment a rule covers a pipeline; `kinds` are what the rule does."""
     for kind in kinds:
-        yield from (action_key(pair, kind, result) for result in _ZERO_BORN_RESULTS)
+        yield from (action_key(pipeline, kind, result) for result in _ZERO_BORN_RESULTS)
         if kind is Kind.RETRY:
-            yield action_key(pair, kind, ActionResult.EXHAUSTED)
+            yield action_key(pipeline, kind, ActionResult.EXHAUSTED)

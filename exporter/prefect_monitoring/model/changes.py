@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from prefect_monitoring.model.records import BAD_TYPES, Pair
+from prefect_monitoring.model.records import BAD_TYPES, Pipeline
 
 
 class Result(StrEnum):
@@ -19,13 +19,13 @@ class Result(StrEnum):
 
 
 class SeriesKey(NamedTuple):
-    """A series that the ledger keeps: metric, pair, the value of its one further label, task, labels of the user's own.
+    """A series that the ledger keeps: metric, pipeline, value of its one further label, task, the user's labels.
 
     What a metric does not have is empty.
     """
 
     metric: str
-    pair: Pair
+    pipeline: Pipeline
     detail: str = ""
     task: str = ""
     labels: tuple[tuple[str, str], ...] = ()
@@ -33,7 +33,7 @@ class SeriesKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KnownRun:
-    """What the ledger remembers of a run. `pair` is None for a run that the filters exclude.
+    """What the ledger remembers of a run. `pipeline` is None for a run that the filters exclude.
 
     `cause`, `pattern` and `message`, its first line, are those of a failure: analysis/message_patterns.py. `started_at`
     is its first start, `start_delay` the seconds from the expected start to it. `held`: a failure that stays unresolved
@@ -41,7 +41,7 @@ class KnownRun:
     """
 
     run_id: str
-    pair: Pair | None
+    pipeline: Pipeline | None
     state_id: str
     state_type: str
     state_at: float
@@ -150,15 +150,15 @@ class Changes:
     failed_at: dict[tuple[str, str], float] = field(default_factory=dict)
     increments: defaultdict[SeriesKey, float] = field(default_factory=lambda: defaultdict(float))
     observations: defaultdict[SeriesKey, list[float]] = field(default_factory=lambda: defaultdict(list))
-    rollups: defaultdict[tuple[Pair, int], Rollup] = field(default_factory=lambda: defaultdict(Rollup))
-    last_outcomes: dict[tuple[Pair, str], float] = field(default_factory=dict)
+    rollups: defaultdict[tuple[Pipeline, int], Rollup] = field(default_factory=lambda: defaultdict(Rollup))
+    last_outcomes: dict[tuple[Pipeline, str], float] = field(default_factory=dict)
     born: set[SeriesKey] = field(default_factory=set)
     due: dict[str, float] = field(default_factory=dict)
     task_runs: dict[str, KnownTaskRun] = field(default_factory=dict)
     lines: dict[str, float] = field(default_factory=dict)
     points: set[tuple[str, str]] = field(default_factory=set)
     values: dict[SeriesKey, LastValue] = field(default_factory=dict)
-    moved: set[Pair] = field(default_factory=set)
+    moved: set[Pipeline] = field(default_factory=set)
     moments: list[Moment] = field(default_factory=list)
 
     def count(self, key: SeriesKey, at: float, amount: float = 1) -> None:

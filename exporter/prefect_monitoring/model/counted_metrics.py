@@ -10,7 +10,7 @@ from typing import Final, Literal
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.metric_lines import Reason
-from prefect_monitoring.model.records import NO_FLOW, Pair
+from prefect_monitoring.model.records import NO_FLOW, Pipeline
 from prefect_monitoring.model.series import Bounds
 
 Kind = Literal["counter", "histogram", "summary", "last_value"]
@@ -81,8 +81,8 @@ class CountedMetric:
 
 
 _KEY_PARTS: Final[Mapping[str, Callable[[SeriesKey], str]]] = {
-    "flow": attrgetter("pair.flow"),
-    "deployment": attrgetter("pair.deployment"),
+    "flow": attrgetter("pipeline.flow"),
+    "deployment": attrgetter("pipeline.deployment"),
     "task": attrgetter("task"),
     "action": lambda key: dict(key.labels)["action"],
     "result": lambda key: dict(key.labels)["result"],
@@ -263,14 +263,14 @@ _OF_TASKS: Final = _zero_born(by_pipeline=True, by_task=True)
 _OF_NO_PIPELINE: Final = _zero_born(by_pipeline=False, by_task=False)
 
 
-def births(pair: Pair) -> Iterable[SeriesKey]:
+def births(pipeline: Pipeline) -> Iterable[SeriesKey]:
     """The series that exist from the moment a pipeline is known, before anything happened to it."""
-    return [SeriesKey(metric, pair, detail) for metric, detail in _OF_PIPELINES]
+    return [SeriesKey(metric, pipeline, detail) for metric, detail in _OF_PIPELINES]
 
 
-def task_births(pair: Pair, task: str) -> Iterable[SeriesKey]:
+def task_births(pipeline: Pipeline, task: str) -> Iterable[SeriesKey]:
     """The series that exist from the moment a task of a pipeline is known."""
-    return [SeriesKey(metric, pair, detail, task) for metric, detail in _OF_TASKS]
+    return [SeriesKey(metric, pipeline, detail, task) for metric, detail in _OF_TASKS]
 
 
 def births_of_no_pipeline() -> Iterable[SeriesKey]:

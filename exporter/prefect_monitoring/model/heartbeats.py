@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from prefect_monitoring.model.records import FlowRun, Pair
+from prefect_monitoring.model.records import FlowRun, Pipeline
 
 MISSED_BEATS: Final = 3
 LEAST_INTERVAL_SECONDS: Final = 30.0  # Prefect allows no less
@@ -44,6 +44,6 @@ class Pulse:
 class SilentRun:
     """A flow run that is Running and unresponsive, with its pipeline, and for how many seconds no heartbeat came."""
 
-    pair: Pair
+    pipeline: Pipeline
     run: FlowRun
     seconds: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from prefect_monitoring.model.records import DELETED, Deployment, Flow, FlowRun, Pair
+from prefect_monitoring.model.records import DELETED, Deployment, Flow, FlowRun, Pipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,27 +16,29 @@ class Names:
     deployments: Mapping[str, Deployment]
     gone: frozenset[str]
 
-    def pair_of(self, flow_id: str, deployment_id: str | None) -> Pair:
+    def pipeline_of(self, flow_id: str, deployment_id: str | None) -> Pipeline:
         flow = self.flows.get(flow_id)
         deployment = self.deployments.get(deployment_id) if deployment_id else None
         absent = DELETED if deployment_id else ""
-        return Pair(flow.name if flow else DELETED, deployment.name if deployment else absent)
+        return Pipeline(flow.name if flow else DELETED, deployment.name if deployment else absent)
 
-    def pair_of_deployment(self, deployment_id: str) -> Pair:
+    def pipeline_of_deployment(self, deployment_id: str) -> Pipeline:
         deployment = self.deployments.get(deployment_id)
-        return self.pair_of(deployment.flow_id if deployment else "", deployment_id)
+        return self.pipeline_of(deployment.flow_id if deployment else "", deployment_id)
 
-    def live_deployments(self) -> Iterator[tuple[Pair, Deployment]]:
+    def live_deployments(self) -> Iterator[tuple[Pipeline, Deployment]]:
         for deployment in self.deployments.values():
             known = deployment.flow_id in self.flows and deployment.flow_id not in self.gone
             if known and deployment.id not in self.gone:
-                yield self.pair_of(deployment.flow_id, deployment.id), deployment
+                yield self.pipeline_of(deployment.flow_id, deployment.id), deployment
 
     def live_flows(self) -> Iterator[Flow]:
         return (flow for flow in self.flows.values() if flow.id not in self.gone)
 
-    def live_pairs(self) -> set[Pair]:
-        return {pair for pair, _ in self.live_deployments()} | {Pair(flow.name, "") for flow in self.live_flows()}
+    def live_pipelines(self) -> set[Pipeline]:
+        return {pipeline for pipeline, _ in self.live_deployments()} | {
+            Pipeline(flow.name, "") for flow in self.live_flows()
+        }
 
     def with_flows(self, flows: Mapping[str, Flow]) -> Names:
         return Names({**self.flows, **flows}, self.deployments, self.gone - flows.keys())

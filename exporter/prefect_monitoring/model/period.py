@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.units import DAY, HOUR
 
 
@@ -88,7 +88,7 @@ class Growth:
 class FailedRuns:
     """Failed runs of one pipeline that have the cause and the message's pattern in common; `last_at`: the last end."""
 
-    pipeline: Pair
+    pipeline: Pipeline
     cause: str
     pattern: str
     runs: int

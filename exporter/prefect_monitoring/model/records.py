@@ -202,7 +202,7 @@ class Deployment:
     schedules: str = field(default="", compare=False)
 
 
-class Pair(NamedTuple):
+class Pipeline(NamedTuple):
     """What every series is about: the names of a flow and of one of its deployments ("" for none).
 
     A tuple, as are the keys made of it: they are hashed all the time.
@@ -212,10 +212,10 @@ class Pair(NamedTuple):
     deployment: str
 
 
-NO_FLOW: Final = Pair("", "")
+NO_FLOW: Final = Pipeline("", "")
 DELETED: Final = "(deleted)"
 OTHER: Final = "(other)"
-OVERFLOW: Final = Pair(OTHER, OTHER)
+OVERFLOW: Final = Pipeline(OTHER, OTHER)
 
 
 def needs_no_workers(pool_type: str) -> bool:

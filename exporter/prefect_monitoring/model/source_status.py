@@ -31,7 +31,7 @@ class SourceStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class AuditReport:
+class ReconciliationReport:
     """The last reconciliation of a kind of runs: when, and how many the API has but the ledger could not count."""
 
     missing: int

@@ -36,5 +36,5 @@ def merge(points: Iterable[Point], *, since: float, at_most: int) -> list[Point]
     Points with the same `id` are one point; those without are all different.
     """
     unique = {point.get("id", index): point for index, point in enumerate(points)}
-    recent = sorted(((instant(point), point) for point in unique.values()), key=lambda pair: pair[0])
+    recent = sorted(((instant(point), point) for point in unique.values()), key=lambda pipeline: pipeline[0])
     return [point for at, point in recent if at >= since][-at_most:]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 from prefect_monitoring.analysis.durations import format_duration
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.policy.action_rules import RULES, RULES_FOR_ALL_RUNS
 from prefect_monitoring.policy.pipelines_file import PipelinesFile
 from prefect_monitoring.policy.resolve import Policies, Policy
@@ -20,10 +20,10 @@ _WHAT_HAPPENS: Final = (
 )
 
 
-def idle_entries(file: PipelinesFile, pairs: Collection[Pair]) -> Iterator[str]:
-    """Advice for each entry that counts for none of `pairs`, those that exist."""
+def idle_entries(file: PipelinesFile, pipelines: Collection[Pipeline]) -> Iterator[str]:
+    """Advice for each entry that counts for none of `pipelines`, those that exist."""
     policies = Policies(file)
-    matches = [list(policies.entries_for(pair)) for pair in pairs]
+    matches = [list(policies.entries_for(pipeline)) for pipeline in pipelines]
     first = {found[0] for found in matches if found}
     any_of = {number for found in matches for number in found}
     for number, entry in enumerate(file.pipelines):
@@ -34,28 +34,30 @@ def idle_entries(file: PipelinesFile, pairs: Collection[Pair]) -> Iterator[str]:
             yield f"{name} never counts: earlier entries match all that it matches; the first one wins"
 
 
-def reviewed(file: PipelinesFile, pairs: Iterable[Pair]) -> dict[Pair, Policy]:
-    """Those of `pairs` whose objective the file declares: in an entry, or for every deployment in the defaults."""
+def reviewed(file: PipelinesFile, pipelines: Iterable[Pipeline]) -> dict[Pipeline, Policy]:
+    """Those of `pipelines` whose objective the file declares: in an entry, or for every deployment in the defaults."""
     policies = Policies(file)
     everybody = file.defaults.slo.min_success_ratio is not None or file.defaults.slo.window is not None
-    found = ((pair, policies.of(pair, ())) for pair in pairs if everybody or policies.entry_for(pair))
-    return {pair: policy for pair, policy in found if policy is not None}
+    found = (
+        (pipeline, policies.of(pipeline, ())) for pipeline in pipelines if everybody or policies.entry_for(pipeline)
+    )
+    return {pipeline: policy for pipeline, policy in found if policy is not None}
 
 
-def unmeasurable(file: PipelinesFile, runs: Mapping[Pair, int]) -> Iterator[str]:
-    """Advice where an objective allows less than one failure among a pair's `runs` of one window.
+def unmeasurable(file: PipelinesFile, runs: Mapping[Pipeline, int]) -> Iterator[str]:
+    """Advice where an objective allows less than one failure among a pipeline's `runs` of one window.
 
-    A line for each pair that an entry names, one for all those that have the defaults' objective.
+    A line for each pipeline that an entry names, one for all those that have the defaults' objective.
     """
     policies = Policies(file)
     others: list[str] = []
     default: Policy | None = None
-    for pair, count in sorted(runs.items()):
-        policy = policies.of(pair, ())
+    for pipeline, count in sorted(runs.items()):
+        policy = policies.of(pipeline, ())
         if policy is None or (allowed := (1 - policy.objective) * count) >= 1 - _ROUNDING:
             continue
-        name = f"{pair.flow}/{pair.deployment}" if pair.deployment else pair.flow
-        if policies.entry_for(pair):
+        name = f"{pipeline.flow}/{pipeline.deployment}" if pipeline.deployment else pipeline.flow
+        if policies.entry_for(pipeline):
             objective = f"{policy.objective:.4g} of {count} runs in {format_duration(policy.window)}"
             yield f"{name}: {objective} allows {allowed:.2g} failures: {_WHAT_HAPPENS}"
         else:
@@ -70,13 +72,13 @@ def unmeasurable(file: PipelinesFile, runs: Mapping[Pair, int]) -> Iterator[str]
         )
 
 
-def coverage(file: PipelinesFile, pairs: Iterable[Pair]) -> Iterator[str]:
-    """For each rule that acts and is declared, how many of the deployments in `pairs` it covers, or of all `pairs`."""
+def coverage(file: PipelinesFile, pipelines: Iterable[Pipeline]) -> Iterator[str]:
+    """For each declared rule that acts, how many of the deployments in `pipelines` it covers, or of all `pipelines`."""
     policies = Policies(file)
     covered: Counter[str] = Counter()
-    for pair in pairs:
-        if (policy := policies.of(pair, ())) is not None:
-            rules = RULES if pair.deployment else RULES_FOR_ALL_RUNS
+    for pipeline in pipelines:
+        if (policy := policies.of(pipeline, ())) is not None:
+            rules = RULES if pipeline.deployment else RULES_FOR_ALL_RUNS
             covered.update(rule for rule in rules if getattr(policy, rule) is not None)
     for rule in RULES:
         if any(getattr(declared, rule, None) is not None for declared in (file.defaults, *file.pipelines)):
@@ -84,7 +86,7 @@ def coverage(file: PipelinesFile, pairs: Iterable[Pair]) -> Iterator[str]:
             yield f"{rule} covers {covered[rule]} {what}{'' if covered[rule] == 1 else 's'}"
 
 
-def idle_rules(file: PipelinesFile, pairs: Collection[Pair], pools: Mapping[str, int | None]) -> Iterator[str]:
+def idle_rules(file: PipelinesFile, pipelines: Collection[Pipeline], pools: Mapping[str, int | None]) -> Iterator[str]:
     """Advice for each deployment and work pool that a rule names and that cannot be acted upon.
 
     `pools` are the concurrency limits by work pool, None without one.
@@ -92,7 +94,7 @@ def idle_rules(file: PipelinesFile, pairs: Collection[Pair], pools: Mapping[str,
     for number, entry in enumerate(file.pipelines):
         name = f"entry {number + 1} (flow: {entry.flow})"
         for target in entry.on_failure.targets if entry.on_failure else ():
-            if Pair(*target) not in pairs:
+            if Pipeline(*target) not in pipelines:
                 yield f"{name} pauses {target}, which does not exist"
         if entry.scale and entry.scale.work_pool not in pools:
             yield f"{name} scales the work pool {entry.scale.work_pool}, which does not exist"

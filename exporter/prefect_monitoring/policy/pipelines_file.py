@@ -101,7 +101,7 @@ class Defaults(_Policy):
     """What holds for every deployment unless its entry, or one of its tags, says otherwise."""
 
 
-class Pipeline(_Policy):
+class PipelineEntry(_Policy):
     """A pipeline, or several that have a pattern in common."""
 
     flow: Pattern = Field(description="The flow's name, or a regular expression that matches whole names.")
@@ -137,7 +137,7 @@ class PipelinesFile(Declared):
     """The whole file. Of several entries that match, the first counts."""
 
     defaults: Defaults = Field(default_factory=Defaults, description="What holds where no entry says otherwise.")
-    pipelines: tuple[Pipeline, ...] = Field((), description="The first entry that matches a deployment counts.")
+    pipelines: tuple[PipelineEntry, ...] = Field((), description="The first entry that matches a deployment counts.")
 
 
 def read_pipelines(path: Path) -> str:
@@ -186,5 +186,5 @@ def _advice(error: Mapping[str, Any], path: tuple[object, ...]) -> str:
             return reason_of(error)
 
 
-_MODELS: Final[tuple[type[Declared], ...]] = (PipelinesFile, Pipeline, Objectives, Limits, *RULES.values())
+_MODELS: Final[tuple[type[Declared], ...]] = (PipelinesFile, PipelineEntry, Objectives, Limits, *RULES.values())
 _KEYS: Final = sorted({key for model in _MODELS for key in model.model_fields})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prefect_monitoring.config.settings import LabelSettings, PolicySettings, SettingsError
 from prefect_monitoring.ledger.ledger import Ledger
-from prefect_monitoring.model.records import Deployment, Pair
+from prefect_monitoring.model.records import Deployment, Pipeline
 from prefect_monitoring.model.source_status import FileStatus
 from prefect_monitoring.policy.pipelines_file import PipelinesError, PipelinesFile, parse_pipelines, read_pipelines
 from prefect_monitoring.policy.resolve import Policies, Policy
@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 class PolicyBook:
     """The last good pipelines file, kept in the ledger too: a restart beside a broken one goes on with it.
 
-    `now` is what was last found, by pair; `status` is None without a file.
+    `now` is what was last found, by pipeline; `status` is None without a file.
     """
 
     def __init__(self, settings: PolicySettings, labels: LabelSettings, ledger: Ledger, now: float) -> None:
         """Raises SettingsError when the file is broken and none was ever good."""
-        self.now: Mapping[Pair, Policy] = {}
+        self.now: Mapping[Pipeline, Policy] = {}
         self.status: FileStatus | None = None
         self._path = Path(settings.pipelines) if settings.pipelines else None
         self._patterns = [re.compile(pattern, re.DOTALL) for pattern in labels.deployment_tags]
@@ -43,12 +43,12 @@ class PolicyBook:
             if self._fault and self._good is None:
                 raise SettingsError(self._fault)
 
-    def renew(self, live: Mapping[Pair, Deployment], pairs: Iterable[Pair], now: float) -> None:
-        """Reads the file again, and finds what holds for `pairs`. Raises LedgerError when the file cannot be kept."""
+    def renew(self, live: Mapping[Pipeline, Deployment], pipelines: Iterable[Pipeline], now: float) -> None:
+        """Reads the file again and resolves `pipelines`. Raises LedgerError when the file cannot be kept."""
         if self._path is not None:
             self._read(self._path, now)
-        found = ((pair, self._policies.of(pair, self._tags(live.get(pair)))) for pair in pairs)
-        self.now = {pair: policy for pair, policy in found if policy is not None}
+        found = ((pipeline, self._policies.of(pipeline, self._tags(live.get(pipeline)))) for pipeline in pipelines)
+        self.now = {pipeline: policy for pipeline, policy in found if policy is not None}
         if self._good is not None and self._good != self._ledger.pipelines_file:
             self._ledger.store_pipelines_file(self._good)
 

@@ -1,4 +1,4 @@
-"""What holds for each pair: its entry in the pipelines file, else its tags, else the defaults. Pure."""
+"""What holds for each pipeline: its entry in the pipelines file, else its tags, else the defaults. Pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.policy.action_rules import Cancel, Notify, OnFailure, Retry, Scale, Skip, Unresponsive
 from prefect_monitoring.policy.fields import RESERVED_LABELS
-from prefect_monitoring.policy.pipelines_file import CRITICALITIES, Limits, Pipeline, PipelinesFile
+from prefect_monitoring.policy.pipelines_file import CRITICALITIES, Limits, PipelineEntry, PipelinesFile
 
 DEFAULT_OBJECTIVE: Final = 0.99
 DEFAULT_WINDOW: Final = 30 * 86400.0
@@ -20,7 +20,7 @@ _LABEL_TAG: Final = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*):(.+)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What is declared about a pair. Times in seconds, `objective` a ratio; None: nothing is promised.
+    """What is declared about a pipeline. Times in seconds, `objective` a ratio; None: nothing is promised.
 
     `tags` are the bare ones, without criticality; `labels` are those of the file and the tags `key:value`. The rules
     that act come from the file alone; an entry's rule replaces that of the defaults as a whole.
@@ -49,7 +49,7 @@ class Policy:
 
 
 class Policies:
-    """The declarations of one pipelines file, asked pair by pair; answers are remembered."""
+    """The declarations of one pipelines file, asked pipeline by pipeline; answers are remembered."""
 
     def __init__(self, file: PipelinesFile) -> None:
         self._file = file
@@ -57,32 +57,32 @@ class Policies:
             (re.compile(entry.flow, re.DOTALL), re.compile(entry.deployment, re.DOTALL), entry)
             for entry in file.pipelines
         ]
-        self._known: dict[tuple[Pair, tuple[str, ...]], Policy | None] = {}
+        self._known: dict[tuple[Pipeline, tuple[str, ...]], Policy | None] = {}
 
-    def of(self, pair: Pair, tags: tuple[str, ...]) -> Policy | None:
-        """What holds for a pair whose deployment has `tags`, those that may be shown.
+    def of(self, pipeline: Pipeline, tags: tuple[str, ...]) -> Policy | None:
+        """What holds for a pipeline whose deployment has `tags`, those that may be shown.
 
         None for runs without a deployment that no entry names: they are subflows, or nobody declared them.
         """
-        key = (pair, tags)
+        key = (pipeline, tags)
         if key not in self._known:
-            entry = self.entry_for(pair)
-            self._known[key] = _merge(self._file, pair, entry, tags) if pair.deployment or entry else None
+            entry = self.entry_for(pipeline)
+            self._known[key] = _merge(self._file, pipeline, entry, tags) if pipeline.deployment or entry else None
         return self._known[key]
 
-    def entry_for(self, pair: Pair) -> Pipeline | None:
+    def entry_for(self, pipeline: Pipeline) -> PipelineEntry | None:
         """The first entry that matches."""
-        return next((self._entries[number][2] for number in self.entries_for(pair)), None)
+        return next((self._entries[number][2] for number in self.entries_for(pipeline)), None)
 
-    def entries_for(self, pair: Pair) -> Iterable[int]:
+    def entries_for(self, pipeline: Pipeline) -> Iterable[int]:
         """The numbers of all entries that match, the one that counts first."""
         for number, (flow, deployment, _) in enumerate(self._entries):
-            if flow.fullmatch(pair.flow) and deployment.fullmatch(pair.deployment):
+            if flow.fullmatch(pipeline.flow) and deployment.fullmatch(pipeline.deployment):
                 yield number
 
 
-def _merge(file: PipelinesFile, pair: Pair, entry: Pipeline | None, tags: Collection[str]) -> Policy:
-    declared = entry or Pipeline(flow="")
+def _merge(file: PipelinesFile, pipeline: Pipeline, entry: PipelineEntry | None, tags: Collection[str]) -> Policy:
+    declared = entry or PipelineEntry(flow="")
     retry = declared.retry or file.defaults.retry
     skip = declared.skip or file.defaults.skip
     again = file.defaults.retry_unresponsive if declared.retry_unresponsive is None else declared.retry_unresponsive
@@ -103,10 +103,10 @@ def _merge(file: PipelinesFile, pair: Pair, entry: Pipeline | None, tags: Collec
         max_pause=declared.max_pause or file.defaults.max_pause,
         alert_on=declared.alert_on or file.defaults.alert_on or "each",
         limits=declared.metrics,
-        retry=retry if retry and retry.max and pair.deployment else None,
+        retry=retry if retry and retry.max and pipeline.deployment else None,
         on_failure=declared.on_failure,
         scale=declared.scale,
-        skip=skip if pair.deployment else None,
+        skip=skip if pipeline.deployment else None,
         unresponsive=declared.unresponsive or file.defaults.unresponsive,
         retry_unresponsive=bool(again),
         cancel=declared.cancel,

@@ -212,7 +212,7 @@ async def open_http(
 ) -> AsyncIterator[PrefectHttp]:
     """A client for the API that Prefect's settings name. Raises NoApiUrlError without one.
 
-    `writes`: the (method, endpoint) pairs that it may send besides reading, from `actions.py`; without them, none.
+    `writes`: the (method, endpoint) pipelines that it may send besides reading, from `actions.py`; without them, none.
     """
     address = api_address()
     burst = max(1.0, max_requests_per_second)

@@ -17,7 +17,7 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_SECONDS,
 )
 from prefect_monitoring.model.period import Growth, RunCounts
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.run_stats import SLO_WINDOW
 from prefect_monitoring.report.facts import Facts
 from prefect_monitoring.report.figures import (
@@ -78,7 +78,7 @@ def figures_of(facts: Facts, team: str = "") -> Figures:
     )
 
 
-def _chosen(facts: Facts, team: str) -> frozenset[Pair]:
+def _chosen(facts: Facts, team: str) -> frozenset[Pipeline]:
     if not team:
         return facts.live
     teams = sorted({policy.team for policy in facts.policies.values()} - {""})
@@ -87,7 +87,7 @@ def _chosen(facts: Facts, team: str) -> frozenset[Pair]:
     return frozenset(pipeline for pipeline, policy in facts.policies.items() if policy.team == team)
 
 
-def _success(facts: Facts, chosen: frozenset[Pair], *, known: bool) -> tuple[PipelineSuccess, ...]:
+def _success(facts: Facts, chosen: frozenset[Pipeline], *, known: bool) -> tuple[PipelineSuccess, ...]:
     """Those with the most failed runs first; without those that nothing ran of."""
     found = []
     for pipeline in chosen:
@@ -100,8 +100,8 @@ def _success(facts: Facts, chosen: frozenset[Pair], *, known: bool) -> tuple[Pip
     return tuple(sorted(found, key=lambda one: (not one.is_below, -one.now.bad, one.pipeline)))
 
 
-def _failures(facts: Facts, chosen: frozenset[Pair]) -> tuple[FailureGroup, ...]:
-    groups: defaultdict[tuple[str, str], list[tuple[Pair, int, float]]] = defaultdict(list)
+def _failures(facts: Facts, chosen: frozenset[Pipeline]) -> tuple[FailureGroup, ...]:
+    groups: defaultdict[tuple[str, str], list[tuple[Pipeline, int, float]]] = defaultdict(list)
     for one in facts.failed:
         if one.pipeline in chosen:
             groups[one.cause, one.pattern].append((one.pipeline, one.runs, one.last_at))
@@ -120,7 +120,7 @@ def _failures(facts: Facts, chosen: frozenset[Pair]) -> tuple[FailureGroup, ...]
     return tuple(sorted(found, key=lambda group: (-group.runs, group.cause, group.pattern)))
 
 
-def _budgets(facts: Facts, chosen: frozenset[Pair]) -> tuple[Budget, ...]:
+def _budgets(facts: Facts, chosen: frozenset[Pipeline]) -> tuple[Budget, ...]:
     """As the recording rule flow_deployment:prefect_slo_budget_runs:allowed: at least one run. Least left first."""
     found = []
     for pipeline in chosen & facts.policies.keys() & facts.stats.keys():
@@ -132,8 +132,8 @@ def _budgets(facts: Facts, chosen: frozenset[Pair]) -> tuple[Budget, ...]:
     return tuple(sorted(found, key=lambda one: (one.left / one.allowed, one.pipeline)))
 
 
-def _of_pipelines(growth: Mapping[SeriesKey, Growth], chosen: frozenset[Pair]) -> dict[SeriesKey, Growth]:
-    return {key: one for key, one in growth.items() if key.pair in chosen}
+def _of_pipelines(growth: Mapping[SeriesKey, Growth], chosen: frozenset[Pipeline]) -> dict[SeriesKey, Growth]:
+    return {key: one for key, one in growth.items() if key.pipeline in chosen}
 
 
 def _retries(growth: Mapping[SeriesKey, Growth]) -> int:
@@ -143,18 +143,18 @@ def _retries(growth: Mapping[SeriesKey, Growth]) -> int:
 def _retrying(
     growth: Mapping[SeriesKey, Growth], growth_before: Mapping[SeriesKey, Growth] | None
 ) -> tuple[RetryingTask, ...]:
-    causes: defaultdict[tuple[Pair, str], Counter[str]] = defaultdict(Counter)
+    causes: defaultdict[tuple[Pipeline, str], Counter[str]] = defaultdict(Counter)
     for key, one in growth.items():
         if key.metric == TASK_FAILURES:
-            causes[key.pair, key.task][key.detail] += round(one.amount)
+            causes[key.pipeline, key.task][key.detail] += round(one.amount)
     found = [
         RetryingTask(
-            pipeline=key.pair,
+            pipeline=key.pipeline,
             task=key.task,
             retries=round(one.amount),
             before=round(growth_before.get(key, Growth()).amount) if growth_before is not None else None,
             runs=growth.get(key._replace(metric=TASK_SECONDS), Growth()).seen,
-            causes=tuple(causes[key.pair, key.task].most_common()),
+            causes=tuple(causes[key.pipeline, key.task].most_common()),
         )
         for key, one in growth.items()
         if key.metric == TASK_RETRIES
@@ -176,7 +176,7 @@ def _slower(
     for key, now in growth.items():
         before = growth_before.get(key, Growth())
         if key.metric == TASK_SECONDS and min(now.seen, before.seen) >= MIN_RUNS:
-            found.append(Slower(key.pair, key.task, before.mean or 0.0, now.mean or 0.0, now.seen))
+            found.append(Slower(key.pipeline, key.task, before.mean or 0.0, now.mean or 0.0, now.seen))
     slower = [one for one in found if one.now - one.before >= max((SLOWER_RATIO - 1) * one.before, SLOWER_SECONDS)]
     return tuple(sorted(slower, key=lambda one: (-one.lost, one.pipeline, one.task)))
 
@@ -195,9 +195,9 @@ def _volumes(
     for key, now in growth.items():
         before = growth_before.get(key, Growth())
         if key.metric == CUSTOM_OBSERVED and now.mean is not None and before.mean is not None:
-            found.append(Volume(key.pair, _metric_name(key), before.mean, now.mean))
+            found.append(Volume(key.pipeline, _metric_name(key), before.mean, now.mean))
     moved = [(abs(_fold_change(one)), one) for one in found if one.before]
-    ranked = sorted(moved, key=lambda pair: (-pair[0], pair[1].pipeline, pair[1].what))
+    ranked = sorted(moved, key=lambda pipeline: (-pipeline[0], pipeline[1].pipeline, pipeline[1].what))
     return tuple(one for change, one in ranked if change >= VOLUME_RATIO)
 
 
@@ -214,7 +214,7 @@ def _metric_name(key: SeriesKey) -> str:
     return f"{key.detail}{{{labels}}}" if labels else key.detail
 
 
-def _actions(facts: Facts, chosen: frozenset[Pair]) -> dict[Kind, Counter[ActionResult]]:
+def _actions(facts: Facts, chosen: frozenset[Pipeline]) -> dict[Kind, Counter[ActionResult]]:
     found: dict[Kind, Counter[ActionResult]] = {}
     for (pipeline, kind, result), count in facts.actions.items():
         if pipeline in chosen and result.is_final:

@@ -23,7 +23,7 @@ from prefect_monitoring.model.changes import Schedule, SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES
 from prefect_monitoring.model.cursor import FLOW_RUNS
 from prefect_monitoring.model.period import FailedRuns, Growth, Period, RunCounts
-from prefect_monitoring.model.records import Deployment, Pair
+from prefect_monitoring.model.records import Deployment, Pipeline
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.units import DAY
 from prefect_monitoring.policy.pipelines_file import PipelinesFile, parse_pipelines, read_pipelines
@@ -45,17 +45,17 @@ class Facts:
     days: Period
     known_from: float
     days_from: float
-    live: frozenset[Pair]
-    policies: Mapping[Pair, Policy]
-    stats: Mapping[Pair, RunStats]
-    schedules: Mapping[Pair, Schedule]
-    runs: Mapping[Pair, RunCounts]
-    runs_before: Mapping[Pair, RunCounts]
+    live: frozenset[Pipeline]
+    policies: Mapping[Pipeline, Policy]
+    stats: Mapping[Pipeline, RunStats]
+    schedules: Mapping[Pipeline, Schedule]
+    runs: Mapping[Pipeline, RunCounts]
+    runs_before: Mapping[Pipeline, RunCounts]
     failed: tuple[FailedRuns, ...]
     growth: Mapping[SeriesKey, Growth]
     growth_before: Mapping[SeriesKey, Growth]
-    actions: Mapping[tuple[Pair, Kind, ActionResult], int]
-    saved: Mapping[Pair, int]
+    actions: Mapping[tuple[Pipeline, Kind, ActionResult], int]
+    saved: Mapping[Pipeline, int]
 
 
 def read_facts(settings: Settings, at: float, days: int) -> Facts:
@@ -72,7 +72,7 @@ def _read(connection: sa.Connection, settings: Settings, at: float, days: int) -
     hours, whole_days = Period.of_hours(at, days), Period.of_days(at, days)
     admitted = [SeriesKey(OUTCOMES, pipeline) for pipeline in pipelines_counted(connection, OUTCOMES)]
     catalog = Catalog(settings.filters, settings.labels, admitted)
-    live, deployments = catalog.live_pairs(names), catalog.live_deployments(names)
+    live, deployments = catalog.live_pipelines(names), catalog.live_deployments(names)
     policies = _policies(settings, meta.get("pipelines_file"), deployments, live)
     pipelines = {number: pipeline for pipeline, number in numbers.items()}
     watched = {number: pipeline for pipeline, number in numbers.items() if pipeline in live}
@@ -98,7 +98,9 @@ def _read(connection: sa.Connection, settings: Settings, at: float, days: int) -
     )
 
 
-def _runs(connection: sa.Connection, pipelines: Mapping[int, Pair], hours: Period, at: float) -> dict[Pair, RunCounts]:
+def _runs(
+    connection: sa.Connection, pipelines: Mapping[int, Pipeline], hours: Period, at: float
+) -> dict[Pipeline, RunCounts]:
     """Without the failures that the exporter is about to retry: they failed within the last hours."""
     counts = period_rows.runs_within(connection, hours)
     for batch in batches(sorted(counts)):
@@ -107,20 +109,20 @@ def _runs(connection: sa.Connection, pipelines: Mapping[int, Pair], hours: Perio
     return _named(counts, pipelines)
 
 
-def _named(counts: Mapping[int, RunCounts], pipelines: Mapping[int, Pair]) -> dict[Pair, RunCounts]:
+def _named(counts: Mapping[int, RunCounts], pipelines: Mapping[int, Pipeline]) -> dict[Pipeline, RunCounts]:
     return {pipelines[number]: one for number, one in counts.items() if number in pipelines}
 
 
 def _policies(
-    settings: Settings, kept: str | None, deployments: Mapping[Pair, Deployment], live: set[Pair]
-) -> dict[Pair, Policy]:
+    settings: Settings, kept: str | None, deployments: Mapping[Pipeline, Deployment], live: set[Pipeline]
+) -> dict[Pipeline, Policy]:
     path = settings.policy.pipelines
     text = read_pipelines(Path(path)) if path else kept
     causes = settings.labels.known_causes
     policies = Policies(parse_pipelines(text, path or "ledger", causes) if text is not None else PipelinesFile())
     patterns = [re.compile(pattern, re.DOTALL) for pattern in settings.labels.deployment_tags]
 
-    def tags_of(pipeline: Pair) -> tuple[str, ...]:
+    def tags_of(pipeline: Pipeline) -> tuple[str, ...]:
         deployment = deployments.get(pipeline)
         return shown_tags(deployment.tags, patterns, settings.labels.max_tags) if deployment else ()
 

@@ -8,14 +8,14 @@ from typing import Literal
 
 from prefect_monitoring.model.actions import ActionResult, Kind
 from prefect_monitoring.model.period import Period, RunCounts
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineSuccess:
     """How a pipeline did. `objective` is None where nothing is promised, `before` where the past is not known."""
 
-    pipeline: Pair
+    pipeline: Pipeline
     team: str
     objective: float | None
     now: RunCounts
@@ -34,7 +34,7 @@ class FailureGroup:
     cause: str
     pattern: str
     runs: int
-    pipelines: tuple[tuple[Pair, int], ...]
+    pipelines: tuple[tuple[Pipeline, int], ...]
     last_at: float
 
 
@@ -42,7 +42,7 @@ class FailureGroup:
 class Budget:
     """Failed runs that the objective allows over `window` seconds, and how many there were."""
 
-    pipeline: Pair
+    pipeline: Pipeline
     objective: float
     window: float
     allowed: int
@@ -57,7 +57,7 @@ class Budget:
 class RetryingTask:
     """`causes` of its failed attempts, most first; `before` is None where the past is not known."""
 
-    pipeline: Pair
+    pipeline: Pipeline
     task: str
     retries: int
     before: int | None
@@ -69,7 +69,7 @@ class RetryingTask:
 class Slower:
     """A pipeline, or a task of one, whose mean (seconds) grew."""
 
-    pipeline: Pair
+    pipeline: Pipeline
     task: str
     before: float
     now: float
@@ -85,7 +85,7 @@ class Slower:
 class Volume:
     """A number that moved: runs of a pipeline (`what` is ""), or the mean of a custom metric."""
 
-    pipeline: Pair
+    pipeline: Pipeline
     what: str
     before: float
     now: float
@@ -99,7 +99,7 @@ class Volume:
 class Idle:
     """A deployment that does not run. `since`: when it paused or was due; None for one that never ran."""
 
-    pipeline: Pair
+    pipeline: Pipeline
     why: Literal["paused", "missed", "never"]
     since: float | None
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from prefect_monitoring.counting.schedules import is_called_off, passed, unmet
 from prefect_monitoring.model.changes import Schedule
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.policy.resolve import DEFAULT_GRACE, Policy
 from prefect_monitoring.report.facts import Facts
 from prefect_monitoring.report.figures import Idle
 
 
-def idle_of(facts: Facts, chosen: frozenset[Pair]) -> tuple[Idle, ...]:
+def idle_of(facts: Facts, chosen: frozenset[Pipeline]) -> tuple[Idle, ...]:
     """What paused, then what missed its start, then what never ran; the longest first."""
     found = []
     for pipeline in chosen:

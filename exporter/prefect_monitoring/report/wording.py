@@ -8,14 +8,14 @@ from math import isfinite
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.report.document import Cell
 
 UNKNOWN: Final = "\N{EN DASH}"
 MINUS: Final = "\N{MINUS SIGN}"
 
 
-def name_of(pipeline: Pair) -> str:
+def name_of(pipeline: Pipeline) -> str:
     """flow/deployment, and the flow alone where there is no deployment."""
     return f"{pipeline.flow}/{pipeline.deployment}" if pipeline.deployment else pipeline.flow or "(no flow)"
 

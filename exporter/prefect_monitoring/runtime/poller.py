@@ -28,7 +28,7 @@ from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.retention import Keep
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.cursor import FLOW_RUNS
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.run_stats import FailureKey
 from prefect_monitoring.model.series import Hold
 from prefect_monitoring.model.sink_status import SinkStatus
@@ -38,7 +38,7 @@ from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.runtime.scheduler import Every, Job, Scheduler
-from prefect_monitoring.snapshot.builder import Picture, find_links
+from prefect_monitoring.snapshot.builder import SnapshotBuilder, find_links
 from prefect_monitoring.snapshot.live_runs import LiveRunStats
 from prefect_monitoring.snapshot.model import ActionsReport, Links, Snapshot
 
@@ -52,7 +52,7 @@ FAILURE_SHOWN_SECONDS: Final = 300.0
 BUDGET_OF_INTERVAL: Final = 0.9
 _STAGES: Final = {turn: stages(entry for entry in SOURCES if entry.turn is turn) for turn in Turn}
 
-PlanActions = Callable[[Mapping[Pair, Policy], float], ActionsReport | None]
+PlanActions = Callable[[Mapping[Pipeline, Policy], float], ActionsReport | None]
 """Decides which failed runs are retried, given what is declared and the time; what is to be said of actions."""
 
 
@@ -97,7 +97,7 @@ class Poller:
             entry.name: Source(entry.name, settings.source_timeout, outages, clock) for entry in SOURCES
         }
         self._policies = policies
-        self._picture = Picture(
+        self._builder = SnapshotBuilder(
             readers=readers,
             settings=settings,
             traffic=traffic,
@@ -171,7 +171,7 @@ class Poller:
             await self._reader.in_ledger(self._refresh, now)
         except LedgerError as fault:
             log.debug("The snapshot is made of what is in memory: %s", fault)
-        snapshot, held = await self._reader.in_ledger(self._picture.take, now, self._actions)
+        snapshot, held = await self._reader.in_ledger(self._builder.take, now, self._actions)
         await self._publish(snapshot)
         await self._reader.in_ledger(self._hold.show, held, self._clock())
         await self._reader.in_ledger(self._failures.show, self._run_stats.held, self._clock())
@@ -235,7 +235,7 @@ class Poller:
         self._pruned_at = self._clock()
 
     def _forget(self) -> None:
-        live = self._reader.catalog.live_pairs(self._ledger.names)
+        live = self._reader.catalog.live_pipelines(self._ledger.names)
         keep = Keep(
             lookbacks=lookbacks(self._history),
             lines=LINES_KEPT_SECONDS,
@@ -245,7 +245,7 @@ class Poller:
         self._reader.catalog.keep(self._ledger.keys)
 
     def _refresh(self, now: float) -> None:
-        """Ends birth holds that are due, and renews what is declared about pairs and how they stand."""
+        """Ends birth holds that are due, and renews what is declared about pipelines and how they stand."""
         due = self._hold.due(now)
         self._ledger.release(due, now)
         self._hold.forget(due)
@@ -253,10 +253,10 @@ class Poller:
         self._ledger.release_failures(shown)
         self._failures.forget(shown)
         catalog, names = self._reader.catalog, self._ledger.names
-        live = catalog.live_pairs(names)
+        live = catalog.live_pipelines(names)
         self._policies.renew(catalog.live_deployments(names), live, now)
         self._actions = self._plan_actions(self._policies.now, now)
-        windows = {pair: policy.window for pair, policy in self._policies.now.items()}
+        windows = {pipeline: policy.window for pipeline, policy in self._policies.now.items()}
         self._run_stats.renew(self._ledger, now, windows, live)
 
 

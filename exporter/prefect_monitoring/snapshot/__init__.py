@@ -1,1 +1,1 @@
-"""The immutable picture that one poll leaves behind."""
+"""The immutable snapshot that one poll leaves behind."""

@@ -1,4 +1,4 @@
-"""Taking the picture: what the ledger and the readers know now, as one immutable snapshot."""
+"""Building the snapshot: what the ledger and the readers know now, as one immutable value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 from prefect_monitoring import __version__
 from prefect_monitoring.analysis.message_patterns import exception_type
 from prefect_monitoring.config.settings import AlertSettings, LinkSettings, PollSettings
-from prefect_monitoring.counting import schedules as dues
+from prefect_monitoring.counting import schedules
 from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.counting.late_runs import LATE, LateKey, LateRuns
 from prefect_monitoring.counting.storms import storms
@@ -33,7 +33,7 @@ from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMetric
 from prefect_monitoring.model.cursor import FLOW_RUNS
 from prefect_monitoring.model.heartbeats import SilentRun
-from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, FlowRun, Pair, TaskRun
+from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, FlowRun, Pipeline, TaskRun
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.model.sink_status import SinkStatus
@@ -55,7 +55,7 @@ from prefect_monitoring.snapshot.model import (
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class SnapshotBuilder:
     """Everything that a snapshot is taken of; `sources` are those of the table, by name.
 
     `sinks` gives the status of those that are switched on.
@@ -75,13 +75,13 @@ class Picture:
     def take(self, now: float, actions: ActionsReport | None = None) -> tuple[Snapshot, set[SeriesKey]]:
         """The snapshot, and which of its series it shows at zero because of their birth hold."""
         ledger, catalog = self.readers.flow_runs.ledger, self.readers.flow_runs.catalog
-        pairs, deployments = catalog.live_pairs(ledger.names), catalog.live_deployments(ledger.names)
+        pipelines, deployments = catalog.live_pipelines(ledger.names), catalog.live_deployments(ledger.names)
         complete = {source for source, cursor in ledger.cursors.items() if cursor.level_complete}
         metrics = shown_metrics(complete, ledger.metrics)
         series = shown(ledger.series, complete, ledger.metrics)
-        standings = self.run_stats.now if FLOW_RUNS in complete else {}
+        run_stats = self.run_stats.now if FLOW_RUNS in complete else {}
         quantiles = self.run_stats.quantiles if FLOW_RUNS in complete else {}
-        completed = {pair: at for pair, one in standings.items() if (at := one.last_success) is not None}
+        completed = {pipeline: at for pipeline, one in run_stats.items() if (at := one.last_success) is not None}
         limit = current_limit(self.settings)
         read_lately = _is_fresh(self.sources[DEPLOYMENTS], now, listing_limit(self.settings))
         snapshot = Snapshot(
@@ -91,25 +91,29 @@ class Picture:
             values={
                 key: one
                 for key, one in ledger.values.items()
-                if key.metric in metrics and (key.pair in pairs or key.pair == NO_FLOW)
+                if key.metric in metrics and (key.pipeline in pipelines or key.pipeline == NO_FLOW)
             },
-            standings={
-                pair: with_message(one, self.failure_message) for pair, one in standings.items() if pair in pairs
+            run_stats={
+                pipeline: with_message(one, self.failure_message)
+                for pipeline, one in run_stats.items()
+                if pipeline in pipelines
             },
-            quantiles={pair: one for pair, one in quantiles.items() if pair in pairs},
+            quantiles={pipeline: one for pipeline, one in quantiles.items() if pipeline in pipelines},
             active=self._active(now, limit) if _is_fresh(self.sources[ACTIVE_FLOW_RUNS], now, limit) else None,
             active_tasks=self._active_tasks() if _is_fresh(self.sources[ACTIVE_TASK_RUNS], now, limit) else None,
             deployments=tuple(deployments.items()) if read_lately else None,
-            dues=dues.settled_all(ledger.schedules, deployments, now, completed if FLOW_RUNS in complete else None),
+            schedules=schedules.settled_all(
+                ledger.schedules, deployments, now, completed if FLOW_RUNS in complete else None
+            ),
             policies=self.policies.now,
-            inventory=self.readers.inventory.picture(deployments, now, listing_limit(self.settings)),
+            inventory=self.readers.inventory.current(deployments, now, listing_limit(self.settings)),
             about=self._self_report(ledger),
             health=Health(tuple(self._not_ready(ledger)), level_complete=not any(self._loading(ledger))),
             actions=actions,
             assets=self.readers.assets.declared(),
             storms=tuple(
                 storms(
-                    {pair: standings[pair] for pair in self.policies.now if pair in standings},
+                    {pipeline: run_stats[pipeline] for pipeline in self.policies.now if pipeline in run_stats},
                     pipelines=self.alerts.storm_pipelines,
                     window=self.alerts.storm_window,
                 )
@@ -127,7 +131,7 @@ class Picture:
             return active
         return with_heartbeats(active, under_way.runs.values(), self.readers.heartbeats)
 
-    def _active_tasks(self) -> Mapping[tuple[Pair, str, str], int] | None:
+    def _active_tasks(self) -> Mapping[tuple[Pipeline, str, str], int] | None:
         under_way = self.readers.task_runs.under_way
         return None if under_way is None else summarise_tasks(under_way, self.readers.flow_runs.catalog)
 
@@ -165,7 +169,7 @@ class Picture:
             requests=dict(self.traffic.requests),
             throttled=self.traffic.throttled,
             folded=dict(ledger.folded),
-            audits={one.source: one.report for one in self.readers.audits if one.report is not None},
+            reconciliations={one.source: one.report for one in self.readers.reconciliations if one.report is not None},
             links=self.links,
             pipelines_file=self.policies.status,
             sinks=self.sinks(),
@@ -180,9 +184,9 @@ def with_message(stats: RunStats, wanted: str) -> RunStats:
     return replace(stats, last_failure=replace(stats.last_failure, message=message))
 
 
-def summarise_tasks(runs: Iterable[tuple[Pair, TaskRun]], catalog: Catalog) -> dict[tuple[Pair, str, str], int]:
-    """Task runs under way, by (pair, task, state)."""
-    return Counter((pair, catalog.task_of(pair, run.task), run.state.label) for pair, run in runs)
+def summarise_tasks(runs: Iterable[tuple[Pipeline, TaskRun]], catalog: Catalog) -> dict[tuple[Pipeline, str, str], int]:
+    """Task runs under way, by (pipeline, task, state)."""
+    return Counter((pipeline, catalog.task_of(pipeline, run.task), run.state.label) for pipeline, run in runs)
 
 
 def _is_fresh(source: Source, now: float, limit: float) -> bool:
@@ -227,48 +231,50 @@ def shown(
     return found
 
 
-def summarise_active(runs: Iterable[tuple[Pair, FlowRun]], orphans: Collection[str] = ()) -> ActiveRuns:
+def summarise_active(runs: Iterable[tuple[Pipeline, FlowRun]], orphans: Collection[str] = ()) -> ActiveRuns:
     """`orphans`: the ids of those whose parent run is over."""
-    counts: Counter[tuple[Pair, str, str]] = Counter()
+    counts: Counter[tuple[Pipeline, str, str]] = Counter()
     late: Counter[tuple[str, str]] = Counter()
-    oldest: dict[tuple[Pair, str], float] = {}
-    left_over: Counter[Pair] = Counter()
-    for pair, run in runs:
+    oldest: dict[tuple[Pipeline, str], float] = {}
+    left_over: Counter[Pipeline] = Counter()
+    for pipeline, run in runs:
         label = run.state.label
-        counts[pair, run.work_pool, label] += 1
+        counts[pipeline, run.work_pool, label] += 1
         late[run.work_pool, run.work_queue] += label == LATE
-        left_over[pair] += run.id in orphans
+        left_over[pipeline] += run.id in orphans
         since = _since(run)
-        if pair != OVERFLOW:
-            oldest[pair, label] = min(since, oldest.get((pair, label), since))
+        if pipeline != OVERFLOW:
+            oldest[pipeline, label] = min(since, oldest.get((pipeline, label), since))
     return ActiveRuns(counts, oldest, late, +left_over)
 
 
 def with_late(active: ActiveRuns, late: Mapping[LateKey, LateRuns]) -> ActiveRuns:
     """`active` with the late runs that are counted instead of listed."""
     counts, by_queue, oldest = Counter(active.counts), Counter(active.late_by_queue), dict(active.oldest)
-    for (pair, pool, queue), (number, due_at) in late.items():
-        counts[pair, pool, LATE] += number
+    for (pipeline, pool, queue), (number, due_at) in late.items():
+        counts[pipeline, pool, LATE] += number
         by_queue[pool, queue] += number
-        if pair != OVERFLOW:
-            oldest[pair, LATE] = min(due_at, oldest.get((pair, LATE), due_at))
+        if pipeline != OVERFLOW:
+            oldest[pipeline, LATE] = min(due_at, oldest.get((pipeline, LATE), due_at))
     return replace(active, counts=counts, late_by_queue=by_queue, oldest=oldest) if late else active
 
 
-def with_heartbeats(active: ActiveRuns, runs: Iterable[tuple[Pair, FlowRun]], reader: HeartbeatReader) -> ActiveRuns:
+def with_heartbeats(
+    active: ActiveRuns, runs: Iterable[tuple[Pipeline, FlowRun]], reader: HeartbeatReader
+) -> ActiveRuns:
     """`active` with what the heartbeats say of those of `runs` that are Running and send any."""
-    last: dict[Pair, float] = {}
-    unresponsive: Counter[Pair] = Counter()
+    last: dict[Pipeline, float] = {}
+    unresponsive: Counter[Pipeline] = Counter()
     silent: list[SilentRun] = []
     pulses = reader.pulses or {}
-    for pair, run in runs:
+    for pipeline, run in runs:
         pulse = pulses.get(run.id)
         if pulse is not None and run.state.type == "RUNNING":
-            last[pair] = min(pulse.beats.last, last.get(pair, pulse.beats.last))
+            last[pipeline] = min(pulse.beats.last, last.get(pipeline, pulse.beats.last))
             is_unresponsive = pulse.is_unresponsive(reader.default_interval)
-            unresponsive[pair] += is_unresponsive
+            unresponsive[pipeline] += is_unresponsive
             if is_unresponsive:
-                silent.append(SilentRun(pair, run, pulse.silent))
+                silent.append(SilentRun(pipeline, run, pulse.silent))
     return replace(active, heartbeats=last, unresponsive=dict(unresponsive), silent=tuple(silent))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from prefect_monitoring.ledger.ledger import Ledger
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.run_quantiles import RunQuantiles
 from prefect_monitoring.model.run_stats import FailureKey, RunStats
 from prefect_monitoring.model.units import HOUR
@@ -24,16 +24,18 @@ class LiveRunStats:
     """
 
     def __init__(self, unresolved_for: float) -> None:
-        self.now: dict[Pair, RunStats] = {}
+        self.now: dict[Pipeline, RunStats] = {}
         self.held: frozenset[FailureKey] = frozenset()
         self._unresolved_for = unresolved_for
-        self._settled: dict[Pair, RunStats] = {}
-        self.quantiles: dict[Pair, RunQuantiles] = {}
-        self._taken_at: dict[Pair, float] = {}
+        self._settled: dict[Pipeline, RunStats] = {}
+        self.quantiles: dict[Pipeline, RunQuantiles] = {}
+        self._taken_at: dict[Pipeline, float] = {}
         self._hour = 0
-        self._slo_windows: Mapping[Pair, float] = {}
+        self._slo_windows: Mapping[Pipeline, float] = {}
 
-    def renew(self, ledger: Ledger, now: float, slo_windows: Mapping[Pair, float], live: Collection[Pair]) -> None:
+    def renew(
+        self, ledger: Ledger, now: float, slo_windows: Mapping[Pipeline, float], live: Collection[Pipeline]
+    ) -> None:
         """Raises LedgerError, and is as it was."""
         hour = int(now // HOUR)
         known = self._settled if hour == self._hour else {}
@@ -53,7 +55,7 @@ class LiveRunStats:
         self._hour = hour
 
     def _renew_quantiles(
-        self, ledger: Ledger, now: float, pipelines: Collection[Pair], touched: Collection[Pair]
+        self, ledger: Ledger, now: float, pipelines: Collection[Pipeline], touched: Collection[Pipeline]
     ) -> None:
         known = {pipeline: one for pipeline, one in self.quantiles.items() if pipeline in pipelines}
         moved = {one for one in touched if one in known and known[one].runs <= MANY_RUNS}

@@ -1,4 +1,4 @@
-"""The picture that one poll leaves behind: immutable, and all that the metrics are made of."""
+"""The snapshot that one poll leaves behind: immutable, and all that the metrics are made of."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from prefect_monitoring.model.actions import Acting, Action
 from prefect_monitoring.model.changes import LastValue, Schedule, SeriesKey
 from prefect_monitoring.model.heartbeats import SilentRun
 from prefect_monitoring.model.inventory import Inventory
-from prefect_monitoring.model.records import Deployment, Pair
+from prefect_monitoring.model.records import Deployment, Pipeline
 from prefect_monitoring.model.run_quantiles import RunQuantiles
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Bounds, Series
 from prefect_monitoring.model.sink_status import SinkStatus
-from prefect_monitoring.model.source_status import AuditReport, FileStatus, SourceStatus
+from prefect_monitoring.model.source_status import FileStatus, ReconciliationReport, SourceStatus
 from prefect_monitoring.policy.resolve import Policy
 
 ShownSeries = Mapping[str, Mapping[SeriesKey, Series]]
@@ -23,19 +23,19 @@ ShownSeries = Mapping[str, Mapping[SeriesKey, Series]]
 
 @dataclass(frozen=True, slots=True)
 class ActiveRuns:
-    """Runs neither over nor merely scheduled: counts by (pair, work pool, state), since when by (pair, state).
+    """Runs neither over nor merely scheduled: counts by (pipeline, work pool, state), since when by (pipeline, state).
 
     `late_by_queue`: how many are late, by (work pool, work queue); `slots_by_queue`: how many take a slot. `orphans`:
     subflow runs whose parent run is over. Of running runs that send heartbeats: `heartbeats` are the oldest of their
     last ones, `unresponsive` how many missed theirs, and `silent` which ones; None where that is not known.
     """
 
-    counts: Mapping[tuple[Pair, str, str], int]
-    oldest: Mapping[tuple[Pair, str], float]
+    counts: Mapping[tuple[Pipeline, str, str], int]
+    oldest: Mapping[tuple[Pipeline, str], float]
     late_by_queue: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    orphans: Mapping[Pair, int] = field(default_factory=dict)
-    heartbeats: Mapping[Pair, float] = field(default_factory=dict)
-    unresponsive: Mapping[Pair, int] = field(default_factory=dict)
+    orphans: Mapping[Pipeline, int] = field(default_factory=dict)
+    heartbeats: Mapping[Pipeline, float] = field(default_factory=dict)
+    unresponsive: Mapping[Pipeline, int] = field(default_factory=dict)
     silent: tuple[SilentRun, ...] | None = None
     slots_by_queue: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
@@ -44,7 +44,7 @@ class ActiveRuns:
 class Health:
     """What `/-/ready` tells: everything that is not yet as it should be, in words.
 
-    Before `level_complete`, the past is not known: that a pair has no standing says nothing.
+    Before `level_complete`, the past is not known: that a pipeline has no run statistics says nothing.
     """
 
     not_ready: tuple[str, ...]
@@ -92,7 +92,7 @@ class SelfReport:
     requests: Mapping[tuple[str, str], int]
     throttled: int
     folded: Mapping[str, float]
-    audits: Mapping[str, AuditReport] = field(default_factory=dict)
+    reconciliations: Mapping[str, ReconciliationReport] = field(default_factory=dict)
     links: Links = field(default_factory=Links)
     pipelines_file: FileStatus | None = None
     sinks: tuple[SinkStatus, ...] = ()
@@ -102,7 +102,7 @@ class SelfReport:
 class Snapshot:
     """Instants in epoch seconds.
 
-    `series` (by metric), `values`, `standings` and `quantiles` are empty before the baseline of their source is
+    `series` (by metric), `values`, `run_stats` and `quantiles` are empty before the baseline of their source is
     complete; what describes the present is None when what was last read is too old to pass for it. `actions` is None
     while the exporter only watches. `assets`: how old the last materialization of each declared asset may be, in
     seconds.
@@ -113,16 +113,16 @@ class Snapshot:
     bounds: Bounds
     series: ShownSeries
     values: Mapping[SeriesKey, LastValue]
-    standings: Mapping[Pair, RunStats]
+    run_stats: Mapping[Pipeline, RunStats]
     active: ActiveRuns | None
-    active_tasks: Mapping[tuple[Pair, str, str], int] | None
-    deployments: tuple[tuple[Pair, Deployment], ...] | None
-    dues: Mapping[Pair, Schedule]
-    policies: Mapping[Pair, Policy]
+    active_tasks: Mapping[tuple[Pipeline, str, str], int] | None
+    deployments: tuple[tuple[Pipeline, Deployment], ...] | None
+    schedules: Mapping[Pipeline, Schedule]
+    policies: Mapping[Pipeline, Policy]
     inventory: Inventory
     about: SelfReport
     health: Health
     actions: ActionsReport | None = None
     assets: Mapping[str, float | None] = field(default_factory=dict)
-    quantiles: Mapping[Pair, RunQuantiles] = field(default_factory=dict)
+    quantiles: Mapping[Pipeline, RunQuantiles] = field(default_factory=dict)
     storms: tuple[Failure, ...] = ()

@@ -10,7 +10,7 @@ import pytest
 
 from prefect_monitoring.archive.schema import TABLES
 from prefect_monitoring.ledger.ledger import Ledger
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from scripts.archive_page import SUCCESS, archive_schema_page, kind_of
 from unit.archive.fake_runs import NOON, FakeRuns, at
 from unit.archive.site import Site
@@ -58,14 +58,14 @@ async def test_success_rate_of_30_days_is_the_ledgers(
 
     now = f"TIMESTAMPTZ '{at(fake.now)}'"
     found = archived.view(SUCCESS.replace("current_timestamp", now), "SET TimeZone = 'UTC'")
-    pairs = {
-        Pair(fake.flow_names[flow].name, "daily" if deployment else "")
+    pipelines = {
+        Pipeline(fake.flow_names[flow].name, "daily" if deployment else "")
         for flow, deployment in zip(flows, deployments, strict=True)
     }
-    windows = {pair: stats.window_runs for pair, stats in ledger.run_stats(sorted(pairs), fake.now).items()}
+    windows = {pipeline: stats.window_runs for pipeline, stats in ledger.run_stats(sorted(pipelines), fake.now).items()}
     expected = {
-        (*pair, window["30d", "good"] + window["30d", "bad"], window["30d", "good"])
-        for pair, window in windows.items()
+        (*pipeline, window["30d", "good"] + window["30d", "bad"], window["30d", "good"])
+        for pipeline, window in windows.items()
         if window["30d", "good"] + window["30d", "bad"]
     }
     assert {(flow, name, runs, round(ratio * runs)) for flow, name, runs, ratio in found} == expected

@@ -11,7 +11,7 @@ from hypothesis.stateful import invariant, precondition, rule
 from prefect_monitoring.automations.controller import VERIFY_SECONDS
 from prefect_monitoring.model.actions import Action, ActionResult, Hold, Kind
 from prefect_monitoring.model.changes import KnownRun
-from prefect_monitoring.model.records import Pair, WorkPool
+from prefect_monitoring.model.records import Pipeline, WorkPool
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.snapshot.model import ActiveRuns
 from support.examples import examples
@@ -44,8 +44,8 @@ class HoldLifecycles(ActingMachine):
         places = {flow: (flow_id, self.fake.add_deployment("daily", flow_id)) for flow, flow_id in flows.items()}
         self.report = places.pop("report")[1]
         self.places = places
-        self.standings = {Pair(flow, "daily"): RunStats() for flow in SLOTS}
-        self.long_since: dict[Pair, float] = {}
+        self.run_stats = {Pipeline(flow, "daily"): RunStats() for flow in SLOTS}
+        self.long_since: dict[Pipeline, float] = {}
         self._set_paused(paused=False)
         self._set_slots(4)
         self.paused_by_hand = False
@@ -56,10 +56,10 @@ class HoldLifecycles(ActingMachine):
 
     async def act_once(self) -> None:
         self.fake.now += 15.0
-        active = ActiveRuns({}, {(pair, "running"): since for pair, since in self.long_since.items()})
+        active = ActiveRuns({}, {(pipeline, "running"): since for pipeline, since in self.long_since.items()})
         # The poller's part: ends what nobody carried out.
         self.process.planner.plan({}, self.fake.now)
-        await self.process.controller.act(replace(self.snapshot, standings=dict(self.standings), active=active))
+        await self.process.controller.act(replace(self.snapshot, run_stats=dict(self.run_stats), active=active))
 
     def finish(self) -> None:
         """With all faults over and both pipelines well, everything is as the last person left it."""
@@ -103,12 +103,14 @@ class HoldLifecycles(ActingMachine):
 
     @rule(flow=FLOWS)
     def fail(self, flow: str) -> None:
-        pair, before = Pair(flow, "daily"), self.standings[Pair(flow, "daily")]
+        pipeline, before = Pipeline(flow, "daily"), self.run_stats[Pipeline(flow, "daily")]
         self.fake.now += 1.0
         run_id, state_id, now = self.fake.new_id(), self.fake.new_id(), self.fake.now
-        run = KnownRun(run_id, pair, state_id, "FAILED", now, 1, start_counted=True, ended_at=now, cause="connection")
+        run = KnownRun(
+            run_id, pipeline, state_id, "FAILED", now, 1, start_counted=True, ended_at=now, cause="connection"
+        )
         failures = before.consecutive_failures + 1
-        self.standings[pair] = replace(before, consecutive_failures=failures, last_failure=run)
+        self.run_stats[pipeline] = replace(before, consecutive_failures=failures, last_failure=run)
 
     @rule(flow=FLOWS, trouble=TROUBLE)
     def act_on_failure(self, flow: str, trouble: Trouble) -> None:
@@ -118,7 +120,7 @@ class HoldLifecycles(ActingMachine):
     @rule(flow=FLOWS)
     def complete(self, flow: str) -> None:
         self.fake.now += 1.0
-        self.standings[Pair(flow, "daily")] = RunStats(last_outcomes={"completed": self.fake.now})
+        self.run_stats[Pipeline(flow, "daily")] = RunStats(last_outcomes={"completed": self.fake.now})
 
     @rule(trouble=TROUBLE)
     def act_on_success(self, trouble: Trouble) -> None:
@@ -128,12 +130,12 @@ class HoldLifecycles(ActingMachine):
 
     @rule(flow=FLOWS, trouble=TROUBLE)
     def act_on_long_run(self, flow: str, trouble: Trouble) -> None:
-        self.long_since.setdefault(Pair(flow, "daily"), self.fake.now - 0.2 * HOUR)
+        self.long_since.setdefault(Pipeline(flow, "daily"), self.fake.now - 0.2 * HOUR)
         self.act_in_trouble(trouble)
 
     @rule(flow=FLOWS, trouble=TROUBLE)
     def act_on_end_of_long_run(self, flow: str, trouble: Trouble) -> None:
-        self.long_since.pop(Pair(flow, "daily"), None)
+        self.long_since.pop(Pipeline(flow, "daily"), None)
         self.fake.now += 0.2 * HOUR
         self.act_in_trouble(trouble)
 

@@ -53,7 +53,7 @@ class RetryLifecycles(ActingMachine):
         results = [action.result for action in actions]
         assert sorted(results) == [ActionResult.DONE] * MAX + [ActionResult.EXHAUSTED]
         assert {action.id for action in actions} <= self.fake.actions.events.keys()
-        failure = self.process.last.standings[PAIR].last_failure
+        failure = self.process.last.run_stats[PAIR].last_failure
         assert failure is not None
         assert failure.run_id == run.id
 

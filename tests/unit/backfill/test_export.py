@@ -16,14 +16,14 @@ from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.model import counted_metrics
 from prefect_monitoring.model.changes import Changes, SeriesKey
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.units import DAY
 from unit.ledger_values import lookbacks_of
 
 HOUR = 3600
 MIDNIGHT = 20_000 * DAY
 API = "http://127.0.0.1:4200/api"
-DURATION = SeriesKey(counted_metrics.DURATION, Pair("etl", "main"))
+DURATION = SeriesKey(counted_metrics.DURATION, Pipeline("etl", "main"))
 
 
 def ledger_with(path: Path, seconds: list[tuple[float, float]]) -> Ledger:
@@ -104,9 +104,9 @@ def test_declared_counters_and_histograms_have_a_past_and_gauges_have_none(tmp_p
     )
     ledger.store_plan(Plan(30 * DAY, HOUR))
     changes = Changes()
-    rows = SeriesKey("rows_total", Pair("etl", ""), labels=(("table", "orders"),))
+    rows = SeriesKey("rows_total", Pipeline("etl", ""), labels=(("table", "orders"),))
     changes.count(rows, MIDNIGHT + 60.0, 5)
-    changes.observe(SeriesKey("load_seconds", Pair("etl", "main")), MIDNIGHT + 60.0, 7.0)
+    changes.observe(SeriesKey("load_seconds", Pipeline("etl", "main")), MIDNIGHT + 60.0, 7.0)
     ledger.commit(changes, None, MIDNIGHT + 3 * DAY)
     output = output_in(tmp_path, MIDNIGHT + 4 * HOUR)
     past = Past(ledger, declared, output)

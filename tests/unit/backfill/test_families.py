@@ -16,12 +16,12 @@ from prefect_monitoring.metrics import CATALOGUE
 from prefect_monitoring.model import counted_metrics
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CUSTOM_OBSERVED, TASK_OUTCOMES, TASK_SECONDS
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.units import DAY
 
 HOUR = 3600
 MIDNIGHT = 20_000 * DAY
-PAIR = Pair("etl", "main")
+PAIR = Pipeline("etl", "main")
 COMPLETED = SeriesKey(counted_metrics.OUTCOMES, PAIR, "completed")
 FAILED = SeriesKey(counted_metrics.OUTCOMES, PAIR, "failed")
 CANCELLED = SeriesKey(counted_metrics.OUTCOMES, PAIR, "cancelled")
@@ -65,7 +65,7 @@ def test_what_is_switched_off_has_no_past() -> None:
 
 def test_series_begin_a_step_before_they_move_and_zero_born_ones_with_their_flow() -> None:
     first = {COMPLETED: 10 * HOUR, CANCELLED: 50 * HOUR, ROWS: 70 * HOUR}
-    other = SeriesKey(counted_metrics.OUTCOMES, Pair("never", ""), "completed")
+    other = SeriesKey(counted_metrics.OUTCOMES, Pipeline("never", ""), "completed")
     task = SeriesKey(TASK_OUTCOMES, PAIR, "failed", "load")
     begun = births([COMPLETED, FAILED, CANCELLED, DURATION, ROWS, other, task], first, HOUR)
     assert begun == {
@@ -142,7 +142,7 @@ def test_sums_and_counts_are_told_apart(tmp_path: Path) -> None:
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_any_name_is_read_back_as_it_is(tmp_path_factory: Any, flow: str, task: str) -> None:
     file = tmp_path_factory.mktemp("texts") / "day.om"
-    key = SeriesKey(TASK_SECONDS, Pair(flow, ""), task=task)
+    key = SeriesKey(TASK_SECONDS, Pipeline(flow, ""), task=task)
     try:
         flow.encode(), task.encode()
     except UnicodeEncodeError:

@@ -9,13 +9,13 @@ import pytest
 from prefect_monitoring.cli import main
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.actions import Acting, Action, ActionResult, Kind
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from unit.ledger_values import NOW
 
 ACTION = Action(
     id="1",
     kind=Kind.RETRY,
-    pair=Pair("etl", "daily"),
+    pipeline=Pipeline("etl", "daily"),
     decided_at=NOW,
     expires_at=NOW,
     result=ActionResult.DONE,

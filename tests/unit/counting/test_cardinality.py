@@ -19,7 +19,17 @@ from prefect_monitoring.model.counted_metrics import (
     births,
 )
 from prefect_monitoring.model.names import Names, unknown_ids
-from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Deployment, Flow, FlowRun, Pair, State
+from prefect_monitoring.model.records import (
+    DELETED,
+    NO_FLOW,
+    OTHER,
+    OVERFLOW,
+    Deployment,
+    Flow,
+    FlowRun,
+    Pipeline,
+    State,
+)
 from support.options import settings_with
 
 NAMES = Names(
@@ -41,13 +51,13 @@ def catalog_with(settings: Settings, admitted: Iterable[SeriesKey]) -> Catalog:
     return Catalog(settings.filters, settings.labels, admitted)
 
 
-def catalog_of(*admitted: Pair, **options: object) -> Catalog:
-    """A catalogue under these settings, after a restart with series of the pairs `admitted`."""
-    return catalog_with(settings_with(**options), [SeriesKey(OUTCOMES, pair, "completed") for pair in admitted])
+def catalog_of(*admitted: Pipeline, **options: object) -> Catalog:
+    """A catalogue under these settings, after a restart with series of the pipelines `admitted`."""
+    return catalog_with(settings_with(**options), [SeriesKey(OUTCOMES, pipeline, "completed") for pipeline in admitted])
 
 
-def pair_under(settings: Settings, one: FlowRun) -> Pair | None:
-    return catalog_with(settings, ()).pair_of(NAMES, one)
+def pipeline_under(settings: Settings, one: FlowRun) -> Pipeline | None:
+    return catalog_with(settings, ()).pipeline_of(NAMES, one)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +86,7 @@ def pair_under(settings: Settings, one: FlowRun) -> Pair | None:
 )
 def test_filters(options: dict[str, str], allowed: bool) -> None:
     settings = settings_with(**options)
-    assert (pair_under(settings, run(tags=("mine",))) is not None) == allowed
+    assert (pipeline_under(settings, run(tags=("mine",))) is not None) == allowed
 
 
 @pytest.mark.parametrize(
@@ -91,53 +101,58 @@ def test_filters(options: dict[str, str], allowed: bool) -> None:
 )
 def test_empty_pattern_is_a_run_without_one(options: dict[str, list[str]], allowed: bool) -> None:
     settings = settings_with(**options)
-    assert (pair_under(settings, run("f2", None, pool="")) is not None) == allowed
+    assert (pipeline_under(settings, run("f2", None, pool="")) is not None) == allowed
 
 
 def test_pairs_are_names() -> None:
-    assert NAMES.pair_of("f1", "d1") == Pair("etl", "daily")
-    assert NAMES.pair_of("f2", None) == Pair("ml", "")
-    assert NAMES.pair_of("f2", "d9") == Pair("ml", DELETED)
-    assert NAMES.pair_of("f9", None) == Pair(DELETED, "")
+    assert NAMES.pipeline_of("f1", "d1") == Pipeline("etl", "daily")
+    assert NAMES.pipeline_of("f2", None) == Pipeline("ml", "")
+    assert NAMES.pipeline_of("f2", "d9") == Pipeline("ml", DELETED)
+    assert NAMES.pipeline_of("f9", None) == Pipeline(DELETED, "")
 
 
 def test_gone_names_are_still_names_but_not_alive() -> None:
-    assert NAMES.live_pairs() == {Pair("etl", "daily"), Pair("etl", "adhoc"), Pair("etl", ""), Pair("ml", "")}
+    assert NAMES.live_pipelines() == {
+        Pipeline("etl", "daily"),
+        Pipeline("etl", "adhoc"),
+        Pipeline("etl", ""),
+        Pipeline("ml", ""),
+    }
     later = NAMES.without({"f1"})
-    assert later.pair_of("f1", "d1") == Pair("etl", "daily")
-    assert later.live_pairs() == {Pair("ml", "")}
+    assert later.pipeline_of("f1", "d1") == Pipeline("etl", "daily")
+    assert later.live_pipelines() == {Pipeline("ml", "")}
     back = later.with_flows({"f1": Flow("f1", "etl")})
-    assert back.live_pairs() == NAMES.live_pairs()
+    assert back.live_pipelines() == NAMES.live_pipelines()
 
 
 def test_cap_admits_the_known_first_and_folds_the_rest() -> None:
-    catalog = catalog_of(Pair("old", "one"), OVERFLOW, max_pairs=2)
-    assert catalog.pair_of(NAMES, run()) == Pair("etl", "daily")
-    assert catalog.pair_of(NAMES, run(deployment="d2")) == OVERFLOW
-    assert catalog.pair_of(NAMES, run()) == Pair("etl", "daily"), "who is in stays in"
-    catalog.keep([SeriesKey(OUTCOMES, Pair("etl", "daily"), "failed")])
-    assert catalog.pair_of(NAMES, run(deployment="d2")) == Pair("etl", "adhoc")
+    catalog = catalog_of(Pipeline("old", "one"), OVERFLOW, max_pairs=2)
+    assert catalog.pipeline_of(NAMES, run()) == Pipeline("etl", "daily")
+    assert catalog.pipeline_of(NAMES, run(deployment="d2")) == OVERFLOW
+    assert catalog.pipeline_of(NAMES, run()) == Pipeline("etl", "daily"), "who is in stays in"
+    catalog.keep([SeriesKey(OUTCOMES, Pipeline("etl", "daily"), "failed")])
+    assert catalog.pipeline_of(NAMES, run(deployment="d2")) == Pipeline("etl", "adhoc")
 
 
 def test_births_are_of_deployments_and_of_flows_without_one() -> None:
     catalog = catalog_of(exclude_pools="process")
     born = catalog.births(NAMES)
-    assert born == {*births(Pair("etl", "daily")), *births(Pair("ml", ""))}
-    assert list(catalog.live_deployments(NAMES)) == [Pair("etl", "daily")]
+    assert born == {*births(Pipeline("etl", "daily")), *births(Pipeline("ml", ""))}
+    assert list(catalog.live_deployments(NAMES)) == [Pipeline("etl", "daily")]
 
 
 def test_what_is_excluded_is_not_live() -> None:
     """Or its last failures would be shown, and page, for ever."""
-    everything = catalog_of(*NAMES.live_pairs())
-    assert Pair("etl", "daily") in everything.live_pairs(NAMES)
-    excluding = catalog_of(*NAMES.live_pairs(), exclude_flows="etl")
-    assert excluding.live_pairs(NAMES) == {Pair("ml", "")}
+    everything = catalog_of(*NAMES.live_pipelines())
+    assert Pipeline("etl", "daily") in everything.live_pipelines(NAMES)
+    excluding = catalog_of(*NAMES.live_pipelines(), exclude_flows="etl")
+    assert excluding.live_pipelines(NAMES) == {Pipeline("ml", "")}
 
 
 def test_deployment_made_anew_stands_once_while_the_old_one_is_not_known_to_be_gone() -> None:
     twice = NAMES.with_deployments({"d9": replace(NAMES.deployments["d1"], id="d9")})
-    live = catalog_of(*NAMES.live_pairs()).live_deployments(twice)
-    assert live[Pair("etl", "daily")].id == "d9"
+    live = catalog_of(*NAMES.live_pipelines()).live_deployments(twice)
+    assert live[Pipeline("etl", "daily")].id == "d9"
 
 
 def test_ids_without_a_name() -> None:
@@ -148,25 +163,29 @@ def test_ids_without_a_name() -> None:
 # Tasks and custom metrics
 
 
-DAILY = Pair("etl", "daily")
+DAILY = Pipeline("etl", "daily")
 
 
-def custom(metric: str, pair: Pair = DAILY, task: str = "", **labels: str) -> SeriesKey:
-    return SeriesKey(CUSTOM_OBSERVED, pair, metric, task, tuple(sorted(labels.items())))
+def custom(metric: str, pipeline: Pipeline = DAILY, task: str = "", **labels: str) -> SeriesKey:
+    return SeriesKey(CUSTOM_OBSERVED, pipeline, metric, task, tuple(sorted(labels.items())))
 
 
 def test_tasks_of_a_pair_up_to_its_cap_and_the_rest_together() -> None:
     catalog = catalog_of(max_tasks=2)
-    daily, adhoc = Pair("etl", "daily"), Pair("etl", "adhoc")
+    daily, adhoc = Pipeline("etl", "daily"), Pipeline("etl", "adhoc")
     assert [catalog.task_of(daily, task) for task in ("a", "b", "c", "a")] == ["a", "b", OTHER, "a"]
-    assert catalog.task_of(adhoc, "c") == "c", "each pair has a cap of its own"
+    assert catalog.task_of(adhoc, "c") == "c", "each pipeline has a cap of its own"
     assert catalog.task_of(OVERFLOW, "a") == OTHER
 
 
 def test_tasks_that_are_there_are_admitted_first() -> None:
-    keys = [SeriesKey(TASK_OUTCOMES, Pair("etl", "daily"), "completed", task) for task in ("old", OTHER)]
+    keys = [SeriesKey(TASK_OUTCOMES, Pipeline("etl", "daily"), "completed", task) for task in ("old", OTHER)]
     catalog = catalog_with(settings_with(max_tasks=2), keys)
-    assert [catalog.task_of(Pair("etl", "daily"), task) for task in ("new", "newer", "old")] == ["new", OTHER, "old"]
+    assert [catalog.task_of(Pipeline("etl", "daily"), task) for task in ("new", "newer", "old")] == [
+        "new",
+        OTHER,
+        "old",
+    ]
 
 
 def test_custom_metrics_of_a_pair_up_to_its_cap() -> None:
@@ -175,7 +194,7 @@ def test_custom_metrics_of_a_pair_up_to_its_cap() -> None:
     assert all(catalog.admits_custom(key) for key in admitted)
     assert not catalog.admits_custom(custom("bytes"))
     assert all(catalog.admits_custom(key) for key in admitted), "who is in stays in"
-    assert catalog.admits_custom(custom("bytes", Pair("etl", "adhoc")))
+    assert catalog.admits_custom(custom("bytes", Pipeline("etl", "adhoc")))
     assert not catalog.admits_custom(custom("bytes", OVERFLOW)), "nobody could tell whose it is"
 
 
@@ -187,61 +206,61 @@ def test_custom_metrics_that_are_there_are_admitted_first() -> None:
 
 def test_custom_metric_takes_no_room_from_tasks() -> None:
     catalog = catalog_with(settings_with(max_tasks=1), [custom("rows", task=task) for task in ("a", "b")])
-    assert catalog.task_of(Pair("etl", "daily"), "load") == "load"
+    assert catalog.task_of(Pipeline("etl", "daily"), "load") == "load"
 
 
 def test_what_is_no_longer_there_makes_room() -> None:
     catalog = catalog_of(max_pairs=1, max_tasks=1, max_custom_metrics=1)
-    daily = Pair("etl", "daily")
-    assert catalog.pair_of(NAMES, run()) == daily
+    daily = Pipeline("etl", "daily")
+    assert catalog.pipeline_of(NAMES, run()) == daily
     assert catalog.task_of(daily, "a") == "a"
     assert catalog.admits_custom(custom("rows"))
     catalog.keep([custom("bytes")])
-    assert catalog.pair_of(NAMES, run()) == daily
+    assert catalog.pipeline_of(NAMES, run()) == daily
     assert catalog.task_of(daily, "b") == "b"
     assert not catalog.admits_custom(custom("rows"))
     catalog.keep(())
-    assert catalog.pair_of(NAMES, run(deployment="d2")) == Pair("etl", "adhoc")
+    assert catalog.pipeline_of(NAMES, run(deployment="d2")) == Pipeline("etl", "adhoc")
     assert catalog.admits_custom(custom("rows"))
 
 
 def test_series_that_belong_to_no_flow_take_no_room_from_flows() -> None:
     """The counter of rejected lines has no flow for a label."""
     catalog = catalog_with(settings_with(max_pairs=1), [SeriesKey(REJECTED, NO_FLOW, "malformed")])
-    assert catalog.pair_of(NAMES, run()) == Pair("etl", "daily")
+    assert catalog.pipeline_of(NAMES, run()) == Pipeline("etl", "daily")
 
 
 def test_histogram_of_tasks_takes_no_room_from_flows() -> None:
-    """It is kept by flow, without a deployment: no pair that anything else is counted under."""
+    """It is kept by flow, without a deployment: no pipeline that anything else is counted under."""
     keys = [
-        SeriesKey(TASK_OUTCOMES, Pair("etl", "daily"), "completed", "load"),
-        SeriesKey(TASK_DURATION, Pair("etl", ""), task="load"),
+        SeriesKey(TASK_OUTCOMES, Pipeline("etl", "daily"), "completed", "load"),
+        SeriesKey(TASK_DURATION, Pipeline("etl", ""), task="load"),
     ]
     catalog = catalog_with(settings_with(max_pairs=2), keys)
-    assert catalog.pair_of(NAMES, run(deployment="d2")) == Pair("etl", "adhoc")
+    assert catalog.pipeline_of(NAMES, run(deployment="d2")) == Pipeline("etl", "adhoc")
 
 
 @pytest.mark.parametrize(
     ("options", "outside", "deleted"),
     [
-        ({}, NO_FLOW, Pair(DELETED, "")),
+        ({}, NO_FLOW, Pipeline(DELETED, "")),
         ({"include_flows": "etl"}, None, None),
         ({"exclude_flows": r"\(deleted\)"}, NO_FLOW, None),
-        ({"exclude_flows": "^$"}, None, Pair(DELETED, "")),
-        ({"exclude_flows": "etl"}, NO_FLOW, Pair(DELETED, "")),
+        ({"exclude_flows": "^$"}, None, Pipeline(DELETED, "")),
+        ({"exclude_flows": "etl"}, NO_FLOW, Pipeline(DELETED, "")),
         ({"include_pools": "k8s"}, None, None),
         ({"include_deployments": "daily"}, None, None),
     ],
 )
 def test_what_has_no_flow_any_more_is_filtered_too(
-    options: dict[str, str], outside: Pair | None, deleted: Pair | None
+    options: dict[str, str], outside: Pipeline | None, deleted: Pipeline | None
 ) -> None:
     catalog = catalog_of(**options)
-    assert catalog.pair_outside_flows() == outside
-    assert catalog.pair_of_deleted() == deleted
+    assert catalog.pipeline_outside_flows() == outside
+    assert catalog.pipeline_of_deleted() == deleted
 
 
 def test_what_has_no_flow_counts_under_the_cap() -> None:
     catalog = catalog_of(max_pairs=1)
-    assert catalog.pair_outside_flows() == NO_FLOW
-    assert catalog.pair_of_deleted() == OVERFLOW
+    assert catalog.pipeline_outside_flows() == NO_FLOW
+    assert catalog.pipeline_of_deleted() == OVERFLOW

@@ -19,11 +19,11 @@ from prefect_monitoring.model.counted_metrics import (
     START_DELAY,
     births,
 )
-from prefect_monitoring.model.records import FlowRun, Pair, State
+from prefect_monitoring.model.records import FlowRun, Pipeline, State
 from support.examples import examples
 from unit.fake_prefect import FakePrefect, ServerRun
 
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 NOTHING = Known({}, frozenset(), 0.0)
 
 
@@ -181,7 +181,7 @@ def test_excluded_run_adds_nothing_and_never_becomes_news() -> None:
     assert not first.born
     assert not first.rollups
     assert first.counted == {("r", "s3")}
-    second = fold(after(NOTHING, first), [replace(sighting, pair=PAIR)], cause_of)
+    second = fold(after(NOTHING, first), [replace(sighting, pipeline=PAIR)], cause_of)
     assert not second.increments, "allowed later on, it is still not news"
 
 

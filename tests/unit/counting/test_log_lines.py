@@ -12,15 +12,15 @@ from prefect_monitoring.counting.log_lines import LineSighting, fold_lines
 from prefect_monitoring.model.changes import Changes, LastValue, SeriesKey
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED, TASK_FAILURES
 from prefect_monitoring.model.metric_lines import Reason
-from prefect_monitoring.model.records import NO_FLOW, LogLine, Pair
+from prefect_monitoring.model.records import NO_FLOW, LogLine, Pipeline
 
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 ROWS = SeriesKey(CUSTOM_VALUE, PAIR, "rows", "load")
 RETRIED = "Task run failed with exception: ValueError('HTTP 429') - Retry 1/3 will start immediately"
 
 
-def sight(message: str, number: int = 1, at: float = 100.0, pair: Pair | None = PAIR, task: str = "load"):
-    return LineSighting(LogLine(f"l{number}", at, message, "r", "t"), pair, task)
+def sight(message: str, number: int = 1, at: float = 100.0, pipeline: Pipeline | None = PAIR, task: str = "load"):
+    return LineSighting(LogLine(f"l{number}", at, message, "r", "t"), pipeline, task)
 
 
 def fold(
@@ -76,7 +76,7 @@ def test_series_without_room_is_rejected_and_leaves_no_trace() -> None:
 
 
 def test_excluded_line_is_remembered_and_not_counted() -> None:
-    changes = fold(sight("METRIC: rows=1 x=oops", pair=None), sight(RETRIED, 2, pair=None))
+    changes = fold(sight("METRIC: rows=1 x=oops", pipeline=None), sight(RETRIED, 2, pipeline=None))
     assert changes.lines == {"l1": 100.0, "l2": 100.0}
     assert not changes.observations
     assert not changes.values

@@ -19,7 +19,7 @@ from prefect_monitoring.counting.schedules import (
     settled_all,
 )
 from prefect_monitoring.model.changes import Schedule
-from prefect_monitoring.model.records import Deployment, Pair
+from prefect_monitoring.model.records import Deployment, Pipeline
 
 NOW = 1772452800.0
 HOURLY = '[{"cron":"0 * * * *"}]'
@@ -96,24 +96,24 @@ def test_start_that_was_called_off_never_was_due(deployment: Deployment) -> None
 def test_what_is_shown_is_what_the_schedules_said(periods: list[int], steps: list[tuple[int, bool]]) -> None:
     """Deployments that start every so many seconds, passes at any distance, and processes that begin in between."""
     deployments = [replace(ONE, id=str(period)) for period in periods]
-    dues: dict[str, Schedule] = {}
+    schedules: dict[str, Schedule] = {}
     asked: dict[str, Asked] = {}
     now = 0.0
     for after, restarted in steps:
         now += after
         asked = {} if restarted else asked
-        before = {one.id: settled(dues.get(one.id, UNKNOWN), one, now, None) for one in deployments}
-        todo = plan(deployments, dues, asked, now)
+        before = {one.id: settled(schedules.get(one.id, UNKNOWN), one, now, None) for one in deployments}
+        todo = plan(deployments, schedules, asked, now)
         for one in todo.ask:
-            last = max(todo.passed.get(one, 0.0), dues.get(one, UNKNOWN).last_at or 0.0) or None
-            dues[one] = Schedule(last, (now // int(one) + 1) * int(one))
+            last = max(todo.passed.get(one, 0.0), schedules.get(one, UNKNOWN).last_at or 0.0) or None
+            schedules[one] = Schedule(last, (now // int(one) + 1) * int(one))
             asked[one] = Asked(HOURLY, now)
         for one in deployments:
-            shown = settled(dues[one.id], one, now, None)
+            shown = settled(schedules[one.id], one, now, None)
             assert shown.last_at == before[one.id].last_at, "storing it changes nothing"
             assert shown.next_at == (now // int(one.id) + 1) * int(one.id)
             assert shown.last_at is None or (shown.last_at <= now and shown.last_at % int(one.id) == 0)
-        assert plan(deployments, dues, asked, now) == Plan(), "an idle pass asks nothing"
+        assert plan(deployments, schedules, asked, now) == Plan(), "an idle pass asks nothing"
 
 
 @pytest.mark.parametrize(
@@ -168,9 +168,9 @@ def test_a_schedule_of_every_five_minutes_does_not_hide_how_long_it_fails() -> N
 
 
 def test_until_it_is_known_what_completed_nothing_is_unmet() -> None:
-    pair, known = Pair("etl", "daily"), {"d": Schedule(PAST, AHEAD, PAST)}
+    pipeline, known = Pipeline("etl", "daily"), {"d": Schedule(PAST, AHEAD, PAST)}
 
-    assert settled_all(known, {pair: ONE}, NOW, None) == {pair: Schedule(PAST, AHEAD)}
-    assert settled_all(known, {pair: ONE}, NOW, {}) == {pair: Schedule(PAST, AHEAD, PAST)}
-    assert settled_all(known, {pair: ONE}, NOW, {pair: NOW}) == {pair: Schedule(PAST, AHEAD)}
-    assert settled_all({}, {pair: ONE}, NOW, {}) == {pair: UNKNOWN}
+    assert settled_all(known, {pipeline: ONE}, NOW, None) == {pipeline: Schedule(PAST, AHEAD)}
+    assert settled_all(known, {pipeline: ONE}, NOW, {}) == {pipeline: Schedule(PAST, AHEAD, PAST)}
+    assert settled_all(known, {pipeline: ONE}, NOW, {pipeline: NOW}) == {pipeline: Schedule(PAST, AHEAD)}
+    assert settled_all({}, {pipeline: ONE}, NOW, {}) == {pipeline: UNKNOWN}

@@ -8,18 +8,18 @@ import pytest
 
 from prefect_monitoring.counting.storms import storms
 from prefect_monitoring.model.changes import KnownRun
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.run_stats import RunStats
 
 
-def failing(pipeline: Pair, at: float, cause: str, pattern: str = "", unresolved: int = 1) -> RunStats:
+def failing(pipeline: Pipeline, at: float, cause: str, pattern: str = "", unresolved: int = 1) -> RunStats:
     run = KnownRun("r", pipeline, "s", "FAILED", at, 1, start_counted=True, ended_at=at, cause=cause, pattern=pattern)
     return RunStats(unresolved=unresolved, unresolved_since=at, last_failure=run)
 
 
 def members(failures: Iterable[tuple[float, str]], pattern: str = "", unresolved: int = 1) -> list[float]:
     stats = {
-        (pipeline := Pair(f"f{number}", "d")): failing(pipeline, at, cause, pattern, unresolved)
+        (pipeline := Pipeline(f"f{number}", "d")): failing(pipeline, at, cause, pattern, unresolved)
         for number, (at, cause) in enumerate(failures)
     }
     return sorted(one.at for one in storms(stats, pipelines=5, window=300.0))
@@ -51,7 +51,7 @@ def test_storm_has_one_cause() -> None:
 def test_failures_without_a_known_cause_are_a_storm_where_their_messages_are_alike() -> None:
     assert members(((float(number), "other") for number in range(5)), pattern="no such thing") == [0, 1, 2, 3, 4]
     stats = {
-        (pipeline := Pair(f"f{number}", "d")): failing(pipeline, 0.0, "other", f"message {number}")
+        (pipeline := Pipeline(f"f{number}", "d")): failing(pipeline, 0.0, "other", f"message {number}")
         for number in range(9)
     }
     assert storms(stats, pipelines=5, window=300.0) == []

@@ -21,12 +21,12 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_SECONDS,
     task_births,
 )
-from prefect_monitoring.model.records import Pair, State, TaskRun
+from prefect_monitoring.model.records import Pipeline, State, TaskRun
 from support.examples import examples
 from unit.fake_details import FakeTasks
 from unit.fake_prefect import FakePrefect
 
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 LOAD = "load"
 STATE_TYPES = {"Completed": "COMPLETED", "Cached": "COMPLETED", "RolledBack": "COMPLETED"}
 
@@ -39,8 +39,8 @@ def run_of(present: State, *, ended_at: float | None, attempts: int = 1, run_tim
     return TaskRun("t", LOAD, "r", 1, present, attempts, 100.0, ended_at, run_time)
 
 
-def sight(run: TaskRun, *history: State, pair: Pair | None = PAIR) -> TaskSighting:
-    return TaskSighting(run, pair, run.task, history)
+def sight(run: TaskRun, *history: State, pipeline: Pipeline | None = PAIR) -> TaskSighting:
+    return TaskSighting(run, pipeline, run.task, history)
 
 
 def fold(*sightings: TaskSighting, known: Mapping[str, KnownTaskRun] | None = None, horizon: float = 0.0) -> Changes:
@@ -64,7 +64,7 @@ def test_one_completed_task_run() -> None:
         SeriesKey(TASK_RETRIES, PAIR, task=LOAD): 2,
         SeriesKey(TASK_SECONDS, PAIR, task=LOAD): 5.0,
     }
-    assert changes.observations == {SeriesKey(TASK_DURATION, Pair("etl", ""), task=LOAD): [5.0]}
+    assert changes.observations == {SeriesKey(TASK_DURATION, Pipeline("etl", ""), task=LOAD): [5.0]}
     assert changes.born == set(task_births(PAIR, LOAD))
     assert changes.moved == {PAIR}
     assert changes.task_runs == {"t": KnownTaskRun("t", "r", LOAD, "s3", "COMPLETED", 110.0, 3, 100.0, 110.0, 5.0)}
@@ -210,7 +210,7 @@ def test_state_that_never_comes_keeps_nothing_from_being_counted() -> None:
 
 
 def test_excluded_is_remembered_and_not_counted() -> None:
-    changes = fold(replace(DONE, pair=None))
+    changes = fold(replace(DONE, pipeline=None))
     assert not changes.increments
     assert not changes.observations
     assert not changes.born

@@ -9,7 +9,7 @@ import pytest
 from prefect_monitoring.counting.late_runs import MARGIN_SECONDS
 from prefect_monitoring.ingest import active_runs
 from prefect_monitoring.ingest.flow_runs import Reader
-from prefect_monitoring.model.records import Pair, State
+from prefect_monitoring.model.records import Pipeline, State
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.snapshot.builder import summarise_active, with_late
 from prefect_monitoring.snapshot.model import ActiveRuns
@@ -38,8 +38,8 @@ def shown(reader: Reader) -> ActiveRuns:
 
 
 @pytest.fixture
-async def crowd(fake: FakePrefect, reader: Reader) -> dict[Pair, int]:
-    """Late runs by pair: of few deployments very many, of others some, and of a flow without a deployment."""
+async def crowd(fake: FakePrefect, reader: Reader) -> dict[Pipeline, int]:
+    """Late runs by pipeline: of few deployments very many, of others some, and of a flow without a deployment."""
     numbers = {"stuck": 300, "slow": 45, "some": 7, "fine": 0, "a-few": 9}
     flow = fake.add_flow("etl")
     for name, number in numbers.items():
@@ -48,19 +48,19 @@ async def crowd(fake: FakePrefect, reader: Reader) -> dict[Pair, int]:
     await reader.read_flows()
     await reader.read_deployments()
     await reader.bear()
-    return {Pair("etl", name): number for name, number in numbers.items() if number} | {Pair("ad-hoc", ""): 25}
+    return {Pipeline("etl", name): number for name, number in numbers.items() if number} | {Pipeline("ad-hoc", ""): 25}
 
 
-def by_pair(active: ActiveRuns) -> dict[Pair, int]:
-    found: Counter[Pair] = Counter()
-    for (pair, _, state), number in active.counts.items():
+def by_pair(active: ActiveRuns) -> dict[Pipeline, int]:
+    found: Counter[Pipeline] = Counter()
+    for (pipeline, _, state), number in active.counts.items():
         if state == "late":
-            found[pair] += number
+            found[pipeline] += number
     return dict(found)
 
 
 async def test_many_late_runs_are_counted_instead_of_listed(
-    fake: FakePrefect, reader: Reader, crowd: dict[Pair, int]
+    fake: FakePrefect, reader: Reader, crowd: dict[Pipeline, int]
 ) -> None:
     running = fake.schedule(*place_of(fake))
     fake.start(running)
@@ -69,7 +69,7 @@ async def test_many_late_runs_are_counted_instead_of_listed(
     assert reading.complete
     assert by_pair(active) == crowd
     assert active.late_by_queue["process", ""] == sum(crowd.values()) - 25
-    assert active.oldest[Pair("etl", "stuck"), "late"] == min(run.expected for run in fake.runs.values())
+    assert active.oldest[Pipeline("etl", "stuck"), "late"] == min(run.expected for run in fake.runs.values())
     assert reader.under_way is not None
     assert list(reader.under_way.runs) == [running], "the others are no longer held one by one"
     fake.requests.clear()
@@ -84,7 +84,7 @@ def place_of(fake: FakePrefect) -> tuple[str, str]:
 
 
 async def test_count_that_takes_several_polls_leaves_what_was_shown(
-    fake: FakePrefect, reader: Reader, crowd: dict[Pair, int]
+    fake: FakePrefect, reader: Reader, crowd: dict[Pipeline, int]
 ) -> None:
     polls = 0
     while not (await reader.read_under_way(budget=0.0)).complete:
@@ -97,8 +97,8 @@ async def test_count_that_takes_several_polls_leaves_what_was_shown(
     fake.start(running)
     while not (await reader.read_under_way(budget=0.0)).complete:
         assert by_pair(shown(reader)) == crowd, "the last complete count"
-        assert shown(reader).counts[Pair("etl", "stuck"), "process", "running"] == 1, "what is listed is new"
-    assert by_pair(shown(reader)) == crowd | {Pair("etl", "stuck"): 350}
+        assert shown(reader).counts[Pipeline("etl", "stuck"), "process", "running"] == 1, "what is listed is new"
+    assert by_pair(shown(reader)) == crowd | {Pipeline("etl", "stuck"): 350}
 
 
 async def test_listed_runs_stay_until_they_are_counted(fake: FakePrefect, reader: Reader) -> None:
@@ -113,13 +113,13 @@ async def test_listed_runs_stay_until_they_are_counted(fake: FakePrefect, reader
     late(fake, flow, other, 100)
     await reader.read_deployments()
     assert not (await reader.read_under_way(budget=0.0)).complete
-    assert by_pair(shown(reader)) == {Pair("etl", "daily"): 20}
+    assert by_pair(shown(reader)) == {Pipeline("etl", "daily"): 20}
     while not (await reader.read_under_way(budget=0.0)).complete:
         pass
-    assert by_pair(shown(reader)) == {Pair("etl", "daily"): 120, Pair("etl", "hourly"): 100}
+    assert by_pair(shown(reader)) == {Pipeline("etl", "daily"): 120, Pipeline("etl", "hourly"): 100}
 
 
-async def test_fault_in_between_loses_no_group(fake: FakePrefect, reader: Reader, crowd: dict[Pair, int]) -> None:
+async def test_fault_in_between_loses_no_group(fake: FakePrefect, reader: Reader, crowd: dict[Pipeline, int]) -> None:
     left = 9
 
     def break_now_and_then(endpoint: str) -> None:
@@ -140,7 +140,9 @@ async def test_fault_in_between_loses_no_group(fake: FakePrefect, reader: Reader
     assert by_pair(shown(reader)) == crowd
 
 
-async def test_after_the_crowd_runs_are_listed_again(fake: FakePrefect, reader: Reader, crowd: dict[Pair, int]) -> None:
+async def test_after_the_crowd_runs_are_listed_again(
+    fake: FakePrefect, reader: Reader, crowd: dict[Pipeline, int]
+) -> None:
     await reader.read_under_way()
     kept = [run for run in fake.runs if fake.runs[run].flow_id == place_of(fake)[0]][-3:]
     fake.runs = {run: fake.runs[run] for run in kept}
@@ -161,6 +163,6 @@ async def test_many_running_runs_are_all_listed(fake: FakePrefect, reader: Reade
         fake.start(fake.schedule(flow, deployment))
     for _ in range(2):
         await reader.read_under_way()
-        assert shown(reader).counts == {(Pair("etl", "daily"), "process", "running"): MANY + 200}
+        assert shown(reader).counts == {(Pipeline("etl", "daily"), "process", "running"): MANY + 200}
         assert reader.under_way is not None
         assert reader.under_way.slots_used == {("process", ""): MANY + 200}

@@ -19,7 +19,7 @@ from prefect_monitoring.ledger.opening import inspect_ledger
 from prefect_monitoring.metrics import metrics_of
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED
-from prefect_monitoring.model.records import NO_FLOW, Pair
+from prefect_monitoring.model.records import NO_FLOW, Pipeline
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.web.exposition import render
 from support.options import settings_with
@@ -29,7 +29,7 @@ from unit.fake_prefect import FakePrefect
 from unit.poller_process import Process
 from unit.rig import API, readers_of
 
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 COUNTER = {"name": "orders_rows_total", "type": "counter", "help": "Rows.", "source": {"metric_line": "rows"}}
 GAUGE = {"name": "orders_last_rows", "type": "gauge", "help": "Rows.", "source": {"metric_line": "last_rows"}}
 HISTOGRAM = {
@@ -117,7 +117,7 @@ async def test_each_type_does_what_it_is_for(site: Site, flow_run: str) -> None:
         SeriesKey("orders_last_rows", PAIR): 5.0
     }
     assert site.series("orders_load_seconds") == {
-        SeriesKey("orders_load_seconds", Pair("etl", ""), labels=(("table", "orders"),)): Series(
+        SeriesKey("orders_load_seconds", Pipeline("etl", ""), labels=(("table", "orders"),)): Series(
             8.0, (0, 2, 0), released=True
         )
     }

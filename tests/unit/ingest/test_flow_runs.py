@@ -9,28 +9,28 @@ import pytest
 import sqlalchemy as sa
 
 from prefect_monitoring.ingest.flow_runs import Reader
-from prefect_monitoring.ingest.reconcile import Audit, Verdict
+from prefect_monitoring.ingest.reconcile import Reconciliation, Verdict
 from prefect_monitoring.ingest.source import OutageLog, Source
 from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES, RETRIES, START_DELAY
 from prefect_monitoring.model.cursor import FLOW_RUNS, OVERLAP_SECONDS
-from prefect_monitoring.model.records import DELETED, TERMINAL_TYPES, Pair
+from prefect_monitoring.model.records import DELETED, TERMINAL_TYPES, Pipeline
 from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
 from prefect_monitoring.prefect_api.state_history import NO_TIME, Histories
 from unit.fake_prefect import MICROSECOND, MONDAY_NOON, FakePrefect
 from unit.ledger_values import KEEP
 from unit.rig import DAY, MakeReader, OpenLedger
 
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 
 
-def outcomes(ledger: Ledger, pair: Pair = PAIR) -> dict[str, int]:
+def outcomes(ledger: Ledger, pipeline: Pipeline = PAIR) -> dict[str, int]:
     return {
         key.detail: int(one.value)
         for key, one in ledger.series.items()
-        if key.metric == OUTCOMES and key.pair == pair and one.value
+        if key.metric == OUTCOMES and key.pipeline == pipeline and one.value
     }
 
 
@@ -44,7 +44,7 @@ async def read(reader: Reader) -> None:
 
 
 async def audit(reader: Reader, fake: FakePrefect) -> Verdict:
-    return await Audit(reader, FLOW_RUNS, TERMINAL_TYPES, fake.ended_by_type, reader.finished).closed_hours(
+    return await Reconciliation(reader, FLOW_RUNS, TERMINAL_TYPES, fake.ended_by_type, reader.finished).closed_hours(
         0.0, fake.now
     )
 
@@ -152,10 +152,10 @@ async def test_failure_completed_by_hand_is_found_by_the_audit(
     assert outcomes(reader.ledger) == {"failed": 1, "cancelled": 1}, "its end time is old: no walk sees it"
     assert await audit(reader, fake) == Verdict(read_again=2)
     assert outcomes(reader.ledger) == {"failed": 1, "cancelled": 1, "completed": 1}
-    standing = reader.ledger.run_stats([PAIR], fake.now)[PAIR]
-    assert standing.consecutive_failures == 0
-    assert standing.window_runs["1d", "good"] == 1
-    assert standing.window_runs["1d", "bad"] == 0
+    stats = reader.ledger.run_stats([PAIR], fake.now)[PAIR]
+    assert stats.consecutive_failures == 0
+    assert stats.window_runs["1d", "good"] == 1
+    assert stats.window_runs["1d", "bad"] == 0
     assert await audit(reader, fake) == Verdict(), "nothing differs any more"
 
 
@@ -365,7 +365,7 @@ async def test_run_whose_names_cannot_be_read_is_waited_for_and_the_others_are_n
     assert outcomes(reader.ledger) == {"completed": 2}
     fake.broken.clear()
     await reader.walk_finished(60)
-    assert outcomes(reader.ledger, Pair("ml", "")) == {"completed": 1}
+    assert outcomes(reader.ledger, Pipeline("ml", "")) == {"completed": 1}
 
 
 # Names
@@ -379,7 +379,7 @@ async def test_run_of_a_deployment_that_was_never_seen_is_counted_as_deleted(
     fake.finish(run, 1)
     fake.delete_deployment(place[1])
     await read(reader)
-    assert outcomes(reader.ledger, Pair("etl", DELETED)) == {"completed": 1}
+    assert outcomes(reader.ledger, Pipeline("etl", DELETED)) == {"completed": 1}
     asked = fake.requests["deployments"]
     await read(reader)
     assert fake.requests["deployments"] == asked, "it is not asked for again"
@@ -392,7 +392,7 @@ async def test_names_outlive_what_was_deleted(fake: FakePrefect, reader: Reader,
     await reader.read_deployments()
     fake.delete_deployment(place[1])
     await reader.read_deployments()
-    assert PAIR not in reader.ledger.names.live_pairs()
+    assert PAIR not in reader.ledger.names.live_pipelines()
     fake.finish(run, 1)
     await read(reader)
     assert outcomes(reader.ledger) == {"completed": 1}
@@ -412,7 +412,7 @@ async def test_flow_that_shows_another_name_is_another_pipeline(
         fake.start(run)
         fake.finish(run, 10, "FAILED", "boom")
         await read(reader)
-    renamed = Pair("elt", "daily")
+    renamed = Pipeline("elt", "daily")
     stats = reader.ledger.run_stats([renamed, PAIR], fake.now)
     assert [stats[one].consecutive_failures for one in (PAIR, renamed)] == [1, 1]
     assert outcomes(reader.ledger) == {"failed": 1}
@@ -430,8 +430,8 @@ async def test_excluded_runs_are_not_counted_but_known(fake: FakePrefect, make_r
         fake.start(run)
         fake.finish(run, 1)
     await read(reader)
-    assert outcomes(reader.ledger, Pair("etl", "")) == {"completed": 1}
-    assert {key.pair for key in reader.ledger.series} == {Pair("etl", "")}
+    assert outcomes(reader.ledger, Pipeline("etl", "")) == {"completed": 1}
+    assert {key.pipeline for key in reader.ledger.series} == {Pipeline("etl", "")}
     fake.now += 3600
     assert await audit(reader, fake) == Verdict(), "what is excluded is no difference"
 
@@ -444,9 +444,9 @@ async def test_pairs_beyond_the_cap_are_counted_together(fake: FakePrefect, make
         fake.start(run)
         fake.finish(run, 1)
     await read(reader)
-    pairs = {key.pair for key in reader.ledger.series}
-    assert len(pairs) == 3
-    assert outcomes(reader.ledger, Pair("(other)", "(other)")) == {"completed": 2}
+    pipelines = {key.pipeline for key in reader.ledger.series}
+    assert len(pipelines) == 3
+    assert outcomes(reader.ledger, Pipeline("(other)", "(other)")) == {"completed": 2}
     assert reader.ledger.folded[OUTCOMES] == 2
 
 
@@ -470,7 +470,7 @@ async def test_what_ended_before_the_lookback_is_history(
 
 
 async def prune(reader: Reader, now: float) -> None:
-    live = reader.ledger.names.live_pairs()
+    live = reader.ledger.names.live_pipelines()
     await reader.in_ledger(reader.ledger.prune, now, keep=KEEP, live=live)
 
 
@@ -569,9 +569,9 @@ async def test_run_that_was_deleted_is_gone_but_stays_counted(
     fake.delete_run(runs[3])
     fake.delete_run(runs[2])
     assert await audit(reader, fake) == Verdict(read_again=2)
-    standing = reader.ledger.run_stats([PAIR], fake.now)[PAIR]
-    assert standing.consecutive_failures == 1, "Prefect's retention must not look like a recovery"
-    assert standing.last_failure is not None
+    stats = reader.ledger.run_stats([PAIR], fake.now)[PAIR]
+    assert stats.consecutive_failures == 1, "Prefect's retention must not look like a recovery"
+    assert stats.last_failure is not None
     assert outcomes(reader.ledger) == {"failed": 3, "completed": 1}
     assert await audit(reader, fake) == Verdict()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from prefect_monitoring.ingest.sources import SOURCES, Readers, cursor_of
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.events import MAX_RUNS, EventsApi
@@ -14,7 +14,7 @@ from prefect_monitoring.snapshot.builder import summarise_active, with_heartbeat
 from unit.fake_prefect import FakePrefect
 from unit.loopback import Answer, Loopback
 
-PIPELINE = Pair("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 DOWN = ApiError("no answer", "timeout")
 
 

@@ -15,7 +15,7 @@ from prefect_monitoring.ingest.source import OutageLog, Reading, Source
 from prefect_monitoring.metrics import deployments, work_pools, workspace
 from prefect_monitoring.model.changes import Schedule
 from prefect_monitoring.model.inventory import Inventory
-from prefect_monitoring.model.records import ConcurrencyLimit, Deployment, Pair, Workers, WorkPool, WorkQueue
+from prefect_monitoring.model.records import ConcurrencyLimit, Deployment, Pipeline, Workers, WorkPool, WorkQueue
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.snapshot.model import ActiveRuns, Snapshot
 from support.options import settings_with
@@ -30,7 +30,7 @@ PUSH = WorkPool("cloud", "ecs:push", paused=True, ready=False, slots=None, slots
 QUEUE = WorkQueue("k8s", "urgent", paused=True, ready=False, slots=2, last_polled=MONDAY_NOON - 5)
 IDLE_QUEUE = WorkQueue("k8s", "default", paused=False, ready=None, slots=None, last_polled=None)
 LIMIT = ConcurrencyLimit("database", None, 5, 2)
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 DEPLOYMENT = Deployment("d", "daily", "f", "k8s", "urgent", (), paused=False, ready=True, schedules="hourly")
 DOWN = ApiError("the API answered 500", "500")
 
@@ -55,7 +55,7 @@ class Process:
             "work_queues": self.inventory.read_work_queues,
             "concurrency_limits": self.inventory.read_concurrency_limits,
             "automations": self.inventory.read_automations,
-            "dues": self.inventory.read_dues,
+            "dues": self.inventory.read_schedules,
         }
 
     async def read(self) -> dict[str, bool]:
@@ -66,12 +66,12 @@ class Process:
         return worked
 
     @property
-    def live(self) -> Mapping[Pair, Deployment]:
+    def live(self) -> Mapping[Pipeline, Deployment]:
         return self.reader.catalog.live_deployments(self.reader.ledger.names)
 
     @property
-    def picture(self) -> Inventory:
-        return self.inventory.picture(self.live, self.fake.now, FRESH)
+    def current(self) -> Inventory:
+        return self.inventory.current(self.live, self.fake.now, FRESH)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -79,8 +79,8 @@ class Process:
             make_snapshot(),
             taken_at=self.fake.now,
             deployments=tuple(self.live.items()),
-            dues=settled_all(self.reader.ledger.schedules, self.live, self.fake.now, {}),
-            inventory=self.picture,
+            schedules=settled_all(self.reader.ledger.schedules, self.live, self.fake.now, {}),
+            inventory=self.current,
         )
 
     def due(self) -> tuple[float | None, float | None]:
@@ -182,19 +182,19 @@ async def test_dead_endpoint_hides_nothing_else(
     process: Process, fake: FakePrefect, api: FakeInventory, endpoint: str, source: str, part: str
 ) -> None:
     await process.read()
-    before = process.picture
+    before = process.current
     api.broken = {endpoint: DOWN}
     fake.now += 60
     assert await process.read() == {name: name != source for name in process.sources}
-    assert process.picture == before, "what was read a minute ago passes for the present"
+    assert process.current == before, "what was read a minute ago passes for the present"
     fake.now += FRESH
     await process.read()
-    after = process.picture
+    after = process.current
     assert getattr(after, part) is None
     assert {name for name in ("pools", "queues", "limits", "automations") if getattr(after, name) is None} == {part}
     api.broken = {}
     assert all((await process.read()).values())
-    assert process.picture == before
+    assert process.current == before
 
 
 async def test_pool_whose_workers_cannot_be_read_keeps_its_other_metrics(
@@ -208,9 +208,9 @@ async def test_pool_whose_workers_cannot_be_read_keeps_its_other_metrics(
         assert not (await process.read())["work_pools"]
     assert process.sources["work_pools"].answered, "the API did answer"
     assert "1 work pools' workers cannot be read" in process.sources["work_pools"].error
-    picture = process.picture
-    assert picture.pools == (POOL, other)
-    assert picture.workers.keys() == {"k8s"}
+    current = process.current
+    assert current.pools == (POOL, other)
+    assert current.workers.keys() == {"k8s"}
 
 
 async def test_workers_that_were_read_lately_stay_for_a_while(
@@ -220,18 +220,18 @@ async def test_workers_that_were_read_lately_stay_for_a_while(
     api.broken = {"k8s": DOWN}
     fake.now += 60
     await process.read()
-    assert process.picture.workers == {"k8s": Workers(1, 2, MONDAY_NOON - 3)}
+    assert process.current.workers == {"k8s": Workers(1, 2, MONDAY_NOON - 3)}
     fake.now += FRESH
     await process.read()
-    assert process.picture.workers == {}
-    assert process.picture.pools is not None
+    assert process.current.workers == {}
+    assert process.current.pools is not None
 
 
 async def test_pool_that_is_deleted_takes_its_workers_along(process: Process, api: FakeInventory) -> None:
     await process.read()
     api.pools = [PUSH]
     await process.read()
-    assert process.picture.workers == {}
+    assert process.current.workers == {}
 
 
 # Filters, names, tags
@@ -245,10 +245,10 @@ async def test_filters_hold_for_pools_and_queues(
     api.pools.append(replace(POOL, name="k8s-old"))
     api.queues.append(replace(QUEUE, work_pool="cloud"))
     await process.read()
-    picture = process.picture
-    assert picture.pools == (POOL,)
-    assert picture.queues == (QUEUE, IDLE_QUEUE)
-    assert picture.workers.keys() == {"k8s"}
+    current = process.current
+    assert current.pools == (POOL,)
+    assert current.queues == (QUEUE, IDLE_QUEUE)
+    assert current.workers.keys() == {"k8s"}
 
 
 def test_limit_of_a_deployment_bears_its_name_while_it_lives() -> None:
@@ -283,7 +283,7 @@ async def test_tags_are_allowed_and_capped(
     process = Process(fake, api, make_reader(**options), settings_with(**options))
     deployment = add(fake, DEPLOYMENT, tags=tags)
     await process.read()
-    assert process.picture.tags == {deployment: expected}
+    assert process.current.tags == {deployment: expected}
 
 
 # Due starts

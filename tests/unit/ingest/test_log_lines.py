@@ -22,13 +22,13 @@ from prefect_monitoring.model.changes import LastValue, SeriesKey
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VALUE, REJECTED, TASK_FAILURES
 from prefect_monitoring.model.cursor import LOG_LINES
 from prefect_monitoring.model.metric_lines import Reason
-from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, Pair
+from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, Pipeline
 from prefect_monitoring.prefect_api.errors import ApiError
 from unit.fake_prefect import FakePrefect
 from unit.ledger_values import lookbacks_of
 from unit.rig import DAY, MakeReaders, OpenLedger
 
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 DOWN = ApiError("the server failed", "500")
 
 
@@ -43,9 +43,9 @@ async def poll(fake: FakePrefect, readers: Readers, seconds: float) -> None:
         await read(readers)
 
 
-def observed(ledger: Ledger, task: str = "", pair: Pair = PAIR, metric: str = "rows") -> tuple[int, float]:
+def observed(ledger: Ledger, task: str = "", pipeline: Pipeline = PAIR, metric: str = "rows") -> tuple[int, float]:
     """Count and sum."""
-    series = [one for key, one in ledger.series.items() if _is(key, CUSTOM_OBSERVED, pair, metric, task)]
+    series = [one for key, one in ledger.series.items() if _is(key, CUSTOM_OBSERVED, pipeline, metric, task)]
     return sum(sum(one.buckets) for one in series), sum(one.value for one in series)
 
 
@@ -57,8 +57,8 @@ def rejected(ledger: Ledger) -> dict[str, int]:
     return {key.detail: int(one.value) for key, one in ledger.series.items() if key.metric == REJECTED and one.value}
 
 
-def _is(key: SeriesKey, metric: str, pair: Pair, detail: str, task: str) -> bool:
-    return (key.metric, key.pair, key.detail, key.task) == (metric, pair, detail, task)
+def _is(key: SeriesKey, metric: str, pipeline: Pipeline, detail: str, task: str) -> bool:
+    return (key.metric, key.pipeline, key.detail, key.task) == (metric, pipeline, detail, task)
 
 
 async def test_lines_are_counted_under_their_runs_names(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
@@ -71,7 +71,7 @@ async def test_lines_are_counted_under_their_runs_names(fake: FakePrefect, reade
     ledger = readers.flow_runs.ledger
     assert observed(ledger) == (1, 5)
     assert observed(ledger, "load") == (1, 7)
-    assert observed(ledger, pair=NO_FLOW) == (1, 11)
+    assert observed(ledger, pipeline=NO_FLOW) == (1, 11)
     assert last(ledger) == LastValue(5, fake.logs.lines[0].line.at)
     assert rejected(ledger) == {}
     assert {key.detail for key in ledger.series if key.metric == REJECTED} == {*Reason}, "born at zero"
@@ -217,7 +217,7 @@ async def test_line_of_a_deleted_flow_run(fake: FakePrefect, readers: Readers, f
     fake.logs.emit("rows", 5, flow_run)
     fake.delete_run(flow_run)
     await read(readers)
-    assert observed(readers.flow_runs.ledger, pair=Pair(DELETED, "")) == (1, 5)
+    assert observed(readers.flow_runs.ledger, pipeline=Pipeline(DELETED, "")) == (1, 5)
 
 
 # The level, the watermark, restarts

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from prefect_monitoring.ingest.reconcile import RECENT_SECONDS, WHOLE_INTERVAL, Audit, Verdict
+from prefect_monitoring.ingest.reconcile import RECENT_SECONDS, WHOLE_INTERVAL, Reconciliation, Verdict
 from prefect_monitoring.ingest.sources import Readers
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES, TASK_OUTCOMES
 from prefect_monitoring.model.cursor import FLOW_RUNS, OVERLAP_SECONDS, TASK_RUNS
-from prefect_monitoring.model.records import Pair
-from prefect_monitoring.model.source_status import AuditReport
+from prefect_monitoring.model.records import Pipeline
+from prefect_monitoring.model.source_status import ReconciliationReport
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.runtime.poller import Poller, make_poller
@@ -22,7 +22,7 @@ from support.options import settings_with
 from unit.fake_prefect import FakePrefect
 from unit.rig import DAY
 
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 COMPLETED = SeriesKey(OUTCOMES, PAIR, "completed")
 LOADED = SeriesKey(TASK_OUTCOMES, PAIR, "completed", "load")
 HOUR = 3600
@@ -42,8 +42,8 @@ async def read(readers: Readers) -> None:
     await readers.task_runs.read_finished(60)
 
 
-def audits(readers: Readers) -> dict[str, Audit]:
-    return {audit.source: audit for audit in readers.audits}
+def reconciliations(readers: Readers) -> dict[str, Reconciliation]:
+    return {audit.source: audit for audit in readers.reconciliations}
 
 
 async def test_nothing_differs(fake: FakePrefect, readers: Readers, place: tuple[str, str]) -> None:
@@ -52,7 +52,7 @@ async def test_nothing_differs(fake: FakePrefect, readers: Readers, place: tuple
     fake.now += HOUR
     for source, pages in ((FLOW_RUNS, "finished_page"), (TASK_RUNS, "task_page")):
         asked = fake.requests[pages]
-        assert await audits(readers)[source].closed_hours(0.0, fake.now) == Verdict()
+        assert await reconciliations(readers)[source].closed_hours(0.0, fake.now) == Verdict()
         assert fake.requests[pages] == asked, "what does not differ is not read again"
 
 
@@ -60,10 +60,10 @@ async def test_last_minutes_are_left_to_the_walk(fake: FakePrefect, readers: Rea
     await read(readers)
     run_one(fake, place)
     fake.now += OVERLAP_SECONDS - 60
-    assert await audits(readers)[FLOW_RUNS].closed_hours(0.0, fake.now) == Verdict()
+    assert await reconciliations(readers)[FLOW_RUNS].closed_hours(0.0, fake.now) == Verdict()
     assert COMPLETED not in readers.flow_runs.ledger.series
     fake.now += 120
-    assert await audits(readers)[FLOW_RUNS].closed_hours(0.0, fake.now) == Verdict(read_again=1)
+    assert await reconciliations(readers)[FLOW_RUNS].closed_hours(0.0, fake.now) == Verdict(read_again=1)
     assert readers.flow_runs.ledger.series[COMPLETED].value == 1
 
 
@@ -81,7 +81,7 @@ async def test_late_task_runs_are_counted_and_deleted_ones_noted(
     fake.now += HOUR
     run_one(fake, place)
     await read(readers)
-    audit = audits(readers)[TASK_RUNS]
+    audit = reconciliations(readers)[TASK_RUNS]
     assert await audit.closed_hours(0.0, fake.now) == Verdict(read_again=1)
     fake.now += 2 * HOUR
     await read(readers)
@@ -104,7 +104,7 @@ async def test_deletion_and_late_arrival_at_once_are_both_found(
     fake.runs[late] = hidden
     fake.set_state(late, "CANCELLED")
     fake.delete_run(gone)
-    verdict = await audits(readers)[FLOW_RUNS].closed_hours(0.0, fake.now)
+    verdict = await reconciliations(readers)[FLOW_RUNS].closed_hours(0.0, fake.now)
     assert verdict == Verdict(read_again=1)
     assert readers.flow_runs.ledger.ended_by_kind(FLOW_RUNS, 0, fake.now) == {"CANCELLED": 1}
 
@@ -117,10 +117,10 @@ async def test_what_cannot_be_counted_even_so_is_told(
     fake.now += HOUR
 
     async def count_nothing(runs: object, _cursor_after: object):
-        return type("Absorbed", (), {"left": (), "reason": "", "pairs": {}})()
+        return type("Absorbed", (), {"left": (), "reason": "", "pipelines": {}})()
 
-    audit = audits(readers)[FLOW_RUNS]
-    broken = Audit(
+    audit = reconciliations(readers)[FLOW_RUNS]
+    broken = Reconciliation(
         audit.reader,
         audit.source,
         audit.kinds,
@@ -139,7 +139,7 @@ async def test_verdicts_of_halves_add_up(
     for _ in range(8):
         run_one(fake, place)
         fake.now += 2 * HOUR
-    for audit in readers.audits:
+    for audit in readers.reconciliations:
         assert (await audit.closed_hours(0.0, fake.now)).missing == 0
         assert await audit.closed_hours(0.0, fake.now) == Verdict()
     assert readers.flow_runs.ledger.series[COMPLETED].value == 8
@@ -153,7 +153,7 @@ async def test_run_whose_names_cannot_be_read_is_no_verdict(
     run_one(fake, place)
     fake.now += HOUR
     fake.broken["flows"] = ApiError("the server failed", "500")
-    for audit in readers.audits:
+    for audit in readers.reconciliations:
         with pytest.raises(ApiError, match="the server failed"):
             await audit.closed_hours(0.0, fake.now)
 
@@ -166,7 +166,7 @@ async def test_ends_before_the_horizon_are_left_alone(
     run_one(fake, place)
     fake.now = now
     await read(readers)
-    for audit in readers.audits:
+    for audit in readers.reconciliations:
         assert await audit.closed_hours(0.0, fake.now) == Verdict()
 
 
@@ -190,13 +190,13 @@ def published() -> list[Snapshot]:
 def asked(fake: FakePrefect, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, float]]:
     """Each audit's window, as seconds before now."""
     seen: list[tuple[str, float, float]] = []
-    original = Audit.closed_hours
+    original = Reconciliation.closed_hours
 
-    async def note(audit: Audit, low: float, high: float) -> Verdict:
+    async def note(audit: Reconciliation, low: float, high: float) -> Verdict:
         seen.append((audit.source, fake.now - low, fake.now - high))
         return await original(audit, low, high)
 
-    monkeypatch.setattr(Audit, "closed_hours", note)
+    monkeypatch.setattr(Reconciliation, "closed_hours", note)
     return seen
 
 
@@ -227,7 +227,7 @@ async def test_everything_once_an_hour_and_the_last_day_else(
     assert [(source, before) for source, before, _ in asked] == [(FLOW_RUNS, fake.now), (TASK_RUNS, fake.now)]
     for minutes in (2, 30, 59.9):
         asked.clear()
-        fake.now += minutes * 60 - (fake.now - readers.audit_of(FLOW_RUNS).whole_at)
+        fake.now += minutes * 60 - (fake.now - readers.reconciliation_of(FLOW_RUNS).whole_at)
         await poll(poller)
         await poller.audit()
         assert asked == [(FLOW_RUNS, RECENT_SECONDS, 0.0), (TASK_RUNS, RECENT_SECONDS, 0.0)]
@@ -252,14 +252,14 @@ async def test_nothing_that_was_not_read_yet_is_missing(
 def verdicts(monkeypatch: pytest.MonkeyPatch) -> Callable[[Verdict], None]:
     now = Verdict()
 
-    async def answer(_audit: Audit, _low: float, _high: float) -> Verdict:
+    async def answer(_audit: Reconciliation, _low: float, _high: float) -> Verdict:
         return now
 
     def change(verdict: Verdict) -> None:
         nonlocal now
         now = verdict
 
-    monkeypatch.setattr(Audit, "closed_hours", answer)
+    monkeypatch.setattr(Reconciliation, "closed_hours", answer)
     return change
 
 
@@ -276,8 +276,8 @@ async def test_what_is_missing_is_told_until_an_audit_of_everything_finds_it(
         await poll(poller)
         await poller.audit()
         await poller.publish()
-        told.append(published[-1].about.audits[FLOW_RUNS].missing)
-        assert published[-1].about.audits[TASK_RUNS] == AuditReport(told[-1], fake.now)
+        told.append(published[-1].about.reconciliations[FLOW_RUNS].missing)
+        assert published[-1].about.reconciliations[TASK_RUNS] == ReconciliationReport(told[-1], fake.now)
     assert told == [3, 3, 4, 3, 0]
     assert poller.sources["audit_flow_runs"].records == 11
 
@@ -293,7 +293,7 @@ async def test_audit_that_failed_leaves_the_last_verdict_and_its_age(
     await poll(poller)
     await poller.audit()
     await poller.publish()
-    assert published[-1].about.audits[FLOW_RUNS] == AuditReport(0, done_at)
-    assert published[-1].about.audits[TASK_RUNS] == AuditReport(0, fake.now)
+    assert published[-1].about.reconciliations[FLOW_RUNS] == ReconciliationReport(0, done_at)
+    assert published[-1].about.reconciliations[TASK_RUNS] == ReconciliationReport(0, fake.now)
     status = {source.name: source for source in published[-1].about.sources}
     assert status["audit_flow_runs"].error == "the server failed"

@@ -21,7 +21,7 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_OUTCOMES,
 )
 from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
-from prefect_monitoring.model.records import DELETED, NO_FLOW, FailedAction, Flow, Materialization, Pair
+from prefect_monitoring.model.records import DELETED, NO_FLOW, FailedAction, Flow, Materialization, Pipeline
 from prefect_monitoring.model.unreadable import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, set_aside
 from prefect_monitoring.prefect_api.errors import ApiError
 from unit.conftest import MakeReaders, OpenLedger
@@ -29,7 +29,7 @@ from unit.fake_details import note
 from unit.fake_prefect import FakePrefect
 from unit.ledger_values import KEEP
 
-PIPELINE = Pair("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 ENTRIES = {entry.name: entry for entry in SOURCES}
 Place = tuple[str, str]
 
@@ -192,7 +192,7 @@ async def test_audit_and_backfill_go_on_beside_unreadable_runs(
     fake.now += 7200.0
     await read(readers)
     await read(readers, "audit_flow_runs")
-    report = readers.audit_of(FLOW_RUNS).report
+    report = readers.reconciliation_of(FLOW_RUNS).report
     assert report is not None
     assert report.missing == 0, "another metric has what cannot be read"
     assert count(readers, OUTCOMES, "completed") == 2
@@ -229,12 +229,12 @@ async def test_run_of_an_unreadable_deployment_waits_for_its_name_alone(
     assert await read(readers)
     series = readers.flow_runs.ledger.series
     assert aside(readers, FLOW_RUNS) == {waiting}
-    assert series[SeriesKey(OUTCOMES, Pair("etl", "hourly"), "completed")].value == 1, f"{other} waits for nothing"
-    assert SeriesKey(OUTCOMES, Pair("etl", DELETED), "completed") not in series, "what exists is not deleted"
+    assert series[SeriesKey(OUTCOMES, Pipeline("etl", "hourly"), "completed")].value == 1, f"{other} waits for nothing"
+    assert SeriesKey(OUTCOMES, Pipeline("etl", DELETED), "completed") not in series, "what exists is not deleted"
     fake.now += 7200.0
     await read(readers)
     await read(readers, "audit_flow_runs")
-    report = readers.audit_of(FLOW_RUNS).report
+    report = readers.reconciliation_of(FLOW_RUNS).report
     assert report is not None
     assert report.missing == 0
     fake.unreadable.clear()
@@ -453,7 +453,7 @@ async def test_details_of_a_flow_run_that_cannot_be_read_count_under_its_flow(
     assert await read(readers, "log_lines")
     assert count(readers, TASK_OUTCOMES, "completed", "load") == 1
     assert count(readers, CUSTOM_OBSERVED, "rows") == 5
-    gone = SeriesKey(CUSTOM_OBSERVED, Pair("(deleted)", ""), "rows")
+    gone = SeriesKey(CUSTOM_OBSERVED, Pipeline("(deleted)", ""), "rows")
     assert readers.flow_runs.ledger.series[gone].value == 5, "of the flow run that is gone"
     asked = fake.requests["owner"]
     fake.tasks.run("load", bad)

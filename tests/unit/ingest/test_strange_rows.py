@@ -21,7 +21,7 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_OUTCOMES,
 )
 from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
-from prefect_monitoring.model.records import NO_FLOW, Pair
+from prefect_monitoring.model.records import NO_FLOW, Pipeline
 from prefect_monitoring.model.unreadable import LONGEST_WAIT_SECONDS
 from prefect_monitoring.prefect_api.client import PrefectHttp
 from prefect_monitoring.prefect_api.pagination import iso
@@ -30,7 +30,7 @@ from unit.conftest import OpenLedger
 from unit.fake_prefect import MONDAY_NOON
 from unit.raw_prefect import Kept, RawPrefect
 
-ETL = Pair("etl", "daily")
+ETL = Pipeline("etl", "daily")
 FLOW, DEPLOYMENT = str(UUID(int=1)), str(UUID(int=2))
 ENDED = MONDAY_NOON - 3600.0
 GARBAGE = "no time at all"
@@ -225,8 +225,8 @@ async def read_all(readers: Readers) -> None:
             await read_source(entry, readers, Scope(60.0, until))
 
 
-def count(readers: Readers, metric: str, pair: Pair = ETL, detail: str = "", task: str = "") -> float:
-    series = readers.flow_runs.ledger.series.get(SeriesKey(metric, pair, detail, task))
+def count(readers: Readers, metric: str, pipeline: Pipeline = ETL, detail: str = "", task: str = "") -> float:
+    series = readers.flow_runs.ledger.series.get(SeriesKey(metric, pipeline, detail, task))
     return 0.0 if series is None else series.value
 
 
@@ -240,7 +240,7 @@ def check_good_rows(world: World, readers: Readers) -> None:
     details = len(world.good_runs) + 2
     assert count(readers, TASK_OUTCOMES, detail="completed", task="load") == details, "of runs that cannot be read too"
     assert count(readers, CUSTOM_OBSERVED, detail="rows") == details
-    deleted = {key for key in readers.flow_runs.ledger.series if key.pair.flow == "(deleted)"}
+    deleted = {key for key in readers.flow_runs.ledger.series if key.pipeline.flow == "(deleted)"}
     assert deleted == set()
     cursors = readers.flow_runs.ledger.cursors
     assert all(cursors[one].level_complete for one in (FLOW_RUNS, TASK_RUNS, LOG_LINES))

@@ -12,20 +12,20 @@ from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import TASK_FAILURES, TASK_OUTCOMES, TASK_RETRIES, TASK_SECONDS
 from prefect_monitoring.model.cursor import OVERLAP_SECONDS, TASK_RUNS
-from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Pair
+from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Pipeline
 from prefect_monitoring.prefect_api.errors import ApiError
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
 from unit.rig import DAY, MakeReaders, OpenLedger
 
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 DOWN = ApiError("the server failed", "500")
 
 
-def outcomes(ledger: Ledger, pair: Pair = PAIR) -> dict[tuple[str, str], int]:
+def outcomes(ledger: Ledger, pipeline: Pipeline = PAIR) -> dict[tuple[str, str], int]:
     return {
         (key.task, key.detail): int(one.value)
         for key, one in ledger.series.items()
-        if key.metric == TASK_OUTCOMES and key.pair == pair and one.value
+        if key.metric == TASK_OUTCOMES and key.pipeline == pipeline and one.value
     }
 
 
@@ -58,8 +58,8 @@ async def test_flow_run_that_nobody_has_seen_is_asked_for_once(fake: FakePrefect
         fake.tasks.run("load", run)
     await readers.task_runs.read_finished(60)
     assert fake.requests["flow_runs"] == 1
-    assert outcomes(readers.flow_runs.ledger, Pair("a", "")) == {("load", "completed"): 1}
-    assert outcomes(readers.flow_runs.ledger, Pair("b", "")) == {("load", "completed"): 1}
+    assert outcomes(readers.flow_runs.ledger, Pipeline("a", "")) == {("load", "completed"): 1}
+    assert outcomes(readers.flow_runs.ledger, Pipeline("b", "")) == {("load", "completed"): 1}
 
 
 async def test_flow_run_that_is_gone_is_nobodys(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
@@ -72,7 +72,7 @@ async def test_flow_run_that_is_gone_is_nobodys(fake: FakePrefect, readers: Read
     fake.tasks.finished_page = before_the_deletion  # type: ignore[method-assign,assignment]
     fake.delete_run(flow_run)
     await readers.task_runs.read_finished(60)
-    assert outcomes(readers.flow_runs.ledger, Pair(DELETED, "")) == {("load", "completed"): 1}
+    assert outcomes(readers.flow_runs.ledger, Pipeline(DELETED, "")) == {("load", "completed"): 1}
 
 
 async def test_task_runs_outside_flows_have_no_flow(fake: FakePrefect, readers: Readers) -> None:
@@ -120,7 +120,7 @@ async def test_caps_hold_for_tasks_and_for_their_pairs(
 async def test_tasks_that_were_folded_away_are_told(
     fake: FakePrefect, make_readers: MakeReaders, flow_run: str
 ) -> None:
-    """Not only those of pairs beyond `max_pairs`: those beyond `max_tasks` too, as the metric's help says."""
+    """Not only those of pipelines beyond `max_pairs`: those beyond `max_tasks` too, as the metric's help says."""
     readers = make_readers(max_tasks=1)
     for task in ("a", "b", "c"):
         fake.tasks.run(task, flow_run)
@@ -158,7 +158,7 @@ async def test_roll_back_is_found_at_once_or_by_the_audit(fake: FakePrefect, rea
     fake.now += OVERLAP_SECONDS + 1
     fake.tasks.run("c", flow_run)
     await read(readers)
-    await readers.audits[1].closed_hours(0.0, fake.now)
+    await readers.reconciliations[1].closed_hours(0.0, fake.now)
     assert outcomes(ledger)["b", "rolled_back"] == 1
 
 
@@ -210,7 +210,7 @@ async def test_deletion_does_not_make_every_reading_a_deep_one_for_ever(
     fake.now += 2 * OVERLAP_SECONDS
     fake.tasks.run("load", runs[1])
     await read(readers)
-    await readers.audits[1].closed_hours(0.0, fake.now)
+    await readers.reconciliations[1].closed_hours(0.0, fake.now)
     fake.now += 15
     assert (await readers.task_runs.read_finished(60)).records == 1
     assert outcomes(readers.flow_runs.ledger) == {("load", "completed"): 3}
@@ -316,9 +316,9 @@ async def test_active_task_runs_are_those_of_runs_that_are_alive(
         fake.tasks.begin("load", run)
     fake.tasks.run("load", alive)
     fake.finish(over, 1, "CRASHED")
-    active = {run.id: (pair, run) for pair, run in await readers.flow_runs.read_active()}
+    active = {run.id: (pipeline, run) for pipeline, run in await readers.flow_runs.read_active()}
     found = await readers.task_runs.read_active(active)
-    assert [(pair, run.flow_run_id, run.state.label) for pair, run in found] == [(PAIR, alive, "running")]
+    assert [(pipeline, run.flow_run_id, run.state.label) for pipeline, run in found] == [(PAIR, alive, "running")]
 
 
 async def test_task_runs_that_an_earlier_attempt_left_behind_are_dead(
@@ -329,7 +329,7 @@ async def test_task_runs_that_an_earlier_attempt_left_behind_are_dead(
     fake.retry(flow_run)
     fake.start(flow_run)
     second = fake.tasks.begin("load", flow_run, attempt=2)
-    active = {run.id: (pair, run) for pair, run in await readers.flow_runs.read_active()}
+    active = {run.id: (pipeline, run) for pipeline, run in await readers.flow_runs.read_active()}
     assert [run.id for _, run in await readers.task_runs.read_active(active)] == [second]
 
 

@@ -103,7 +103,7 @@ async def test_what_the_first_reading_finds_is_the_starting_level_and_what_comes
     assert site.total() == 15
     assert site.total("orders_rows_again_total") == 15, "declared later: all that there is, at once"
     released = {
-        key.metric: one.released for key, one in site.ledger.series.items() if key.pair == NO_FLOW and one.value
+        key.metric: one.released for key, one in site.ledger.series.items() if key.pipeline == NO_FLOW and one.value
     }
     assert released == {"orders_rows_total": True, "orders_rows_again_total": True}
 

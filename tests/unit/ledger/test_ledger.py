@@ -21,7 +21,7 @@ from prefect_monitoring.model.changes import Changes, KnownRun, Schedule, Series
 from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION, OUTCOMES, START_DELAY, births
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
-from prefect_monitoring.model.records import Deployment, Flow, Pair
+from prefect_monitoring.model.records import Deployment, Flow, Pipeline
 from unit.ledger_values import KEEP, NOW, PAIR, level, lookbacks_of, memory_of, outcome, run_id
 from unit.rig import API, DAY, OpenLedger
 
@@ -38,7 +38,7 @@ def test_what_was_committed_is_there_after_a_restart(open_it: OpenLedger) -> Non
     names = Names(
         {"f": Flow("f", "etl")}, {"d": Deployment("d", "daily", "f", "pool", "queue", ("a", "b"))}, frozenset({"d"})
     )
-    first.store_names(names, set(births(Pair("new", ""))), NOW)
+    first.store_names(names, set(births(Pipeline("new", ""))), NOW)
     before = memory_of(first)
     first.close()
     second = open_it(now=NOW + 99)
@@ -61,15 +61,15 @@ def test_new_ledger_looks_back_as_far_as_it_is_told(open_it: OpenLedger) -> None
 def test_series_of_the_starting_level_are_released_later_ones_are_held(ledger: Ledger) -> None:
     ledger.commit(outcome(1), level(ledger), NOW)
     assert ledger.held == set()
-    ledger.commit(outcome(2, pair=Pair("new", "")), None, NOW)
-    assert {key.pair for key in ledger.held} == {Pair("new", "")}
+    ledger.commit(outcome(2, pipeline=Pipeline("new", "")), None, NOW)
+    assert {key.pipeline for key in ledger.held} == {Pipeline("new", "")}
     assert len(ledger.held) == len(set(births(PAIR)))
 
 
 def test_release_is_in_the_file_before_anybody_sees_it(open_it: OpenLedger) -> None:
     ledger = open_it()
     ledger.commit(outcome(1), level(ledger), NOW)
-    ledger.commit(outcome(2, pair=Pair("new", "")), None, NOW)
+    ledger.commit(outcome(2, pipeline=Pipeline("new", "")), None, NOW)
     held = set(ledger.held)
     ledger.release(held, NOW)
     assert ledger.held == set()
@@ -209,7 +209,7 @@ def every_change(ledger: Ledger) -> list[object]:
     return [
         lambda: ledger.commit(outcome(50), level(ledger, NOW + 1), NOW),
         lambda: ledger.release(set(ledger.held), NOW),
-        lambda: ledger.store_names(Names({"f": Flow("f", "x")}, {}, frozenset()), set(births(Pair("x", ""))), NOW),
+        lambda: ledger.store_names(Names({"f": Flow("f", "x")}, {}, frozenset()), set(births(Pipeline("x", ""))), NOW),
         lambda: ledger.prune(NOW + 40 * DAY, keep=KEEP, live=()),
         lambda: ledger.mark_gone(FLOW_RUNS, 0, NOW + 1, ()),
     ]
@@ -218,7 +218,7 @@ def every_change(ledger: Ledger) -> list[object]:
 @pytest.fixture
 def busy_ledger(ledger: Ledger) -> Ledger:
     ledger.commit(outcome(1), level(ledger), NOW)
-    ledger.commit(outcome(2, pair=Pair("held", "")), None, NOW)
+    ledger.commit(outcome(2, pipeline=Pipeline("held", "")), None, NOW)
     assert ledger.held
     return ledger
 
@@ -319,7 +319,7 @@ def test_other_buckets_start_that_histogram_anew_and_no_other(open_it: OpenLedge
 # Pruning
 
 
-def prune(ledger: Ledger, now: float, *, live: tuple[Pair, ...] = (PAIR,)) -> None:
+def prune(ledger: Ledger, now: float, *, live: tuple[Pipeline, ...] = (PAIR,)) -> None:
     ledger.prune(now, keep=KEEP, live=live)
 
 
@@ -329,17 +329,17 @@ def test_prune_keeps_the_newest_good_run_and_the_failures_after_it(open_it: Open
     for number, state_type in enumerate(story):
         at = NOW - 90 * DAY + number * 60
         ledger.commit(outcome(number, at, state_type=state_type), level(ledger, at), at)
-    ledger.commit(outcome(10, NOW - 90 * DAY, Pair("other", "")), level(ledger), NOW)
+    ledger.commit(outcome(10, NOW - 90 * DAY, Pipeline("other", "")), level(ledger), NOW)
     before = ledger.run_stats([PAIR], NOW)[PAIR]
     prune(ledger, NOW)
     kept = ledger.known([run_id(number) for number in range(len(story))]).runs
     assert set(kept) == {run_id(2), run_id(3), run_id(5)}
-    standing = ledger.run_stats([PAIR], NOW)[PAIR]
-    assert standing == replace(before, recent_durations=before.recent_durations[:1]), "but for runs that are gone"
-    assert standing.consecutive_failures == 2
-    assert standing.last_failure is not None
-    assert standing.last_failure.run_id == run_id(5)
-    assert standing.last_duration == 10.0
+    stats = ledger.run_stats([PAIR], NOW)[PAIR]
+    assert stats == replace(before, recent_durations=before.recent_durations[:1]), "but for runs that are gone"
+    assert stats.consecutive_failures == 2
+    assert stats.last_failure is not None
+    assert stats.last_failure.run_id == run_id(5)
+    assert stats.last_duration == 10.0
     assert ledger.cursor.horizon == NOW - 30 * DAY
     assert set(ledger.known([run_id(10)]).runs) == {run_id(10)}
     assert ledger.series[COMPLETED].value == 2, "pruning takes nothing from a counter"
@@ -373,16 +373,16 @@ def test_series_of_the_dead_expire_after_their_time(ledger: Ledger) -> None:
     names = Names({"f": Flow("f", "etl")}, {"d": Deployment("d", "daily", "f", "", "", ())}, frozenset())
     ledger.store_names(names, (), NOW)
     ledger.commit(outcome(1), level(ledger), NOW)
-    ledger.commit(outcome(2, pair=Pair("alive", "")), None, NOW)
+    ledger.commit(outcome(2, pipeline=Pipeline("alive", "")), None, NOW)
     gone = NOW + 8 * DAY
     ledger.store_names(names.without({"d"}), (), gone)
-    alive = (Pair("alive", ""),)
+    alive = (Pipeline("alive", ""),)
     prune(ledger, gone + 1, live=alive)
     prune(ledger, gone + 7 * DAY - 60, live=alive)
     assert COMPLETED in ledger.series
     prune(ledger, gone + 7 * DAY + 60, live=alive)
-    assert {key.pair for key in ledger.series} == {Pair("alive", "")}
-    assert not {key for key in ledger.held if key.pair == PAIR}
+    assert {key.pipeline for key in ledger.series} == {Pipeline("alive", "")}
+    assert not {key for key in ledger.held if key.pipeline == PAIR}
 
 
 def sizes_of(ledger: Ledger) -> dict[str, int]:
@@ -403,18 +403,18 @@ def test_flows_that_came_and_went_leave_nothing_behind_in_the_end(open_it: OpenL
     many = range(10_000)
     ledger = open_it()
     stays = Names({"s": Flow("s", "stays")}, {}, frozenset())
-    ledger.store_names(stays, set(births(Pair("stays", ""))), NOW)
-    ledger.commit(outcome(1, NOW, Pair("stays", "")), level(ledger), NOW)
+    ledger.store_names(stays, set(births(Pipeline("stays", ""))), NOW)
+    ledger.commit(outcome(1, NOW, Pipeline("stays", "")), level(ledger), NOW)
     ledger.touched.clear()
     before = sizes_of(ledger)
     names = stays.with_flows({f"f{one}": Flow(f"f{one}", f"branch {one}") for one in many}).with_deployments(
         {f"d{one}": Deployment(f"d{one}", "daily", f"f{one}", "", "", ()) for one in many}
     )
-    ledger.store_names(names, set(births(Pair("branch 0", "daily"))), NOW)
+    ledger.store_names(names, set(births(Pipeline("branch 0", "daily"))), NOW)
     changes = Changes()
     for one in many:
         for kept in fields(changes):
-            if isinstance(more := getattr(outcome(one + 10, NOW, Pair(f"branch {one}", "daily")), kept.name), list):
+            if isinstance(more := getattr(outcome(one + 10, NOW, Pipeline(f"branch {one}", "daily")), kept.name), list):
                 getattr(changes, kept.name).extend(more)
             else:
                 getattr(changes, kept.name).update(more)
@@ -425,18 +425,18 @@ def test_flows_that_came_and_went_leave_nothing_behind_in_the_end(open_it: OpenL
     ledger.store_names(names.without(gone), (), NOW + 60)
     for days in (1, 31, 63):
         ledger.commit(Changes(), level(ledger, NOW + days * DAY), NOW + days * DAY)
-        prune(ledger, NOW + days * DAY, live=(Pair("stays", ""),))
+        prune(ledger, NOW + days * DAY, live=(Pipeline("stays", ""),))
         if days == 1:
             assert ledger.names.flows.keys() == names.flows.keys(), "runs that are read late are of them"
     assert ledger.names == stays
-    assert {key.pair for key in ledger.series} == {Pair("stays", "")}
+    assert {key.pipeline for key in ledger.series} == {Pipeline("stays", "")}
     assert len(ledger.pipelines) == 10_001, "their daily rollups are kept"
     ledger.commit(Changes(), level(ledger, NOW + 401 * DAY), NOW + 401 * DAY)
-    prune(ledger, NOW + 401 * DAY, live=(Pair("stays", ""),))
+    prune(ledger, NOW + 401 * DAY, live=(Pipeline("stays", ""),))
     after = sizes_of(ledger)
     rollups = {schema.hourly_rollups.name: 0, schema.daily_rollups.name: 0}
     assert after == before | rollups
-    assert ledger.run_stats([Pair("stays", "")], NOW)[Pair("stays", "")].last_duration == 10.0
+    assert ledger.run_stats([Pipeline("stays", "")], NOW)[Pipeline("stays", "")].last_duration == 10.0
     ledger.close()
     again = open_it()
     again.touched.clear()
@@ -455,7 +455,7 @@ def test_deployment_that_is_made_anew_each_day_is_remembered_once(ledger: Ledger
         ledger.commit(outcome(day, now), level(ledger, now), now)
         prune(ledger, now)
     assert 30 <= len(ledger.names.deployments) <= 32, "as long as runs of theirs can be read"
-    assert ledger.names.live_pairs() == {PAIR, Pair("etl", "")}
+    assert ledger.names.live_pipelines() == {PAIR, Pipeline("etl", "")}
 
 
 def test_pipeline_that_comes_back_goes_on_with_its_rollups(ledger: Ledger) -> None:
@@ -478,19 +478,19 @@ def names_of(flow: str) -> Names:
 def test_id_that_shows_another_name_stands_for_that_from_then_on(open_it: OpenLedger) -> None:
     """Not by the API, which renames neither flows nor deployments: a pipeline is its names."""
     ledger = open_it()
-    new = Pair("elt", "daily")
+    new = Pipeline("elt", "daily")
     ledger.store_names(names_of("etl"), (), NOW)
     ledger.commit(outcome(1, state_type="FAILED"), level(ledger), NOW)
     ledger.store_names(names_of("elt"), set(births(new)), NOW)
     ledger.commit(outcome(2, NOW + 5, new), None, NOW)
     ledger.close()
     again = open_it()
-    assert again.names.pair_of_deployment("d") == new
+    assert again.names.pipeline_of_deployment("d") == new
     stats = again.run_stats([PAIR, new], NOW + 5)
     assert [stats[one].consecutive_failures for one in (PAIR, new)] == [1, 0]
     assert again.series[SeriesKey(OUTCOMES, PAIR, "failed")].value == 1
     assert again.series[SeriesKey(OUTCOMES, new, "completed")].value == 1
-    assert again.known([run_id(1)]).runs[run_id(1)].pair == PAIR
+    assert again.known([run_id(1)]).runs[run_id(1)].pipeline == PAIR
 
 
 # What is gone

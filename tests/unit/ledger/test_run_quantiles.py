@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from prefect_monitoring.ledger.ledger import Ledger
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.run_quantiles import QUANTILES, RunQuantiles
 from prefect_monitoring.snapshot import live_runs
 from prefect_monitoring.snapshot.live_runs import LiveRunStats
@@ -28,9 +28,9 @@ def add_run(
     *,
     state_type: str = "COMPLETED",
     delay: float | None = None,
-    pair: Pair = PAIR,
+    pipeline: Pipeline = PAIR,
 ) -> None:
-    changes = outcome(number, at, pair, state_type, seconds)
+    changes = outcome(number, at, pipeline, state_type, seconds)
     changes.runs[run_id(number)] = replace(changes.runs[run_id(number)], start_delay=delay)
     ledger.commit(changes, level(ledger), NOW)
 
@@ -52,13 +52,13 @@ def test_quantiles_are_the_values_at_the_nearest_ranks(ledger: Ledger, count: in
 
 
 def test_quantiles_are_of_completed_runs_within_each_window(ledger: Ledger) -> None:
-    other = Pair("etl", "weekly")
+    other = Pipeline("etl", "weekly")
     add_run(ledger, 1, NOW - 60, 30.0, delay=2.0)
     add_run(ledger, 2, NOW - 8 * DAY, 90.0, delay=8.0)
     add_run(ledger, 3, NOW - 31 * DAY, 9000.0, delay=9000.0)
     add_run(ledger, 4, NOW - 60, 5000.0, state_type="FAILED", delay=4.0)
-    add_run(ledger, 5, NOW - 31 * DAY, 7.0, pair=other)
-    found = ledger.run_quantiles([PAIR, other, Pair("never", "seen")], NOW)
+    add_run(ledger, 5, NOW - 31 * DAY, 7.0, pipeline=other)
+    found = ledger.run_quantiles([PAIR, other, Pipeline("never", "seen")], NOW)
     assert found.keys() == {PAIR, other}
     assert found[PAIR].duration == {
         ("7d", "0.5"): 30.0,

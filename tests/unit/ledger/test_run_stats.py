@@ -1,4 +1,4 @@
-"""Windows, baselines and standings with exact numbers, around the edges of hours and days."""
+"""Windows, baselines and run_stats with exact numbers, around the edges of hours and days."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.metrics import flow_runs
 from prefect_monitoring.model.cursor import FLOW_RUNS
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.run_stats import RECENT_DURATIONS, RECENT_FAILURES, RunStats
 from support.statements import Statements, counted
 from unit.ledger_values import KEEP, level, outcome, run_id
 from unit.rig import DAY, OpenLedger
 from unit.snapshots import make_snapshot
 
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 HOUR = 3600.0
 
 
@@ -43,7 +43,7 @@ def count(ledger: Ledger):
     return one
 
 
-def standing(ledger: Ledger, now: float = NOW):
+def stats_of(ledger: Ledger, now: float = NOW):
     return ledger.run_stats([PAIR], now)[PAIR]
 
 
@@ -56,7 +56,7 @@ def test_windows_are_whole_hours_with_the_running_one(ledger: Ledger, count) -> 
     count("2026-01-31 13:00:00")  # just inside 30 days
     count("2026-01-31 12:59:59.999999", "FAILED")
     count("2026-03-02 12:00:00", "CANCELLED")  # neither good nor bad
-    assert standing(ledger).window_runs == {
+    assert stats_of(ledger).window_runs == {
         ("1d", "good"): 1,
         ("1d", "bad"): 1,
         ("7d", "good"): 1,
@@ -68,9 +68,9 @@ def test_windows_are_whole_hours_with_the_running_one(ledger: Ledger, count) -> 
         ("same_weekday", "good"): 1,
         ("same_weekday", "bad"): 0,
     }
-    at_one = standing(ledger, at("2026-03-02 13:00:00")).window_runs
+    at_one = stats_of(ledger, at("2026-03-02 13:00:00")).window_runs
     assert at_one["1d", "bad"] == 0, "at the stroke of one, the hour that began at 13:00 yesterday leaves"
-    assert standing(ledger, at("2026-03-02 12:59:59.999999")).window_runs["1d", "bad"] == 1
+    assert stats_of(ledger, at("2026-03-02 12:59:59.999999")).window_runs["1d", "bad"] == 1
 
 
 def test_baselines_are_medians_of_completed_runs(ledger: Ledger, count) -> None:
@@ -83,7 +83,7 @@ def test_baselines_are_medians_of_completed_runs(ledger: Ledger, count) -> None:
     count("2026-01-05 00:00", seconds=3000.0)
     count("2026-01-01 13:00", seconds=5000.0)  # the first hour of the 30 days before
     count("2026-01-01 12:59:59", seconds=70000.0)  # too old
-    baselines = dict(standing(ledger).baselines)
+    baselines = dict(stats_of(ledger).baselines)
     # From 13:00 on 2026-02-22, -15, -08 and -01 to 13:00 on the day after; none of the runs above was then.
     assert baselines == {
         "1d": 10.0,  # of two, the lower
@@ -103,10 +103,10 @@ def test_same_weekday_is_the_same_24_hours_of_the_last_four_weeks(ledger: Ledger
     count("2026-02-09 09:00", "FAILED", seconds=9999.0)
     count("2026-02-02 09:00", seconds=60.0)
     count("2026-01-26 09:00", seconds=9999.0)  # the fifth
-    one = standing(ledger)
+    one = stats_of(ledger)
     assert one.baselines["same_weekday"] == 20.0
     assert (one.window_runs["same_weekday", "good"], one.window_runs["same_weekday", "bad"]) == (4, 1)
-    at_one = standing(ledger, at("2026-03-02 13:00:00"))
+    at_one = stats_of(ledger, at("2026-03-02 13:00:00"))
     assert at_one.baselines["same_weekday"] == 30.0, "the first hour has left, as it has from 1d"
 
 
@@ -117,9 +117,9 @@ def test_of_the_running_hour_no_more_of_other_weeks_counts_than_has_passed(ledge
             count(f"{day} 00:{minute:02}", seconds=600.0)
         for minute in range(0, 60, 5):
             count(f"{day} 12:{minute:02}", seconds=20.0)
-    assert standing(ledger, at("2026-03-02 12:00:00")).baselines["same_weekday"] == 600.0
-    assert standing(ledger).baselines["same_weekday"] == 600.0, "6 of 14"
-    assert standing(ledger, at("2026-03-02 13:00")).baselines["same_weekday"] == 20.0, "12 of 20"
+    assert stats_of(ledger, at("2026-03-02 12:00:00")).baselines["same_weekday"] == 600.0
+    assert stats_of(ledger).baselines["same_weekday"] == 600.0, "6 of 14"
+    assert stats_of(ledger, at("2026-03-02 13:00")).baselines["same_weekday"] == 20.0, "12 of 20"
 
 
 def test_one_absurd_run_moves_no_baseline(ledger: Ledger, count) -> None:
@@ -128,7 +128,7 @@ def test_one_absurd_run_moves_no_baseline(ledger: Ledger, count) -> None:
         count(NOW - 60 - second, seconds=2.0)
     count(NOW - 30, seconds=90 * DAY)
     count("2026-02-26 10:00", seconds=90 * DAY)
-    baselines = standing(ledger).baselines
+    baselines = stats_of(ledger).baselines
     assert (baselines["1d"], baselines["7d"], baselines["30d"]) == (2.0, 2.0, 2.0)
 
 
@@ -137,7 +137,7 @@ def test_hours_count_for_a_baseline_by_their_runs(ledger: Ledger, count) -> None
     count("2026-03-02 10:00", seconds=50.0)
     for second in range(5):
         count(f"2026-03-02 09:00:0{second}", seconds=7.0 + second)
-    assert standing(ledger).baselines["1d"] == 9.0
+    assert stats_of(ledger).baselines["1d"] == 9.0
 
 
 def test_hours_from_before_medians_were_kept_count_with_their_mean(ledger: Ledger, count) -> None:
@@ -145,7 +145,7 @@ def test_hours_from_before_medians_were_kept_count_with_their_mean(ledger: Ledge
     count("2026-03-02 11:10", seconds=20.0)
     with ledger.transaction() as connection:
         connection.execute(sa.update(schema.hourly_rollups).values(median=None))
-    assert standing(ledger).baselines["1d"] == 15.0
+    assert stats_of(ledger).baselines["1d"] == 15.0
 
 
 def test_a_run_that_ends_again_leaves_the_median_of_its_old_hour(ledger: Ledger, count) -> None:
@@ -170,17 +170,17 @@ def test_slow_sundays_make_no_slow_mondays(ledger: Ledger) -> None:
         run = outcome(number, start + 1800.0, PAIR, "COMPLETED", 600.0 if is_sunday else 120.0)
         ledger.commit(run, level(ledger), NOW)
     for hour in range(int(at("2026-03-01")), int(at("2026-03-04")), int(HOUR)):
-        means = standing(ledger, hour + 1800.0).baselines
+        means = stats_of(ledger, hour + 1800.0).baselines
         assert means["1d"] < 1.25 * means["same_weekday"], datetime.fromtimestamp(hour, UTC)
 
 
 def test_window_without_a_completed_run_has_no_baseline(ledger: Ledger, count) -> None:
     count("2026-02-26 10:00", "FAILED")
-    assert standing(ledger).baselines == {}
+    assert stats_of(ledger).baselines == {}
 
 
 def test_pair_without_runs_stands_at_nothing(ledger: Ledger) -> None:
-    assert ledger.run_stats([Pair("never", "seen")], NOW) == {}
+    assert ledger.run_stats([Pipeline("never", "seen")], NOW) == {}
 
 
 def test_rollups_outlive_the_runs(ledger: Ledger, count) -> None:
@@ -189,7 +189,7 @@ def test_rollups_outlive_the_runs(ledger: Ledger, count) -> None:
     count(NOW - 1 * DAY, seconds=50.0)
     ledger.prune(NOW, keep=KEEP, live=[PAIR])
     assert ledger.known([run_id(0), run_id(1)]).runs == {}
-    assert standing(ledger).baselines["30d_before"] == pytest.approx(100.0)
+    assert stats_of(ledger).baselines["30d_before"] == pytest.approx(100.0)
 
 
 def test_rollups_are_forgotten_after_their_time(ledger: Ledger, count) -> None:
@@ -212,7 +212,7 @@ def test_last_outcomes_and_durations(ledger: Ledger, count) -> None:
     count("2026-03-02 10:00", seconds=11.0)
     count("2026-03-02 09:00", seconds=22.0)  # read later, ended earlier
     count("2026-03-02 08:00", "FAILED")
-    one = standing(ledger)
+    one = stats_of(ledger)
     assert one.last_outcomes == {"completed": at("2026-03-02 10:00"), "failed": at("2026-03-02 08:00")}
     assert one.last_duration == 11.0
     assert one.consecutive_failures == 0
@@ -224,14 +224,14 @@ def test_recent_durations_are_those_of_the_newest_completed_runs(ledger: Ledger,
     for number in range(RECENT_DURATIONS + 6):
         count(NOW - number * HOUR, seconds=float(number))
     count(NOW - 60, "FAILED", seconds=9000.0)
-    one = standing(ledger)
+    one = stats_of(ledger)
     assert one.recent_durations == tuple(map(float, range(RECENT_DURATIONS))), "newest first, and no more"
     assert one.last_duration == 0.0, "a run may take no time at all"
 
 
 def stats_of_many(ledger: Ledger, pipelines: int) -> Statements:
     """What it takes to say how so many pipelines stand, with windows of objectives both short and long."""
-    names = [Pair(f"etl {number}", "") for number in range(pipelines)]
+    names = [Pipeline(f"etl {number}", "") for number in range(pipelines)]
     for number, pipeline in enumerate(names):
         ledger.commit(outcome(number, NOW - 60, pipeline), level(ledger), NOW)
     windows = {pipeline: 90 * DAY if number % 2 else 7 * DAY for number, pipeline in enumerate(names)}
@@ -285,23 +285,23 @@ def again(ledger: Ledger, number: int, when: str, state_type: str = "FAILED") ->
 
 def test_a_run_that_is_retried_by_hand_and_fails_again_fails_since_it_first_did(ledger: Ledger) -> None:
     again(ledger, 1, "2026-03-02 08:00")
-    assert standing(ledger).failing_since == at("2026-03-02 08:00")
+    assert stats_of(ledger).failing_since == at("2026-03-02 08:00")
     again(ledger, 1, "2026-03-02 11:00")
-    one = standing(ledger)
+    one = stats_of(ledger)
     assert (one.consecutive_failures, one.failing_since) == (1, at("2026-03-02 08:00"))
     again(ledger, 2, "2026-03-02 10:00")
-    assert standing(ledger).failing_since == at("2026-03-02 08:00")
+    assert stats_of(ledger).failing_since == at("2026-03-02 08:00")
     again(ledger, 2, "2026-03-02 10:30", "COMPLETED")
-    assert standing(ledger).failing_since == at("2026-03-02 11:00"), "what was before the success does not count"
+    assert stats_of(ledger).failing_since == at("2026-03-02 11:00"), "what was before the success does not count"
     again(ledger, 1, "2026-03-02 12:00")
-    assert standing(ledger).failing_since == at("2026-03-02 11:00"), "the second of its three failures"
+    assert stats_of(ledger).failing_since == at("2026-03-02 11:00"), "the second of its three failures"
 
 
 def test_failures_from_before_their_instants_were_kept_fail_since_their_end(ledger: Ledger) -> None:
     again(ledger, 1, "2026-03-02 08:00")
     with ledger.transaction() as connection:
         connection.execute(sa.update(schema.counted_states).values(failed_at=None))
-    assert standing(ledger).failing_since == at("2026-03-02 08:00")
+    assert stats_of(ledger).failing_since == at("2026-03-02 08:00")
 
 
 def test_newest_runs_that_ended_at_one_instant_are_no_more_than_the_newest(ledger: Ledger, count) -> None:
@@ -309,7 +309,7 @@ def test_newest_runs_that_ended_at_one_instant_are_no_more_than_the_newest(ledge
     for _ in range(RECENT_DURATIONS + 6):
         count(NOW - 60, seconds=5.0)
         count(NOW - 30, "FAILED")
-    one = standing(ledger)
+    one = stats_of(ledger)
     assert one.recent_durations == (5.0,) * RECENT_DURATIONS
     assert one.recent_failures == (NOW - 30,) * RECENT_FAILURES
     assert one.consecutive_failures == RECENT_DURATIONS + 6
@@ -321,7 +321,7 @@ def test_consecutive_failures_count_runs_after_the_last_success(ledger: Ledger, 
     count("2026-03-02 10:00", "FAILED")
     count("2026-03-02 10:30", "CANCELLED")
     count("2026-03-02 11:00", "CRASHED")
-    one = standing(ledger)
+    one = stats_of(ledger)
     assert one.consecutive_failures == 2
     assert one.last_failure is not None
     assert one.last_failure.ended_at == at("2026-03-02 11:00")
@@ -332,18 +332,18 @@ def test_consecutive_failures_count_runs_after_the_last_success(ledger: Ledger, 
 
 def test_failing_since_is_the_first_failure_after_the_last_success(ledger: Ledger, count) -> None:
     count("2026-03-02 05:00")
-    assert (standing(ledger).failing_since, standing(ledger).recent_failures) == (None, ())
+    assert (stats_of(ledger).failing_since, stats_of(ledger).recent_failures) == (None, ())
     count("2026-03-02 06:00", "FAILED")
     count("2026-03-02 07:00")
-    assert (standing(ledger).failing_since, standing(ledger).recent_failures) == (None, (at("2026-03-02 06:00"),))
+    assert (stats_of(ledger).failing_since, stats_of(ledger).recent_failures) == (None, (at("2026-03-02 06:00"),))
 
     count("2026-03-02 08:00", "CRASHED")
     count("2026-03-02 09:00", "FAILED")
     count("2026-03-02 10:00", "CANCELLED")
     count("2026-03-02 11:00", "FAILED")
-    assert standing(ledger).failing_since == at("2026-03-02 08:00")
-    assert standing(ledger).recent_failures == tuple(at(f"2026-03-02 {hour}:00") for hour in ("11", "09", "08"))
-    assert standing(ledger, NOW + 22 * HOUR).recent_failures == (at("2026-03-02 11:00"),), "a day later they are old"
+    assert stats_of(ledger).failing_since == at("2026-03-02 08:00")
+    assert stats_of(ledger).recent_failures == tuple(at(f"2026-03-02 {hour}:00") for hour in ("11", "09", "08"))
+    assert stats_of(ledger, NOW + 22 * HOUR).recent_failures == (at("2026-03-02 11:00"),), "a day later they are old"
 
 
 @pytest.mark.parametrize(
@@ -372,27 +372,27 @@ def test_the_window_of_an_objective_is_its_own(ledger: Ledger, count, window: fl
 
 
 def test_pairs_with_windows_of_different_lengths_do_not_mix(ledger: Ledger) -> None:
-    other = Pair("etl", "hourly")
-    for number, (pair, state_type) in enumerate([(PAIR, "FAILED"), (other, "COMPLETED"), (other, "FAILED")]):
-        ledger.commit(outcome(number, NOW - 3 * HOUR, pair, state_type, 1.0), level(ledger), NOW)
+    other = Pipeline("etl", "hourly")
+    for number, (pipeline, state_type) in enumerate([(PAIR, "FAILED"), (other, "COMPLETED"), (other, "FAILED")]):
+        ledger.commit(outcome(number, NOW - 3 * HOUR, pipeline, state_type, 1.0), level(ledger), NOW)
 
     shown = ledger.run_stats([PAIR, other], NOW, {PAIR: DAY, other: HOUR})
-    assert [shown[pair].window_runs["slo", "bad"] for pair in (PAIR, other)] == [1, 0]
+    assert [shown[pipeline].window_runs["slo", "bad"] for pipeline in (PAIR, other)] == [1, 0]
     assert ("slo", "bad") not in ledger.run_stats([PAIR], NOW, {})[PAIR].window_runs
 
 
 def test_failed_run_that_is_deleted_counts_on_but_no_link_leads_to_it(ledger: Ledger, count) -> None:
     count(NOW - 2 * HOUR, "FAILED")
     count(NOW - HOUR, "FAILED")
-    before = standing(ledger)
+    before = stats_of(ledger)
     assert not before.last_failure_gone
     ledger.touched.clear()
     ledger.mark_gone(FLOW_RUNS, NOW - DAY, NOW, ())
     assert ledger.touched == {PAIR}
-    after = standing(ledger)
+    after = stats_of(ledger)
     assert after.last_failure_gone
     assert (after.consecutive_failures, after.failing_since) == (2, NOW - 2 * HOUR)
     assert after.window_runs == before.window_runs
     metric = next(one for one in flow_runs.METRICS if one.name == "prefect_flow_run_last_failure_info")
     for stats, rows in ((before, 1), (after, 0)):
-        assert len(list(metric.rows(replace(make_snapshot(), standings={PAIR: stats})))) == rows
+        assert len(list(metric.rows(replace(make_snapshot(), run_stats={PAIR: stats})))) == rows

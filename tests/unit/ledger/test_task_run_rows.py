@@ -16,23 +16,23 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_SECONDS,
 )
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
-from prefect_monitoring.model.records import NO_FLOW, Pair
+from prefect_monitoring.model.records import NO_FLOW, Pipeline
 from unit.ledger_values import KEEP, NOW, level, lookbacks_of, memory_of, outcome, run_id
 from unit.rig import DAY, OpenLedger
 
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 ROWS = SeriesKey(CUSTOM_VALUE, PAIR, "rows", "load", (("table", 'o"r\\ders'),))
 
 
-def details_of(number: int, pair: Pair = PAIR, at: float = NOW) -> Changes:
+def details_of(number: int, pipeline: Pipeline = PAIR, at: float = NOW) -> Changes:
     """What the folds make of one task run and one METRIC line."""
     run = KnownTaskRun(run_id(number), run_id(1), "load", run_id(number + 1), "COMPLETED", at, 2, at - 9, at, 5.0)
     return Changes(
         task_runs={run.run_id: run},
         lines={run_id(number + 2): at},
-        values={ROWS._replace(pair=pair): LastValue(float(number), at)},
-        increments=defaultdict(float, {SeriesKey(TASK_SECONDS, pair, task="load"): 5.0}),
-        observations=defaultdict(list, {ROWS._replace(metric=CUSTOM_OBSERVED, pair=pair): [float(number)]}),
+        values={ROWS._replace(pipeline=pipeline): LastValue(float(number), at)},
+        increments=defaultdict(float, {SeriesKey(TASK_SECONDS, pipeline, task="load"): 5.0}),
+        observations=defaultdict(list, {ROWS._replace(metric=CUSTOM_OBSERVED, pipeline=pipeline): [float(number)]}),
     )
 
 
@@ -62,8 +62,8 @@ def test_each_source_has_a_level_of_its_own(ledger: Ledger) -> None:
     ledger.commit(details_of(10), None, NOW, TASK_RUNS)
     assert ledger.held == set(), "the level of task runs is being loaded"
     ledger.commit(Changes(), level_of(ledger, TASK_RUNS), NOW, TASK_RUNS)
-    ledger.commit(details_of(20, Pair("new", "")), None, NOW, TASK_RUNS)
-    assert {key.pair for key in ledger.held} == {Pair("new", "")}
+    ledger.commit(details_of(20, Pipeline("new", "")), None, NOW, TASK_RUNS)
+    assert {key.pipeline for key in ledger.held} == {Pipeline("new", "")}
     assert not ledger.cursors[LOG_LINES].level_complete
 
 
@@ -79,7 +79,7 @@ def test_what_is_switched_off_is_not_kept(open_it: OpenLedger) -> None:
 
 def test_histogram_that_was_switched_off_for_a_while_goes_on_where_it_stopped(open_it: OpenLedger) -> None:
     with_tasks = {**DEFAULT_BOUNDS, TASK_DURATION: (1.0, 10.0)}
-    key = SeriesKey(TASK_DURATION, Pair("etl", ""), task="load")
+    key = SeriesKey(TASK_DURATION, Pipeline("etl", ""), task="load")
     changes = Changes(observations=defaultdict(list, {key: [5.0]}))
     for bounds, count in ((with_tasks, 1), (DEFAULT_BOUNDS, 1), (with_tasks, 2)):
         ledger = open_it(bounds=bounds)
@@ -114,9 +114,9 @@ def test_prune_keeps_what_could_still_be_read_again(ledger: Ledger) -> None:
 
 
 def test_last_values_of_the_dead_go_and_others_stay(ledger: Ledger) -> None:
-    gone = Pair("gone", "")
-    for pair in (PAIR, gone):
-        ledger.commit(details_of(10, pair), level_of(ledger, LOG_LINES), NOW, LOG_LINES)
+    gone = Pipeline("gone", "")
+    for pipeline in (PAIR, gone):
+        ledger.commit(details_of(10, pipeline), level_of(ledger, LOG_LINES), NOW, LOG_LINES)
     ledger.prune(NOW, keep=KEEP, live=[PAIR])
     assert ledger.values.keys() == {ROWS}
     ledger.prune(NOW + 70 * DAY, keep=KEEP, live=[PAIR])
@@ -130,7 +130,7 @@ def test_what_has_no_flow_is_not_dead(ledger: Ledger) -> None:
     changes.increments[own] += 3
     ledger.commit(changes, level_of(ledger, LOG_LINES), NOW, LOG_LINES)
     ledger.prune(NOW + 60, keep=KEEP, live=[PAIR])
-    assert ROWS._replace(pair=NO_FLOW) in ledger.values
+    assert ROWS._replace(pipeline=NO_FLOW) in ledger.values
     ledger.prune(NOW + 8 * DAY, keep=KEEP, live=[PAIR])
     assert own in ledger.series, "a counter that comes back at zero looks like a reset"
     assert SeriesKey(TASK_SECONDS, NO_FLOW, task="load") in ledger.series
@@ -147,7 +147,7 @@ def test_mark_gone_of_one_source_leaves_the_others(ledger: Ledger) -> None:
 
 def test_pairs_of_known_runs(ledger: Ledger) -> None:
     ledger.commit(outcome(1), level(ledger), NOW)
-    excluded = replace(next(iter(outcome(2).runs.values())), pair=None)
+    excluded = replace(next(iter(outcome(2).runs.values())), pipeline=None)
     ledger.commit(Changes(runs={excluded.run_id: excluded}), None, NOW)
     found = ledger.pipelines_of([run_id(number) for number in (1, 2, 3)])
     assert found == {run_id(1): PAIR, run_id(2): None}

@@ -9,11 +9,11 @@ from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.time_shares import covered
 from prefect_monitoring.model.changes import Changes, KnownTaskRun
 from prefect_monitoring.model.cursor import TASK_RUNS
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from unit.ledger_values import KEEP, NOW, level, outcome, run_id
 from unit.rig import DAY
 
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 LONG = 60
 
 points = st.integers(-5, LONG + 5)

@@ -29,9 +29,9 @@ from prefect_monitoring.model.counted_metrics import (
     task_births,
 )
 from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
-from prefect_monitoring.model.records import NO_FLOW, Pair
+from prefect_monitoring.model.records import NO_FLOW, Pipeline
 
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 ROWS = list(COUNTED_METRICS.values())
 
 

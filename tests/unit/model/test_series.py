@@ -18,11 +18,11 @@ from prefect_monitoring.model.counted_metrics import (
     births,
 )
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.series import Hold, Series, advance, empty
 from prefect_monitoring.snapshot.builder import shown
 
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 COMPLETED = SeriesKey(OUTCOMES, PAIR, "completed")
 TIMES = SeriesKey(DURATION, PAIR)
 BOUNDS = {DURATION: (1.0, 10.0), START_DELAY: (1.0,)}

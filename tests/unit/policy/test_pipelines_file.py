@@ -208,7 +208,7 @@ def test_the_examples_in_the_docs_are_valid_and_every_key_is_explained() -> None
 
     assert [len(parse_pipelines(block, "docs").pipelines) for block in blocks] == [2, 1]
     defs = json.loads((ROOT / "docs" / "pipelines.schema.json").read_text())["$defs"]
-    keys = {*defs["Pipeline"]["properties"]} - {"slo"}
+    keys = {*defs["PipelineEntry"]["properties"]} - {"slo"}
     for prefix, name in {"slo": "Objectives", **{rule: model.__name__ for rule, model in RULES.items()}}.items():
         keys |= {f"{prefix}.{key}" for key in defs[name]["properties"]}
     cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]

@@ -10,12 +10,12 @@ import pytest
 from prefect_monitoring.config.settings import LabelSettings, PolicySettings, SettingsError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import open_ledger
-from prefect_monitoring.model.records import Deployment, Pair
+from prefect_monitoring.model.records import Deployment, Pipeline
 from prefect_monitoring.policy.reloader import PolicyBook
 from unit.ledger_values import lookbacks_of
 
 NOW = 1_000_000.0
-PAIR = Pair("etl", "prod")
+PAIR = Pipeline("etl", "prod")
 LIVE = {PAIR: Deployment("d", "prod", "f", "pool", "", ("team:tagged", "secret-tag"))}
 GOOD = "pipelines: [{flow: etl, team: filed}]"
 BROKEN = "pipelines: [{flow: etl, teem: filed}]"
@@ -46,7 +46,7 @@ def beside(tmp_path: Path) -> Place:
 
 
 def _team(book: PolicyBook, now: float = NOW) -> str:
-    book.renew(LIVE, [PAIR, Pair("etl", "")], now)
+    book.renew(LIVE, [PAIR, Pipeline("etl", "")], now)
     return book.now[PAIR].team
 
 

@@ -1,23 +1,23 @@
-"""What holds for a pair: entry, then tags, then defaults."""
+"""What holds for a pipeline: entry, then tags, then defaults."""
 
 from __future__ import annotations
 
 import pytest
 
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.policy.lint import coverage, idle_entries, idle_rules, unmeasurable
 from prefect_monitoring.policy.pipelines_file import parse_pipelines
 from prefect_monitoring.policy.resolve import Policies, Policy
 
-PROD = Pair("etl", "prod")
+PROD = Pipeline("etl", "prod")
 
 
 def _policies(text: str = "") -> Policies:
     return Policies(parse_pipelines(text, "p.yml"))
 
 
-def _of(text: str, *tags: str, pair: Pair = PROD) -> Policy:
-    policy = _policies(text).of(pair, tags)
+def _of(text: str, *tags: str, pipeline: Pipeline = PROD) -> Policy:
+    policy = _policies(text).of(pipeline, tags)
     assert policy is not None
     return policy
 
@@ -33,22 +33,22 @@ def test_the_first_entry_that_matches_counts_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flow", "deployment", "pair", "matches"),
+    ("flow", "deployment", "pipeline", "matches"),
     [
-        ("etl", ".+", Pair("etl", "prod"), True),
-        ("et", ".+", Pair("etl", "prod"), False),
-        ("etl", "pr", Pair("etl", "prod"), False),
-        ("etl", "prod|test", Pair("etl", "test"), True),
-        (".*", ".+", Pair("two\nlines", "x"), True),
-        ("etl", "''", Pair("etl", ""), True),
-        ("etl", "''", Pair("etl", "prod"), False),
-        ("etl", ".*", Pair("etl", ""), True),
+        ("etl", ".+", Pipeline("etl", "prod"), True),
+        ("et", ".+", Pipeline("etl", "prod"), False),
+        ("etl", "pr", Pipeline("etl", "prod"), False),
+        ("etl", "prod|test", Pipeline("etl", "test"), True),
+        (".*", ".+", Pipeline("two\nlines", "x"), True),
+        ("etl", "''", Pipeline("etl", ""), True),
+        ("etl", "''", Pipeline("etl", "prod"), False),
+        ("etl", ".*", Pipeline("etl", ""), True),
     ],
 )
-def test_a_pattern_matches_whole_names(flow: str, deployment: str, pair: Pair, matches: bool) -> None:
+def test_a_pattern_matches_whole_names(flow: str, deployment: str, pipeline: Pipeline, matches: bool) -> None:
     policies = _policies(f"pipelines: [{{flow: '{flow}', deployment: {deployment}, team: t}}]")
 
-    policy = policies.of(pair, ())
+    policy = policies.of(pipeline, ())
     assert (policy is not None and policy.team == "t") is matches
 
 
@@ -56,13 +56,13 @@ def test_an_entry_says_whether_single_failures_alert_and_the_defaults_say_it_for
     text = "defaults: {alert_on: streak}\npipelines: [{flow: etl, alert_on: each}]"
 
     assert _of(text).alert_on == "each"
-    assert _of(text, pair=Pair("other", "prod")).alert_on == "streak"
+    assert _of(text, pipeline=Pipeline("other", "prod")).alert_on == "streak"
     assert _of("").alert_on == "each"
 
 
 def test_runs_without_a_deployment_are_declared_only_by_name() -> None:
-    assert _policies("pipelines: [{flow: etl}]").of(Pair("etl", ""), ()) is None
-    assert _policies("pipelines: [{flow: etl, deployment: ''}]").of(Pair("etl", ""), ()) is not None
+    assert _policies("pipelines: [{flow: etl}]").of(Pipeline("etl", ""), ()) is None
+    assert _policies("pipelines: [{flow: etl, deployment: ''}]").of(Pipeline("etl", ""), ()) is not None
 
 
 def test_an_entry_beats_tags_and_tags_beat_defaults() -> None:
@@ -113,7 +113,7 @@ def test_tags_say_the_same(
 def test_entries_that_count_for_nothing_are_noted() -> None:
     file = parse_pipelines("pipelines: [{flow: e.*}, {flow: etl}, {flow: gone}]", "p.yml")
 
-    advice = list(idle_entries(file, {PROD, Pair("etl", ""), Pair("extra", "x")}))
+    advice = list(idle_entries(file, {PROD, Pipeline("etl", ""), Pipeline("extra", "x")}))
     assert [one.split(" (")[0] for one in advice] == ["entry 2", "entry 3"]
     assert "never counts" in advice[0]
     assert "matches nothing that exists" in advice[1]
@@ -122,7 +122,7 @@ def test_entries_that_count_for_nothing_are_noted() -> None:
 def test_an_objective_that_allows_no_failure_is_noted() -> None:
     file = parse_pipelines("pipelines: [{flow: etl, slo: {min_success_ratio: 99%}}]", "p.yml")
 
-    advice = list(unmeasurable(file, {PROD: 30, Pair("etl", "hourly"): 720}))
+    advice = list(unmeasurable(file, {PROD: 30, Pipeline("etl", "hourly"): 720}))
     assert advice == [
         "etl/prod: 0.99 of 30 runs in 30d allows 0.3 failures: one failure exceeds it, and PrefectBudgetSpent"
         " fires at the second; a longer window or a lower ratio can be measured"
@@ -132,7 +132,7 @@ def test_an_objective_that_allows_no_failure_is_noted() -> None:
 def test_an_objective_of_the_defaults_is_noted_once() -> None:
     file = parse_pipelines("defaults: {slo: {min_success_ratio: 90%}}\npipelines: [{flow: own}]", "p.yml")
 
-    runs = {Pair("own", "x"): 1, **{Pair(f"f{number}", "d"): number for number in range(20)}}
+    runs = {Pipeline("own", "x"): 1, **{Pipeline(f"f{number}", "d"): number for number in range(20)}}
     advice = list(unmeasurable(file, runs))
     assert advice == [
         "own/x: 0.9 of 1 runs in 30d allows 0.1 failures: one failure exceeds it, and PrefectBudgetSpent"
@@ -147,7 +147,7 @@ def test_an_entry_replaces_the_rule_of_the_defaults_as_a_whole_and_tags_declare_
     text = "defaults: {retry: {max: 2, delay: 1m}, skip: {when_later_than: 1h}}\n"
     entry = "pipelines: [{flow: etl, retry: {max: 3}}, {flow: disabled, retry: {max: 0}}]"
 
-    default, declared, off = _of(text), _of(text + entry), _of(text + entry, pair=Pair("disabled", "prod"))
+    default, declared, off = _of(text), _of(text + entry), _of(text + entry, pipeline=Pipeline("disabled", "prod"))
     assert default.retry is not None
     assert (default.retry.max, default.retry.delay) == (2, 60)
     assert declared.retry is not None
@@ -178,7 +178,7 @@ def test_an_entry_says_whether_unresponsive_runs_are_marked_and_retried(text: st
 def test_the_defaults_rules_do_not_cover_runs_without_a_deployment() -> None:
     text = "defaults: {retry: {max: 2}, skip: {when_later_than: 1h}}\npipelines: [{flow: etl, deployment: .*}]"
 
-    policy = _of(text, pair=Pair("etl", ""))
+    policy = _of(text, pipeline=Pipeline("etl", ""))
     assert (policy.retry, policy.skip) == (None, None)
 
 
@@ -189,9 +189,9 @@ def test_coverage_counts_the_deployments_of_each_declared_rule() -> None:
         "- {flow: none, on_failure: {pause: [a/b]}}\n"
         "- {flow: ml, deployment: .*, unresponsive: {mark: crashed}}"
     )
-    pairs = [PROD, Pair("etl", "test"), Pair("etl", ""), Pair("ml", "prod"), Pair("ml", "")]
+    pipelines = [PROD, Pipeline("etl", "test"), Pipeline("etl", ""), Pipeline("ml", "prod"), Pipeline("ml", "")]
 
-    assert list(coverage(parse_pipelines(text, "p.yml"), pairs)) == [
+    assert list(coverage(parse_pipelines(text, "p.yml"), pipelines)) == [
         "retry covers 1 deployment",
         "on_failure covers 0 deployments",
         "skip covers 2 deployments",

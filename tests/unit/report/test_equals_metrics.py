@@ -9,7 +9,7 @@ from statistics import mean
 import pytest
 
 from prefect_monitoring.metrics import CATALOGUE
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.report.comparing import figures_of
 from prefect_monitoring.report.facts import read_facts
 from prefect_monitoring.report.figures import Figures
@@ -87,7 +87,7 @@ def test_budgets_are_those_of_the_recording_rules(process: Process, tmp_path: Pa
         metric(process, name) for name in ("prefect_flow_run_window_runs", "prefect_slo_objective_ratio")
     )
     found = {one.pipeline: one for one in figures(process, tmp_path).budgets}
-    assert found.keys() == {Pair("etl", "prod"), Pair("dbt", "prod")} == {Pair(*key) for key in objectives}
+    assert found.keys() == {Pipeline("etl", "prod"), Pipeline("dbt", "prod")} == {Pipeline(*key) for key in objectives}
     for pipeline, budget in found.items():
         good, bad = (runs[(*pipeline, "slo", result)] for result in ("good", "bad"))
         assert budget.allowed == floor(max((1 - objectives[tuple(pipeline)]) * (good + bad) + 1e-6, 1))

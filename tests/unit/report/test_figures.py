@@ -10,7 +10,7 @@ from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.model.actions import ActionResult, Kind
 from prefect_monitoring.model.changes import Schedule, SeriesKey
 from prefect_monitoring.model.counted_metrics import TASK_RETRIES
-from prefect_monitoring.model.records import OVERFLOW, Pair
+from prefect_monitoring.model.records import OVERFLOW, Pipeline
 from prefect_monitoring.report.advice import LIKELY_FIX, likely_fix
 from prefect_monitoring.report.comparing import UnknownTeamError, figures_of
 from prefect_monitoring.report.facts import read_facts
@@ -20,7 +20,7 @@ from unit.ledger_values import NOW
 from unit.report_ledgers import Past
 from unit.rig import DAY, OpenLedger
 
-ETL, DBT, LAB = Pair("etl", "daily"), Pair("dbt", "prod"), Pair("lab", "")
+ETL, DBT, LAB = Pipeline("etl", "daily"), Pipeline("dbt", "prod"), Pipeline("lab", "")
 
 
 def figures(settings: Settings, days: int = 7, team: str = "", at: float = NOW) -> Figures:
@@ -82,7 +82,7 @@ def test_time_before_is_not_compared_where_the_ledger_does_not_know_it(open_it: 
 def test_runs_of_deleted_pipelines_and_of_those_over_the_cap_are_named_apart(past: Past, settings: Settings) -> None:
     past.exists(ETL)
     past.ran(ETL, 1)
-    past.ran(Pair("gone", "prod"), 1, times=2)
+    past.ran(Pipeline("gone", "prod"), 1, times=2)
     past.ran(OVERFLOW, 1, state_type="FAILED")
     found = figures(settings)
     assert [one.pipeline for one in found.pipelines] == [ETL]
@@ -223,7 +223,9 @@ def test_actions_count_by_result_and_retries_by_what_they_saved(past: Past, sett
 
 
 def test_what_paused_missed_its_start_or_never_ran_is_listed(past: Past, settings: Settings) -> None:
-    paused, missed, never, met, recent = (Pair(name, "prod") for name in ("paused", "missed", "never", "met", "recent"))
+    paused, missed, never, met, recent = (
+        Pipeline(name, "prod") for name in ("paused", "missed", "never", "met", "recent")
+    )
     past.exists(paused, missed, never, met, recent)
     for pipeline in (paused, missed, met, recent):
         past.ran(pipeline, 3)

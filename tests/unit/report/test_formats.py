@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.model.actions import ActionResult, Kind
 from prefect_monitoring.model.changes import Schedule
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.report import html, markdown, slack
 from prefect_monitoring.report.comparing import figures_of
 from prefect_monitoring.report.document import Document
@@ -27,7 +27,7 @@ from unit.ledger_values import NOW
 from unit.report_ledgers import Past
 from unit.rig import DAY
 
-ETL = Pair("etl", "daily")
+ETL = Pipeline("etl", "daily")
 HOSTILE = (
     "<script>alert(1)</script>",
     "a|b`c`*d*_e_ ~f~",
@@ -41,8 +41,8 @@ HOSTILE = (
 @pytest.fixture
 def rich(past: Past, settings: Settings) -> Document:
     """Every line and every table has something in it."""
-    other = Pair("lake", "prod")
-    past.exists(ETL, Pair("idle", "prod"))
+    other = Pipeline("lake", "prod")
+    past.exists(ETL, Pipeline("idle", "prod"))
     past.exists(other, tags=("team:data",))
     past.ran(ETL, 9, times=20, seconds=60)
     past.ran(ETL, 1, times=8, seconds=90)
@@ -59,7 +59,7 @@ def rich(past: Past, settings: Settings) -> Document:
 
 def hostile(past: Past, settings: Settings) -> Document:
     for number, text in enumerate(HOSTILE):
-        pipeline = Pair(text, f"prod {text}")
+        pipeline = Pipeline(text, f"prod {text}")
         past.exists(pipeline, tags=("team:x",))
         past.ran(pipeline, 1, state_type="FAILED", cause="other", pattern=text, times=number + 1)
         past.task(pipeline, text, 1, retries=3, cause="other")
@@ -196,7 +196,7 @@ def test_hostile_text_is_no_markup_in_slack(past: Past, settings: Settings) -> N
 
 
 def test_five_hundred_pipelines_fit_into_every_form(past: Past, settings: Settings) -> None:
-    pipelines = [Pair(f"flow-{number:03} {'x' * 150} <&>", "prod") for number in range(500)]
+    pipelines = [Pipeline(f"flow-{number:03} {'x' * 150} <&>", "prod") for number in range(500)]
     past.exists(*pipelines)
     with past.in_one_commit():
         for number, pipeline in enumerate(pipelines):

@@ -31,7 +31,7 @@ def held(process: Process) -> dict[str, int]:
         "pipelines": len(ledger.pipeline_ids) + len(ledger.pipelines_by_id) + len(ledger.touched),
         "schedules": len(ledger.schedules),
         "catalog": len(reader.catalog._admitted) + len(reader.catalog._tasks) + len(reader.catalog._custom),
-        "standings": len(process.published[-1].standings),
+        "run_stats": len(process.published[-1].run_stats),
         "births": len(process.poller._hold.shown_since),
     }
     return sizes | {"policies": len(process.published[-1].policies)}

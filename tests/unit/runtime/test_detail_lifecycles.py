@@ -29,7 +29,7 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_SECONDS,
 )
 from prefect_monitoring.model.cursor import LOG_LINES, TASK_RUNS
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.snapshot.model import Snapshot
@@ -207,8 +207,8 @@ async def take(world: DetailWorld, work: Work, kind: str, argument: object) -> N
         work.act(kind, argument)
 
 
-def by_task(ledger: Ledger, metric: str) -> Counter[tuple[Pair, str, str]]:
-    found = {(k.pair, k.task, k.detail): int(s.value) for k, s in ledger.series.items() if k.metric == metric}
+def by_task(ledger: Ledger, metric: str) -> Counter[tuple[Pipeline, str, str]]:
+    found = {(k.pipeline, k.task, k.detail): int(s.value) for k, s in ledger.series.items() if k.metric == metric}
     return +Counter(found)
 
 
@@ -216,20 +216,20 @@ def check_totals(world: DetailWorld, truth: DetailTruth) -> None:
     ledger = world.ledger
     assert by_task(ledger, TASK_OUTCOMES) == truth.outcomes()
     assert by_task(ledger, TASK_FAILURES) == truth.failures()
-    assert {(pair, task): n for (pair, task, _), n in by_task(ledger, TASK_RETRIES).items()} == truth.retries()
-    seconds = {(k.pair, k.task): s.value for k, s in ledger.series.items() if k.metric == TASK_SECONDS}
+    assert {(pipeline, task): n for (pipeline, task, _), n in by_task(ledger, TASK_RETRIES).items()} == truth.retries()
+    seconds = {(k.pipeline, k.task): s.value for k, s in ledger.series.items() if k.metric == TASK_SECONDS}
     assert seconds == pytest.approx(truth.seconds(), abs=1e-3)
 
 
 def check_custom(world: DetailWorld, truth: DetailTruth) -> None:
-    series = {(k.pair, k.task, k.detail, k.labels): s for k, s in world.ledger.series.items()}
+    series = {(k.pipeline, k.task, k.detail, k.labels): s for k, s in world.ledger.series.items()}
     observed = truth.observed()
     assert {key: (sum(series[key].buckets), series[key].value) for key in observed} == observed
     last = truth.last_values()
     values = {k: one for k, one in world.ledger.values.items() if k.metric == CUSTOM_VALUE}
-    assert {(k.pair, k.task, k.detail, k.labels) for k in values} == last.keys()
+    assert {(k.pipeline, k.task, k.detail, k.labels) for k in values} == last.keys()
     for key, one in values.items():
-        assert one.value in last[key.pair, key.task, key.detail, key.labels], key
+        assert one.value in last[key.pipeline, key.task, key.detail, key.labels], key
     rejected = [one.value for key, one in world.ledger.series.items() if key.metric == REJECTED]
     assert set(rejected) <= {0.0}
 
@@ -272,7 +272,7 @@ def play(page_limit: int, story: list[tuple[str, object]]) -> None:
                 await world.poll()
             check_shown(world)
             assert all_series(world.snapshots[-1]) == world.ledger.series, "every birth hold is over"
-            assert {kind: report.missing for kind, report in world.snapshots[-1].about.audits.items()} == {
+            assert {kind: report.missing for kind, report in world.snapshots[-1].about.reconciliations.items()} == {
                 "flow_runs": 0,
                 "task_runs": 0,
             }

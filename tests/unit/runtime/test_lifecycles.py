@@ -23,7 +23,7 @@ from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import DURATION, FAILURES, OUTCOMES, RETRIES, START_DELAY
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.snapshot.model import Snapshot
@@ -104,20 +104,24 @@ def read_only(ledger: Ledger) -> Iterator[None]:
         pragma(ledger, "query_only=OFF")
 
 
-def counts(ledger: Ledger, metric: str) -> Counter[tuple[Pair, str]]:
-    return +Counter({(key.pair, key.detail): int(s.value) for key, s in ledger.series.items() if key.metric == metric})
+def counts(ledger: Ledger, metric: str) -> Counter[tuple[Pipeline, str]]:
+    return +Counter(
+        {(key.pipeline, key.detail): int(s.value) for key, s in ledger.series.items() if key.metric == metric}
+    )
 
 
 def check_totals(world: World, truth: Truth) -> None:
     ledger = world.ledger
     assert counts(ledger, OUTCOMES) == truth.outcomes()
     assert counts(ledger, FAILURES) == truth.failures()
-    assert Counter({pair: n for (pair, _), n in counts(ledger, RETRIES).items()}) == truth.retries()
+    assert Counter({pipeline: n for (pipeline, _), n in counts(ledger, RETRIES).items()}) == truth.retries()
     for metric, expected in ((START_DELAY, truth.start_delays()), (DURATION, truth.durations())):
-        seen = {key.pair: one for key, one in ledger.series.items() if key.metric == metric and sum(one.buckets)}
-        assert {pair: sum(one.buckets) for pair, one in seen.items()} == {p: len(v) for p, v in expected.items()}
-        for pair, values in expected.items():
-            assert seen[pair].value == pytest.approx(sum(values), abs=1e-3), (metric, pair)
+        seen = {key.pipeline: one for key, one in ledger.series.items() if key.metric == metric and sum(one.buckets)}
+        assert {pipeline: sum(one.buckets) for pipeline, one in seen.items()} == {
+            p: len(v) for p, v in expected.items()
+        }
+        for pipeline, values in expected.items():
+            assert seen[pipeline].value == pytest.approx(sum(values), abs=1e-3), (metric, pipeline)
 
 
 def check_long_memory(world: World, truth: Truth) -> None:
@@ -131,9 +135,12 @@ def check_long_memory(world: World, truth: Truth) -> None:
             if row.good or row.bad
         }
         assert found == truth.rollups(grain)
-    standings = ledger.run_stats(ledger.pipelines, world.fake.now)
-    assert +Counter({pair: one.consecutive_failures for pair, one in standings.items()}) == truth.consecutive_failures()
-    for one in standings.values():
+    run_stats = ledger.run_stats(ledger.pipelines, world.fake.now)
+    assert (
+        +Counter({pipeline: one.consecutive_failures for pipeline, one in run_stats.items()})
+        == truth.consecutive_failures()
+    )
+    for one in run_stats.values():
         assert (one.last_failure is not None) == (one.consecutive_failures > 0)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.runtime.poller import Poller
 from support.options import settings_with
@@ -87,7 +87,7 @@ async def test_starting_level_is_exposed_at_once_and_whole(
     fake.before_request = fail_at_the_second
     snapshot = await process.poll()
     assert snapshot.series == {}
-    assert snapshot.standings == {}
+    assert snapshot.run_stats == {}
     assert process.ledger.series[FAILED].value > 0
     assert "the baseline is being loaded" in snapshot.health.not_ready[0]
     snapshot = await process.poll()
@@ -153,7 +153,9 @@ async def test_what_can_run_is_born_before_it_runs(fake: FakePrefect, process: P
     await process.poll()
     await process.inventory()
     await process.poller.publish()
-    assert {key.pair for key in process.series} == {PAIR, Pair("lone", "")}, "a flow with deployments has none more"
+    assert {key.pipeline for key in process.series} == {PAIR, Pipeline("lone", "")}, (
+        "a flow with deployments has none more"
+    )
     assert all(one.value == 0 for one in process.series.values())
     assert lone
 
@@ -177,7 +179,7 @@ async def test_outage_keeps_what_is_known_and_drops_the_live_state_when_stale(
     snapshot = await process.poll(61)
     assert snapshot.active is None
     assert process.outcome() == 1
-    assert snapshot.standings[PAIR].consecutive_failures == 1
+    assert snapshot.run_stats[PAIR].consecutive_failures == 1
     await process.poll(150)
     assert process.last.deployments is None
     fake.broken.clear()
@@ -228,10 +230,10 @@ async def test_windows_move_on_without_any_run(fake: FakePrefect, process: Proce
     fail_one(fake, place)
     await process.inventory()
     await process.poll()
-    assert process.last.standings[PAIR].window_runs["1d", "bad"] == 1
+    assert process.last.run_stats[PAIR].window_runs["1d", "bad"] == 1
     await process.poll(25 * 3600)
-    assert process.last.standings[PAIR].window_runs["1d", "bad"] == 0
-    assert process.last.standings[PAIR].consecutive_failures == 1
+    assert process.last.run_stats[PAIR].window_runs["1d", "bad"] == 0
+    assert process.last.run_stats[PAIR].consecutive_failures == 1
 
 
 async def test_deleted_deployment_loses_its_gauges_at_once_and_its_counters_later(
@@ -240,11 +242,11 @@ async def test_deleted_deployment_loses_its_gauges_at_once_and_its_counters_late
     await process.inventory()
     fail_one(fake, place)
     await process.poll()
-    assert PAIR in process.last.standings
+    assert PAIR in process.last.run_stats
     fake.delete_deployment(place[1])
     await process.inventory()
     await process.poll()
-    assert PAIR not in process.last.standings
+    assert PAIR not in process.last.run_stats
     assert not process.last.deployments
     assert process.outcome() == 1
     fake.now += 8 * DAY
@@ -265,7 +267,7 @@ async def test_dead_pairs_make_room_under_the_cap(fake: FakePrefect, make_reader
     fake.add_flow("new")
     await process.inventory()
     await process.poll()
-    assert {key.pair for key in process.series} == {Pair("new", "")}
+    assert {key.pipeline for key in process.series} == {Pipeline("new", "")}
 
 
 async def test_prune_runs_once_an_hour(fake: FakePrefect, process: Process) -> None:
@@ -338,7 +340,7 @@ async def test_subflow_run_whose_parent_is_over_is_counted_as_an_orphan(
     assert (await process.poll()).active.orphans == {}
 
     fake.finish(parent, 1, "CRASHED", "gone")
-    assert (await process.poll()).active.orphans == {Pair("etl", ""): 1}
+    assert (await process.poll()).active.orphans == {Pipeline("etl", ""): 1}
     fake.finish(child, 1)
     assert (await process.poll()).active.orphans == {}
 
@@ -366,8 +368,8 @@ async def test_declarations_hold_through_an_outage_and_objectives_have_windows_o
     await process.poll()
     await process.inventory()
     await process.poll()
-    assert process.last.standings[PAIR].window_runs["slo", "bad"] == 1
-    assert process.last.standings[PAIR].window_runs["1d", "bad"] == 2
+    assert process.last.run_stats[PAIR].window_runs["slo", "bad"] == 1
+    assert process.last.run_stats[PAIR].window_runs["1d", "bad"] == 2
 
     def broken(_endpoint: str) -> None:
         raise DOWN
@@ -380,4 +382,4 @@ async def test_declarations_hold_through_an_outage_and_objectives_have_windows_o
     file.write_text("pipelines: [{flow: etl, slo: {window: 1d}}]")
     changed = await process.poll()
     assert changed.policies[PAIR].criticality == "standard"
-    assert changed.standings[PAIR].window_runs["slo", "bad"] == 2
+    assert changed.run_stats[PAIR].window_runs["slo", "bad"] == 2

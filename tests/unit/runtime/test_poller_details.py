@@ -16,7 +16,7 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_OUTCOMES,
     TASK_SECONDS,
 )
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.runtime import poller
 from prefect_monitoring.snapshot.model import Snapshot
@@ -25,7 +25,7 @@ from unit.fake_prefect import FakePrefect
 from unit.poller_process import Process
 from unit.rig import DAY, MakeReaders
 
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 LOADED = SeriesKey(TASK_OUTCOMES, PAIR, "completed", "load")
 DOWN = ApiError("the API answered 503", "503")
 OF_TASKS = {TASK_OUTCOMES, TASK_SECONDS, TASK_FAILURES}
@@ -184,10 +184,10 @@ async def test_shares_follow_task_runs_that_come_late(fake: FakePrefect, process
     fake.tasks.run("load", flow_run, 5.0)
     fake.finish(flow_run, 4.0)
     snapshot = await process.poll()
-    assert snapshot.standings[PAIR].time_shares == {}
+    assert snapshot.run_stats[PAIR].time_shares == {}
     await process.poll(120)
     await process.poll()
-    assert process.last.standings[PAIR].time_shares["load"] == pytest.approx(0.5, abs=0.01)
+    assert process.last.run_stats[PAIR].time_shares["load"] == pytest.approx(0.5, abs=0.01)
 
 
 async def test_deleted_deployment_loses_its_last_values_at_once(
@@ -197,17 +197,17 @@ async def test_deleted_deployment_loses_its_last_values_at_once(
     fake.logs.emit("rows", 7)
     await process.inventory()
     await process.poll()
-    assert {key.pair for key in process.last.values} == {PAIR, Pair("", "")}
+    assert {key.pipeline for key in process.last.values} == {PAIR, Pipeline("", "")}
     fake.delete_deployment(place[1])
     await process.inventory()
     await process.poll()
-    assert {key.pair for key in process.last.values} == {Pair("", "")}
-    assert PAIR in {key.pair for key in process.last.series[CUSTOM_OBSERVED]}
+    assert {key.pipeline for key in process.last.values} == {Pipeline("", "")}
+    assert PAIR in {key.pipeline for key in process.last.series[CUSTOM_OBSERVED]}
     fake.now += 8 * DAY
     await process.inventory()
     await process.poll()
     assert CUSTOM_OBSERVED not in process.last.series or PAIR not in {
-        key.pair for key in process.last.series[CUSTOM_OBSERVED]
+        key.pipeline for key in process.last.series[CUSTOM_OBSERVED]
     }
 
 

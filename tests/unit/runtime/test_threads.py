@@ -10,7 +10,7 @@ import pytest
 from prefect_monitoring.counting.cardinality import Catalog
 from prefect_monitoring.ingest.sources import Readers
 from prefect_monitoring.ledger.ledger import Ledger
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from support.options import settings_with
 from unit.fake_prefect import FakePrefect
 from unit.poller_process import Process
@@ -81,7 +81,7 @@ async def test_whatever_is_read_touches_the_ledger_and_the_catalogue_on_one_thre
     [
         lambda readers: readers.flow_runs.ledger.series,
         lambda readers: readers.flow_runs.ledger.known([]),
-        lambda readers: readers.flow_runs.catalog.task_of(Pair("etl", ""), "load"),
+        lambda readers: readers.flow_runs.catalog.task_of(Pipeline("etl", ""), "load"),
     ],
 )
 async def test_what_is_accessed_on_another_thread_is_noticed(

@@ -10,13 +10,13 @@ from prefect_monitoring.config.settings import CloudWatchSettings
 from prefect_monitoring.model.changes import Changes, SeriesKey
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, DURATION, FAILURES, OUTCOMES, START_DELAY
 from prefect_monitoring.model.pushed_metrics import PUSHED_NAMES
-from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Pair
+from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Pipeline
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.sinks.cloudwatch.metrics import PUSHED_METRICS, as_dimension, dimensions_of
 from prefect_monitoring.sinks.cloudwatch.select import Item, Selection, custom_kept, custom_to_keep
 from unit.snapshots import NOW, PAIR, make_snapshot
 
-OTHER_PIPELINE = Pair("other", "daily")
+OTHER_PIPELINE = Pipeline("other", "daily")
 
 
 def selection(**options: object) -> Selection:
@@ -27,17 +27,17 @@ def owed(items: list[Item]) -> dict[str, list[list[float]]]:
     return {name: values for name, *_, values in ([item[0], item[3:]] for item in items)}
 
 
-def changes_of(pair: Pair = PAIR, **custom: float) -> Changes:
+def changes_of(pipeline: Pipeline = PAIR, **custom: float) -> Changes:
     changes = Changes()
     for state in ("completed", "skipped", "failed", "timed_out", "cancelled"):
-        changes.count(SeriesKey(OUTCOMES, pair, state), NOW)
+        changes.count(SeriesKey(OUTCOMES, pipeline, state), NOW)
     for cause in ("auth", "timeout"):
-        changes.count(SeriesKey(FAILURES, pair, cause), NOW)
+        changes.count(SeriesKey(FAILURES, pipeline, cause), NOW)
     for value in (3.5, 4.0, 3.5):
-        changes.observe(SeriesKey(DURATION, pair), NOW, value)
-    changes.observe(SeriesKey(START_DELAY, pair), NOW, 0.25)
+        changes.observe(SeriesKey(DURATION, pipeline), NOW, value)
+    changes.observe(SeriesKey(START_DELAY, pipeline), NOW, 0.25)
     for name, value in custom.items():
-        changes.observe(SeriesKey(CUSTOM_OBSERVED, pair, name, "load", (("table", "orders"),)), NOW, value)
+        changes.observe(SeriesKey(CUSTOM_OBSERVED, pipeline, name, "load", (("table", "orders"),)), NOW, value)
     return changes
 
 
@@ -63,9 +63,9 @@ def test_failed_outcome_under_any_name_counts_as_failed() -> None:
     assert owed(selection().changes(changes)) == {"RunsFailed": [[1.0, 1]]}
 
 
-@pytest.mark.parametrize("pair", [OTHER_PIPELINE, Pair("etl2", "daily"), OVERFLOW, NO_FLOW])
-def test_pipelines_that_no_pattern_names_are_left_out(pair: Pair) -> None:
-    assert selection().changes(changes_of(pair)) == []
+@pytest.mark.parametrize("pipeline", [OTHER_PIPELINE, Pipeline("etl2", "daily"), OVERFLOW, NO_FLOW])
+def test_pipelines_that_no_pattern_names_are_left_out(pipeline: Pipeline) -> None:
+    assert selection().changes(changes_of(pipeline)) == []
     assert selection(cloudwatch_pipelines="").changes(changes_of()) == []
     assert not selection(cloudwatch_pipelines=".*").has(OVERFLOW)
 
@@ -94,8 +94,8 @@ def test_metrics_that_are_not_chosen_are_left_out() -> None:
 
 def test_gauges_say_how_a_pipeline_stands() -> None:
     snapshot = make_snapshot()
-    stats = replace(snapshot.standings[PAIR], window_runs={("slo", "good"): 28, ("slo", "bad"): 2})
-    snapshot = replace(snapshot, standings={PAIR: stats, OTHER_PIPELINE: stats}, policies={PAIR: Policy(objective=0.9)})
+    stats = replace(snapshot.run_stats[PAIR], window_runs={("slo", "good"): 28, ("slo", "bad"): 2})
+    snapshot = replace(snapshot, run_stats={PAIR: stats, OTHER_PIPELINE: stats}, policies={PAIR: Policy(objective=0.9)})
     assert owed(selection().gauges(snapshot)) == {
         "SuccessRate": [[pytest.approx(93.33, abs=0.01), 1]],
         "ConsecutiveFailures": [[1.0, 1]],
@@ -107,13 +107,13 @@ def test_gauges_say_how_a_pipeline_stands() -> None:
 
 def test_gauges_that_are_not_known_are_not_owed() -> None:
     snapshot = make_snapshot()
-    stats = replace(snapshot.standings[PAIR], window_runs={}, last_outcomes={})
-    unknown = replace(snapshot, standings={PAIR: stats}, policies={}, about=replace(snapshot.about, api_up=None))
+    stats = replace(snapshot.run_stats[PAIR], window_runs={}, last_outcomes={})
+    unknown = replace(snapshot, run_stats={PAIR: stats}, policies={}, about=replace(snapshot.about, api_up=None))
     assert owed(selection().gauges(unknown)).keys() == {"ConsecutiveFailures"}
 
 
 def test_names_become_dimensions_that_cloudwatch_takes() -> None:
-    assert dimensions_of(Pair("größe\n", ""), "prod") == {"Flow": "gr\\xf6\\xdfe\\n", "Installation": "prod"}
+    assert dimensions_of(Pipeline("größe\n", ""), "prod") == {"Flow": "gr\\xf6\\xdfe\\n", "Installation": "prod"}
     assert as_dimension("x" * 2000) == "x" * 1024
     assert as_dimension(" ") == "(blank)"
 
@@ -121,6 +121,6 @@ def test_names_become_dimensions_that_cloudwatch_takes() -> None:
 @pytest.mark.parametrize("name", ["completed", "skipped", "cached", "rolled_back"])
 def test_last_success_is_a_completed_run_under_whatever_name(name: str) -> None:
     snapshot = make_snapshot()
-    stats = replace(snapshot.standings[PAIR], last_outcomes={name: NOW - 60.0, "failed": NOW})
-    gauges = selection().gauges(replace(snapshot, standings={PAIR: stats}))
+    stats = replace(snapshot.run_stats[PAIR], last_outcomes={name: NOW - 60.0, "failed": NOW})
+    gauges = selection().gauges(replace(snapshot, run_stats={PAIR: stats}))
     assert owed(gauges)["LastSuccessAge"] == [[60.0, 1]]

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from prefect_monitoring.model.records import OVERFLOW, FlowRun, Pair, State
+from prefect_monitoring.model.records import OVERFLOW, FlowRun, Pipeline, State
 from prefect_monitoring.snapshot.builder import summarise_active
 
 NOW = 1772452800.0
-PAIR = Pair("etl", "daily")
+PAIR = Pipeline("etl", "daily")
 
 
 TYPES = {"Running": "RUNNING", "Retrying": "RUNNING", "Pending": "PENDING"}

@@ -19,6 +19,6 @@ INFO = next(metric for metric in METRICS if metric.name == "prefect_flow_run_las
 )
 def test_label_message_says_what_the_option_allows(wanted: str, message: str) -> None:
     snapshot = make_snapshot()
-    stats = with_message(snapshot.standings[PAIR], wanted)
-    ((labels, _),) = INFO.rows(replace(snapshot, standings={PAIR: stats}))
+    stats = with_message(snapshot.run_stats[PAIR], wanted)
+    ((labels, _),) = INFO.rows(replace(snapshot, run_stats={PAIR: stats}))
     assert dict(zip(INFO.labels, labels, strict=True))["message"] == message

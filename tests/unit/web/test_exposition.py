@@ -24,7 +24,7 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_DURATION,
 )
 from prefect_monitoring.model.inventory import Inventory
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.snapshot.model import Snapshot
 from prefect_monitoring.web.exposition import render
@@ -105,12 +105,12 @@ def test_nothing_of_the_ledger_before_the_level_and_nothing_stale() -> None:
         make_snapshot(),
         series={},
         values={},
-        standings={},
+        run_stats={},
         quantiles={},
         active=None,
         active_tasks=None,
         deployments=None,
-        dues={},
+        schedules={},
         policies={},
         inventory=Inventory(),
     )
@@ -122,7 +122,7 @@ def test_nothing_of_the_ledger_before_the_level_and_nothing_stale() -> None:
 
 @pytest.mark.parametrize("name", ["", "ünïcödé 🚀", "a\\nb", "\u2028", "{}", '"', "\x00"])
 def test_hostile_names_survive_both_formats(name: str) -> None:
-    outcomes = {SeriesKey(OUTCOMES, Pair(name, name), "completed"): counter(7.0)}
+    outcomes = {SeriesKey(OUTCOMES, Pipeline(name, name), "completed"): counter(7.0)}
     snapshot = replace(make_snapshot(), series={OUTCOMES: outcomes})
     exposition = render(snapshot, CATALOGUE)
     key = (OUTCOMES, (("deployment", name), ("flow", name), ("state", "completed")))

@@ -11,7 +11,7 @@ from typing import Any, Final
 from prefect_monitoring.analysis.durations import format_duration
 from prefect_monitoring.automations.native.definition import Rule
 from prefect_monitoring.model.automations import NotificationBlock
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.policy.action_rules import Notify
 from prefect_monitoring.policy.resolve import Policy
 
@@ -50,7 +50,7 @@ _LEFT_TO_EXPORTER: Final[Mapping[str, str]] = {
 class Directory:
     """What exists in the workspace: deployments' ids by name, and the blocks that can send messages."""
 
-    deployments: Mapping[Pair, str]
+    deployments: Mapping[Pipeline, str]
     blocks: Sequence[NotificationBlock] = ()
 
 
@@ -70,9 +70,9 @@ class Compiled:
     notes: tuple[str, ...]
 
 
-def compile_rules(policies: Mapping[Pair, Policy], directory: Directory) -> Compiled:
+def compile_rules(policies: Mapping[Pipeline, Policy], directory: Directory) -> Compiled:
     """The automations for `policies`, those of everything that exists: one for each action, whatever it applies to."""
-    runnable = {pair: policy for pair, policy in sorted(policies.items()) if pair in directory.deployments}
+    runnable = {pipeline: policy for pipeline, policy in sorted(policies.items()) if pipeline in directory.deployments}
     found: list[Rule | Fault] = [*_notifications(runnable, directory), *_pauses(runnable, directory)]
     found += _cancels(runnable, directory)
     return Compiled(
@@ -105,14 +105,14 @@ class _Message:
         return f"{repeated}{_SUBJECT}"
 
 
-def _notifications(policies: Mapping[Pair, Policy], directory: Directory) -> Iterator[Rule | Fault]:
-    covered: defaultdict[_Message, list[Pair]] = defaultdict(list)
-    for pair, policy in policies.items():
+def _notifications(policies: Mapping[Pipeline, Policy], directory: Directory) -> Iterator[Rule | Fault]:
+    covered: defaultdict[_Message, list[Pipeline]] = defaultdict(list)
+    for pipeline, policy in policies.items():
         if notify := policy.notify:
             for service, block in _blocks_of(notify):
                 states = tuple(sorted(notify.states, reverse=True))
-                covered[_Message(service, block, states, notify.after_failures, notify.within)].append(pair)
-    for message, pairs in covered.items():
+                covered[_Message(service, block, states, notify.after_failures, notify.within)].append(pipeline)
+    for message, pipelines in covered.items():
         found = _block(message.service, message.block, directory.blocks)
         if isinstance(found, Fault):
             yield found
@@ -120,7 +120,7 @@ def _notifications(policies: Mapping[Pair, Policy], directory: Directory) -> Ite
         yield Rule(
             title=f"{_SERVICES[message.service].label} {message.block}: {message.which_runs}",
             what=f"Sends a message with the {found.type_name} block {message.block}: {message.which_runs}.",
-            deployment_ids=_ids(pairs, directory),
+            deployment_ids=_ids(pipelines, directory),
             action={
                 "type": "send-notification",
                 "block_document_id": found.id,
@@ -151,20 +151,20 @@ def _block(service: str, name: str, blocks: Iterable[NotificationBlock]) -> Noti
     return Fault(f"notify.{service}: there is no {wanted.label} webhook block named {name}{advice}")
 
 
-def _pauses(policies: Mapping[Pair, Policy], directory: Directory) -> Iterator[Rule | Fault]:
-    pausing: defaultdict[Pair, list[Pair]] = defaultdict(list)
-    resuming: defaultdict[Pair, list[Pair]] = defaultdict(list)
-    for pair, policy in policies.items():
+def _pauses(policies: Mapping[Pipeline, Policy], directory: Directory) -> Iterator[Rule | Fault]:
+    pausing: defaultdict[Pipeline, list[Pipeline]] = defaultdict(list)
+    resuming: defaultdict[Pipeline, list[Pipeline]] = defaultdict(list)
+    for pipeline, policy in policies.items():
         rule = policy.on_failure
         if rule is None or rule.by != "prefect":
             continue
-        for target in map(Pair._make, rule.targets):
-            pausing[target].append(pair)
+        for target in map(Pipeline._make, rule.targets):
+            pausing[target].append(pipeline)
             if rule.resume_on_success:
-                resuming[target].append(pair)
+                resuming[target].append(pipeline)
     for target, sources in pausing.items():
         if target not in directory.deployments:
-            names = ["/".join(pair) for pair in directory.deployments]
+            names = ["/".join(pipeline) for pipeline in directory.deployments]
             name = "/".join(target)
             yield Fault(f"on_failure.pause: there is no deployment {name}{_did_you_mean(name, names)}")
             continue
@@ -174,7 +174,7 @@ def _pauses(policies: Mapping[Pair, Policy], directory: Directory) -> Iterator[R
 
 
 def _switch(
-    verb: str, event: str, target: Pair, sources: Sequence[Pair], directory: Directory, states: tuple[str, ...]
+    verb: str, event: str, target: Pipeline, sources: Sequence[Pipeline], directory: Directory, states: tuple[str, ...]
 ) -> Rule:
     name = "/".join(target)
     return Rule(
@@ -190,8 +190,8 @@ def _switch(
     )
 
 
-def _cancels(policies: Mapping[Pair, Policy], directory: Directory) -> Iterator[Rule]:
-    late = [pair for pair, policy in policies.items() if policy.cancel is not None]
+def _cancels(policies: Mapping[Pipeline, Policy], directory: Directory) -> Iterator[Rule]:
+    late = [pipeline for pipeline, policy in policies.items() if policy.cancel is not None]
     if late:
         yield Rule(
             title="cancel late runs",
@@ -202,7 +202,7 @@ def _cancels(policies: Mapping[Pair, Policy], directory: Directory) -> Iterator[
         )
 
 
-def _notes(policies: Mapping[Pair, Policy]) -> Iterator[str]:
+def _notes(policies: Mapping[Pipeline, Policy]) -> Iterator[str]:
     for key, reason in _LEFT_TO_EXPORTER.items():
         if count := sum(getattr(policy, key) is not None for policy in policies.values()):
             yield f"{key} of {_deployments(count)} is left to `serve --act`: {reason}"
@@ -213,12 +213,12 @@ def _notes(policies: Mapping[Pair, Policy]) -> Iterator[str]:
     native = [policy for policy in policies.values() if policy.notify or _pauses_natively(policy)]
     if count := sum(policy.retry is not None for policy in native):
         yield f"{_deployments(count)} with a retry: Prefect notifies and pauses at each failed attempt, not at the last"
-    without = [pair.flow for pair, policy in policies.items() if not pair.deployment and policy.notify]
+    without = [pipeline.flow for pipeline, policy in policies.items() if not pipeline.deployment and policy.notify]
     if without:
         yield f"notify of runs without a deployment does nothing: {', '.join(sorted(without))}"
 
 
-def _shared_resumes(policies: Mapping[Pair, Policy]) -> Iterator[str]:
+def _shared_resumes(policies: Mapping[Pipeline, Policy]) -> Iterator[str]:
     """A target with several sources: Prefect would resume it when one of them completes while another still fails."""
     sources: defaultdict[str, list[bool]] = defaultdict(list)
     for policy in policies.values():
@@ -237,8 +237,8 @@ def _pauses_natively(policy: Policy) -> bool:
     return policy.on_failure is not None and policy.on_failure.by == "prefect"
 
 
-def _ids(pairs: Iterable[Pair], directory: Directory) -> tuple[str, ...]:
-    return tuple(directory.deployments[pair] for pair in pairs)
+def _ids(pipelines: Iterable[Pipeline], directory: Directory) -> tuple[str, ...]:
+    return tuple(directory.deployments[pipeline] for pipeline in pipelines)
 
 
 def _deployments(count: int) -> str:

@@ -28,10 +28,10 @@ class Desired:
 async def desired_in(prefect: PrefectApi, api: AutomationsApi, file: PipelinesFile, filters: Filters) -> Desired:
     """Raises ApiError."""
     names = Names({}, {}, frozenset()).with_flows(await prefect.flows()).with_deployments(await prefect.deployments())
-    deployments = {pair: deployment.id for pair, deployment in names.live_deployments()}
+    deployments = {pipeline: deployment.id for pipeline, deployment in names.live_deployments()}
     policies = declared_policies(file, names, filters)
     blocks = await api.notification_blocks() if any(policy.notify for policy in policies.values()) else []
-    known = {deployment_id: "/".join(pair) for pair, deployment_id in deployments.items()}
+    known = {deployment_id: "/".join(pipeline) for pipeline, deployment_id in deployments.items()}
     known |= {block.id: block.name for block in blocks}
     return Desired(compile_rules(policies, Directory(deployments, blocks)), known)
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from prefect_monitoring.model.counted_metrics import DURATION, START_DELAY
 from prefect_monitoring.model.pushed_metrics import PushedName
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.run_stats import SLO_WINDOW, RunStats
 from prefect_monitoring.policy.resolve import Policy
 
@@ -89,9 +89,9 @@ _ROWS: Final = (
 PUSHED_METRICS: Final[Mapping[PushedName, PushedMetric]] = {row.name: row for row in _ROWS}
 
 
-def dimensions_of(pair: Pair, installation: str) -> dict[str, str]:
+def dimensions_of(pipeline: Pipeline, installation: str) -> dict[str, str]:
     """The dimensions of a pipeline's metrics; what is empty, CloudWatch does not have."""
-    named = {"Flow": pair.flow, "Deployment": pair.deployment, "Installation": installation}
+    named = {"Flow": pipeline.flow, "Deployment": pipeline.deployment, "Installation": installation}
     return {name: as_dimension(value) for name, value in named.items() if value}
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from prefect_monitoring.flows.aws import cause
 from prefect_monitoring.model.cloudwatch import MAX_AGE_SECONDS, Datum, make_datum, merge, requests
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.sink_status import SinkError
 from prefect_monitoring.sinks.aws_errors import reason_of
 from prefect_monitoring.sinks.cloudwatch.metrics import PREFECT_UP, PUSHED_METRICS, dimensions_of
@@ -53,7 +53,7 @@ def delivery_of(items: Iterable[Item], minute: int, namespace: str, installation
 
 def _data_of(item: Item, installation: str, delivery: Delivery) -> Iterator[Datum]:
     name, flow, deployment, *counted = item
-    dimensions = dimensions_of(Pair(flow, deployment), installation)
+    dimensions = dimensions_of(Pipeline(flow, deployment), installation)
     for value, count in counted:
         try:
             datum = make_datum(name, value, _UNITS.get(name, "None"), dimensions, delivery.minute)

@@ -12,7 +12,7 @@ from prefect_monitoring.config.settings import CloudWatchSettings
 from prefect_monitoring.model.changes import Changes
 from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, FAILURES, OUTCOMES
 from prefect_monitoring.model.pushed_metrics import PushedName
-from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Pair
+from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Pipeline
 from prefect_monitoring.sinks.cloudwatch.metrics import PREFECT_UP, PUSHED_METRICS
 from prefect_monitoring.snapshot.model import Snapshot
 
@@ -34,8 +34,8 @@ class Selection:
     """
 
     settings: CloudWatchSettings
-    custom: dict[Pair, set[str]] = field(default_factory=dict)
-    left_out: set[tuple[Pair, str]] = field(default_factory=set)
+    custom: dict[Pipeline, set[str]] = field(default_factory=dict)
+    left_out: set[tuple[Pipeline, str]] = field(default_factory=set)
     _pipelines: re.Pattern[str] = field(init=False)
     _custom_names: re.Pattern[str] = field(init=False)
 
@@ -48,65 +48,65 @@ class Selection:
         """The metrics of each pipeline, custom ones aside."""
         return self.settings.cloudwatch_metrics[: self.settings.cloudwatch_max_metrics]
 
-    def has(self, pair: Pair) -> bool:
-        return pair not in {NO_FLOW, OVERFLOW} and bool(self._pipelines.fullmatch("/".join(pair)))
+    def has(self, pipeline: Pipeline) -> bool:
+        return pipeline not in {NO_FLOW, OVERFLOW} and bool(self._pipelines.fullmatch("/".join(pipeline)))
 
     def changes(self, changes: Changes) -> list[Item]:
         """What is owed of a change: outcomes and observed values."""
-        values: defaultdict[tuple[str, Pair], Counter[float]] = defaultdict(Counter)
-        for (name, pair), count in _outcomes(changes).items():
-            if count > 0 and name in self.metrics and self.has(pair):
-                values[name, pair][1.0] += int(count)
+        values: defaultdict[tuple[str, Pipeline], Counter[float]] = defaultdict(Counter)
+        for (name, pipeline), count in _outcomes(changes).items():
+            if count > 0 and name in self.metrics and self.has(pipeline):
+                values[name, pipeline][1.0] += int(count)
         for key, observed in changes.observations.items():
-            if not self.has(key.pair):
+            if not self.has(key.pipeline):
                 continue
-            if key.metric == CUSTOM_OBSERVED and self._admits(key.pair, key.detail):
-                values[key.detail, key.pair].update(observed)
+            if key.metric == CUSTOM_OBSERVED and self._admits(key.pipeline, key.detail):
+                values[key.detail, key.pipeline].update(observed)
             elif (name := _OBSERVED.get(key.metric, "")) in self.metrics:
-                values[name, key.pair].update(observed)
-        return [_item(name, pair, counted) for (name, pair), counted in values.items()]
+                values[name, key.pipeline].update(observed)
+        return [_item(name, pipeline, counted) for (name, pipeline), counted in values.items()]
 
     def gauges(self, snapshot: Snapshot) -> list[Item]:
         """What is owed of a minute: how each pipeline stands, and whether Prefect answers."""
         chosen = [PUSHED_METRICS[name] for name in self.metrics]
         items = [
-            _item(metric.name, pair, {value: 1})
-            for pair, stats in snapshot.standings.items()
-            if self.has(pair)
+            _item(metric.name, pipeline, {value: 1})
+            for pipeline, stats in snapshot.run_stats.items()
+            if self.has(pipeline)
             for metric in chosen
             if metric.gauge is not None
-            and (value := metric.gauge(stats, snapshot.policies.get(pair), snapshot.taken_at)) is not None
+            and (value := metric.gauge(stats, snapshot.policies.get(pipeline), snapshot.taken_at)) is not None
         ]
         if snapshot.about.api_up is not None:
             items.append(_item(PREFECT_UP, NO_FLOW, {float(snapshot.about.api_up): 1}))
         return items
 
-    def _admits(self, pair: Pair, name: str) -> bool:
+    def _admits(self, pipeline: Pipeline, name: str) -> bool:
         """Whether a custom metric was asked for and the pipeline has room for it."""
         if not self._custom_names.fullmatch(name) or name in PUSHED_METRICS:
             return False
-        admitted = self.custom.setdefault(pair, set())
+        admitted = self.custom.setdefault(pipeline, set())
         if name not in admitted and len(self.metrics) + len(admitted) >= self.settings.cloudwatch_max_metrics:
-            self.left_out.add((pair, name))
+            self.left_out.add((pipeline, name))
             return False
         admitted.add(name)
         return True
 
 
-def _outcomes(changes: Changes) -> Mapping[tuple[str, Pair], float]:
+def _outcomes(changes: Changes) -> Mapping[tuple[str, Pipeline], float]:
     """Outcomes by result. By the types of their states: a failed one may bear any name, and is counted by cause."""
-    counted: Counter[tuple[str, Pair]] = Counter()
+    counted: Counter[tuple[str, Pipeline]] = Counter()
     for key, count in changes.increments.items():
         if key.metric == FAILURES:
-            counted[_FAILED, key.pair] += int(count)
-            counted[_COMPLETED, key.pair] -= int(count)
+            counted[_FAILED, key.pipeline] += int(count)
+            counted[_COMPLETED, key.pipeline] -= int(count)
         elif key.metric == OUTCOMES:
-            counted[_CANCELLED if key.detail == "cancelled" else _COMPLETED, key.pair] += int(count)
+            counted[_CANCELLED if key.detail == "cancelled" else _COMPLETED, key.pipeline] += int(count)
     return counted
 
 
-def _item(name: str, pair: Pair, counted: Mapping[float, int]) -> Item:
-    return [name, *pair, *([value, count] for value, count in counted.items())]
+def _item(name: str, pipeline: Pipeline, counted: Mapping[float, int]) -> Item:
+    return [name, *pipeline, *([value, count] for value, count in counted.items())]
 
 
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
@@ -114,11 +114,11 @@ def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns) or r"(?!)", re.DOTALL)
 
 
-def custom_to_keep(custom: Mapping[Pair, set[str]]) -> list[list[str]]:
+def custom_to_keep(custom: Mapping[Pipeline, set[str]]) -> list[list[str]]:
     """The admitted custom metrics as the ledger keeps them."""
-    return sorted([*pair, *sorted(names)] for pair, names in custom.items())
+    return sorted([*pipeline, *sorted(names)] for pipeline, names in custom.items())
 
 
-def custom_kept(rows: Iterable[list[str]]) -> Iterator[tuple[Pair, set[str]]]:
+def custom_kept(rows: Iterable[list[str]]) -> Iterator[tuple[Pipeline, set[str]]]:
     """The same, as `Selection.custom` has them."""
-    return ((Pair(flow, deployment), set(names)) for flow, deployment, *names in rows)
+    return ((Pipeline(flow, deployment), set(names)) for flow, deployment, *names in rows)

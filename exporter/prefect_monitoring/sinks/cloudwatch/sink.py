@@ -130,9 +130,9 @@ class CloudWatchSink:
         """Logs the custom metrics that have found no room, when there are more of them than before."""
         left_out = sorted(self._selection.left_out)
         if len(left_out) > self._left_out:
-            pair, name = left_out[-1]
+            pipeline, name = left_out[-1]
             text = "cloudwatch_max_metrics has no room for %d custom metrics, such as %s of %s"
-            log.warning(text, len(left_out), name, "/".join(filter(None, pair)))
+            log.warning(text, len(left_out), name, "/".join(filter(None, pipeline)))
         self._left_out = len(left_out)
 
     def _next_owed(self) -> OwedMinute | None:

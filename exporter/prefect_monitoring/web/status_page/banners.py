@@ -81,9 +81,9 @@ def _faults(snapshot: Snapshot) -> Iterator[Banner]:
     if acting is not None and acting.stopped_at is not None:
         why = f"The fuse is blown ({acting.stopped_by})" if acting.fuse_blown else "Somebody stopped actions"
         yield Banner(Tone.BAD, f"{why}. Nothing is retried, paused, scaled or skipped until they are resumed.")
-    for kind, audit in about.audits.items():
-        if audit.missing:
-            runs = counted(audit.missing, "finished run", "finished runs")
+    for kind, reconciliation in about.reconciliations.items():
+        if reconciliation.missing:
+            runs = counted(reconciliation.missing, "finished run", "finished runs")
             yield Banner(Tone.BAD, f"{runs} that Prefect has could not be counted ({kind.replace('_', ' ')}).")
     if any(about.folded.values()):
         text = "Label caps were reached: some runs count as (other), and have no separate row."

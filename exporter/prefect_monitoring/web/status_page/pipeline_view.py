@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prefect_monitoring.model.changes import Schedule
-from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Deployment, Pair, labels_of
+from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Deployment, Pipeline, labels_of
 from prefect_monitoring.model.run_stats import SLO_WINDOW, RunStats
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Snapshot
@@ -23,7 +23,7 @@ class PipelineView:
     `pools_without_workers`: those that late runs wait in.
     """
 
-    pipeline: Pair
+    pipeline: Pipeline
     now: float
     complete_to: float
     stats: RunStats = field(default_factory=RunStats)
@@ -74,13 +74,13 @@ def complete_to(snapshot: Snapshot) -> float | None:
     finished = next((source for source in snapshot.about.sources if source.name == "finished_flow_runs"), None)
     if finished is not None and finished.complete_to is not None:
         return finished.complete_to
-    return max((at for stats in snapshot.standings.values() for at in stats.last_outcomes.values()), default=None)
+    return max((at for stats in snapshot.run_stats.values() for at in stats.last_outcomes.values()), default=None)
 
 
 def pipeline_views(snapshot: Snapshot) -> Iterator[PipelineView]:
     """A view of each pipeline that has runs, a deployment, or something active."""
-    counts: defaultdict[Pair, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
-    oldest: defaultdict[Pair, dict[str, float]] = defaultdict(dict)
+    counts: defaultdict[Pipeline, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
+    oldest: defaultdict[Pipeline, dict[str, float]] = defaultdict(dict)
     active = snapshot.active
     if active is not None:
         for (pipeline, _, state), count in active.counts.items():
@@ -90,18 +90,18 @@ def pipeline_views(snapshot: Snapshot) -> Iterator[PipelineView]:
     deserted = _deserted(snapshot)
     deployments = dict(snapshot.deployments or ())
     # Due starts come from the ledger: they keep a deployment on the page while deployments cannot be listed.
-    pipelines = {*snapshot.standings, *deployments, *snapshot.dues, *counts} - {OVERFLOW, NO_FLOW}
+    pipelines = {*snapshot.run_stats, *deployments, *snapshot.schedules, *counts} - {OVERFLOW, NO_FLOW}
     known_until = complete_to(snapshot) or 0.0
     for pipeline in pipelines:
         yield PipelineView(
             pipeline,
             snapshot.taken_at,
             known_until,
-            stats=snapshot.standings.get(pipeline, RunStats()),
+            stats=snapshot.run_stats.get(pipeline, RunStats()),
             is_loaded=snapshot.health.level_complete,
             policy=snapshot.policies.get(pipeline),
             deployment=deployments.get(pipeline),
-            due=snapshot.dues.get(pipeline, Schedule()),
+            due=snapshot.schedules.get(pipeline, Schedule()),
             active=counts.get(pipeline, {}),
             oldest=oldest.get(pipeline, {}),
             is_active_known=active is not None,
@@ -110,10 +110,10 @@ def pipeline_views(snapshot: Snapshot) -> Iterator[PipelineView]:
         )
 
 
-def _deserted(snapshot: Snapshot) -> Mapping[Pair, set[str]]:
+def _deserted(snapshot: Snapshot) -> Mapping[Pipeline, set[str]]:
     """The pools without a worker online in which runs of each pipeline are late."""
     empty = {pool for pool, workers in snapshot.inventory.workers.items() if not workers.online}
-    found: defaultdict[Pair, set[str]] = defaultdict(set)
+    found: defaultdict[Pipeline, set[str]] = defaultdict(set)
     for pipeline, pool, state in snapshot.active.counts if snapshot.active is not None else ():
         if state == "late" and pool in empty:
             found[pipeline].add(pool)

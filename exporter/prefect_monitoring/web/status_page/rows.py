@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlencode
 
-from prefect_monitoring.model.records import COMPLETED_LABELS, Pair
+from prefect_monitoring.model.records import COMPLETED_LABELS, Pipeline
 from prefect_monitoring.model.units import DAY
 from prefect_monitoring.snapshot.model import Links, Snapshot
 from prefect_monitoring.web.status_page.conditions import allowed_failures
@@ -52,7 +52,7 @@ class Success:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    pipeline: Pair
+    pipeline: Pipeline
     badges: tuple[Badge, ...]
     status: PipelineStatus
     lines: tuple[Line, ...]

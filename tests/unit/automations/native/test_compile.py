@@ -6,14 +6,14 @@ import pytest
 
 from prefect_monitoring.automations.native.compile import Compiled, Directory, compile_rules
 from prefect_monitoring.model.automations import NotificationBlock
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.policy.pipelines_file import parse_pipelines
 from prefect_monitoring.policy.resolve import Policies
 
 DEPLOYMENTS = {
-    Pair("etl", "daily"): "etl-daily",
-    Pair("etl", "hourly"): "etl-hourly",
-    Pair("refresh", "prod"): "refresh-prod",
+    Pipeline("etl", "daily"): "etl-daily",
+    Pipeline("etl", "hourly"): "etl-hourly",
+    Pipeline("refresh", "prod"): "refresh-prod",
 }
 BLOCKS = (
     NotificationBlock("b1", "ops", "slack-incoming-webhook", "Slack Incoming Webhook"),
@@ -24,11 +24,11 @@ BLOCKS = (
 )
 
 
-def _compile(text: str, *others: Pair) -> Compiled:
+def _compile(text: str, *others: Pipeline) -> Compiled:
     policies = Policies(parse_pipelines(text, "p.yml"))
-    found = {pair: policies.of(pair, ()) for pair in (*DEPLOYMENTS, *others)}
+    found = {pipeline: policies.of(pipeline, ()) for pipeline in (*DEPLOYMENTS, *others)}
     return compile_rules(
-        {pair: policy for pair, policy in found.items() if policy is not None}, Directory(DEPLOYMENTS, BLOCKS)
+        {pipeline: policy for pipeline, policy in found.items() if policy is not None}, Directory(DEPLOYMENTS, BLOCKS)
     )
 
 
@@ -162,6 +162,6 @@ def test_a_retry_beside_a_native_rule_is_noted() -> None:
 
 
 def test_notify_of_runs_without_a_deployment_is_noted() -> None:
-    compiled = _compile("pipelines: [{flow: script, deployment: '', notify: {slack: ops}}]", Pair("script", ""))
+    compiled = _compile("pipelines: [{flow: script, deployment: '', notify: {slack: ops}}]", Pipeline("script", ""))
 
     assert compiled == Compiled((), (), ("notify of runs without a deployment does nothing: script",))

@@ -10,19 +10,19 @@ import pytest
 
 from prefect_monitoring.model.differences import Edit
 from prefect_monitoring.model.pushed_metrics import PUSHED_NAMES
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.sinks.cloudwatch.native.compile import MOST_CHARTED, compile_rules
 from prefect_monitoring.sinks.cloudwatch.native.definition import Installation
 from prefect_monitoring.sinks.cloudwatch.native.difference import Alarm, plan
 from prefect_monitoring.sinks.cloudwatch.native.text import plan_lines
 
-DAILY = Pair("etl", "daily")
+DAILY = Pipeline("etl", "daily")
 PROD = Installation("prod", "DataPipelines", ("arn:aws:sns:eu-west-1:123456789012:ops",))
 PROMISED = Policy(objective=0.9, max_duration=1800.0, max_staleness=93600.0)
 
 
-def alarms_of(policies: dict[Pair, Policy], pushed: Any = PUSHED_NAMES) -> dict[str, dict[str, Any]]:
+def alarms_of(policies: dict[Pipeline, Policy], pushed: Any = PUSHED_NAMES) -> dict[str, dict[str, Any]]:
     compiled = compile_rules(policies, pushed)
     alarms = [PROD.alarm(rule) for rule in compiled.rules]
     return {alarm["AlarmName"].removeprefix(PROD.prefix): alarm for alarm in alarms}
@@ -76,16 +76,16 @@ def test_low_pipelines_alarm_at_the_third_failure() -> None:
 
 
 def test_names_that_are_too_long_are_cut_and_stay_different() -> None:
-    names = {name for end in "ab" for name in alarms_of({Pair("x" * 300, end): Policy()}) if "xxx" in name}
+    names = {name for end in "ab" for name in alarms_of({Pipeline("x" * 300, end): Policy()}) if "xxx" in name}
     assert len(names) == 4
     assert all(len(PROD.prefix + name) <= 255 for name in names)
 
 
 def test_dashboard_shows_the_most_critical_pipelines_within_the_limits_of_cloudwatch() -> None:
-    policies = {Pair("etl", f"{number:03}"): Policy(criticality="standard") for number in range(150)}
-    policies[Pair("zzz", "")] = Policy(criticality="critical")
+    policies = {Pipeline("etl", f"{number:03}"): Policy(criticality="standard") for number in range(150)}
+    policies[Pipeline("zzz", "")] = Policy(criticality="critical")
     compiled = compile_rules(policies, PUSHED_NAMES)
-    body = PROD.dashboard(compiled.charts, compiled.pairs, "eu-west-1")
+    body = PROD.dashboard(compiled.charts, compiled.pipelines, "eu-west-1")
     heading, *charts = body["widgets"]
     assert PROD.owns_dashboard(json.dumps(body))
     assert not Installation("staging", "x").owns_dashboard(json.dumps(body))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from prefect_monitoring.model.actions import STOPPED_BY_HAND
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.snapshot.model import ActionsReport
 from prefect_monitoring.web.status_page.actions import ActionRow, action_rows
 from prefect_monitoring.web.status_page.tone import Tone
@@ -13,7 +13,7 @@ from unit.snapshots import NOW, make_snapshot
 from unit.status_page_html import parsed_page
 from unit.status_pages import GOOD, snapshot_of
 
-SNAPSHOT = snapshot_of({Pair("etl", "daily"): GOOD})
+SNAPSHOT = snapshot_of({Pipeline("etl", "daily"): GOOD})
 
 
 def test_an_exporter_that_only_watches_says_nothing_about_actions() -> None:

@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from prefect_monitoring.model.records import Pair
-from prefect_monitoring.model.source_status import AuditReport, FileStatus
+from prefect_monitoring.model.records import Pipeline
+from prefect_monitoring.model.source_status import FileStatus, ReconciliationReport
 from prefect_monitoring.snapshot.model import Health, Snapshot
 from prefect_monitoring.web.status_page.page import render_page
 from unit.snapshots import NOW
 from unit.status_page_html import STALE, parsed_page
 from unit.status_pages import GOOD, HOUR, snapshot_of
 
-PIPELINE = Pair("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 
 
 def down(snapshot: Snapshot, seconds: float) -> Snapshot:
@@ -60,7 +60,7 @@ def test_outage_at_the_start_shows_what_the_ledger_knows() -> None:
     never = replace(snapshot.about.sources[0], complete_to=None, last_success=None)
     restarted = replace(snapshot, about=replace(snapshot.about, sources=(never,)))
     assert "What follows is of 2026-03-02 11:00:00 UTC, not of now." in parsed_page(restarted).text
-    assert "does not answer. Nothing is known yet." in parsed_page(replace(restarted, standings={})).text
+    assert "does not answer. Nothing is known yet." in parsed_page(replace(restarted, run_stats={})).text
 
 
 def test_finished_runs_not_read_for_long_are_reported() -> None:
@@ -96,7 +96,7 @@ def faulty(**changes: object) -> Snapshot:
         ({"deployments": None}, "warn", "Deployments could not be listed lately"),
         ({"pipelines_file": FileStatus(valid=False, last_success=None)}, "bad", "The pipelines file is invalid"),
         (
-            {"audits": {"flow_runs": AuditReport(2, NOW)}},
+            {"reconciliations": {"flow_runs": ReconciliationReport(2, NOW)}},
             "bad",
             "2 finished runs that Prefect has could not be counted",
         ),

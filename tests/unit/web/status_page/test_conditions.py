@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from prefect_monitoring.model.changes import Schedule
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Health, Snapshot
 from prefect_monitoring.web.status_page.conditions import CONDITIONS, ConditionId, Finding, allowed_failures
@@ -17,8 +17,8 @@ from prefect_monitoring.web.status_page.tone import Tone
 from unit.snapshots import NOW
 from unit.status_pages import DAY, GOOD, HOUR, failing, snapshot_of
 
-PIPELINE = Pair("etl", "daily")
-ALONE = Pair("etl", "")
+PIPELINE = Pipeline("etl", "daily")
+ALONE = Pipeline("etl", "")
 
 
 def findings(snapshot: Snapshot) -> dict[ConditionId, Finding]:
@@ -140,48 +140,54 @@ PATIENCE = 600 + THRESHOLDS.grace_duration_factor * 90  # the grace, and the usu
 )
 def test_not_succeeded(policy: Policy, due: Schedule, completed: float, detail: str | None) -> None:
     stats = replace(GOOD, last_outcomes={"completed": completed})
-    snapshot = snapshot_of({PIPELINE: stats}, policies={PIPELINE: policy}, dues={PIPELINE: due})
+    snapshot = snapshot_of({PIPELINE: stats}, policies={PIPELINE: policy}, schedules={PIPELINE: due})
     finding = findings(snapshot).get(ConditionId.NOT_SUCCEEDED)
     assert (finding.detail if finding is not None else None) == detail
-    paused = snapshot_of({PIPELINE: stats}, policies={PIPELINE: policy}, dues={PIPELINE: due}, paused=(PIPELINE,))
+    paused = snapshot_of({PIPELINE: stats}, policies={PIPELINE: policy}, schedules={PIPELINE: due}, paused=(PIPELINE,))
     assert findings(paused) == {}
 
 
 def test_start_missed_needs_that_nothing_came_and_nothing_runs() -> None:
     due = Schedule(last_at=NOW - 2 - THRESHOLDS.start_missed_seconds - 1)
-    snapshot = snapshot_of({PIPELINE: GOOD}, dues={PIPELINE: due})
+    snapshot = snapshot_of({PIPELINE: GOOD}, schedules={PIPELINE: due})
     assert findings(snapshot) == {ConditionId.START_MISSED: Finding(since=due.last_at)}
     in_time = replace(due, last_at=NOW - 2 - THRESHOLDS.start_missed_seconds)
-    assert findings(snapshot_of({PIPELINE: GOOD}, dues={PIPELINE: in_time})) == {}
+    assert findings(snapshot_of({PIPELINE: GOOD}, schedules={PIPELINE: in_time})) == {}
     came = replace(GOOD, last_outcomes={"cancelled": NOW - 550})
-    assert findings(snapshot_of({PIPELINE: came}, dues={PIPELINE: due})) == {}
-    assert findings(snapshot_of({PIPELINE: GOOD}, dues={PIPELINE: due}, active={(PIPELINE, "running"): NOW - 9})) == {}
+    assert findings(snapshot_of({PIPELINE: came}, schedules={PIPELINE: due})) == {}
+    assert (
+        findings(snapshot_of({PIPELINE: GOOD}, schedules={PIPELINE: due}, active={(PIPELINE, "running"): NOW - 9}))
+        == {}
+    )
     assert findings(replace(snapshot, active=None)) == {}, "it may be running"
 
 
 def test_start_that_is_due_again_soon_is_missed_from_the_first_that_did_not_come() -> None:
     due = Schedule(last_at=NOW - 60, unmet_at=NOW - HOUR / 2)
-    assert findings(snapshot_of({PIPELINE: GOOD}, dues={PIPELINE: due}))[ConditionId.START_MISSED].since == due.unmet_at
+    assert (
+        findings(snapshot_of({PIPELINE: GOOD}, schedules={PIPELINE: due}))[ConditionId.START_MISSED].since
+        == due.unmet_at
+    )
     came = replace(GOOD, last_outcomes={"failed": NOW - HOUR / 3})
-    assert ConditionId.START_MISSED not in findings(snapshot_of({PIPELINE: came}, dues={PIPELINE: due}))
+    assert ConditionId.START_MISSED not in findings(snapshot_of({PIPELINE: came}, schedules={PIPELINE: due}))
 
 
 def test_success_is_not_expected_of_an_approval_a_first_run_and_right_after_a_resume() -> None:
     overdue = {PIPELINE: Schedule(unmet_at=NOW - 9 * DAY)}
     new = replace(GOOD, baselines={}, recent_durations=(), last_outcomes={})
     for stats, state, is_found in ((GOOD, "paused", False), (GOOD, "pending", True), (new, "running", False)):
-        found = findings(snapshot_of({PIPELINE: stats}, dues=overdue, active={(PIPELINE, state): NOW - 9}))
+        found = findings(snapshot_of({PIPELINE: stats}, schedules=overdue, active={(PIPELINE, state): NOW - 9}))
         assert (ConditionId.NOT_SUCCEEDED in found) is is_found, state
     stale, policies = replace(GOOD, last_outcomes={"completed": NOW - DAY}), {PIPELINE: Policy(max_staleness=HOUR)}
     for resumed_at, is_found in ((None, True), (NOW - HOUR / 2, False), (NOW - 2 * HOUR, True)):
-        dues = {PIPELINE: Schedule(resumed_at=resumed_at)}
-        found = findings(snapshot_of({PIPELINE: stale}, dues=dues, policies=policies))
+        schedules = {PIPELINE: Schedule(resumed_at=resumed_at)}
+        found = findings(snapshot_of({PIPELINE: stale}, schedules=schedules, policies=policies))
         assert (ConditionId.NOT_SUCCEEDED in found) is is_found, resumed_at
 
 
 def test_past_before_the_baseline_load_is_complete_is_not_judged() -> None:
     overdue = Schedule(last_at=NOW - DAY, unmet_at=NOW - DAY)
-    snapshot = snapshot_of({}, without_runs=(PIPELINE,), dues={PIPELINE: overdue})
+    snapshot = snapshot_of({}, without_runs=(PIPELINE,), schedules={PIPELINE: overdue})
     assert findings(snapshot).keys() == {ConditionId.NOT_SUCCEEDED, ConditionId.START_MISSED}
     assert findings(replace(snapshot, health=Health(("loading",), level_complete=False))) == {}
 
@@ -189,7 +195,7 @@ def test_past_before_the_baseline_load_is_complete_is_not_judged() -> None:
 def test_start_due_after_the_last_reading_is_not_judged() -> None:
     """Prefect has been down for a day: that a run was due meanwhile says nothing about the pipeline."""
     due = NOW - HOUR + 1  # after the last run that is known
-    snapshot = snapshot_of({PIPELINE: GOOD}, dues={PIPELINE: Schedule(last_at=due, unmet_at=due)})
+    snapshot = snapshot_of({PIPELINE: GOOD}, schedules={PIPELINE: Schedule(last_at=due, unmet_at=due)})
     (finished,) = snapshot.about.sources
     down = replace(finished, up=False, complete_to=NOW - DAY, last_success=NOW - DAY)
     assert findings(snapshot).keys() == {ConditionId.NOT_SUCCEEDED, ConditionId.START_MISSED}
@@ -218,5 +224,5 @@ def test_allowed_failures_are_whole_runs_and_never_fewer_than_one(objective: flo
 @pytest.mark.parametrize(("seconds", "expected"), [(HOUR, set()), (HOUR + 1, {ConditionId.PAUSED_TOO_LONG})])
 def test_paused_for_longer_than_declared(seconds: float, expected: set[ConditionId]) -> None:
     due, policy = Schedule(paused_at=NOW - seconds), Policy(max_pause=HOUR)
-    snapshot = snapshot_of({PIPELINE: GOOD}, paused=(PIPELINE,), dues={PIPELINE: due}, policies={PIPELINE: policy})
+    snapshot = snapshot_of({PIPELINE: GOOD}, paused=(PIPELINE,), schedules={PIPELINE: due}, policies={PIPELINE: policy})
     assert findings(snapshot).keys() == expected

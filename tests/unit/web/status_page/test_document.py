@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Links, Snapshot
 from prefect_monitoring.web.status_page.document import render_document
@@ -19,7 +19,7 @@ from unit.snapshots import NOW
 from unit.status_page_html import STALE, parsed_page
 from unit.status_pages import BAD_RUN, GOOD, HOUR, failing, snapshot_of
 
-PIPELINE, OTHER = Pair("etl", "daily"), Pair("etl", "hourly")
+PIPELINE, OTHER = Pipeline("etl", "daily"), Pipeline("etl", "hourly")
 LINKS = Links("https://prefect.example.com", api_url="https://prefect.example.com/api")
 
 
@@ -62,7 +62,7 @@ def test_document_says_of_each_pipeline_what_the_page_does() -> None:
     assert (fine["status"], fine["active"], fine["slo_runs"]) == ("running", {"running": 1}, {"good": 199, "bad": 1})
     assert fine["recent_durations_seconds"] == [95.0, 90.0, 130.0, 60.0]
     shown = {(row.pipeline, row.status.lines[0].text) for row in make_rows(snapshot)}
-    assert shown == {(Pair(one["flow"], one["deployment"]), one["status"]) for one in found["pipelines"]}
+    assert shown == {(Pipeline(one["flow"], one["deployment"]), one["status"]) for one in found["pipelines"]}
 
 
 def test_document_says_when_the_present_is_not_known() -> None:

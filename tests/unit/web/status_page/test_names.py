@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_monitoring.model.records import OTHER, Pair
+from prefect_monitoring.model.records import OTHER, Pipeline
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Health, Links, Snapshot
 from unit.snapshots import NOW
@@ -32,7 +32,7 @@ HOSTILE = [
 
 def page_with(name: str) -> Snapshot:
     """A page that has the name in every place for a name."""
-    pipeline = Pair(name, name)
+    pipeline = Pipeline(name, name)
     last = failing(pipeline).last_failure
     assert last is not None
     stats = replace(

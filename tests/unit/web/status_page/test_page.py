@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from prefect_monitoring.model.changes import Schedule
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Links, Snapshot
@@ -21,20 +21,20 @@ from unit.snapshots import NOW, make_snapshot
 from unit.status_page_html import STALE, ParsedPage, parsed_page
 from unit.status_pages import DAY, GOOD, HOUR, MINUTE, big_snapshot, failing, snapshot_of
 
-PIPELINE = Pair("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 LINKS = Links("https://prefect.example.com/base", "https://grafana.example.com", "https://example.com/runbooks")
 
 
 def everything() -> Snapshot:
-    def pipeline(name: str) -> Pair:
-        return Pair(name, "d")
+    def pipeline(name: str) -> Pipeline:
+        return Pipeline(name, "d")
 
-    alone = Pair("undeclared", "")
-    standings = {pipeline(name): GOOD for name in ("fine", "busy", "late", "critical-late", "stuck", "slow", "off")}
-    standings |= {pipeline("failing"): failing(pipeline("failing")), alone: failing(alone)}
-    standings |= {pipeline("low"): failing(pipeline("low")), pipeline("stale"): GOOD}
+    alone = Pipeline("undeclared", "")
+    run_stats = {pipeline(name): GOOD for name in ("fine", "busy", "late", "critical-late", "stuck", "slow", "off")}
+    run_stats |= {pipeline("failing"): failing(pipeline("failing")), alone: failing(alone)}
+    run_stats |= {pipeline("low"): failing(pipeline("low")), pipeline("stale"): GOOD}
     return snapshot_of(
-        standings,
+        run_stats,
         paused=(pipeline("off"),),
         without_runs=(pipeline("new"),),
         active={
@@ -49,7 +49,7 @@ def everything() -> Snapshot:
             pipeline("low"): Policy(criticality="low"),
             pipeline("stale"): Policy(max_staleness=MINUTE),
         },
-        dues={pipeline("off"): Schedule(paused_at=NOW - DAY)},
+        schedules={pipeline("off"): Schedule(paused_at=NOW - DAY)},
         links=LINKS,
     )
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from prefect_monitoring.model.changes import Schedule
-from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Pair
+from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Pipeline
 from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.web.status_page.pipeline_view import complete_to, pipeline_views
 from unit.snapshots import NOW
 from unit.status_pages import DAY, GOOD, HOUR, snapshot_of
 
-PIPELINE = Pair("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 
 
 def test_pipelines_are_those_with_runs_deployments_or_active_runs() -> None:
-    other, due = Pair("a", ""), Pair("due", "d")
+    other, due = Pipeline("a", ""), Pipeline("due", "d")
     snapshot = snapshot_of(
-        {PIPELINE: GOOD, OVERFLOW: GOOD, NO_FLOW: RunStats()}, active={(other, "running"): NOW}, dues={due: Schedule()}
+        {PIPELINE: GOOD, OVERFLOW: GOOD, NO_FLOW: RunStats()},
+        active={(other, "running"): NOW},
+        schedules={due: Schedule()},
     )
     assert {view.pipeline for view in pipeline_views(snapshot)} == {PIPELINE, other, due}
 
@@ -38,7 +40,7 @@ def test_complete_to_before_the_first_reading_is_the_newest_end_in_the_ledger() 
     assert complete_to(snapshot) == NOW - 2
     restarted = replace(snapshot, about=replace(snapshot.about, sources=(unread,)))
     assert complete_to(restarted) == NOW - HOUR
-    assert complete_to(replace(restarted, standings={})) is None
+    assert complete_to(replace(restarted, run_stats={})) is None
 
 
 def test_slo_runs_need_a_policy_with_a_window_and_counts() -> None:
@@ -57,6 +59,6 @@ def test_usual_duration_is_that_of_the_baseline_window() -> None:
 
 def test_pause_of_the_listed_deployment_comes_before_that_in_the_ledger() -> None:
     paused = Schedule(paused_at=NOW - DAY)
-    (view,) = pipeline_views(snapshot_of({PIPELINE: GOOD}, dues={PIPELINE: paused}))
+    (view,) = pipeline_views(snapshot_of({PIPELINE: GOOD}, schedules={PIPELINE: paused}))
     assert not view.is_paused, "listed as running"
     assert replace(view, deployment=None).is_paused, "not listed: the ledger knows"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Links
 from prefect_monitoring.web.status_page.page import render_page
@@ -15,8 +15,8 @@ from unit.snapshots import NOW
 from unit.status_page_html import STALE, parsed_page
 from unit.status_pages import BAD_RUN, DAY, GOOD, failing, snapshot_of
 
-PIPELINE = Pair("etl", "daily")
-OTHER = Pair("etl", "hourly")
+PIPELINE = Pipeline("etl", "daily")
+OTHER = Pipeline("etl", "hourly")
 LINKS = Links("https://prefect.example.com/base", "https://grafana.example.com", "https://example.com/runbooks")
 
 
@@ -64,7 +64,7 @@ def test_badge_is_critical_by_criticality_not_by_its_text() -> None:
 
 
 def test_success_without_an_slo_window_covers_30_days() -> None:
-    pipeline = Pair("ad-hoc", "")
+    pipeline = Pipeline("ad-hoc", "")
     page = parsed_page(snapshot_of({pipeline: GOOD}))
     assert "99 % of 100 runs in 30 d" in page.text
     assert "objective" not in page.text

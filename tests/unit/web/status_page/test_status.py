@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from prefect_monitoring.model.changes import Schedule
-from prefect_monitoring.model.records import COMPLETED_LABELS, Pair
+from prefect_monitoring.model.records import COMPLETED_LABELS, Pipeline
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import Health, Snapshot
 from prefect_monitoring.web.status_page.conditions import ConditionId
@@ -17,8 +17,8 @@ from prefect_monitoring.web.status_page.tone import Tone
 from unit.snapshots import NOW
 from unit.status_pages import DAY, GOOD, HOUR, failing, snapshot_of
 
-PIPELINE = Pair("etl", "daily")
-ALONE = Pair("etl", "")
+PIPELINE = Pipeline("etl", "daily")
+ALONE = Pipeline("etl", "")
 
 
 def status(snapshot: Snapshot) -> PipelineStatus:
@@ -44,7 +44,7 @@ def test_completed_run_of_any_name_is_fine(outcome: str) -> None:
 
 def test_paused_pipeline_is_idle_whether_or_not_it_is_listed() -> None:
     since = Schedule(paused_at=NOW - HOUR)
-    snapshot = snapshot_of({PIPELINE: GOOD}, paused=(PIPELINE,), dues={PIPELINE: since})
+    snapshot = snapshot_of({PIPELINE: GOOD}, paused=(PIPELINE,), schedules={PIPELINE: since})
     expected = PipelineStatus(Group.IDLE, Tone.IDLE, (StatusLine("paused", since=NOW - HOUR),))
     assert status(snapshot) == expected
     assert status(replace(snapshot, deployments=None)) == expected

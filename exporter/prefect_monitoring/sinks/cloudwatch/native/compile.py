@@ -8,7 +8,7 @@ from typing import Final
 
 from prefect_monitoring.analysis.durations import format_duration
 from prefect_monitoring.model.pushed_metrics import PushedName
-from prefect_monitoring.model.records import NO_FLOW, Pair
+from prefect_monitoring.model.records import NO_FLOW, Pipeline
 from prefect_monitoring.policy.pipelines_file import CRITICALITIES
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.sinks.cloudwatch.metrics import PREFECT_UP
@@ -92,7 +92,7 @@ _KINDS: Final = (
 _SILENT: Final = Rule(
     title="exporter silent",
     what=f"The exporter has pushed nothing for {SILENT_MINUTES} minutes: all other alarms stay as they were.",
-    pair=NO_FLOW,
+    pipeline=NO_FLOW,
     metric=PREFECT_UP,
     statistic="SampleCount",
     comparison="LessThanThreshold",
@@ -104,36 +104,39 @@ _SILENT: Final = Rule(
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """`pairs` are the pipelines that the charts show. `notes` say what is left out."""
+    """`pipelines` are the pipelines that the charts show. `notes` say what is left out."""
 
     rules: tuple[Rule, ...]
     charts: tuple[Chart, ...]
-    pairs: tuple[Pair, ...]
+    pipelines: tuple[Pipeline, ...]
     notes: tuple[str, ...]
 
 
-def compile_rules(policies: Mapping[Pair, Policy], pushed: Collection[PushedName]) -> Compiled:
+def compile_rules(policies: Mapping[Pipeline, Policy], pushed: Collection[PushedName]) -> Compiled:
     """Alarms and charts for `policies`, those of all pipelines that are pushed, from the metrics that are `pushed`."""
     if not policies:
         return Compiled((), (), (), ("cloudwatch_pipelines matches no pipeline of the pipelines file",))
-    ranked = sorted(policies, key=lambda pair: (CRITICALITIES.index(policies[pair].criticality), pair))
+    ranked = sorted(policies, key=lambda pipeline: (CRITICALITIES.index(policies[pipeline].criticality), pipeline))
     kinds = [kind for kind in _KINDS if kind.metric in pushed]
     return Compiled(
-        rules=(_SILENT, *(rule for pair in sorted(policies) for rule in _rules(pair, policies[pair], kinds))),
+        rules=(
+            _SILENT,
+            *(rule for pipeline in sorted(policies) for rule in _rules(pipeline, policies[pipeline], kinds)),
+        ),
         charts=tuple(chart for chart in _CHARTS if chart.metric in pushed),
-        pairs=tuple(ranked[:MOST_CHARTED]),
+        pipelines=tuple(ranked[:MOST_CHARTED]),
         notes=tuple(_notes(policies, pushed)),
     )
 
 
-def _rules(pair: Pair, policy: Policy, kinds: Sequence[_Kind]) -> Iterator[Rule]:
+def _rules(pipeline: Pipeline, policy: Policy, kinds: Sequence[_Kind]) -> Iterator[Rule]:
     for kind in kinds:
         threshold = kind.threshold(policy)
         if threshold is not None:
             yield Rule(
-                title=f"{'/'.join(filter(None, pair))} {kind.title}",
+                title=f"{'/'.join(filter(None, pipeline))} {kind.title}",
                 what=kind.what(policy),
-                pair=pair,
+                pipeline=pipeline,
                 metric=kind.metric,
                 statistic=kind.statistic,
                 comparison=kind.comparison,
@@ -143,7 +146,7 @@ def _rules(pair: Pair, policy: Policy, kinds: Sequence[_Kind]) -> Iterator[Rule]
             )
 
 
-def _notes(policies: Mapping[Pair, Policy], pushed: Collection[PushedName]) -> Iterator[str]:
+def _notes(policies: Mapping[Pipeline, Policy], pushed: Collection[PushedName]) -> Iterator[str]:
     for kind in _KINDS:
         if kind.metric not in pushed:
             yield f"no alarm for {kind.title}: cloudwatch_metrics leaves {kind.metric} out"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from prefect_monitoring.model.pushed_metrics import PushedName
-from prefect_monitoring.model.records import Pair
+from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.sinks.cloudwatch.metrics import dimensions_of
 
 TAG: Final = "prefect-monitoring"
@@ -26,13 +26,13 @@ _ACTIONS_OFF: Final = " You may switch its actions off: they stay off."
 class Rule:
     """One alarm: `statistic` of a metric over `period` seconds compared with `threshold`, `periods` times in a row.
 
-    `title` identifies it within an installation, `what` describes it. `pair` has no flow where the metric is the
+    `title` identifies it within an installation, `what` describes it. `pipeline` has no flow where the metric is the
     installation's. `missing` is what a period without data means: CloudWatch's breaching, notBreaching or ignore.
     """
 
     title: str
     what: str
-    pair: Pair
+    pipeline: Pipeline
     metric: str
     statistic: str
     comparison: str
@@ -80,7 +80,7 @@ class Installation:
 
     def alarm(self, rule: Rule) -> dict[str, Any]:
         """What CloudWatch takes, without what only a new alarm has: its tags, and that its actions are on."""
-        dimensions = dimensions_of(rule.pair, self.name)
+        dimensions = dimensions_of(rule.pipeline, self.name)
         return {
             "AlarmName": self._alarm_name(rule.title),
             "AlarmDescription": f"{rule.what}\n\n{self.mark}{_ACTIONS_OFF}",
@@ -106,7 +106,7 @@ class Installation:
         digest = hashlib.sha256(name.encode()).hexdigest()[:8]
         return f"{name[: _LONGEST_NAME - len(digest) - 1]} {digest}"
 
-    def dashboard(self, charts: Sequence[Chart], pairs: Sequence[Pair], region: str) -> dict[str, Any]:
+    def dashboard(self, charts: Sequence[Chart], pipelines: Sequence[Pipeline], region: str) -> dict[str, Any]:
         """The body of a dashboard with two charts a row."""
         heading = {"type": "text", "x": 0, "y": 0, "width": _WIDTH, "height": 2}
         heading["properties"] = {"markdown": f"# Data pipelines, {self.name}\n{self.mark}"}
@@ -114,10 +114,10 @@ class Installation:
         widgets = [heading]
         for number, chart in enumerate(charts):
             place = {"x": number % 2 * half, "y": 2 + number // 2 * height, "width": half, "height": height}
-            widgets.append({"type": "metric", **place, "properties": self._chart(chart, pairs, region)})
+            widgets.append({"type": "metric", **place, "properties": self._chart(chart, pipelines, region)})
         return {"widgets": widgets}
 
-    def _chart(self, chart: Chart, pairs: Sequence[Pair], region: str) -> dict[str, Any]:
+    def _chart(self, chart: Chart, pipelines: Sequence[Pipeline], region: str) -> dict[str, Any]:
         return {
             "title": chart.title,
             "region": region,
@@ -125,12 +125,12 @@ class Installation:
             "stacked": chart.is_stacked,
             "stat": chart.stat,
             "period": chart.per,
-            "metrics": [self._series(chart.metric, pair) for pair in pairs],
+            "metrics": [self._series(chart.metric, pipeline) for pipeline in pipelines],
         }
 
-    def _series(self, metric: str, pair: Pair) -> list[Any]:
-        dimensions = [part for item in sorted(dimensions_of(pair, self.name).items()) for part in item]
-        return [self.namespace, metric, *dimensions, {"label": "/".join(filter(None, pair))}]
+    def _series(self, metric: str, pipeline: Pipeline) -> list[Any]:
+        dimensions = [part for item in sorted(dimensions_of(pipeline, self.name).items()) for part in item]
+        return [self.namespace, metric, *dimensions, {"label": "/".join(filter(None, pipeline))}]
 
     def owns_dashboard(self, body: str) -> bool:
         """Whether the body of a dashboard says that it is this installation's."""
