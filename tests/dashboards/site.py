@@ -11,7 +11,7 @@ import yaml
 
 from dashboards import team
 from dashboards.month import Place, add_month, new_batch
-from dashboards.present import furnish, get_into_trouble, go_on, set_up_present
+from dashboards.present import furnish, get_into_trouble, go_on, resolve, set_up_present
 from dashboards.team import Pipeline
 from support.database import insert
 from support.exporter import Exporter, start_exporter
@@ -73,8 +73,9 @@ class Site:
 
     def go_on(self) -> None:
         with Seeder(self.server.url) as api:
-            go_on(self.server, api, self.places)
-        self.wait_for(AT_LAST)
+            failed = go_on(self.server, api, self.places)
+            self.wait_for(AT_LAST)
+            resolve(api, failed)
 
     def get_into_trouble(self) -> None:
         with Seeder(self.server.url) as api:

@@ -72,7 +72,7 @@ class Team:
     deployment: str
 
     @property
-    def pair(self) -> dict[str, str]:
+    def pipeline(self) -> dict[str, str]:
         return {"flow": f"{self.prefix}etl", "deployment": "daily"}
 
 

@@ -21,7 +21,7 @@ def test_exporter_commits_while_its_ledger_is_read(ledger: Ledger, tmp_path: Pat
     with reading(f"sqlite:///{tmp_path}/ledger.db") as connection:
         assert set(load_pipelines(connection)) == {PAIR}
         other = PAIR._replace(flow="other")
-        ledger.commit(outcome(2, pair=other), level(ledger), NOW)
+        ledger.commit(outcome(2, pipeline=other), level(ledger), NOW)
         assert set(load_pipelines(connection)) == {PAIR}, "the view of before"
     assert set(ledger.pipelines) == {PAIR, other}
 
