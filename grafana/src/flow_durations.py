@@ -68,6 +68,7 @@ def _quantile(metric: str, share: str) -> str:
 def trend() -> model.Panel:
     limit = f"max by (flow, deployment) ({at_end(of_pairs('prefect_slo_max_duration_seconds'))})"
     usual = at_end(of_pairs("prefect_flow_run_duration_baseline_seconds", 'window="30d"'))
+    slowest = at_end(of_pairs("prefect_flow_run_duration_quantile_seconds", 'window="7d"', 'quantile="0.95"'))
     panel = lines(
         "Duration",
         "Mean of the runs that completed within a step, against the median of 30 days, the 95th percentile of a week's "
@@ -76,7 +77,7 @@ def trend() -> model.Panel:
         over_time(_mean("flow", "deployment", window="$__interval", end=" offset -$__interval"), "{{deployment}}"),
         over_time(f"max by (flow, deployment) ({usual})", "median, 30 d {{deployment}}"),
         over_time(limit, "limit {{deployment}}"),
-        over_time(_quantile("prefect_flow_run_duration", "0.95"), "p95, 7 d {{deployment}}"),
+        over_time(f"max by (flow, deployment) ({slowest})", "p95, 7 d {{deployment}}"),
         unit="s",
         step=HOURS,
         bridge=True,

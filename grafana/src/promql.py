@@ -93,16 +93,22 @@ def known(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str
 
 
 def change(
-    metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str, start: str = "", end: str = ""
+    metric: str,
+    *matchers: str,
+    labels: tuple[str, ...] = (),
+    window: str,
+    start: str = "",
+    end: str = "",
+    reach: str = "1h",
 ) -> str:
     """What a counter of pairs grew by between two offsets, which are a window apart.
 
     A difference of levels, because increase() loses, from Prometheus 3 on, what came between a window's begin and its
-    first sample: on an hourly history, all runs of an hour. Each level is the sample of that minute, which a backfill
-    has on the hour: a longer reach would read every sample of weeks. Where there is no difference (after a birth or a
-    reset, without a scrape in that minute, and where the window reaches into the future), the recorded increments.
+    first sample: on an hourly history, all runs of an hour. `reach`: how old the sample of a level may be, an hour
+    because a backfill has one each hour. Where there is no difference (after a birth or a reset, without a sample
+    within reach, and where the window reaches into the future), the recorded increments.
     """
-    later, earlier = (level(metric, *matchers, labels=labels, at=at, reach="2m") for at in (end, start))
+    later, earlier = (level(metric, *matchers, labels=labels, at=at, reach=reach) for at in (end, start))
     if recorded := RECORDED.get(metric):
         rest = merged(f"sum_over_time({of_pairs(recorded, *matchers)}[{window}]{end})", *labels)
     else:
@@ -119,9 +125,10 @@ def grown(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str
 def bars(metric: str, *matchers: str, labels: tuple[str, ...] = ()) -> str:
     """What a counter of pairs grew by in each step, put at the step's begin: so today has its bar, under its own date.
 
-    For panels whose step is at least HOURS.
+    For panels whose step is at least HOURS. Steps begin on the hour, as the samples of a backfill do: the sample of
+    that minute will do, and a longer reach would read every sample of weeks.
     """
-    return change(metric, *matchers, labels=labels, window="$__interval", end=" offset -$__interval")
+    return change(metric, *matchers, labels=labels, window="$__interval", end=" offset -$__interval", reach="2m")
 
 
 def chosen(expr: str, *, past: bool = False) -> str:
