@@ -120,8 +120,10 @@ def test_alerts_of_a_pipeline_share_a_slack_group_whatever_their_severity(team: 
 def test_groups() -> None:
     groups = {(route["receiver"], tuple(route["group_by"])) for route in routes()}
     incident = ("workspace", "flow", "deployment")
-    for receiver in ("pagerduty", "escalation", "slack-data-alerts", "slack-example-team"):
+    for receiver in ("pagerduty", "escalation", "slack-example-team"):
         assert {group for name, group in groups if name == receiver} == {incident}
+    platform = ("workspace", "alertname")
+    assert {group for name, group in groups if name == "slack-data-alerts"} == {incident, platform}
     assert ("slack-digest", ("workspace", "team")) in groups
 
 

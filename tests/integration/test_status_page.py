@@ -122,8 +122,8 @@ def test_the_page(exporter: Exporter, seeded: Seeded, browser: Browser) -> None:
             troubled = seeded.names("failing", "stale", "stuck", "slow", "late")
             calm = sorted(seeded.names("running", *HOSTILE_FLOWS))
             names = [*troubled, *seeded.names("undeclared"), *calm, *seeded.names("never", "paused")]
-            assert seen.texts(".pairs bdi.name") == names, "text is what the names are, and the worst comes first"
-            assert seen.texts(".pairs .state") == [
+            assert seen.texts(".pipelines bdi.name") == names, "text is what the names are, and the worst comes first"
+            assert seen.texts(".pipelines .state") == [
                 *("failing", "not succeeded", "stuck", "running too long", "late", "failing"),
                 *(("running" if name.endswith("-running") else "succeeded") for name in calm),
                 *("no runs yet", "paused"),
@@ -136,21 +136,21 @@ def test_the_page(exporter: Exporter, seeded: Seeded, browser: Browser) -> None:
             assert seen.page.get_by_role("row").count() > len(names), "on a phone, too, it is a table to who listens"
             if javascript:
                 assert seen.page.evaluate("window.hit") is None
-            assert HOSTILE_TASK in "".join(seen.texts(".pairs td"))
+            assert HOSTILE_TASK in "".join(seen.texts(".pipelines td"))
 
 
 def test_links_lead_to_the_run_the_dashboard_and_the_runbook(
     exporter: Exporter, seeded: Seeded, browser: Browser
 ) -> None:
     with view(browser, f"{exporter.url}/") as seen:
-        rows = seen.page.locator(".pairs tr")
+        rows = seen.page.locator(".pipelines tr")
         first = rows.filter(has_text=f"{seeded.prefix}failing").first.locator("a")
         links = {link.inner_text(): link.get_attribute("href") or "" for link in first.all()}
         assert links["failed run"] == f"https://prefect.example.com/runs/flow-run/{seeded.failed}"
         assert links["deployment"] == f"https://prefect.example.com/deployments/deployment/{seeded.deployment}"
         assert links["runbook"] == "https://example.com/runbooks/PrefectRunFailed.md"
         for name in ("failing", *HOSTILE_FLOWS):
-            row = seen.page.locator(".pairs tr", has=seen.page.get_by_text(seeded.prefix + name, exact=True))
+            row = seen.page.locator(".pipelines tr", has=seen.page.get_by_text(seeded.prefix + name, exact=True))
             address = urlsplit(row.get_by_text("dashboard").get_attribute("href") or "")
             assert (address.scheme, address.netloc, address.path) == (
                 "https",
@@ -176,10 +176,10 @@ def test_an_outage_cannot_be_mistaken_for_now(
         assert "The Prefect API does not answer. What follows is of 20" in told
         assert told.endswith("UTC, not of now.")
         assert seen.page.title().startswith("The Prefect API does not answer")
-        assert seen.texts(".pairs bdi.name")[0] == f"{seeded.prefix}failing", "what the ledger knows is still there"
+        assert seen.texts(".pipelines bdi.name")[0] == f"{seeded.prefix}failing", "what the ledger knows is still there"
     wait_until(lambda: "What runs or waits now is not known" in exporter.get("/").text, 30, "no word of the present")
     with view(browser, f"{exporter.url}/", size=PHONE) as seen:
-        assert "running" not in seen.texts(".pairs .state")
+        assert "running" not in seen.texts(".pipelines .state")
         assert seen.overflowing() == []
     faults.accept()
     wait_until(lambda: "does not answer" not in exporter.get("/").text, 30, "an API that answers again")
