@@ -203,13 +203,13 @@ def _flow_run(row: Row) -> FlowRun:
 
 
 def _flow(row: Row) -> Flow:
-    return Flow(identifier(row["id"]), text(row.get("name") or row["id"]))
+    return Flow(identifier(row["id"]), text(row["name"]))
 
 
 def _deployment(row: Row) -> Deployment:
     return Deployment(
         id=identifier(row["id"]),
-        name=text(row.get("name") or row["id"]),
+        name=text(row["name"]),
         flow_id=text(row.get("flow_id") or ""),
         work_pool=text(row.get("work_pool_name") or ""),
         work_queue=text(row.get("work_queue_name") or ""),

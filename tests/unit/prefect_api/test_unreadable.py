@@ -185,6 +185,18 @@ async def test_lookup_answered_with_another_row_does_not_say_that_the_object_is_
         await PrefectApi(http).flows([GOOD, str(UUID(int=4))])
 
 
+@pytest.mark.parametrize("row", [{"id": BAD, "surprise": 1}, {"id": BAD, "name": None}])
+async def test_flow_or_deployment_without_a_name_is_not_named_by_its_id(
+    site: Loopback, http: PrefectHttp, row: dict[str, Any]
+) -> None:
+    site.answer = lambda _: Answer(body=[row])
+    aside: Rows = {}
+    with collected_in(aside):
+        assert await PrefectApi(http).flows([BAD]) == {}
+        assert await PrefectApi(http).deployments([BAD]) == {}
+    assert aside.keys() == {BAD}, "its runs wait until it can be read"
+
+
 @pytest.mark.parametrize("other", [{}, {"id": None}, {"id": "7"}])
 async def test_lookup_answered_with_a_row_without_an_id_says_that_some_row_cannot_be_read(
     site: Loopback, http: PrefectHttp, other: dict[str, Any]
