@@ -25,6 +25,7 @@ pipelines:
     slo: {max_duration: 30m, min_success_ratio: 99.5%, window: 7d, max_staleness: 26h, grace: 10m}
     metrics: {rows_extracted: {min: 1, max: 1000000}}
     max_pause: 3d
+    alert_on: streak
 """
 OBJECTIVES = {
     "prefect_slo_objective_ratio": 0.995,
@@ -63,6 +64,7 @@ async def test_declarations_and_tags_become_metrics(
     of = {"flow": critical, "deployment": "prod"}
     own = {"domain": "finance", "env": "eu", "tags": ""}
     assert value(shown, "prefect_pipeline_info", **of, criticality="critical", team="analytics", **own) == 1
+    assert value(shown, "prefect_pipeline_alert_on_streak", **of) == 1
     bare = {"domain": "", "env": "", "tags": "daily"}
     info = {"criticality": "low", "team": "data", **bare}
     assert value(shown, "prefect_pipeline_info", flow=tagged, deployment="prod", **info) == 1
