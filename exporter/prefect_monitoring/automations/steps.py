@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from prefect_monitoring.automations.downstream import judge_pause, judge_resume
+from prefect_monitoring.automations.ended_runs import judge_ending
 from prefect_monitoring.automations.late_runs import judge_skip
 from prefect_monitoring.automations.retries import judge_retry
 from prefect_monitoring.automations.slots import judge_slots
-from prefect_monitoring.automations.unresponsive import judge_mark
 from prefect_monitoring.automations.world import World
 from prefect_monitoring.model.actions import Action, ActionResult, Hold, Kind
 from prefect_monitoring.prefect_api.actions import ActionsApi, Outcome
@@ -37,7 +37,7 @@ async def _judge_skip(world: World, action: Action, _holds: Holds) -> Outcome:
 
 
 async def _judge_mark(world: World, action: Action, _holds: Holds) -> Outcome:
-    return judge_mark(action, await world.target(action.run_id))
+    return judge_ending(action, await world.target(action.run_id))
 
 
 async def _judge_pause(world: World, action: Action, holds: Holds) -> Outcome:
