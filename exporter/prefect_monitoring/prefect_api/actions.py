@@ -62,34 +62,19 @@ class ActionsApi:
 
     async def retry(self, run_id: str, scheduled_at: float, transition_id: str, message: str) -> Outcome:
         """Sets a failed or crashed run to AwaitingRetry; its worker or its `serve()` starts it at `scheduled_at`."""
-        state = {
-            "type": "SCHEDULED",
-            "name": "AwaitingRetry",
-            "message": message,
-            "state_details": {"scheduled_time": iso(scheduled_at), "transition_id": transition_id},
-        }
+        scheduled_time = iso(scheduled_at)
+        state = _state("SCHEDULED", "AwaitingRetry", message, transition_id, scheduled_time=scheduled_time)
         return await self._set_state(run_id, state)
 
     async def skip(self, run_id: str, transition_id: str, message: str) -> Outcome:
         """Ends a run that has not started. By CANCELLING: a worker that holds it at Submitting runs a CANCELLED one."""
-        state = {
-            "type": "CANCELLING",
-            "name": "Cancelling",
-            "message": message,
-            "state_details": {"transition_id": transition_id},
-        }
+        state = _state("CANCELLING", "Cancelling", message, transition_id)
         # Without infrastructure to stop, Prefect rejects CANCELLING, and sets CANCELLED instead.
         return await self._set_state(run_id, state, instead=frozenset({"CANCELLED"}))
 
     async def mark_crashed(self, run_id: str, transition_id: str, message: str) -> Outcome:
         """Ends a run that is Running, as its worker does when its process is gone."""
-        state = {
-            "type": "CRASHED",
-            "name": "Crashed",
-            "message": message,
-            "state_details": {"transition_id": transition_id},
-        }
-        return await self._set_state(run_id, state)
+        return await self._set_state(run_id, _state("CRASHED", "Crashed", message, transition_id))
 
     async def pause(self, deployment_id: str) -> Outcome:
         """Its schedules stop, and Prefect deletes the runs that they have scheduled."""
@@ -129,6 +114,16 @@ class ActionsApi:
         except ApiError as error:
             return _outcome_of(error)
         return DONE
+
+
+def _state(kind: str, name: str, message: str, transition_id: str, **details: str) -> dict[str, Any]:
+    """A state to propose, of this type (`kind`): Prefect sets none twice under one transition id."""
+    return {
+        "type": kind,
+        "name": name,
+        "message": message,
+        "state_details": {**details, "transition_id": transition_id},
+    }
 
 
 def _outcome_of(error: ApiError) -> Outcome:
