@@ -24,18 +24,7 @@ from prefect_monitoring.ingest.source import Lookback, Reading, Scope, Turn
 from prefect_monitoring.ingest.task_runs import TaskReader
 from prefect_monitoring.ingest.trend_stores import TrendStoreReader
 from prefect_monitoring.ledger.ledger import Ledger
-from prefect_monitoring.model.counted_metrics import (
-    COUNTED_METRICS,
-    CUSTOM_OBSERVED,
-    CUSTOM_VALUE,
-    FAILED_ACTIONS,
-    REJECTED,
-    TASK_DURATION,
-    TASK_FAILURES,
-    TASK_OUTCOMES,
-    TASK_RETRIES,
-    TASK_SECONDS,
-)
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, FAILED_ACTIONS
 from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.records import ROLLED_BACK, TERMINAL_TYPES
 from prefect_monitoring.prefect_api.client import PrefectHttp
@@ -190,22 +179,13 @@ _QUEUES: Final = (
 )
 
 
-_TASKS: Final = (
-    TASK_OUTCOMES,
-    TASK_SECONDS,
-    TASK_RETRIES,
-    TASK_FAILURES,
-    TASK_DURATION,
-    "prefect_task_run_time_share_ratio",
-)
-_LINES: Final = (
-    TASK_FAILURES,
-    REJECTED,
-    CUSTOM_VALUE,
-    "prefect_custom_metric_last_observed_timestamp_seconds",
-    f"{CUSTOM_OBSERVED}_sum",
-    f"{CUSTOM_OBSERVED}_count",
-)
+def _counted_from(cursor: str) -> tuple[str, ...]:
+    """The metrics that are counted from the source with this cursor, as they are exposed."""
+    return tuple(name for row in COUNTED_METRICS.values() if cursor in row.sources for name in row.families)
+
+
+_TASKS: Final = (*_counted_from(TASK_RUNS), "prefect_task_run_time_share_ratio")
+_LINES: Final = (*_counted_from(LOG_LINES), "prefect_custom_metric_last_observed_timestamp_seconds")
 
 
 def _shows(*names: str) -> Callable[[MetricSettings], bool]:
@@ -355,7 +335,7 @@ SOURCES: Final = (
         cursor=AUTOMATION_EVENTS,
         after=(_AUTOMATIONS,),
         follows=_AUTOMATIONS,
-        is_wanted=_shows(FAILED_ACTIONS),
+        is_wanted=_shows(*_counted_from(AUTOMATION_EVENTS)),
     ),
     SourceEntry(
         "trend_stores",

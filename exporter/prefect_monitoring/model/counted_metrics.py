@@ -65,6 +65,11 @@ class CountedMetric:
     by_default: bool = True
 
     @property
+    def families(self) -> tuple[str, ...]:
+        """The names under which it is exposed."""
+        return (f"{self.name}_sum", f"{self.name}_count") if self.kind == "summary" else (self.name,)
+
+    @property
     def is_by_pipeline(self) -> bool:
         return "deployment" in self.labels
 
