@@ -183,7 +183,6 @@ class LabelSettings(Group, title="Labels"):
     failure_causes: CauseRules = Field(
         (), description="Your own failure causes, tried before the built-in ones: a list of {cause, pattern}."
     )
-
     failure_message: Literal["off", "type", "line"] = Field(
         "line",
         description="What messages show of an error: its first line, redacted; only the exception's type; or nothing.",

@@ -24,7 +24,7 @@ MANY_RUNS: Final = 2000
 FEW_RUNS: Final = 400
 _GROUP: Final = 200
 
-PairsOf = Callable[[Sequence[FlowRun]], Awaitable[Mapping[str, Pipeline | None]]]
+PipelinesOf = Callable[[Sequence[FlowRun]], Awaitable[Mapping[str, Pipeline | None]]]
 Late = Mapping[LateKey, LateRuns]
 
 
@@ -41,11 +41,11 @@ class Listing:
 
 
 class ActiveRunsLister:
-    """Lists what is under way; `names` gives what is known to exist, `pairs_of` the pipelines of runs, by id."""
+    """Lists what is under way; `names` gives what is known to exist, `pipelines_of` the pipelines of runs, by id."""
 
-    def __init__(self, api: FlowRunSource, names: Callable[[], Names], pairs_of: PairsOf) -> None:
+    def __init__(self, api: FlowRunSource, names: Callable[[], Names], pipelines_of: PipelinesOf) -> None:
         self._api = api
-        self._late = _LateCount(api, names, pairs_of)
+        self._late = _LateCount(api, names, pipelines_of)
         self._is_long = False
 
     async def read(self, now: float, until: float) -> Listing:
@@ -78,11 +78,11 @@ class ActiveRunsLister:
 class _LateCount:
     """`result`: the last complete count."""
 
-    def __init__(self, api: FlowRunSource, names: Callable[[], Names], pairs_of: PairsOf) -> None:
+    def __init__(self, api: FlowRunSource, names: Callable[[], Names], pipelines_of: PipelinesOf) -> None:
         self.result: Late | None = None
         self._api = api
         self._names = names
-        self._pipelines_of = pairs_of
+        self._pipelines_of = pipelines_of
         self._to_count: list[RunGroup] = []
         self._found: dict[LateKey, LateRuns] = {}
         self._before = 0.0

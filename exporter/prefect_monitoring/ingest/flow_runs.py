@@ -80,7 +80,7 @@ class Reader:
         self.under_way: UnderWay | None = None
         self.server_version = ""
         self._ran_before: Mapping[str, float] = {}  # by state id
-        self._active = ActiveRunsLister(api, lambda: ledger.names, self._pairs)
+        self._active = ActiveRunsLister(api, lambda: ledger.names, self._pipelines)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
 
     async def in_ledger(self, work: Callable[..., Answer], *args: Any, **kwargs: Any) -> Answer:
@@ -152,7 +152,7 @@ class Reader:
         """The runs that need attention or resources now and are listed, with their pipelines. Raises ApiError."""
         return await self._named((await self._active.read(self.clock(), math.inf)).runs)
 
-    async def _pairs(self, runs: Sequence[FlowRun]) -> Mapping[str, Pipeline | None]:
+    async def _pipelines(self, runs: Sequence[FlowRun]) -> Mapping[str, Pipeline | None]:
         return await self.in_ledger(lambda: {run.id: self.catalog.pipeline_of(self.ledger.names, run) for run in runs})
 
     async def _named(self, runs: Sequence[FlowRun]) -> list[tuple[Pipeline, FlowRun]]:

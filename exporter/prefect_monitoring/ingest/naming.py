@@ -10,7 +10,7 @@ from prefect_monitoring.ingest.ports import FlowRunSource
 from prefect_monitoring.model.names import Names, unknown_ids
 from prefect_monitoring.model.records import DELETED, Deployment, Flow, FlowRun
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.unreadable import Rows, UnreadableRow, collected, collected_in, is_nameless
+from prefect_monitoring.prefect_api.unreadable import Rows, UnreadableRow, collected, collected_in, some_are_nameless
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ async def ask_names(api: FlowRunSource, names: Names, runs: Sequence[FlowRun]) -
             deployments = await api.deployments(deployment_ids) if deployment_ids else {}
         except ApiError as fault:
             unnamed, reason = unnamed | deployment_ids, str(fault)
-    if any(map(is_nameless, unreadable)):  # what is missing may be among these rows
+    if some_are_nameless(unreadable):  # what is missing may be among these rows
         missing = (flow_ids | deployment_ids) - flows.keys() - deployments.keys() - unnamed
         unreadable |= {one: UnreadableRow(one, "the server does not answer it") for one in missing}
     # Remembered as deleted, or every reading would ask for them again.

@@ -17,7 +17,7 @@ from prefect_monitoring.model.records import Deployment, Flow, FlowRun, Pipeline
 from prefect_monitoring.model.unreadable import Unreadable
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.state_history import Histories
-from prefect_monitoring.prefect_api.unreadable import Rows, collected_in, is_nameless, note, some_are_nameless
+from prefect_monitoring.prefect_api.unreadable import Rows, collected_in, note, some_are_nameless
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class TaskReader:
         if naming.unnamed:
             return Owners(found, reason=naming.reason)
         missing = unknown - {run.id for run in runs}
-        hidden = missing if any(map(is_nameless, unreadable)) else missing & unreadable.keys()
+        hidden = missing if some_are_nameless(unreadable) else missing & unreadable.keys()
         reason, unnamed = await self._learn_owners(hidden)
         faults = {one: f"its flow run {one} cannot be read" for one in unnamed}
         faults |= {run.id: fault for run in runs if (fault := naming.fault_of(run))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,16 +34,23 @@ def known_run(row: sa.Row[Any], pipeline: Pipeline | None) -> KnownRun:
     )
 
 
+def rows_of(connection: sa.Connection, run_ids: Sequence[bytes]) -> Iterator[sa.Row[Any]]:
+    """The rows of the remembered runs among `run_ids`."""
+    for batch in batches(run_ids):
+        yield from connection.execute(sa.select(flow_runs).where(flow_runs.c.run_id.in_(batch)))
+
+
 def known_runs(
     connection: sa.Connection, run_ids: Collection[str], pipelines: Mapping[int, Pipeline]
 ) -> tuple[dict[str, KnownRun], set[tuple[str, str]]]:
     """The remembered runs among `run_ids`, by id, and which of their states are counted, by (run id, state id)."""
     found: dict[str, KnownRun] = {}
     counted: set[tuple[str, str]] = set()
-    for batch in batches([pack(run_id) for run_id in run_ids]):
-        for row in connection.execute(sa.select(flow_runs).where(flow_runs.c.run_id.in_(batch))):
-            run = known_run(row, pipelines.get(row.pipeline_id))
-            found[run.run_id] = run
+    packed = [pack(run_id) for run_id in run_ids]
+    for row in rows_of(connection, packed):
+        run = known_run(row, pipelines.get(row.pipeline_id))
+        found[run.run_id] = run
+    for batch in batches(packed):
         for row in connection.execute(sa.select(counted_states).where(counted_states.c.run_id.in_(batch))):
             counted.add((unpack(row.run_id), unpack(row.state_id)))
     return found, counted

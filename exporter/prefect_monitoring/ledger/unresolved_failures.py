@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from prefect_monitoring.ledger.action_rows import has_retry_to_come, retries_of
-from prefect_monitoring.ledger.flow_run_rows import known_run
+from prefect_monitoring.ledger.flow_run_rows import known_run, rows_of
 from prefect_monitoring.ledger.schema import flow_runs
 from prefect_monitoring.ledger.sql import batches, pack, unpack
 from prefect_monitoring.model.records import BAD_TYPES, Pipeline
@@ -36,7 +36,7 @@ def unresolved_failures(
             rows[row.pipeline_id].append(row)
     newest = [found[-1].run_id for found in rows.values()]
     retries = retries_of(connection, newest)
-    runs = _runs(connection, newest)
+    runs = {row.run_id: row for row in rows_of(connection, newest)}
     return {
         pipelines[number]: UnresolvedFailures(
             runs=len(found),
@@ -67,11 +67,3 @@ def _has_stand_in(failed: sa.FromClause) -> sa.ColumnElement[bool]:
     completed = (other.c.state_type == "COMPLETED") & (other.c.ended_at > failed.c.ended_at)
     same = other.c.pipeline_id == failed.c.pipeline_id
     return sa.exists().where(same, completed, started_at > failed.c.ended_at)
-
-
-def _runs(connection: sa.Connection, run_ids: Collection[bytes]) -> dict[bytes, sa.Row[Any]]:
-    found: dict[bytes, sa.Row[Any]] = {}
-    for batch in batches(sorted(run_ids)):
-        for row in connection.execute(sa.select(flow_runs).where(flow_runs.c.run_id.in_(batch))):
-            found[row.run_id] = row
-    return found

@@ -65,6 +65,9 @@ def is_nameless(identifier: str) -> bool:
     return False
 
 
-def some_are_nameless() -> bool:
-    """Whether the reading under way met rows whose id nobody knows: what is missing in a list may be one of them."""
-    return any(map(is_nameless, collected() or ()))
+def some_are_nameless(rows: Rows | None = None) -> bool:
+    """Whether there are rows whose id nobody knows: what is missing in a list may be one of them.
+
+    Among `rows`; without these, among what the reading under way met.
+    """
+    return any(map(is_nameless, (collected() or {}) if rows is None else rows))

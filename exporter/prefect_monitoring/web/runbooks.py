@@ -6,7 +6,6 @@ import asyncio
 import re
 from functools import cache
 from html import escape
-from importlib.resources import files
 from typing import Final
 
 from markdown_it import MarkdownIt
@@ -15,13 +14,12 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from prefect_monitoring.config.shipped import shipped
-from prefect_monitoring.web.status_page.page import HEADERS
+from prefect_monitoring.web.status_page.page import HEADERS, STYLE
 
 PATH: Final = "/runbooks"
 _FOLDER: Final = shipped("docs/runbooks")
 _INDEX: Final = "README"
 _NAME: Final = re.compile(r"[A-Za-z]{1,80}")
-_STYLE: Final = files("prefect_monitoring.web.status_page").joinpath("style.css").read_text(encoding="utf-8")
 # Of the documentation, only this folder is served.
 _ELSEWHERE: Final = re.compile(r"\[([^\]]+)\]\(\.\./([\w./-]+)[^)]*\)")
 
@@ -50,6 +48,6 @@ def _page(name: str) -> str | None:
     index = "" if name == _INDEX else '<nav><a href="README.md">All runbooks</a></nav>'
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(name)} · runbook</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>
 <body><main>{body}</main>{index}</body></html>
 """

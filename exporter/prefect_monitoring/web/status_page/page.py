@@ -26,8 +26,8 @@ from prefect_monitoring.web.status_page.tone import Tone
 
 CONTENT_TYPE: Final = "text/html; charset=utf-8"
 RELOAD_SECONDS: Final = 30
-_STYLE: Final = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
-_STYLE_HASH: Final = b64encode(sha256(_STYLE.encode()).digest()).decode()
+STYLE: Final = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
+_STYLE_HASH: Final = b64encode(sha256(STYLE.encode()).digest()).decode()
 HEADERS: Final = {
     "Content-Security-Policy": (
         f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:;"
@@ -90,7 +90,7 @@ def render_page(snapshot: Snapshot | None, stale_after: float, now: float) -> st
         content=content,
         formatting=formatting,
         watched=watched,
-        style=_STYLE,
+        style=STYLE,
         width=WIDTH,
         height=HEIGHT,
         reload_seconds=RELOAD_SECONDS,
