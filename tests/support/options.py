@@ -6,9 +6,12 @@ from typing import Any
 
 from prefect_monitoring.config.settings import GROUPS, Settings, in_groups
 
+ANY_PORT = "127.0.0.1:0"
+"""Where tests listen unless they say otherwise: an exporter of somebody's may have the default port."""
+
 
 def settings_with(**options: object) -> Settings:
-    return Settings.model_validate(in_groups(options))
+    return Settings.model_validate(in_groups({"listen": ANY_PORT, **options}))
 
 
 def flat(settings: Settings) -> dict[str, Any]:
