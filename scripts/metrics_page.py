@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from prefect_monitoring.archive.metrics import ARCHIVE_METRICS
 from prefect_monitoring.metrics import SUBJECTS
-from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, DEFAULT_BOUNDS, births
+from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, births
 from prefect_monitoring.model.records import NO_FLOW
 from prefect_monitoring.model.run_stats import ALL_WINDOWS, RESULTS
 
-_HEAD: Final = "| Metric | Type | Labels | Meaning |\n| --- | --- | --- | --- |\n"
+# Name, type, labels and help of a metric.
+_Described = tuple[str, str, Sequence[str], str]
 
 _INTRODUCTION: Final = """# Metrics
 
@@ -22,70 +23,55 @@ _INTRODUCTION: Final = """# Metrics
 sum by (flow, deployment) (increase(prefect_flow_run_outcomes_total{state=~"failed|timed_out|crashed"}[1d]))
 ```
 
-Names are the product's API. Counters end in `_total`, instants in `_timestamp_seconds`; an absent label is `""`. What
-holds for all metrics is under [Conventions](#conventions).
+Metrics that end in `_total` are counters, others gauges unless marked. Braces list the labels beside those that all
+metrics of the section have. Rules for all metrics: [Conventions](#conventions).
 
 """
 
 NOTES: Final[Mapping[str, str]] = {
     "Flow runs": """\
-- `outcomes_total` counts entries into terminal states: a failed run that is retried from the UI and completes is one
-  `failed` and one `completed` outcome. `window_runs` and `consecutive_failures` count each run once, by its last
-  state. A cancelled run is neither good nor bad.
-- `failures_total` counts failed outcomes, not runs.
-- `duration_seconds`: from the first Running after the previous terminal state to the end. A state that was set by
-  hand on a run that was over has no duration; on a run that was still Running, Prefect keeps no trace of the hand.
-- Baselines are medians, so that one absurd run does not move what is usual: of each hour the median of its runs, of a
-  window the median of its hours, each hour weighted by its number of runs. Of two, the lower.
-- `failing_since` is the first failure after the last completed run. It stays when that run is retried by hand and fails
-  again. Failures that the exporter itself retried do not count.
-- `oldest_state_timestamp_seconds`: a running run is as old as its attempts since its last terminal state together,
-  without the waits and pauses between them. The value jumps back when an attempt begins.
-- `flow_runs` with state `late`: runs whose start passed more than a minute ago, whatever the server's services have
-  recorded.
-- `heartbeat_timestamp_seconds`, `unresponsive`: heartbeats come from the flow's process every 180 seconds, or as
-  `PREFECT_FLOWS_HEARTBEAT_FREQUENCY` says (30 at least); the interval is learned from them. A run is unresponsive
-  after three missed intervals. Time in which the exporter could not read, pauses and waits do not count. Runs that
-  send no heartbeats have neither metric.
-- A failed run that is deleted still counts in `consecutive_failures`, `failing_since` and the windows until a later
-  run completes. `last_failure_info` disappears once the audit has noticed the deletion.
-- Windows move in whole hours, the current one included: `1d` covers the last 23 to 24 hours. `30d_before` is the 30
-  days before `30d`; `same_weekday` is `1d` 7, 14, 21 and 28 days ago, so that Sundays are compared with Sundays at
-  any hour.
+- `outcomes_total`: a failed run that is retried from the UI and completes counts as one `failed` and one `completed`.
+  `window_runs` and `consecutive_failures` count each run once, by its last state. Cancelled runs are neither good nor
+  bad.
+- `duration_seconds`: a state set by hand on a finished run adds no duration; on a running run it does.
+- `duration_baseline_seconds`: the median of hourly medians, weighted by runs. Outliers do not move it.
+- `failing_since`: stays when the run is retried by hand and fails again; failures that the exporter retries do not
+  count.
+- `oldest_state_timestamp_seconds`: for a running run, all attempts since its last terminal state count, without waits
+  and pauses between them. It jumps back when an attempt begins.
+- `flow_runs`: a run is `late` a minute after its expected start, whatever the server has recorded.
+- `heartbeat_timestamp_seconds`, `flow_runs_unresponsive`: flows send heartbeats at `PREFECT_FLOWS_HEARTBEAT_FREQUENCY`
+  (at least 30 seconds); the exporter learns the interval. Pauses, waits and time in which the exporter could not read
+  do not count as missed.
+- A deleted failed run counts in `consecutive_failures`, `failing_since` and windows until a later run completes.
+  `last_failure_info` disappears when the reconciliation notices the deletion.
+- Windows consist of whole hours, the current one included: `1d` covers 23 to 24 hours. `30d_before` is the 30 days
+  before `30d`; `same_weekday` is `1d` 7, 14, 21 and 28 days ago.
 """,
     "Task runs": """\
-- `task` is the name of the `@task`, without the suffix of each run; where `task_run_name` names the runs, the
-  function's name. Mapped task runs are runs of one task. The placeholder of a subflow is not counted. Tasks outside
-  flows have `flow=""`.
-- `failures_total` counts failed attempts, also those that a retry saved, as long as the task run's log reaches
-  Prefect.
-- `time_share_ratio` is about the pipeline's last finished run. A retried task run counts with its running time before
-  its end. Shares of parallel tasks add up to more than 1.
-- Prefect writes task runs up to a minute after their end when many end at once; they are counted then.
-- Servers before Prefect 3.6.22 can neither filter nor count task runs by end time: the last five minutes are read
-  again with each poll, and task runs are not reconciled.
+- `task` is the name of the `@task`, or of its function where `task_run_name` is set. Mapped task runs count as one
+  task; the task run of a subflow does not count. Tasks outside flows have `flow=""`.
+- `failures_total`: attempts that a retry saved count only if the task run's log reaches Prefect.
+- `time_share_ratio`: shares of parallel tasks add up to more than 1.
+- Prefect may write task runs up to a minute late; they are counted then. Before Prefect 3.6.22 they are not reconciled.
 - `duration_seconds` is off by default: `metrics_on`.
 """,
     "Deployments": """\
-- Pausing a deployment, or switching its schedules off, cancels what was due before: `last_due` and `unmet_due` do not
-  show those starts, nor after the resume.
+- Pausing a deployment or its schedules cancels earlier due starts: `last_due` and `unmet_due` omit them, also after
+  the resume.
 """,
     "Work pools and queues": """\
-- A worker is offline when its last heartbeat is older than three of its intervals, 90 seconds at least, whatever the
-  server's services have recorded.
+- A worker is offline after three missed heartbeats, at least 90 seconds, whatever the server has recorded.
 """,
     "Custom metrics": """\
-- Names, labels and limits: [METRIC lines](#metric-lines). Metrics with names and types that you declare:
+- Syntax and limits: [METRIC lines](#metric-lines). Metrics with your own names and types:
   [custom-metrics.md](custom-metrics.md).
-- Prefect stores log lines some seconds late; they are counted when they arrive.
 """,
     "The exporter": """\
-- Compare counters only since `ledger_created_timestamp_seconds`: a lost ledger starts with a new baseline.
-- `records_unreadable`: a record that cannot be read (a run without a state, a state history that the server refuses,
-  a row of an unexpected shape) does not stop the others. A run counts for what its row still says, without a duration
-  where that needs the history; a row that says too little is set aside. Both are tried again after 15 seconds, then
-  at twice the interval up to an hour, and after a restart, and are counted once. Timestamps without an offset are
-  read as UTC.
+- Compare counters only since `ledger_created_timestamp_seconds`: a new ledger starts with a new baseline.
+- `records_unreadable`: other records are not affected. The exporter retries after 15 seconds, then at doubling
+  intervals up to an hour, and after a restart. A run whose history cannot be read counts by its row, without a
+  duration.
 - `process_*` (CPU, memory, file descriptors) come from prometheus_client.
 """,
 }
@@ -93,25 +79,21 @@ NOTES: Final[Mapping[str, str]] = {
 
 _CONVENTIONS: Final = """## Conventions
 
-- **States** are Prefect's state names in snake case; a name that Prefect does not define is shown as its type. The
-  state's type decides what is good or bad: `completed`, `cached`, `skipped` and `rolled_back` are completed, `failed`
-  and `timed_out` are failed.
-- **New series start at 0** and show their first increment after the birth hold (option `birth_hold`), so `increase()`
-  sees the first failure. What the first start loads (`lookback`; 7 days of task runs and log lines, `task_lookback`)
-  is the baseline, not an increase.
-- **Runs without a deployment**, subflow runs among them, have `deployment=""`. Select `deployment!=""` to leave them
-  out, or `exclude_flows` to drop a flow. Runs of a deleted deployment have `deployment="(deleted)"`.
+- **States** are Prefect's state names in snake case; other names are shown as the state's type. The type decides what
+  is good or bad: `completed`, `cached`, `skipped` and `rolled_back` are completed, `failed` and `timed_out` failed.
+- **New series start at 0** for `birth_hold`, so `increase()` sees the first failure. History that the first start
+  loads (`lookback`, `task_lookback`) is the baseline, not an increase.
+- **Runs without a deployment**, such as subflow runs, have `deployment=""`: leave them out with `deployment!=""` or
+  `exclude_flows`. Runs of a deleted deployment have `deployment="(deleted)"`.
 - **Deleted or renamed flows**: gauges disappear at once, counters after `series_ttl`.
-- **Caps**: pipelines beyond `max_pairs`, and tasks of a pipeline beyond `max_tasks`, are counted as `(other)`.
-- **Label values** (names, tags, limits, messages) have at most 500 characters: of a longer one the first 491, `~` and
-  eight characters of a digest of the whole, so that two long names that begin alike stay two series.
-- **Absence means 0** only for what is counted by state: `prefect_flow_runs`, `prefect_task_runs`,
-  `prefect_flow_run_orphans` and `prefect_flow_runs_unresponsive` have series for what there is. To get the 0: `sum by
-  (flow, deployment) (prefect_flow_runs{state="late"}) or 0 * prefect_flow_run_consecutive_failures`; to leave out
-  outages: `… unless on () (prefect_up == 0)`. Counters of known pipelines start at 0.
-- **When the API does not answer**, counters and what the ledger knows stay. Gauges of the live state (runs,
-  deployments, pools, queues, limits, automations) disappear once stale, each by its own endpoint.
-- The oldest supported server is Prefect 3.4.20.
+- **Caps**: pipelines beyond `max_pairs`, and tasks beyond `max_tasks` per pipeline, are counted as `(other)`.
+- **Label values** longer than 500 characters are cut to 491, plus `~` and an eight-character digest.
+- **Absence means 0** only for `prefect_flow_runs`, `prefect_task_runs`, `prefect_flow_run_orphans` and
+  `prefect_flow_runs_unresponsive`. To get a 0:
+  `sum by (flow, deployment) (prefect_flow_runs{state="late"}) or 0 * prefect_flow_run_consecutive_failures`; to leave
+  out outages: `… unless on () (prefect_up == 0)`.
+- **When the API does not answer**, counters and gauges from the ledger stay. Gauges of live state (runs, deployments,
+  pools, queues, limits, automations) disappear once stale, each by its own endpoint.
 
 """
 
@@ -123,63 +105,68 @@ logger.info("METRIC: rows_extracted=%d", rows)
 logger.info('Loaded. METRIC: rows_loaded{table="orders"}=%d rows_rejected=%d', loaded, rejected)
 ```
 
-What a flow or task logs after `METRIC:` becomes `prefect_custom_metric_value` (the last value) and
-`prefect_custom_metric_observed_sum` and `_count`.
+Values logged after `METRIC:` become `prefect_custom_metric_value`, `_observed_sum` and `_observed_count`.
 
-- Pairs `name=value` are separated by spaces, commas or semicolons. Values are integers or floats, with sign, exponent
-  or underscores; names are letters, digits and underscores. Up to five labels in braces, as in Prometheus, except
-  `flow`, `deployment`, `task`, `metric` and the labels that Prometheus sets.
-- A part that cannot be read does not affect the rest of its line. It is counted in
-  `prefect_exporter_metric_lines_rejected_total`; the log names the flow and the reason, once.
-- A pipeline has room for `max_custom_metrics` series; further ones are rejected, existing ones continue.
-- Only lines that Prefect sends to its API are read (`PREFECT_LOGGING_TO_API_MIN_LEVEL`, INFO by default).
-- `emit_metric` of [flows.md](flows.md) writes such lines and rejects invalid ones at once.
-- Prefect on SQLite before 3.44 cannot search logs: every line is transferred and searched by the exporter, at a cost
-  in proportion to what your flows log, and lines more than three minutes late are missed.
+- Separate pairs `name=value` by spaces, commas or semicolons. Values are integers or floats; names are letters, digits
+  and underscores. Up to five labels in braces, as in Prometheus, except `flow`, `deployment`, `task`, `metric` and
+  labels that Prometheus sets.
+- Invalid parts are counted in `prefect_exporter_metric_lines_rejected_total` and logged once, with flow and reason;
+  the rest of the line counts. New series beyond `max_custom_metrics` per pipeline are rejected, too.
+- Only lines sent to Prefect's API are read (`PREFECT_LOGGING_TO_API_MIN_LEVEL`, default INFO), some seconds late.
+- `emit_metric` ([flows.md](flows.md)) writes such lines and rejects invalid ones at once.
+- Prefect on SQLite before 3.44 cannot search logs: the exporter transfers every log line, and misses lines more than
+  three minutes late.
 
 """
 
 
 def metrics_page() -> str:
     sections = [
-        _section(subject, _rows((one.name, one.kind, one.labels, one.help) for one in metrics), NOTES.get(subject, ""))
+        _section(subject, [(one.name, one.kind, one.labels, one.help) for one in metrics], NOTES.get(subject, ""))
         for subject, metrics in SUBJECTS.items()
     ]
-    archive = _rows((one.name, one.kind, one.labels, one.help) for one in ARCHIVE_METRICS)
+    archive = [(one.name, one.kind, one.labels, one.help) for one in ARCHIVE_METRICS]
     served = "Served by `prefect-monitoring archive` at `archive_listen`, with `process_*` of its process.\n\n"
     sections.append(_section("Archive", archive, "", served))
     return "".join((_INTRODUCTION, *sections, _METRIC_LINES, _CONVENTIONS, _series_arithmetic()))
 
 
-def _rows(metrics: Iterable[tuple[str, str, Iterable[str], str]]) -> str:
-    return "".join(
-        f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {text} |\n"
-        for name, kind, labels, text in metrics
+def _section(subject: str, metrics: Sequence[_Described], notes: str, introduction: str = "") -> str:
+    shared = [label for label in metrics[0][2] if all(label in labels for _, _, labels, _ in metrics)]
+    if shared:
+        introduction += f"Labels of all: {_codes(shared)}.\n\n"
+    return f"## {subject}\n\n{introduction}{_table(metrics, shared)}\n" + (f"{notes}\n" if notes else "")
+
+
+def _table(metrics: Sequence[_Described], shared: Collection[str]) -> str:
+    rows = "".join(
+        f"| {_selector(name, labels, shared)}{_type(name, kind)} | {text} |\n" for name, kind, labels, text in metrics
     )
+    return f"| Metric | Meaning |\n| --- | --- |\n{rows}"
 
 
-def _section(subject: str, rows: str, notes: str, introduction: str = "") -> str:
-    return f"## {subject}\n\n{introduction}{_HEAD}{rows}\n" + (f"{notes}\n" if notes else "")
+def _selector(name: str, labels: Iterable[str], shared: Collection[str]) -> str:
+    further = ", ".join(label for label in labels if label not in shared)
+    return f"`{name}{{{further}}}`" if further else f"`{name}`"
+
+
+def _type(name: str, kind: str) -> str:
+    """Where the name does not show it."""
+    return "" if kind == ("counter" if name.endswith("_total") else "gauge") else f" ({kind})"
+
+
+def _codes(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
 
 
 def _series_arithmetic() -> str:
     zero_born = Counter(key.metric for key in births(NO_FLOW))
     histograms = {metric: len(DEFAULT_BOUNDS[metric]) + 3 for metric in zero_born if metric in DEFAULT_BOUNDS}
-    lines = [
-        f"- `{metric}`: {histograms[metric]} series (buckets, `+Inf`, sum, count)\n"
-        if metric in histograms
-        else f"- `{metric}`: {count} series{_details(metric)}\n"
-        for metric, count in zero_born.items()
-    ]
+    series = {**zero_born, **histograms}
     return (
-        "## Number of series\n\nA pipeline that has not run yet has"
-        f" {sum({**zero_born, **histograms}.values())} counter series, all 0:\n\n{''.join(lines)}"
-        f"\nOnce it has run, {len(ALL_WINDOWS) * len(RESULTS)} `prefect_flow_run_window_runs`, up to"
-        f" {len(ALL_WINDOWS)} baselines and a few other gauges are added, and further states and causes as they"
-        " occur. `prefect_exporter_series` shows the number; `metrics_off` and wider buckets reduce it.\n"
+        f"## Number of series\n\nA pipeline that has not run yet has {sum(series.values())} counter series, all 0:\n"
+        f"{', '.join(f'`{metric}` {count}' for metric, count in series.items())}.\n\n"
+        f"Once it has run, it also has {len(ALL_WINDOWS) * len(RESULTS)} `prefect_flow_run_window_runs`, up to"
+        f" {len(ALL_WINDOWS)} baselines, a few other gauges,\nand further states and causes as they occur."
+        " `prefect_exporter_series` shows the number; `metrics_off` and fewer buckets reduce it.\n"
     )
-
-
-def _details(metric: str) -> str:
-    names = ", ".join(f"`{detail}`" for detail in COUNTED_METRICS[metric].zero_born if detail)
-    return f" ({names})" if names else ""
