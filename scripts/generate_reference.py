@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Final
@@ -35,20 +36,20 @@ failure_causes:
     pattern: warehouse credit limit
 ```
 
-Every option is a key of that file, an environment variable and, except secrets, a flag. Flags override the environment, which
-overrides the file. An unknown option is an error; all errors are reported at once, with the flag, the variable, or the file and line.
+Every option is a key of that file, an environment variable and, except secrets, a flag. Flags override the environment,
+which overrides the file. Unknown options are errors.
 
-The connection to Prefect uses Prefect's own settings: `PREFECT_API_URL` (required), `PREFECT_API_KEY`,
-`PREFECT_API_AUTH_STRING`, `PREFECT_API_SSL_CERT_FILE`, `PREFECT_API_TLS_INSECURE_SKIP_VERIFY`,
-`PREFECT_CLIENT_CUSTOM_HEADERS`, `PREFECT_API_REQUEST_TIMEOUT`, and profiles (`PREFECT_PROFILE`). `PREFECT_API_KEY_FILE` and
-`PREFECT_API_AUTH_STRING_FILE` name files that hold the key and the auth string.
+The connection uses Prefect's own settings: `PREFECT_API_URL` (required), `PREFECT_API_KEY`, `PREFECT_API_AUTH_STRING`,
+`PREFECT_API_SSL_CERT_FILE`, `PREFECT_API_TLS_INSECURE_SKIP_VERIFY`, `PREFECT_CLIENT_CUSTOM_HEADERS`,
+`PREFECT_API_REQUEST_TIMEOUT`, and profiles (`PREFECT_PROFILE`). `PREFECT_API_KEY_FILE` and
+`PREFECT_API_AUTH_STRING_FILE` name files that hold the secret.
 
-- **Durations**: numbers with units, such as `30s`, `15m`, `8d`, `1h30m`.
-- **Patterns**: regular expressions that match a whole name, separated by commas in flags and variables. A pattern with a comma
-  goes into the file, as a list. `^$` matches the empty name: runs without a deployment, or outside of pools.
+- **Durations**: `30s`, `15m`, `8d`, `1h30m`.
+- **Patterns**: regular expressions that match a whole name, separated by commas in flags and variables. Write a pattern
+  with a comma into the file, as a list. `^$` matches runs without a deployment, or outside of pools.
 - **Buckets**: ascending numbers of seconds. After a change, the histogram starts anew.
-- **Secrets** have no flag, because other users can read command lines. `…_file` names a file that holds the secret. A secret
-  that is given twice or is empty is an error. `ledger_url` is a secret when it holds a password.
+- **Secrets** have no flag, because other users can read command lines. `…_file` names a file that holds the secret. A
+  secret that is given twice or is empty is an error. `ledger_url` is a secret when it holds a password.
 """
 
 
@@ -58,16 +59,22 @@ def configuration_page() -> str:
 
 def _group_section(group: type[Group]) -> str:
     rows = [_option_row(name) for name in group.model_fields]
-    head = "| Key | Flag | Environment | Default | What it does |\n| --- | --- | --- | --- | --- |\n"
-    return f"\n## {group.model_config.get('title')}\n\n{group.__doc__}\n\n{head}{''.join(rows)}"
+    head = "| Key | Flag, variable | Default | Meaning |\n| --- | --- | --- | --- |\n"
+    about = f"{_linked(group.__doc__)}\n\n" if group.__doc__ and "docs/" in group.__doc__ else ""
+    return f"\n## {group.model_config.get('title')}\n\n{about}{head}{''.join(rows)}"
 
 
 def _option_row(name: str) -> str:
     notation = notation_of(name)
-    flag = f"`{flag_name(name)} {notation.metavar}`" if notation.has_flag else ""
+    flag = f"`{flag_name(name)} {notation.metavar}`<br>" if notation.has_flag else ""
     default = f"`{default_of(name)}`" if default_of(name) else ""
-    cells = f"`{name}`", flag, f"`{env_name(name)}`", default, OPTIONS[name].description or ""
+    cells = f"`{name}`", f"{flag}`{env_name(name)}`", default, _linked(OPTIONS[name].description or "")
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
+def _linked(text: str) -> str:
+    """With links to the pages that it names."""
+    return re.sub(r"docs/([\w-]+\.md)", r"[\1](\1)", text)
 
 
 def pipelines_schema() -> str:

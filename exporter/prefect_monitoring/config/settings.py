@@ -70,34 +70,32 @@ class PollSettings(Group, title="Polling"):
         60.0, gt=0, description="How often flows, deployments, work pools, queues and limits are read."
     )
     audit_interval: Duration = Field(
-        120.0, gt=0, description="How often what was counted in closed hours is compared with the API's own counts."
+        120.0, gt=0, description="How often counts of closed hours are compared with the API's."
     )
-    source_timeout: Duration = Field(
-        30.0, gt=0, description="How long one reading of a source may take before it counts as failed."
-    )
+    source_timeout: Duration = Field(30.0, gt=0, description="How long a reading of a source may take.")
     heartbeat_interval: Duration = Field(
         180.0,
         gt=0,
-        description="How often flows send heartbeats (PREFECT_FLOWS_HEARTBEAT_FREQUENCY), until that is learned.",
+        description="PREFECT_FLOWS_HEARTBEAT_FREQUENCY of the flows, until it is learned.",
     )
     max_requests_per_second: float = Field(
-        20.0, gt=0, allow_inf_nan=False, description="Maximum rate of requests to the Prefect API."
+        20.0, gt=0, allow_inf_nan=False, description="Maximum request rate to the Prefect API."
     )
 
 
 class WebSettings(Group, title="Endpoints"):
     """Where metrics are served, and who may read them."""
 
-    listen: Address = Field("127.0.0.1:9877", description="Address to serve on, HOST:PORT.")
+    listen: Address = Field("127.0.0.1:9877", description="Address to serve on.")
     tls_cert: FileName = Field(
-        "", description="PEM file with the certificate chain to serve https with, the server's own certificate first."
+        "", description="PEM file with the certificate chain for https, the server's own certificate first."
     )
-    tls_key: FileName = Field("", description="PEM file with its private key, unless tls_cert has it.")
-    auth_username: UserName = Field("", description="User name for readers (basic auth), with auth_password.")
-    auth_password: Secret = Field(SecretStr(""), description="Password for readers (basic auth), with auth_username.")
-    auth_password_file: FileName = Field("", description="File that holds auth_password. The password has no flag.")
-    auth_token: Token = Field(SecretStr(""), description="Token for readers (bearer auth).")
-    auth_token_file: FileName = Field("", description="File that holds auth_token. The token has no flag.")
+    tls_key: FileName = Field("", description="PEM file with the private key, unless tls_cert has it.")
+    auth_username: UserName = Field("", description="User name for basic auth, with auth_password.")
+    auth_password: Secret = Field(SecretStr(""), description="Password for basic auth, with auth_username.")
+    auth_password_file: FileName = Field("", description="File that holds auth_password.")
+    auth_token: Token = Field(SecretStr(""), description="Token for bearer auth.")
+    auth_token_file: FileName = Field("", description="File that holds auth_token.")
 
 
 class LedgerSettings(Group, title="Ledger"):
@@ -106,15 +104,11 @@ class LedgerSettings(Group, title="Ledger"):
     ledger_url: LedgerUrl = Field(
         SecretStr("sqlite:///~/.prefect-monitoring/ledger.db"),
         validate_default=True,
-        description="Database of the ledger, such as sqlite:////absolute/path/ledger.db.",
+        description="Database, such as sqlite:////absolute/path/ledger.db.",
     )
-    ledger_url_file: FileName = Field("", description="File that holds ledger_url, for a URL with a password.")
-    ledger_wait: Duration = Field(
-        30.0, ge=0, description="How long to wait for the ledger while another process still holds it."
-    )
-    moved_from: ApiUrl = Field(
-        "", description="The Prefect API address that the ledger knows, once, when that same server has moved."
-    )
+    ledger_url_file: FileName = Field("", description="File that holds ledger_url.")
+    ledger_wait: Duration = Field(30.0, ge=0, description="How long to wait while another process holds the ledger.")
+    moved_from: ApiUrl = Field("", description="Former Prefect API address, for one start after the server has moved.")
 
 
 class HistorySettings(Group, title="History"):
@@ -123,30 +117,30 @@ class HistorySettings(Group, title="History"):
     lookback: Duration = Field(
         30 * 86400.0,
         ge=3600,
-        description="How much history the first start loads as the baseline, and how long runs are remembered.",
+        description="History that the first start loads as the baseline; runs are kept as long.",
     )
     task_lookback: Duration = Field(
         7 * 86400.0,
         ge=3600,
-        description="The same for task runs and log lines; not more than `lookback`.",
+        description="The same for task runs and log lines; at most lookback.",
     )
     birth_hold: Duration = Field(
         70.0,
         ge=0,
-        description="How long a new series shows 0 before its first increment. A little over the scrape interval.",
+        description="How long a new series shows 0: a little longer than the scrape interval.",
     )
     series_ttl: Duration = Field(
         7 * 86400.0,
         gt=0,
-        description="How long the counters of a deleted flow or deployment are still shown.",
+        description="How long counters of a deleted flow or deployment are shown.",
     )
 
 
 class FilterSettings(Group, title="Filters"):
     """Which runs are counted."""
 
-    include_flows: Patterns = Field((), description="Only flows whose name matches one of these patterns.")
-    exclude_flows: Patterns = Field((), description="No flows whose name matches one of these patterns.")
+    include_flows: Patterns = Field((), description="Only flows with a matching name.")
+    exclude_flows: Patterns = Field((), description="No flows with a matching name.")
     include_deployments: Patterns = Field((), description="Only runs of matching deployments (^$: runs without one).")
     exclude_deployments: Patterns = Field((), description="No runs of matching deployments.")
     include_tags: Patterns = Field((), description="Only runs with a matching tag, the deployment's tags included.")
@@ -158,34 +152,32 @@ class FilterSettings(Group, title="Filters"):
 class LabelSettings(Group, title="Labels"):
     """Values of labels, and limits on them."""
 
-    max_pairs: int = Field(2000, gt=0, description="Label cap: pipelines beyond it are counted together as (other).")
+    max_pairs: int = Field(2000, gt=0, description="Pipelines beyond this are counted as (other).")
     max_tasks: int = Field(
         100,
         gt=0,
-        description="Label cap: tasks of one pipeline beyond it are counted together as (other).",
+        description="Tasks of a pipeline beyond this are counted as (other).",
     )
     max_custom_metrics: int = Field(
         100,
         gt=0,
-        description="Label cap: series of METRIC lines of one pipeline; lines beyond are rejected.",
+        description="Series of METRIC lines per pipeline; further ones are rejected.",
     )
-    max_assets: int = Field(
-        500, gt=0, description="Cap on assets; materializations of those beyond are rejected, and counted."
-    )
-    max_tags: int = Field(10, gt=0, description="Label cap: tags of one deployment beyond it are not shown.")
+    max_assets: int = Field(500, gt=0, description="Assets; materializations of further ones are rejected and counted.")
+    max_tags: int = Field(10, gt=0, description="Tags shown per deployment.")
     deployment_tags: Patterns = Field(
         (
             *("critical", "standard", "low", "team:.+", "domain:.+", "env:.+"),
             *("hourly", "daily", "weekly", "monthly", "dbt"),
         ),
-        description="Tags of deployments that are shown as labels: those that match one of these patterns.",
+        description="Tags of deployments that are shown as labels.",
     )
     failure_causes: CauseRules = Field(
-        (), description="Your own failure causes, tried before the built-in ones: a list of {cause, pattern}."
+        (), description="Your failure causes, tried before the built-in ones: a list of {cause, pattern}."
     )
     failure_message: Literal["off", "type", "line"] = Field(
         "line",
-        description="What messages show of an error: its first line, redacted; only the exception's type; or nothing.",
+        description="What messages show of an error: its redacted first line, only its type, or nothing.",
     )
 
     @property
@@ -203,16 +195,10 @@ class MetricSettings(Group, title="Metrics"):
     start_delay_buckets: Buckets = Field(
         DEFAULT_BOUNDS[START_DELAY], description="Upper bounds of the start delay histogram, seconds."
     )
-    metrics_on: Names = Field((), description="Metric families to expose in addition to the default ones, by name.")
-    metrics_off: Names = Field(
-        (), description="Metric families not to expose, by name; sources that only they need are not read."
-    )
-    custom_metrics: CustomMetrics = Field(
-        (), description="Your own metrics from values that flows report: a list (docs/custom-metrics.md)."
-    )
-    assets: Assets = Field(
-        (), description="Assets whose materializations are read: a list (docs/custom-metrics.md). Default: none."
-    )
+    metrics_on: Names = Field((), description="Metrics to expose beside the default ones.")
+    metrics_off: Names = Field((), description="Metrics not to expose; sources that only they need are not read.")
+    custom_metrics: CustomMetrics = Field((), description="Your own metrics: a list (docs/custom-metrics.md).")
+    assets: Assets = Field((), description="Assets whose materializations are read: a list (docs/custom-metrics.md).")
 
     @model_validator(mode="after")
     def _has_what_metrics_need(self) -> Self:
@@ -228,12 +214,10 @@ class MetricSettings(Group, title="Metrics"):
 class PolicySettings(Group, title="Pipelines"):
     """What a team declares about its pipelines."""
 
-    pipelines: FileName = Field(
-        "", description="YAML file that declares pipelines: criticality, team, objectives (docs/pipelines.md)."
-    )
+    pipelines: FileName = Field("", description="The pipelines file (docs/pipelines.md).")
     installation: InstallationName = Field(
         "",
-        description="Name of this installation, such as prod; `automations` changes only what it made under this name.",
+        description="Name such as prod; `automations` changes only what it made under this name.",
     )
 
 
@@ -243,71 +227,61 @@ class AlertSettings(Group, title="Alerts"):
     failures_unresolved_for: Duration = Field(
         4 * 3600.0,
         ge=300,
-        description="How long a run that failed for good counts as unresolved at most, if nothing resolves it.",
+        description="How long a run that failed for good counts as unresolved at most.",
     )
     storm_pipelines: int = Field(
-        5, ge=2, description="So many pipelines that fail of one cause are a storm: one alert instead of one for each."
+        5, ge=2, description="This many pipelines that fail of one cause are a storm: one alert for all."
     )
-    storm_window: Duration = Field(300.0, gt=0, description="The time within which they have to fail for that.")
+    storm_window: Duration = Field(300.0, gt=0, description="Time within which they must fail.")
 
 
 class ActSettings(Group, title="Actions"):
-    """Whether the rules of the pipelines file that act on Prefect are carried out (docs/automations.md)."""
+    """Whether the action rules of the pipelines file are carried out (docs/automations.md)."""
 
     act: bool = Field(
         default=False,
         description="Carry out retry, on_failure, scale, skip and unresponsive: the only option that changes Prefect.",
     )
     dry_run: bool = Field(default=False, description="Log and count actions without doing them; overrides act.")
-    act_api_key: Secret = Field(
-        SecretStr(""), description="Prefect API key to act with. Default: the key that the exporter reads with."
-    )
-    act_api_key_file: FileName = Field("", description="File that holds act_api_key. The key has no flag.")
+    act_api_key: Secret = Field(SecretStr(""), description="Prefect API key for actions. Default: the key for reading.")
+    act_api_key_file: FileName = Field("", description="File that holds act_api_key.")
     act_max_per_hour: int = Field(
         100, gt=0, description="Fuse: after this many actions an hour, all stop until a quiet hour or --resume."
     )
     act_max_per_cause: int = Field(
-        50, gt=0, description="Fuse: the same, for actions that have one cause, such as one failure cause."
+        50, gt=0, description="Fuse: the same for actions with one cause, such as a failure cause."
     )
 
 
 class CloudWatchSettings(Group, title="CloudWatch"):
-    """What is pushed to CloudWatch (docs/cloudwatch.md). Region and credentials are boto3's own settings."""
+    """What is pushed (docs/cloudwatch.md). Region and credentials are boto3's own settings."""
 
     cloudwatch_pipelines: Patterns = Field(
-        (), description="Pipelines to push, as FLOW/DEPLOYMENT, such as `sales/.+`. Without any, nothing is pushed."
+        (), description="Pipelines to push, as FLOW/DEPLOYMENT, such as `sales/.+`. Default: nothing."
     )
     cloudwatch_namespace: Namespace = Field("DataPipelines", description="Namespace of the metrics.")
-    cloudwatch_metrics: CloudWatchMetrics = Field(
-        PUSHED_NAMES, description="Metrics that are pushed for each of these pipelines."
-    )
+    cloudwatch_metrics: CloudWatchMetrics = Field(PUSHED_NAMES, description="Metrics to push for each pipeline.")
     cloudwatch_custom_metrics: Patterns = Field(
-        (), description="Metrics of METRIC lines to push as well, as far as cloudwatch_max_metrics has room."
+        (), description="Metrics of METRIC lines to push as well, within cloudwatch_max_metrics."
     )
     cloudwatch_max_metrics: int = Field(
-        10, gt=0, description="Metrics of one pipeline at most, those of METRIC lines included; each costs money."
+        10, gt=0, description="Metrics per pipeline at most, METRIC lines included; each costs money."
     )
     cloudwatch_alarm_actions: Names = Field(
-        (), description="ARNs, such as SNS topics, that alarms of `cloudwatch apply` notify when they begin and end."
+        (), description="ARNs, such as SNS topics, that alarms of `cloudwatch apply` notify of start and end."
     )
 
 
 class ReportSettings(Group, title="Weekly report"):
-    """What happened, for people: printed by `report`, and sent to Slack by `serve` (docs/report.md)."""
+    """Printed by `report`, sent to Slack by `serve` (docs/report.md)."""
 
     report_schedule: CronExpression = Field(
         "", description="When `serve` sends the report to Slack, as in crontab: 0 8 * * mon. Default: never."
     )
-    report_time_zone: TimeZone = Field(
-        "UTC", description="Time zone of the schedule and of the instants in reports, such as Europe/Zurich."
-    )
-    report_days: int = Field(7, ge=1, le=31, description="How many days a report covers, 1 to 31.")
-    report_slack_webhook_url: Secret = Field(
-        SecretStr(""), description="Incoming webhook of Slack that reports are sent to."
-    )
-    report_slack_webhook_url_file: FileName = Field(
-        "", description="File that holds report_slack_webhook_url. The URL has no flag."
-    )
+    report_time_zone: TimeZone = Field("UTC", description="Time zone of schedule and report, such as Europe/Zurich.")
+    report_days: int = Field(7, ge=1, le=31, description="Days that a report covers, 1 to 31.")
+    report_slack_webhook_url: Secret = Field(SecretStr(""), description="Slack incoming webhook for reports.")
+    report_slack_webhook_url_file: FileName = Field("", description="File that holds report_slack_webhook_url.")
 
 
 class LinkSettings(Group, title="Links"):
@@ -315,38 +289,38 @@ class LinkSettings(Group, title="Links"):
 
     prefect_ui_url: WebAddress = Field(
         "",
-        description="Address of Prefect's UI, for links in messages. Default: PREFECT_UI_URL, else from the API's.",
+        description="Address of Prefect's UI. Default: PREFECT_UI_URL, else derived from the API's.",
     )
-    grafana_url: WebAddress = Field("", description="Grafana's address, for links in messages.")
+    grafana_url: WebAddress = Field("", description="Address of Grafana.")
     runbook_url: WebAddress = Field(
         "",
-        description="Address of docs/runbooks/, for links in messages. Default: the exporter's own /runbooks.",
+        description="Address of docs/runbooks/. Default: the exporter's /runbooks.",
     )
 
 
 class ArchiveSettings(Group, title="Archive"):
-    """Where the command `archive` keeps finished runs (docs/archive.md). It alone uses these options."""
+    """Only for the command `archive` (docs/archive.md)."""
 
     archive_to: ArchiveTo = Field("", description="s3://bucket/prefix or file:///folder; also --to.")
-    archive_listen: Address = Field("127.0.0.1:9878", description="Address of the archive's /metrics, HOST:PORT.")
+    archive_listen: Address = Field("127.0.0.1:9878", description="Address of the archive's /metrics.")
     archive_settle: Duration = Field(
-        600.0, ge=0, description="How long after its end a run is archived: logs and task runs come late."
+        600.0, ge=0, description="How long after its end a run is archived, since logs come late."
     )
-    archive_interval: Duration = Field(300.0, gt=0, description="How often what has settled is archived.")
+    archive_interval: Duration = Field(300.0, gt=0, description="How often settled runs are archived.")
     archive_lookback: Duration = Field(
-        7 * 86400.0, ge=3600, description="How far back following begins, and looks for later changes."
+        7 * 86400.0, ge=3600, description="How far back archiving begins, and looks for later changes."
     )
     archive_recheck: Duration = Field(
-        6 * 3600.0, gt=0, description="How often later changes within archive_lookback are looked for."
+        6 * 3600.0, gt=0, description="How often to look for later changes within archive_lookback."
     )
     archive_parameters: bool = Field(default=False, description="Archive parameters of runs, redacted.")
     archive_documents: bool = Field(
-        default=True, description="Also write one JSON document per run; each is a PUT, which S3 charges for."
+        default=True, description="Also write a JSON document per run; S3 charges a PUT for each."
     )
     archive_encryption: Literal["bucket", "sse-s3", "sse-kms"] = Field(
-        "bucket", description="Encryption on S3: the bucket's default, or requested with every file."
+        "bucket", description="S3 encryption: the bucket's default, or requested with each file."
     )
-    archive_kms_key: str = Field("", description="KMS key for sse-kms, by id, ARN or alias. Default: S3's own.")
+    archive_kms_key: str = Field("", description="KMS key for sse-kms: id, ARN or alias. Default: S3's own.")
 
 
 class LogSettings(Group, title="Logs"):
