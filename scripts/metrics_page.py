@@ -23,26 +23,23 @@ _INTRODUCTION: Final = """# Metrics
 sum by (flow, deployment) (increase(prefect_flow_run_outcomes_total{state=~"failed|timed_out|crashed"}[1d]))
 ```
 
-Metrics that end in `_total` are counters, others gauges unless marked. Braces list the labels beside those that all
-metrics of the section have. Rules for all metrics: [Conventions](#conventions).
+Metrics that end in `_total` are counters, others gauges unless marked. Braces list labels beside those of the whole
+section. Rules for all metrics: [Conventions](#conventions).
 
 """
 
 NOTES: Final[Mapping[str, str]] = {
     "Flow runs": """\
-- `outcomes_total`: a failed run that is retried from the UI and completes counts as one `failed` and one `completed`.
+- `outcomes_total`: a failed run that completes after a retry from the UI counts as one `failed` and one `completed`.
   `window_runs` and `consecutive_failures` count each run once, by its last state. Cancelled runs are neither good nor
   bad.
-- `duration_seconds`: a state set by hand on a finished run adds no duration; on a running run it does.
-- `duration_baseline_seconds`: the median of hourly medians, weighted by runs. Outliers do not move it.
-- `failing_since`: stays when the run is retried by hand and fails again; failures that the exporter retries do not
-  count.
-- `oldest_state_timestamp_seconds`: for a running run, all attempts since its last terminal state count, without waits
-  and pauses between them. It jumps back when an attempt begins.
+- `duration_seconds`: a state set by hand on a finished run adds no duration.
+- `duration_baseline_seconds`: the median of hourly medians, weighted by runs.
+- `oldest_state_timestamp_seconds`: for running runs, earlier attempts since the last terminal state count, waits and
+  pauses do not. It jumps back when an attempt begins.
 - `flow_runs`: a run is `late` a minute after its expected start, whatever the server has recorded.
-- `heartbeat_timestamp_seconds`, `flow_runs_unresponsive`: flows send heartbeats at `PREFECT_FLOWS_HEARTBEAT_FREQUENCY`
-  (at least 30 seconds); the exporter learns the interval. Pauses, waits and time in which the exporter could not read
-  do not count as missed.
+- `heartbeat_timestamp_seconds`, `flow_runs_unresponsive`: the exporter learns the interval
+  (`PREFECT_FLOWS_HEARTBEAT_FREQUENCY`). Pauses, waits and time in which it could not read do not count as missed.
 - A deleted failed run counts in `consecutive_failures`, `failing_since` and windows until a later run completes.
   `last_failure_info` disappears when the reconciliation notices the deletion.
 - Windows consist of whole hours, the current one included: `1d` covers 23 to 24 hours. `30d_before` is the 30 days
@@ -53,7 +50,8 @@ NOTES: Final[Mapping[str, str]] = {
   task; the task run of a subflow does not count. Tasks outside flows have `flow=""`.
 - `failures_total`: attempts that a retry saved count only if the task run's log reaches Prefect.
 - `time_share_ratio`: shares of parallel tasks add up to more than 1.
-- Prefect may write task runs up to a minute late; they are counted then. Before Prefect 3.6.22 they are not reconciled.
+- Prefect may write task runs up to a minute late; they are counted then. Before Prefect 3.6.22 they are not
+  reconciled.
 - `duration_seconds` is off by default: `metrics_on`.
 """,
     "Deployments": """\
@@ -64,14 +62,12 @@ NOTES: Final[Mapping[str, str]] = {
 - A worker is offline after three missed heartbeats, at least 90 seconds, whatever the server has recorded.
 """,
     "Custom metrics": """\
-- Syntax and limits: [METRIC lines](#metric-lines). Metrics with your own names and types:
-  [custom-metrics.md](custom-metrics.md).
+- Syntax and limits: [METRIC lines](#metric-lines). Your own names and types: [custom-metrics.md](custom-metrics.md).
 """,
     "The exporter": """\
 - Compare counters only since `ledger_created_timestamp_seconds`: a new ledger starts with a new baseline.
-- `records_unreadable`: other records are not affected. The exporter retries after 15 seconds, then at doubling
-  intervals up to an hour, and after a restart. A run whose history cannot be read counts by its row, without a
-  duration.
+- `records_unreadable`: retried after 15 seconds, then at doubling intervals up to an hour, and after a restart. A run
+  whose history cannot be read counts without a duration.
 - `process_*` (CPU, memory, file descriptors) come from prometheus_client.
 """,
 }
@@ -83,11 +79,11 @@ _CONVENTIONS: Final = """## Conventions
   is good or bad: `completed`, `cached`, `skipped` and `rolled_back` are completed, `failed` and `timed_out` failed.
 - **New series start at 0** for `birth_hold`, so `increase()` sees the first failure. History that the first start
   loads (`lookback`, `task_lookback`) is the baseline, not an increase.
-- **Runs without a deployment**, such as subflow runs, have `deployment=""`: leave them out with `deployment!=""` or
-  `exclude_flows`. Runs of a deleted deployment have `deployment="(deleted)"`.
+- **Runs without a deployment**, such as subflow runs, have `deployment=""`, those of a deleted deployment
+  `deployment="(deleted)"`.
 - **Deleted or renamed flows**: gauges disappear at once, counters after `series_ttl`.
 - **Caps**: pipelines beyond `max_pairs`, and tasks beyond `max_tasks` per pipeline, are counted as `(other)`.
-- **Label values** longer than 500 characters are cut to 491, plus `~` and an eight-character digest.
+- **Label values** longer than 500 characters are cut, and end in `~` and a digest.
 - **Absence means 0** only for `prefect_flow_runs`, `prefect_task_runs`, `prefect_flow_run_orphans` and
   `prefect_flow_runs_unresponsive`. To get a 0:
   `sum by (flow, deployment) (prefect_flow_runs{state="late"}) or 0 * prefect_flow_run_consecutive_failures`; to leave
@@ -105,13 +101,13 @@ logger.info("METRIC: rows_extracted=%d", rows)
 logger.info('Loaded. METRIC: rows_loaded{table="orders"}=%d rows_rejected=%d', loaded, rejected)
 ```
 
-Values logged after `METRIC:` become `prefect_custom_metric_value`, `_observed_sum` and `_observed_count`.
+Values become [`prefect_custom_metric_*`](#custom-metrics).
 
 - Separate pairs `name=value` by spaces, commas or semicolons. Values are integers or floats; names are letters, digits
   and underscores. Up to five labels in braces, as in Prometheus, except `flow`, `deployment`, `task`, `metric` and
   labels that Prometheus sets.
-- Invalid parts are counted in `prefect_exporter_metric_lines_rejected_total` and logged once, with flow and reason;
-  the rest of the line counts. New series beyond `max_custom_metrics` per pipeline are rejected, too.
+- Invalid parts, and series beyond `max_custom_metrics` per pipeline, are counted in
+  `prefect_exporter_metric_lines_rejected_total` and logged once; the rest of the line counts.
 - Only lines sent to Prefect's API are read (`PREFECT_LOGGING_TO_API_MIN_LEVEL`, default INFO), some seconds late.
 - `emit_metric` ([flows.md](flows.md)) writes such lines and rejects invalid ones at once.
 - Prefect on SQLite before 3.44 cannot search logs: the exporter transfers every log line, and misses lines more than
