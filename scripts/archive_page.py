@@ -1,4 +1,4 @@
-"""The page docs/archive-schema.md: columns of the archive's tables, and how each engine is told of them."""
+"""The page docs/archive-schema.md: columns of the archive's tables, and their DDL for each engine."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ _PAGE: Final = """# Tables of the archive
 
 <!-- Generated from exporter/prefect_monitoring/archive/schema.py by `make docs`. -->
 
-Schema version {version}, which stands in the column `schema_version` of `runs` and in the metadata of each file
-(`prefect_monitoring.schema_version`). Columns may be added within a version; none is removed or changes its meaning.
-All timestamps are in UTC with microseconds. Every table is partitioned by `dt`, the date on which the flow run ended.
+Columns, DDL and views of the [archive](archive.md). This is schema version {version} (column `schema_version` of
+`runs`; file metadata `prefect_monitoring.schema_version`). Within a version, columns are only added. Timestamps are in
+UTC with microseconds. Every table is partitioned by `dt`, the date on which the flow run ended.
 
 {tables}
 ## Register the tables
@@ -64,7 +64,7 @@ Replace `s3://BUCKET/PREFIX` in each block.
 
 ### Athena
 
-Partitions are projected from their names: nothing has to be added when a day begins.
+Partition projection finds new days.
 
 ```sql
 {athena}```
@@ -85,21 +85,21 @@ REFRESH TABLE runs; -- in a session that outlives a day
 
 ## Views
 
-The same in every engine. Read these, not the tables: a run that changed after it was archived has several versions, and
-files of a batch that was cut short belong to no run.
+The same in every engine. Query these, not the tables, which also hold older versions of runs and files of
+interrupted batches.
 
 ```sql
 {views}```
 
-A condition on `dt` in a query on `latest_logs` or `latest_task_runs` limits what is read. For `latest_runs` it does
-not, since the newest version of a run may be on a later day; the table of runs is small.
+A condition on `dt` limits what a query on `latest_logs` or `latest_task_runs` reads, but not on `latest_runs`, which
+is small.
 
 ## Success rate of the last 30 days
 
 ```sql
 {success}```
 
-It covers the running hour and the 719 before it, as the window `30d` of `prefect_flow_run_window_runs` does.
+Like the window `30d` of `prefect_flow_run_window_runs`, it covers the current hour and the 719 before it.
 """
 
 
