@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import pyarrow as pa
 
-from prefect_monitoring.archive.schema import SCHEMA_VERSION, STATES, TABLES
+from prefect_monitoring.archive.schema import RUNS, SCHEMA_VERSION, STATES, TABLES, Column
 
 LATEST_RUNS: Final = """\
 CREATE VIEW latest_runs AS
@@ -133,8 +133,18 @@ def spark_tables(address: str) -> str:
 
 
 def _table(table: str) -> str:
-    rows = [f"| `{column.name}` | {kind_of(column.type)} | {column.meaning} |\n" for column in TABLES[table]]
-    return f"## `{table}`\n\n| Column | Type | Meaning |\n| --- | --- | --- |\n{''.join(rows)}"
+    """The columns that need words, and the names of the others; the statements below have the types."""
+    explained = [column for column in TABLES[table] if column.meaning]
+    same = [column for column in explained if table != RUNS and column in TABLES[RUNS]]
+    rows = [f"| `{column.name}` | {column.meaning} |\n" for column in explained if column not in same]
+    text = f"## `{table}`\n\n| Column | Meaning |\n| --- | --- |\n{''.join(rows)}\n"
+    if same:
+        text += f"As in `{RUNS}`: {_names(same)}.\n"
+    return text + f"Other columns: {_names(column for column in TABLES[table] if not column.meaning)}.\n"
+
+
+def _names(columns: Iterable[Column]) -> str:
+    return ", ".join(f"`{column.name}`" for column in columns)
 
 
 def _athena(table: str) -> str:

@@ -37,6 +37,7 @@ class Column:
     meaning: str
 
 
+_BATCH: Final = Column("batch", TEXT, "Join task_runs and logs by it")
 _STATE: Final = (
     Column("state_id", TEXT, "The last state"),
     Column("state_type", TEXT, "Its type: COMPLETED, FAILED, CRASHED or CANCELLED, for task runs any"),
@@ -54,10 +55,10 @@ TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
     RUNS: (
         Column("id", TEXT, "Flow run id"),
         Column("version", pa.int64(), "Instant of the last state in microseconds; grows with each change"),
-        Column("batch", TEXT, "Join task_runs and logs by it"),
-        Column("archived_at", INSTANT, "When it was archived"),
-        Column("schema_version", COUNT, "Version of these tables"),
-        Column("name", TEXT, "Name of the run"),
+        _BATCH,
+        Column("archived_at", INSTANT, ""),
+        Column("schema_version", COUNT, ""),
+        Column("name", TEXT, ""),
         Column("flow", TEXT, "Name of the flow; empty where it is deleted"),
         Column("flow_id", TEXT, ""),
         Column("flow_version", TEXT, ""),
@@ -79,9 +80,9 @@ TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
     TASK_RUNS: (
         Column("id", TEXT, "Task run id"),
         Column("flow_run_id", TEXT, ""),
-        Column("batch", TEXT, "As in runs"),
-        Column("task", TEXT, "Name of the task"),
-        Column("name", TEXT, "Name of the task run"),
+        _BATCH,
+        Column("task", TEXT, ""),
+        Column("name", TEXT, ""),
         Column("task_key", TEXT, ""),
         Column("dynamic_key", TEXT, ""),
         Column("child_flow_run_id", TEXT, "Set for subflow runs"),
@@ -93,7 +94,7 @@ TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
     ),
     LOGS: (
         Column("flow_run_id", TEXT, ""),
-        Column("batch", TEXT, "As in runs"),
+        _BATCH,
         Column("task_run_id", TEXT, "Null for lines of the flow itself"),
         Column("line", pa.int64(), "Line number within the run, from 0"),
         Column("timestamp", INSTANT, ""),
