@@ -20,6 +20,7 @@ from typing import Final
 import prefect
 
 from benchmarks.archive import LONG_LOG, measure_archive, measure_long_log
+from benchmarks.late import measure_late
 from benchmarks.level import measure_level
 from benchmarks.measures import Measure, markdown, same_for_all
 from benchmarks.past import measure_past
@@ -33,7 +34,9 @@ from support.prefect_server import PrefectServer, start_server
 
 SIZES: Final = {"1k": 1_000, "10k": 10_000, "100k": 100_000}
 PARTS: Final = ("level", "requests", "polls", "scrapes", "backfill", "archive")
-SUSTAINED: Final = "sustained"  # only when it is asked for: it takes a quarter of an hour
+SUSTAINED: Final = "sustained"
+LATE: Final = "late"
+ON_REQUEST: Final = (SUSTAINED, LATE)  # a quarter of an hour each
 RESULTS: Final = Path(__file__).with_name("results")
 
 
@@ -63,13 +66,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--parts",
         nargs="+",
-        choices=(*PARTS, SUSTAINED),
+        choices=(*PARTS, *ON_REQUEST),
         default=PARTS,
-        help="what to measure; all but `sustained` by default, which is on PostgreSQL",
+        help="what to measure; by default all but `late` and `sustained`, which is on PostgreSQL",
     )
     parser.add_argument("--polls", type=int, default=1000, help="polls over which memory is watched")
     parser.add_argument("--log-lines", type=int, default=LONG_LOG, help="of the run with a long log")
     parser.add_argument("--task-days", type=int, help="over which flow runs have task runs; --days by default")
+    parser.add_argument("--late-runs", type=int, default=100_000, help="of `late`")
     parser.add_argument("--minutes", type=float, default=10, help="of `sustained`")
     parser.add_argument("--flow-runs", type=int, default=12, help="that end each second of `sustained`")
     parser.add_argument("--task-runs", type=int, default=50, help="the same for task runs")
@@ -107,6 +111,7 @@ def _measure(server: PrefectServer, directory: Path, size: str, options: argpars
             *measure_archive(subject, options.rounds, options.days),
             *measure_long_log(subject, options.log_lines),
         ],
+        LATE: lambda: asyncio.run(measure_late(subject, places, options.late_runs)),
         SUSTAINED: lambda: measure_sustained(
             subject, places, Load(options.flow_runs, options.task_runs, options.minutes)
         ),
