@@ -59,7 +59,7 @@ def last(alertmanager: Alertmanager, kind: str, workspace: str, status: str) -> 
     return told(alertmanager, kind, workspace)[-1]
 
 
-def test_slack_says_resolved_when_the_last_alert_of_a_pipeline_has_ended(alertmanager: Alertmanager) -> None:
+def test_slack_resolves_when_the_last_alert_of_a_pipeline_resolves(alertmanager: Alertmanager) -> None:
     failed, too_long = {**ORDERS, "workspace": "mixed"}, {**TOO_LONG, "workspace": "mixed"}
     alertmanager.post(too_long, annotations=LONG)
     alertmanager.post(failed, annotations=ANNOTATIONS, started=timedelta(minutes=1))
@@ -77,7 +77,7 @@ def test_slack_says_resolved_when_the_last_alert_of_a_pipeline_has_ended(alertma
     assert [one["status"] for one in told(alertmanager, "slack", "mixed")].count("resolved") == 1
 
 
-def test_a_change_of_criticality_is_no_recovery(alertmanager: Alertmanager) -> None:
+def test_change_of_criticality_sends_no_resolved_message(alertmanager: Alertmanager) -> None:
     critical = {**ORDERS, "workspace": "changed"}
     standard = {**critical, "criticality": "standard", "severity": "warning"}
     low = {**standard, "criticality": "low"}
@@ -98,7 +98,7 @@ def test_a_change_of_criticality_is_no_recovery(alertmanager: Alertmanager) -> N
     last(alertmanager, "slack", "changed", "resolved")
 
 
-def test_several_alerts_keep_names_and_runbooks(alertmanager: Alertmanager) -> None:
+def test_message_for_several_alerts_has_each_name_and_runbook(alertmanager: Alertmanager) -> None:
     failed, too_long = {**ORDERS, "workspace": "several"}, {**TOO_LONG, "severity": "critical", "workspace": "several"}
     alertmanager.post(failed, annotations=ANNOTATIONS)
     alertmanager.post(too_long, annotations=LONG)
@@ -124,7 +124,7 @@ def test_several_alerts_keep_names_and_runbooks(alertmanager: Alertmanager) -> N
     assert f"- [PrefectRunTooLong]({LONG['runbook_url']}) " in text
 
 
-def test_a_list_of_runs_is_called_one_and_nothing_is_said_twice(alertmanager: Alertmanager) -> None:
+def test_link_to_several_runs_is_labelled_view_runs_and_no_text_repeats(alertmanager: Alertmanager) -> None:
     said = LONG | {"occurrences": "2", "description": "2 runs have been running for 2h."}
     alertmanager.post({**TOO_LONG, "severity": "critical", "workspace": "list"}, annotations=said)
     slack = last(alertmanager, "slack", "list", "firing")
@@ -137,7 +137,7 @@ def test_a_list_of_runs_is_called_one_and_nothing_is_said_twice(alertmanager: Al
     assert details["firing"].splitlines() == [f"[PrefectRunTooLong] {said['description']}", LONG["runbook_url"]]
 
 
-def test_alerts_that_say_the_same_are_one_sentence(alertmanager: Alertmanager) -> None:
+def test_alerts_with_equal_texts_are_merged(alertmanager: Alertmanager) -> None:
     """A pool without workers is an alert for each criticality of what waits."""
     pool = {"alertname": "PrefectPoolWithoutWorkers", "workspace": "pools", "work_pool": "kube", "severity": "critical"}
     said = {"summary": "Work pool kube: late runs and no worker online", "description": "Late runs: 2."}
@@ -155,7 +155,7 @@ def test_alerts_that_say_the_same_are_one_sentence(alertmanager: Alertmanager) -
     assert card["text"].count("Late runs") == 1
 
 
-def test_a_silence_holds_for_whichever_alert_of_the_pipeline_fires_next(alertmanager: Alertmanager) -> None:
+def test_silence_covers_later_alerts_of_the_pipeline(alertmanager: Alertmanager) -> None:
     alertmanager.post({**TOO_LONG, "state": "x", "workspace": "silenced"}, annotations=LONG)
     link = buttons(last(alertmanager, "slack", "silenced", "firing"))["Silence"]
     parts = [re.fullmatch(r'(\w+)="([^"]*)"', one) for one in silence_filters(link)]
@@ -183,7 +183,7 @@ def test_a_silence_holds_for_whichever_alert_of_the_pipeline_fires_next(alertman
 HOSTILE = "<!channel> <@U1> <b>bold</b> [click](https://evil.test) **bold** `code` | &lt; !"
 
 
-def test_every_receiver_gets_the_run_and_its_error_and_reads_no_markup_in_them(alertmanager: Alertmanager) -> None:
+def test_every_receiver_shows_run_and_error_with_markup_escaped(alertmanager: Alertmanager) -> None:
     hostile = {**ORDERS, "workspace": "hostile"}
     alertmanager.post(hostile, annotations=ANNOTATIONS | {"error": HOSTILE, "run": HOSTILE})
     slack = attachment(last(alertmanager, "slack", "hostile", "firing"))

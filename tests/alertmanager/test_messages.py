@@ -43,7 +43,7 @@ def one_each(inbox: Inbox, status: str, before: int = 0) -> tuple[dict[str, Any]
     return new[1], new[0]
 
 
-def test_a_critical_failure_and_its_end(alertmanager: Alertmanager, inbox: Inbox) -> None:
+def test_critical_failure_is_reported_and_resolved(alertmanager: Alertmanager, inbox: Inbox) -> None:
     alertmanager.post(ORDERS, annotations=ANNOTATIONS, started=timedelta(minutes=1))
     slack, pager = one_each(inbox, "firing")
     assert slack["channel"] == "#data-alerts"
@@ -98,7 +98,7 @@ def test_a_critical_failure_and_its_end(alertmanager: Alertmanager, inbox: Inbox
     assert resolved["body"]["dedup_key"] == pager["body"]["dedup_key"]
 
 
-def test_each_deployment_is_an_incident_of_its_own(alertmanager: Alertmanager, inbox: Inbox) -> None:
+def test_each_deployment_is_a_separate_incident(alertmanager: Alertmanager, inbox: Inbox) -> None:
     alertmanager.post(ORDERS, {**ORDERS, "deployment": "hourly"}, {**ORDERS, "alertname": "PrefectRunTooLong"})
     pages = inbox.wait_for(2, "pagerduty")
     assert len({one["body"]["dedup_key"] for one in pages}) == 2
@@ -107,7 +107,7 @@ def test_each_deployment_is_an_incident_of_its_own(alertmanager: Alertmanager, i
     assert page(both)["summary"].endswith("(and 1 more)")
 
 
-def test_what_is_not_known_is_left_out(alertmanager: Alertmanager, inbox: Inbox) -> None:
+def test_missing_facts_are_left_out(alertmanager: Alertmanager, inbox: Inbox) -> None:
     bare = {"alertname": "PrefectRunFailed", "flow": "orders", "severity": "critical"}
     urls = {"runbook_url": "docs/runbooks/PrefectRunFailed.md", "dashboard_url": "", "run_url": "/runs/flow-run/0b1c"}
     alertmanager.post(bare, annotations=urls)
@@ -122,7 +122,9 @@ def test_what_is_not_known_is_left_out(alertmanager: Alertmanager, inbox: Inbox)
     assert "no value" not in json.dumps([slack, pager])
 
 
-def test_a_team_has_its_channel_and_a_standard_failure_does_not_page(alertmanager: Alertmanager, inbox: Inbox) -> None:
+def test_standard_failure_goes_to_the_channel_of_its_team_and_does_not_page(
+    alertmanager: Alertmanager, inbox: Inbox
+) -> None:
     standard = {**ORDERS, "severity": "warning", "criticality": "standard"}
     alertmanager.post({**standard, "team": "example-team"}, {**standard, "flow": "others"}, annotations=ANNOTATIONS)
     inbox.wait_for(2)
@@ -132,7 +134,7 @@ def test_a_team_has_its_channel_and_a_standard_failure_does_not_page(alertmanage
     assert {attachment(one)["color"] for one in inbox.messages()} == {"#f2a900"}
 
 
-def test_escalation_goes_to_another_service_and_repeats_nothing(alertmanager: Alertmanager, inbox: Inbox) -> None:
+def test_escalation_pages_another_service_and_resends_nothing(alertmanager: Alertmanager, inbox: Inbox) -> None:
     repeated = {**ORDERS, "alertname": "PrefectRepeatedFailure"}
     still = {**ORDERS, "alertname": "PrefectStillFailing", "escalated": "yes"}
     alertmanager.post(repeated, annotations=ANNOTATIONS)
@@ -143,7 +145,7 @@ def test_escalation_goes_to_another_service_and_repeats_nothing(alertmanager: Al
     assert pager["channel"] == "pagerduty-escalation-key"
 
 
-def test_what_is_standard_and_still_fails_is_told_in_its_channel_again(
+def test_standard_pipeline_that_still_fails_is_reported_again_in_its_channel(
     alertmanager: Alertmanager, inbox: Inbox
 ) -> None:
     standard = {**ORDERS, "severity": "warning", "criticality": "standard"}
@@ -157,7 +159,7 @@ def test_what_is_standard_and_still_fails_is_told_in_its_channel_again(
     assert attachment(inbox.messages()[-1])["title"] == "🟠 orders/nightly: still failing"
 
 
-def test_api_down_is_one_page_and_resolves_nothing(alertmanager: Alertmanager, inbox: Inbox) -> None:
+def test_api_down_sends_one_page_and_resolves_nothing(alertmanager: Alertmanager, inbox: Inbox) -> None:
     alertmanager.post(ORDERS, annotations=ANNOTATIONS)
     inbox.wait_for(2)
     down = {"alertname": "PrefectApiDown", "workspace": "production", "severity": "critical"}
@@ -173,7 +175,7 @@ def test_api_down_is_one_page_and_resolves_nothing(alertmanager: Alertmanager, i
     one_each(inbox, "resolved", before=6)
 
 
-def test_the_watchdog_reaches_the_switch_alone_and_again_and_again(alertmanager: Alertmanager, inbox: Inbox) -> None:
+def test_watchdog_repeats_to_the_dead_mans_switch_alone(alertmanager: Alertmanager, inbox: Inbox) -> None:
     alertmanager.post({"alertname": "PrefectWatchdog", "severity": "none"})
     inbox.wait_for(3, "heartbeat")
     assert inbox.messages() == []
@@ -270,7 +272,7 @@ def workspace_of(slack: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-def test_names(lasting: Alertmanager, name: str) -> None:
+def test_names_are_escaped(lasting: Alertmanager, name: str) -> None:
     workspace = f"names {list(NAMES.values()).index(name)}"
     slack, pager = both_in(lasting, workspace)
     shown = attachment(slack)
@@ -299,7 +301,7 @@ def read_as_yaml(detail: str) -> bool:
         return False
 
 
-def test_the_silence_link_silences_this_pipeline_alone(alertmanager: Alertmanager, inbox: Inbox) -> None:
+def test_silence_link_silences_this_pipeline_alone(alertmanager: Alertmanager, inbox: Inbox) -> None:
     adhoc = {name: value for name, value in ORDERS.items() if name != "deployment"}
     alertmanager.post(adhoc, ORDERS, {**adhoc, "flow": "others"}, {**adhoc, "workspace": "staging"})
     messages = inbox.wait_for(4, "slack")
@@ -330,7 +332,7 @@ def test_the_silence_link_silences_this_pipeline_alone(alertmanager: Alertmanage
     assert one["labels"] == adhoc
 
 
-def test_the_silence_link_of_the_platform_silences_no_pipeline(alertmanager: Alertmanager, inbox: Inbox) -> None:
+def test_silence_link_of_a_platform_alert_silences_no_pipeline(alertmanager: Alertmanager, inbox: Inbox) -> None:
     platform = {"severity": "critical", "workspace": "production"}
     old = {**platform, "alertname": "PrefectNumbersOld", "source": "finished_flow_runs"}
     alertmanager.post(old, {**platform, "alertname": "PrefectPoolWithoutWorkers", "work_pool": "kube"}, ORDERS)
@@ -343,7 +345,7 @@ def test_the_silence_link_of_the_platform_silences_no_pipeline(alertmanager: Ale
 
 
 @pytest.mark.parametrize(("text", "secret"), SECRETS, ids=[f"{n}-{text[:24]}" for n, (text, _) in enumerate(SECRETS)])
-def test_secrets_are_not_passed_on(lasting: Alertmanager, text: str, secret: str) -> None:
+def test_secrets_are_masked(lasting: Alertmanager, text: str, secret: str) -> None:
     workspace = f"secrets {SECRETS.index((text, secret))}"
     slack, pager = both_in(lasting, workspace)
     assert secret not in json.dumps([slack, pager], ensure_ascii=False)
@@ -351,14 +353,14 @@ def test_secrets_are_not_passed_on(lasting: Alertmanager, text: str, secret: str
 
 
 @pytest.mark.parametrize("number", range(len(HARMLESS)))
-def test_what_is_no_secret_stays(lasting: Alertmanager, number: int) -> None:
+def test_harmless_text_is_not_masked(lasting: Alertmanager, number: int) -> None:
     slack, pager = both_in(lasting, f"harmless {number}")
     assert page(pager)["custom_details"]["cause"] == f"`{HARMLESS[number]}`"
     escaped = HARMLESS[number].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     assert f"*Cause*  `{escaped}`" in attachment(slack)["text"]
 
 
-def test_fifty_flows_at_once_in_a_digest(alertmanager: Alertmanager, inbox: Inbox) -> None:
+def test_digest_of_fifty_flows_lists_ten_and_counts_the_rest(alertmanager: Alertmanager, inbox: Inbox) -> None:
     info = {
         "alertname": "PrefectGettingSlower",
         "severity": "info",
@@ -402,7 +404,7 @@ def settled(inbox: Inbox, ready: Any) -> list[dict[str, Any]]:
     return inbox.messages()[-1:]
 
 
-def test_twenty_critical_flows_at_once(alertmanager: Alertmanager, inbox: Inbox) -> None:
+def test_twenty_critical_flows_send_a_message_each(alertmanager: Alertmanager, inbox: Inbox) -> None:
     flows = [{**ORDERS, "flow": f"flow-{number:02}"} for number in range(20)]
     alertmanager.post(*flows, annotations=ANNOTATIONS)
     inbox.wait_for(40)
@@ -413,7 +415,7 @@ def test_twenty_critical_flows_at_once(alertmanager: Alertmanager, inbox: Inbox)
 
 
 @pytest.mark.parametrize("character", ["&", "🦆", "x "])
-def test_the_longest_message_is_short_enough(alertmanager: Alertmanager, inbox: Inbox, character: str) -> None:
+def test_longest_message_fits_the_limits_of_receivers(alertmanager: Alertmanager, inbox: Inbox, character: str) -> None:
     endless = character * 4000
     names = {
         "flow": character * 200,
@@ -434,7 +436,7 @@ def test_the_longest_message_is_short_enough(alertmanager: Alertmanager, inbox: 
     one_each(inbox, "resolved", before=2)
 
 
-def test_some_of_a_group_resolve_before_the_others(alertmanager: Alertmanager, inbox: Inbox) -> None:
+def test_group_with_an_alert_still_firing_is_not_resolved(alertmanager: Alertmanager, inbox: Inbox) -> None:
     too_long = {**ORDERS, "alertname": "PrefectRunTooLong"}
     alertmanager.post(ORDERS, too_long, annotations=ANNOTATIONS)
     one_each(inbox, "firing")

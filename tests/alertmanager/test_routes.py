@@ -62,18 +62,18 @@ def expected(severity: str, team: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("severity", "criticality", "team"), list(product(SEVERITIES, CRITICALITIES, TEAMS)))
-def test_receivers(severity: str, criticality: str, team: str) -> None:
+def test_alert_goes_to_the_receivers_of_its_severity_and_team(severity: str, criticality: str, team: str) -> None:
     labels = {"alertname": "PrefectRunFailed", "severity": severity, "criticality": criticality, "team": team}
     assert told(*(f'{name}="{value}"' for name, value in labels.items() if value)) == expected(severity, team)
 
 
-def test_part_of_a_storm_notifies_nobody() -> None:
+def test_failure_in_a_storm_notifies_nobody() -> None:
     assert told("alertname=PrefectFailureInStorm", "severity=critical") == ["nobody"]
     assert [one for one in CONFIG["receivers"] if one["name"] == "nobody"] == [{"name": "nobody"}]
 
 
 @pytest.mark.parametrize("team", TEAMS)
-def test_escalation(team: str) -> None:
+def test_only_escalated_alerts_page_the_escalation_service(team: str) -> None:
     slack = "slack-example-team" if team == "example-team" else "slack-data-alerts"
     assert told("escalated=yes", "severity=critical", f'team="{team}"') == ["escalation", slack]
     assert not {"pagerduty", "escalation"} & set(
@@ -83,7 +83,7 @@ def test_escalation(team: str) -> None:
     assert set(receiver) == {"name", "pagerduty_configs"}
 
 
-def test_a_spent_budget_goes_to_the_digest() -> None:
+def test_spent_budget_goes_to_the_digest() -> None:
     """It fires for days: in the pipeline's group it would delay and rename the message about a new failure."""
     for criticality in CRITICALITIES:
         labels = ("alertname=PrefectBudgetSpent", "severity=warning", f'criticality="{criticality}"')
@@ -99,7 +99,7 @@ def routes(route: dict[str, Any] = CONFIG["route"], **inherited: Any) -> Iterato
         yield from routes(child, **timings)
 
 
-def test_pages_are_out_in_seconds_and_the_digest_is_not() -> None:
+def test_pages_wait_seconds_and_the_digest_minutes() -> None:
     waits: dict[str, set[tuple[str, str]]] = {}
     for route in routes():
         waits.setdefault(route["receiver"], set()).add((route["group_wait"], route["group_interval"]))
@@ -109,7 +109,7 @@ def test_pages_are_out_in_seconds_and_the_digest_is_not() -> None:
 
 
 @pytest.mark.parametrize("team", TEAMS)
-def test_alerts_of_a_pipeline_share_a_slack_group_whatever_their_severity(team: str) -> None:
+def test_alerts_of_a_pipeline_share_a_slack_group_across_severities(team: str) -> None:
     """A group is a route and its labels: two routes would say "resolved" of a pipeline that still fails."""
     kept = [one for one in CONFIG["route"]["routes"] if "low" not in str(one["matchers"])]
     slack = [one for one in kept if one["receiver"].startswith("slack-") and one["receiver"] != "slack-digest"]
@@ -117,7 +117,7 @@ def test_alerts_of_a_pipeline_share_a_slack_group_whatever_their_severity(team: 
     assert told('severity="critical"', f'team="{team}"')[-1:] == told('severity="warning"', f'team="{team}"')
 
 
-def test_groups() -> None:
+def test_receivers_group_by_pipeline_or_by_alert() -> None:
     groups = {(route["receiver"], tuple(route["group_by"])) for route in routes()}
     incident = ("workspace", "flow", "deployment")
     for receiver in ("pagerduty", "escalation", "slack-example-team"):
@@ -127,7 +127,7 @@ def test_groups() -> None:
     assert ("slack-digest", ("workspace", "team")) in groups
 
 
-def test_beside_routes_of_ones_own_they_are_what_they_are_alone(tmp_path: Path) -> None:
+def test_routes_below_another_parent_keep_groups_and_timings(tmp_path: Path) -> None:
     """The parent that the guide names, below a root with other groups and timings."""
     guide = (SHIPPED.parents[1] / "docs/alerting.md").read_text()
     (snippet,) = [block for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "Prefect.+" in block]
@@ -147,7 +147,7 @@ def test_beside_routes_of_ones_own_they_are_what_they_are_alone(tmp_path: Path) 
     assert told_how(root)[1:] == told_how(CONFIG["route"])
 
 
-def test_low_is_muted_whichever_channel_it_goes_to() -> None:
+def test_low_criticality_is_muted_in_every_channel() -> None:
     def muted(route: dict[str, Any]) -> Iterator[tuple[str, bool]]:
         yield route["receiver"], route.get("mute_time_intervals") == ["outside-working-hours"]
         for child in route.get("routes", []):
@@ -159,7 +159,7 @@ def test_low_is_muted_whichever_channel_it_goes_to() -> None:
     assert not any(is_muted for route in others for _, is_muted in muted(route))
 
 
-def test_what_low_repeats_after_a_night_is_told_in_the_morning() -> None:
+def test_low_criticality_alert_repeats_the_next_morning() -> None:
     """Its end was muted, so Alertmanager takes it for what it told the day before, until repeat_interval has passed."""
     muted = [one for one in routes() if "outside-working-hours" in one.get("mute_time_intervals", [])]
     low = [one for one in muted if one["receiver"] != "slack-digest"]
@@ -174,7 +174,7 @@ def minute(text: str) -> int:
 
 
 @pytest.mark.parametrize("weekday", ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"])
-def test_working_hours(weekday: str) -> None:
+def test_working_hours_are_weekdays_from_8_to_18(weekday: str) -> None:
     (interval,) = CONFIG["time_intervals"]
     open_minutes = [
         at
@@ -189,7 +189,7 @@ def test_working_hours(weekday: str) -> None:
     assert open_minutes == ([] if weekend else list(range(8 * 60, 18 * 60)))
 
 
-def test_the_local_copy_differs_only_in_addresses_and_places(tmp_path: Path) -> None:
+def test_local_copy_differs_only_in_addresses_and_paths(tmp_path: Path) -> None:
     original = SHIPPED.read_text()
     text = local_config(original, "http://127.0.0.1:9099/", tmp_path / "secrets")
     write_local_secrets(original, "http://127.0.0.1:9099/", tmp_path / "secrets")
@@ -322,19 +322,23 @@ def numbered(pairs: list[tuple[dict[str, str], dict[str, str]]]) -> list[Any]:
 
 
 @pytest.mark.parametrize(("number", "source", "target"), numbered(HIDDEN))
-def test_hides(alertmanager: Alertmanager, number: int, source: dict[str, str], target: dict[str, str]) -> None:
+def test_source_inhibits_target(
+    alertmanager: Alertmanager, number: int, source: dict[str, str], target: dict[str, str]
+) -> None:
     here, elsewhere = {"workspace": f"hidden-{number}"}, {"workspace": f"elsewhere-{number}"}
     assert len(hiders(alertmanager, source | here, target | here)) == 1
     assert hiders(alertmanager, source | here, target | elsewhere) == [], "two workspaces never mix"
 
 
 @pytest.mark.parametrize(("number", "source", "target"), numbered(TOLD))
-def test_does_not_hide(alertmanager: Alertmanager, number: int, source: dict[str, str], target: dict[str, str]) -> None:
+def test_source_does_not_inhibit_target(
+    alertmanager: Alertmanager, number: int, source: dict[str, str], target: dict[str, str]
+) -> None:
     here = {"workspace": f"told-{number}"}
     assert hiders(alertmanager, source | here, target | here) == []
 
 
-def test_without_workspace_labels_the_api_still_hides_the_rest(tmp_path: Path) -> None:
+def test_api_down_inhibits_other_alerts_without_workspace_labels(tmp_path: Path) -> None:
     with start_inbox(tmp_path) as inbox, start_alertmanager(tmp_path, inbox, impatient) as alertmanager:
         labelled = {**API_DOWN, "workspace": "production"}
         assert hiders(alertmanager, labelled, FAILED) == [], "what has no workspace is not everybody's"
@@ -343,7 +347,7 @@ def test_without_workspace_labels_the_api_still_hides_the_rest(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("times", "flows"), [([ALL_DAY], {"told"}), ([], {"told", "low", "low of a team", "slower"})])
-def test_outside_working_hours_only_what_cannot_wait(tmp_path: Path, times: list[Any], flows: set[str]) -> None:
+def test_outside_working_hours_low_criticality_waits(tmp_path: Path, times: list[Any], flows: set[str]) -> None:
     def at_this_hour(config: dict[str, Any]) -> None:
         impatient(config, muted=True)
         config["time_intervals"][0]["time_intervals"] = [{"times": times}] if times else [{"years": ["1970"]}]

@@ -28,7 +28,7 @@ BLOCKS = (
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_recipe_is_valid_and_names_what_exists(recipe: str) -> None:
+def test_recipe_is_valid_and_names_existing_objects(recipe: str) -> None:
     policies = Policies(parse_pipelines(recipe, "recipe"))
     found = {pipeline: policies.of(pipeline, ()) for pipeline in DEPLOYMENTS}
     directory = Directory({pipeline: "/".join(pipeline) for pipeline in DEPLOYMENTS}, BLOCKS)

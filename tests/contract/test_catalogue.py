@@ -199,20 +199,20 @@ def test_metric_is_as_designed(name: str) -> None:
     assert found.get(name) == EXPECTED[name]
 
 
-def test_nothing_is_exposed_beside_the_design() -> None:
+def test_catalogue_has_no_metric_outside_the_design() -> None:
     assert {metric.name for metric in CATALOGUE} == EXPECTED.keys()
 
 
-def test_what_is_exposed_by_default() -> None:
+def test_metrics_off_by_default_are_as_designed() -> None:
     assert {metric.name for metric in CATALOGUE if not metric.by_default} == NOT_BY_DEFAULT
 
 
-def test_labels_of_the_users_own_go_to_custom_metrics_and_declarations_alone() -> None:
+def test_only_custom_metrics_and_pipeline_info_take_user_labels() -> None:
     assert {metric.name for metric in CATALOGUE if metric.more_labels} == CUSTOM.keys() | {"prefect_pipeline_info"}
 
 
 @pytest.mark.parametrize("option", ["metrics_on", "metrics_off"])
-def test_metric_that_there_is_not_is_refused_by_name(option: str) -> None:
+def test_unknown_metric_is_refused_by_name(option: str) -> None:
     chosen = {"on": (), "off": (), option.removeprefix("metrics_"): ("prefect_up", "prefect_dwon")}
     with pytest.raises(SettingsError, match=f"{option}: no such metric: prefect_dwon;"):
         shown_metrics(**chosen)
@@ -226,7 +226,7 @@ def test_metrics_are_chosen_by_name() -> None:
 
 
 @each
-def test_name(metric: Metric) -> None:
+def test_name_follows_the_conventions(metric: Metric) -> None:
     assert re.fullmatch(r"prefect_[a-z][a-z0-9_]*[a-z0-9]", metric.name)
     assert "__" not in metric.name
     reserved = ("_bucket", "_created") if metric.kind == "unknown" else ("_count", "_sum", "_bucket", "_created")
@@ -236,12 +236,12 @@ def test_name(metric: Metric) -> None:
 
 
 @each
-def test_total_is_on_every_counter_and_on_counters_alone(metric: Metric) -> None:
+def test_counters_alone_end_in_total(metric: Metric) -> None:
     assert metric.name.endswith("_total") == (metric.kind == "counter")
 
 
 @each
-def test_unit(metric: Metric) -> None:
+def test_name_has_its_unit(metric: Metric) -> None:
     if metric.kind == "histogram":
         assert metric.name.endswith("_seconds")
     elif metric.kind == "gauge":
@@ -260,7 +260,7 @@ def test_help_is_a_sentence(metric: Metric) -> None:
 
 
 @each
-def test_labels(metric: Metric) -> None:
+def test_labels_follow_the_conventions(metric: Metric) -> None:
     assert len(set(metric.labels)) == len(metric.labels)
     for label in metric.labels:
         assert re.fullmatch(r"[a-z][a-z_]*", label)

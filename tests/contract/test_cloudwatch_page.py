@@ -74,7 +74,7 @@ def test_policy_for_aws_is_json() -> None:
 NAMES = {metric.name for metric in CATALOGUE}
 
 
-def test_collector_keeps_metrics_that_exist_and_uses_what_it_defines() -> None:
+def test_collector_keeps_existing_metrics_and_uses_all_it_defines() -> None:
     recipe: dict[str, Any] = yaml.safe_load(COLLECTOR)
     (scrape,) = recipe["receivers"]["prometheus"]["config"]["scrape_configs"]
     (kept,) = scrape["metric_relabel_configs"]
@@ -87,7 +87,7 @@ def test_collector_keeps_metrics_that_exist_and_uses_what_it_defines() -> None:
     assert recipe["extensions"]["sigv4auth"]["region"] in recipe["exporters"]["otlphttp"]["metrics_endpoint"]
 
 
-def test_datadog_names_metrics_that_exist_without_the_ends_of_counters() -> None:
+def test_datadog_names_existing_metrics_without_the_total_suffix() -> None:
     recipe: dict[str, Any] = yaml.safe_load(DATADOG)
     (instance,) = recipe["instances"]
     expected = {metric.name.removesuffix("_total") if metric.kind == "counter" else metric.name for metric in CATALOGUE}

@@ -58,6 +58,6 @@ def test_everything_imported_is_declared() -> None:
     assert undeclared == {}
 
 
-def test_imports_are_found_wherever_they_stand() -> None:
+def test_imports_within_functions_are_found() -> None:
     code = "import a.b as c, d\nfrom e.f import g\nfrom . import h\ndef late():\n    import i.j\n"
     assert set(imported(code)) == {"a", "d", "e", "i"}

@@ -52,7 +52,7 @@ def test_file_for_grafana_com_asks_for_the_data_source_alone(path: Path, tmp_pat
     assert text.count(f"${{{asked['name']}}}") == 2
 
 
-def test_provisioning_of_the_page_is_what_the_stack_uses() -> None:
+def test_provisioning_on_the_page_is_that_of_the_stack() -> None:
     page = (ROOT / "docs/dashboards.md").read_text(encoding="utf-8")
     (block,) = [one for one in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "providers:" in one]
     shown = yaml.safe_load(block)

@@ -44,7 +44,7 @@ def _anchors(page: Path) -> frozenset[str]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_links_lead_somewhere(name: str) -> None:
+def test_link_targets_exist(name: str) -> None:
     page = ROOT / name
     for target, anchor in re.findall(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)", _prose(page)):
         file = (page.parent / target).resolve() if target else page

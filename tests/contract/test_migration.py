@@ -61,13 +61,13 @@ def in_line() -> list[str]:
 QUERIES = [*in_blocks(), *in_line()]
 
 
-def test_there_are_queries() -> None:
+def test_guide_has_queries() -> None:
     assert len(in_blocks()) >= 20
     assert len(in_line()) >= 30
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_query_asks_for_what_exists(query: str) -> None:
+def test_metrics_and_labels_of_a_query_exist(query: str) -> None:
     histograms = {metric.name for metric in CATALOGUE if metric.kind == "histogram"}
     if query not in histograms:  # the guide speaks of it, and asks for its parts
         reader().labels(query)
@@ -76,24 +76,24 @@ def test_query_asks_for_what_exists(query: str) -> None:
 @pytest.mark.parametrize(
     "wrong", ["prefect_flow_run_outcome_total", 'prefect_up{flow="x"}', "sum by (flo) (prefect_flow_runs)"]
 )
-def test_the_check_would_notice(wrong: str) -> None:
+def test_unknown_name_in_a_query_is_rejected(wrong: str) -> None:
     with pytest.raises(UnknownNameError):
         reader().labels(wrong)
 
 
 @pytest.mark.parametrize("metric", sorted(THEIRS))
-def test_each_of_their_metrics_is_told_of(metric: str) -> None:
+def test_each_of_their_metrics_is_in_the_guide(metric: str) -> None:
     first_column = [line.split("|")[1] for line in section("## Metrics").splitlines() if line.startswith("| `prefect_")]
     assert any(f"`{metric}`" in cell for cell in first_column)
 
 
-def test_no_name_of_theirs_is_one_of_ours() -> None:
+def test_no_metric_name_is_in_both_exporters() -> None:
     ours = {metric.name for metric in CATALOGUE}
     samples = {name + suffix for name in ours for suffix in ("", "_bucket", "_sum", "_count", "_created")}
     assert not THEIRS & samples
 
 
-def test_variables_ask_for_what_exists() -> None:
+def test_metrics_and_labels_of_variables_exist() -> None:
     asked = re.findall(r"label_values\((\w+), (\w+)\)", GUIDE)
     ours = {metric.name: metric.labels for metric in CATALOGUE}
     assert {metric for metric, _ in asked} - THEIRS

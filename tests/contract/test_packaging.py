@@ -73,7 +73,7 @@ def test_changelog_has_the_version() -> None:
 
 
 @pytest.mark.parametrize("lock", TOOL_LOCKS, ids=lambda path: path.name)
-def test_lock_of_tools_holds_what_is_asked_for_and_names_no_host(lock: Path) -> None:
+def test_lock_of_tools_has_its_requirements_and_names_no_host(lock: Path) -> None:
     text = lock.read_text(encoding="utf-8")
     assert not re.search(r"https?:|file:/|--index|--find-links", text)
     asked = re.findall(r"^[a-z][a-z0-9-]*", lock.with_suffix(".in").read_text(encoding="utf-8"), re.MULTILINE)

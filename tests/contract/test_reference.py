@@ -86,7 +86,7 @@ def test_user_lock_holds_no_development_tool_and_the_same_versions() -> None:
     assert users.items() <= developers.items()
 
 
-def test_version_is_told() -> None:
+def test_version_option_prints_the_version() -> None:
     answer = subprocess.run(
         [sys.executable, "-m", "prefect_monitoring", "--version"], capture_output=True, text=True, check=True
     )

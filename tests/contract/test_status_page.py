@@ -106,7 +106,7 @@ def test_rule_has_the_thresholds_of_the_page_and_no_others(name: str) -> None:
     assert thresholds_of(name) == set(RULES[name].items())
 
 
-def test_usual_duration_is_of_the_same_window() -> None:
+def test_usual_duration_uses_the_window_of_the_rules() -> None:
     (expression,) = expressions(USUAL)
     baseline = series("prefect_flow_run_duration_baseline_seconds", window=BASELINE_WINDOW)
     assert selectors(expression) == {baseline, "prefect_flow_run_last_duration_seconds"}
@@ -156,7 +156,7 @@ def test_every_stuck_state_is_compared_with_a_rule(state: str) -> None:
         ),
     ],
 )
-def test_rule_compares_with_what_the_policy_declares(name: str, expected: Comparison) -> None:
+def test_rule_compares_with_the_declared_policy(name: str, expected: Comparison) -> None:
     assert expected in {comparison for expression in expressions(name) for comparison in comparisons(expression)}
 
 

@@ -89,7 +89,7 @@ def test_no_text_has_the_phrase(phrase: str) -> None:
     assert not found, f"write: {INSTEAD[phrase]}\n" + "\n".join(found)
 
 
-def test_a_banned_phrase_is_found() -> None:
+def test_banned_phrase_is_found() -> None:
     patterns = [re.compile(phrase, re.IGNORECASE | re.MULTILINE) for phrase in INSTEAD]
     for text in ("what its retry saved is not told", "Series are born at zero", "## Be told", "a placeholder is none."):
         assert any(pattern.search(text) for pattern in patterns), text

@@ -105,7 +105,7 @@ def _round(prometheus: Prometheus) -> Round:
 
 
 @each_query
-def test_query_gives_what_the_panel_shows(rounds: tuple[Round, Round], query: Query) -> None:
+def test_query_has_data_for_its_panel(rounds: tuple[Round, Round], query: Query) -> None:
     well, trouble = (one.with_all[str(query)] for one in rounds)
     assert not well.error, query.text
     assert not trouble.error, query.text
@@ -116,7 +116,7 @@ def test_query_gives_what_the_panel_shows(rounds: tuple[Round, Round], query: Qu
 
 
 @pytest.mark.parametrize("panel", sorted(ONE_OF_SEVERAL))
-def test_one_of_several_is_told(rounds: tuple[Round, Round], panel: str) -> None:
+def test_one_of_several_queries_has_data(rounds: tuple[Round, Round], panel: str) -> None:
     for one in rounds:
         filled = [one.with_all[str(query)].filled for query in queries() if _panel(query) == panel]
         assert any(filled)
@@ -155,13 +155,13 @@ def test_variables_have_values(site: Site, page: Page) -> None:
 
 
 @pytest.mark.parametrize("counter", JOINED)
-def test_live_counters_go_on_from_the_past(site: Site, counter: str) -> None:
+def test_live_counters_continue_the_backfilled_series(site: Site, counter: str) -> None:
     """Sums of a month of durations, too: a last digit less at the join, and a day would show the whole month again."""
     assert site.prometheus.query(f"count_over_time({counter}[1d] offset 3h)"), "a past of its own"
     assert not site.prometheus.query(f"resets({counter}[1d]) > 0")
 
 
-def test_without_an_exporter_nothing_is_shown_at_all(tmp_path: Path) -> None:
+def test_panels_are_empty_without_an_exporter(tmp_path: Path) -> None:
     """A zero would say that all is well. The shipped rules are there, and find nothing either."""
     config = json.dumps({"rule_files": [str(ROOT / "prometheus/rules/*.yml")]})
     with run_prometheus(tmp_path, config) as prometheus:

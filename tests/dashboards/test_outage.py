@@ -42,7 +42,7 @@ SAID: dict[str, tuple[dict[str, float], dict[str, float]]] = {
 }
 
 
-def test_present_is_unknown_while_the_api_does_not_answer(tmp_path: Path) -> None:
+def test_panels_about_the_present_show_unknown_while_the_api_is_down(tmp_path: Path) -> None:
     asked = {str(query): query for query in queries()}
     expected = [
         {"expr": _filled(asked[name]), "eval_time": at, "exp_samples": _samples(samples)}

@@ -35,7 +35,7 @@ each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.uid)
 each_query = pytest.mark.parametrize("query", queries(), ids=str)
 
 
-def test_committed_files_are_what_is_generated() -> None:
+def test_committed_files_are_up_to_date() -> None:
     files = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdir()}
     made = rendered()
     assert files.keys() == made.keys()
@@ -49,7 +49,7 @@ def test_uids_are_fixed() -> None:
 
 
 @each_page
-def test_page_says_what_it_is_for(page: Page) -> None:
+def test_page_has_a_title_and_a_description(page: Page) -> None:
     assert page.content["title"]
     assert page.content["description"]
     assert page.content["tags"] == ["prefect-monitoring"]
@@ -75,7 +75,7 @@ def test_panels_fill_the_page_and_do_not_overlap(page: Page) -> None:
 
 
 @each_page
-def test_panel_explains_itself(page: Page) -> None:
+def test_panel_has_a_title_and_a_description(page: Page) -> None:
     for panel in page.panels():
         assert panel.get("title"), panel
         assert len(panel.get("description") or "") > 40, panel["title"]
@@ -102,7 +102,7 @@ def test_titles_and_names_have_room_at_1440_pixels(page: Page) -> None:
 
 
 @each_page
-def test_what_is_not_known_has_no_colour_of_wellbeing(page: Page) -> None:
+def test_unknown_value_has_a_neutral_colour(page: Page) -> None:
     """A panel without a value takes the colour of its base step."""
     for panel in page.panels():
         for steps in _steps(panel["fieldConfig"]):
@@ -117,7 +117,7 @@ def _steps(own: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
         yield from (one["value"]["steps"] for one in override["properties"] if one["id"] == "thresholds")
 
 
-def test_colours_have_one_meaning() -> None:
+def test_colours_are_the_same_on_every_dashboard() -> None:
     """No legend or word has one colour on one board and another elsewhere."""
     seen: dict[str, set[str]] = {}
     for page in pages():
@@ -149,7 +149,7 @@ def test_numbers_have_units(page: Page) -> None:
 
 
 @each_page
-def test_everything_is_asked_of_the_chosen_data_source(page: Page) -> None:
+def test_queries_use_the_chosen_data_source(page: Page) -> None:
     for source in _data_sources(page.content):
         assert source in ("${datasource}", "-- Grafana --", "-- Dashboard --", "grafana"), source
     assert next(iter(page.variables)) == "datasource"
@@ -167,7 +167,7 @@ def _data_sources(node: object) -> Iterator[str]:
 
 
 @each_page
-def test_variables_that_are_used_are_defined_and_the_other_way_round(page: Page) -> None:
+def test_variables_are_defined_and_used(page: Page) -> None:
     # The menu of links carries every variable along: it uses none by name.
     used = {name for name in names_in(page.content) if not name.startswith("__")}
     assert used == page.variables.keys()
@@ -199,7 +199,7 @@ def test_curve_has_a_name(query: Query) -> None:
 
 
 @each_query
-def test_query_names_what_exists(query: Query) -> None:
+def test_metrics_and_labels_of_a_query_exist(query: Query) -> None:
     """Metrics and labels, in selectors and in by, on and group_left; and the labels that the legend shows."""
     values = {name: all_of(variable) for name, variable in query.page.variables.items()}
     there = _labels(query.filled(values))
@@ -208,7 +208,7 @@ def test_query_names_what_exists(query: Query) -> None:
 
 
 @each_page
-def test_variables_ask_for_what_exists(page: Page) -> None:
+def test_metrics_and_labels_of_variables_exist(page: Page) -> None:
     values = {name: all_of(variable) for name, variable in page.variables.items()}
     asking = [one for variable in page.variables.values() if (one := asked_of(variable))]
     asking += [one["expr"] for one in page.content["annotations"].get("list") or () if one.get("expr")]
@@ -226,7 +226,7 @@ def _labels(text: str) -> Labels:
     return type(known)({name: labels | NOBODYS_LABELS for name, labels in known.metrics.items()}).labels(text)
 
 
-def test_a_query_that_names_nothing_real_is_found_out() -> None:
+def test_query_with_unknown_names_is_rejected() -> None:
     for text in (
         "prefect_flow_run_outcome_total",
         "prefect_flow_run_duration_seconds",  # a histogram has no series of that name
@@ -260,7 +260,7 @@ MESSAGES = sorted([*ROOT.glob("prometheus/rules/*.yml"), *ROOT.glob("alertmanage
 
 
 @pytest.mark.parametrize("path", MESSAGES, ids=lambda path: path.name)
-def test_links_in_messages_lead_to_dashboards(path: Path) -> None:
+def test_links_in_messages_lead_to_existing_dashboards(path: Path) -> None:
     # Templates stand where values will; they may hold quotes and blanks.
     _check_link(re.sub(r"{{.*?}}", "value", path.read_text(encoding="utf-8")))
 
@@ -274,13 +274,13 @@ def _check_link(text: str) -> None:
         assert not unknown, f"{uid} has no such variables"
 
 
-def test_messages_do_link() -> None:
+def test_rules_link_to_dashboards() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("prometheus/rules/*.yml"))
     linked = {"prefect-overview", "prefect-flow", "prefect-workers", "prefect-exporter"}
     assert {uid for uid, _ in LINK.findall(text)} == linked
 
 
-def test_filters_apply_to_time_before_a_policy_was_known() -> None:
+def test_filters_apply_to_the_time_before_a_policy_was_known() -> None:
     """A backfill brings no policies: along a range, they are those of its end."""
     written = ("prefect_flow_run_outcomes_total{", "prefect_task_run_", "prefect_custom_metric_observed")
     found = []
@@ -294,7 +294,7 @@ def test_filters_apply_to_time_before_a_policy_was_known() -> None:
 
 
 @each_query
-def test_history_is_asked_over_windows_that_an_hourly_grid_fills(query: Query) -> None:
+def test_history_windows_hold_two_hourly_samples(query: Query) -> None:
     """increase() and rate() of what a backfill writes hourly need two samples: at least two hours, or the step."""
     written = ("prefect_flow_run_outcomes", "prefect_flow_run_dur", "prefect_task_run_", "prefect_custom_metric_obs")
     values = {name: all_of(variable) for name, variable in query.page.variables.items()}

@@ -152,16 +152,16 @@ def start_shipped_exporter(server: PrefectServer, directory: Path, url: str = ""
 
 
 @pytest.mark.timeout(3600)
-def test_a_bad_night(night: Night) -> None:
+def test_each_event_of_a_bad_night_sends_the_right_message(night: Night) -> None:
     steps: list[Callable[[Night], None]] = [
         everything_is_up,
-        what_fails_for_good_is_told_once,
-        a_late_start_is_told_and_a_long_run,
-        a_killed_worker_and_a_restart_of_the_exporter,
-        the_third_failure_within_the_hour_is_told,
-        an_outage_is_one_page_and_no_recovery,
-        recovery_is_told,
-        what_healed_itself_was_never_told,
+        each_final_failure_is_reported_once,
+        late_start_and_long_run_are_reported,
+        killed_worker_is_reported_and_a_restart_resends_nothing,
+        third_failure_within_the_hour_is_reported,
+        outage_sends_one_page_and_resolves_nothing,
+        recovery_is_reported,
+        run_saved_by_its_retry_was_not_reported,
     ]
     for step in steps:
         begun = time.monotonic()
@@ -187,7 +187,7 @@ def everything_is_up(night: Night) -> None:
     assert night.counts() == {"slack": 0, "pagerduty": 0}
 
 
-def what_fails_for_good_is_told_once(night: Night) -> None:
+def each_final_failure_is_reported_once(night: Night) -> None:
     night.saved = night.run("flaky-api", "flaky")
     night.run("hourly-sync", "sync")
     night.run("long-export", "export")
@@ -205,7 +205,7 @@ def what_fails_for_good_is_told_once(night: Night) -> None:
     assert (read["state_type"], read["run_count"]) == ("COMPLETED", 2), "its retry saved it"
 
 
-def a_late_start_is_told_and_a_long_run(night: Night) -> None:
+def late_start_and_long_run_are_reported(night: Night) -> None:
     night.wait_told("slack", "hourly-sync/late", "late")
     night.wait_told("slack", "long-export/export", "running for too long")
     night.wait_told("slack", "hourly-sync/sync")
@@ -213,7 +213,7 @@ def a_late_start_is_told_and_a_long_run(night: Night) -> None:
         night.end_of(night.run("hourly-sync", "sync"))
 
 
-def a_killed_worker_and_a_restart_of_the_exporter(night: Night) -> None:
+def killed_worker_is_reported_and_a_restart_resends_nothing(night: Night) -> None:
     night.workers["doomed"].kill()
     night.exporter.process.kill()
     time.sleep(20)  # a scrape or two are missed
@@ -224,12 +224,12 @@ def a_killed_worker_and_a_restart_of_the_exporter(night: Night) -> None:
     night.wait_told("slack", "doomed", "no worker online", timeout=300)
 
 
-def the_third_failure_within_the_hour_is_told(night: Night) -> None:
+def third_failure_within_the_hour_is_reported(night: Night) -> None:
     night.wait_told("slack", "hourly-sync/sync", "again and again", timeout=400)
     assert not night.told("pagerduty", "hourly-sync/sync"), "a standard pipeline can wait until morning"
 
 
-def an_outage_is_one_page_and_no_recovery(night: Night) -> None:
+def outage_sends_one_page_and_resolves_nothing(night: Night) -> None:
     before = {kind: len(night.inbox.messages(kind)) for kind in ("slack", "pagerduty")}
     night.server.process.kill()
     for kind in ("slack", "pagerduty"):
@@ -239,7 +239,7 @@ def an_outage_is_one_page_and_no_recovery(night: Night) -> None:
     assert {kind: len(messages) for kind, messages in since.items()} == {"slack": 1, "pagerduty": 1}, since
 
 
-def recovery_is_told(night: Night) -> None:
+def recovery_is_reported(night: Night) -> None:
     with start_server(night.directory, port=night.port, database_url=night.server.database_url):
         for kind in ("slack", "pagerduty"):
             night.wait_told(kind, "does not answer", status="resolved", timeout=180)
@@ -257,7 +257,7 @@ def recovery_is_told(night: Night) -> None:
             assert told == ["firing", "resolved"], name
 
 
-def what_healed_itself_was_never_told(night: Night) -> None:
+def run_saved_by_its_retry_was_not_reported(night: Night) -> None:
     assert not night.told("slack", "flaky-api")
     assert not night.told("pagerduty", "flaky-api")
 

@@ -28,7 +28,7 @@ def seeder(server: PrefectServer) -> Iterator[Seeder]:
 
 
 @pytest.fixture(autouse=True)
-def what_costs_does_not_outlive_its_test(request: pytest.FixtureRequest) -> Iterator[None]:
+def remove_lasting_objects(request: pytest.FixtureRequest) -> Iterator[None]:
     """But those of a module's fixtures, which are older."""
     if "seeder" not in request.fixturenames:
         yield

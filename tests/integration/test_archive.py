@@ -108,7 +108,7 @@ def bucket() -> Iterator[tuple[Any, dict[str, str]]]:
     moto.stop()
 
 
-def test_archive_on_s3_and_what_is_said_without_its_bucket(
+def test_archive_on_s3_is_encrypted_and_a_missing_bucket_is_reported(
     server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path, bucket: tuple[Any, dict[str, str]]
 ) -> None:
     made, settings = bucket

@@ -25,7 +25,7 @@ def overlap(runs: list[dict[str, Any]]) -> bool:
     return any(later[0] < earlier[1] for earlier, later in pairwise(spans))
 
 
-def test_days_are_archived_two_at_once_and_a_day_that_fails_is_tried_again_alone(
+def test_days_are_archived_two_at_once_and_only_a_failed_day_is_retried(
     server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path
 ) -> None:
     pool, folder = f"{unique}pool", tmp_path / "archive"

@@ -109,7 +109,7 @@ pipelines:
 """
 
 
-def test_plan_apply_and_apply_again(site: Site) -> None:
+def test_apply_creates_the_planned_automations_once(site: Site) -> None:
     site.declare(PAUSES)
     code, text = site.run("plan", "--detailed-exitcode")
     assert code == 2
@@ -155,7 +155,7 @@ def test_drift_is_shown_and_repaired(site: Site) -> None:
     assert "Nothing to change" in site.apply()
 
 
-def test_a_new_deployment_of_a_pattern_is_drift(site: Site) -> None:
+def test_new_deployment_matching_a_pattern_is_drift(site: Site) -> None:
     site.declare(PAUSES)
     site.apply()
     site.seeder.deployment(site.ids["etl"], "weekly")
@@ -165,7 +165,7 @@ def test_a_new_deployment_of_a_pattern_is_drift(site: Site) -> None:
     assert "Nothing to change" in site.apply()
 
 
-def test_two_installations_and_a_persons_automation_never_meet(site: Site) -> None:
+def test_destroy_leaves_automations_of_others_alone(site: Site) -> None:
     site.declare(PAUSES)
     site.apply("prod")
     site.apply("prod-eu")
@@ -181,7 +181,7 @@ def test_two_installations_and_a_persons_automation_never_meet(site: Site) -> No
     assert "Nothing to change" in site.run("destroy", "--yes")[1]
 
 
-def test_names_that_lead_nowhere_stop_everything(site: Site) -> None:
+def test_apply_with_unknown_names_changes_nothing(site: Site) -> None:
     site.block("slack-incoming-webhook", "ops", {"url": "http://127.0.0.1:9/slack/ops"})
     site.declare(PAUSES.replace("~refresh/prod", "~refresh/prd") + "    notify: {slack: ~opps}\n")
 
@@ -192,7 +192,7 @@ def test_names_that_lead_nowhere_stop_everything(site: Site) -> None:
     assert site.writes() == []
 
 
-def test_what_is_exported_can_be_created_by_prefects_own_command(
+def test_exported_automations_can_be_created_with_the_prefect_cli(
     server: PrefectServer, site: Site, tmp_path: Path
 ) -> None:
     site.declare(PAUSES)

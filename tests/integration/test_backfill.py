@@ -121,7 +121,7 @@ def joined(server: PrefectServer, month: Month, tmp_path_factory: pytest.TempPat
             yield prometheus
 
 
-def test_the_past_is_the_truth_and_the_live_series_go_on_from_it(
+def test_backfilled_series_match_the_history_and_live_series_continue_them(
     joined: Prometheus, month: Month, server: PrefectServer, seeder: Seeder
 ) -> None:
     for ago in (timedelta(days=DAYS - 1), timedelta(days=2.2), timedelta(hours=5)):
@@ -151,7 +151,7 @@ def test_the_past_is_the_truth_and_the_live_series_go_on_from_it(
     assert increase == live + 1, "born at zero"
 
 
-def test_what_never_ran_and_what_began_just_now_have_no_past(joined: Prometheus, month: Month) -> None:
+def test_flows_without_old_runs_have_no_backfilled_series(joined: Prometheus, month: Month) -> None:
     """And what began three days ago has no samples of the days before."""
     past = "count by (flow) (count_over_time(prefect_flow_run_outcomes_total[40d] offset 3h))"
     flows = {dict(labels)["flow"] for labels in joined.query(past)}
@@ -161,7 +161,7 @@ def test_what_never_ran_and_what_began_just_now_have_no_past(joined: Prometheus,
     assert {dict(labels)["flow"] for labels in earlier} == {month.hourly}
 
 
-def test_files_are_open_metrics_and_what_they_cost_is_told_before(
+def test_files_are_openmetrics_and_their_size_is_reported_in_advance(
     month: Month, server: PrefectServer, tmp_path: Path
 ) -> None:
     backfill = backfill_of(month, server, tmp_path, measured=True)
@@ -192,7 +192,7 @@ def test_files_are_open_metrics_and_what_they_cost_is_told_before(
         assert complaint in refused.stderr
 
 
-def test_cut_short_it_goes_on_and_comes_to_the_same(
+def test_killed_backfill_resumes_and_writes_the_same_files(
     backfill: Backfill, server: PrefectServer, month: Month, tmp_path: Path
 ) -> None:
     slowly = backfill.command("--max-requests-per-second", "2")
@@ -217,7 +217,7 @@ def test_cut_short_it_goes_on_and_comes_to_the_same(
     assert len(list((backfill.output / "blocks").iterdir())) == len(list((tmp_path / "lost").iterdir()))
 
 
-def test_a_ledger_that_serves_is_refused(backfill: Backfill, server: PrefectServer, tmp_path: Path) -> None:
+def test_ledger_used_by_serve_is_refused(backfill: Backfill, server: PrefectServer, tmp_path: Path) -> None:
     with start_exporter(env_for(server), tmp_path, *backfill.options) as exporter:
         exporter.wait_ready()
     refused = backfill.run()
@@ -234,7 +234,7 @@ def test_a_ledger_that_serves_is_refused(backfill: Backfill, server: PrefectServ
     assert "is not empty" in occupied.stderr
 
 
-def test_without_promtool_the_files_are_there_and_it_says_so(
+def test_files_are_written_and_missing_promtool_is_reported(
     backfill: Backfill, server: PrefectServer, tmp_path: Path
 ) -> None:
     bare = Backfill({**backfill.env, "PATH": str(tmp_path)}, tmp_path, tmp_path / "past", backfill.options)
@@ -251,7 +251,7 @@ def test_without_promtool_the_files_are_there_and_it_says_so(
     assert "already serves" in refused.stderr, "the backfill is over"
 
 
-def test_where_all_is_new_there_is_no_past_and_serve_can_begin(
+def test_backfill_of_new_flows_writes_nothing_and_serve_starts(
     month: Month, server: PrefectServer, tmp_path: Path
 ) -> None:
     only_fresh = Backfill(env_for(server), tmp_path, tmp_path / "past", ("--include-flows", f"{month.prefix}fresh"))

@@ -16,7 +16,7 @@ from support.processes import wait_until
 SINK = "prefect_exporter_sink"
 
 
-def test_minute_that_an_earlier_process_owes_is_pushed_once_aws_takes_it(server: PrefectServer, tmp_path: Path) -> None:
+def test_minute_left_by_an_earlier_process_is_pushed_once_aws_accepts_it(server: PrefectServer, tmp_path: Path) -> None:
     """No minute has to pass here, and no scrape waits for AWS."""
     leave_a_minute(server, tmp_path)
     with aws_stand_in() as aws:

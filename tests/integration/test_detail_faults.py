@@ -103,7 +103,7 @@ def counted(samples: Samples, prefix: str) -> tuple[float, float, float]:
 
 
 @pytest.mark.parametrize(("endpoint", "kind"), CASES)
-async def test_one_endpoint_hides_nothing_else(
+async def test_failing_endpoint_hides_nothing_else(
     proxy: FaultProxy,
     server: PrefectServer,
     seeder: Seeder,
@@ -152,7 +152,7 @@ async def test_one_endpoint_hides_nothing_else(
         assert counted(await read_all(exporter), team.prefix) == (4, 2, 2)
 
 
-async def test_a_pool_whose_workers_cannot_be_read_keeps_the_rest(
+async def test_pool_with_unreadable_workers_keeps_its_other_metrics(
     proxy: FaultProxy, seeder: Seeder, team: Team, tmp_path: Path
 ) -> None:
     seeder.work_pool(f"{team.prefix}other")

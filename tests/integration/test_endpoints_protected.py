@@ -58,7 +58,7 @@ def address(exporter: Exporter) -> tuple[str, int]:
 # --- who gets an answer --------------------------------------------------------------------------------------------
 
 
-def test_credentials_open_what_the_probes_need_none_for(exporter: Exporter) -> None:
+def test_credentials_are_required_except_by_probes(exporter: Exporter) -> None:
     assert exporter.url.startswith("https://")
     for credentials in (BASIC, BEARER):
         scraped = bare(exporter).get("/metrics", **credentials)
@@ -78,7 +78,7 @@ def test_credentials_open_what_the_probes_need_none_for(exporter: Exporter) -> N
             assert bare(exporter).get(probe, **wrong).status_code == 200
 
 
-def test_user_and_password_in_the_address(exporter: Exporter) -> None:
+def test_user_and_password_are_accepted(exporter: Exporter) -> None:
     """As a browser or curl sends them."""
     answer = httpx.get(
         f"{exporter.url}/metrics", auth=(USER, PASSWORD), verify=exporter.trusted or True, trust_env=False
@@ -92,7 +92,7 @@ def test_certificate_is_the_configured_one(exporter: Exporter, tmp_path: Path) -
         httpx.get(f"{exporter.url}/metrics", verify=stranger, trust_env=False)
 
 
-def test_secrets_are_nowhere_to_be_seen(exporter: Exporter) -> None:
+def test_secrets_are_in_no_page_log_or_command_line(exporter: Exporter) -> None:
     bare(exporter).get("/metrics", Authorization="Bearer wrong")
     command_line = Path(f"/proc/{exporter.process.pid}/cmdline").read_bytes().decode()
     told = [exporter.process.output(), command_line]
@@ -105,7 +105,7 @@ def test_secrets_are_nowhere_to_be_seen(exporter: Exporter) -> None:
 # --- connections that are not as they should be --------------------------------------------------------------------
 
 
-def test_plain_http_and_garbage_on_the_tls_port(exporter: Exporter) -> None:
+def test_plain_http_and_garbage_on_the_tls_port_are_refused(exporter: Exporter) -> None:
     with pytest.raises(httpx.TransportError):
         httpx.get(exporter.url.replace("https", "http") + "/metrics", timeout=5, trust_env=False)
     for garbage in (b"\x00" * 100, b"\x16\x03\x01\xff\xff", b"GET / HTTP/1.1\r\n\r\n"):
@@ -137,7 +137,7 @@ def test_old_tls_is_refused(exporter: Exporter) -> None:
         assert accepted.version() == "TLSv1.2"
 
 
-def test_handshakes_that_hang_block_no_scrape(exporter: Exporter) -> None:
+def test_hanging_handshakes_block_no_scrape(exporter: Exporter) -> None:
     with ExitStack() as stack:
         for number in range(50):
             hanging = stack.enter_context(socket.create_connection(address(exporter), timeout=5))
@@ -148,7 +148,7 @@ def test_handshakes_that_hang_block_no_scrape(exporter: Exporter) -> None:
         assert time.monotonic() - begun < 10 * busyness()
 
 
-def test_renewed_certificate_is_served_and_a_hanging_handshake_delays_no_end(
+def test_renewed_certificate_is_served_and_a_hanging_handshake_delays_no_shutdown(
     server: PrefectServer, tmp_path: Path
 ) -> None:
     pair = make_pair(tmp_path)
@@ -214,7 +214,7 @@ def run(env: Mapping[str, str], directory: Path, *arguments: str) -> subprocess.
         ("missing.crt", "server.key", "cannot be read (No such file or directory)"),
     ],
 )
-def test_a_certificate_that_is_no_good(
+def test_unusable_certificate_is_refused(
     server: PrefectServer, tmp_path: Path, cert: str, key: str, complaint: str
 ) -> None:
     for name, password in (("server", ""), ("other", ""), ("locked", "secret")):
@@ -233,7 +233,7 @@ def test_a_certificate_that_is_no_good(
     assert complaint in faults[0]
 
 
-def test_credentials_in_clear_are_warned_of_once(server: PrefectServer, tmp_path: Path) -> None:
+def test_credentials_over_plain_http_are_warned_about_once(server: PrefectServer, tmp_path: Path) -> None:
     port = free_port()
     env = env_for(server) | {TOKEN_ENV: TOKEN}
     exporter = run_exporter(env, tmp_path, *NOTHING, "--listen", f"0.0.0.0:{port}", credentials=BEARER)
@@ -246,7 +246,7 @@ def test_credentials_in_clear_are_warned_of_once(server: PrefectServer, tmp_path
         exporter.process.stop()
 
 
-def test_credentials_for_prefect_from_a_file(tmp_path: Path) -> None:
+def test_credentials_for_prefect_are_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "auth").write_text("admin:Sesam-0451\n")
     (tmp_path / "wrong").write_text("admin:wrong\n")
     with start_server(tmp_path / "server", env={"PREFECT_SERVER_API_AUTH_STRING": "admin:Sesam-0451"}) as prefect:

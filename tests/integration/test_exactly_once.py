@@ -27,7 +27,7 @@ def deployed(seeder: Seeder, unique: str) -> tuple[str, str]:
     return flow, seeder.deployment(flow, "daily")
 
 
-async def test_every_way_to_end_is_counted(
+async def test_every_terminal_state_is_counted(
     server: PrefectServer, seeder: Seeder, unique: str, deployed: tuple[str, str], tmp_path: Path
 ) -> None:
     flow, deployment = deployed
@@ -114,7 +114,7 @@ async def test_retried_from_the_ui(
         ),
     ],
 )
-async def test_crashed_before_its_start_then_retried_within_one_interval(
+async def test_crash_before_the_start_is_counted_when_retried_within_one_interval(
     server: PrefectServer, seeder: Seeder, unique: str, deployed: tuple[str, str], tmp_path: Path, forced: bool
 ) -> None:
     """run_count grows to 1 alone: nothing but the policy, or the early start, tells that the run ended before."""
@@ -130,7 +130,7 @@ async def test_crashed_before_its_start_then_retried_within_one_interval(
         assert value(exporter.samples, OUTCOMES, flow=f"{unique}dbt", deployment="daily", state="crashed") == 1
 
 
-async def test_set_by_hand_at_once_and_an_hour_later(
+async def test_states_set_by_hand_are_counted_at_once_and_an_hour_later(
     server: PrefectServer, seeder: Seeder, unique: str, deployed: tuple[str, str], tmp_path: Path
 ) -> None:
     flow, deployment = deployed
@@ -159,7 +159,7 @@ async def test_set_by_hand_at_once_and_an_hour_later(
         assert value(samples, "prefect_flow_run_duration_seconds_count", **pair) == 0, "nothing ran to completion"
 
 
-async def test_same_end_time_across_page_boundaries(
+async def test_runs_with_equal_end_times_are_counted_across_pages(
     server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pagination, "MAX_PAGE", 3)
@@ -172,7 +172,7 @@ async def test_same_end_time_across_page_boundaries(
         assert await exporter.totals(unique) == Counter({(f"{unique}burst", "", "completed"): len(ends)})
 
 
-async def test_a_server_with_a_page_limit_of_50(tmp_path: Path) -> None:
+async def test_server_with_a_page_limit_of_50_is_read_whole(tmp_path: Path) -> None:
     with start_server(tmp_path, env={"PREFECT_SERVER_API_DEFAULT_LIMIT": "50"}) as server, Seeder(server.url) as seeder:
         flow = seeder.flow("many")
         now = datetime.now(UTC)
@@ -185,7 +185,7 @@ async def test_a_server_with_a_page_limit_of_50(tmp_path: Path) -> None:
             assert len(matching(exporter.samples, "prefect_deployment_info")) == 60
 
 
-async def test_off_for_hours(
+async def test_outcomes_while_the_exporter_was_off_are_counted(
     server: PrefectServer, seeder: Seeder, unique: str, deployed: tuple[str, str], tmp_path: Path
 ) -> None:
     flow, deployment = deployed
@@ -204,7 +204,9 @@ async def test_off_for_hours(
         assert before == 1, "the restart showed what the ledger knew"
 
 
-async def test_deleted(server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path) -> None:
+async def test_deleted_objects_keep_counters_and_lose_gauges(
+    server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path
+) -> None:
     first, second = seeder.flow(f"{unique}first"), seeder.flow(f"{unique}second")
     known_second = {"flow": f"{unique}second", "deployment": ""}
     deployment = seeder.deployment(first, "gone")
@@ -230,7 +232,7 @@ async def test_deleted(server: PrefectServer, seeder: Seeder, unique: str, tmp_p
         assert value(exporter.samples, "prefect_flow_run_consecutive_failures", **known_second) is None
 
 
-async def test_runs_of_a_deployment_nobody_can_name(
+async def test_runs_of_an_unknown_deployment_are_counted_as_deleted(
     server: PrefectServer, seeder: Seeder, unique: str, deployed: tuple[str, str], tmp_path: Path
 ) -> None:
     flow, deployment = deployed
@@ -243,7 +245,9 @@ async def test_runs_of_a_deployment_nobody_can_name(
         assert exporter.traffic.requests["/deployments/filter", "200"] == asked, "and is not asked for again"
 
 
-async def test_what_runs_now(server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path) -> None:
+async def test_active_runs_are_shown_by_state(
+    server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path
+) -> None:
     pool = seeder.work_pool(f"{unique}pool")
     flow = seeder.flow(f"{unique}live")
     deployment = seeder.deployment(flow, "d", work_pool=f"{unique}pool")

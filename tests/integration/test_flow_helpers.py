@@ -41,7 +41,7 @@ def logged(seeder: Seeder, flow: str, text: str) -> list[str]:
     return [line["message"] for line in lines if text in line["message"]]
 
 
-async def test_emit_metric_in_every_kind_of_run_reaches_the_exporter(
+async def test_emit_metric_reaches_the_exporter_from_every_kind_of_run(
     server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path
 ) -> None:
     run_helpers(server, tmp_path, part="metrics", prefix=unique)
@@ -95,7 +95,7 @@ async def test_slo_violations_are_metric_line_event_and_message(
     }
 
 
-def test_slack_hooks_say_what_happened_and_where(
+def test_slack_hooks_send_state_duration_and_link(
     server: PrefectServer, slack: FaultProxy, unique: str, tmp_path: Path
 ) -> None:
     seen = run_helpers(server, tmp_path, part="slack", prefix=unique, webhook=slack.url, block=f"{unique}alerts")
@@ -123,7 +123,7 @@ def test_slack_hooks_say_what_happened_and_where(
 
 
 @pytest.mark.parametrize("fault", ["status 500", "status 429", "hang", "drop", "refused"])
-def test_slack_that_fails_neither_fails_nor_delays_a_run(
+def test_failing_slack_neither_fails_nor_delays_a_run(
     server: PrefectServer, seeder: Seeder, slack: FaultProxy, unique: str, tmp_path: Path, fault: str
 ) -> None:
     match fault.split():

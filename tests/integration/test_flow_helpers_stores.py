@@ -107,7 +107,7 @@ def test_archive_logs_that_cannot_be_written_is_a_warning(
     assert any("was not archived: NoSuchBucket (NoSuchBucket)" in line["message"] for line in lines)
 
 
-def test_archive_logs_while_prefect_hangs_gives_up_in_time(
+def test_archive_logs_gives_up_in_time_while_prefect_hangs(
     server: PrefectServer, proxy: FaultProxy, unique: str, tmp_path: Path
 ) -> None:
     proxy.hang(path="/logs/filter")
@@ -189,7 +189,7 @@ def test_pipeline_metrics_are_bounded_in_points_and_documents(
         assert [point["row_count"] for point in block.recent()] == [7, 8, 9, 10, 11]
 
 
-def test_pipeline_metrics_fold_that_is_cut_off_counts_each_point_once(
+def test_pipeline_metrics_interrupted_fold_counts_each_point_once(
     seeder: Seeder, block: PipelineMetrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "FOLD_ABOVE", 3)

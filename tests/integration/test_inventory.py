@@ -132,7 +132,7 @@ async def test_every_metric_has_a_value(server: PrefectServer, seeder: Seeder, u
     assert paused == {f"{unique}etl": 0, f"{unique}other": 1}
 
 
-async def test_workers_go_offline(seeder: Seeder, unique: str, exporter: Rig) -> None:
+async def test_silent_worker_is_shown_offline(seeder: Seeder, unique: str, exporter: Rig) -> None:
     pool = f"{unique}pool"
     seeder.work_pool(pool)
     await exporter.inventory()
@@ -181,7 +181,7 @@ async def test_pool_of_any_name_has_its_workers(seeder: Seeder, unique: str, exp
     assert {endpoint for endpoint, _ in exporter.traffic.requests} <= READS
 
 
-async def test_name_of_a_pool_leads_nowhere_else(server: PrefectServer, seeder: Seeder, tmp_path: Path) -> None:
+async def test_pool_name_is_escaped_in_the_path(server: PrefectServer, seeder: Seeder, tmp_path: Path) -> None:
     seeder.work_pool("..")
     seeder.call("POST", "/work_pools/%2E%2E/workers/heartbeat", {"name": "worker"})
     async with rig(server.url, tmp_path, include_pools=r"\.\.") as exporter:
@@ -241,7 +241,7 @@ async def test_next_due_is_the_earliest_run_of_the_schedules(
     assert not matching(exporter.samples, LAST, flow=f"{unique}etl")
 
 
-async def test_next_due_appears_when_the_scheduler_has_been_there(
+async def test_next_due_appears_once_the_scheduler_has_made_runs(
     seeder: Seeder, unique: str, flow: str, exporter: Rig
 ) -> None:
     await exporter.inventory()
@@ -298,7 +298,7 @@ async def test_start_that_passes_while_the_exporter_is_off_is_the_last_due(
 # What it costs, and what it must not do
 
 
-async def test_pass_in_which_nothing_changed_costs_a_request_an_endpoint(
+async def test_unchanged_inventory_costs_one_request_per_endpoint(
     seeder: Seeder, unique: str, flow: str, exporter: Rig
 ) -> None:
     for number in range(3):

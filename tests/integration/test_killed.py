@@ -57,7 +57,9 @@ def shown(exporter: Rig, unique: str) -> Counter[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("point", killed_exporter.POINTS)
-async def test_killed_in_a_poll(server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path, point: str) -> None:
+async def test_kill_during_a_poll_loses_and_repeats_nothing(
+    server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path, point: str
+) -> None:
     seed(server, seeder, unique)
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         before = await exporter.totals(unique)
@@ -77,7 +79,7 @@ async def test_killed_in_a_poll(server: PrefectServer, seeder: Seeder, unique: s
 
 
 @pytest.mark.parametrize("point", ["between two pages", "in the middle of a window", "inside the transaction"])
-async def test_killed_in_the_first_level(
+async def test_kill_during_the_baseline_load_shows_nothing_partial(
     server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path, point: str
 ) -> None:
     seed(server, seeder, unique)

@@ -80,7 +80,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 # --- refused at the start ------------------------------------------------------------------------------------------
 
 
-async def test_the_ledger_of_another_server(server: PrefectServer, unique: str, filled: str, tmp_path: Path) -> None:
+async def test_ledger_of_another_server_is_refused(
+    server: PrefectServer, unique: str, filled: str, tmp_path: Path
+) -> None:
     elsewhere = "http://elsewhere.example:4200/api"
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         before = await exporter.totals(unique)
@@ -94,7 +96,9 @@ async def test_the_ledger_of_another_server(server: PrefectServer, unique: str, 
         assert outcomes(exporter.samples, flow_prefix=unique) == before
 
 
-def test_two_processes_on_one_ledger(server: PrefectServer, unique: str, filled: str, tmp_path: Path) -> None:
+def test_second_process_on_a_ledger_waits_for_the_first(
+    server: PrefectServer, unique: str, filled: str, tmp_path: Path
+) -> None:
     options = ("--include-flows", f"{unique}.*", "--birth-hold", "0s")
     with start_exporter(env_for(server), tmp_path, *options) as first:
         first.wait_ready()
@@ -112,7 +116,7 @@ def test_two_processes_on_one_ledger(server: PrefectServer, unique: str, filled:
             assert second.process.stop() == 0, second.process.output()
 
 
-def test_a_process_that_waits_for_its_ledger(server: PrefectServer, tmp_path: Path) -> None:
+def test_process_that_waits_for_its_ledger_answers_probes(server: PrefectServer, tmp_path: Path) -> None:
     """A scrape and a probe must not hang meanwhile, and the wait can be ended."""
     with FileLock(tmp_path / "ledger.db.lock"):
         waiting = run_exporter(env_for(server), tmp_path, "--ledger-wait", "60s")
@@ -150,7 +154,7 @@ def unwritable(kind: str, directory: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("kind", ["read-only mount", "immutable directory", "below a file"])
-def test_a_place_that_cannot_be_written(
+def test_unwritable_directory_is_refused(
     server: PrefectServer, tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: str
 ) -> None:
     with unwritable(kind, tmp_path) as directory:
@@ -167,7 +171,7 @@ def test_a_place_that_cannot_be_written(
 
 
 @pytest.mark.parametrize("what", ["file", "everything"])
-async def test_a_ledger_that_cannot_be_written(
+async def test_unwritable_ledger_is_refused(
     server: PrefectServer, unique: str, filled: str, tmp_path: Path, what: str
 ) -> None:
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
@@ -199,7 +203,7 @@ def frozen(path: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("damage", ["header", "pages", "another program's"])
-async def test_a_damaged_ledger(
+async def test_damaged_ledger_is_refused_and_left_alone(
     server: PrefectServer,
     unique: str,
     filled: str,
@@ -232,7 +236,9 @@ async def test_a_damaged_ledger(
     assert ledger.read_bytes() == before, "what a person may want to save is left alone"
 
 
-async def test_a_newer_ledger(server: PrefectServer, unique: str, filled: str, tmp_path: Path) -> None:
+async def test_ledger_of_a_newer_release_is_refused(
+    server: PrefectServer, unique: str, filled: str, tmp_path: Path
+) -> None:
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         before = await exporter.totals(unique)
     _set_revision(tmp_path / "ledger.db", "9999")
@@ -309,7 +315,7 @@ def locked(ledger: Path) -> Iterator[None]:
         database.execute("rollback")
 
 
-async def test_locked_by_another_program(
+async def test_ledger_locked_by_another_program_recovers(
     server: PrefectServer,
     seeder: Seeder,
     unique: str,
@@ -325,7 +331,7 @@ async def test_locked_by_another_program(
         await fails_and_recovers(exporter, server, seeder, unique, filled, caplog, trouble, reason)
 
 
-async def test_a_ledger_that_fails_is_no_outage_of_prefect(
+async def test_failing_ledger_leaves_prefect_up_at_one(
     server: PrefectServer, unique: str, filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_SECONDS", 0.1)
@@ -348,7 +354,7 @@ def full(disk: Path) -> Iterator[None]:
     (disk / "ballast").unlink()
 
 
-async def test_a_full_disk(
+async def test_full_disk_keeps_old_values_and_recovers(
     server: PrefectServer,
     seeder: Seeder,
     unique: str,
@@ -361,7 +367,7 @@ async def test_a_full_disk(
         await fails_and_recovers(exporter, server, seeder, unique, filled, caplog, full(small_disk), reason)
 
 
-async def test_a_file_that_becomes_read_only(
+async def test_read_only_ledger_keeps_old_values_and_recovers(
     server: PrefectServer,
     seeder: Seeder,
     unique: str,
@@ -385,7 +391,7 @@ async def test_a_file_that_becomes_read_only(
         await fails_and_recovers(exporter, server, seeder, unique, filled, caplog, read_only(), "is read-only")
 
 
-def test_a_full_disk_does_not_stop_a_process(
+def test_full_disk_does_not_stop_the_process(
     server: PrefectServer, seeder: Seeder, unique: str, filled: str, small_disk: Path
 ) -> None:
     options = ("--include-flows", f"{unique}.*", "--birth-hold", "0s")

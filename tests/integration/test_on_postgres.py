@@ -35,7 +35,7 @@ def pg_seeder(on_postgres: PrefectServer) -> Iterator[Seeder]:
         yield seeder
 
 
-async def test_the_server_searches_its_logs(
+async def test_server_searches_its_logs(
     on_postgres: PrefectServer, pg_seeder: Seeder, unique: str, tmp_path: Path
 ) -> None:
     flow = pg_seeder.flow(f"{unique}etl")

@@ -86,7 +86,7 @@ async def test_declarations_and_tags_become_metrics(
     assert value(shown, "prefect_slo_max_duration_seconds", **of) == 1800, "the last good file stays in force"
 
 
-async def test_what_fails_is_dated_by_its_first_failure(seeder: Seeder, unique: str, exporter: Rig) -> None:
+async def test_failing_pipeline_is_dated_by_its_first_failure(seeder: Seeder, unique: str, exporter: Rig) -> None:
     flow = seeder.flow(f"{unique}critical")
     deployment = seeder.deployment(flow, "prod")
     of = {"flow": f"{unique}critical", "deployment": "prod"}
@@ -146,7 +146,7 @@ async def test_pause_is_dated(seeder: Seeder, unique: str, exporter: Rig) -> Non
 
 
 @pytest.mark.parametrize("way", ["old UI", "new UI", "flow"])
-async def test_retry_is_dated_by_when_it_is_due(seeder: Seeder, unique: str, exporter: Rig, way: str) -> None:
+async def test_retry_is_dated_by_its_due_time(seeder: Seeder, unique: str, exporter: Rig, way: str) -> None:
     flow = seeder.flow(f"{unique}etl")
     run = seeder.run(flow, deployment_id=seeder.deployment(flow, "daily"))
     seeder.running(run)
@@ -210,7 +210,7 @@ async def test_subflow_whose_parent_is_over_is_an_orphan(seeder: Seeder, unique:
     assert value(exporter.samples, "prefect_flow_run_orphans", **of) is None
 
 
-async def test_check_tells_what_a_valid_file_may_not_mean(
+async def test_check_advises_on_entries_of_a_valid_file(
     server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path, exporter: Rig
 ) -> None:
     flow = seeder.flow(f"{unique}critical")

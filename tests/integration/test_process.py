@@ -68,7 +68,7 @@ def ends(exporter: Exporter, number: signal.Signals) -> None:
     [("idle", signal.SIGTERM), ("hanging", signal.SIGTERM), ("loading", signal.SIGTERM), ("hanging", signal.SIGINT)],
     ids=["idle, SIGTERM", "hanging, SIGTERM", "loading, SIGTERM", "hanging, SIGINT"],
 )
-async def test_told_to_stop(
+async def test_signal_stops_the_process_cleanly(
     proxy: FaultProxy,
     server: PrefectServer,
     seeder: Seeder,
@@ -112,7 +112,7 @@ def _pages(proxy: FaultProxy) -> int:
 # --- how it starts -------------------------------------------------------------------------------------------------
 
 
-def test_started_before_prefect(
+def test_exporter_started_before_prefect_recovers(
     proxy: FaultProxy, server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path
 ) -> None:
     seeder.failed(seeder.run(seeder.flow(f"{unique}etl")))
@@ -147,7 +147,7 @@ def test_started_before_prefect(
         assert said.count("WARNING") == 1, said
 
 
-def test_a_restart_serves_the_restored_counters_before_anything_is_read(
+def test_restart_serves_restored_counters_before_anything_is_read(
     proxy: FaultProxy, server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path
 ) -> None:
     flow = seeder.flow(f"{unique}etl")
@@ -171,7 +171,7 @@ def test_a_restart_serves_the_restored_counters_before_anything_is_read(
             assert time.monotonic() - begun < 10 * busyness()
 
 
-def test_a_debug_log_and_the_pages_tell_no_secret(
+def test_debug_log_and_pages_hold_no_secret(
     proxy: FaultProxy, server: PrefectServer, unique: str, tmp_path: Path
 ) -> None:
     env = env_of(server, url=proxy.url.replace("://", f"://admin:{MARKER}@"))
@@ -189,7 +189,9 @@ def test_a_debug_log_and_the_pages_tell_no_secret(
     assert not [text for text in told if MARKER in text]
 
 
-def test_log_lines_for_machines(proxy: FaultProxy, server: PrefectServer, unique: str, tmp_path: Path) -> None:
+def test_json_log_lines_have_level_and_message(
+    proxy: FaultProxy, server: PrefectServer, unique: str, tmp_path: Path
+) -> None:
     options = ("--include-flows", f"{unique}.*", "--log-format", "json")
     with start_exporter(env_of(server, url=proxy.url), tmp_path, *options) as exporter:
         exporter.wait_ready()
@@ -206,7 +208,7 @@ def test_log_lines_for_machines(proxy: FaultProxy, server: PrefectServer, unique
 # --- what it refuses -----------------------------------------------------------------------------------------------
 
 
-def test_a_port_in_use(server: PrefectServer, tmp_path: Path) -> None:
+def test_port_in_use_is_refused(server: PrefectServer, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         exporter = run_exporter(env_of(server), tmp_path, "--listen", address)
@@ -219,7 +221,7 @@ def test_a_port_in_use(server: PrefectServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])
-def test_no_address_of_prefect(bare: dict[str, str], tmp_path: Path, command: str) -> None:
+def test_missing_api_url_is_refused(bare: dict[str, str], tmp_path: Path, command: str) -> None:
     listen = ("--listen", f"127.0.0.1:{free_port()}")
     done = run(bare, tmp_path, command, *listen, "--ledger-url", f"sqlite:///{tmp_path / 'ledger.db'}")
     assert done.returncode == 2, done.stderr
@@ -228,7 +230,7 @@ def test_no_address_of_prefect(bare: dict[str, str], tmp_path: Path, command: st
     assert not (tmp_path / "ledger.db").exists()
 
 
-def test_every_wrong_option_with_its_place(server: PrefectServer, tmp_path: Path) -> None:
+def test_every_wrong_option_is_reported_with_its_place(server: PrefectServer, tmp_path: Path) -> None:
     (tmp_path / "options.yaml").write_text("poll_interval: 15\nno_such_option: 1\nduration_buckets: [3, 2]\n")
     env = env_of(server) | {
         "PREFECT_MONITORING_LISTEN": "nowhere",
@@ -302,7 +304,7 @@ def test_check_does_not_wait_long_for_a_silent_api(proxy: FaultProxy, server: Pr
     assert time.monotonic() - begun < 20 * busyness(), "one after the other they would take half a minute"
 
 
-def test_version_and_help(bare: dict[str, str], tmp_path: Path) -> None:
+def test_version_and_help_need_no_prefect(bare: dict[str, str], tmp_path: Path) -> None:
     assert run(bare, tmp_path, "--version").stdout.strip() == prefect_monitoring.__version__
     told = run(bare | {"PYTHONPROFILEIMPORTTIME": "1"}, tmp_path, "--help")
     assert told.returncode == 0

@@ -101,7 +101,7 @@ def assert_runs_equal(figures: Figures, database: Database) -> None:
         )
 
 
-async def test_figures_equal_sql_on_the_server_s_database(
+async def test_figures_equal_sql_on_the_database_of_the_server(
     server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path
 ) -> None:
     seed(server, seeder, unique)
@@ -134,9 +134,7 @@ async def test_figures_equal_sql_on_the_server_s_database(
     )
 
 
-def test_exporter_sends_what_was_due_while_it_did_not_run_once(
-    server: PrefectServer, unique: str, tmp_path: Path
-) -> None:
+def test_report_due_while_the_exporter_was_off_is_sent_once(server: PrefectServer, unique: str, tmp_path: Path) -> None:
     ledger, half_a_day_ago = tmp_path / "ledger.db", (datetime.now(UTC).hour + 12) % 24
     with slack_stand_in(tmp_path) as slack:
         options = (

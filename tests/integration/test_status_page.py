@@ -116,7 +116,9 @@ def exporter(
         yield running
 
 
-def test_the_page(exporter: Exporter, seeded: Seeded, browser: Browser) -> None:
+def test_page_lists_pipelines_worst_first_and_escapes_names(
+    exporter: Exporter, seeded: Seeded, browser: Browser
+) -> None:
     for size, javascript in ((DESKTOP, True), (PHONE, True), (DESKTOP, False)):
         with view(browser, f"{exporter.url}/", size=size, java_script_enabled=javascript) as seen:
             troubled = seeded.names("failing", "stale", "stuck", "slow", "late")
@@ -167,9 +169,7 @@ def test_links_lead_to_the_run_the_dashboard_and_the_runbook(
             seen.page.go_back()
 
 
-def test_an_outage_cannot_be_mistaken_for_now(
-    exporter: Exporter, seeded: Seeded, browser: Browser, faults: FaultProxy
-) -> None:
+def test_outage_is_stated_on_the_page(exporter: Exporter, seeded: Seeded, browser: Browser, faults: FaultProxy) -> None:
     faults.refuse()
     wait_until(lambda: "does not answer. What follows is of" in exporter.get("/").text, 30, "the outage on the page")
     with view(browser, f"{exporter.url}/") as seen:
@@ -187,7 +187,7 @@ def test_an_outage_cannot_be_mistaken_for_now(
 
 
 @SIZES
-def test_it_reloads_only_for_who_asks(exporter: Exporter, browser: Browser, size: dict[str, int]) -> None:
+def test_page_reloads_only_on_request(exporter: Exporter, browser: Browser, size: dict[str, int]) -> None:
     with view(browser, f"{exporter.url}/", size=size) as seen:
         seen.page.get_by_role("link", name="on", exact=True).click()
         assert seen.page.url == f"{exporter.url}/?reload=30"

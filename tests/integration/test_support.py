@@ -47,7 +47,7 @@ def names(seeder: Seeder, run_id: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("force", "retry_type"), [(False, "reschedule"), (True, None)])
-def test_a_retry_from_the_ui_is_the_same_run_with_a_second_outcome(
+def test_retry_from_the_ui_is_the_same_run_with_a_second_outcome(
     seeder: Seeder, unique: str, force: bool, retry_type: str | None
 ) -> None:
     flow = seeder.flow(f"{unique}flow")
@@ -72,7 +72,7 @@ def test_a_retry_from_the_ui_is_the_same_run_with_a_second_outcome(
     assert names(seeder, run) == expected
 
 
-def test_a_run_without_a_deployment_is_retried_only_by_force(seeder: Seeder, unique: str) -> None:
+def test_run_without_a_deployment_is_retried_only_by_force(seeder: Seeder, unique: str) -> None:
     run = seeder.run(seeder.flow(f"{unique}flow"))
     seeder.failed(run)
     with pytest.raises(NotAcceptedError, match=r"ABORT.*without an associated deployment"):
@@ -81,7 +81,7 @@ def test_a_run_without_a_deployment_is_retried_only_by_force(seeder: Seeder, uni
     assert seeder.read(run)["state_name"] == "AwaitingRetry"
 
 
-def test_a_state_set_by_hand_keeps_the_end_time(seeder: Seeder, unique: str) -> None:
+def test_state_set_by_hand_keeps_the_end_time(seeder: Seeder, unique: str) -> None:
     run = seeder.run(seeder.flow(f"{unique}flow"))
     seeder.failed(run)
     before = seeder.read(run)
@@ -96,7 +96,7 @@ def test_a_state_set_by_hand_keeps_the_end_time(seeder: Seeder, unique: str) -> 
     assert after["run_count"] == before["run_count"] == 1
 
 
-def test_a_crash_before_the_start_has_an_end_but_no_attempt(seeder: Seeder, unique: str) -> None:
+def test_crash_before_the_start_has_an_end_but_no_attempt(seeder: Seeder, unique: str) -> None:
     run = seeder.run(seeder.flow(f"{unique}flow"))
     seeder.crashed(run, started=False)
     ended = seeder.read(run)
@@ -105,7 +105,7 @@ def test_a_crash_before_the_start_has_an_end_but_no_attempt(seeder: Seeder, uniq
     assert (ended["end_time"] is not None) == DATES_ENDS_BEFORE_THE_START
 
 
-def test_every_other_state_the_seeder_offers(seeder: Seeder, unique: str) -> None:
+def test_every_other_state_of_the_seeder_is_stored(seeder: Seeder, unique: str) -> None:
     flow = seeder.flow(f"{unique}flow")
     seeder.work_pool(f"{unique}pool", concurrency_limit=3)
     seeder.heartbeat(f"{unique}pool", "worker")
@@ -127,7 +127,7 @@ def test_every_other_state_the_seeder_offers(seeder: Seeder, unique: str) -> Non
     assert names(seeder, running)[-2:] == ["Cancelling", "Cancelled"]
 
 
-def test_the_server_marks_overdue_runs_late_and_schedules_new_ones(seeder: Seeder, unique: str) -> None:
+def test_server_marks_overdue_runs_late_and_schedules_new_ones(seeder: Seeder, unique: str) -> None:
     flow = seeder.flow(f"{unique}flow")
     overdue = datetime.now(UTC) - timedelta(seconds=30)
     run = seeder.run(flow, deployment_id=seeder.deployment(flow, "d"), state="Scheduled", at=overdue)
@@ -139,7 +139,9 @@ def test_the_server_marks_overdue_runs_late_and_schedules_new_ones(seeder: Seede
     wait_until(lambda: seeder.call("POST", "/flow_runs/count", scheduled), 60, "runs of the schedule")
 
 
-def test_deleting_a_deployment_leaves_its_finished_runs_and_a_flow_takes_all_along(seeder: Seeder, unique: str) -> None:
+def test_deleting_a_deployment_keeps_its_finished_runs_and_deleting_a_flow_keeps_none(
+    seeder: Seeder, unique: str
+) -> None:
     flow = seeder.flow(f"{unique}flow")
     deployment = seeder.deployment(flow, "d")
     finished = seeder.run(flow, deployment_id=deployment)
@@ -222,7 +224,7 @@ def test_truth_counts_every_entry_into_a_terminal_state(server: PrefectServer, s
     assert known[name, "gone", "completed"] == 1
 
 
-def test_a_flow_is_renamed_in_the_database(server: PrefectServer, seeder: Seeder, unique: str) -> None:
+def test_flow_is_renamed_in_the_database(server: PrefectServer, seeder: Seeder, unique: str) -> None:
     flow = seeder.flow(f"{unique}old")
     rename_flow_in_database(server, flow, f"{unique}new")
     assert seeder.call("GET", f"/flows/{flow}")["name"] == f"{unique}new"
@@ -329,7 +331,7 @@ def test_bulk_task_runs_look_like_real_ones(server: PrefectServer, seeder: Seede
 # --- other servers -------------------------------------------------------------------------------------------------
 
 
-def test_a_server_with_a_lower_page_limit_and_a_password(tmp_path: Path) -> None:
+def test_server_with_a_lower_page_limit_and_a_password(tmp_path: Path) -> None:
     env = {"PREFECT_SERVER_API_DEFAULT_LIMIT": "50", "PREFECT_SERVER_API_AUTH_STRING": "admin:secret"}
     with start_server(tmp_path, env=env) as strict, Seeder(strict.url, auth=strict.auth) as seeder:
         assert env_for(strict)["PREFECT_API_AUTH_STRING"] == "admin:secret"
@@ -343,7 +345,7 @@ def test_a_server_with_a_lower_page_limit_and_a_password(tmp_path: Path) -> None
         assert truth(strict.url, auth=strict.auth) == {("f", "", "completed"): 120}
 
 
-def test_the_environment_of_subprocesses_holds_nothing_of_the_callers(
+def test_environment_of_subprocesses_holds_no_setting_of_the_caller(
     server: PrefectServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_KEY", "of the caller")
@@ -360,7 +362,7 @@ def test_the_environment_of_subprocesses_holds_nothing_of_the_callers(
 
 
 @pytest.mark.parametrize("locked", [0, 1])
-def test_the_proxy_forwards_and_remembers(proxy: FaultProxy, unique: str, locked: int) -> None:
+def test_proxy_forwards_and_remembers(proxy: FaultProxy, unique: str, locked: int) -> None:
     """Also where the server's database is locked for a moment, and the seeder asks again."""
     proxy.status(503, when=lambda seen: seen.method == "DELETE", times=locked)
     with Seeder(proxy.url) as through:
@@ -391,7 +393,7 @@ def test_links_in_answers_lead_through_the_proxy(proxy: FaultProxy, seeder: Seed
         assert through.client.get(page).json()["events"]
 
 
-def test_faults_strike_only_what_they_are_meant_for(proxy: FaultProxy) -> None:
+def test_faults_strike_only_matching_requests(proxy: FaultProxy) -> None:
     with httpx.Client(base_url=proxy.url, timeout=5) as client:
         proxy.status(429, path="/flow_runs", headers={"Retry-After": "3"}, body="slow down")
         assert client.post("/flows/filter", json={}).status_code == 200
@@ -441,7 +443,7 @@ def test_faults_strike_only_what_they_are_meant_for(proxy: FaultProxy) -> None:
         assert client.get("/health").status_code == 200
 
 
-def test_a_hanging_proxy_stops_at_once(server: PrefectServer) -> None:
+def test_hanging_proxy_stops_immediately(server: PrefectServer) -> None:
     with FaultProxy(server.url) as proxy:
         proxy.hang(path="/flows")
         with httpx.Client(base_url=proxy.url, timeout=0.3) as client, pytest.raises(httpx.ReadTimeout):
@@ -464,7 +466,7 @@ def test_a_hanging_proxy_stops_at_once(server: PrefectServer) -> None:
     assert isinstance(failed[0], httpx.RemoteProtocolError)
 
 
-def test_the_proxy_refuses_connections_and_comes_back(proxy: FaultProxy) -> None:
+def test_proxy_refuses_connections_and_comes_back(proxy: FaultProxy) -> None:
     with httpx.Client(base_url=proxy.url, timeout=5) as client:
         assert client.get("/health").status_code == 200
         proxy.refuse()
@@ -474,7 +476,7 @@ def test_the_proxy_refuses_connections_and_comes_back(proxy: FaultProxy) -> None
         assert client.get("/health").status_code == 200
 
 
-def test_a_mistake_in_a_predicate_fails_the_test_that_made_it(server: PrefectServer) -> None:
+def test_error_in_a_predicate_fails_its_test(server: PrefectServer) -> None:
     def mistaken(seen: Seen) -> bool:
         raise KeyError(seen.path)
 
@@ -487,7 +489,7 @@ def test_a_mistake_in_a_predicate_fails_the_test_that_made_it(server: PrefectSer
 # --- processes, Prometheus, exposition -----------------------------------------------------------------------------
 
 
-async def test_waiting_says_what_for(tmp_path: Path) -> None:
+async def test_timeout_names_what_was_awaited(tmp_path: Path) -> None:
     process = start(["sh", "-c", "echo hello; sleep 60"], tmp_path / "log")
     wait_until(lambda: "hello" in process.output(), 60, "a greeting")
     assert process.stop() == -15
@@ -512,14 +514,14 @@ prefect_flow_run_outcomes_total{flow="b \\"x\\"",deployment="d",state="failed"} 
 """
 
 
-def test_an_empty_label_is_an_absent_one() -> None:
+def test_empty_label_equals_an_absent_one() -> None:
     samples = exposition.parse('rows{table="orders",env=""} 2\nrows{table="orders",env="prod"} 3\n')
     assert exposition.value(samples, "rows", table="orders") == 2
     assert exposition.value(samples, "rows", table="orders", env="prod") == 3
     assert exposition.value(samples, "rows", table="") is None
 
 
-def test_an_exposition_is_read_back() -> None:
+def test_exposition_is_parsed_back() -> None:
     samples = exposition.parse(METRICS)
     name = "prefect_flow_run_outcomes_total"
     assert exposition.value(samples, name, flow="a", deployment="", state="completed") == 3
@@ -531,7 +533,7 @@ def test_an_exposition_is_read_back() -> None:
         exposition.parse(METRICS + METRICS.splitlines()[2] + "\n")
 
 
-def test_promtool_tells_a_clean_exposition_from_a_bad_one() -> None:
+def test_promtool_distinguishes_a_clean_exposition_from_a_bad_one() -> None:
     assert promtool_check_metrics(METRICS) == (True, "")
     clean, output = promtool_check_metrics("# TYPE runs counter\nruns 1\n")
     assert not clean

@@ -71,7 +71,7 @@ def real(server: PrefectServer, seeder: Seeder, tmp_path_factory: pytest.TempPat
     return prefix
 
 
-async def test_real_flows_come_to_what_they_did(
+async def test_outcomes_of_real_flows_match_their_task_runs(
     server: PrefectServer, seeder: Seeder, real: str, tmp_path: Path
 ) -> None:
     async with rig(server.url, tmp_path) as exporter:
@@ -149,7 +149,7 @@ async def test_metric_lines_of_real_flows(server: PrefectServer, real: str, tmp_
         assert value(samples, REJECTED, reason="non_finite") >= 1
 
 
-async def test_a_seeded_server(
+async def test_seeded_task_runs_are_counted(
     server: PrefectServer, seeder: Seeder, unique: str, finished_run: tuple[str, str], tmp_path: Path
 ) -> None:
     """Task runs of long ago and of now, more than a page, some at one instant."""
@@ -192,7 +192,7 @@ async def test_tasks_beyond_the_cap_are_counted_together(
 
 
 @pytest.mark.skipif(not COUNTS_TASK_RUNS_BY_END, reason="older servers cannot count task runs by their end")
-async def test_what_cannot_be_counted_is_told(
+async def test_audit_reports_task_runs_missing_from_the_ledger(
     server: PrefectServer,
     unique: str,
     finished_run: tuple[str, str],
@@ -215,7 +215,7 @@ async def test_what_cannot_be_counted_is_told(
         assert value(exporter.samples, "prefect_exporter_audit_missing", kind="task_runs") == AUDITED
 
 
-async def test_what_the_recorder_writes_late_is_counted(
+async def test_task_runs_recorded_late_are_counted_once(
     server: PrefectServer, unique: str, finished_run: tuple[str, str], tmp_path: Path
 ) -> None:
     """A minute late: found by its count. An hour late: found by the audit. Each counted once, and an increase."""
@@ -267,7 +267,7 @@ async def test_late_batches_of_lines_count_once(
         assert last == 10, "the last by its own clock, not by its arrival"
 
 
-async def test_a_line_waits_for_its_task_run(
+async def test_metric_line_waits_for_its_task_run(
     server: PrefectServer, seeder: Seeder, unique: str, finished_run: tuple[str, str], tmp_path: Path
 ) -> None:
     """Lines are there in seconds, a task run after a minute where many end at once."""
@@ -294,7 +294,9 @@ async def test_a_line_waits_for_its_task_run(
         assert total(exporter.samples, f"{OBSERVED}_sum", flow=flow, task="(deleted)", metric="rows") == 9, "for good"
 
 
-async def test_task_runs_under_way(server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path) -> None:
+async def test_active_task_runs_are_those_of_live_attempts(
+    server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path
+) -> None:
     """Only in flow runs that are alive, and only of their present attempt: a dead task run stays Running for ever."""
     flow = seeder.flow(f"{unique}etl")
     alive, crashed = seeder.run(flow), seeder.run(flow)

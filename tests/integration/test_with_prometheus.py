@@ -14,7 +14,7 @@ from support.seeder import Seeder
 FAILED = 'prefect_flow_run_outcomes_total{{flow="{}",state="failed"}}'
 
 
-def test_first_failures_are_increases_and_old_ones_are_not(
+def test_first_failure_is_an_increase_and_history_is_not(
     server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path
 ) -> None:
     old = seeder.flow(f"{unique}old")

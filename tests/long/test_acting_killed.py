@@ -152,7 +152,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.mark.timeout(600 + 15 * KILLS)
-def test_exactly_three_retries_under_kills(site: Site) -> None:
+def test_failing_runs_get_exactly_three_retries_under_kills(site: Site) -> None:
     wait_acting(site)
     begun = time.monotonic()
     dice = random.Random(SEED)

@@ -29,7 +29,7 @@ def counted(samples: Samples) -> tuple[float, float]:
 
 
 @pytest.mark.timeout(PATIENCE_SECONDS + 300)
-async def test_a_burst_of_task_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_burst_of_task_runs_is_counted_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with start_server(tmp_path) as server, Seeder(server.url) as seeder:
         async with rig(server.url, tmp_path) as exporter:
             await exporter.inventory()

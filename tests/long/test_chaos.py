@@ -48,7 +48,7 @@ Counts = dict[str, Counter[tuple[str, ...]]]
 
 
 @pytest.mark.timeout(2 * SECONDS + SETTLE_SECONDS + 600)
-async def test_totals_are_the_truth_after_chaos(tmp_path: Path) -> None:
+async def test_totals_match_the_state_histories_after_chaos(tmp_path: Path) -> None:
     with (
         start_postgres(tmp_path) as postgres,
         start_server(tmp_path, database_url=postgres.url()) as server,

@@ -109,7 +109,7 @@ def test_each_manifest_fits_its_schema(rendered: Rendered) -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_wrong_values_are_refused_with_the_name_of_what_is_wrong(rendered: Rendered, name: str) -> None:
+def test_wrong_values_are_refused_by_name(rendered: Rendered, name: str) -> None:
     assert REFUSED[name][1] in rendered.refusals[name]
 
 
@@ -129,7 +129,7 @@ def test_rules_are_those_of_the_repository_and_pass_promtool(rendered: Rendered,
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_files_are_the_repositorys_byte_by_byte(rendered: Rendered) -> None:
+def test_files_equal_those_of_the_repository(rendered: Rendered) -> None:
     data = {
         name: text
         for thing in rendered.of_kind("everything", "ConfigMap")
@@ -200,7 +200,7 @@ def test_pods_have_no_rights_and_write_only_to_volumes(rendered: Rendered, relea
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_programs_take_the_options_that_their_pods_are_given(rendered: Rendered, release: str, tmp_path: Path) -> None:
+def test_programs_accept_the_options_of_their_pods(rendered: Rendered, release: str, tmp_path: Path) -> None:
     (options,) = [
         one for one in rendered.of_kind(release, "ConfigMap") if "prefect-monitoring.yml" in one.get("data", {})
     ]
@@ -221,7 +221,7 @@ def test_programs_take_the_options_that_their_pods_are_given(rendered: Rendered,
         assert listen == f"0.0.0.0:{container['ports'][0]['containerPort']}"
 
 
-def test_image_is_the_charts_version_a_digest_or_the_archives_own(rendered: Rendered) -> None:
+def test_image_is_the_chart_version_a_digest_or_that_of_the_archive(rendered: Rendered) -> None:
     images = {
         (release, container["name"]): container["image"]
         for release in RELEASES

@@ -43,7 +43,7 @@ def run_flow(env: dict[str, str], name: str, directory: Path) -> Process:
 
 
 @pytest.mark.timeout(4 * PATIENCE_SECONDS)
-def test_a_killed_flow_is_found_within_two_minutes_and_marked_crashed(tmp_path: Path) -> None:
+def test_killed_flow_is_found_within_two_minutes_and_marked_crashed(tmp_path: Path) -> None:
     (tmp_path / "pipelines.yml").write_text(RULES)
     with start_server(tmp_path / "server") as server, Seeder(server.url) as seeder:
         env = env_for(server) | {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(int(BEAT_SECONDS))}

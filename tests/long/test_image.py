@@ -84,7 +84,7 @@ def _pins(text: str) -> set[str]:
         (["check"], "/var/lib/prefect-monitoring/ledger.db will be created by the first start"),
     ],
 )
-def test_it_runs_as_its_user_where_only_the_ledger_and_tmp_can_be_written(
+def test_image_runs_as_its_user_and_writes_only_ledger_and_tmp(
     installed: Path, tmp_path: Path, arguments: list[str], told: str
 ) -> None:
     image = own_image()

@@ -198,5 +198,5 @@ def test_demo_comes_up_with_every_extra_installed(wheel: Path, tmp_path: Path) -
         assert process.stop(seconds=30) == 0, process.output()
 
 
-def test_extras_bring_what_they_are_for(oldest: Installed) -> None:
+def test_extras_install_their_packages(oldest: Installed) -> None:
     oldest.run("python", "-c", "import boto3, prefect_slack")

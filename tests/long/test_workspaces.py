@@ -120,7 +120,7 @@ def test_alert_names_the_workspace_that_it_is_about(site: Site) -> None:
     assert (alert["workspace"], alert["flow"], alert["deployment"]) == (BAD, "orders", "hourly")
 
 
-def test_dashboards_of_one_workspace_show_what_they_would_without_the_other(site: Site) -> None:
+def test_dashboards_of_one_workspace_are_independent_of_the_other(site: Site) -> None:
     """Series and values of each query. Rates of the exporter's own process depend on when which Prometheus scrapes."""
     now = time.time()
     mixed, filled = {}, 0

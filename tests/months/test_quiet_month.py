@@ -15,11 +15,11 @@ EXPECTED = (
 )
 
 
-def test_only_the_outage_is_told() -> None:
+def test_only_the_api_outage_fires() -> None:
     assert differences(SITES, MONTH, EXPECTED) == ""
 
 
-def test_only_the_outage_is_told_at_the_shipped_intervals() -> None:
+def test_only_the_api_outage_fires_at_the_shipped_intervals() -> None:
     """The hours around it, with all that a step of minutes steps over: two restarts and the roll of a pod as well."""
     watch = Watch(OUTAGE - 2 * HOUR, OUTAGE + 3 * HOUR, step=15, idle=0, others=60, slack=45)
     processes = (

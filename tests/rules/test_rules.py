@@ -65,12 +65,12 @@ def test_rules_are_valid(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.name)
-def test_rules_do_what_they_should(path: Path) -> None:
+def test_rules_pass_their_promtool_tests(path: Path) -> None:
     _promtool("test", "rules", path)
 
 
 @pytest.mark.parametrize("path", [path for path in TEST_FILES if path.stem != "replicas"], ids=lambda path: path.name)
-def test_two_replicas_change_nothing(path: Path, tmp_path: Path) -> None:
+def test_rules_pass_with_two_replicas(path: Path, tmp_path: Path) -> None:
     """The same tests, every series twice: once as each of two replicas has it."""
     suite = copy.deepcopy(_load(path))
     suite["rule_files"] = [str((path.parent / name).resolve()) for name in suite["rule_files"]]
@@ -86,7 +86,7 @@ def test_two_replicas_change_nothing(path: Path, tmp_path: Path) -> None:
 
 
 @each_alert_name
-def test_alert_is_seen_to_fire_and_then_to_resolve(name: str) -> None:
+def test_alert_fires_and_resolves_in_promtool_tests(name: str) -> None:
     """By what promtool expects of it, with labels and annotations."""
     seen = [_expected_of(name, test) for path in TEST_FILES for test in _load(path)["tests"]]
     fires = [min((at for at, alerts in one if alerts), default=None) for one in seen]
@@ -134,7 +134,7 @@ def test_metrics_of_runbooks_exist() -> None:
 
 
 @each_alert
-def test_alert_tells_what_it_should(rule: dict[str, Any]) -> None:
+def test_alert_has_annotations_runbook_and_severity(rule: dict[str, Any]) -> None:
     annotations = rule["annotations"]
     assert all(annotations.get(one) for one in ("summary", "description", "runbook_url"))
     assert annotations["runbook_url"].endswith(f"/{rule['alert']}.md")
@@ -144,12 +144,12 @@ def test_alert_tells_what_it_should(rule: dict[str, Any]) -> None:
 
 
 @each_alert
-def test_labels_of_an_alert_do_not_change_with_its_value(rule: dict[str, Any]) -> None:
+def test_labels_of_an_alert_are_independent_of_its_value(rule: dict[str, Any]) -> None:
     assert not re.search(r"\$value|query|flow_run_id|url", " ".join(rule["labels"].values()))
 
 
 @each_alert
-def test_what_pages_goes_on_while_nothing_can_be_seen(rule: dict[str, Any]) -> None:
+def test_paging_alert_keeps_firing_during_an_outage(rule: dict[str, Any]) -> None:
     """With the labels that it had, or it would be another alert."""
     severities = re.sub(r"{{.*?}}", " ", rule["labels"]["severity"]).split()
     if "critical" not in severities or rule["alert"] in {"PrefectApiDown", "PrefectExporterDown"}:
@@ -166,7 +166,7 @@ def test_record_is_named_level_metric_operation(rule: dict[str, Any]) -> None:
 
 
 @each_rule
-def test_rule_names_nobody(rule: dict[str, Any]) -> None:
+def test_rule_selects_no_particular_target_or_pipeline(rule: dict[str, Any]) -> None:
     expression = _without_strings(rule["expr"].replace('work_pool=""', ""))  # outside pools
     if rule.get("alert") == "PrefectTargetDown":  # a target that never answered has no other name
         expression = expression.replace("up{job=~", "up{").replace("on (job) group by (job)", "")

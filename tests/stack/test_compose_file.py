@@ -59,7 +59,7 @@ def test_service_has_limits(name: str) -> None:
 
 
 @each_service
-def test_service_is_asked_for_its_health(name: str) -> None:
+def test_service_has_a_health_check(name: str) -> None:
     check = services()[name]["healthcheck"]
     assert check == {"disable": True} if name == "flows" else check["test"][0] == "CMD"
 
@@ -86,7 +86,7 @@ def test_no_secret_is_in_the_environment(name: str) -> None:
 
 
 @each_service
-def test_what_is_mounted_exists_and_a_missing_file_is_an_error(name: str) -> None:
+def test_mounted_files_exist_and_a_missing_file_is_an_error(name: str) -> None:
     for mount in services()[name].get("volumes", []):
         if mount["type"] == "bind":
             assert Path(mount["source"]).exists(), mount
@@ -100,7 +100,7 @@ def test_secrets_are_files() -> None:
     assert {"/config/", ".env"} <= set((ROOT / ".gitignore").read_text().splitlines())
 
 
-def test_the_demo_alone_has_what_only_the_demo_needs() -> None:
+def test_services_outside_the_demo_do_not_require_it() -> None:
     assert {name for name, service in services().items() if service.get("profiles")} == DEMO
     for name in set(SERVICES) - DEMO:
         for other, how in services()[name].get("depends_on", {}).items():
@@ -124,7 +124,7 @@ def test_only_the_demos_server_can_reach_its_database_without_a_password() -> No
 # --- the files say the same -----------------------------------------------------------------------------------------
 
 
-def test_prometheus_asks_services_at_their_ports() -> None:
+def test_prometheus_scrapes_services_at_their_ports() -> None:
     config = yaml.safe_load(mounted("prometheus", "/etc/prometheus/prometheus.yml").read_text())
     asked = [*config["scrape_configs"], *config["alerting"]["alertmanagers"]]
     targets = [target for job in asked for one in job.get("static_configs", ()) for target in one["targets"]]
@@ -147,7 +147,7 @@ def test_alertmanager_finds_its_secrets() -> None:
     assert list(mounted("alertmanager", "/etc/alertmanager/templates").glob("*.tmpl"))
 
 
-def test_the_demos_routes_are_the_shipped_ones() -> None:
+def test_demos_routes_are_the_shipped_ones() -> None:
     shipped, demo = ((ROOT / path / "alertmanager.yml").read_text() for path in ("alertmanager", "examples"))
     inbox = f"http://inbox:{port_of('inbox')}"
     expected = shipped.replace("https://events.pagerduty.com", f"{inbox}/pagerduty").replace(
@@ -156,7 +156,7 @@ def test_the_demos_routes_are_the_shipped_ones() -> None:
     assert demo.partition("\n")[2] == expected, "run: make docs"
 
 
-def test_pinned_versions_are_those_that_the_docs_ask_for() -> None:
+def test_pinned_versions_are_those_in_the_docs() -> None:
     told = (ROOT / "docs/stack.md").read_text(encoding="utf-8")
     for name in ("exporter", "prometheus", "alertmanager", "grafana", "postgres"):
         assert services()[name]["image"] in told, name
@@ -240,7 +240,7 @@ def make_config(checkout: Path, answers: list[str]) -> subprocess.CompletedProce
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-def test_own_stack_is_made_by_one_command(checkout: Path, kind: str) -> None:
+def test_own_stack_is_configured_by_one_command(checkout: Path, kind: str) -> None:
     done = make_config(checkout, ANSWERS[kind])
     assert done.returncode == 0, done.stderr
     url, credentials, runbooks, slack, key, _ = ANSWERS[kind]
@@ -269,7 +269,7 @@ OVERRIDES = [textwrap.dedent(block) for block in re.findall(r"```yaml\n(.*?)```"
 
 
 @pytest.mark.parametrize("override", OVERRIDES, ids=lambda text: text.split()[1].rstrip(":"))
-def test_what_the_guide_adds_is_understood(checkout: Path, override: str) -> None:
+def test_override_of_the_guide_is_valid(checkout: Path, override: str) -> None:
     make_config(checkout, ANSWERS["cloud"])
     (checkout / "docker-compose.override.yml").write_text(override)
     told = compose("config", "--format", "json", cwd=checkout)
@@ -280,7 +280,7 @@ def test_what_the_guide_adds_is_understood(checkout: Path, override: str) -> Non
         assert len(found["secrets"]) > len(services()[name].get("secrets", []))
 
 
-def test_a_second_workspace_has_its_own_exporter(checkout: Path) -> None:
+def test_second_workspace_has_its_own_exporter(checkout: Path) -> None:
     page = (ROOT / "docs/workspaces.md").read_text(encoding="utf-8")
     (override,) = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "!override" in block]
     make_config(checkout, ANSWERS["cloud"])
@@ -308,7 +308,7 @@ def test_a_second_workspace_has_its_own_exporter(checkout: Path) -> None:
     assert f">prometheus/{files.replace('*', 'staging')}" in page
 
 
-def test_making_the_config_again_keeps_what_is_there(checkout: Path) -> None:
+def test_making_the_config_again_keeps_existing_files(checkout: Path) -> None:
     make_config(checkout, ANSWERS["cloud"])
     (checkout / "config/pipelines.yml").write_text("pipelines: [] # mine\n")
     before = {path: path.read_bytes() for path in (checkout / "config").rglob("*") if path.is_file()}
@@ -324,7 +324,7 @@ def test_address_that_cannot_work_is_refused_with_a_reason(checkout: Path, url: 
     assert not (checkout / "config/exporter.env").exists()
 
 
-def test_bad_answer_is_asked_for_again(checkout: Path) -> None:
+def test_question_is_repeated_after_a_bad_answer(checkout: Path) -> None:
     url, credentials, runbooks, slack, key, escalation = ANSWERS["basic auth"]
     bad = ["prefect.example", url, "the-password", credentials, "git.example", runbooks, "hooks.slack.com/s", slack]
     done = make_config(checkout, [*bad, key, escalation])

@@ -40,19 +40,19 @@ def _matches(path: str, pattern: str) -> bool:
     return any(fnmatch(str(one), pattern) for one in (Path(path), *Path(path).parents))
 
 
-def test_what_is_copied_exists_and_is_sent_to_the_engine() -> None:
+def test_copied_files_exist_and_are_sent_to_the_engine() -> None:
     assert copied()
     for source in copied():
         assert (ROOT / source).exists(), source
         assert in_context(source), source
 
 
-def test_nothing_else_is_sent() -> None:
+def test_secrets_and_caches_are_not_sent() -> None:
     for path in (".git/config", ".env", "config/secrets/slack-url", "exporter/prefect_monitoring/__pycache__/x.pyc"):
         assert not in_context(path), path
 
 
-def test_what_the_wheel_carries_along_is_copied() -> None:
+def test_files_of_the_wheel_are_copied() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     targets = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     for path in (*targets["force-include"], *targets["packages"], project["project"]["readme"]):
@@ -66,7 +66,7 @@ def test_base_is_one_exact_version_and_every_stage_is_built_on_it() -> None:
     assert len(bases) == 3
 
 
-def test_image_runs_as_a_user_by_number_who_may_do_nothing() -> None:
+def test_image_runs_as_an_unprivileged_numeric_user() -> None:
     uid, gid = own_image().user.split(":")
     assert int(uid) > 1000
     assert int(gid) > 1000
@@ -81,7 +81,7 @@ def test_image_starts_a_command_that_exists() -> None:
     assert check == '["prefect-monitoring", "healthcheck"]'
 
 
-def test_everything_that_is_written_is_in_two_folders() -> None:
+def test_image_writes_only_to_two_folders() -> None:
     environment = own_image().environment
     assert environment["PREFECT_MONITORING_LEDGER_URL"].startswith("sqlite:////var/lib/prefect-monitoring/")
     assert environment["HOME"] == "/tmp"
@@ -106,6 +106,6 @@ def test_image_is_tagged_with_its_version() -> None:
     assert tags == [__version__, __version__.rpartition(".")[0], "latest"]
 
 
-def test_installs_what_is_locked_and_names_no_registry() -> None:
+def test_image_installs_locked_versions_and_names_no_registry() -> None:
     assert "--constraint requirements.lock" in TEXT
     assert not re.search(r"https?://|--index|[a-z]\.(io|com|org)/", TEXT)

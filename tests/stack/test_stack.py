@@ -61,7 +61,7 @@ def test_every_health_check_succeeds(stack: Engine) -> None:
             assert container.probe(), f"{container.name}: {container.probe_output}"
 
 
-def test_nothing_is_written_where_it_must_not_be(stack: Engine) -> None:
+def test_services_write_only_where_they_may(stack: Engine) -> None:
     """Prefect, for one, goes on without its pages."""
     for container in stack.containers.values():
         told = container.process.output()
@@ -82,7 +82,7 @@ def test_prometheus_reaches_its_targets_by_name(stack: Engine) -> None:
     }
 
 
-def test_rules_are_loaded_and_alerts_have_somewhere_to_go(stack: Engine) -> None:
+def test_prometheus_loads_rules_and_finds_alertmanager(stack: Engine) -> None:
     groups = prometheus(stack, "rules")["groups"]
     assert "PrefectRunFailed" in {rule["name"] for group in groups for rule in group["rules"]}
     wait_until(
@@ -95,7 +95,7 @@ def test_rules_are_loaded_and_alerts_have_somewhere_to_go(stack: Engine) -> None
     )
 
 
-def test_an_alert_reaches_slack_and_pagerduty(stack: Engine) -> None:
+def test_alert_reaches_slack_and_pagerduty(stack: Engine) -> None:
     """With what is in the secret files: a channel's webhook, a service's key."""
     done = stack.containers["alertmanager"].run(in_the_guide("alertmanager", "alert add"))
     assert done.returncode == 0, done.stderr
@@ -118,7 +118,7 @@ def test_grafana_reaches_its_data_source_and_reads_its_files(stack: Engine) -> N
     assert grafana.run(["touch", "/var/lib/grafana/grafana.db"]).returncode == 0
 
 
-def test_the_ledger_alone_is_kept(stack: Engine) -> None:
+def test_exporter_keeps_only_the_ledger(stack: Engine) -> None:
     exporter = stack.containers["exporter"]
     assert "ledger.db" in exporter.run(["ls", "/var/lib/prefect-monitoring"]).stdout
     assert "Read-only file system" in exporter.run(["touch", "/opt/x", "/etc/x", "/x"]).stderr
@@ -128,7 +128,7 @@ def test_the_ledger_alone_is_kept(stack: Engine) -> None:
     assert "NoNewPrivs:\t1" in status
 
 
-def test_the_ledger_can_be_backed_up_while_it_is_in_use(stack: Engine) -> None:
+def test_ledger_can_be_backed_up_while_it_is_in_use(stack: Engine) -> None:
     exporter = stack.containers["exporter"]
     done = exporter.run(in_the_guide("exporter", "VACUUM INTO"))
     assert done.returncode == 0, done.stderr
@@ -136,12 +136,12 @@ def test_the_ledger_can_be_backed_up_while_it_is_in_use(stack: Engine) -> None:
     assert exporter.run(in_the_guide("exporter", "rm ")).returncode == 0
 
 
-def test_names_of_other_networks_are_not_known(stack: Engine) -> None:
+def test_names_of_other_networks_do_not_resolve(stack: Engine) -> None:
     assert stack.containers["prefect"].run(["getent", "hosts", "postgres"]).returncode == 0
     assert stack.containers["exporter"].run(["getent", "hosts", "postgres"]).returncode != 0
 
 
-def test_a_flow_that_fails_in_the_worker_is_seen(stack: Engine) -> None:
+def test_flow_failing_in_the_worker_is_counted(stack: Engine) -> None:
     # A gauge: counters hold their first increment back for a while.
     failed = 'prefect_flow_run_consecutive_failures{workspace="production",flow="legacy-ftp-import"}'
     wait_until(lambda: value(stack, failed) >= 1, 90, "a failed run", every=0.5)

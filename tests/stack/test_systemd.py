@@ -38,7 +38,7 @@ def analyze(*arguments: str | Path) -> tuple[int, str]:
 
 @needs_systemd
 @pytest.mark.parametrize("name", [ONE, "prefect-monitoring@production.service"])
-def test_unit_is_understood_and_hardened(name: str, tmp_path: Path) -> None:
+def test_unit_is_valid_and_hardened(name: str, tmp_path: Path) -> None:
     path = unit(tmp_path, name)
     assert analyze("verify", path) == (0, "")
     code, report = analyze("security", "--offline=yes", "--threshold=20", path)
@@ -51,7 +51,7 @@ def test_verification_reports_a_key_that_systemd_does_not_know(tmp_path: Path) -
     assert (code, "ProtectEverything" in output) == (0, True), "the exit code alone says nothing"
 
 
-def test_template_differs_from_the_unit_in_names_alone() -> None:
+def test_template_differs_from_the_unit_only_in_names() -> None:
     def settings(name: str) -> list[str]:
         lines = (UNITS / name).read_text(encoding="utf-8").splitlines()
         return [line for line in lines if not line.startswith(("#", "Description="))]
@@ -63,7 +63,7 @@ def test_template_differs_from_the_unit_in_names_alone() -> None:
     assert each.splitlines() == settings(ONE)
 
 
-def test_options_file_names_only_variables_that_there_are() -> None:
+def test_options_file_names_only_known_variables() -> None:
     known = {env_name(option) for option in OPTIONS} | {CONFIG_ENV}
     named = re.findall(r"^#?([A-Z_]+)=", OPTIONS_FILE.read_text(encoding="utf-8"), re.MULTILINE)
     assert {"PREFECT_API_URL", "PREFECT_MONITORING_LISTEN"} <= set(named)
@@ -71,7 +71,7 @@ def test_options_file_names_only_variables_that_there_are() -> None:
 
 
 @pytest.mark.parametrize("name", [ONE, EACH])
-def test_unit_is_where_the_page_installs_it_and_reads_what_the_page_writes(name: str) -> None:
+def test_unit_matches_the_install_page(name: str) -> None:
     page, text = (ROOT / "docs/install.md").read_text(encoding="utf-8"), (UNITS / name).read_text(encoding="utf-8")
     assert f"ExecStart={PROGRAM} serve\n" in text
     assert f"{PROGRAM.removesuffix('prefect-monitoring')}pip install" in page
