@@ -43,20 +43,20 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmana
         assert "level=error" not in running.process.output(), "everything was taken, at the first try"
 
 
-def told(alertmanager: Alertmanager, kind: str, workspace: str) -> list[dict[str, Any]]:
+def messages_about(alertmanager: Alertmanager, kind: str, workspace: str) -> list[dict[str, Any]]:
     return [one for one in alertmanager.inbox.messages(kind) if workspace in json.dumps(one["body"])]
 
 
 def last(alertmanager: Alertmanager, kind: str, workspace: str, status: str) -> dict[str, Any]:
     """The newest message, once one with that status has come and nothing follows."""
     wait_until(
-        lambda: [one for one in told(alertmanager, kind, workspace) if one["status"] == status],
+        lambda: [one for one in messages_about(alertmanager, kind, workspace) if one["status"] == status],
         60,
         f"{status} at {kind}",
         every=0.1,
     )
     time.sleep(SECONDS_OF_SILENCE)
-    return told(alertmanager, kind, workspace)[-1]
+    return messages_about(alertmanager, kind, workspace)[-1]
 
 
 def test_slack_resolves_when_the_last_alert_of_a_pipeline_resolves(alertmanager: Alertmanager) -> None:
@@ -68,13 +68,13 @@ def test_slack_resolves_when_the_last_alert_of_a_pipeline_resolves(alertmanager:
     assert slack["title"] == "🔴 orders/nightly: run failed, no retries left (and 1 more)"
     alertmanager.post(failed, annotations=ANNOTATIONS, ended=True)
     assert last(alertmanager, "pagerduty", "mixed", "resolved")["body"]["event_action"] == "resolve"
-    slack = attachment(told(alertmanager, "slack", "mixed")[-1])
+    slack = attachment(messages_about(alertmanager, "slack", "mixed")[-1])
     assert slack["title"] == "🟠 orders/nightly: running for too long"
     assert "Resolved: PrefectRunFailed" in slack["text"].splitlines()
     alertmanager.post(too_long, annotations=LONG, ended=True)
     resolved = attachment(last(alertmanager, "slack", "mixed", "resolved"))
     assert resolved["title"].startswith("✅ Resolved: orders/nightly")
-    assert [one["status"] for one in told(alertmanager, "slack", "mixed")].count("resolved") == 1
+    assert [one["status"] for one in messages_about(alertmanager, "slack", "mixed")].count("resolved") == 1
 
 
 def test_change_of_criticality_sends_no_resolved_message(alertmanager: Alertmanager) -> None:
@@ -86,14 +86,14 @@ def test_change_of_criticality_sends_no_resolved_message(alertmanager: Alertmana
     alertmanager.post(standard, annotations=ANNOTATIONS)
     alertmanager.post(critical, annotations=ANNOTATIONS, ended=True)
     last(alertmanager, "pagerduty", "changed", "resolved")
-    slack = attachment(told(alertmanager, "slack", "changed")[-1])
+    slack = attachment(messages_about(alertmanager, "slack", "changed")[-1])
     assert slack["title"] == "🟠 orders/nightly: run failed, no retries left"
     assert "Resolved" not in slack["text"]
     assert "criticality standard" in slack["footer"]
     alertmanager.post(low, annotations=ANNOTATIONS)
     alertmanager.post(standard, annotations=ANNOTATIONS, ended=True)
     time.sleep(SECONDS_OF_SILENCE)
-    assert {one["status"] for one in told(alertmanager, "slack", "changed")} == {"firing"}
+    assert {one["status"] for one in messages_about(alertmanager, "slack", "changed")} == {"firing"}
     alertmanager.post(low, annotations=ANNOTATIONS, ended=True)
     last(alertmanager, "slack", "changed", "resolved")
 
@@ -105,7 +105,9 @@ def test_message_for_several_alerts_has_each_name_and_runbook(alertmanager: Aler
     both = ("PrefectRunFailed", "PrefectRunTooLong")
     for kind in ("slack", "pagerduty", "teams"):
         wait_until(
-            lambda kind=kind: all(name in json.dumps(told(alertmanager, kind, "several")[-1:]) for name in both),
+            lambda kind=kind: all(
+                name in json.dumps(messages_about(alertmanager, kind, "several")[-1:]) for name in both
+            ),
             60,
             f"both at {kind}",
         )
@@ -117,10 +119,10 @@ def test_message_for_several_alerts_has_each_name_and_runbook(alertmanager: Aler
     ]
     assert buttons(slack)["View run"] == ANNOTATIONS["run_url"], "rather than the list of runs"
     assert buttons(slack)["Runbook"] == ANNOTATIONS["runbook_url"]
-    firing = page(told(alertmanager, "pagerduty", "several")[-1])["custom_details"]["firing"]
+    firing = page(messages_about(alertmanager, "pagerduty", "several")[-1])["custom_details"]["firing"]
     for name, said in zip(both, (ANNOTATIONS, LONG), strict=True):
         assert f"[{name}] {said['summary']}\n{said['description']}\n{said['runbook_url']}" in firing
-    text = attachment(told(alertmanager, "teams", "several")[-1])["text"]
+    text = attachment(messages_about(alertmanager, "teams", "several")[-1])["text"]
     assert f"- [PrefectRunTooLong]({LONG['runbook_url']}) " in text
 
 

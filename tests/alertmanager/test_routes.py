@@ -40,7 +40,7 @@ def test_secrets_are_only_in_files() -> None:
     assert not re.search(r"\b(api_url|routing_key|service_key):", text)
 
 
-def told(*labels: str) -> list[str]:
+def receivers_of(*labels: str) -> list[str]:
     code, output = amtool("config", "routes", "test", f"--config.file={SHIPPED}", *labels)
     assert code == 0, output
     return output.strip().split(",")
@@ -64,20 +64,20 @@ def expected(severity: str, team: str) -> list[str]:
 @pytest.mark.parametrize(("severity", "criticality", "team"), list(product(SEVERITIES, CRITICALITIES, TEAMS)))
 def test_alert_goes_to_the_receivers_of_its_severity_and_team(severity: str, criticality: str, team: str) -> None:
     labels = {"alertname": "PrefectRunFailed", "severity": severity, "criticality": criticality, "team": team}
-    assert told(*(f'{name}="{value}"' for name, value in labels.items() if value)) == expected(severity, team)
+    assert receivers_of(*(f'{name}="{value}"' for name, value in labels.items() if value)) == expected(severity, team)
 
 
 def test_failure_in_a_storm_notifies_nobody() -> None:
-    assert told("alertname=PrefectFailureInStorm", "severity=critical") == ["nobody"]
+    assert receivers_of("alertname=PrefectFailureInStorm", "severity=critical") == ["nobody"]
     assert [one for one in CONFIG["receivers"] if one["name"] == "nobody"] == [{"name": "nobody"}]
 
 
 @pytest.mark.parametrize("team", TEAMS)
 def test_only_escalated_alerts_page_the_escalation_service(team: str) -> None:
     slack = "slack-example-team" if team == "example-team" else "slack-data-alerts"
-    assert told("escalated=yes", "severity=critical", f'team="{team}"') == ["escalation", slack]
+    assert receivers_of("escalated=yes", "severity=critical", f'team="{team}"') == ["escalation", slack]
     assert not {"pagerduty", "escalation"} & set(
-        told("alertname=PrefectStillFailing", "severity=warning", f'team="{team}"')
+        receivers_of("alertname=PrefectStillFailing", "severity=warning", f'team="{team}"')
     )
     receiver = next(one for one in CONFIG["receivers"] if one["name"] == "escalation")
     assert set(receiver) == {"name", "pagerduty_configs"}
@@ -87,7 +87,7 @@ def test_spent_budget_goes_to_the_digest() -> None:
     """It fires for days: in the pipeline's group it would delay and rename the message about a new failure."""
     for criticality in CRITICALITIES:
         labels = ("alertname=PrefectBudgetSpent", "severity=warning", f'criticality="{criticality}"')
-        assert told(*labels) == ["slack-digest"]
+        assert receivers_of(*labels) == ["slack-digest"]
 
 
 def routes(route: dict[str, Any] = CONFIG["route"], **inherited: Any) -> Iterator[dict[str, Any]]:
@@ -114,7 +114,9 @@ def test_alerts_of_a_pipeline_share_a_slack_group_across_severities(team: str) -
     kept = [one for one in CONFIG["route"]["routes"] if "low" not in str(one["matchers"])]
     slack = [one for one in kept if one["receiver"].startswith("slack-") and one["receiver"] != "slack-digest"]
     assert [one["matchers"] for one in slack] == [['severity=~"critical|warning"']]
-    assert told('severity="critical"', f'team="{team}"')[-1:] == told('severity="warning"', f'team="{team}"')
+    assert receivers_of('severity="critical"', f'team="{team}"')[-1:] == receivers_of(
+        'severity="warning"', f'team="{team}"'
+    )
 
 
 def test_receivers_group_by_pipeline_or_by_alert() -> None:
@@ -140,11 +142,11 @@ def test_routes_below_another_parent_keep_groups_and_timings(tmp_path: Path) -> 
     code, output = amtool("check-config", str(tmp_path / "host.yml"))
     assert code == 0, output
 
-    def told_how(route: dict[str, Any]) -> list[tuple[Any, ...]]:
+    def settings_of(route: dict[str, Any]) -> list[tuple[Any, ...]]:
         kept = ("receiver", "group_by", "group_wait", "group_interval", "repeat_interval")
         return [tuple(str(one[name]) for name in kept) for one in routes(route)]
 
-    assert told_how(root)[1:] == told_how(CONFIG["route"])
+    assert settings_of(root)[1:] == settings_of(CONFIG["route"])
 
 
 def test_low_criticality_is_muted_in_every_channel() -> None:
@@ -250,7 +252,7 @@ ZOMBIE = alert("PrefectZombieRun", "warning", criticality="standard", **ORDERS)
 API_DOWN, EXPORTER_DOWN = alert("PrefectApiDown"), alert("PrefectExporterDown")
 WATCHDOG = alert("PrefectWatchdog", "none")
 
-HIDDEN = [
+INHIBITED = [
     (API_DOWN, FAILED),
     (API_DOWN, alert("PrefectStillFailing", escalated="yes", **ORDERS)),
     (API_DOWN, alert("PrefectNumbersOld", "warning", source="logs")),
@@ -278,7 +280,7 @@ HIDDEN = [
     (alert("PrefectZombieRun", "info", criticality="low", **ORDERS), ZOMBIE),
     (ZOMBIE, alert("PrefectZombieRun", "info", criticality="low", **ORDERS)),
 ]
-TOLD = [
+NOT_INHIBITED = [
     (API_DOWN, EXPORTER_DOWN),
     (EXPORTER_DOWN, API_DOWN),
     (API_DOWN, WATCHDOG),
@@ -305,15 +307,15 @@ TOLD = [
 ]
 
 
-def hiders(alertmanager: Alertmanager, source: dict[str, str], target: dict[str, str]) -> list[str]:
+def inhibitors(alertmanager: Alertmanager, source: dict[str, str], target: dict[str, str]) -> list[str]:
     alertmanager.post(source, target, annotations={"summary": "…"})
     wanted = {name: target.get(name, "") for name in ("alertname", "workspace", "criticality")}
 
-    def there() -> list[dict[str, Any]]:
+    def alerts() -> list[dict[str, Any]]:
         return alertmanager.alerts(*(f'{name}="{value}"' for name, value in wanted.items()))
 
-    (found,) = wait_until(there, 60, target["alertname"])
-    return list(found["status"]["inhibitedBy"])
+    (received,) = wait_until(alerts, 60, target["alertname"])
+    return list(received["status"]["inhibitedBy"])
 
 
 def numbered(pairs: list[tuple[dict[str, str], dict[str, str]]]) -> list[Any]:
@@ -321,29 +323,29 @@ def numbered(pairs: list[tuple[dict[str, str], dict[str, str]]]) -> list[Any]:
     return [pytest.param(number, *pair, id=f"{number}-{names[number]}") for number, pair in enumerate(pairs)]
 
 
-@pytest.mark.parametrize(("number", "source", "target"), numbered(HIDDEN))
+@pytest.mark.parametrize(("number", "source", "target"), numbered(INHIBITED))
 def test_source_inhibits_target(
     alertmanager: Alertmanager, number: int, source: dict[str, str], target: dict[str, str]
 ) -> None:
     here, elsewhere = {"workspace": f"hidden-{number}"}, {"workspace": f"elsewhere-{number}"}
-    assert len(hiders(alertmanager, source | here, target | here)) == 1
-    assert hiders(alertmanager, source | here, target | elsewhere) == [], "two workspaces never mix"
+    assert len(inhibitors(alertmanager, source | here, target | here)) == 1
+    assert inhibitors(alertmanager, source | here, target | elsewhere) == [], "two workspaces never mix"
 
 
-@pytest.mark.parametrize(("number", "source", "target"), numbered(TOLD))
+@pytest.mark.parametrize(("number", "source", "target"), numbered(NOT_INHIBITED))
 def test_source_does_not_inhibit_target(
     alertmanager: Alertmanager, number: int, source: dict[str, str], target: dict[str, str]
 ) -> None:
     here = {"workspace": f"told-{number}"}
-    assert hiders(alertmanager, source | here, target | here) == []
+    assert inhibitors(alertmanager, source | here, target | here) == []
 
 
 def test_api_down_inhibits_other_alerts_without_workspace_labels(tmp_path: Path) -> None:
     with start_inbox(tmp_path) as inbox, start_alertmanager(tmp_path, inbox, impatient) as alertmanager:
         labelled = {**API_DOWN, "workspace": "production"}
-        assert hiders(alertmanager, labelled, FAILED) == [], "what has no workspace is not everybody's"
-        assert len(hiders(alertmanager, API_DOWN, FAILED)) == 1
-        assert hiders(alertmanager, API_DOWN, WATCHDOG) == []
+        assert inhibitors(alertmanager, labelled, FAILED) == [], "what has no workspace is not everybody's"
+        assert len(inhibitors(alertmanager, API_DOWN, FAILED)) == 1
+        assert inhibitors(alertmanager, API_DOWN, WATCHDOG) == []
 
 
 @pytest.mark.parametrize(("times", "flows"), [([ALL_DAY], {"told"}), ([], {"told", "low", "low of a team", "slower"})])

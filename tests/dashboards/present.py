@@ -175,8 +175,8 @@ def _add_runs(server: PrefectServer, places: Mapping[Pipeline, Place], runs: Seq
     batch, now = new_batch(), datetime.now(UTC)
     for under_way in runs:
         _add_run(batch, under_way, places[under_way.pipeline], now)
-    told = now - timedelta(seconds=20)
-    add_log(batch, told, "METRIC: rows_extracted=none", flow_run_id=batch["flow_run"][0]["id"])
+    logged_at = now - timedelta(seconds=20)
+    add_log(batch, logged_at, "METRIC: rows_extracted=none", flow_run_id=batch["flow_run"][0]["id"])
     insert(server, batch)
 
 

@@ -98,7 +98,7 @@ class Night:
         )
         return datetime.fromisoformat(read["state"]["timestamp"]).timestamp()
 
-    def told(self, kind: str, *words: str, status: str = "") -> list[dict[str, Any]]:
+    def messages(self, kind: str, *words: str, status: str = "") -> list[dict[str, Any]]:
         """Messages that hold all of the words."""
         return [
             one
@@ -106,9 +106,11 @@ class Night:
             if (not status or one["status"] == status) and all(word in json.dumps(one["body"]) for word in words)
         ]
 
-    def wait_told(self, kind: str, *words: str, status: str = "firing", timeout: float = WITHIN) -> dict[str, Any]:
+    def wait_for_message(
+        self, kind: str, *words: str, status: str = "firing", timeout: float = WITHIN
+    ) -> dict[str, Any]:
         found = wait_until(
-            lambda: self.told(kind, *words, status=status), timeout, f"{kind}: {words} {status}", every=0.5
+            lambda: self.messages(kind, *words, status=status), timeout, f"{kind}: {words} {status}", every=0.5
         )
         return dict(found[0])
 
@@ -197,18 +199,18 @@ def each_final_failure_is_reported_once(night: Night) -> None:
         night.ends[name] = night.end_of(night.failed_runs[name])
     for name, run in night.failed_runs.items():
         for kind in ("slack", "pagerduty"):
-            body = json.dumps(night.wait_told(kind, name)["body"])
+            body = json.dumps(night.wait_for_message(kind, name)["body"])
             assert f"/runs/flow-run/{run}" in body, "the link to the run"
             assert "nightly-load" in body
-    assert len(night.told("pagerduty")) == len(CRITICAL), "what else is wrong can wait"
+    assert len(night.messages("pagerduty")) == len(CRITICAL), "what else is wrong can wait"
     read = night.seeder.read(night.saved)
     assert (read["state_type"], read["run_count"]) == ("COMPLETED", 2), "its retry saved it"
 
 
 def late_start_and_long_run_are_reported(night: Night) -> None:
-    night.wait_told("slack", "hourly-sync/late", "late")
-    night.wait_told("slack", "long-export/export", "running for too long")
-    night.wait_told("slack", "hourly-sync/sync")
+    night.wait_for_message("slack", "hourly-sync/late", "late")
+    night.wait_for_message("slack", "long-export/export", "running for too long")
+    night.wait_for_message("slack", "hourly-sync/sync")
     for _ in range(2):
         night.end_of(night.run("hourly-sync", "sync"))
 
@@ -219,21 +221,21 @@ def killed_worker_is_reported_and_a_restart_resends_nothing(night: Night) -> Non
     time.sleep(20)  # a scrape or two are missed
     night.exporter = start_shipped_exporter(night.server, night.directory, night.exporter.url)
     time.sleep(75)  # a whole group_interval of critical alerts
-    assert [len(night.told("pagerduty", name)) for name in CRITICAL] == [1] * len(CRITICAL)
-    assert [len(night.told("slack", name)) for name in CRITICAL] == [1] * len(CRITICAL)
-    night.wait_told("slack", "doomed", "no worker online", timeout=300)
+    assert [len(night.messages("pagerduty", name)) for name in CRITICAL] == [1] * len(CRITICAL)
+    assert [len(night.messages("slack", name)) for name in CRITICAL] == [1] * len(CRITICAL)
+    night.wait_for_message("slack", "doomed", "no worker online", timeout=300)
 
 
 def third_failure_within_the_hour_is_reported(night: Night) -> None:
-    night.wait_told("slack", "hourly-sync/sync", "again and again", timeout=400)
-    assert not night.told("pagerduty", "hourly-sync/sync"), "a standard pipeline can wait until morning"
+    night.wait_for_message("slack", "hourly-sync/sync", "again and again", timeout=400)
+    assert not night.messages("pagerduty", "hourly-sync/sync"), "a standard pipeline can wait until morning"
 
 
 def outage_sends_one_page_and_resolves_nothing(night: Night) -> None:
     before = {kind: len(night.inbox.messages(kind)) for kind in ("slack", "pagerduty")}
     night.server.process.kill()
     for kind in ("slack", "pagerduty"):
-        night.wait_told(kind, "does not answer", timeout=180)
+        night.wait_for_message(kind, "does not answer", timeout=180)
     time.sleep(60)
     since = {kind: night.inbox.messages(kind)[count:] for kind, count in before.items()}
     assert {kind: len(messages) for kind, messages in since.items()} == {"slack": 1, "pagerduty": 1}, since
@@ -242,29 +244,29 @@ def outage_sends_one_page_and_resolves_nothing(night: Night) -> None:
 def recovery_is_reported(night: Night) -> None:
     with start_server(night.directory, port=night.port, database_url=night.server.database_url):
         for kind in ("slack", "pagerduty"):
-            night.wait_told(kind, "does not answer", status="resolved", timeout=180)
+            night.wait_for_message(kind, "does not answer", status="resolved", timeout=180)
         (night.directory / "healed").touch()
         for name in CRITICAL:
             night.end_of(night.run("nightly-load", name), timeout=180)
         for name in CRITICAL:
             for kind in ("slack", "pagerduty"):
                 # What fired goes on for three minutes after an outage.
-                night.wait_told(kind, name, status="resolved", timeout=360)
+                night.wait_for_message(kind, name, status="resolved", timeout=360)
         for name in CRITICAL:  # in the whole night: one page, one recovery
-            told = [one["status"] for one in night.told("pagerduty", name)]
-            assert told == ["firing", "resolved"], name
-            told = [one["status"] for one in night.told("slack", name)]
-            assert told == ["firing", "resolved"], name
+            statuses = [one["status"] for one in night.messages("pagerduty", name)]
+            assert statuses == ["firing", "resolved"], name
+            statuses = [one["status"] for one in night.messages("slack", name)]
+            assert statuses == ["firing", "resolved"], name
 
 
 def run_saved_by_its_retry_was_not_reported(night: Night) -> None:
-    assert not night.told("slack", "flaky-api")
-    assert not night.told("pagerduty", "flaky-api")
+    assert not night.messages("slack", "flaky-api")
+    assert not night.messages("pagerduty", "flaky-api")
 
 
 def report(night: Night) -> str:
     delays = {
-        kind: [night.told(kind, name)[0]["received_at"] - night.ends[name] for name in CRITICAL]
+        kind: [night.messages(kind, name)[0]["received_at"] - night.ends[name] for name in CRITICAL]
         for kind in ("slack", "pagerduty")
     }
     lines = [

@@ -59,8 +59,8 @@ def _sample(family: str, line: str) -> tuple[str, str]:
     labels |= dict.fromkeys(VERSIONS.get(family, ()), MASK)
     limit = labels.pop("le", None) if found["name"].endswith("_bucket") else None
     value = MASK if family in COSTS else found["value"]
-    told = ",".join(f'{label}="{text}"' for label, text in labels.items())
-    name = f"{found['name']}{{{told}}}" if told else found["name"]
+    labels_text = ",".join(f'{label}="{text}"' for label, text in labels.items())
+    name = f"{found['name']}{{{labels_text}}}" if labels_text else found["name"]
     return name, f"{limit}:{value}" if limit is not None else value
 
 
@@ -98,9 +98,9 @@ class _Text(HTMLParser):
 
     def _end_line(self) -> None:
         before, *cells = [" ".join(cell.split()) for cell in self._cells]
-        told = ([before] if before else []) + [cell or "-" for cell in cells]
-        if told:
-            self.lines.append(BETWEEN_CELLS.join(told))
+        shown = ([before] if before else []) + [cell or "-" for cell in cells]
+        if shown:
+            self.lines.append(BETWEEN_CELLS.join(shown))
         self._cells = [""]
 
 
@@ -125,7 +125,7 @@ def past(files: Iterable[tuple[str, str]]) -> str:
 
     In brackets is how many samples it has: where no value is new, there is one all the same.
     """
-    told: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+    samples_of: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
     types: dict[str, None] = {}
     names = []
     for name, text in files:
@@ -135,10 +135,10 @@ def past(files: Iterable[tuple[str, str]]) -> str:
         types |= dict.fromkeys(line for line in lines if line.startswith("#"))
         for line in lines:
             if found := _SAMPLE.fullmatch(line):
-                told[f"{found['name']}{found['labels'] or ''}"].append((int(found["at"]), found["value"]))
+                samples_of[f"{found['name']}{found['labels'] or ''}"].append((int(found["at"]), found["value"]))
             else:
                 assert line.startswith("# TYPE "), line
-    series = (f"{name} {_curve(samples)}" for name, samples in told.items())
+    series = (f"{name} {_curve(samples)}" for name, samples in samples_of.items())
     return "".join(f"{line}\n" for line in (" ".join(names), *types, *sorted(series)))
 
 

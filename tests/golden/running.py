@@ -101,5 +101,5 @@ def _readings(client: httpx.Client) -> dict[str, float]:
     """How often each source was read."""
     lines = client.get("/metrics").text.splitlines()
     name = "prefect_exporter_source_duration_seconds_count"
-    told = [line.removeprefix(name).split(" ") for line in lines if line.startswith(name)]
-    return {source: float(count) for source, count in told}
+    counts = [line.removeprefix(name).split(" ") for line in lines if line.startswith(name)]
+    return {source: float(count) for source, count in counts}

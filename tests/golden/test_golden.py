@@ -43,8 +43,8 @@ def compare(name: str, found: str) -> None:
         file.write_text(found, encoding="utf-8")
     golden = file.read_text("utf-8")
     if golden != found:
-        told = "\n".join(difference(golden, found))
-        pytest.fail(f"not what {name} says; if it is meant: {UPDATE}=1 pytest tests/golden\n{told}", pytrace=False)
+        diff = "\n".join(difference(golden, found))
+        pytest.fail(f"not what {name} says; if it is meant: {UPDATE}=1 pytest tests/golden\n{diff}", pytrace=False)
 
 
 def difference(before: str, after: str) -> list[str]:
@@ -55,9 +55,9 @@ def difference(before: str, after: str) -> list[str]:
 
 def compare_difference(name: str, before: Said, after: Said) -> None:
     """What the one says and the other does not, on the page as well."""
-    told = difference(readable.exposition(before.metrics), readable.exposition(after.metrics))
-    told += difference(readable.page(before.page), readable.page(after.page))
-    compare(name, "".join(f"{line}\n" for line in told))
+    lines = difference(readable.exposition(before.metrics), readable.exposition(after.metrics))
+    lines += difference(readable.page(before.page), readable.page(after.page))
+    compare(name, "".join(f"{line}\n" for line in lines))
 
 
 def test_exposition_of_seeded_server_is_golden(said: Said) -> None:
@@ -76,8 +76,8 @@ def test_restart_after_a_day_differs_as_golden(stub: Stub, said: Said, tmp_path:
 
 def test_backfill_of_seeded_server_is_golden(stub: Stub, said: Said, tmp_path: Path) -> None:
     """So is what `serve` says with the ledger that it leaves."""
-    told, files = backfill(stub, tmp_path, NOW, "--since", "10d", "--step", "6h", *TARGET)
-    assert "; 0 runs are missing" in told
+    printed, files = backfill(stub, tmp_path, NOW, "--since", "10d", "--step", "6h", *TARGET)
+    assert "; 0 runs are missing" in printed
     for _, text in files:
         assert list(parse_openmetrics(text))  # type: ignore[no-untyped-call] # it has no types
     compare("backfill.txt", readable.past(files))

@@ -126,9 +126,9 @@ def test_backfilled_series_match_the_history_and_live_series_continue_them(
 ) -> None:
     for ago in (timedelta(days=DAYS - 1), timedelta(days=2.2), timedelta(hours=5)):
         at = (month.now - ago).replace(minute=0, second=0)
-        found = joined.query("last_over_time(prefect_flow_run_outcomes_total[1h]) > 0", at.timestamp())
-        told = {(dict(labels)["flow"], dict(labels)["state"]): value for labels, value in found.items()}
-        assert told == month.outcomes(at), f"at {at}"
+        series = joined.query("last_over_time(prefect_flow_run_outcomes_total[1h]) > 0", at.timestamp())
+        outcomes = {(dict(labels)["flow"], dict(labels)["state"]): value for labels, value in series.items()}
+        assert outcomes == month.outcomes(at), f"at {at}"
     rows = joined.value("prefect_custom_metric_observed_sum")
     assert rows == sum(value for _, value in month.rows)
     good = month.ends[month.hourly, "completed"]
@@ -178,8 +178,8 @@ def test_files_are_openmetrics_and_their_size_is_reported_in_advance(
                 assert "workspace" not in sample.labels
                 assert "" not in sample.labels.values()
                 samples += 1
-    told = next(line for line in done.stdout.splitlines() if line.startswith("To write"))
-    assert f" {samples:,} samples" in told
+    announcement = next(line for line in done.stdout.splitlines() if line.startswith("To write"))
+    assert f" {samples:,} samples" in announcement
 
     begun = ("--step", "6h", "--label", "cluster=eu")
     for otherwise, complaint in (

@@ -95,11 +95,11 @@ def test_certificate_is_the_configured_one(exporter: Exporter, tmp_path: Path) -
 def test_secrets_are_in_no_page_log_or_command_line(exporter: Exporter) -> None:
     bare(exporter).get("/metrics", Authorization="Bearer wrong")
     command_line = Path(f"/proc/{exporter.process.pid}/cmdline").read_bytes().decode()
-    told = [exporter.process.output(), command_line]
-    told += [exporter.get(path).text for path in ("/metrics", "/", "/-/ready", "/-/healthy", "/nowhere")]
-    assert f"{exporter.url}/metrics" in told[0]
+    outputs = [exporter.process.output(), command_line]
+    outputs += [exporter.get(path).text for path in ("/metrics", "/", "/-/ready", "/-/healthy", "/nowhere")]
+    assert f"{exporter.url}/metrics" in outputs[0]
     for secret in (PASSWORD, TOKEN, BASIC["Authorization"].split()[1]):
-        assert not [text for text in told if secret in text]
+        assert not [text for text in outputs if secret in text]
 
 
 # --- connections that are not as they should be --------------------------------------------------------------------

@@ -164,10 +164,10 @@ def test_unwritable_directory_is_refused(
         assert "ledger_url elsewhere" in said
         with _api(server):
             assert main(["check", "--ledger-url", url]) == 2
-        told = capfd.readouterr().out
-        assert "FAULT  ledger: " in told
-        assert str(directory) in told
-        assert "ok     Prefect API" in told
+        printed = capfd.readouterr().out
+        assert "FAULT  ledger: " in printed
+        assert str(directory) in printed
+        assert "ok     Prefect API" in printed
 
 
 @pytest.mark.parametrize("what", ["file", "everything"])
@@ -179,10 +179,10 @@ async def test_unwritable_ledger_is_refused(
     ledger = tmp_path / "ledger.db"
     with frozen(ledger if what == "file" else tmp_path):
         settings = load_settings({"ledger_url": f"sqlite:///{ledger}"}, {})
-        with pytest.raises(LedgerError, match=r"read-only|cannot be (opened|taken|written)") as told:
+        with pytest.raises(LedgerError, match=r"read-only|cannot be (opened|taken|written)") as raised:
             ledger_of(settings.ledger, settings.metrics, server.url, lookbacks(settings.history))
-        assert str(ledger) in str(told.value)
-        assert "right to write there" in str(told.value)
+        assert str(ledger) in str(raised.value)
+        assert "right to write there" in str(raised.value)
         with _api(server):
             (finding,) = [one for one in await check(settings) if one.text.startswith("ledger")]
         assert not finding.ok, finding.text

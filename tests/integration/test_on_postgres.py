@@ -51,11 +51,11 @@ async def test_server_searches_its_logs(
         await exporter.inventory()
         await exporter.details(2)
         samples = exporter.samples
-        told = {"flow": f"{unique}etl", "task": "load"}
-        assert total(samples, f"{OBSERVED}_sum", **told, metric="rows") == 7, (
+        labels = {"flow": f"{unique}etl", "task": "load"}
+        assert total(samples, f"{OBSERVED}_sum", **labels, metric="rows") == 7, (
             "the search knows no case, the metric does"
         )
-        assert total(samples, "prefect_task_run_failures_total", **told, cause="db_lock") == 1
+        assert total(samples, "prefect_task_run_failures_total", **labels, cause="db_lock") == 1
         asked = {key: number for key, number in exporter.traffic.requests.items() if key[0] == "/logs/filter"}
         assert set(asked) == {("/logs/filter", "200")}
         assert value(samples, "prefect_exporter_records_total", source="log_lines") < LONG_ONES, "chatter stays there"

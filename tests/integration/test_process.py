@@ -181,12 +181,12 @@ def test_debug_log_and_pages_hold_no_secret(
         exporter.wait_ready()
         proxy.status(401)
         wait_until(lambda: "prefect_up 0" in exporter.text, 60, "an outage")
-        told = [exporter.get(path).text for path in ("/metrics", "/", "/-/ready", "/-/healthy")]
+        outputs = [exporter.get(path).text for path in ("/metrics", "/", "/-/ready", "/-/healthy")]
         exporter.process.stop()
-    told.append(exporter.process.output())
-    assert "DEBUG" in told[-1]
-    assert "Watching http://127.0.0.1" in told[-1]
-    assert not [text for text in told if MARKER in text]
+    outputs.append(exporter.process.output())
+    assert "DEBUG" in outputs[-1]
+    assert "Watching http://127.0.0.1" in outputs[-1]
+    assert not [text for text in outputs if MARKER in text]
 
 
 def test_json_log_lines_have_level_and_message(
@@ -250,15 +250,15 @@ def test_every_wrong_option_is_reported_with_its_place(server: PrefectServer, tm
     }
     for command in ("serve", "check"):
         done = run(env, tmp_path, command, *wrong)
-        told = done.stderr if command == "serve" else done.stdout
+        printed = done.stderr if command == "serve" else done.stdout
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
-        for place, what in places.items():
-            (line,) = [line for line in told.splitlines() if place in line]
-            assert what in line
-        assert len([line for line in told.splitlines() if "options.yaml" in line or "--" in line]) >= 6
+        for place, complaint in places.items():
+            (line,) = [line for line in printed.splitlines() if place in line]
+            assert complaint in line
+        assert len([line for line in printed.splitlines() if "options.yaml" in line or "--" in line]) >= 6
         if command == "check":
-            assert "ok     Prefect API" in told, "the rest is looked at all the same"
+            assert "ok     Prefect API" in printed, "the rest is looked at all the same"
 
 
 def test_check_finds_nothing_wrong(server: PrefectServer, tmp_path: Path) -> None:
@@ -306,12 +306,12 @@ def test_check_does_not_wait_long_for_a_silent_api(proxy: FaultProxy, server: Pr
 
 def test_version_and_help_need_no_prefect(bare: dict[str, str], tmp_path: Path) -> None:
     assert run(bare, tmp_path, "--version").stdout.strip() == prefect_monitoring.__version__
-    told = run(bare | {"PYTHONPROFILEIMPORTTIME": "1"}, tmp_path, "--help")
-    assert told.returncode == 0
-    imported = {line.rpartition("|")[2].strip() for line in told.stderr.splitlines()}
+    shown = run(bare | {"PYTHONPROFILEIMPORTTIME": "1"}, tmp_path, "--help")
+    assert shown.returncode == 0
+    imported = {line.rpartition("|")[2].strip() for line in shown.stderr.splitlines()}
     assert "prefect_monitoring" in imported
     assert "prefect" not in imported, "it takes seconds, and help needs none of it"
-    assert all(command in told.stdout for command in ("serve", "check", "demo"))
+    assert all(command in shown.stdout for command in ("serve", "check", "demo"))
     options = run(bare, tmp_path, "serve", "--help").stdout
     assert "--poll-interval" in options
     assert "PREFECT_MONITORING_POLL_INTERVAL" in options

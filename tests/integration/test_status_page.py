@@ -173,9 +173,9 @@ def test_outage_is_stated_on_the_page(exporter: Exporter, seeded: Seeded, browse
     faults.refuse()
     wait_until(lambda: "does not answer. What follows is of" in exporter.get("/").text, 30, "the outage on the page")
     with view(browser, f"{exporter.url}/") as seen:
-        told = seen.page.locator(".notices li").first.inner_text()
-        assert "The Prefect API does not answer. What follows is of 20" in told
-        assert told.endswith("UTC, not of now.")
+        notice = seen.page.locator(".notices li").first.inner_text()
+        assert "The Prefect API does not answer. What follows is of 20" in notice
+        assert notice.endswith("UTC, not of now.")
         assert seen.page.title().startswith("The Prefect API does not answer")
         assert seen.texts(".pipelines bdi.name")[0] == f"{seeded.prefix}failing", "what the ledger knows is still there"
     wait_until(lambda: "What runs or waits now is not known" in exporter.get("/").text, 30, "no word of the present")

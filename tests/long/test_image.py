@@ -61,9 +61,9 @@ def _copy(source: Path, target: Path) -> None:
 
 def test_only_what_is_locked_and_needed_is_installed(installed: Path) -> None:
     freeze = run([sys.executable, "-m", "pip", "--python", f"{installed}/bin/python", "freeze"], installed).stdout
-    found = _pins(freeze) - {f"prefect-monitoring=={__version__}"}
-    assert found <= _pins((ROOT / "requirements.lock").read_text())
-    names = {pin.partition("==")[0] for pin in found}
+    pins = _pins(freeze) - {f"prefect-monitoring=={__version__}"}
+    assert pins <= _pins((ROOT / "requirements.lock").read_text())
+    names = {pin.partition("==")[0] for pin in pins}
     assert {"prefect", "prometheus-client", "sqlalchemy", "asyncpg"} <= names
     assert not names & NOT_NEEDED
 
@@ -77,7 +77,7 @@ def _pins(text: str) -> set[str]:
 
 @pytest.mark.skipif(bool(unavailable()), reason=f"the image's user is not tried: {unavailable()}")
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["--version"], __version__),
         (["healthcheck"], "no answer on 0.0.0.0:9877"),
@@ -85,7 +85,7 @@ def _pins(text: str) -> set[str]:
     ],
 )
 def test_image_runs_as_its_user_and_writes_only_ledger_and_tmp(
-    installed: Path, tmp_path: Path, arguments: list[str], told: str
+    installed: Path, tmp_path: Path, arguments: list[str], expected: str
 ) -> None:
     image = own_image()
     uid, gid = map(int, image.user.split(":"))
@@ -117,5 +117,5 @@ def test_image_runs_as_its_user_and_writes_only_ledger_and_tmp(
         timeout=60,
         check=False,
     )
-    assert told in done.stdout, done.stdout + done.stderr
+    assert expected in done.stdout, done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -65,20 +65,22 @@ class Image:
 
 
 def instructions(dockerfile: str) -> list[tuple[str, str]]:
-    """(instruction, what follows it), continued lines joined."""
+    """(instruction, arguments) of each step, continued lines joined."""
     joined = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", dockerfile, flags=re.MULTILINE))
     lines = [line.split(None, 1) for line in joined.splitlines() if line.strip()]
-    return [(name.upper(), " ".join(rest.split())) for name, rest in lines]
+    return [(name.upper(), " ".join(arguments.split())) for name, arguments in lines]
 
 
 def own_image() -> Image:
-    """What exporter/Dockerfile says of its last stage."""
-    told = instructions((ROOT / "exporter/Dockerfile").read_text())
-    begin = max(number for number, (name, _) in enumerate(told) if name == "FROM")
-    last = told[begin:]
-    environment = dict(pair.split("=", 1) for name, rest in last if name == "ENV" for pair in shlex.split(rest))
-    said = dict(last)
-    return Image(json.loads(said["ENTRYPOINT"]), json.loads(said["CMD"]), said["USER"], environment)
+    """The last stage of exporter/Dockerfile."""
+    steps = instructions((ROOT / "exporter/Dockerfile").read_text())
+    begin = max(number for number, (name, _) in enumerate(steps) if name == "FROM")
+    stage = steps[begin:]
+    environment = dict(pair.split("=", 1) for name, pairs in stage if name == "ENV" for pair in shlex.split(pairs))
+    argument_of = dict(stage)
+    return Image(
+        json.loads(argument_of["ENTRYPOINT"]), json.loads(argument_of["CMD"]), argument_of["USER"], environment
+    )
 
 
 # Debian's programs in place of those in the images; users as the images have them.

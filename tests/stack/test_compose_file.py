@@ -157,9 +157,9 @@ def test_demos_routes_are_the_shipped_ones() -> None:
 
 
 def test_pinned_versions_are_those_in_the_docs() -> None:
-    told = (ROOT / "docs/stack.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/stack.md").read_text(encoding="utf-8")
     for name in ("exporter", "prometheus", "alertmanager", "grafana", "postgres"):
-        assert services()[name]["image"] in told, name
+        assert services()[name]["image"] in page, name
 
 
 # --- Grafana ---------------------------------------------------------------------------------------------------------
@@ -246,18 +246,18 @@ def test_own_stack_is_configured_by_one_command(checkout: Path, kind: str) -> No
     url, credentials, runbooks, slack, key, _ = ANSWERS[kind]
     for secret in filter(None, (credentials, slack, key)):
         assert secret not in done.stdout + done.stderr
-    told = compose("config", "--format", "json", cwd=checkout)
-    assert told.returncode == 0, told.stderr
-    found = json.loads(told.stdout)
-    assert found["name"] == "prefect-monitoring"
-    assert set(found["services"]) == set(SERVICES) - DEMO
-    environment = found["services"]["exporter"]["environment"]
+    done = compose("config", "--format", "json", cwd=checkout)
+    assert done.returncode == 0, done.stderr
+    config = json.loads(done.stdout)
+    assert config["name"] == "prefect-monitoring"
+    assert set(config["services"]) == set(SERVICES) - DEMO
+    environment = config["services"]["exporter"]["environment"]
     assert environment["PREFECT_API_URL"] == url
     assert environment["PREFECT_MONITORING_RUNBOOK_URL"] == (runbooks or "http://127.0.0.1:9877/runbooks")
     files = {name: value for name, value in environment.items() if name.endswith("_FILE")}
     assert files == ({VARIABLES[kind]: "/run/secrets/prefect-credentials"} if VARIABLES[kind] else {})
     assert (checkout / "config").stat().st_mode & 0o777 == 0o700
-    for name, secret in found["secrets"].items():
+    for name, secret in config["secrets"].items():
         assert Path(secret["file"]).is_relative_to(checkout / "config/secrets"), name
         assert Path(secret["file"]).stat().st_mode & 0o777 == 0o644  # each container reads it as its own user
     assert (checkout / "config/secrets/slack-url").read_text() == f"{slack}\n"
@@ -272,12 +272,12 @@ OVERRIDES = [textwrap.dedent(block) for block in re.findall(r"```yaml\n(.*?)```"
 def test_override_of_the_guide_is_valid(checkout: Path, override: str) -> None:
     make_config(checkout, ANSWERS["cloud"])
     (checkout / "docker-compose.override.yml").write_text(override)
-    told = compose("config", "--format", "json", cwd=checkout)
-    assert told.returncode == 0, told.stderr
+    done = compose("config", "--format", "json", cwd=checkout)
+    assert done.returncode == 0, done.stderr
     for name, service in yaml.safe_load(override)["services"].items():
-        found = json.loads(told.stdout)["services"][name]
-        assert found["environment"].items() >= service["environment"].items() if "environment" in service else True
-        assert len(found["secrets"]) > len(services()[name].get("secrets", []))
+        merged = json.loads(done.stdout)["services"][name]
+        assert merged["environment"].items() >= service["environment"].items() if "environment" in service else True
+        assert len(merged["secrets"]) > len(services()[name].get("secrets", []))
 
 
 def test_second_workspace_has_its_own_exporter(checkout: Path) -> None:
@@ -289,9 +289,9 @@ def test_second_workspace_has_its_own_exporter(checkout: Path) -> None:
     options = (checkout / "config/exporter.env").read_text().replace(first_url, second_url)
     (checkout / "config/staging.env").write_text(options)
     (checkout / "config/secrets/prefect-credentials-staging").touch()
-    told = compose("config", "--format", "json", cwd=checkout)
-    assert told.returncode == 0, told.stderr
-    first, second = (json.loads(told.stdout)["services"][name] for name in ("exporter", "exporter-staging"))
+    done = compose("config", "--format", "json", cwd=checkout)
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads(done.stdout)["services"][name] for name in ("exporter", "exporter-staging"))
     assert (first["environment"].pop("PREFECT_API_URL"), second["environment"].pop("PREFECT_API_URL")) == (
         first_url,
         second_url,

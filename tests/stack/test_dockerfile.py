@@ -19,7 +19,7 @@ STEPS = instructions(TEXT)
 
 def copied() -> list[str]:
     """What is taken from the repository."""
-    lines = [shlex.split(rest) for name, rest in STEPS if name == "COPY" and "--from" not in rest]
+    lines = [shlex.split(arguments) for name, arguments in STEPS if name == "COPY" and "--from" not in arguments]
     return [source for line in lines for source in line[:-1]]
 
 
@@ -60,7 +60,7 @@ def test_files_of_the_wheel_are_copied() -> None:
 
 
 def test_base_is_one_exact_version_and_every_stage_is_built_on_it() -> None:
-    bases = [rest.split()[0] for name, rest in STEPS if name == "FROM"]
+    bases = [arguments.split()[0] for name, arguments in STEPS if name == "FROM"]
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-bookworm", bases[0])
     assert set(bases[1:]) == {"base"}
     assert len(bases) == 3
@@ -77,7 +77,7 @@ def test_image_starts_a_command_that_exists() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert image.entrypoint[0] in project["scripts"]
     assert make_parser().parse_args(image.command)
-    (check,) = [rest.partition("CMD ")[2] for name, rest in STEPS if name == "HEALTHCHECK"]
+    (check,) = [arguments.partition("CMD ")[2] for name, arguments in STEPS if name == "HEALTHCHECK"]
     assert check == '["prefect-monitoring", "healthcheck"]'
 
 
@@ -89,14 +89,16 @@ def test_image_writes_only_to_two_folders() -> None:
 
 
 def test_labels_name_version_and_base() -> None:
-    (labels,) = [dict(pair.split("=", 1) for pair in shlex.split(rest)) for name, rest in STEPS if name == "LABEL"]
+    (labels,) = [
+        dict(pair.split("=", 1) for pair in shlex.split(arguments)) for name, arguments in STEPS if name == "LABEL"
+    ]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert {key.removeprefix("org.opencontainers.image."): value for key, value in labels.items()} == {
         "title": project["name"],
         "description": "Prometheus exporter for Prefect 3",
         "version": __version__,
         "licenses": project["license"],
-        "base.name": next(rest.split()[0] for name, rest in STEPS if name == "FROM"),
+        "base.name": next(arguments.split()[0] for name, arguments in STEPS if name == "FROM"),
     }
 
 

@@ -64,9 +64,9 @@ def test_every_health_check_succeeds(stack: Engine) -> None:
 def test_services_write_only_where_they_may(stack: Engine) -> None:
     """Prefect, for one, goes on without its pages."""
     for container in stack.containers.values():
-        told = container.process.output()
-        assert "Read-only file system" not in told, f"{container.name}:\n{told}"
-        assert "Permission denied" not in told, f"{container.name}:\n{told}"
+        output = container.process.output()
+        assert "Read-only file system" not in output, f"{container.name}:\n{output}"
+        assert "Permission denied" not in output, f"{container.name}:\n{output}"
     assert stack.request("GET", "prefect", "/", follow_redirects=True).headers["Content-Type"].startswith("text/html")
     settings = stack.request("GET", "prefect", "/ui-settings").json()
     assert settings["api_url"] == "http://127.0.0.1:4200/api"
