@@ -44,13 +44,13 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmana
 
 
 def messages_about(alertmanager: Alertmanager, kind: str, workspace: str) -> list[dict[str, Any]]:
-    return [one for one in alertmanager.inbox.messages(kind) if workspace in json.dumps(one["body"])]
+    return [message for message in alertmanager.inbox.messages(kind) if workspace in json.dumps(message["body"])]
 
 
 def last(alertmanager: Alertmanager, kind: str, workspace: str, status: str) -> dict[str, Any]:
     """The newest message, once one with that status has come and nothing follows."""
     wait_until(
-        lambda: [one for one in messages_about(alertmanager, kind, workspace) if one["status"] == status],
+        lambda: [message for message in messages_about(alertmanager, kind, workspace) if message["status"] == status],
         60,
         f"{status} at {kind}",
         every=0.1,
@@ -74,7 +74,7 @@ def test_slack_resolves_when_the_last_alert_of_a_pipeline_resolves(alertmanager:
     alertmanager.post(too_long, annotations=LONG, ended=True)
     resolved = attachment(last(alertmanager, "slack", "mixed", "resolved"))
     assert resolved["title"].startswith("✅ Resolved: orders/nightly")
-    assert [one["status"] for one in messages_about(alertmanager, "slack", "mixed")].count("resolved") == 1
+    assert [message["status"] for message in messages_about(alertmanager, "slack", "mixed")].count("resolved") == 1
 
 
 def test_change_of_criticality_sends_no_resolved_message(alertmanager: Alertmanager) -> None:
@@ -93,7 +93,7 @@ def test_change_of_criticality_sends_no_resolved_message(alertmanager: Alertmana
     alertmanager.post(low, annotations=ANNOTATIONS)
     alertmanager.post(standard, annotations=ANNOTATIONS, ended=True)
     time.sleep(SECONDS_OF_SILENCE)
-    assert {one["status"] for one in messages_about(alertmanager, "slack", "changed")} == {"firing"}
+    assert {message["status"] for message in messages_about(alertmanager, "slack", "changed")} == {"firing"}
     alertmanager.post(low, annotations=ANNOTATIONS, ended=True)
     last(alertmanager, "slack", "changed", "resolved")
 
@@ -143,7 +143,7 @@ def test_alerts_with_equal_texts_are_merged(alertmanager: Alertmanager) -> None:
     """A pool without workers is an alert for each criticality of what waits."""
     pool = {"alertname": "PrefectPoolWithoutWorkers", "workspace": "pools", "work_pool": "kube", "severity": "critical"}
     said = {"summary": "Work pool kube: late runs and no worker online", "description": "Late runs: 2."}
-    both = [pool | {"criticality": one} for one in ("critical", "standard")]
+    both = [pool | {"criticality": criticality} for criticality in ("critical", "standard")]
     alertmanager.post(*both, annotations=said)
     shown = attachment(last(alertmanager, "slack", "pools", "firing"))
     assert shown["title"] == f"🔴 {said['summary']}"
@@ -160,8 +160,8 @@ def test_alerts_with_equal_texts_are_merged(alertmanager: Alertmanager) -> None:
 def test_silence_covers_later_alerts_of_the_pipeline(alertmanager: Alertmanager) -> None:
     alertmanager.post({**TOO_LONG, "state": "x", "workspace": "silenced"}, annotations=LONG)
     link = buttons(last(alertmanager, "slack", "silenced", "firing"))["Silence"]
-    parts = [re.fullmatch(r'(\w+)="([^"]*)"', one) for one in silence_filters(link)]
-    matchers = [{"name": one[1], "value": one[2], "isRegex": False, "isEqual": True} for one in parts if one]
+    parts = [re.fullmatch(r'(\w+)="([^"]*)"', matcher) for matcher in silence_filters(link)]
+    matchers = [{"name": part[1], "value": part[2], "isRegex": False, "isEqual": True} for part in parts if part]
     now = datetime.now(UTC)
     silence = {
         "matchers": matchers,
@@ -175,8 +175,8 @@ def test_silence_covers_later_alerts_of_the_pipeline(alertmanager: Alertmanager)
     alertmanager.post({**ORDERS, "deployment": "hourly", "workspace": "silenced"})
 
     def silenced() -> set[tuple[str, bool]]:
-        found = alertmanager.alerts('workspace="silenced"')
-        return {(one["labels"]["alertname"], bool(one["status"]["silencedBy"])) for one in found}
+        alerts = alertmanager.alerts('workspace="silenced"')
+        return {(alert["labels"]["alertname"], bool(alert["status"]["silencedBy"])) for alert in alerts}
 
     wanted = {("PrefectRunTooLong", True), ("PrefectRunFailed", True), ("PrefectRunFailed", False)}
     wait_until(lambda: silenced() == wanted, 60, "both of nightly silenced, hourly not")

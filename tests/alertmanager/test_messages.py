@@ -39,7 +39,7 @@ def one_each(inbox: Inbox, status: str, before: int = 0) -> tuple[dict[str, Any]
     inbox.wait_for(before + 2)
     time.sleep(SECONDS_OF_SILENCE)
     new = sorted(inbox.messages()[before:], key=lambda message: str(message["kind"]))
-    assert [(one["kind"], one["status"]) for one in new] == [("pagerduty", status), ("slack", status)]
+    assert [(message["kind"], message["status"]) for message in new] == [("pagerduty", status), ("slack", status)]
     return new[1], new[0]
 
 
@@ -101,8 +101,8 @@ def test_critical_failure_is_reported_and_resolved(alertmanager: Alertmanager, i
 def test_each_deployment_is_a_separate_incident(alertmanager: Alertmanager, inbox: Inbox) -> None:
     alertmanager.post(ORDERS, {**ORDERS, "deployment": "hourly"}, {**ORDERS, "alertname": "PrefectRunTooLong"})
     pages = inbox.wait_for(2, "pagerduty")
-    assert len({one["body"]["dedup_key"] for one in pages}) == 2
-    both = next(one for one in pages if page(one)["component"] == "orders/nightly")
+    assert len({message["body"]["dedup_key"] for message in pages}) == 2
+    both = next(message for message in pages if page(message)["component"] == "orders/nightly")
     assert set(page(both)["class"].split(", ")) == {"PrefectRunFailed", "PrefectRunTooLong"}
     assert page(both)["summary"].endswith("(and 1 more)")
 
@@ -129,9 +129,9 @@ def test_standard_failure_goes_to_the_channel_of_its_team_and_does_not_page(
     alertmanager.post({**standard, "team": "example-team"}, {**standard, "flow": "others"}, annotations=ANNOTATIONS)
     inbox.wait_for(2)
     time.sleep(SECONDS_OF_SILENCE)
-    assert [one["kind"] for one in inbox.messages()] == ["slack", "slack"]
-    assert {one["channel"] for one in inbox.messages()} == {"#example-team", "#data-alerts"}
-    assert {attachment(one)["color"] for one in inbox.messages()} == {"#f2a900"}
+    assert [message["kind"] for message in inbox.messages()] == ["slack", "slack"]
+    assert {message["channel"] for message in inbox.messages()} == {"#example-team", "#data-alerts"}
+    assert {attachment(message)["color"] for message in inbox.messages()} == {"#f2a900"}
 
 
 def test_escalation_pages_another_service_and_resends_nothing(alertmanager: Alertmanager, inbox: Inbox) -> None:
@@ -155,7 +155,7 @@ def test_standard_pipeline_that_still_fails_is_reported_again_in_its_channel(
     alertmanager.post(standard, still, annotations=ANNOTATIONS | {"summary": "orders/nightly: still failing"})
     inbox.wait_for(2)
     time.sleep(SECONDS_OF_SILENCE)
-    assert [(one["kind"], one["channel"]) for one in inbox.messages()] == [("slack", "#data-alerts")] * 2
+    assert [(message["kind"], message["channel"]) for message in inbox.messages()] == [("slack", "#data-alerts")] * 2
     assert attachment(inbox.messages()[-1])["title"] == "🟠 orders/nightly: still failing"
 
 
@@ -179,12 +179,12 @@ def test_watchdog_repeats_to_the_dead_mans_switch_alone(alertmanager: Alertmanag
     alertmanager.post({"alertname": "PrefectWatchdog", "severity": "none"})
     inbox.wait_for(3, "heartbeat")
     assert inbox.messages() == []
-    assert {one["status"] for one in inbox.messages("heartbeat")} == {"firing"}
+    assert {message["status"] for message in inbox.messages("heartbeat")} == {"firing"}
     alertmanager.post({"alertname": "PrefectWatchdog", "severity": "none"}, ended=True)
     time.sleep(SECONDS_OF_SILENCE)
     before = len(inbox.messages("heartbeat"))
     time.sleep(SECONDS_OF_SILENCE)
-    assert {one["status"] for one in inbox.messages("heartbeat")} == {"firing"}, "its end must be silence"
+    assert {message["status"] for message in inbox.messages("heartbeat")} == {"firing"}, "its end must be silence"
     assert len(inbox.messages("heartbeat")) == before
 
 
@@ -261,8 +261,8 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
 
 def both_in(alertmanager: Alertmanager, workspace: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Slack's and PagerDuty's only message of a workspace."""
-    slack = [one for one in alertmanager.inbox.messages("slack") if workspace == workspace_of(one)]
-    pager = [one for one in alertmanager.inbox.messages("pagerduty") if workspace == page(one)["source"]]
+    slack = [message for message in alertmanager.inbox.messages("slack") if workspace == workspace_of(message)]
+    pager = [message for message in alertmanager.inbox.messages("pagerduty") if workspace == page(message)["source"]]
     assert (len(slack), len(pager)) == (1, 1)
     return slack[0], pager[0]
 
@@ -282,15 +282,15 @@ def test_names_are_escaped(lasting: Alertmanager, name: str) -> None:
     assert len(shown["text"].splitlines()) == 9
     plain = " ".join(name.replace("\u202e", "").split())
     assert page(pager)["component"] == f"{plain}/{plain}"
-    assert not [one for one in page(pager)["custom_details"].values() if read_as_yaml(one)]
+    assert not [detail for detail in page(pager)["custom_details"].values() if read_as_yaml(detail)]
     in_code = plain.replace("`", "'").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     flow = re.search(r"^\*Flow\*  `([^`]+)`  \*Deployment\*  `([^`]+)`$", shown["text"], re.MULTILINE)
     assert flow
     assert flow[1] == flow[2]
     assert in_code.startswith(flow[1].removesuffix("…"))
     assert flow[1] == in_code or len(flow[1]) > 140
-    found = lasting.alerts(*silence_filters(buttons(slack)["Silence"]))
-    assert [one["labels"]["flow"] for one in found] == [name]
+    silenced = lasting.alerts(*silence_filters(buttons(slack)["Silence"]))
+    assert [alert["labels"]["flow"] for alert in silenced] == [name]
 
 
 def read_as_yaml(detail: str) -> bool:
@@ -307,15 +307,17 @@ def test_silence_link_silences_this_pipeline_alone(alertmanager: Alertmanager, i
     messages = inbox.wait_for(4, "slack")
     wanted = "workspace production"
     link = next(
-        buttons(one)["Silence"]
-        for one in messages
-        if wanted in attachment(one)["footer"] and attachment(one)["text"] == "*Flow*  `orders`\n"
+        buttons(message)["Silence"]
+        for message in messages
+        if wanted in attachment(message)["footer"] and attachment(message)["text"] == "*Flow*  `orders`\n"
     )
-    matchers = [re.fullmatch(r'(\w+)(=~?)"([^"]*)"', one) for one in silence_filters(link)]
+    matchers = [re.fullmatch(r'(\w+)(=~?)"([^"]*)"', matcher) for matcher in silence_filters(link)]
     now = time.time()
     silence = {
         "matchers": [
-            {"name": one[1], "value": one[3], "isRegex": one[2] == "=~", "isEqual": True} for one in matchers if one
+            {"name": matcher[1], "value": matcher[3], "isRegex": matcher[2] == "=~", "isEqual": True}
+            for matcher in matchers
+            if matcher
         ],
         "startsAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
         "endsAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + 600)),
@@ -326,10 +328,10 @@ def test_silence_link_silences_this_pipeline_alone(alertmanager: Alertmanager, i
     assert answer.status_code == 200, answer.text
 
     def silenced() -> list[dict[str, Any]]:
-        return [one for one in alertmanager.alerts() if one["status"]["silencedBy"]]
+        return [alert for alert in alertmanager.alerts() if alert["status"]["silencedBy"]]
 
-    (one,) = wait_until(silenced, 60, "a silenced alert")
-    assert one["labels"] == adhoc
+    (alert,) = wait_until(silenced, 60, "a silenced alert")
+    assert alert["labels"] == adhoc
 
 
 def test_silence_link_of_a_platform_alert_silences_no_pipeline(alertmanager: Alertmanager, inbox: Inbox) -> None:
@@ -338,10 +340,10 @@ def test_silence_link_of_a_platform_alert_silences_no_pipeline(alertmanager: Ale
     alertmanager.post(old, {**platform, "alertname": "PrefectPoolWithoutWorkers", "work_pool": "kube"}, ORDERS)
     messages = inbox.wait_for(3, "slack")  # each of them by itself, so that each can be "resolved" by itself
     for name in ("PrefectNumbersOld", "PrefectPoolWithoutWorkers"):
-        (message,) = [one for one in messages if name in attachment(one)["footer"]]
+        (message,) = [message for message in messages if name in attachment(message)["footer"]]
         filters = silence_filters(buttons(message)["Silence"])
         assert {'flow=""', 'deployment=""'} < set(filters)
-        assert {one["labels"]["alertname"] for one in alertmanager.alerts(*filters)} == {name}
+        assert {alert["labels"]["alertname"] for alert in alertmanager.alerts(*filters)} == {name}
 
 
 @pytest.mark.parametrize(("text", "secret"), SECRETS, ids=[f"{n}-{text[:24]}" for n, (text, _) in enumerate(SECRETS)])
@@ -411,7 +413,7 @@ def test_twenty_critical_flows_send_a_message_each(alertmanager: Alertmanager, i
     time.sleep(SECONDS_OF_SILENCE)
     for kind in ("slack", "pagerduty"):
         assert len(inbox.messages(kind)) == 20
-    assert len({one["body"]["dedup_key"] for one in inbox.messages("pagerduty")}) == 20
+    assert len({message["body"]["dedup_key"] for message in inbox.messages("pagerduty")}) == 20
 
 
 @pytest.mark.parametrize("character", ["&", "🦆", "x "])
@@ -444,4 +446,4 @@ def test_group_with_an_alert_still_firing_is_not_resolved(alertmanager: Alertman
     time.sleep(SECONDS_OF_SILENCE)
     latest = inbox.messages("slack")[-1]
     assert latest["status"] == "firing", "the incident goes on"
-    assert all(one["status"] == "firing" for one in inbox.messages())
+    assert all(message["status"] == "firing" for message in inbox.messages())

@@ -69,7 +69,7 @@ def test_alert_goes_to_the_receivers_of_its_severity_and_team(severity: str, cri
 
 def test_failure_in_a_storm_notifies_nobody() -> None:
     assert receivers_of("alertname=PrefectFailureInStorm", "severity=critical") == ["nobody"]
-    assert [one for one in CONFIG["receivers"] if one["name"] == "nobody"] == [{"name": "nobody"}]
+    assert [receiver for receiver in CONFIG["receivers"] if receiver["name"] == "nobody"] == [{"name": "nobody"}]
 
 
 @pytest.mark.parametrize("team", TEAMS)
@@ -79,7 +79,7 @@ def test_only_escalated_alerts_page_the_escalation_service(team: str) -> None:
     assert not {"pagerduty", "escalation"} & set(
         receivers_of("alertname=PrefectStillFailing", "severity=warning", f'team="{team}"')
     )
-    receiver = next(one for one in CONFIG["receivers"] if one["name"] == "escalation")
+    receiver = next(receiver for receiver in CONFIG["receivers"] if receiver["name"] == "escalation")
     assert set(receiver) == {"name", "pagerduty_configs"}
 
 
@@ -111,9 +111,9 @@ def test_pages_wait_seconds_and_the_digest_minutes() -> None:
 @pytest.mark.parametrize("team", TEAMS)
 def test_alerts_of_a_pipeline_share_a_slack_group_across_severities(team: str) -> None:
     """A group is a route and its labels: two routes would say "resolved" of a pipeline that still fails."""
-    kept = [one for one in CONFIG["route"]["routes"] if "low" not in str(one["matchers"])]
-    slack = [one for one in kept if one["receiver"].startswith("slack-") and one["receiver"] != "slack-digest"]
-    assert [one["matchers"] for one in slack] == [['severity=~"critical|warning"']]
+    kept = [route for route in CONFIG["route"]["routes"] if "low" not in str(route["matchers"])]
+    slack = [route for route in kept if route["receiver"].startswith("slack-") and route["receiver"] != "slack-digest"]
+    assert [route["matchers"] for route in slack] == [['severity=~"critical|warning"']]
     assert receivers_of('severity="critical"', f'team="{team}"')[-1:] == receivers_of(
         'severity="warning"', f'team="{team}"'
     )
@@ -144,7 +144,7 @@ def test_routes_below_another_parent_keep_groups_and_timings(tmp_path: Path) -> 
 
     def settings_of(route: dict[str, Any]) -> list[tuple[Any, ...]]:
         kept = ("receiver", "group_by", "group_wait", "group_interval", "repeat_interval")
-        return [tuple(str(one[name]) for name in kept) for one in routes(route)]
+        return [tuple(str(route[name]) for name in kept) for route in routes(route)]
 
     assert settings_of(root)[1:] == settings_of(CONFIG["route"])
 
@@ -155,19 +155,19 @@ def test_low_criticality_is_muted_in_every_channel() -> None:
         for child in route.get("routes", []):
             yield from muted(child)
 
-    low = next(one for one in CONFIG["route"]["routes"] if 'criticality="low"' in one.get("matchers", []))
+    low = next(route for route in CONFIG["route"]["routes"] if 'criticality="low"' in route.get("matchers", []))
     assert dict(muted(low)) == {"slack-data-alerts": True, "slack-example-team": True}
-    others = [one for one in CONFIG["route"]["routes"] if one is not low and one["receiver"] != "slack-digest"]
+    others = [route for route in CONFIG["route"]["routes"] if route is not low and route["receiver"] != "slack-digest"]
     assert not any(is_muted for route in others for _, is_muted in muted(route))
 
 
 def test_low_criticality_alert_repeats_the_next_morning() -> None:
     """Its end was muted, so Alertmanager takes it for what it told the day before, until repeat_interval has passed."""
-    muted = [one for one in routes() if "outside-working-hours" in one.get("mute_time_intervals", [])]
-    low = [one for one in muted if one["receiver"] != "slack-digest"]
-    assert {one["receiver"] for one in low} == {"slack-data-alerts", "slack-example-team"}
+    muted = [route for route in routes() if "outside-working-hours" in route.get("mute_time_intervals", [])]
+    low = [route for route in muted if route["receiver"] != "slack-digest"]
+    assert {route["receiver"] for route in low} == {"slack-data-alerts", "slack-example-team"}
     night = 14  # hours, 18:00 to 08:00
-    assert all(int(one["repeat_interval"].removesuffix("h")) < night for one in low)
+    assert all(int(route["repeat_interval"].removesuffix("h")) < night for route in low)
 
 
 def minute(text: str) -> int:
@@ -182,9 +182,9 @@ def test_working_hours_are_weekdays_from_8_to_18(weekday: str) -> None:
         at
         for at in range(MINUTES_A_DAY)
         if not any(
-            weekday in one.get("weekdays", [weekday])
-            and any(minute(t["start_time"]) <= at < minute(t["end_time"]) for t in one.get("times", [ALL_DAY]))
-            for one in interval["time_intervals"]
+            weekday in closed.get("weekdays", [weekday])
+            and any(minute(t["start_time"]) <= at < minute(t["end_time"]) for t in closed.get("times", [ALL_DAY]))
+            for closed in interval["time_intervals"]
         )
     ]
     weekend = weekday in {"saturday", "sunday"}
@@ -213,15 +213,15 @@ def test_local_copy_differs_only_in_addresses_and_paths(tmp_path: Path) -> None:
     assert list(changed.values()) == ["http://127.0.0.1:9099/webhook", "http://127.0.0.1:9099/heartbeat"]
 
 
-def differences(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        for key in one:
-            yield from differences(one[key], other[key], f"{path}.{key}".lstrip("."))
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        for number, pair in enumerate(zip(one, other, strict=True)):
+def differences(first: Any, second: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys():
+        for key in first:
+            yield from differences(first[key], second[key], f"{path}.{key}".lstrip("."))
+    elif isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
+        for number, pair in enumerate(zip(first, second, strict=True)):
             yield from differences(*pair, f"{path}.{number}")
-    elif one != other:
-        yield path, other
+    elif first != second:
+        yield path, second
 
 
 # --- with a running Alertmanager -----------------------------------------------------------------------------------

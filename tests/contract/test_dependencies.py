@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import prefect_monitoring
@@ -34,19 +35,17 @@ def imported(code: str) -> Iterator[str]:
 
 def third_party() -> dict[str, set[str]]:
     """Top-level names from other distributions, and the files that import them."""
-    found: dict[str, set[str]] = {}
+    importers: dict[str, set[str]] = {}
     for path in PACKAGE.rglob("*.py"):
         for name in imported(path.read_text(encoding="utf-8")):
             if name not in sys.stdlib_module_names and name != PACKAGE.name:
-                found.setdefault(name, set()).add(str(path.relative_to(PACKAGE)))
-    return found
+                importers.setdefault(name, set()).add(str(path.relative_to(PACKAGE)))
+    return importers
 
 
 def test_everything_imported_is_declared() -> None:
-    extras = {name: those for name, those in PROJECT["optional-dependencies"].items() if name != "dev"}
-    declared = {
-        normalised(one) for one in [*PROJECT["dependencies"], *(one for those in extras.values() for one in those)]
-    }
+    extras = {name: requirements for name, requirements in PROJECT["optional-dependencies"].items() if name != "dev"}
+    declared = {normalised(requirement) for requirement in chain(PROJECT["dependencies"], *extras.values())}
     providers = packages_distributions()
     names = third_party()
     assert {"prefect", "rich", "yaml"} <= names.keys(), "the search finds what is there"

@@ -42,11 +42,11 @@ def test_file_for_grafana_com_asks_for_the_data_source_alone(path: Path, tmp_pat
     shared = json.loads(text)
     (asked,) = shared.pop("__inputs")
     assert (asked["type"], asked["pluginId"]) == ("datasource", "prometheus")
-    panels = [one for panel in content["panels"] for one in (panel, *(panel.get("panels") or ()))]
-    required = {one["id"] for one in shared.pop("__requires") if one["type"] == "panel"}
+    panels = [nested for panel in content["panels"] for nested in (panel, *(panel.get("panels") or ()))]
+    required = {panel["id"] for panel in shared.pop("__requires") if panel["type"] == "panel"}
     assert required == {panel["type"] for panel in panels} - {"row"}
     assert (shared.pop("id"), shared.pop("__elements")) == (None, {})
-    (variable,) = [one for one in shared["templating"]["list"] if one["type"] == "datasource"]
+    (variable,) = [variable for variable in shared["templating"]["list"] if variable["type"] == "datasource"]
     assert variable.pop("current") == dict.fromkeys(("text", "value"), f"${{{asked['name']}}}")
     assert shared == content, "nothing else differs"
     assert text.count(f"${{{asked['name']}}}") == 2

@@ -1,4 +1,4 @@
-"""The migration guide: its queries parse, ask only for what exists, and cover what the other exporter has."""
+"""The migration guide: its queries parse, name existing metrics only, and cover those of the other exporter."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ THEIRS = {
 
 
 def section(title: str) -> str:
-    """From the heading to the next one of its level."""
+    """The text from a heading to the next of the same level."""
     level = title.partition(" ")[0]
-    _, found, rest = GUIDE.partition(f"\n{title}\n")
-    assert found, title
-    return re.split(rf"^{level} ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+    _, heading, body = GUIDE.partition(f"\n{title}\n")
+    assert heading, title
+    return re.split(rf"^{level} ", body, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def in_blocks() -> list[str]:
-    """The queries of the blocks: a line that is not indented begins one."""
+    """The queries of the blocks: each line that is not indented begins a query."""
     queries: list[str] = []
     for block in re.findall(r"^```promql\n(.*?)^```", section("## Metrics"), re.DOTALL | re.MULTILINE):
         for line in block.splitlines():
@@ -52,10 +52,10 @@ def in_blocks() -> list[str]:
 
 
 def in_line() -> list[str]:
-    """Every piece of code in the text that speaks of metrics and is not one of theirs, as Markdown shows it."""
+    """Every code span in the text with a metric name, except the other exporter's, as Markdown shows it."""
     text = re.sub(r"^```.*?^```", "", section("## Metrics") + section("## Panels"), flags=re.DOTALL | re.MULTILINE)
-    code = [one.replace(r"\|", "|") for one in re.findall(r"`([^`]+)`", text)]
-    return [one for one in code if "prefect_" in one and one not in THEIRS and not one.startswith("label_values")]
+    code = [span.replace(r"\|", "|") for span in re.findall(r"`([^`]+)`", text)]
+    return [span for span in code if "prefect_" in span and span not in THEIRS and not span.startswith("label_values")]
 
 
 QUERIES = [*in_blocks(), *in_line()]
@@ -69,7 +69,7 @@ def test_guide_has_queries() -> None:
 @pytest.mark.parametrize("query", QUERIES)
 def test_metrics_and_labels_of_a_query_exist(query: str) -> None:
     histograms = {metric.name for metric in CATALOGUE if metric.kind == "histogram"}
-    if query not in histograms:  # the guide speaks of it, and asks for its parts
+    if query not in histograms:  # the guide mentions these, and queries their parts
         reader().labels(query)
 
 
@@ -108,6 +108,7 @@ def test_options_exist() -> None:
 
 def test_anchors_lead_to_headings() -> None:
     headings = {
-        re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in re.findall(r"^#+ (.*)", GUIDE, re.MULTILINE)
+        re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)", GUIDE, re.MULTILINE)
     }
     assert set(re.findall(r"\]\(#([\w-]+)\)", GUIDE)) <= headings

@@ -86,7 +86,7 @@ class Site:
 
     def wait_for(self, expected: Sequence[str]) -> None:
         def missing() -> list[str]:
-            return [one for one in expected if not self.prometheus.query(one)]
+            return [query for query in expected if not self.prometheus.query(query)]
 
         wait_until(lambda: not missing(), READY_SECONDS, f"all of {expected}", every=0.5)
 

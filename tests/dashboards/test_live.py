@@ -106,7 +106,7 @@ def _round(prometheus: Prometheus) -> Round:
 
 @each_query
 def test_query_has_data_for_its_panel(rounds: tuple[Round, Round], query: Query) -> None:
-    well, trouble = (one.with_all[str(query)] for one in rounds)
+    well, trouble = (round_.with_all[str(query)] for round_ in rounds)
     assert not well.error, query.text
     assert not trouble.error, query.text
     if _listed(NEVER_FILLED, query) or _panel(query) in ONE_OF_SEVERAL:
@@ -117,8 +117,8 @@ def test_query_has_data_for_its_panel(rounds: tuple[Round, Round], query: Query)
 
 @pytest.mark.parametrize("panel", sorted(ONE_OF_SEVERAL))
 def test_one_of_several_queries_has_data(rounds: tuple[Round, Round], panel: str) -> None:
-    for one in rounds:
-        filled = [one.with_all[str(query)].filled for query in queries() if _panel(query) == panel]
+    for round_ in rounds:
+        filled = [round_.with_all[str(query)].filled for query in queries() if _panel(query) == panel]
         assert any(filled)
         assert not all(filled), "take it off the list"
 
@@ -127,15 +127,15 @@ def test_one_of_several_queries_has_data(rounds: tuple[Round, Round], panel: str
 def test_exceptions_are_still_needed(rounds: tuple[Round, Round], entry: str) -> None:
     excused = [query for query in queries() if _listed({entry: ""}, query)]
     assert excused, "there is no such panel"
-    filled = [all(one.with_all[str(query)].filled for query in excused) for one in rounds]
+    filled = [all(round_.with_all[str(query)].filled for query in excused) for round_ in rounds]
     assert not filled[0], "it has data when all is well: take it off the list"
     assert not (entry in NEVER_FILLED and any(filled)), "it has data: take it off the list"
 
 
 @each_query
 def test_query_works_with_one_value_of_each_variable(rounds: tuple[Round, Round], query: Query) -> None:
-    for one in rounds:
-        assert not one.with_one[str(query)].error, query.text
+    for round_ in rounds:
+        assert not round_.with_one[str(query)].error, query.text
 
 
 @each_page

@@ -101,18 +101,19 @@ class Night:
     def messages(self, kind: str, *words: str, status: str = "") -> list[dict[str, Any]]:
         """Messages that hold all of the words."""
         return [
-            one
-            for one in self.inbox.messages(kind)
-            if (not status or one["status"] == status) and all(word in json.dumps(one["body"]) for word in words)
+            message
+            for message in self.inbox.messages(kind)
+            if (not status or message["status"] == status)
+            and all(word in json.dumps(message["body"]) for word in words)
         ]
 
     def wait_for_message(
         self, kind: str, *words: str, status: str = "firing", timeout: float = WITHIN
     ) -> dict[str, Any]:
-        found = wait_until(
+        messages = wait_until(
             lambda: self.messages(kind, *words, status=status), timeout, f"{kind}: {words} {status}", every=0.5
         )
-        return dict(found[0])
+        return dict(messages[0])
 
     def counts(self) -> dict[str, int]:
         return {kind: len(self.inbox.messages(kind)) for kind in ("slack", "pagerduty")}
@@ -135,10 +136,10 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
         text = shipped("prometheus/prometheus.yml").read_text()
         config = local_prometheus_config(text, target, alertmanager.url.removeprefix("http://"), workspace="production")
         prometheus = stack.enter_context(run_prometheus(directory / "prometheus", config))
-        one = Night(directory, port, server, seeder, exporter, prometheus, inbox)
-        stack.callback(lambda: [worker.kill() for worker in one.workers.values()])
-        stack.callback(lambda: one.exporter.process.stop())
-        yield one
+        started = Night(directory, port, server, seeder, exporter, prometheus, inbox)
+        stack.callback(lambda: [worker.kill() for worker in started.workers.values()])
+        stack.callback(lambda: started.exporter.process.stop())
+        yield started
 
 
 def start_shipped_exporter(server: PrefectServer, directory: Path, url: str = "") -> Exporter:
@@ -253,9 +254,9 @@ def recovery_is_reported(night: Night) -> None:
                 # What fired goes on for three minutes after an outage.
                 night.wait_for_message(kind, name, status="resolved", timeout=360)
         for name in CRITICAL:  # in the whole night: one page, one recovery
-            statuses = [one["status"] for one in night.messages("pagerduty", name)]
+            statuses = [message["status"] for message in night.messages("pagerduty", name)]
             assert statuses == ["firing", "resolved"], name
-            statuses = [one["status"] for one in night.messages("slack", name)]
+            statuses = [message["status"] for message in night.messages("slack", name)]
             assert statuses == ["firing", "resolved"], name
 
 

@@ -43,8 +43,8 @@ class Site:
         options = ["--pipelines", str(self.file), "--installation", f"{self.prefix}{installation}"]
         with temporary_settings({PREFECT_API_URL: self.proxy.url}):
             code = main(["automations", step, *options, *flags])
-        said = self.capture.readouterr()
-        return code, said.out + said.err
+        printed = self.capture.readouterr()
+        return code, printed.out + printed.err
 
     def apply(self, installation: str = "prod") -> str:
         code, text = self.run("apply", "--yes", installation=installation)
@@ -54,7 +54,7 @@ class Site:
     def automations(self, installation: str = "") -> list[dict[str, Any]]:
         """Those of this test's installations, by name."""
         every = self.seeder.call("POST", "/automations/filter", {"sort": "NAME_ASC", "limit": 200})
-        return [one for one in every if f" {self.prefix}{installation}" in one["name"]]
+        return [automation for automation in every if f" {self.prefix}{installation}" in automation["name"]]
 
     def writes(self) -> list[str]:
         """The methods of all requests that may have changed something, whatever they were about."""
@@ -117,7 +117,7 @@ def test_apply_creates_the_planned_automations_once(site: Site) -> None:
     assert (site.automations(), site.writes()) == ([], [])
 
     site.apply()
-    assert [one["name"].partition(": ")[2].replace(site.prefix, "") for one in site.automations()] == [
+    assert [automation["name"].partition(": ")[2].replace(site.prefix, "") for automation in site.automations()] == [
         "cancel late runs",
         "pause refresh/prod",
         "resume refresh/prod",
@@ -147,7 +147,7 @@ def test_drift_is_shown_and_repaired(site: Site) -> None:
     assert f"{pause['name']} is paused in Prefect, and stays so" in text
 
     site.apply()
-    repaired = {one["name"]: one for one in site.automations()}
+    repaired = {automation["name"]: automation for automation in site.automations()}
     assert repaired.keys() == {cancel["name"], pause["name"], resume["name"]}
     assert (repaired[pause["name"]]["id"], repaired[pause["name"]]["enabled"]) == (pause["id"], False)
     assert repaired[pause["name"]]["tags"] == pause["tags"]
@@ -172,12 +172,12 @@ def test_destroy_leaves_automations_of_others_alone(site: Site) -> None:
     theirs = site.seeder.automation(f"prefect-monitoring {site.prefix}prod: somebody's own")
     copied = {key: site.automations("prod:")[0][key] for key in ("description", "tags", "trigger", "actions")}
     copy = site.seeder.call("POST", "/automations/", {**copied, "name": f"copy of {site.prefix}prod's"})["id"]
-    others = {one["id"] for one in site.automations("prod-eu:")} | {theirs, copy}
+    others = {automation["id"] for automation in site.automations("prod-eu:")} | {theirs, copy}
 
     code, text = site.run("destroy", "--yes")
     assert code == 0, text
     assert "0 to create, 0 to change, 3 to destroy" in text
-    assert {one["id"] for one in site.automations()} == others
+    assert {automation["id"] for automation in site.automations()} == others
     assert "Nothing to change" in site.run("destroy", "--yes")[1]
 
 
@@ -259,7 +259,7 @@ def test_repeated_failures_of_one_deployment_send_one_message_through_a_slack_bl
     site.apply()
 
     def texts(channel: str) -> list[str]:
-        return [one["body"]["text"] for one in inbox.messages("slack") if one["channel"] == f"#{channel}"]
+        return [message["body"]["text"] for message in inbox.messages("slack") if message["channel"] == f"#{channel}"]
 
     for deployment in ("daily", "hourly", "daily", "hourly", "prod"):
         site.fail(deployment)

@@ -46,10 +46,10 @@ def refused(env: dict[str, str], directory: Path, *options: str, within: float =
         code = exporter.process.popen.wait(within)
     finally:
         exporter.process.kill()
-    said = exporter.process.output()
-    assert code == 2, said
-    assert "Traceback" not in said
-    return said
+    output = exporter.process.output()
+    assert code == 2, output
+    assert "Traceback" not in output
+    return output
 
 
 @pytest.fixture
@@ -86,10 +86,10 @@ async def test_ledger_of_another_server_is_refused(
     elsewhere = "http://elsewhere.example:4200/api"
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         before = await exporter.totals(unique)
-    said = refused(env_for(server, url=elsewhere), tmp_path)
-    assert server.url in said
-    assert elsewhere in said
-    assert "--moved-from" in said
+    output = refused(env_for(server, url=elsewhere), tmp_path)
+    assert server.url in output
+    assert elsewhere in output
+    assert "--moved-from" in output
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         assert outcomes(exporter.samples, flow_prefix=unique) == before, "it was left alone"
         await exporter.restart(moved_from="http://nobody.example/api")
@@ -102,8 +102,8 @@ def test_second_process_on_a_ledger_waits_for_the_first(
     options = ("--include-flows", f"{unique}.*", "--birth-hold", "0s")
     with start_exporter(env_for(server), tmp_path, *options) as first:
         first.wait_ready()
-        said = refused(env_for(server), tmp_path, *options)
-        assert "in use by another prefect-monitoring" in said
+        output = refused(env_for(server), tmp_path, *options)
+        assert "in use by another prefect-monitoring" in output
         second = run_exporter(env_for(server), tmp_path, *options, "--ledger-wait", "60s")
         try:
             time.sleep(3)
@@ -159,9 +159,9 @@ def test_unwritable_directory_is_refused(
 ) -> None:
     with unwritable(kind, tmp_path) as directory:
         url = f"sqlite:///{directory / 'ledger.db'}"
-        said = refused(env_for(server), tmp_path, "--ledger-url", url)
-        assert str(directory) in said
-        assert "ledger_url elsewhere" in said
+        output = refused(env_for(server), tmp_path, "--ledger-url", url)
+        assert str(directory) in output
+        assert "ledger_url elsewhere" in output
         with _api(server):
             assert main(["check", "--ledger-url", url]) == 2
         printed = capfd.readouterr().out
@@ -184,7 +184,7 @@ async def test_unwritable_ledger_is_refused(
         assert str(ledger) in str(raised.value)
         assert "right to write there" in str(raised.value)
         with _api(server):
-            (finding,) = [one for one in await check(settings) if one.text.startswith("ledger")]
+            (finding,) = [result for result in await check(settings) if result.text.startswith("ledger")]
         assert not finding.ok, finding.text
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         assert outcomes(exporter.samples, flow_prefix=unique) == before
@@ -226,12 +226,12 @@ async def test_damaged_ledger_is_refused_and_left_alone(
         with closing(sqlite3.connect(ledger)) as database:
             database.execute("create table diary (entry)")
     before = ledger.read_bytes()
-    said = refused(env_for(server), tmp_path)
-    assert str(ledger) in said
-    assert "not a ledger" in said if damage.startswith("another") else "damaged" in said and "backup" in said
+    output = refused(env_for(server), tmp_path)
+    assert str(ledger) in output
+    assert "not a ledger" in output if damage.startswith("another") else "damaged" in output and "backup" in output
     settings = load_settings({"ledger_url": f"sqlite:///{ledger}"}, {})
     with _api(server):
-        (finding,) = [one for one in await check(settings) if one.text.startswith("ledger")]
+        (finding,) = [result for result in await check(settings) if result.text.startswith("ledger")]
     assert not finding.ok, finding.text
     assert ledger.read_bytes() == before, "what a person may want to save is left alone"
 
@@ -242,9 +242,9 @@ async def test_ledger_of_a_newer_release_is_refused(
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         before = await exporter.totals(unique)
     _set_revision(tmp_path / "ledger.db", "9999")
-    said = refused(env_for(server), tmp_path)
-    assert "of revision 9999" in said
-    assert "newer release" in said
+    output = refused(env_for(server), tmp_path)
+    assert "of revision 9999" in output
+    assert "newer release" in output
     _set_revision(tmp_path / "ledger.db", revisions()[-1])
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         assert outcomes(exporter.samples, flow_prefix=unique) == before

@@ -52,12 +52,12 @@ def ends(exporter: Exporter, number: signal.Signals) -> None:
     exporter.process.popen.send_signal(number)
     code = exporter.process.popen.wait(20)
     seconds = time.monotonic() - begun
-    said = exporter.process.output()
-    assert code == 0, said
-    assert seconds < 15, f"{seconds:.1f} s\n{said}"
-    assert "the ledger is closed" in said
-    assert "Traceback" not in said
-    assert "never awaited" not in said
+    output = exporter.process.output()
+    assert code == 0, output
+    assert seconds < 15, f"{seconds:.1f} s\n{output}"
+    assert "the ledger is closed" in output
+    assert "Traceback" not in output
+    assert "never awaited" not in output
 
 
 # --- how it ends ---------------------------------------------------------------------------------------------------
@@ -143,8 +143,8 @@ def test_exporter_started_before_prefect_recovers(
         assert 'href="metrics"' in status_page.text
         # the level is complete before the slower sources, workers and deployments, have come back
         wait_until(lambda: "is read again" in exporter.process.output(), 30, "the last source to recover")
-        said = exporter.process.output()
-        assert said.count("WARNING") == 1, said
+        output = exporter.process.output()
+        assert output.count("WARNING") == 1, output
 
 
 def test_restart_serves_restored_counters_before_anything_is_read(
@@ -213,10 +213,10 @@ def test_port_in_use_is_refused(server: PrefectServer, tmp_path: Path) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         exporter = run_exporter(env_of(server), tmp_path, "--listen", address)
         assert exporter.process.popen.wait(20) == 2
-    said = exporter.process.output()
-    assert f"Cannot listen on {address}" in said
-    assert "--listen" in said
-    assert "Traceback" not in said
+    output = exporter.process.output()
+    assert f"Cannot listen on {address}" in output
+    assert "--listen" in output
+    assert "Traceback" not in output
     assert not (tmp_path / "ledger.db").exists()
 
 

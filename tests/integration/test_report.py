@@ -51,7 +51,7 @@ class Database:
         self._file, self._prefix = server.database, f"{prefix}%"
 
     def rows(self, statement: str, *instants: float) -> list[tuple[Any, ...]]:
-        texts = [datetime.fromtimestamp(one, UTC).strftime("%Y-%m-%d %H:%M:%S.%f") for one in instants]
+        texts = [datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%d %H:%M:%S.%f") for instant in instants]
         with closing(sqlite3.connect(self._file, timeout=30)) as connection:
             return connection.execute(statement, (self._prefix, *texts)).fetchall()
 
@@ -92,11 +92,11 @@ def seed(server: PrefectServer, seeder: Seeder, prefix: str) -> None:
 def assert_runs_equal(figures: Figures, database: Database) -> None:
     for period, side in ((figures.hours, "now"), (figures.hours.before, "before")):
         counted = database.runs(period.start, period.end)
-        found = {one.pipeline: getattr(one, side) for one in figures.pipelines}
+        found = {row.pipeline: getattr(row, side) for row in figures.pipelines}
         for pipeline, states in counted.items():
             assert found[pipeline].good == states["COMPLETED"]
             assert found[pipeline].bad == states["FAILED"] + states["CRASHED"]
-        assert sum(one.runs for one in found.values()) == sum(
+        assert sum(row.runs for row in found.values()) == sum(
             count for states in counted.values() for state, count in states.items() if state != "CANCELLED"
         )
 
@@ -114,11 +114,11 @@ async def test_figures_equal_sql_on_the_database_of_the_server(
         figures = figures_of(read_facts(settings, exporter.snapshot.taken_at, 7))
         shown = exporter.snapshot.run_stats
     etl, script = Pipeline(f"{unique}etl", "prod"), Pipeline(f"{unique}script", "")
-    assert {one.pipeline for one in figures.pipelines} == {etl, script}
+    assert {row.pipeline for row in figures.pipelines} == {etl, script}
     assert_runs_equal(figures, database)
-    for one in figures.pipelines:
-        windows = shown[one.pipeline].window_runs
-        assert (one.now.good, one.now.bad) == (windows["7d", "good"], windows["7d", "bad"]) != (0, 0)
+    for row in figures.pipelines:
+        windows = shown[row.pipeline].window_runs
+        assert (row.now.good, row.now.bad) == (windows["7d", "good"], windows["7d", "bad"]) != (0, 0)
     messages = database.rows(MESSAGES, figures.hours.start)
     assert sum(group.runs for group in figures.failures) == sum(count for _, count in messages) == figures.total.bad
     assert {group.pattern: group.runs for group in figures.failures} == {
@@ -127,10 +127,10 @@ async def test_figures_equal_sql_on_the_database_of_the_server(
     }
     retries = {task: (retried, runs) for task, retried, runs in database.rows(TASKS, figures.days.start)}
     assert retries == {"load": (20, 10), "extract": (0, 10)}
-    assert {one.task: (one.retries, one.runs) for one in figures.retrying} == {"load": retries["load"]}
+    assert {row.task: (row.retries, row.runs) for row in figures.retrying} == {"load": retries["load"]}
     means = database.means(figures.hours)
     assert (
-        {one.pipeline: round(one.now.mean_seconds or 0) for one in figures.pipelines} == means == {etl: 1, script: 40}
+        {row.pipeline: round(row.now.mean_seconds or 0) for row in figures.pipelines} == means == {etl: 1, script: 40}
     )
 
 

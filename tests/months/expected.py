@@ -39,7 +39,7 @@ class Expected:
     def fits(self, episode: Episode, slack: float) -> bool:
         wanted = {"alertname": self.alert, "severity": self.severity, **self.labels}
         late = episode.begin - self.begin, episode.end - self.end
-        return wanted.items() <= episode.labels and all(0 <= one <= max(slack, self.slack) for one in late)
+        return wanted.items() <= episode.labels and all(0 <= seconds <= max(slack, self.slack) for seconds in late)
 
 
 def differences(sites: Sequence[Site], watch: Watch, expected: Iterable[Expected]) -> str:

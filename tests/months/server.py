@@ -51,7 +51,7 @@ class MonthTasks(FakeTasks):
             self.under_way.add(run_id)
 
     def _seen(self) -> list[TaskRun]:
-        open_ones = (self.runs[one].record(self.server.now) for one in self.under_way)
+        open_ones = (self.runs[run_id].record(self.server.now) for run_id in self.under_way)
         return [record for record in open_ones if record is not None]
 
     def _ended(self, low: float, high: float | None) -> list[TaskRun]:
@@ -61,7 +61,7 @@ class MonthTasks(FakeTasks):
 
     async def by_id(self, ids: Collection[str]) -> list[TaskRun]:
         await self.server.request("tasks_by_id")
-        found = (self.runs[one].record(self.server.now) for one in ids if one in self.runs)
+        found = (self.runs[run_id].record(self.server.now) for run_id in ids if run_id in self.runs)
         return [record for record in found if record is not None]
 
 
@@ -69,7 +69,7 @@ class MonthLogs(FakeLogs):
     """Lines are written in the order of time, and come at once."""
 
     async def page(self, after: float, before: float | None, offset: int) -> LogPage:
-        begin = bisect_left(self.lines, after, key=lambda one: one.line.at)
+        begin = bisect_left(self.lines, after, key=lambda entry: entry.line.at)
         everything, self.lines = self.lines, self.lines[begin:]
         try:
             return await super().page(after, before, offset)
@@ -121,7 +121,7 @@ class MonthInventory(FakeInventory):
 
     async def work_queues(self) -> list[WorkQueue]:
         self._answer("work_queues")
-        queues = {(one.work_pool, one.work_queue) for one in self.server.deployment_names.values()}
+        queues = {(deployment.work_pool, deployment.work_queue) for deployment in self.server.deployment_names.values()}
         return [WorkQueue(pool, name, False, True, None, self._polled(pool, name)) for pool, name in sorted(queues)]
 
     def _polled(self, pool: str, queue: str) -> float:
@@ -139,8 +139,8 @@ class MonthInventory(FakeInventory):
 
     async def next_starts(self, deployment_ids: Collection[str], now: float) -> dict[str, float]:
         self._answer("next_starts")
-        found = {one: self.next_start(one, now) for one in deployment_ids}
-        return {one: at for one, at in found.items() if at is not None}
+        found = {deployment_id: self.next_start(deployment_id, now) for deployment_id in deployment_ids}
+        return {deployment_id: at for deployment_id, at in found.items() if at is not None}
 
 
 class MonthServer(FakePrefect):
@@ -223,7 +223,7 @@ class MonthServer(FakePrefect):
 
     async def flow_runs(self, ids: Collection[str]) -> list[FlowRun]:
         await self.request("flow_runs")
-        return [self.runs[one].record() for one in ids if one in self.runs]
+        return [self.runs[run_id].record() for run_id in ids if run_id in self.runs]
 
     async def runs_without_end(self, after: float) -> list[FlowRun]:
         """None: every state that ends a run here notes the end."""

@@ -102,16 +102,16 @@ class World:
     def _deploy(self, pipeline: Pipeline) -> None:
         flow = self.server.flow_called(pipeline.flow)
         names = {"pool": pipeline.pool, "queue": pipeline.queue, "tags": pipeline.tags}
-        one = self.server.add_deployment(pipeline.deployment, flow, **names)  # type: ignore[arg-type] # of three types
-        self.stands(one, paused=False)
-        self.ids[pipeline.flow] = flow, one
-        self._by_deployment[one] = pipeline
+        deployment = self.server.add_deployment(pipeline.deployment, flow, **names)  # type: ignore[arg-type] # of three types
+        self.stands(deployment, paused=False)
+        self.ids[pipeline.flow] = flow, deployment
+        self._by_deployment[deployment] = pipeline
         if pipeline.flow in self.own_limits:
-            limit = ConcurrencyLimit(f"deployment:{one}", one, self.own_limits[pipeline.flow], 0)
+            limit = ConcurrencyLimit(f"deployment:{deployment}", deployment, self.own_limits[pipeline.flow], 0)
             self.server.inventory.limits.append(limit)
-        self._plan(pipeline, one, self.server.now)
+        self._plan(pipeline, deployment, self.server.now)
         if pipeline.until < FOREVER:
-            self.server.later(pipeline.until, partial(self.server.delete_deployment, one))
+            self.server.later(pipeline.until, partial(self.server.delete_deployment, deployment))
 
     def stands(self, deployment: str, *, paused: bool) -> None:
         now = replace(self.server.deployment_names[deployment], paused=paused, ready=True, schedules="there is one")
@@ -154,14 +154,14 @@ class World:
 
     def _offer(self, run: str, pipeline: Pipeline, conduct: Conduct) -> None:
         """A worker asks for runs that are due; a run that it does not get is late after a while."""
-        now, one = self.server.now, self._run(run)
+        now, month_run = self.server.now, self._run(run)
         again = partial(self._offer, run, pipeline, conduct)
         if self.server.down:
             self._deferred.append(partial(self._after_outage, run, again))
-        elif now - one.expected >= conduct.late and self._is_taken(one):
+        elif now - month_run.expected >= conduct.late and self._is_taken(month_run):
             self._pend(run, pipeline, conduct)
         else:
-            if now - one.expected >= LATE_AFTER and one.state.name != "Late":
+            if now - month_run.expected >= LATE_AFTER and month_run.state.name != "Late":
                 self.server.set_state(run, "SCHEDULED", "Late")
             self.server.later(now + POLL_OF_WORKERS, again)
 
@@ -209,10 +209,10 @@ class World:
         self.server.later(self.server.now + seconds, end)
 
     def _task(self, run: str, task: str, seconds: float, retries: int) -> None:
-        one = self.server.tasks.begin(task, run, attempt=self._run(run).run_count)
+        task_run = self.server.tasks.begin(task, run, attempt=self._run(run).run_count)
         for _ in range(retries):
-            self.server.tasks.fail_and_retry(one, self.server.logs)
-        self.server.later(self.server.now + seconds - 1, partial(self.server.tasks.finish, one))
+            self.server.tasks.fail_and_retry(task_run, self.server.logs)
+        self.server.later(self.server.now + seconds - 1, partial(self.server.tasks.finish, task_run))
 
     def _end(self, run: str, pipeline: Pipeline, conduct: Conduct) -> None:
         if pipeline.metric and conduct.tells is not None:

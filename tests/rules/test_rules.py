@@ -76,8 +76,8 @@ def test_rules_pass_with_two_replicas(path: Path, tmp_path: Path) -> None:
     suite["rule_files"] = [str((path.parent / name).resolve()) for name in suite["rule_files"]]
     for test in suite["tests"]:
         test["input_series"] = [
-            {**one, "series": one["series"].removesuffix("}") + f',replica="{replica}"}}'}
-            for one in test["input_series"]
+            {**series, "series": series["series"].removesuffix("}") + f',replica="{replica}"}}'}
+            for series in test["input_series"]
             for replica in "12"
         ]
     doubled = tmp_path / path.name
@@ -89,8 +89,8 @@ def test_rules_pass_with_two_replicas(path: Path, tmp_path: Path) -> None:
 def test_alert_fires_and_resolves_in_promtool_tests(name: str) -> None:
     """By what promtool expects of it, with labels and annotations."""
     seen = [_expected_of(name, test) for path in TEST_FILES for test in _load(path)["tests"]]
-    fires = [min((at for at, alerts in one if alerts), default=None) for one in seen]
-    silent = [max((at for at, alerts in one if not alerts), default=0.0) for one in seen]
+    fires = [min((at for at, alerts in expectations if alerts), default=None) for expectations in seen]
+    silent = [max((at for at, alerts in expectations if not alerts), default=0.0) for expectations in seen]
     assert any(at is not None for at in fires), "no test in which it fires"
     if name != "PrefectWatchdog":
         both = [pair for pair in zip(fires, silent, strict=True) if pair[0] is not None]
@@ -102,11 +102,14 @@ def _expected_of(name: str, test: dict[str, Any]) -> list[tuple[float, list[Any]
     seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}
     return [
         (
-            sum(int(number) * seconds[unit] for number, unit in re.findall(r"(\d+)([smhd])", str(one["eval_time"]))),
-            one["exp_alerts"],
+            sum(
+                int(number) * seconds[unit]
+                for number, unit in re.findall(r"(\d+)([smhd])", str(expectation["eval_time"]))
+            ),
+            expectation["exp_alerts"],
         )
-        for one in test.get("alert_rule_test", ())
-        if one["alertname"] == name
+        for expectation in test.get("alert_rule_test", ())
+        if expectation["alertname"] == name
     ]
 
 
@@ -136,7 +139,7 @@ def test_metrics_of_runbooks_exist() -> None:
 @each_alert
 def test_alert_has_annotations_runbook_and_severity(rule: dict[str, Any]) -> None:
     annotations = rule["annotations"]
-    assert all(annotations.get(one) for one in ("summary", "description", "runbook_url"))
+    assert all(annotations.get(name) for name in ("summary", "description", "runbook_url"))
     assert annotations["runbook_url"].endswith(f"/{rule['alert']}.md")
     severities = set(re.sub(r"{{.*?}}", " ", rule["labels"]["severity"]).split())
     assert severities

@@ -41,7 +41,7 @@ def prometheus(stack: Engine, path: str) -> Any:
 def value(stack: Engine, expression: str) -> float:
     """0 when there is no such series."""
     found = stack.request("GET", "prometheus", "/api/v1/query", params={"query": expression}).json()["data"]["result"]
-    return sum(float(one["value"][1]) for one in found)
+    return sum(float(sample["value"][1]) for sample in found)
 
 
 def in_the_guide(service: str, words: str) -> list[str]:
@@ -52,7 +52,7 @@ def in_the_guide(service: str, words: str) -> list[str]:
 
 
 def messages(stack: Engine, kind: str) -> list[dict[str, Any]]:
-    return [one for one in stack.request("GET", "inbox", "/messages").json() if one["kind"] == kind]
+    return [message for message in stack.request("GET", "inbox", "/messages").json() if message["kind"] == kind]
 
 
 def test_every_health_check_succeeds(stack: Engine) -> None:
@@ -74,7 +74,7 @@ def test_services_write_only_where_they_may(stack: Engine) -> None:
 
 def test_prometheus_reaches_its_targets_by_name(stack: Engine) -> None:
     def targets() -> dict[str, str]:
-        return {one["scrapeUrl"]: one["health"] for one in prometheus(stack, "targets")["activeTargets"]}
+        return {target["scrapeUrl"]: target["health"] for target in prometheus(stack, "targets")["activeTargets"]}
 
     wait_until(lambda: set(targets().values()) == {"up"}, 40, "targets that are up", every=0.5)
     assert set(targets()) == {
@@ -87,7 +87,7 @@ def test_prometheus_loads_rules_and_finds_alertmanager(stack: Engine) -> None:
     assert "PrefectRunFailed" in {rule["name"] for group in groups for rule in group["rules"]}
     wait_until(
         lambda: (
-            [one["url"] for one in prometheus(stack, "alertmanagers")["activeAlertmanagers"]]
+            [alertmanager["url"] for alertmanager in prometheus(stack, "alertmanagers")["activeAlertmanagers"]]
             == ["http://alertmanager:9093/api/v2/alerts"]
         ),
         60,

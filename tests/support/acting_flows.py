@@ -61,4 +61,4 @@ def late() -> None:
 
 
 if __name__ == "__main__":
-    serve(*(one.to_deployment("served") for one in (flaky, fragile, hopeless, source, report)))
+    serve(*(each.to_deployment("served") for each in (flaky, fragile, hopeless, source, report)))

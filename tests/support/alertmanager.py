@@ -35,12 +35,12 @@ class Inbox:
     def messages(self, kind: str = "") -> list[dict[str, Any]]:
         """What has come, oldest first; of one kind (slack, pagerduty, heartbeat), or of all but the heartbeats."""
         every = httpx.get(f"{self.url}/messages", timeout=10, trust_env=False).json()
-        return [one for one in every if (one["kind"] == kind if kind else one["kind"] != "heartbeat")]
+        return [message for message in every if (message["kind"] == kind if kind else message["kind"] != "heartbeat")]
 
     def wait_for(self, count: int, kind: str = "", timeout: float = 20) -> list[dict[str, Any]]:
         """At least so many messages."""
-        what = f"{count} messages {kind}"
-        return wait_until(lambda: len(got := self.messages(kind)) >= count and got, timeout, what, every=0.1) or []
+        awaited = f"{count} messages {kind}"
+        return wait_until(lambda: len(got := self.messages(kind)) >= count and got, timeout, awaited, every=0.1) or []
 
 
 @dataclass
@@ -75,11 +75,11 @@ class Alertmanager:
 
     def alerts(self, *filters: str) -> list[dict[str, Any]]:
         """All alerts that match, with their state (active, or suppressed by whom)."""
-        params = [("filter", one) for one in filters]
+        params = [("filter", matcher) for matcher in filters]
         answer = httpx.get(f"{self.url}/api/v2/alerts", params=params, timeout=10, trust_env=False)
         assert answer.status_code == 200, answer.text
-        found: list[dict[str, Any]] = answer.json()
-        return found
+        alerts: list[dict[str, Any]] = answer.json()
+        return alerts
 
 
 @contextmanager

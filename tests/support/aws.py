@@ -77,16 +77,16 @@ class StandIn:
 @contextmanager
 def aws_stand_in(port: int = 0) -> Iterator[StandIn]:
     """At the end nothing listens there; what it keeps is there for the next one of this process."""
-    one = StandIn()
-    application = one.wrapped(DomainDispatcherApplication(create_backend_app))
+    stand_in = StandIn()
+    application = stand_in.wrapped(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=_Quiet)
-    one.url = f"http://127.0.0.1:{server.server_port}"
+    stand_in.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield one
+        yield stand_in
     finally:
-        one.release.set()
+        stand_in.release.set()
         server.shutdown()
         thread.join()
         server.server_close()

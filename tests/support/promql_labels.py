@@ -56,11 +56,11 @@ class Reader:
 
     def _selected(self, node: Any) -> Labels:
         matchers = node.matchers.matchers
-        name = node.name or next(one.value for one in matchers if one.name == "__name__")
+        name = node.name or next(matcher.value for matcher in matchers if matcher.name == "__name__")
         if name not in self.metrics:
             raise UnknownNameError(f"no such metric: {name}")
         labels = self.metrics[name]
-        _demand({one.name for one in matchers} - {"__name__"}, labels, name)
+        _demand({matcher.name for matcher in matchers} - {"__name__"}, labels, name)
         return labels
 
     def _aggregated(self, node: Any) -> Labels:
@@ -103,9 +103,9 @@ class Reader:
     def _called(self, node: Any) -> Labels:
         name, arguments = node.func.name, node.args
         if name in _ADDS:
-            sources = [one.val for one in arguments[3:]] if name == "label_join" else [arguments[3].val]
+            sources = [argument.val for argument in arguments[3:]] if name == "label_join" else [arguments[3].val]
             inner = self._of(arguments[0])
-            _demand({one for one in sources if one}, inner, str(node))
+            _demand({label for label in sources if label}, inner, str(node))
             return inner | {arguments[1].val}
         inner = reduce(frozenset.union, map(self._of, arguments), frozenset[str]())
         return inner - {"le"} if name == "histogram_quantile" else inner
