@@ -1,4 +1,4 @@
-"""What every test and every process that it starts has in common."""
+"""Settings for every test and the processes that it starts."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""One incident from its first alert to its end, at every receiver: one Alertmanager, a workspace for each test."""
+"""Incidents from their first alert to the resolved message, at every receiver. Each test has its own workspace."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LONG = {
 
 
 def every_receiver(config: dict[str, Any]) -> None:
-    """With Teams and the webhook beside Slack and PagerDuty."""
+    """Adds Teams and the webhook to Slack and PagerDuty."""
     for name in ("teams", "webhook"):
         route = {"matchers": ['severity=~"critical|warning"'], "receiver": name, "continue": True}
         config["route"]["routes"].insert(0, route)
@@ -40,7 +40,7 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmana
     directory = tmp_path_factory.mktemp("incidents")
     with start_inbox(directory) as inbox, start_alertmanager(directory, inbox, every_receiver) as running:
         yield running
-        assert "level=error" not in running.process.output(), "everything was taken, at the first try"
+        assert "level=error" not in running.process.output(), "every notification succeeded at the first attempt"
 
 
 def messages_about(alertmanager: Alertmanager, kind: str, workspace: str) -> list[dict[str, Any]]:
@@ -48,7 +48,7 @@ def messages_about(alertmanager: Alertmanager, kind: str, workspace: str) -> lis
 
 
 def last(alertmanager: Alertmanager, kind: str, workspace: str, status: str) -> dict[str, Any]:
-    """The newest message, once one with that status has come and nothing follows."""
+    """The newest message, once one with that status has arrived and no other follows."""
     wait_until(
         lambda: [message for message in messages_about(alertmanager, kind, workspace) if message["status"] == status],
         60,
@@ -140,7 +140,7 @@ def test_link_to_several_runs_is_labelled_view_runs_and_no_text_repeats(alertman
 
 
 def test_alerts_with_equal_texts_are_merged(alertmanager: Alertmanager) -> None:
-    """A pool without workers is an alert for each criticality of what waits."""
+    """A pool without workers has one alert for each criticality of the waiting runs."""
     pool = {"alertname": "PrefectPoolWithoutWorkers", "workspace": "pools", "work_pool": "kube", "severity": "critical"}
     said = {"summary": "Work pool kube: late runs and no worker online", "description": "Late runs: 2."}
     both = [pool | {"criticality": criticality} for criticality in ("critical", "standard")]
@@ -212,4 +212,4 @@ def test_every_receiver_shows_run_and_error_with_markup_escaped(alertmanager: Al
     card = attachment(last(alertmanager, "teams", "hostile", "resolved"))
     assert card["title"].startswith("✅ Resolved: orders/nightly")
     assert "**Lasted** " in card["text"]
-    assert "[Silence]" not in card["text"], "what is over needs no silence"
+    assert "[Silence]" not in card["text"], "a resolved alert needs no silence"

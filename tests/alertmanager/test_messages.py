@@ -1,4 +1,4 @@
-"""What Slack and PagerDuty get: real Alertmanager, shipped routes and templates, and the stand-in that plays both."""
+"""Messages to Slack and PagerDuty: a real Alertmanager with the shipped routes and templates, and a stand-in inbox."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def inbox(tmp_path: Path) -> Iterator[Inbox]:
 def alertmanager(tmp_path: Path, inbox: Inbox) -> Iterator[Alertmanager]:
     with start_alertmanager(tmp_path, inbox, impatient) as running:
         yield running
-        assert "level=error" not in running.process.output(), "everything was taken, at the first try"
+        assert "level=error" not in running.process.output(), "every notification succeeded at the first attempt"
 
 
 def one_each(inbox: Inbox, status: str, before: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The one message to Slack and the one to PagerDuty that have come since, and nothing after them."""
+    """The single new message to Slack and to PagerDuty after the first `before` ones; fails if more follow."""
     inbox.wait_for(before + 2)
     time.sleep(SECONDS_OF_SILENCE)
     new = sorted(inbox.messages()[before:], key=lambda message: str(message["kind"]))
@@ -93,7 +93,7 @@ def test_critical_failure_is_reported_and_resolved(alertmanager: Alertmanager, i
     assert shown["color"] == "#2eb67d"
     assert re.search(r"^\*Lasted\*  1m\d+s, until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$", shown["text"], re.MULTILINE)
     assert "*Cause was*  `database: connection refused`" in shown["text"]
-    assert list(buttons(slack)) == ["View run", "Logs", "Dashboard", "Runbook"], "what is over needs no silence"
+    assert list(buttons(slack)) == ["View run", "Logs", "Dashboard", "Runbook"], "a resolved alert needs no silence"
     assert resolved["body"]["event_action"] == "resolve"
     assert resolved["body"]["dedup_key"] == pager["body"]["dedup_key"]
 
@@ -184,7 +184,7 @@ def test_watchdog_repeats_to_the_dead_mans_switch_alone(alertmanager: Alertmanag
     time.sleep(SECONDS_OF_SILENCE)
     before = len(inbox.messages("heartbeat"))
     time.sleep(SECONDS_OF_SILENCE)
-    assert {message["status"] for message in inbox.messages("heartbeat")} == {"firing"}, "its end must be silence"
+    assert {message["status"] for message in inbox.messages("heartbeat")} == {"firing"}, "resolved must not be sent"
     assert len(inbox.messages("heartbeat")) == before
 
 
@@ -241,7 +241,7 @@ HARMLESS = [
 
 @pytest.fixture(scope="module")
 def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
-    """One that has told of all of the above, each in a workspace of its own."""
+    """An Alertmanager that has sent messages for all of the above, each in a separate workspace."""
     directory = tmp_path_factory.mktemp("lasting")
     with start_inbox(directory) as inbox, start_alertmanager(directory, inbox, impatient) as running:
         for number, name in enumerate(NAMES.values()):
@@ -260,7 +260,7 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
 
 
 def both_in(alertmanager: Alertmanager, workspace: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Slack's and PagerDuty's only message of a workspace."""
+    """The only message of a workspace to Slack, and to PagerDuty."""
     slack = [message for message in alertmanager.inbox.messages("slack") if workspace == workspace_of(message)]
     pager = [message for message in alertmanager.inbox.messages("pagerduty") if workspace == page(message)["source"]]
     assert (len(slack), len(pager)) == (1, 1)
@@ -294,7 +294,7 @@ def test_names_are_escaped(lasting: Alertmanager, name: str) -> None:
 
 
 def read_as_yaml(detail: str) -> bool:
-    """Whether Alertmanager 0.30 and newer would make an object or a list of it."""
+    """Whether Alertmanager 0.30 and newer would parse it into an object or a list."""
     try:
         return isinstance(yaml.safe_load(detail), dict | list)
     except yaml.YAMLError:
@@ -338,7 +338,7 @@ def test_silence_link_of_a_platform_alert_silences_no_pipeline(alertmanager: Ale
     platform = {"severity": "critical", "workspace": "production"}
     old = {**platform, "alertname": "PrefectNumbersOld", "source": "finished_flow_runs"}
     alertmanager.post(old, {**platform, "alertname": "PrefectPoolWithoutWorkers", "work_pool": "kube"}, ORDERS)
-    messages = inbox.wait_for(3, "slack")  # each of them by itself, so that each can be "resolved" by itself
+    messages = inbox.wait_for(3, "slack")  # separate messages, because each resolves separately
     for name in ("PrefectNumbersOld", "PrefectPoolWithoutWorkers"):
         (message,) = [message for message in messages if name in attachment(message)["footer"]]
         filters = silence_filters(buttons(message)["Silence"])
@@ -387,7 +387,7 @@ def test_digest_of_fifty_flows_lists_ten_and_counts_the_rest(alertmanager: Alert
     assert all(re.match(rf"• {re.escape(runbook)} flow-\d\d: &amp;", line) for line in lines[:10])
     assert lines[10] == "… and 40 more"
     assert len(shown["text"]) <= 3000
-    assert list(buttons(message)) == ["Dashboard", "Runbook", "Silence"], "no button leads to one of fifty"
+    assert list(buttons(message)) == ["Dashboard", "Runbook", "Silence"], "no button links to a single flow"
     assert buttons(message)["Dashboard"] == "http://grafana.test/x/d/prefect-overview?var-workspace=production"
     assert set(silence_filters(buttons(message)["Silence"])) == {
         'alertname="PrefectGettingSlower"',
@@ -397,7 +397,7 @@ def test_digest_of_fifty_flows_lists_ten_and_counts_the_rest(alertmanager: Alert
 
 
 def settled(inbox: Inbox, ready: Any) -> list[dict[str, Any]]:
-    """The last message, once all has been said."""
+    """The last message, once no more arrive."""
     wait_until(ready, 60, "all alerts")
     seen = -1
     while seen != len(inbox.messages()):
@@ -432,7 +432,7 @@ def test_longest_message_fits_the_limits_of_receivers(alertmanager: Alertmanager
     assert 1500 < len(attachment(slack)["text"]) <= 3000
     assert len(attachment(slack)["title"]) <= 300
     assert len(attachment(slack)["footer"]) <= 300
-    assert not re.search(r"&(?!(?:amp|lt|gt);)", attachment(slack)["text"]), "no entity is cut in two"
+    assert not re.search(r"&(?!(?:amp|lt|gt);)", attachment(slack)["text"]), "no entity is truncated"
     assert len(page(pager)["summary"]) <= 1024
     alertmanager.post(*alerts, annotations=annotations, ended=True)
     one_each(inbox, "resolved", before=2)

@@ -1,4 +1,4 @@
-"""alertmanager.yml: who gets what, when it is quiet, and which alert hides which."""
+"""alertmanager.yml: receivers, muting and inhibition."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_secrets_are_only_in_files() -> None:
     text = SHIPPED.read_text()
     files = re.findall(r"_file: (\S+)", text)
     assert len(files) == 5
-    assert all(name.startswith("/etc/alertmanager/secrets/") for name in files), "they are not relative to this file"
+    assert all(name.startswith("/etc/alertmanager/secrets/") for name in files), "absolute paths only"
     documented = set(re.findall(r"^#   (/etc/alertmanager/secrets/\S+)", text, re.MULTILINE))
     assert documented == set(files)
     assert not re.search(r"\b(api_url|routing_key|service_key):", text)
@@ -91,7 +91,7 @@ def test_spent_budget_goes_to_the_digest() -> None:
 
 
 def routes(route: dict[str, Any] = CONFIG["route"], **inherited: Any) -> Iterator[dict[str, Any]]:
-    """Each route with what it inherits; whether it is muted is not inherited."""
+    """Each route with its inherited settings; muting is not inherited."""
     own = {**inherited, **route}
     yield own
     timings = {name: own[name] for name in ("group_by", "group_wait", "group_interval", "repeat_interval")}
@@ -110,7 +110,7 @@ def test_pages_wait_seconds_and_the_digest_minutes() -> None:
 
 @pytest.mark.parametrize("team", TEAMS)
 def test_alerts_of_a_pipeline_share_a_slack_group_across_severities(team: str) -> None:
-    """A group is a route and its labels: two routes would say "resolved" of a pipeline that still fails."""
+    """Groups belong to a route: with two routes, one would send "resolved" for a pipeline that still fails."""
     kept = [route for route in CONFIG["route"]["routes"] if "low" not in str(route["matchers"])]
     slack = [route for route in kept if route["receiver"].startswith("slack-") and route["receiver"] != "slack-digest"]
     assert [route["matchers"] for route in slack] == [['severity=~"critical|warning"']]
@@ -130,7 +130,7 @@ def test_receivers_group_by_pipeline_or_by_alert() -> None:
 
 
 def test_routes_below_another_parent_keep_groups_and_timings(tmp_path: Path) -> None:
-    """The parent that the guide names, below a root with other groups and timings."""
+    """Under the parent route of the guide, below a root with other groups and timings."""
     guide = (SHIPPED.parents[1] / "docs/alerting.md").read_text()
     (snippet,) = [block for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL) if "Prefect.+" in block]
     (parent,) = yaml.safe_load(textwrap.dedent(snippet))["route"]["routes"]
@@ -162,7 +162,7 @@ def test_low_criticality_is_muted_in_every_channel() -> None:
 
 
 def test_low_criticality_alert_repeats_the_next_morning() -> None:
-    """Its end was muted, so Alertmanager takes it for what it told the day before, until repeat_interval has passed."""
+    """Its resolved message was muted, so Alertmanager counts it as notified until repeat_interval has passed."""
     muted = [route for route in routes() if "outside-working-hours" in route.get("mute_time_intervals", [])]
     low = [route for route in muted if route["receiver"] != "slack-digest"]
     assert {route["receiver"] for route in low} == {"slack-data-alerts", "slack-example-team"}
@@ -276,7 +276,7 @@ INHIBITED = [
     (NO_WORKERS, LATE),
     (NO_WORKERS, alert("PrefectQueueNotPolled", "warning", work_queue="default", **POOL)),
     (NO_WORKERS, alert("PrefectLimitFull", "warning", **POOL)),
-    # the same alert before and after the pipeline is declared low, or no longer low
+    # The same alert before and after the criticality changes to or from low.
     (alert("PrefectZombieRun", "info", criticality="low", **ORDERS), ZOMBIE),
     (ZOMBIE, alert("PrefectZombieRun", "info", criticality="low", **ORDERS)),
 ]
@@ -294,14 +294,14 @@ NOT_INHIBITED = [
     (IN_STORM, alert("PrefectFailureStorm", cause="connection")),
     (SPENT, alert("PrefectRunFailed", flow="orders", deployment="hourly")),
     (FAILED, SPENT),
-    # of a low pipeline: overdue is info, repeated failure a warning
+    # Low criticality: overdue is info, repeated failure a warning.
     (alert("PrefectNotSucceeded", "info", **ORDERS), alert("PrefectRunFailed", "warning", **ORDERS)),
     (alert("PrefectZombieRun", "warning", **ORDERS), alert("PrefectRunTooLong", "critical", **ORDERS)),
     (NO_WORKERS, alert("PrefectStartLate", "warning", **ORDERS, work_pool="other")),
     (NO_WORKERS, alert("PrefectStartLate", "warning", **ORDERS)),
     (NO_WORKERS, alert("PrefectLimitFull", "warning", limit="database")),
     (NO_WORKERS, FAILED),
-    # PagerDuty has to hear that what is low now no longer pages; a pool's alerts are one for each criticality
+    # PagerDuty needs the resolved event when a criticality drops to low; a pool has one alert for each criticality.
     (alert("PrefectRunFailed", "warning", criticality="low", **ORDERS), {**FAILED, "criticality": "critical"}),
     ({**NO_WORKERS, "criticality": "low"}, {**NO_WORKERS, "criticality": "standard"}),
 ]
@@ -329,26 +329,28 @@ def test_source_inhibits_target(
 ) -> None:
     here, elsewhere = {"workspace": f"hidden-{number}"}, {"workspace": f"elsewhere-{number}"}
     assert len(inhibitors(alertmanager, source | here, target | here)) == 1
-    assert inhibitors(alertmanager, source | here, target | elsewhere) == [], "two workspaces never mix"
+    assert inhibitors(alertmanager, source | here, target | elsewhere) == [], "no inhibition across workspaces"
 
 
 @pytest.mark.parametrize(("number", "source", "target"), numbered(NOT_INHIBITED))
 def test_source_does_not_inhibit_target(
     alertmanager: Alertmanager, number: int, source: dict[str, str], target: dict[str, str]
 ) -> None:
-    here = {"workspace": f"told-{number}"}
+    here = {"workspace": f"not-inhibited-{number}"}
     assert inhibitors(alertmanager, source | here, target | here) == []
 
 
 def test_api_down_inhibits_other_alerts_without_workspace_labels(tmp_path: Path) -> None:
     with start_inbox(tmp_path) as inbox, start_alertmanager(tmp_path, inbox, impatient) as alertmanager:
         labelled = {**API_DOWN, "workspace": "production"}
-        assert inhibitors(alertmanager, labelled, FAILED) == [], "what has no workspace is not everybody's"
+        assert inhibitors(alertmanager, labelled, FAILED) == [], "workspaces must be equal"
         assert len(inhibitors(alertmanager, API_DOWN, FAILED)) == 1
         assert inhibitors(alertmanager, API_DOWN, WATCHDOG) == []
 
 
-@pytest.mark.parametrize(("times", "flows"), [([ALL_DAY], {"told"}), ([], {"told", "low", "low of a team", "slower"})])
+@pytest.mark.parametrize(
+    ("times", "flows"), [([ALL_DAY], {"standard"}), ([], {"standard", "low", "low of a team", "slower"})]
+)
 def test_outside_working_hours_low_criticality_waits(tmp_path: Path, times: list[Any], flows: set[str]) -> None:
     def at_this_hour(config: dict[str, Any]) -> None:
         impatient(config, muted=True)
@@ -362,7 +364,7 @@ def test_outside_working_hours_low_criticality_waits(tmp_path: Path, times: list
             {"alertname": "PrefectGettingSlower", "severity": "info", "criticality": "standard", "flow": "slower"},
         )
         time.sleep(1.5)  # three times their group_wait
-        alertmanager.post({**low, "criticality": "standard", "flow": "told"})
+        alertmanager.post({**low, "criticality": "standard", "flow": "standard"})
         messages = inbox.wait_for(len(flows))
         assert {flow_of(message) for message in messages} == flows
 

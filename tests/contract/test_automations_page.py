@@ -1,4 +1,4 @@
-"""What docs/automations.md shows is valid, and its recipes for Prefect become automations."""
+"""The examples of docs/automations.md are valid, and its recipes for Prefect compile to automations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metric catalogue against its conventions and against the design. Names are the product's API."""
+"""The metric catalogue follows its conventions and the design. Metric names are a public API."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ INVENTORY = {
     "prefect_automations": ("gauge", ("enabled",)),
     "prefect_automation_actions_failed_total": ("counter", ("automation",)),
 }
-# The labels that a METRIC line declares come on top.
+# Labels declared by METRIC lines are added to these.
 CUSTOM = {
     "prefect_custom_metric_value": ("gauge", (*TASK, "metric")),
     "prefect_custom_metric_last_observed_timestamp_seconds": ("gauge", (*TASK, "metric")),
     "prefect_custom_metric_observed_sum": ("unknown", (*TASK, "metric")),
     "prefect_custom_metric_observed_count": ("unknown", (*TASK, "metric")),
 }
-# The labels that the pipelines file and tags declare come on top of prefect_pipeline_info's.
+# Labels declared by the pipelines file and by tags are added to prefect_pipeline_info.
 POLICY = {
     "prefect_pipeline_info": ("gauge", (*PAIR, "criticality", "team", "tags")),
     "prefect_slo_objective_ratio": ("gauge", PAIR),
@@ -144,7 +144,7 @@ ABOUT_ITSELF = {
 EXPECTED = {**FLOW_RUNS, **TASK_RUNS, **INVENTORY, **CUSTOM, **POLICY, **ACTIONS, **SINKS, **ABOUT_ITSELF}
 NOT_BY_DEFAULT = {"prefect_task_run_duration_seconds"}
 
-# What is counted rather than measured has no unit in its name.
+# Counts have no unit in their names.
 UNITLESS = {
     "prefect_exporter_records_unreadable",
     "prefect_up",
@@ -179,7 +179,7 @@ UNITLESS = {
     "prefect_custom_metric_value",
     "prefect_flow_run_orphans",
     "prefect_exporter_pipelines_file_valid",
-    # Of the unit of the metric that they limit.
+    # In the unit of the metric that they limit.
     "prefect_slo_metric_max",
     "prefect_slo_metric_min",
 }
@@ -222,7 +222,7 @@ def test_metrics_are_chosen_by_name() -> None:
     opt_in, usual = "prefect_task_run_duration_seconds", "prefect_up"
     assert {metric.name for metric in shown_metrics((), ())} == EXPECTED.keys() - NOT_BY_DEFAULT
     assert {metric.name for metric in shown_metrics((opt_in,), (usual,))} == EXPECTED.keys() - {usual}
-    assert opt_in not in {metric.name for metric in shown_metrics((opt_in,), (opt_in,))}, "off is the last word"
+    assert opt_in not in {metric.name for metric in shown_metrics((opt_in,), (opt_in,))}, "off takes precedence"
 
 
 @each
@@ -265,7 +265,7 @@ def test_labels_follow_the_conventions(metric: Metric) -> None:
     for label in metric.labels:
         assert re.fullmatch(r"[a-z][a-z_]*", label)
         assert label not in {"le", "job", "instance", "workspace"}
-        assert label != "quantile" or metric.name.endswith("_quantile_seconds"), "it is that of summaries"
+        assert label != "quantile" or metric.name.endswith("_quantile_seconds"), "reserved for summaries"
     allowed = {"flow_run_id", "flow_run_name"} if metric.name == "prefect_flow_run_last_failure_info" else set()
     assert set(metric.labels) & RUN_LABELS == allowed
 

@@ -1,4 +1,4 @@
-"""What docs/cloudwatch.md shows is valid, names what exists, and has the figures that the code has."""
+"""The examples of docs/cloudwatch.md are valid, its names exist and its figures are those of the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/custom-metrics.md shows is valid, and its tables list every key."""
+"""The examples of docs/custom-metrics.md are valid, and its tables list every key."""
 
 import re
 from pathlib import Path

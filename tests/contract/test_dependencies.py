@@ -1,4 +1,4 @@
-"""What the package imports is declared in pyproject.toml, for whoever installs the wheel."""
+"""pyproject.toml declares everything that the package imports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def normalised(requirement: str) -> str:
 
 
 def imported(code: str) -> Iterator[str]:
-    """Top-level names of what is imported, within functions too."""
+    """Top-level names of the imported modules, including imports within functions."""
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -48,7 +48,7 @@ def test_everything_imported_is_declared() -> None:
     declared = {normalised(requirement) for requirement in chain(PROJECT["dependencies"], *extras.values())}
     providers = packages_distributions()
     names = third_party()
-    assert {"prefect", "rich", "yaml"} <= names.keys(), "the search finds what is there"
+    assert {"prefect", "rich", "yaml"} <= names.keys(), "the search finds known imports"
     undeclared = {
         name: sorted(files)
         for name, files in names.items()

@@ -24,7 +24,7 @@ def load(path: Path) -> dict[str, Any]:
 
 @each_file
 def test_file_can_be_imported_and_provisioned_as_it_is(path: Path) -> None:
-    """Nothing to fill in, no id of another Grafana's, a uid that links and Grafana's limit of 40 characters allow."""
+    """No inputs, no id of another Grafana, and a uid fit for links and within Grafana's 40 characters."""
     content = load(path)
     assert "__inputs" not in content
     assert content.get("id") is None

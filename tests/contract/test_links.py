@@ -1,4 +1,4 @@
-"""Links of every Markdown file lead to a file that exists, and to a heading in it."""
+"""Links in every Markdown file point to existing files and headings."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ PAGES: Final = tuple(
 
 @cache
 def _prose(page: Path) -> str:
-    """Without blocks and spans of code, in which brackets are not links."""
+    """The text without code blocks and spans, where brackets are not links."""
     text = re.sub(r"^ *(```+).*?^ *\1 *$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"`[^`\n]*`(?!\])", lambda span: span[0] if "](" not in span[0] else "", text)
 
 
 @cache
 def _anchors(page: Path) -> frozenset[str]:
-    """As GitHub makes them from headings; a heading that comes twice gets a number."""
+    """Anchors as GitHub derives them from headings; a repeated heading gets a number."""
     seen: dict[str, int] = {}
     anchors = set()
     for heading in re.findall(r"^#+ (.+)$", _prose(page), re.MULTILINE):

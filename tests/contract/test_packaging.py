@@ -1,4 +1,4 @@
-"""What the package says about itself: extras, classifiers, version."""
+"""The metadata of the package: extras, classifiers, version."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_classifiers_name_only_the_python_that_the_lock_is_made_for() -> None:
 
 
 def described(schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Every value that the chart's schema knows, but for what Helm itself gives."""
+    """Every value in the chart's schema, except those that Helm provides."""
     for name, value in schema["properties"].items():
         if value.get("additionalProperties") is False and "properties" in value and name != "existingConfigMap":
             yield from described(value, f"{path}{name}.")

@@ -1,4 +1,4 @@
-"""The reference pages are what the code says, and the project's files hold what they promise."""
+"""The reference pages match the code, and the locks match their extras."""
 
 import re
 import subprocess
@@ -58,7 +58,7 @@ LOCKS = {
     "requirements-archive.lock": ("demo", "archive"),
     "requirements-dev.lock": ("demo", "dev"),
 }
-"""Each lock, and the extras that it holds beside what the exporter needs."""
+"""Each lock, and the extras that it holds in addition to the exporter's requirements."""
 
 
 def pins(lock: str) -> dict[str, str]:

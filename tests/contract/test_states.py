@@ -1,4 +1,4 @@
-"""Rules and dashboards select states by whole types: a run's type says whether it is good or bad, its name does not."""
+"""Rules and dashboards select all state names of a type: the type, not the name, decides whether a run is good."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILES = sorted([*(ROOT / "prometheus/rules").glob("*.yml"), *(ROOT / "grafana").
 ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 OUTCOMES = re.compile(r"prefect_flow_run_(?:last_outcome_timestamp_seconds|outcomes[:\w]*)\{([^}]*)\}")
 STATES = re.compile(r"""\bstate(=~?|!=|!~)["'`]([^"'`]+)["'`]""")
-# Every pipeline has these series from the start, whatever ends: who exists, and no decision.
+# Every pipeline has these series from the start: they select existing pipelines, not outcomes.
 EXISTENCE = "unchosen"
 
 
@@ -79,6 +79,6 @@ def test_no_code_picks_an_outcome_by_one_name() -> None:
     ],
 )
 def test_task_run_is_compared_by_its_type(state_type: str, name: str, kind: str) -> None:
-    """The API counts by type: one that it counts as failed would be missing for ever."""
+    """The API counts by type: a run compared by name would be reported missing forever."""
     state = State("s", state_type, name, 0.0, "")
     assert TaskRun("t", "load", None, 0, state, 1, 0.0, 1.0, 1.0).kind == kind

@@ -23,7 +23,7 @@ MAX_DURATION = "prefect_slo_max_duration_seconds"
 BUDGET = "flow_deployment:prefect_slo_budget_runs"
 GRACE = "flow_deployment:prefect_slo_grace_seconds:with_duration"
 ALLOWED_OF = ("prefect_slo_objective_ratio", series("prefect_flow_run_window_runs", window=SLO_WINDOW))
-# Whether something is the case at all: comparisons of gauges that are 0 or 1, or of counts with none.
+# Truth tests: comparisons of gauges that are 0 or 1, or of counts with 0.
 TRUTHS = {("x == n", 1.0), ("x > n", 0.0)}
 
 
@@ -31,7 +31,7 @@ def place(form: str, *selectors: str) -> Place:
     return Place(form, frozenset(selectors))
 
 
-# What PrefectZombieRun says about runs that the page calls too long long before.
+# Thresholds of PrefectZombieRun, for runs that the page shows as too long well before.
 NOT_ON_THE_PAGE = {
     place("n * x", MAX_DURATION),
     place("clamp_min(x, n)", MAX_DURATION),
@@ -41,7 +41,7 @@ NOT_ON_THE_PAGE = {
 
 
 def in_rules(thresholds: Thresholds) -> dict[str, dict[Place, float]]:
-    """The numbers that each rule must have, by the name of its alert or of what it records."""
+    """The numbers that each rule must have, by the name of its alert or record."""
     failed = place("x >= n", "flow_deployment:prefect_flow_run_failures_unresolved:alerting")
     stuck_states: dict[int, list[str]] = {}
     for state, seconds in thresholds.stuck_seconds.items():
@@ -90,7 +90,7 @@ def expressions(name: str) -> list[str]:
 
 
 def thresholds_of(name: str) -> set[tuple[Place, float]]:
-    """The numbers of a rule, without truths and without the `0 * ALERTS` that carries an alert through an outage."""
+    """The numbers of a rule, without truth tests and the `0 * ALERTS` that keeps an alert firing during an outage."""
     return {
         (where, value)
         for expression in expressions(name)

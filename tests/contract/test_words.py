@@ -1,4 +1,4 @@
-"""What people read is plain technical English: none of the phrases below, wherever the product shows text."""
+"""Docs, rules, dashboards and help texts have none of the odd phrases below."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ INSTEAD: Final = {
     r"\bWhat it says itself\b": "Custom metrics",
     r"\bRuns take at most\b": "Duration: p50, p95",
 }
-"""Each phrase, as a regular expression, and what to write instead."""
+"""Each phrase, as a regular expression, and its replacement."""
 
 FILES: Final = (
     "README.md",
@@ -49,11 +49,11 @@ FILES: Final = (
     "exporter/prefect_monitoring/web/status_page/**/*.html",
     "docker-compose.yml",
 )
-"""Files that people read whole."""
+"""Files checked in full."""
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Where a text is from, and the text."""
+    """(source, text) of everything that users read."""
     for path in sorted({path for pattern in FILES for path in ROOT.glob(pattern) if path.is_file()}):
         yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
     for path in sorted((ROOT / "grafana/dashboards").glob("*.json")):
@@ -66,7 +66,7 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 def _shown_in(node: object) -> Iterator[str]:
-    """Titles, descriptions and other words of a dashboard, without its queries."""
+    """Titles, descriptions and other visible texts of a dashboard, without its queries."""
     if isinstance(node, dict):
         for key, value in node.items():
             if isinstance(value, str) and key in {"title", "description", "content", "displayName", "text", "label"}:
