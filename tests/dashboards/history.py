@@ -1,4 +1,4 @@
-"""The month as Prometheus blocks, and the ledger that goes on from them: what `prefect-monitoring backfill` makes."""
+"""The output of `prefect-monitoring backfill` for the month: Prometheus blocks, and the ledger that continues them."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from support.prefect_server import PrefectServer, env_for
 
 
 def backfilled(server: PrefectServer, directory: Path) -> None:
-    """Fills the ledger in `directory`, and Prometheus' data there."""
+    """Fills the ledger and the data of Prometheus in `directory`."""
     backfill = Backfill(env_for(server), directory, directory / "past", ("--max-requests-per-second", "1000"))
     done = backfill.run("--since", "32d", "--instance", INSTANCE, "--workspace", WORKSPACE)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,6 @@
-"""The month of the team: its finished runs, with their states, task runs and log lines, as rows of Prefect's database.
+"""The finished runs of the team's month, with states, task runs and log lines, as rows of Prefect's database.
 
-The same seed gives the same month; all of it lies before `now`.
+The same seed gives the same month; every row is dated before `now`.
 """
 
 from collections import defaultdict
@@ -12,16 +12,16 @@ from random import Random
 from dashboards.team import Health, Pipeline, Reported, Step
 from support.bulk import Batch, Entered, add_flow_run, add_log, add_task_run, task_history
 
-MONTH = timedelta(days=32)  # two days more, so that there is something before the last 30 days
-SILENCE = timedelta(minutes=3)  # nothing ends so late that a reading could come between the rows
-TROUBLED = 5  # so many last runs report the values of trouble
+MONTH = timedelta(days=32)  # two days longer than the 30 days that dashboards show
+SILENCE = timedelta(minutes=3)  # runs end at least this long ago, so that no poll comes between their rows
+TROUBLED = 5  # number of last runs that report the values of trouble
 _INSTANT = timedelta(milliseconds=5)
 _RETRY_LINE = "Task run failed with exception: {} - Retry 1/3 will start 10 second(s) from now"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the runs of a pipeline belong to on a server."""
+    """The objects on a server that the runs of a pipeline belong to."""
 
     flow_id: str
     deployment_id: str | None
@@ -41,7 +41,7 @@ def add_month(batch: Batch, pipeline: Pipeline, place: Place, now: datetime, *, 
             continue
         left = len(starts) - number
         ended = "Failed" if left <= health.last_failed else _ended(health, random)
-        if not trouble and left <= 2:  # the last one may be under way still
+        if not trouble and left <= 2:  # the last run may still be active
             ended = "Completed"
         _add_run(batch, pipeline, place, due, end, took, ended, random, in_trouble=trouble and left <= TROUBLED)
 

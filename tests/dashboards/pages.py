@@ -1,4 +1,4 @@
-"""The committed dashboards as the tests see them: panels, queries, variables; and what Grafana puts into a query."""
+"""The committed dashboards: their panels, queries and variables, and the values that Grafana substitutes in queries."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "grafana/dashboards"
 VARIABLE = re.compile(r"\$\{(\w+)(?::[^}]*)?\}|\$([a-zA-Z_]\w*)")
-POINTS = 1000  # what a wide panel asks for
+POINTS = 1000  # resolution of a wide panel
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 Json = dict[str, Any]
@@ -28,7 +28,7 @@ class Page:
 
     @property
     def seconds(self) -> int:
-        """The span of time that the page shows when it is opened."""
+        """The default time range of the page."""
         return seconds_of(self.content["time"]["from"].removeprefix("now-").partition("/")[0])
 
     @property
@@ -47,7 +47,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Query:
-    """What a panel asks, as the file has it; `instant`: for one value of now, not for a curve."""
+    """A query of a panel, as in the file; `instant`: it asks for the current value, not for a range."""
 
     page: Page
     panel: Json
@@ -63,12 +63,12 @@ class Query:
 
     @property
     def seconds(self) -> int:
-        """The span of time that it looks at; a panel may have one of its own."""
+        """Its time range, in seconds; a panel may override that of the page."""
         return seconds_of(own) if (own := self.panel.get("timeFrom")) else self.page.seconds
 
     @property
     def step(self) -> int:
-        """Seconds between the points of a curve; a panel may set the least."""
+        """Seconds between the points of a range query; a panel may set a minimum."""
         least = self.target.get("interval") or self.panel.get("interval")
         return max(seconds_of(least) if least else 15, self.seconds // POINTS)
 
@@ -93,7 +93,7 @@ def pages() -> tuple[Page, ...]:
 
 @cache
 def queries() -> tuple[Query, ...]:
-    """Of all panels of all pages."""
+    """Queries of all panels of all pages."""
     return tuple(
         Query(page, panel, target)
         for page in pages()
@@ -103,7 +103,7 @@ def queries() -> tuple[Query, ...]:
 
 
 def seconds_of(duration: str) -> int:
-    """Of 30s, 15m, 2h, 7d."""
+    """Seconds of a duration such as 30s, 15m, 2h or 7d."""
     return int(duration[:-1]) * _SECONDS[duration[-1]]
 
 
@@ -112,7 +112,7 @@ def fill(text: str, values: Mapping[str, str]) -> str:
 
 
 def asked_of(variable: Json) -> str:
-    """The query of a variable: label_values(metric, label) and the like, "" for one that asks nothing."""
+    """The query of a variable, such as label_values(metric, label); "" if it has none."""
     query = variable.get("query") or ""
     if isinstance(query, dict):
         query = query.get("query") or ""
@@ -120,7 +120,7 @@ def asked_of(variable: Json) -> str:
 
 
 def all_of(variable: Json) -> str:
-    """What Grafana puts in for a variable whose value is All, or for one that has a single value."""
+    """The value that Grafana substitutes for All, or for a variable with a single value."""
     if variable.get("includeAll"):
         return str(variable.get("allValue") or ".*")
     current = (variable.get("current") or {}).get("value")
@@ -128,7 +128,7 @@ def all_of(variable: Json) -> str:
 
 
 def label_values(query: str) -> tuple[str, str]:
-    """Which series, and which of their labels, a variable of that kind asks for."""
+    """The selector and the label of a label_values query."""
     found = re.fullmatch(r"label_values\((.*),\s*(\w+)\)", query, re.DOTALL)
     assert found, query
     return found[1], found[2]

@@ -1,4 +1,4 @@
-"""How the team's server stands right now, which no history tells: workers, slots, runs under way, what is stuck."""
+"""The present state of the team's server, which history does not have: workers, slots, active and stuck runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from support.seeder import Seeder
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:
-    """A run that has been in `states` (Prefect's names), the last of them still, since `minutes` ago."""
+    """A run that went through `states` (Prefect's names) and has been in the last of them for `minutes`."""
 
     pipeline: Pipeline
     states: tuple[str, ...]
     minutes: float
-    task: str = ""  # of it, one is running
+    task: str = ""  # the task that is running
 
 
 RUNNING = ("Scheduled", "Pending", "Running")
@@ -45,7 +45,7 @@ IN_TROUBLE = (
 
 
 def furnish(api: Seeder) -> dict[Pipeline, Place]:
-    """Pools, queues, flows, deployments, limits and automations; returns where the runs of each pipeline belong."""
+    """Creates pools, queues, flows, deployments, limits and automations; returns the place of each pipeline."""
     for pool, (kind, slots) in team.POOLS.items():
         api.work_pool(pool, type=kind, concurrency_limit=slots)
         for queue, limit in team.QUEUES.get(pool, {}).items():
@@ -54,7 +54,7 @@ def furnish(api: Seeder) -> dict[Pipeline, Place]:
         api.concurrency_limit(limit, slots)
     for name, enabled in (("retry-crashed", True), ("scale-pool", True), ("pause-on-failure", False)):
         api.automation(name, enabled=enabled)
-    minute = (datetime.now(UTC) - timedelta(minutes=5)).minute  # none is due within the next 55: nobody would run it
+    minute = (datetime.now(UTC) - timedelta(minutes=5)).minute  # nothing is due within the next 55
     flows = {pipeline.flow: api.flow(pipeline.flow) for pipeline in team.TEAM}
     for pipeline in team.TEAM:
         if pipeline.deployment:
@@ -75,7 +75,7 @@ def furnish(api: Seeder) -> dict[Pipeline, Place]:
 
 
 def keep_alive(api: Seeder, *, trouble: bool) -> None:
-    """What workers say all the time. In trouble, nobody serves `on-premises`."""
+    """The heartbeats and polls of workers. In trouble, `on-premises` has no worker."""
     for pool, workers in team.WORKERS.items():
         if trouble and pool == "on-premises":
             continue
@@ -85,7 +85,7 @@ def keep_alive(api: Seeder, *, trouble: bool) -> None:
 
 
 def set_up_present(server: PrefectServer, api: Seeder, places: Mapping[Pipeline, Place]) -> None:
-    """A quiet moment of a good day."""
+    """Sets up a server without problems."""
     keep_alive(api, trouble=False)
     for limit, slots in ((f"deployment:{places[team.ORDERS].deployment_id}", 1), ("warehouse", 2), ("crm-api", 1)):
         api.take_slots(limit, slots)
@@ -93,7 +93,7 @@ def set_up_present(server: PrefectServer, api: Seeder, places: Mapping[Pipeline,
 
 
 def get_into_trouble(server: PrefectServer, api: Seeder, places: Mapping[Pipeline, Place]) -> None:
-    """From the same moment on."""
+    """Adds every problem to the server that set_up_present made."""
     for limit, slots in (("warehouse", 2), ("sftp", 1)):
         api.take_slots(limit, slots)
     _lose_worker(server, api)
@@ -106,7 +106,7 @@ def get_into_trouble(server: PrefectServer, api: Seeder, places: Mapping[Pipelin
 
 
 def go_on(server: PrefectServer, api: Seeder, places: Mapping[Pipeline, Place]) -> list[str]:
-    """Runs end before Prometheus' eyes, so that counters without history grow too; what fails recovers.
+    """Ends runs while Prometheus scrapes, so that counters without history grow too; failing pipelines recover.
 
     Returns the runs that failed.
     """
@@ -118,7 +118,7 @@ def go_on(server: PrefectServer, api: Seeder, places: Mapping[Pipeline, Place]) 
 
 
 def resolve(api: Seeder, failed: Sequence[str]) -> None:
-    """Sets by hand what is still failed, which is shown for five minutes otherwise."""
+    """Marks the failed runs as completed, because they would be shown for five more minutes."""
     for run in failed:
         if api.read(run)["state_type"] == "FAILED":
             api.set_state(run, "COMPLETED", force=True)
@@ -144,9 +144,9 @@ def _complete(server: PrefectServer, api: Seeder, pipeline: Pipeline, place: Pla
 
 
 def _become_overdue(server: PrefectServer, api: Seeder, pipeline: Pipeline, place: Place) -> None:
-    """Starts come soon, and nobody makes them; the exporter asks for the next one when the schedule has changed.
+    """Changes the schedule so that a start is due soon and no worker makes it; the exporter reads the next start anew.
 
-    From now on, it is daily at about this time: at any time of the day, the start after these is a day ahead.
+    The new schedule is daily at about this time, so that the start after these is a day ahead at any time of the day.
     """
     now = datetime.now(UTC)
     daily = now - timedelta(minutes=2)
@@ -154,14 +154,14 @@ def _become_overdue(server: PrefectServer, api: Seeder, pipeline: Pipeline, plac
     api.call("PATCH", f"/deployments/{place.deployment_id}", {"schedules": [schedule]})
     batch = new_batch()
     of = {"deployment_id": place.deployment_id, "work_queue_id": place.work_queue_id}
-    for seconds in (6, 14):  # one of them is still to come when it asks
+    for seconds in (6, 14):  # one of them is still ahead when the exporter asks
         due = [Entered("Scheduled", now + timedelta(seconds=seconds))]
         add_flow_run(batch, place.flow_id, due, **of, tags=["auto-scheduled"])
     insert(server, batch)
 
 
 def _lose_worker(server: PrefectServer, api: Seeder) -> None:
-    """The one of `on-premises` was last heard of hours ago."""
+    """The last heartbeat of the worker of `on-premises` is hours old."""
     (worker,) = team.WORKERS["on-premises"]
     api.heartbeat("on-premises", worker, every=1)
     (row,) = api.call("POST", "/work_pools/on-premises/workers/filter", {})

@@ -31,7 +31,7 @@ EXPORTER_OPTIONS = (
     *("--grafana-url", "http://grafana.example.com", "--runbook-url", "http://runbooks.example.com"),
     *("--prefect-ui-url", "http://prefect.example.com", "--act"),
 )
-# What is there last: rules' records, the level of task runs and log lines, the audit; then, what runs that end bring.
+# The series that appear last: recording rules, task runs, log lines, the audit; then those of runs that end meanwhile.
 AT_FIRST = (
     "flow_deployment:prefect_slo_budget_runs:left",
     "prefect_custom_metric_value",
@@ -60,7 +60,7 @@ IN_TROUBLE = (
 READY_SECONDS = 90.0
 
 MakeHistory = Callable[[PrefectServer, Path], None]
-"""Given the seeded server and the site's directory: fills `ledger.db` and puts blocks into `prometheus/data`."""
+"""Called with the seeded server and the site's directory: fills `ledger.db` and adds blocks to `prometheus/data`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Site:
 def open_site(
     directory: Path, *, make_history: MakeHistory, bad_month: bool = False, scrape: str = "1s"
 ) -> Iterator[Site]:
-    """The site until the block ends; all is well, at least now: with `bad_month`, it was not before."""
+    """The site until the block ends. It has no problems at present; with `bad_month`, it had some before."""
     with ExitStack() as stack:
         server = stack.enter_context(start_server(directory / "server", env=SERVER_OPTIONS))
         places = seed(server, bad_month=bad_month)
@@ -120,7 +120,7 @@ def seed(server: PrefectServer, *, bad_month: bool) -> dict[Pipeline, Place]:
     batch = new_batch()
     with Seeder(server.url) as api:
         places = furnish(api)
-        # While the scheduler writes, whoever else writes to SQLite may wait for a minute.
+        # While the scheduler writes, other writers to SQLite may wait for a minute.
         scheduled = [str(place.deployment_id) for pipeline, place in places.items() if pipeline.hours]
         wait_until(lambda: all(map(api.scheduled_starts, scheduled)), READY_SECONDS, "scheduled runs", every=0.5)
         for pipeline, place in places.items():
@@ -131,13 +131,13 @@ def seed(server: PrefectServer, *, bad_month: bool) -> dict[Pipeline, Place]:
 
 
 def prometheus_config(exporter_url: str, directory: Path, scrape: str) -> str:
-    """The shipped rules, each evaluated as often as is scraped: nobody waits four minutes for a window here."""
+    """The shipped rules, each evaluated at every scrape, so that the test need not wait for their intervals."""
     rules = directory / "rules"
     rules.mkdir()
     for path in (ROOT / "prometheus/rules").glob("*.yml"):
         groups: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         for group in groups["groups"]:
-            if group["name"] != "prefect-increments":  # which are added up: one for each of its intervals
+            if group["name"] != "prefect-increments":  # these are summed, one for each interval
                 group.pop("interval", None)
         (rules / path.name).write_text(yaml.safe_dump(groups, sort_keys=False))
     target = {"targets": [exporter_url.partition("//")[2]], "labels": {"workspace": WORKSPACE, "instance": INSTANCE}}

@@ -10,19 +10,19 @@ CRON_DAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """A METRIC line: usual values lie between `low` and `high`; on weekends a third of that, where `dips`."""
+    """A METRIC line: values between `low` and `high`; a third of that on weekends if `dips`."""
 
     name: str
     low: float
     high: float
     labels: str = ""  # as the line writes them: {table="orders"}
     dips: bool = False
-    in_trouble: float | None = None  # the last run's value then
+    in_trouble: float | None = None  # the value of the last runs in trouble
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A task: its share of the run's time; how many of its runs in a hundred are cached, and need a retry."""
+    """A task: its share of the run's time; the percentages of its runs that are cached, and that need a retry."""
 
     name: str
     share: float
@@ -33,21 +33,21 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How many runs in a hundred fail, and crash; the last ones that failed, whatever else; since when none ran."""
+    """Percentages of failed and crashed runs; how many last runs failed in any case; since when no run has started."""
 
     failed: int = 0
     crashed: int = 0
     last_failed: int = 0
     silent: timedelta = timedelta(0)
-    growth: float = 0.0  # how much longer a run takes at the end of the month: 0.5 is half as long again
+    growth: float = 0.0  # growth of durations over the month: 0.5 is 50 % longer at its end
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Starts at each of `hours` (UTC) past `minute` on `days`; without `hours`, at times nobody planned."""
+    """Starts at `minute` past each of `hours` (UTC) on `days`; without `hours`, at unplanned times."""
 
     flow: str
-    deployment: str  # "" for a flow that people run by hand
+    deployment: str  # "" for a flow that is run by hand
     pool: str
     seconds: float
     steps: tuple[Step, ...]
@@ -58,12 +58,12 @@ class Pipeline:
     tags: tuple[str, ...] = ()
     message: str = "Flow run encountered an exception: ValueError: 3 rows without a key"
     healthy: Health = field(default_factory=Health)
-    in_trouble: Health | None = None  # None: as ever
-    flow_retries: int = 0  # runs in a hundred that fail, are retried as a whole and complete
-    ad_hoc: int = 0  # runs in the month, of a flow that people run by hand
+    in_trouble: Health | None = None  # None: same as without trouble
+    flow_retries: int = 0  # percentage of runs that fail, are retried as a whole and complete
+    ad_hoc: int = 0  # runs in the month of a flow that is run by hand
 
     def cron(self, minute: int) -> str | None:
-        """The schedule, at another minute than in the past."""
+        """The schedule, at a minute other than that of past runs."""
         if not self.hours:
             return None
         days = "*" if self.days == EVERY_DAY else ",".join(CRON_DAYS[day] for day in self.days)
@@ -251,7 +251,7 @@ TEAM = (DBT, ORDERS, CUSTOMERS, CRM, FINANCE, FEATURES, QUALITY, *WEB_EVENTS, NE
 
 POOLS = {"kubernetes": ("kubernetes", 12), "on-premises": ("process", None), "cloud-run": ("cloud-run:push", None)}
 QUEUES = {"kubernetes": {"apis": 2, "backfills": None}}
-# Prefect Cloud calls push pools ready by themselves; a server of one's own waits for a worker in them, too.
+# Prefect Cloud reports push pools as ready without workers; a self-hosted server waits for a worker.
 WORKERS = {"kubernetes": ("k8s-a", "k8s-b"), "on-premises": ("rack-1",), "cloud-run": ("cloud",)}
 LIMITS = {"warehouse": 4, "crm-api": 2, "sftp": 1}
 

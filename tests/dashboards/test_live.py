@@ -1,4 +1,4 @@
-"""Every query of the dashboards, asked of a real Prometheus: the team's month behind it and its exporter before it."""
+"""Every query of the dashboards on a real Prometheus that has the team's month and scrapes an exporter."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from support.prometheus import Prometheus, run_prometheus
 
 POINTS = 120
 HOUR = 3600
-# One value of each variable, so that they have something in common.
+# One value of each variable; some series have all of them.
 ONE = {
     "workspace": "production",
     "flow": "extract-orders",
@@ -32,8 +32,8 @@ ONE = {
     "metric": "rows_extracted",
     "work_pool": "kubernetes",
 }
-ONE_FLOW = "quality-checks"  # for the page of one flow: the one that has something of everything
-# Panels, or single queries of them ("uid: title" or "uid: title A"), that are rightly empty while all is well.
+ONE_FLOW = "quality-checks"  # for the page of one flow: this one fills most panels
+# Panels, or single queries of them ("uid: title" or "uid: title A"), that are empty without problems.
 EMPTY_WHEN_WELL = {
     "prefect-automations: Downstream kept paused": "nothing is",
     "prefect-automations: Retries of the last failed run": "no run failed for good",
@@ -45,7 +45,7 @@ EMPTY_WHEN_WELL = {
     "prefect-overview: Due today and not completed (UTC)": "everything is",
     "prefect-slo: Freshness C": "nothing is overdue",
 }
-# Those that the seeded month cannot fill.
+# Panels and queries that the seeded month cannot fill.
 NEVER_FILLED: dict[str, str] = {
     "prefect-automations: Actions by pipeline E": "it would take a storm to blow the fuse",
     "prefect-automations: Actions by pipeline F": "the site acts, and a dry run does not",
@@ -54,7 +54,7 @@ NEVER_FILLED: dict[str, str] = {
     "prefect-exporter: Waiting to be delivered": "the site has none",
     "prefect-exporter: Failed deliveries": "the site has none",
 }
-# Panels of which one query is told, the one whose colour it is.
+# Panels with a query for each colour, of which only one has data.
 ONE_OF_SEVERAL = {"prefect-overview: Success rate", "prefect-flow: Success rate", "prefect-slo: Success rate"}
 
 JOINED = (
@@ -69,7 +69,7 @@ each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.uid)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`filled`: there is a number to draw; NaN is none."""
+    """`filled`: there is a number to draw; NaN does not count."""
 
     error: str = ""
     filled: bool = False
@@ -80,7 +80,7 @@ Answers = Mapping[str, Answer]  # by query
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What the queries give while the variables are All, and while each has one value."""
+    """The answers to the queries with every variable set to All, and with one value of each."""
 
     with_all: Answers
     with_one: Answers
@@ -94,7 +94,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def rounds(site: Site) -> tuple[Round, Round]:
-    """While all is well, and in trouble."""
+    """The answers without problems, and in trouble."""
     well = _round(site.prometheus)
     site.get_into_trouble()
     return well, _round(site.prometheus)
@@ -140,7 +140,7 @@ def test_query_works_with_one_value_of_each_variable(rounds: tuple[Round, Round]
 
 @each_page
 def test_page_is_not_empty_with_one_value_of_each_variable(rounds: tuple[Round, Round], page: Page) -> None:
-    """A matcher that takes All but no single value leaves a page of empty panels."""
+    """A matcher that works with All but not with a single value would empty the page."""
     names = [str(query) for query in queries() if query.page is page]
     filled = {name for name in names if rounds[1].with_all[name].filled}
     still = {name for name in filled if rounds[1].with_one[name].filled}
@@ -156,13 +156,13 @@ def test_variables_have_values(site: Site, page: Page) -> None:
 
 @pytest.mark.parametrize("counter", JOINED)
 def test_live_counters_continue_the_backfilled_series(site: Site, counter: str) -> None:
-    """Sums of a month of durations, too: a last digit less at the join, and a day would show the whole month again."""
-    assert site.prometheus.query(f"count_over_time({counter}[1d] offset 3h)"), "a past of its own"
+    """Also for sums of durations: one digit less at the join would be a reset, and add the whole month again."""
+    assert site.prometheus.query(f"count_over_time({counter}[1d] offset 3h)"), "no backfilled samples"
     assert not site.prometheus.query(f"resets({counter}[1d]) > 0")
 
 
 def test_panels_are_empty_without_an_exporter(tmp_path: Path) -> None:
-    """A zero would say that all is well. The shipped rules are there, and find nothing either."""
+    """A zero would look healthy. The shipped rules are loaded, and return nothing either."""
     config = json.dumps({"rule_files": [str(ROOT / "prometheus/rules/*.yml")]})
     with run_prometheus(tmp_path, config) as prometheus:
         wait_until(lambda: prometheus.query("1"), 60, "an answer")
@@ -195,7 +195,7 @@ def _one(prometheus: Prometheus, page: Page) -> dict[str, str]:
 
 
 def _values(prometheus: Prometheus, page: Page, name: str, others: Mapping[str, str]) -> list[str]:
-    """What Grafana offers for a variable while the others have these values."""
+    """The values that Grafana offers for a variable while the others have the given values."""
     asked = Query(page, {}, {"expr": asked_of(page.variables[name])}).filled(others)
     series, label = label_values(asked)
     answer = httpx.get(f"{prometheus.url}/api/v1/label/{label}/values", params={"match[]": series}, trust_env=False)
@@ -216,7 +216,7 @@ def _ask(client: httpx.Client, query: Query, text: str, now: float) -> Answer:
         body = client.post("/api/v1/query", data={"query": text, "time": str(now)}).json()
     else:
         step = max(query.step, query.seconds // POINTS)
-        # Grafana moves the ends to multiples of the step. Before that, this site was not there yet; what has a past is.
+        # Grafana aligns the range to multiples of the step, which may leave out a site that has just started.
         is_past = query.step >= HOUR and "_bucket" not in text
         end = now // step * step if is_past else now
         span = {"start": str(end - query.seconds), "end": str(end), "step": str(step)}

@@ -1,4 +1,4 @@
-"""What panels about the present say while the Prefect API does not answer: that it is unknown, never 0. By promtool."""
+"""Panels about the present show unknown, never 0, while the Prefect API does not answer. Evaluated by promtool."""
 
 import subprocess
 from pathlib import Path
@@ -11,7 +11,7 @@ from support.prometheus import binary
 
 PIPELINE = '{workspace="w",flow="etl",deployment="daily"}'
 READ = "prefect_exporter_source_last_success_timestamp_seconds"
-# Scraped every 15 s; after two minutes the API is down, and what lives from it goes.
+# Scraped every 15 s; after two minutes the API is down, and the series that depend on it end.
 SERIES = {
     'prefect_up{workspace="w"}': "1x8 0x20",
     f'{READ}{{workspace="w",source="finished_flow_runs"}}': "0+15x8 120x20",
@@ -20,7 +20,7 @@ SERIES = {
     f"prefect_deployment_paused{PIPELINE}": "0x8 stale",
     f"prefect_deployment_last_due_timestamp_seconds{PIPELINE}": "60x8 stale",
     f"prefect_deployment_next_due_timestamp_seconds{PIPELINE}": "86460x8 stale",
-    # Declared to succeed every minute and a half: before the outage it does.
+    # Must succeed every 90 s, and does so until the outage.
     f"prefect_slo_max_staleness_seconds{PIPELINE}": "90x28",
     f'prefect_flow_run_last_outcome_timestamp_seconds{PIPELINE[:-1]},state="completed"}}': "0+15x8 120x20",
 }

@@ -1,4 +1,4 @@
-"""The dashboards as files: what every one of them owes its reader, and that their names and links lead somewhere."""
+"""The dashboard files: their layout and descriptions, and that their metrics, labels and links exist."""
 
 import re
 from collections import Counter
@@ -26,7 +26,7 @@ UIDS = {
 }
 SHOW_NO_NUMBERS = {"row", "text", "alertlist", "dashlist"}
 DRAW_CURVES = {"timeseries", "barchart", "state-timeline", "status-history", "heatmap"}
-# A label that no series has, by which a query asks whether a variable is All.
+# A label that no series has; queries use it to test whether a variable is All.
 NOBODYS_LABELS: Labels = frozenset({"unchosen"})
 CONTENT_WIDTH = 1100  # of 1,440 pixels
 LINK = re.compile(r"/d/([\w-]+)(?:/[\w-]*)?(?:\?([^'\"\s]*))?")
@@ -83,7 +83,7 @@ def test_panel_has_a_title_and_a_description(page: Page) -> None:
 
 @each_page
 def test_titles_and_names_have_room_at_1440_pixels(page: Page) -> None:
-    """With the menu docked, which takes 300 of them: no title is cut, and columns of names get what numbers leave."""
+    """With the docked menu of 300 pixels: no title is cut off, and columns of names get the remaining width."""
     for panel in page.panels():
         width = panel["gridPos"]["w"] * CONTENT_WIDTH / 24
         assert len(panel["title"]) * 7 + 62 <= width, panel["title"]
@@ -118,7 +118,7 @@ def _steps(own: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
 
 
 def test_colours_are_the_same_on_every_dashboard() -> None:
-    """No legend or word has one colour on one board and another elsewhere."""
+    """A legend or value has the same colour on every dashboard."""
     seen: dict[str, set[str]] = {}
     for page in pages():
         for panel in page.panels():
@@ -168,7 +168,7 @@ def _data_sources(node: object) -> Iterator[str]:
 
 @each_page
 def test_variables_are_defined_and_used(page: Page) -> None:
-    # The menu of links carries every variable along: it uses none by name.
+    # The menu of links passes every variable on without naming it.
     used = {name for name in names_in(page.content) if not name.startswith("__")}
     assert used == page.variables.keys()
 
@@ -180,7 +180,7 @@ def test_variables_take_many_values_and_all(page: Page) -> None:
             assert variable["multi"], name
         if variable["type"] == "query" and (page.uid, name) != ("prefect-flow", "flow"):
             assert variable["includeAll"], name
-            assert variable["allValue"] == ".*", f"{name}: All is to include what lacks the label"
+            assert variable["allValue"] == ".*", f"{name}: All must include series without the label"
 
 
 @each_query
@@ -193,14 +193,14 @@ def test_variables_are_matched_as_patterns(query: Query) -> None:
 
 @each_query
 def test_curve_has_a_name(query: Query) -> None:
-    # Bars by category have their names in a column.
+    # Bar charts by category have their names in a column.
     if query.panel["type"] in DRAW_CURVES and query.target.get("format") != "table":
         assert query.target.get("legendFormat") not in (None, "", "__auto"), "Grafana would show the raw series"
 
 
 @each_query
 def test_metrics_and_labels_of_a_query_exist(query: Query) -> None:
-    """Metrics and labels, in selectors and in by, on and group_left; and the labels that the legend shows."""
+    """In selectors, in by, on and group_left, and in the legend."""
     values = {name: all_of(variable) for name, variable in query.page.variables.items()}
     there = _labels(query.filled(values))
     shown = set(re.findall(r"{{\s*(\w+)\s*}}", query.target.get("legendFormat") or ""))
@@ -261,7 +261,7 @@ MESSAGES = sorted([*ROOT.glob("prometheus/rules/*.yml"), *ROOT.glob("alertmanage
 
 @pytest.mark.parametrize("path", MESSAGES, ids=lambda path: path.name)
 def test_links_in_messages_lead_to_existing_dashboards(path: Path) -> None:
-    # Templates stand where values will; they may hold quotes and blanks.
+    # Templates stand in for values; they may hold quotes and blanks.
     _check_link(re.sub(r"{{.*?}}", "value", path.read_text(encoding="utf-8")))
 
 
@@ -281,7 +281,7 @@ def test_rules_link_to_dashboards() -> None:
 
 
 def test_filters_apply_to_the_time_before_a_policy_was_known() -> None:
-    """A backfill brings no policies: along a range, they are those of its end."""
+    """A backfill writes no policies: range queries use those at the end of the range."""
     written = ("prefect_flow_run_outcomes_total{", "prefect_task_run_", "prefect_custom_metric_observed")
     found = []
     for query in queries():
@@ -295,7 +295,7 @@ def test_filters_apply_to_the_time_before_a_policy_was_known() -> None:
 
 @each_query
 def test_history_windows_hold_two_hourly_samples(query: Query) -> None:
-    """increase() and rate() of what a backfill writes hourly need two samples: at least two hours, or the step."""
+    """increase() and rate() need two samples, and a backfill writes hourly: windows span at least 2 h or the step."""
     written = ("prefect_flow_run_outcomes", "prefect_flow_run_dur", "prefect_task_run_", "prefect_custom_metric_obs")
     values = {name: all_of(variable) for name, variable in query.page.variables.items()}
     if not any(name.startswith(written) for name in metric_names(query.filled(values))):

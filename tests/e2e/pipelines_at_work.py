@@ -20,7 +20,7 @@ def load(rows: int) -> int:
 
 @flow
 def nightly_load() -> int:
-    """Fails for good until it is healed."""
+    """Fails with no retries until `healed`."""
     if not healed():
         raise ValueError('relation "orders" does not exist')
     return load(3)
@@ -28,7 +28,7 @@ def nightly_load() -> int:
 
 @flow(retries=1, retry_delay_seconds=1)
 def flaky_api() -> int:
-    """Fails at first; its retry saves it."""
+    """Fails at first and completes on its retry."""
     if get_run_context().flow_run.run_count == 1:
         raise ConnectionError("503 from https://robot:hunter2@api.example.com/orders")
     return load(1)

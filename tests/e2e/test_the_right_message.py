@@ -1,6 +1,6 @@
-"""From a run's end to the message, for one bad night: Prefect, worker, exporter, Prometheus, Alertmanager.
+"""A bad night end to end, from a run's end to the message: Prefect, worker, exporter, Prometheus, Alertmanager.
 
-Intervals, rules, routes and templates are the shipped ones; Slack and PagerDuty are the demo's stand-in, over HTTP.
+Intervals, rules, routes and templates are the shipped ones; Slack and PagerDuty are replaced by the demo's inbox.
 """
 
 import json
@@ -35,13 +35,13 @@ pipelines:
   - {flow: flaky-api, criticality: critical}
   - {flow: long-export, slo: {max_duration: 20s}}
 """
-WITHIN = 120.0  # seconds; what is really taken is printed
+WITHIN = 120.0  # seconds; the measured times are printed
 AIM = 60.0
 
 
 @dataclass
 class Night:
-    """Everything that runs, and what was noted on the way."""
+    """All running processes, and the runs and times recorded so far."""
 
     directory: Path
     port: int
@@ -89,7 +89,7 @@ class Night:
         )
 
     def end_of(self, run: str, timeout: float = 90) -> float:
-        """When it entered its terminal state."""
+        """When the run entered its terminal state, in epoch seconds."""
         read = wait_until(
             lambda: (found := self.seeder.read(run))["end_time"] and found["state_type"] != "RUNNING" and found,
             timeout,
@@ -99,7 +99,7 @@ class Night:
         return datetime.fromisoformat(read["state"]["timestamp"]).timestamp()
 
     def messages(self, kind: str, *words: str, status: str = "") -> list[dict[str, Any]]:
-        """Messages that hold all of the words."""
+        """Messages that contain all of the words."""
         return [
             message
             for message in self.inbox.messages(kind)
@@ -125,7 +125,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
     (directory / "pipelines.yml").write_text(PIPELINES)
     port = free_port()
     with ExitStack() as stack:
-        # On SQLite and a busy machine a write may wait for a minute, and a flow that then asks again loses its retry.
+        # On SQLite and a busy machine a write may take a minute, and a flow that repeats its request loses its retry.
         postgres = stack.enter_context(start_postgres(directory))
         server = stack.enter_context(start_server(directory, port=port, database_url=postgres.url()))
         seeder = stack.enter_context(Seeder(server.url))
@@ -143,8 +143,8 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
 
 
 def start_shipped_exporter(server: PrefectServer, directory: Path, url: str = "") -> Exporter:
-    """With the shipped poll interval; on the address that it had before a restart."""
-    # What exists is read more often than shipped: it is no part of the way from a run's end to a message.
+    """With the shipped poll interval; `url` is its address before a restart."""
+    # Inventory is read more often than shipped: it does not affect the time from a run's end to a message.
     options = ["--poll-interval", "15s", "--inventory-interval", "15s", "--ledger-wait", "30s"]
     if url:
         options += ["--listen", url.removeprefix("http://")]
@@ -203,9 +203,9 @@ def each_final_failure_is_reported_once(night: Night) -> None:
             body = json.dumps(night.wait_for_message(kind, name)["body"])
             assert f"/runs/flow-run/{run}" in body, "the link to the run"
             assert "nightly-load" in body
-    assert len(night.messages("pagerduty")) == len(CRITICAL), "what else is wrong can wait"
+    assert len(night.messages("pagerduty")) == len(CRITICAL), "only critical pipelines page"
     read = night.seeder.read(night.saved)
-    assert (read["state_type"], read["run_count"]) == ("COMPLETED", 2), "its retry saved it"
+    assert (read["state_type"], read["run_count"]) == ("COMPLETED", 2), "saved by its retry"
 
 
 def late_start_and_long_run_are_reported(night: Night) -> None:
@@ -229,7 +229,7 @@ def killed_worker_is_reported_and_a_restart_resends_nothing(night: Night) -> Non
 
 def third_failure_within_the_hour_is_reported(night: Night) -> None:
     night.wait_for_message("slack", "hourly-sync/sync", "again and again", timeout=400)
-    assert not night.messages("pagerduty", "hourly-sync/sync"), "a standard pipeline can wait until morning"
+    assert not night.messages("pagerduty", "hourly-sync/sync"), "a standard pipeline does not page"
 
 
 def outage_sends_one_page_and_resolves_nothing(night: Night) -> None:
@@ -251,9 +251,9 @@ def recovery_is_reported(night: Night) -> None:
             night.end_of(night.run("nightly-load", name), timeout=180)
         for name in CRITICAL:
             for kind in ("slack", "pagerduty"):
-                # What fired goes on for three minutes after an outage.
+                # Firing alerts are held for three minutes after an outage.
                 night.wait_for_message(kind, name, status="resolved", timeout=360)
-        for name in CRITICAL:  # in the whole night: one page, one recovery
+        for name in CRITICAL:  # one page and one recovery in the whole night
             statuses = [message["status"] for message in night.messages("pagerduty", name)]
             assert statuses == ["firing", "resolved"], name
             statuses = [message["status"] for message in night.messages("slack", name)]
