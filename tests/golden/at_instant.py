@@ -1,7 +1,7 @@
-"""Runs the command line with a clock that stands still: `python at_instant.py EPOCH_SECONDS serve …`.
+"""Runs the command line with a frozen clock: `python at_instant.py EPOCH_SECONDS serve …`.
 
-What is over, late or due is judged by that clock, so that the same server gives the same numbers whenever it is asked.
-Timeouts and intervals go by the monotonic clock, which runs.
+Ages, lateness and due times follow that clock, so that the same server always gives the same numbers.
+Timeouts and intervals use the monotonic clock, which runs.
 """
 
 import runpy

@@ -1,4 +1,4 @@
-"""The filter language of the Prefect API over rows of JSON, as far as it is spoken here; anything else is a fault."""
+"""The filters of the Prefect API over rows of JSON, as far as the exporter uses them; others raise an error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PAGE = {"limit", "offset", "sort"}
 
 
 class UnknownCriterionError(Exception):
-    """A filter that the stub does not know; real servers may."""
+    """A filter that the stub does not support."""
 
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -28,7 +28,7 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def chosen(rows: Iterable[Row], kind: str, body: Mapping[str, Any]) -> list[Row]:
-    """The rows of a kind that the filters of a request's body let through, sorted as it says."""
+    """The rows of a kind that match the filters of a request's body, in its order."""
     filters = {name: criteria for name, criteria in body.items() if name not in _PAGE and criteria is not None}
     if not filters.keys() <= {kind}:
         raise UnknownCriterionError(f"{kind} by {sorted(filters)}")
@@ -45,7 +45,7 @@ def _matches(row: Row, criteria: Mapping[str, Any]) -> bool:
 
 
 def _satisfies(row: Row, column: str, criterion: Mapping[str, Any]) -> bool:
-    if column == "text":  # of a log line
+    if column == "text":  # full-text search of log lines
         value = row["message"]
     elif column in row or f"_{column}" in row:
         value = row.get(column, row.get(f"_{column}"))
@@ -65,7 +65,7 @@ def _sorted(rows: list[Row], sort: str | None) -> list[Row]:
     if sort is None:
         return rows
     column, _, direction = sort.lower().rpartition("_")
-    # Rows without a value come last in either direction.
+    # Rows without a value sort last in both directions.
     with_value = [row for row in rows if row[column] is not None]
     without = [row for row in rows if row[column] is None]
     return sorted(with_value, key=lambda row: str(row[column]), reverse=direction == "desc") + without

@@ -1,6 +1,6 @@
-"""Flow runs and task runs as the Prefect API shows them, derived from the states that they went through.
+"""Flow runs and task runs as the Prefect API returns them, derived from their state histories.
 
-The rules are those of Prefect 3's orchestration: what moves `run_count`, `start_time`, `end_time`, `total_run_time`.
+`run_count`, `start_time`, `end_time` and `total_run_time` follow the rules of Prefect 3's orchestration.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-# Prefect's state names that are not their type with a capital letter; the last ones are names of the users' making.
+# State names that are not their type with a capital letter; the last ones are custom names.
 TYPES = {
     "Late": "SCHEDULED",
     "AwaitingRetry": "SCHEDULED",
@@ -31,7 +31,7 @@ TYPES = {
 }
 
 Step = tuple[str, float] | tuple[str, float, str]
-"""The name of a state, how many seconds after the one before it was entered, and its message."""
+"""The name of a state, the seconds since the state before, and its message."""
 Row = dict[str, Any]
 
 
@@ -67,7 +67,7 @@ def states_of(owner: str, begun_at: float, steps: Sequence[Step]) -> tuple[State
 
 @dataclass
 class _Account:
-    """What the server keeps beside a run's states."""
+    """The totals that the server keeps of a run besides its states."""
 
     run_count: int = 0
     start: float | None = None
@@ -97,7 +97,7 @@ class _Account:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What flow runs and task runs share. From `deleted_at` on, the server does not have it."""
+    """The common part of flow runs and task runs. The server does not return it from `deleted_at` on."""
 
     id: str
     name: str
@@ -143,7 +143,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class FlowRun(Run):
-    """`due_at` is when it is to go on, where that is not when it was expected to start."""
+    """`due_at`: when it should continue, if that differs from the expected start."""
 
     flow_id: str
     deployment_id: str | None = None
@@ -172,7 +172,7 @@ class FlowRun(Run):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRun(Run):
-    """`attempt`: which one of the flow run made it. `holds_subflow`: it stands for a subflow's run."""
+    """`attempt`: of the flow run that made it. `holds_subflow`: it is the placeholder of a subflow's run."""
 
     task_key: str
     dynamic_key: str
@@ -192,7 +192,7 @@ class TaskRun(Run):
 
 @dataclass(frozen=True)
 class Thing:
-    """What has a row that changes at some instants: from each of them on, the row is another; None where deleted."""
+    """An object whose row changes at given instants; the row is None once it is deleted."""
 
     rows: tuple[tuple[float, Row | None], ...] = field(default_factory=tuple)
 

@@ -1,4 +1,4 @@
-"""What the exporter says, as text that can be compared and read: sorted, without markup, without what differs."""
+"""The exporter's output as text for comparison: sorted, without markup, with values that vary masked."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from itertools import pairwise
 _LABEL = r'(\w+)="((?:[^"\\]|\\.)*)"'
 _SAMPLE = re.compile(rf"(?P<name>\w+)(?P<labels>\{{(?:{_LABEL},?)*\}})? (?P<value>\S+)(?: (?P<at>\d+))?")
 MASK = "*"
-# Values that are masked, and why. Their names and labels are compared.
+# Families with masked values, and why. Their names and labels are compared.
 COSTS: Mapping[str, str] = {
     "prefect_exporter_api_requests_total": "counts readings: how many there were until it was asked",
     "prefect_exporter_records_total": "counts readings as well",
     "prefect_exporter_source_duration_seconds": "the machine's speed",
     "prefect_exporter_ledger_bytes": "how the ledger stores what it knows",
 }
-# What tells which release of what is running, by family.
+# Labels with versions, by family.
 VERSIONS: Mapping[str, Collection[str]] = {"prefect_exporter_build_info": ("version", "python_version")}
-# What prometheus_client tells of the process: other names on other platforms.
+# Metrics of the process by prometheus_client, which differ between platforms.
 LEFT_OUT = "process_"
 BETWEEN_CELLS = " | "
 LONG = 100
 
 
 def exposition(text: str) -> str:
-    """The families of a scrape by name, each with its help, its type, and its series in order.
+    """The families of a scrape by name, each with its help, its type and its sorted series.
 
-    The buckets of a histogram are told in one line, as they follow each other.
+    The buckets of a histogram are on one line, in order.
     """
     heads: defaultdict[str, list[str]] = defaultdict(list)
     series: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -52,7 +52,7 @@ def exposition(text: str) -> str:
 
 
 def _sample(family: str, line: str) -> tuple[str, str]:
-    """A sample's name with its labels, and its value; a bucket's limit belongs to its value."""
+    """(name with labels, value) of a sample; a bucket's limit is part of its value."""
     found = _SAMPLE.fullmatch(line)
     assert found, line
     labels = {one[1]: one[2] for one in re.finditer(_LABEL, found["labels"] or "")}
@@ -66,7 +66,7 @@ def _sample(family: str, line: str) -> tuple[str, str]:
 
 @dataclass
 class _Text(HTMLParser):
-    """The text of a page: a line for each row and paragraph, its cells apart, with the addresses of its links."""
+    """The text of a page: a line for each row and paragraph, with separated cells and the addresses of links."""
 
     lines: list[str] = field(default_factory=list)
     _cells: list[str] = field(default_factory=lambda: [""])
@@ -88,7 +88,7 @@ class _Text(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self._skipped -= tag in {"style", "script"}
-        is_of_page = tag == "title" and not self.lines  # a chart has one too, which belongs to its row
+        is_of_page = tag == "title" and not self.lines  # charts have titles too, which belong to their rows
         if is_of_page or tag in {"tr", "p", "li", "h1", "h2", "nav"}:
             self._end_line()
 
@@ -105,7 +105,7 @@ class _Text(HTMLParser):
 
 
 def page(html: str) -> str:
-    """What the status page says, without the version, the address of the stub, and how many runs were counted."""
+    """The text of the status page, with the version, the address of the stub and the number of runs masked."""
     reader = _Text()
     reader.feed(html)
     text = "".join(f"{line}\n" for line in reader.lines)
@@ -115,15 +115,15 @@ def page(html: str) -> str:
 
 
 def wrapped(text: str) -> str:
-    """The same with each cell of a long row on a line of its own."""
+    """The same text with each cell of a long row on a separate line."""
     lines = (line if len(line) < LONG else line.replace(BETWEEN_CELLS, "\n    ") for line in text.splitlines())
     return "".join(f"{line}\n" for line in lines)
 
 
 def past(files: Iterable[tuple[str, str]]) -> str:
-    """Files of samples (name, text) as a line for each series: where it begins, each value that is new, where it ends.
+    """Files of samples (name, text) as a line for each series: its begin, each changed value, its end.
 
-    In brackets is how many samples it has: where no value is new, there is one all the same.
+    The number of samples is in brackets; it includes samples whose value has not changed.
     """
     samples_of: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
     types: dict[str, None] = {}

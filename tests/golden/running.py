@@ -1,4 +1,4 @@
-"""The exporter's commands as users give them, at an instant, against the stub of the server."""
+"""Runs the exporter's commands as users do, at a fixed instant, against the stub of the server."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from support.ports import free_port
 from support.processes import start, wait_until
 
 HERE = Path(__file__).parent
-SECONDS = 90.0  # some five on an idle machine
-# So many further readings of every source, and nothing that was read is not shown.
+SECONDS = 90.0  # about 5 s on an idle machine
+# After this many further readings of every source, everything that was read is shown.
 READINGS = 3
 
 
 @dataclass(frozen=True)
-class Said:
+class Served:
     metrics: str
     page: str
 
@@ -43,13 +43,13 @@ def _options(directory: Path) -> list[str]:
 
 
 def _environment(stub: Stub, directory: Path) -> dict[str, str]:
-    """Without settings of the caller's, and without promtool: what it makes of the files is not compared."""
+    """Without settings of the caller, and without promtool, whose blocks are not compared."""
     kept = {name: one for name, one in os.environ.items() if not name.startswith("PREFECT_")}
     return kept | {"PREFECT_API_URL": stub.url, "PREFECT_HOME": str(directory), "PATH": ""}
 
 
-def serve(stub: Stub, directory: Path, now: float) -> Said:
-    """What `serve` says at `now`, once it has read everything, with the ledger that is in `directory`."""
+def serve(stub: Stub, directory: Path, now: float) -> Served:
+    """The output of `serve` at `now` with the ledger in `directory`, once it has read everything."""
     stub.move_to(now)
     listen = f"127.0.0.1:{free_port()}"
     command = _command(now, "serve", "--listen", listen, *_options(directory))
@@ -57,7 +57,7 @@ def serve(stub: Stub, directory: Path, now: float) -> Said:
     try:
         with httpx.Client(base_url=f"http://{listen}", timeout=30, trust_env=False) as client:
             _wait_until_settled(client)
-            return Said(client.get("/metrics").text, client.get("/").text)
+            return Served(client.get("/metrics").text, client.get("/").text)
     except TimeoutError as fault:
         fault.add_note(f"{stub.unknown}\n{process.output()[-4000:]}")
         raise
@@ -66,7 +66,7 @@ def serve(stub: Stub, directory: Path, now: float) -> Said:
 
 
 def backfill(stub: Stub, directory: Path, now: float, *options: str) -> tuple[str, list[tuple[str, str]]]:
-    """What `backfill` tells, and the files that it writes: name and text."""
+    """The output of `backfill`, and the (name, text) of the files that it writes."""
     stub.move_to(now)
     output = directory / "past"
     command = _command(now, "backfill", "--output", str(output), *options, *_options(directory))
@@ -98,7 +98,7 @@ def _wait_until_settled(client: httpx.Client) -> None:
 
 
 def _readings(client: httpx.Client) -> dict[str, float]:
-    """How often each source was read."""
+    """The number of readings by source."""
     lines = client.get("/metrics").text.splitlines()
     name = "prefect_exporter_source_duration_seconds_count"
     counts = [line.removeprefix(name).split(" ") for line in lines if line.startswith(name)]

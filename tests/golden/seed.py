@@ -1,6 +1,6 @@
-"""What the seeded server holds. Every instant is a whole number of seconds or a binary fraction of one.
+"""The contents of the seeded server. Every instant is a whole number of seconds or a binary fraction of one.
 
-So sums and differences are exact, whatever the order in which they are made.
+So sums and differences are exact in any order.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 from golden.model import FlowRun, Row, Run, State, Step, TaskRun, Thing, identity, iso, states_of
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
-# A Thursday; three quarters of the hour are an exact share.
+# A Thursday, at 45 minutes past the hour: an exact binary fraction.
 NOW = datetime(2026, 3, 5, 10, 45, tzinfo=UTC).timestamp()
 YESTERDAY = NOW - DAY - 20 * MINUTE
 EVER = 0.0
-IN_ADVANCE = 2 * DAY  # so long before their start the scheduler makes runs
+IN_ADVANCE = 2 * DAY  # how long before their start the scheduler creates runs
 
 
 class Seed:
-    """Makes what there is, by name; `rows` and `history` tell how it is at an instant."""
+    """Creates objects by name; `rows` and `history` return their state at an instant."""
 
     def __init__(self) -> None:
         self._things: defaultdict[str, list[Thing]] = defaultdict(list)
@@ -31,7 +31,7 @@ class Seed:
         self._deployments: dict[str, dict[str, Any]] = {}
 
     def thing(self, kind: str, *names: object, **row: Any) -> None:
-        """An object that is always there."""
+        """An object that always exists."""
         self._things[kind].append(Thing(((EVER, {"id": identity(kind, *names), **row}),)))
 
     def flow(self, name: str) -> None:
@@ -99,7 +99,7 @@ class Seed:
         return run
 
     def finished_runs(self, of: str, since: float) -> list[FlowRun]:
-        """Those that have a state of which none comes back, entered since then; the newest made last."""
+        """Finished runs that ended since then, in order of creation."""
         return [run for run in self._runs_of[of] if run.is_over and run.states[-1].at >= since]
 
     def open_runs(self, of: str) -> list[FlowRun]:
@@ -135,7 +135,7 @@ class Seed:
         self._things["logs"].append(Thing(((at, row),)))
 
     def rows(self, now: float) -> dict[str, list[Row]]:
-        """What there is at `now`, by kind."""
+        """The rows of all objects at `now`, by kind."""
         found: defaultdict[str, list[Row]] = defaultdict(list)
         for kind, things in self._things.items():
             found[kind] = [row for thing in things if (row := thing.row(now)) is not None]

@@ -1,4 +1,4 @@
-"""What flow runs went through: every fate that a run can have, each of some pipeline."""
+"""The histories of flow runs: every fate that a run can have, each in some pipeline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tell(seed: Seed) -> None:
 
 
 def _hourly(seed: Seed) -> None:
-    """Four days of hourly runs: most complete, some fail, retry, or are retried."""
+    """Four days of hourly runs: most complete, some fail, are retried by the engine or by hand."""
     last = NOW - 40 * MINUTE
     for number in range(97):
         at = last - number * HOUR
@@ -35,7 +35,7 @@ def _hourly(seed: Seed) -> None:
             end = (*again, *again, *end)
         elif number == 3:  # by hand
             end = (("Failed", 50.25, REFUSED), ("AwaitingRetry", 120.0, "Retry from the UI"), *START, *end)
-        elif number == 40:  # called a success by hand
+        elif number == 40:  # set to a success by hand
             end = (("Failed", 70.0, "ValueError: no"), ("Completed", 30 * MINUTE, BY_HAND))
         elif number == 41:  # and a failure
             end = (*end, ("Failed", 20 * MINUTE, BY_HAND))
@@ -45,7 +45,7 @@ def _hourly(seed: Seed) -> None:
 
 
 def _daily(seed: Seed) -> None:
-    """Seventy days; it has been failing for three."""
+    """Seventy days of daily runs, failing for the last three."""
     last = NOW - 4 * HOUR - 45 * MINUTE
     for number in range(70):
         end: Step = ("Completed", 1800.0 + 4.25 * (number % 11))
@@ -58,7 +58,7 @@ def _daily(seed: Seed) -> None:
 
 
 def _europe(seed: Seed) -> None:
-    """What ends by infrastructure and by people, and what takes too long now."""
+    """Runs ended by infrastructure and by people, and runs that take too long now."""
     of = "sync-crm/eu"
     killed = "Flow run process exited with non-zero status code 137."
     seed.run(of, NOW - 9 * DAY, *START, ("Completed", 240.0))
@@ -77,7 +77,7 @@ def _europe(seed: Seed) -> None:
 
 
 def _america(seed: Seed) -> None:
-    """What waits."""
+    """Waiting runs."""
     of = "sync-crm/us"
     seed.run(of, NOW - 8 * DAY, *START, ("Completed", 60.0))
     seed.run(of, NOW - 40 * MINUTE, ("Late", 15.0))
@@ -95,7 +95,7 @@ def _weekly(seed: Seed) -> None:
 
 
 def _subflows(seed: Seed) -> None:
-    """A parent that is over while one of its subflows still runs, and one whose subflow runs with it."""
+    """A finished parent with a running subflow, and a running parent with a running subflow."""
     for days in (2, 1):
         at = NOW - days * DAY + 15 * MINUTE
         parent = seed.run("warehouse/nightly", at, *START, ("Completed", 900.0), by_schedule=True)
@@ -128,7 +128,7 @@ def _others(seed: Seed) -> None:
     seed.run("crm-import/main", NOW - 26 * HOUR, *START, ("Completed", 7.0), deleted_at=NOW - 2 * HOUR)
     seed.run("scratch-pad/mine", NOW - 2 * HOUR, *START, ("Completed", 5.0))
     seed.run('we"ird\\flow ✓/de"ploy', NOW - 9 * HOUR, *START, ("Failed", 5.0, "CERTIFICATE: SSL: expired"))
-    # Its next start was called off after it was known, and nothing came instead.
+    # Its next start was cancelled after it was read, and not replaced.
     at = NOW - 75 * MINUTE
     seed.run("mailing/daily", at - DAY, *START, ("Completed", 20.0), by_schedule=True)
     seed.run("mailing/daily", at, by_schedule=True, deleted_at=NOW - 2 * HOUR)

@@ -1,4 +1,4 @@
-"""The Prefect API over HTTP on the loopback: the rows of the seed, as they are at an instant."""
+"""The Prefect API over HTTP on loopback: the rows of the seed at an instant."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from golden.seed import Seed
 
 PAGE = 200
 VERSION = "3.8.8"
-# The lists that are filtered whole: where they are asked for, and whose rows they are.
+# Endpoints of filtered lists, and the kind of their rows.
 _LISTS = {
     f"/{kind}/filter": kind
     for kind in ("flows", "deployments", "flow_runs", "task_runs", "logs", "work_pools", "work_queues", "automations")
@@ -35,7 +35,7 @@ _COUNTS = {"/flow_runs/count": "flow_runs", "/task_runs/count": "task_runs"}
 
 @dataclass
 class Stub:
-    """`unknown` are requests that it has no answer for: the test is to say so, not the exporter to work around it."""
+    """`unknown` lists unsupported requests, so that the test fails instead of the exporter handling the error."""
 
     seed: Seed
     url: str = ""
@@ -77,7 +77,7 @@ def _page(rows: Sequence[Mapping[str, Any]], body: Mapping[str, Any]) -> list[di
     if limit > PAGE:
         raise UnknownCriterionError(f"a limit of {limit}")
     begin = body.get("offset") or 0
-    # What begins with an underscore is for filters alone.
+    # Columns that begin with an underscore are for filters alone.
     return [{name: one for name, one in row.items() if name[0] != "_"} for row in rows[begin : begin + limit]]
 
 
@@ -102,14 +102,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Nothing: the test's output is no access log."""
+        """Writes no access log."""
 
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that has ended is no fault."""
+        """Ignores clients that have disconnected."""
         if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type] # its type is told nowhere
+            super().handle_error(request, client_address)  # type: ignore[arg-type] # its type is not documented
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What task runs went through, and the METRIC lines that they and their flow runs logged."""
+"""The histories of task runs, and the METRIC lines that they and their flow runs logged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def tell_tasks(seed: Seed) -> None:
 
 
 def _of_finished_runs(seed: Seed) -> None:
-    """Of the hourly pipeline's last day, and of the failing one."""
+    """Task runs of the hourly pipeline's last day, and of the failing pipeline."""
     for number, run in enumerate(seed.finished_runs("orders-etl/hourly", NOW - 30 * HOUR)):
         at = run.states[-1].at - 250
         seed.task(run, "extract", at, ("Running", 1.0), ("Completed", 60.5 + number))
@@ -40,7 +40,7 @@ def _of_finished_runs(seed: Seed) -> None:
 
 
 def _of_runs_under_way(seed: Seed) -> None:
-    """Cached, rolled back, crashed and cancelled ones as well; and what is under way now."""
+    """Cached, rolled back, crashed, cancelled and active task runs."""
     run = next(one for one in seed.open_runs("sync-crm/eu") if one.states[-1].name == "Running")
     seed.task(run, "pull", NOW - 170 * MINUTE, ("Cached", 0.25))
     seed.task(run, "push", NOW - 160 * MINUTE, ("Running", 1.0), ("Completed", 5.0), ("RolledBack", 60.0))
@@ -51,7 +51,7 @@ def _of_runs_under_way(seed: Seed) -> None:
     seed.task(run, "pull", NOW - 10 * MINUTE, ("Running", 1.0), ("AwaitingRetry", 30.0))
     seed.task(run, "pull", NOW - MINUTE)
     retried = next(one for one in seed.open_runs("sync-crm/eu") if one.states[-1].name == "Retrying")
-    for attempt in (1, 2):  # the first left one behind, which is dead
+    for attempt in (1, 2):  # the first attempt left a task run behind, which is dead
         seed.task(retried, "pull", NOW - 2 * HOUR + attempt * 6 * MINUTE, ("Running", 1.0), attempt=attempt)
 
 
@@ -62,7 +62,7 @@ def _outside_flows(seed: Seed) -> None:
 
 
 def _lines(seed: Seed) -> None:
-    """Without a task, with values below zero, with several labels; and what cannot be read."""
+    """Lines without a task, with negative values, with several labels, and unreadable ones."""
     runs: list[FlowRun] = seed.finished_runs("sync-crm/eu", NOW - 27 * HOUR)
     for number, run in enumerate(runs):
         at = run.states[-1].at - 1

@@ -1,7 +1,7 @@
-"""One seeded server, and all that the exporter says of it: names, labels and values are what they were.
+"""The exporter's output for a seeded server: names, labels and values equal the golden files.
 
-The seed is the Prefect API's JSON, and only the commands are used: whatever moves within the package, these stay. Where
-a change is meant, `GOLDEN_UPDATE=1 pytest tests/golden` writes the files anew; what git shows then is the change.
+The seed is JSON of the Prefect API, and only the commands are used, so refactoring the package changes nothing. Where
+a change is intended, `GOLDEN_UPDATE=1 pytest tests/golden` rewrites the files; git diff shows the change.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from golden import readable
-from golden.running import HERE, Said, backfill, serve
+from golden.running import HERE, Served, backfill, serve
 from golden.seed import NOW, YESTERDAY
 from golden.stub import Stub, serving
 from golden.world import make_seed
@@ -32,53 +32,53 @@ def stub() -> Iterator[Stub]:
 
 
 @pytest.fixture(scope="module")
-def said(stub: Stub, tmp_path_factory: pytest.TempPathFactory) -> Said:
+def served(stub: Stub, tmp_path_factory: pytest.TempPathFactory) -> Served:
     return serve(stub, tmp_path_factory.mktemp("new"), NOW)
 
 
 def compare(name: str, found: str) -> None:
-    """Fails where `found` is not what the golden file of that name says."""
+    """Fails if `found` differs from the golden file of that name."""
     file = HERE / name
     if os.environ.get(UPDATE):
         file.write_text(found, encoding="utf-8")
     golden = file.read_text("utf-8")
     if golden != found:
         diff = "\n".join(difference(golden, found))
-        pytest.fail(f"not what {name} says; if it is meant: {UPDATE}=1 pytest tests/golden\n{diff}", pytrace=False)
+        pytest.fail(f"differs from {name}; if that is intended: {UPDATE}=1 pytest tests/golden\n{diff}", pytrace=False)
 
 
 def difference(before: str, after: str) -> list[str]:
-    """The lines that are not in both."""
+    """The lines that are in only one of the two."""
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0)
     return [line for line in lines if not line.startswith(("---", "+++", "@@"))]
 
 
-def compare_difference(name: str, before: Said, after: Said) -> None:
-    """What the one says and the other does not, on the page as well."""
+def compare_difference(name: str, before: Served, after: Served) -> None:
+    """Compares the difference of two outputs, including the page, with a golden file."""
     lines = difference(readable.exposition(before.metrics), readable.exposition(after.metrics))
     lines += difference(readable.page(before.page), readable.page(after.page))
     compare(name, "".join(f"{line}\n" for line in lines))
 
 
-def test_exposition_of_seeded_server_is_golden(said: Said) -> None:
-    compare("exposition.txt", readable.exposition(said.metrics))
+def test_exposition_of_seeded_server_is_golden(served: Served) -> None:
+    compare("exposition.txt", readable.exposition(served.metrics))
 
 
-def test_status_page_of_seeded_server_is_golden(said: Said) -> None:
-    compare("status_page.txt", readable.wrapped(readable.page(said.page)))
+def test_status_page_of_seeded_server_is_golden(served: Served) -> None:
+    compare("status_page.txt", readable.wrapped(readable.page(served.page)))
 
 
-def test_restart_after_a_day_differs_as_golden(stub: Stub, said: Said, tmp_path: Path) -> None:
-    """The ledger of a process that ended a day ago: what it counted stays, what came since is counted."""
+def test_restart_after_a_day_differs_as_golden(stub: Stub, served: Served, tmp_path: Path) -> None:
+    """With the ledger of a process that ended a day ago: its counts stay, and later runs are added."""
     serve(stub, tmp_path, YESTERDAY)
-    compare_difference("after_restart.diff", said, serve(stub, tmp_path, NOW))
+    compare_difference("after_restart.diff", served, serve(stub, tmp_path, NOW))
 
 
-def test_backfill_of_seeded_server_is_golden(stub: Stub, said: Said, tmp_path: Path) -> None:
-    """So is what `serve` says with the ledger that it leaves."""
+def test_backfill_of_seeded_server_is_golden(stub: Stub, served: Served, tmp_path: Path) -> None:
+    """Also the output of `serve` with the ledger of the backfill."""
     printed, files = backfill(stub, tmp_path, NOW, "--since", "10d", "--step", "6h", *TARGET)
     assert "; 0 runs are missing" in printed
     for _, text in files:
         assert list(parse_openmetrics(text))  # type: ignore[no-untyped-call] # it has no types
     compare("backfill.txt", readable.past(files))
-    compare_difference("after_backfill.diff", said, serve(stub, tmp_path, NOW))
+    compare_difference("after_backfill.diff", served, serve(stub, tmp_path, NOW))

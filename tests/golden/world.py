@@ -1,4 +1,4 @@
-"""The seeded server: its flows, what it has beside them, and what came of their runs."""
+"""The seeded server: flows, deployments, pools, limits and the histories of runs."""
 
 from __future__ import annotations
 
