@@ -1,4 +1,4 @@
-"""One real Prefect server for all integration tests; each test keeps to names of its own."""
+"""One real Prefect server for all integration tests; each test uses its own names."""
 
 from collections.abc import Iterator
 from uuid import uuid4
@@ -29,7 +29,7 @@ def seeder(server: PrefectServer) -> Iterator[Seeder]:
 
 @pytest.fixture(autouse=True)
 def remove_lasting_objects(request: pytest.FixtureRequest) -> Iterator[None]:
-    """But those of a module's fixtures, which are older."""
+    """Deletes the costly objects that a test created on the shared server, but not those of module fixtures."""
     if "seeder" not in request.fixturenames:
         yield
         return
@@ -47,6 +47,6 @@ def unique() -> str:
 
 @pytest.fixture
 def proxy(server: PrefectServer) -> Iterator[FaultProxy]:
-    """Stands before the shared server."""
+    """A proxy in front of the shared server."""
     with FaultProxy(server.url) as running:
         yield running

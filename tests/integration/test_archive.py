@@ -1,4 +1,4 @@
-"""`prefect-monitoring archive` as a process, on a real server: once, following, and to S3."""
+"""`prefect-monitoring archive` as a process on a real server: with --once, continuously, and to S3."""
 
 import os
 import subprocess

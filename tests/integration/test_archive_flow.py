@@ -1,4 +1,4 @@
-"""The archive as a flow on a real process worker: two days at once, and a day that fails is tried again alone."""
+"""The archive as a flow on a real process worker: two days at a time, and only a failed day is retried."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ RUNS_A_DAY = 30
 
 
 def overlap(runs: list[dict[str, Any]]) -> bool:
-    """Whether any two of the task runs were running at a time."""
+    """Whether any two of the task runs ran at the same time."""
     spans = sorted((run["start_time"], run["end_time"]) for run in runs)
     return any(later[0] < earlier[1] for earlier, later in pairwise(spans))
 
@@ -35,7 +35,7 @@ def test_days_are_archived_two_at_once_and_only_a_failed_day_is_retried(
     days = [noon + timedelta(days=number) for number in range(3)]
     for day in days:
         bulk_finished_runs(server, flow_id, [day + timedelta(seconds=second) for second in range(RUNS_A_DAY)])
-    # A file where the folder of the second day is to be: that day cannot be written.
+    # A file in place of the folder of the second day, so that the day cannot be written.
     obstacle = folder / "runs" / f"dt={days[1].date()}"
     obstacle.parent.mkdir(parents=True)
     obstacle.write_text("")

@@ -1,4 +1,4 @@
-"""Prefect's own automations from the pipelines file: made, kept, destroyed, exported, and what they do to runs."""
+"""Prefect automations from the pipelines file: created, updated, destroyed, exported, and their effect on runs."""
 
 import subprocess
 import sys
@@ -19,12 +19,12 @@ from support.processes import wait_until
 from support.proxy import FaultProxy
 from support.seeder import Seeder
 
-ACTS_SECONDS = 60.0  # from an event to what its automation does: 1 s when idle
+ACTS_SECONDS = 60.0  # from an event to the action of its automation: 1 s when idle
 
 
 @dataclass
 class Site:
-    """A flow `etl` with two deployments and a flow `refresh` with one, and a pipelines file about them."""
+    """A flow `etl` with two deployments, a flow `refresh` with one, and a pipelines file for them."""
 
     seeder: Seeder
     prefix: str
@@ -52,12 +52,12 @@ class Site:
         return text
 
     def automations(self, installation: str = "") -> list[dict[str, Any]]:
-        """Those of this test's installations, by name."""
+        """The automations of this test's installations, by name."""
         every = self.seeder.call("POST", "/automations/filter", {"sort": "NAME_ASC", "limit": 200})
         return [automation for automation in every if f" {self.prefix}{installation}" in automation["name"]]
 
     def writes(self) -> list[str]:
-        """The methods of all requests that may have changed something, whatever they were about."""
+        """The methods of all requests that may have changed something."""
         reads = ("/filter", "/count", "/csrf-token")
         asked = (path.partition(" ")[::2] for path in self.proxy.paths())
         return [method for method, path in asked if method != "GET" and not path.endswith(reads)]
@@ -126,7 +126,7 @@ def test_apply_creates_the_planned_automations_once(site: Site) -> None:
 
     assert "Nothing to change; 3 unchanged" in site.apply()
     assert site.run("plan", "--detailed-exitcode")[0] == 0
-    assert site.writes() == ["POST"] * 3, "what is as declared is not written again"
+    assert site.writes() == ["POST"] * 3, "unchanged automations are not written again"
 
 
 def test_drift_is_shown_and_repaired(site: Site) -> None:
@@ -143,7 +143,7 @@ def test_drift_is_shown_and_repaired(site: Site) -> None:
 
     _, text = site.run("plan")
     assert "trigger.threshold: 9 → 1" in text
-    assert f"- destroy  {cancel['name']} (mine)" in text, "Prefect remembers who made it, whatever it is called now"
+    assert f"- destroy  {cancel['name']} (mine)" in text, "its owner is known after it is renamed"
     assert f"{pause['name']} is paused in Prefect, and stays so" in text
 
     site.apply()
@@ -205,10 +205,10 @@ def test_exported_automations_can_be_created_with_the_prefect_cli(
     done = subprocess.run(command, env=env_for(server), capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(site.automations()) == 3
-    assert "Nothing to change; 3 unchanged" in site.apply(), "they are what apply would have made, and owned alike"
+    assert "Nothing to change; 3 unchanged" in site.apply(), "equal to those that apply creates, with the same owner"
 
 
-# What they do
+# Effects
 
 
 def test_failure_pauses_downstream_and_success_resumes_it(site: Site) -> None:
@@ -264,7 +264,7 @@ def test_repeated_failures_of_one_deployment_send_one_message_through_a_slack_bl
     for deployment in ("daily", "hourly", "daily", "hourly", "prod"):
         site.fail(deployment)
     wait_until(lambda: texts("each"), ACTS_SECONDS, "the message about refresh, whose failure came last")
-    assert texts("repeated") == [], "four failures, but two of each deployment"
+    assert texts("repeated") == [], "four failures, but only two of each deployment"
 
     for deployment in ("daily", "daily", "prod"):
         site.fail(deployment)
@@ -273,5 +273,5 @@ def test_repeated_failures_of_one_deployment_send_one_message_through_a_slack_bl
     first, second, *_ = message.splitlines()
     assert first == f"3 failures within 1h: {site.prefix}etl/daily: Failed"
     assert f"of {site.prefix}etl/daily ended as Failed at 20" in second
-    assert "ValueError" not in message, "what a run says may hold secrets"
+    assert "ValueError" not in message, "messages of runs may hold secrets"
     assert "None" not in message

@@ -1,4 +1,4 @@
-"""History on day one: it is the truth, and the live series go on from it without a reset."""
+"""A backfill: its series match the history, and live series continue them without a reset."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ JOINED = (
 
 @dataclass
 class Month:
-    """What was seeded: ends by (flow, state), and the times and values of the METRIC lines."""
+    """The seeded data: end times by (flow, state), and the times and values of the METRIC lines."""
 
     prefix: str
     now: datetime
@@ -54,9 +54,9 @@ class Month:
 
 
 def seed(server: PrefectServer, seeder: Seeder, prefix: str) -> Month:
-    """An hourly pipeline over DAYS days with a task and METRIC lines, one run in ten failed; and flows that ran less.
+    """An hourly pipeline over DAYS days with a task and METRIC lines, one run in ten failed; and flows with fewer runs.
 
-    One with a hostile name began three days ago, one never ran, and the only run of one ended a minute ago.
+    One with a hostile name started three days ago, one never ran, and the only run of another ended a minute ago.
     """
     now = datetime.now(UTC).replace(microsecond=0)
     month = Month(prefix, now, f"{prefix}hourly")
@@ -103,7 +103,7 @@ def backfill(server: PrefectServer, month: Month, tmp_path: Path) -> Backfill:
 
 @pytest.fixture(scope="module")
 def joined(server: PrefectServer, month: Month, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus with the past, and the exporter that goes on from the same ledger."""
+    """A Prometheus with the backfilled blocks, which scrapes an exporter on the same ledger."""
     directory = tmp_path_factory.mktemp("joined")
     backfill = backfill_of(month, server, directory)
     done = backfill.run(*AS_LIVE)
@@ -145,14 +145,14 @@ def test_backfilled_series_match_the_history_and_live_series_continue_them(
     for name in JOINED:
         past = joined.query(f"last_over_time({name}[40d] offset 3h)")
         assert past, name
-        assert past.keys() <= joined.query(name).keys(), f"{name}: the past has series of its own"
+        assert past.keys() <= joined.query(name).keys(), f"{name}: live series are missing"
         assert not any(joined.query(f"resets({name}[40d])").values()), name
     increase = joined.value(f"max_over_time({before}[40d]) - min_over_time({before}[40d])")
     assert increase == live + 1, "born at zero"
 
 
 def test_flows_without_old_runs_have_no_backfilled_series(joined: Prometheus, month: Month) -> None:
-    """And what began three days ago has no samples of the days before."""
+    """A flow that started three days ago has no samples from the days before."""
     past = "count by (flow) (count_over_time(prefect_flow_run_outcomes_total[40d] offset 3h))"
     flows = {dict(labels)["flow"] for labels in joined.query(past)}
     assert flows == {month.hourly, month.prefix + HOSTILE}
@@ -200,7 +200,7 @@ def test_killed_backfill_resumes_and_writes_the_same_files(
         wait_until((tmp_path / "ledger.db").exists, 30, "a ledger")
         time.sleep(6)
         first.send_signal(signal.SIGKILL)
-    assert first.returncode == -signal.SIGKILL, "it ended before it could be cut short"
+    assert first.returncode == -signal.SIGKILL, "it ended before it could be killed"
     serving = run_exporter(env_for(server), tmp_path, *backfill.options)
     assert serving.process.popen.wait(30) == 2
     assert "belongs to a backfill that was cut short" in serving.process.output()
@@ -210,10 +210,10 @@ def test_killed_backfill_resumes_and_writes_the_same_files(
     other = Backfill(backfill.env, tmp_path / "other", tmp_path / "other" / "past", backfill.options)
     other.directory.mkdir()
     assert other.run().returncode == 0
-    for file in sorted((other.output / "openmetrics").glob("*.om"))[:-1]:  # a run that ends meanwhile is in the last
+    for file in sorted((other.output / "openmetrics").glob("*.om"))[:-1]:  # the last may differ
         assert (backfill.output / "openmetrics" / file.name).read_bytes() == file.read_bytes(), file.name
     (backfill.output / "blocks").rename(tmp_path / "lost")
-    assert backfill.run().returncode == 0, "blocks are made again of what is written"
+    assert backfill.run().returncode == 0, "blocks are made again from the files"
     assert len(list((backfill.output / "blocks").iterdir())) == len(list((tmp_path / "lost").iterdir()))
 
 
@@ -248,7 +248,7 @@ def test_files_are_written_and_missing_promtool_is_reported(
         exporter.wait_ready()
     refused = backfill.run()
     assert refused.returncode == 2
-    assert "already serves" in refused.stderr, "the backfill is over"
+    assert "already serves" in refused.stderr, "the ledger serves now"
 
 
 def test_backfill_of_new_flows_writes_nothing_and_serve_starts(

@@ -1,4 +1,4 @@
-"""The sink for CloudWatch in the exporter's process: what is owed is pushed, and it is shown how the sink fares."""
+"""The CloudWatch sink in the exporter's process: it pushes pending minutes, and metrics show its state."""
 
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ SINK = "prefect_exporter_sink"
 
 
 def test_minute_left_by_an_earlier_process_is_pushed_once_aws_accepts_it(server: PrefectServer, tmp_path: Path) -> None:
-    """No minute has to pass here, and no scrape waits for AWS."""
+    """The test need not wait for a minute to pass, and no scrape waits for AWS."""
     leave_a_minute(server, tmp_path)
     with aws_stand_in() as aws:
         aws.faults.extend(["throttled"] * 1000)
@@ -28,13 +28,13 @@ def test_minute_left_by_an_earlier_process_is_pushed_once_aws_accepts_it(server:
             aws.faults.clear()
             wait_until(lambda: last_success(exporter) > 0, 120, "a delivery")
             refused = value(exporter.samples, f"{SINK}_errors_total", sink="cloudwatch", reason="refused")
-            assert refused == 0, "shown from zero on"
+            assert refused == 0, "starts at zero"
             assert "CloudWatch takes nothing (throttled)" in exporter.process.output()
         assert outcomes_in(aws) == 3.0
 
 
 def leave_a_minute(server: PrefectServer, folder: Path) -> None:
-    """As an exporter leaves it that counted three failures and ended before it could push them."""
+    """Leaves the ledger of an exporter that counted three failures and ended before it could push them."""
     counted_at = time.time() - 600
     url = f"sqlite:///{folder / 'ledger.db'}"
     ledger = open_ledger(url, server.url, bounds=DEFAULT_BOUNDS, lookbacks={FLOW_RUNS: 3600.0}, now=counted_at)
@@ -45,7 +45,7 @@ def leave_a_minute(server: PrefectServer, folder: Path) -> None:
 
 
 def is_behind(exporter: Exporter) -> bool:
-    """Whether it is shown that the minute waits, and why."""
+    """Whether metrics show the pending minute, and the reason."""
     samples = exporter.samples
     throttled = value(samples, f"{SINK}_errors_total", sink="cloudwatch", reason="throttled") or 0.0
     lag = value(samples, f"{SINK}_lag_seconds", sink="cloudwatch") or 0.0

@@ -1,4 +1,4 @@
-"""Declared metrics over a real server: METRIC lines, a Variable, a block, assets; each value once through restarts."""
+"""Declared metrics on a real server: METRIC lines, a Variable, a block, assets; restarts count no value twice."""
 
 import json
 import time
@@ -21,7 +21,7 @@ LINES_SECONDS = 60.0
 
 @pytest.fixture
 def stores(seeder: Seeder, unique: str) -> Iterator[tuple[str, str]]:
-    """Names for a block and a Variable, which go when the test is over."""
+    """Names for a block and a Variable, both deleted after the test."""
     block, variable = f"{unique}orders".replace("_", "-"), f"{unique}orders".replace("-", "_")
     yield block, variable
     seeder.call("DELETE", f"/variables/name/{variable}")
@@ -31,7 +31,7 @@ def stores(seeder: Seeder, unique: str) -> Iterator[tuple[str, str]]:
 
 
 def declarations(block: str, variable: str) -> str:
-    """One of each type; every source twice or more."""
+    """A metric of each type; every source at least twice."""
     duration = {"type": "histogram", "unit": "seconds", "help": "Loads.", "buckets": [10, 100]}
     of_block = {"block": f"pipeline-metrics/{block}", "field": "row_count"}
     return json.dumps(
@@ -105,7 +105,7 @@ async def test_each_type_counts_lines_and_points_once_through_restarts(
             "trend_last_rows": 20,
             "trend_seconds": 23,
         }
-        await wait_until_async(lambda: has(first), LINES_SECONDS, "what the first run reported")
+        await wait_until_async(lambda: has(first), LINES_SECONDS, "the values of the first run")
         await exporter.restart()
         assert seen(exporter.samples, flow, asset) == first, "at once"
         run_helpers(server, tmp_path, **plan, rows=[5])
@@ -118,7 +118,7 @@ async def test_each_type_counts_lines_and_points_once_through_restarts(
             "trend_last_rows": 5,
             "trend_seconds": 28,
         }
-        await wait_until_async(lambda: has(second), LINES_SECONDS, "what the second run reported")
+        await wait_until_async(lambda: has(second), LINES_SECONDS, "the values of the second run")
         stored = seeder.call("GET", f"/variables/name/{variable}")["value"]
         malformed = {"timestamp": "2026-01-01T00:00:00Z", "duration_seconds": "slow"}
         seeder.call("PATCH", f"/variables/name/{variable}", {"value": [*stored, malformed]})
@@ -126,7 +126,7 @@ async def test_each_type_counts_lines_and_points_once_through_restarts(
             await exporter.restart()
             assert await has(second)
             rejected = total(exporter.samples, "prefect_exporter_custom_values_rejected_total", reason="malformed")
-            assert rejected == 1, "once, and it hides no other point"
+            assert rejected == 1, "rejected once, without hiding other points"
         buckets = [
             value(exporter.samples, "shop_load_seconds_bucket", table="orders", le=le)
             for le in ("10.0", "100.0", "+Inf")

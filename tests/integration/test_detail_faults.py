@@ -1,4 +1,4 @@
-"""One endpoint behind tasks, lines and the inventory fails: the others go on, and nothing is lost once it is over."""
+"""One endpoint for tasks, lines or the inventory fails: the others still work, and nothing is lost after recovery."""
 
 import time
 from collections.abc import Callable
@@ -28,7 +28,7 @@ FAULTS: dict[str, Callable[[FaultProxy, str], object]] = {
     "invalid JSON": lambda proxy, path: proxy.invalid_json(path=path),
     "other rows": lambda proxy, path: proxy.status(200, body='[{"surprise": 1}]', path=path),
 }
-# Which sources an endpoint takes down, and a gauge of theirs that must go when it is too old to pass for the present.
+# The sources that an endpoint takes down, and a gauge of theirs that must disappear once it is stale.
 DOWN_WITH: dict[str, tuple[set[str], str]] = {
     "/task_runs/filter": ({"finished_task_runs", "active_task_runs", "log_lines"}, "prefect_task_runs"),
     **({"/task_runs/count": ({"finished_task_runs", "audit_task_runs"}, "")} if COUNTS_TASK_RUNS_BY_END else {}),
@@ -40,7 +40,7 @@ DOWN_WITH: dict[str, tuple[set[str], str]] = {
     "/v2/concurrency_limits/filter": ({"concurrency_limits"}, "prefect_concurrency_limit_slots"),
     "/automations/filter": ({"automations"}, "prefect_automations"),
 }
-# Every fault where most is read, an error elsewhere, and a request that hangs once for each that reads in its own way.
+# Every fault for the busiest endpoints, an error for the others, and a hanging request for each way of reading.
 HANGING = ("/task_run_states/", "/logs/filter", "/work_pools/")
 CASES = [
     *(("/task_runs/filter", kind) for kind in FAULTS),
@@ -56,7 +56,7 @@ class Team:
     run: str
 
     def work(self, server: PrefectServer, seeder: Seeder) -> None:
-        """A task run, one whose history is asked for, a flow run and two lines more, one of them of a new task."""
+        """Adds a task run, another whose history is read, a flow run and two lines, one of them of a new task."""
         now = datetime.now(UTC)
         bulk_task_runs(server, "load", [(self.run, now)])
         (new,) = bulk_task_runs(server, "publish", [(self.run, now)], state="RolledBack")
@@ -122,7 +122,7 @@ async def test_failing_endpoint_hides_nothing_else(
         assert counted(samples, team.prefix) == (2, 1, 1)
 
         FAULTS[kind](proxy, endpoint)
-        if kind == "hangs":  # elsewhere a busy machine must not make more faults of one
+        if kind == "hangs":  # for other faults, short timeouts would add faults on a busy machine
             impatient(exporter, 3.0)
             monkeypatch.setattr(state_history, "HISTORY_SECONDS", 0.5 if "states" in endpoint else 2.0)
         team.work(server, seeder)
@@ -132,13 +132,13 @@ async def test_failing_endpoint_hides_nothing_else(
         assert outcomes(samples, flow_prefix=team.prefix) == truth(server.url, flow_prefix=team.prefix)
         tasks, lines, named_lines = counted(samples, team.prefix)
         waiting = {"/task_run_states/": 1}.get(endpoint, 2 if "finished_task_runs" in sources else 0)
-        assert tasks == 4 - waiting, "what needs nothing of it is counted"
+        assert tasks == 4 - waiting, "task runs that need no such request are counted"
         assert (lines > 1, named_lines > 1) == ("log_lines" not in sources,) * 2
         if gauge:
             assert matching(samples, gauge), "not stale yet"
             exporter.clock = lambda: time.time() + 3 * 60 + 21
             await exporter.poller.publish()
-            assert not matching(exporter.samples, gauge) or endpoint == "/work_pools/", "too old for the present"
+            assert not matching(exporter.samples, gauge) or endpoint == "/work_pools/", "stale"
             exporter.clock = time.time
 
         proxy.clear()

@@ -1,4 +1,4 @@
-"""The endpoints behind TLS and credentials: real processes, real connections, a real Prometheus."""
+"""The HTTP endpoints with TLS and credentials: real processes, real connections, a real Prometheus."""
 
 import socket
 import ssl
@@ -55,7 +55,7 @@ def address(exporter: Exporter) -> tuple[str, int]:
     return url.hostname or "", url.port or 0
 
 
-# --- who gets an answer --------------------------------------------------------------------------------------------
+# --- authentication ------------------------------------------------------------------------------------------------
 
 
 def test_credentials_are_required_except_by_probes(exporter: Exporter) -> None:
@@ -79,7 +79,7 @@ def test_credentials_are_required_except_by_probes(exporter: Exporter) -> None:
 
 
 def test_user_and_password_are_accepted(exporter: Exporter) -> None:
-    """As a browser or curl sends them."""
+    """Sent as a browser or curl does."""
     answer = httpx.get(
         f"{exporter.url}/metrics", auth=(USER, PASSWORD), verify=exporter.trusted or True, trust_env=False
     )
@@ -102,7 +102,7 @@ def test_secrets_are_in_no_page_log_or_command_line(exporter: Exporter) -> None:
         assert not [text for text in outputs if secret in text]
 
 
-# --- connections that are not as they should be --------------------------------------------------------------------
+# --- broken connections --------------------------------------------------------------------------------------------
 
 
 def test_plain_http_and_garbage_on_the_tls_port_are_refused(exporter: Exporter) -> None:
@@ -196,7 +196,7 @@ def test_prometheus_scrapes_with_secrets_from_files(exporter: Exporter, pair: Pa
         assert prometheus.value('prefect_up{job="prefect"}') == 1
 
 
-# --- what is said at the start -------------------------------------------------------------------------------------
+# --- startup -------------------------------------------------------------------------------------------------------
 
 
 def run(env: Mapping[str, str], directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -229,7 +229,7 @@ def test_unusable_certificate_is_refused(
     checked = run(env_for(server, url="http://127.0.0.1:1/api"), tmp_path, "check", *options)
     assert checked.returncode == 2
     faults = [line for line in checked.stdout.splitlines() if line.startswith("FAULT")]
-    assert len(faults) == 2, "the API is looked at all the same"
+    assert len(faults) == 2, "the API is still checked"
     assert complaint in faults[0]
 
 

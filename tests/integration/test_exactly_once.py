@@ -1,4 +1,4 @@
-"""What a real server holds is what is counted, however it came about."""
+"""Counters equal the history of a real server for every way a run can end."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ OUTCOMES = "prefect_flow_run_outcomes_total"
 
 @pytest.fixture
 def deployed(seeder: Seeder, unique: str) -> tuple[str, str]:
-    """A flow and its deployment."""
+    """The ids of a flow and its deployment."""
     flow = seeder.flow(f"{unique}dbt")
     return flow, seeder.deployment(flow, "daily")
 
@@ -96,9 +96,9 @@ async def test_retried_from_the_ui(
         )
         samples = exporter.samples
         assert value(samples, "prefect_flow_run_duration_seconds_count", **pair) == 1
-        assert value(samples, "prefect_flow_run_duration_seconds_sum", **pair) <= at_most, "the wait is not part of it"
+        assert value(samples, "prefect_flow_run_duration_seconds_sum", **pair) <= at_most, "without the wait"
         assert value(samples, "prefect_flow_run_start_delay_seconds_count", **pair) == 1
-        assert value(samples, "prefect_flow_run_start_delay_seconds_sum", **pair) <= at_most, "nor a delay"
+        assert value(samples, "prefect_flow_run_start_delay_seconds_sum", **pair) <= at_most, "without a delay"
         assert value(samples, "prefect_flow_run_retries_total", **pair) == 1
         assert value(samples, "prefect_flow_run_consecutive_failures", **pair) == 0
         assert value(samples, "prefect_flow_run_window_runs", **pair, window="1d", result="good") == 1
@@ -110,14 +110,14 @@ async def test_retried_from_the_ui(
     [
         pytest.param(False, id="old UI"),
         pytest.param(
-            True, id="new UI", marks=pytest.mark.xfail(not DATES_ENDS_BEFORE_THE_START, reason="nothing tells of it")
+            True, id="new UI", marks=pytest.mark.xfail(not DATES_ENDS_BEFORE_THE_START, reason="not in the API")
         ),
     ],
 )
 async def test_crash_before_the_start_is_counted_when_retried_within_one_interval(
     server: PrefectServer, seeder: Seeder, unique: str, deployed: tuple[str, str], tmp_path: Path, forced: bool
 ) -> None:
-    """run_count grows to 1 alone: nothing but the policy, or the early start, tells that the run ended before."""
+    """run_count only grows to 1: only the empirical policy or the early start shows that the run had ended before."""
     flow, deployment = deployed
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         await exporter.poll()
@@ -242,7 +242,7 @@ async def test_runs_of_an_unknown_deployment_are_counted_as_deleted(
         assert await exporter.totals(unique) == Counter({(f"{unique}dbt", "(deleted)", "completed"): 1})
         asked = exporter.traffic.requests["/deployments/filter", "200"]
         await exporter.poll()
-        assert exporter.traffic.requests["/deployments/filter", "200"] == asked, "and is not asked for again"
+        assert exporter.traffic.requests["/deployments/filter", "200"] == asked, "not requested again"
 
 
 async def test_active_runs_are_shown_by_state(

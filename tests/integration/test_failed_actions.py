@@ -1,4 +1,4 @@
-"""Failed actions of Prefect's own automations, over a real server that makes them fail."""
+"""Failed actions of Prefect's automations, on a real server that makes them fail."""
 
 from pathlib import Path
 from uuid import uuid4
@@ -31,7 +31,7 @@ async def test_failed_action_is_counted_once(
 
     async with rig(server.url, tmp_path) as exporter:
         await exporter.inventory()
-        assert (shown("fails"), shown("works")) == (0, 0), "they are shown before anything happened to them"
+        assert (shown("fails"), shown("works")) == (0, 0), "the series start at zero"
         resource = {"prefect.resource.id": f"test.{unique}"}
         seeder.call(
             "POST",

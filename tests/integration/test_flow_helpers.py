@@ -23,7 +23,7 @@ SECRET = "T0/B0/webhook-secret"
 
 @pytest.fixture
 def slack() -> Iterator[FaultProxy]:
-    """Stands in for hooks.slack.com; takes every message until a test says otherwise."""
+    """A stand-in for hooks.slack.com; it accepts every message unless a test adds a fault."""
     with FaultProxy(f"http://127.0.0.1:1/services/{SECRET}") as running:
         running.status(200, body="ok", path="")  # the webhook itself
         yield running
@@ -34,7 +34,7 @@ def messages(slack: FaultProxy) -> list[dict[str, Any]]:
 
 
 def logged(seeder: Seeder, flow: str, text: str) -> list[str]:
-    """Lines of all runs of `flow` that hold `text`."""
+    """Log lines of all runs of `flow` that contain `text`."""
     runs = seeder.call("POST", "/flow_runs/filter", {"flows": {"name": {"any_": [flow]}}})
     criteria = {"flow_run_id": {"any_": [run["id"] for run in runs]}}
     lines = seeder.call("POST", "/logs/filter", {"logs": criteria, "sort": "TIMESTAMP_ASC"})
@@ -115,7 +115,7 @@ def test_slack_hooks_send_state_duration_and_link(
     assert "<!channel>" not in json.dumps(messages(slack))
     assert "&lt;!channel&gt; no rows in postgresql://***@db/dwh" in error["text"]["text"]
     duration = next(field["text"] for field in fields["fields"] if "Duration" in field["text"])
-    assert duration.endswith(" s"), "the run began, so it has a duration"
+    assert duration.endswith(" s"), "a started run has a duration"
     root = server.url.removesuffix("/api")
     assert buttons["elements"][0]["url"].startswith(f"{root}/runs/flow-run/")
     assert task["blocks"][3]["elements"][1]["url"].startswith(f"{root}/runs/task-run/")
@@ -138,7 +138,7 @@ def test_failing_slack_neither_fails_nor_delays_a_run(
     seen = run_helpers(server, tmp_path, part="slack", prefix=unique, webhook=slack.url, block=f"{unique}alerts")
     assert seen["states"] == ["Failed", "Failed"]
     assert (seen["answer"], seen["was_sent"]) == (42, False)
-    # slack_sdk alone would wait for 30 s, twice; ours is 5 s, and a busy machine may take as long again.
+    # slack_sdk's default would wait for 30 s, twice; ours is 5 s, and a busy machine may take twice as long.
     assert max(seen["seconds"]) < 2 * MAX_SECONDS + 5
     wait_until(lambda: logged(seeder, f"{unique}fails", "was not sent"), 60, "the warning in the run's log")
     warnings = logged(seeder, f"{unique}fails", "was not sent")

@@ -1,4 +1,4 @@
-"""What flows keep on a real server and elsewhere: run documents, trend points and CloudWatch metrics."""
+"""Data that flows store: run documents, trend points and CloudWatch metrics, with a real server."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""A run whose process died without a word, by the heartbeats that a real server keeps."""
+"""A run whose process died silently is found by its missing heartbeats on a real server."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Deployments, pools, workers, queues, limits, automations of a real server, and that reading changes none of them."""
+"""Deployments, pools, workers, queues, limits and automations of a real server; reading them changes nothing."""
 
 import asyncio
 import time
@@ -52,7 +52,7 @@ SCHEDULER_SECONDS = 30.0
 
 @pytest.fixture
 async def exporter(server: PrefectServer, unique: str, tmp_path: Path) -> AsyncIterator[Rig]:
-    """One that looks at this test's flows and pools alone."""
+    """An exporter for this test's flows and pools only."""
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*", include_pools=f"({unique}.*)?") as running:
         yield running
 
@@ -63,7 +63,7 @@ def flow(seeder: Seeder, unique: str) -> str:
 
 
 async def scheduled(seeder: Seeder, deployment: str) -> float:
-    """The next start, once the scheduler has been there."""
+    """The next start, once the scheduler has created runs."""
     starts = await wait_until_async(
         lambda: seeder.scheduled_starts(deployment), SCHEDULER_SECONDS, "runs that the scheduler made"
     )
@@ -95,7 +95,7 @@ async def test_every_metric_has_a_value(server: PrefectServer, seeder: Seeder, u
     missing = METRICS
 
     async def nothing_is_missing() -> bool:
-        """Once a start has passed, and at an instant at which the scheduler has made the next."""
+        """True once a start has passed and the scheduler has created the next."""
         nonlocal missing
         await exporter.inventory()
         await exporter.poll()
@@ -156,7 +156,7 @@ async def test_silent_worker_is_shown_offline(seeder: Seeder, unique: str, expor
         seeder.heartbeat(pool, "b", every=1)
         return await look() == {"online": 1, "offline": 1}
 
-    await wait_until_async(gone, 40, "a worker that is not heard of any more")
+    await wait_until_async(gone, 40, "a worker without heartbeats")
 
 
 @pytest.mark.parametrize("kind", ["ecs:push", "prefect:managed"])
@@ -168,7 +168,7 @@ async def test_pool_without_workers_by_design(seeder: Seeder, unique: str, expor
     assert value(shown, "prefect_work_pool_info", work_pool=pool, type=kind) == 1
     assert not matching(shown, "prefect_work_pool_workers", work_pool=pool)
     asked = exporter.traffic.requests
-    assert not any(endpoint.endswith("/workers/filter") for endpoint, _ in asked), "and nobody asked for them"
+    assert not any(endpoint.endswith("/workers/filter") for endpoint, _ in asked), "not requested"
 
 
 @pytest.mark.parametrize("name", ["two words", "Größe", "a.b", "what?x=1#y", "a+b;c"])
@@ -230,7 +230,7 @@ async def test_next_due_is_the_earliest_run_of_the_schedules(
     for deployment in (minutely, yearly):
         await scheduled(seeder, deployment)
     ahead = datetime.now(UTC) + timedelta(seconds=1)
-    seeder.run(flow, deployment_id=yearly, state="Scheduled", at=ahead)  # by hand: the schedules know nothing of it
+    seeder.run(flow, deployment_id=yearly, state="Scheduled", at=ahead)  # by hand, not by a schedule
     await exporter.inventory()
     asked = time.time()
     due = {dict(labels)["deployment"]: at for labels, at in matching(exporter.samples, NEXT).items()}
@@ -292,10 +292,10 @@ async def test_start_that_passes_while_the_exporter_is_off_is_the_last_due(
         assert (following - due) % 6 == 0
         exporter.clock = lambda: following + 1
         await exporter.poller.publish()
-        assert value(exporter.samples, LAST, **here) == following, "time alone makes it the last one"
+        assert value(exporter.samples, LAST, **here) == following, "it becomes the last one without a new reading"
 
 
-# What it costs, and what it must not do
+# Number of requests, and no side effects
 
 
 async def test_unchanged_inventory_costs_one_request_per_endpoint(
@@ -323,7 +323,7 @@ async def test_unchanged_inventory_costs_one_request_per_endpoint(
 
 
 def standing(seeder: Seeder, unique: str) -> dict[str, Any]:
-    """Everything that a read could change of this test's deployments, pools and queues."""
+    """The fields of this test's deployments, pools and queues that a reading could change."""
     everything: dict[str, Any] = {}
     for kind in ("deployments", "work_pools", "work_queues"):
         rows = seeder.call("POST", f"/{kind}/filter", {})

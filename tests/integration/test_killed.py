@@ -1,4 +1,4 @@
-"""kill -9 at every point of a poll; after a restart, the totals are what the API holds, and none has gone back."""
+"""kill -9 at every point of a poll: after a restart, the totals match the API, and no counter has gone back."""
 
 import signal
 from collections import Counter
@@ -22,7 +22,7 @@ SCRIPT = Path(killed_exporter.__file__)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """Its own: on pages of three runs, what other tests leave on the shared one takes minutes."""
+    """A separate server: with pages of three runs, reading the shared one would take minutes."""
     with start_server(tmp_path_factory.mktemp("server")) as running:
         yield running
 
@@ -75,7 +75,7 @@ async def test_kill_during_a_poll_loses_and_repeats_nothing(
         delays = value(
             exporter.samples, "prefect_flow_run_start_delay_seconds_count", flow=f"{unique}killed", deployment=""
         )
-        assert delays == 26, "every start once"
+        assert delays == 26, "each start is counted once"
 
 
 @pytest.mark.parametrize("point", ["between two pages", "in the middle of a window", "inside the transaction"])
@@ -85,7 +85,7 @@ async def test_kill_during_the_baseline_load_shows_nothing_partial(
     seed(server, seeder, unique)
     kill(server, tmp_path, point, unique)
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
-        assert not shown(exporter, unique), "half a level is not shown"
+        assert not shown(exporter, unique), "an incomplete baseline is not shown"
         await exporter.poll()
-        # No second poll: what belongs to the level is shown at once, not born at zero.
+        # No second poll: the baseline is shown immediately, without starting at zero.
         assert shown(exporter, unique) == truth(server.url, flow_prefix=unique)

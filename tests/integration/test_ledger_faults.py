@@ -1,4 +1,4 @@
-"""Every way the ledger's file can fail: a clear word, old numbers meanwhile, all of the new ones afterwards."""
+"""Faults of the ledger's file: a clear message, old numbers in the meantime, and complete numbers afterwards."""
 
 import logging
 import os
@@ -40,7 +40,7 @@ async def ask(exporter: Rig, path: str) -> httpx.Response:
 
 
 def refused(env: dict[str, str], directory: Path, *options: str, within: float = 30) -> str:
-    """Starts `serve`, which must not stay: what it said."""
+    """Starts `serve`, which must exit with code 2; returns its output."""
     exporter = run_exporter(env, directory, *options)
     try:
         code = exporter.process.popen.wait(within)
@@ -63,7 +63,7 @@ def filled(server: PrefectServer, seeder: Seeder, unique: str) -> str:
 
 def needs_root() -> None:
     if os.geteuid() != 0:
-        pytest.skip("mounting needs root; tests/unit/ledger/test_ledger.py has the same faults as SQLite plays them")
+        pytest.skip("mounting needs root; tests/unit/ledger/test_ledger.py simulates the same faults in SQLite")
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ async def test_ledger_of_another_server_is_refused(
     assert elsewhere in output
     assert "--moved-from" in output
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
-        assert outcomes(exporter.samples, flow_prefix=unique) == before, "it was left alone"
+        assert outcomes(exporter.samples, flow_prefix=unique) == before, "the ledger is unchanged"
         await exporter.restart(moved_from="http://nobody.example/api")
         assert outcomes(exporter.samples, flow_prefix=unique) == before
 
@@ -117,7 +117,7 @@ def test_second_process_on_a_ledger_waits_for_the_first(
 
 
 def test_process_that_waits_for_its_ledger_answers_probes(server: PrefectServer, tmp_path: Path) -> None:
-    """A scrape and a probe must not hang meanwhile, and the wait can be ended."""
+    """Scrapes and probes must not hang meanwhile, and a signal ends the wait."""
     with FileLock(tmp_path / "ledger.db.lock"):
         waiting = run_exporter(env_for(server), tmp_path, "--ledger-wait", "60s")
         try:
@@ -135,7 +135,7 @@ def test_process_that_waits_for_its_ledger_answers_probes(server: PrefectServer,
 
 @contextmanager
 def unwritable(kind: str, directory: Path) -> Iterator[Path]:
-    """A directory for a ledger that cannot be written, and is so for root as well."""
+    """A directory for a ledger that not even root can write to."""
     if kind == "below a file":
         (directory / "file").write_text("no directory")
         yield directory / "file"
@@ -192,9 +192,9 @@ async def test_unwritable_ledger_is_refused(
 
 @contextmanager
 def frozen(path: Path) -> Iterator[None]:
-    """Neither it nor, for a directory, what is in it can be changed, not even by root."""
+    """Makes the path, and the contents of a directory, immutable even for root."""
     paths = [path, *(path.iterdir() if path.is_dir() else ())]
-    paths = [one for one in paths if one.is_dir() or one.is_file()]
+    paths = [entry for entry in paths if entry.is_dir() or entry.is_file()]
     subprocess.run(["chattr", "+i", *paths], check=True)
     try:
         yield
@@ -233,7 +233,7 @@ async def test_damaged_ledger_is_refused_and_left_alone(
     with _api(server):
         (finding,) = [result for result in await check(settings) if result.text.startswith("ledger")]
     assert not finding.ok, finding.text
-    assert ledger.read_bytes() == before, "what a person may want to save is left alone"
+    assert ledger.read_bytes() == before, "the file is left for a rescue by hand"
 
 
 async def test_ledger_of_a_newer_release_is_refused(
@@ -284,7 +284,7 @@ async def fails_and_recovers(
             seeder.completed(seeder.run(flow))
             seeder.failed(seeder.run(flow))
             await exporter.poll()
-            assert outcomes(exporter.samples, flow_prefix=unique) == before, "old values, and none reset"
+            assert outcomes(exporter.samples, flow_prefix=unique) == before, "old values, no reset"
         samples = exporter.samples
         assert value(samples, "prefect_exporter_source_up", source="finished_flow_runs") == 0
         assert value(samples, "prefect_flow_run_consecutive_failures", flow=f"{unique}etl", deployment="") == 2
@@ -293,7 +293,7 @@ async def fails_and_recovers(
         assert reason in ready.text
         assert (await ask(exporter, "/metrics")).status_code == 200
         assert reason in (await ask(exporter, "/")).text
-        assert (await ask(exporter, "/-/healthy")).status_code == 200, "a restart would not mend it"
+        assert (await ask(exporter, "/-/healthy")).status_code == 200, "a restart would not help"
         warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
         assert len(warnings) == 1, warnings
         assert reason in warnings[0]
@@ -303,12 +303,12 @@ async def fails_and_recovers(
     assert value(exporter.samples, "prefect_flow_run_consecutive_failures", flow=f"{unique}etl", deployment="") == 1
     expected = outcomes(exporter.samples, flow_prefix=unique)
     await exporter.restart()
-    assert outcomes(exporter.samples, flow_prefix=unique) == expected, "and it is on disk"
+    assert outcomes(exporter.samples, flow_prefix=unique) == expected, "it is on disk"
 
 
 @contextmanager
 def locked(ledger: Path) -> Iterator[None]:
-    """Another program holds the file, as a backup or somebody's shell would."""
+    """Another program locks the file, as a backup or a shell would."""
     with closing(sqlite3.connect(ledger, isolation_level=None)) as database:
         database.execute("begin exclusive")
         yield
@@ -339,13 +339,13 @@ async def test_failing_ledger_leaves_prefect_up_at_one(
         await exporter.poll(2)
         with locked(tmp_path / "ledger.db"):
             await exporter.poll()
-            assert value(exporter.samples, "prefect_up") == 1, "who is paged would look for a fault in Prefect"
+            assert value(exporter.samples, "prefect_up") == 1, "no page about Prefect"
 
 
 @contextmanager
 def full(disk: Path) -> Iterator[None]:
     with closing(sqlite3.connect(disk / "ledger.db")) as ledger:
-        ledger.execute("pragma wal_checkpoint(truncate)")  # or a small commit would fit into what the log has already
+        ledger.execute("pragma wal_checkpoint(truncate)")  # otherwise a small commit would fit into the existing log
     with (disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
         while True:
             ballast.write(b"x" * 4096)
@@ -375,7 +375,7 @@ async def test_read_only_ledger_keeps_old_values_and_recovers(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What the kernel does to a file system with errors; it refuses to while files are open, so SQLite plays it."""
+    """As the kernel remounts a file system with errors; with open files it refuses to, so SQLite simulates it."""
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
 
         def set_read_only(on: int) -> None:
@@ -403,7 +403,7 @@ def test_full_disk_does_not_stop_the_process(
             wait_until(lambda: exporter.get("/-/ready").status_code == 503, 60, "not ready")
             assert "No room is left" in exporter.get("/-/ready").text
             _shows(exporter, unique, 2)
-        wait_until(lambda: _failures(exporter, unique) == 3, 60, "what was missed")
+        wait_until(lambda: _failures(exporter, unique) == 3, 60, "the missed failure")
         exporter.wait_ready()
         assert exporter.process.stop() == 0
 

@@ -1,4 +1,4 @@
-"""A Prefect server on PostgreSQL: it searches its logs itself, and sorts what has no end elsewhere than SQLite does."""
+"""A Prefect server on PostgreSQL: it searches logs itself, and sorts runs without an end differently from SQLite."""
 
 import asyncio
 from collections.abc import Iterator
@@ -53,12 +53,12 @@ async def test_server_searches_its_logs(
         samples = exporter.samples
         labels = {"flow": f"{unique}etl", "task": "load"}
         assert total(samples, f"{OBSERVED}_sum", **labels, metric="rows") == 7, (
-            "the search knows no case, the metric does"
+            "the search ignores case, the metric does not"
         )
         assert total(samples, "prefect_task_run_failures_total", **labels, cause="db_lock") == 1
         asked = {key: number for key, number in exporter.traffic.requests.items() if key[0] == "/logs/filter"}
         assert set(asked) == {("/logs/filter", "200")}
-        assert value(samples, "prefect_exporter_records_total", source="log_lines") < LONG_ONES, "chatter stays there"
+        assert value(samples, "prefect_exporter_records_total", source="log_lines") < LONG_ONES, "others are not read"
 
 
 async def test_real_flows(on_postgres: PrefectServer, pg_seeder: Seeder, unique: str, tmp_path: Path) -> None:

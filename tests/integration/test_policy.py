@@ -1,4 +1,4 @@
-"""What is declared about pipelines, and what paging is built upon, over a real server."""
+"""Declared policies and the metrics for paging, on a real server."""
 
 import asyncio
 import time
@@ -68,7 +68,7 @@ async def test_declarations_and_tags_become_metrics(
     bare = {"domain": "", "env": "", "tags": "daily"}
     info = {"criticality": "low", "team": "data", **bare}
     assert value(shown, "prefect_pipeline_info", flow=tagged, deployment="prod", **info) == 1
-    assert len(matching(shown, "prefect_pipeline_info")) == 2, "nobody declared runs without a deployment"
+    assert len(matching(shown, "prefect_pipeline_info")) == 2, "runs without a deployment are not declared"
     assert {name: value(shown, name, **of) for name in OBJECTIVES} == OBJECTIVES
     assert value(shown, "prefect_slo_metric_max", **of, metric="rows_extracted") == 1e6
     assert value(shown, "prefect_slo_metric_min", **of, metric="rows_extracted") == 1
@@ -83,7 +83,7 @@ async def test_declarations_and_tags_become_metrics(
     assert value(shown, "prefect_exporter_pipelines_file_valid") == 0
     last = value(shown, "prefect_exporter_pipelines_file_last_success_timestamp_seconds")
     assert last == pytest.approx(time.time(), abs=60)
-    assert value(shown, "prefect_slo_max_duration_seconds", **of) == 1800, "the last good file stays in force"
+    assert value(shown, "prefect_slo_max_duration_seconds", **of) == 1800, "the last valid file stays in use"
 
 
 async def test_failing_pipeline_is_dated_by_its_first_failure(seeder: Seeder, unique: str, exporter: Rig) -> None:
@@ -126,7 +126,7 @@ async def test_start_stays_unmet_until_a_run_completes(seeder: Seeder, unique: s
         time.sleep(0.5)  # noqa: ASYNC251 nothing else runs in this loop
     assert first is not None
     assert newest is not None
-    assert newest >= first + 4, "starts pass, and the first of them stays the unmet one"
+    assert newest >= first + 4, "later starts pass, the first stays the unmet one"
 
     seeder.completed(seeder.run(flow, deployment_id=deployment))
     await exporter.poll()
@@ -153,7 +153,7 @@ async def test_retry_is_dated_by_its_due_time(seeder: Seeder, unique: str, expor
     due = time.time() + 600
     if way == "flow":
         seeder.call("PATCH", f"/flow_runs/{run}", {"empirical_policy": {"retries": 1, "retry_delay": 600}})
-        assert seeder.propose(run, "FAILED")["status"] == "REJECT", "it is to be retried instead"
+        assert seeder.propose(run, "FAILED")["status"] == "REJECT", "it will be retried"
     else:
         seeder.failed(run)
         seeder.retry_from_ui(run, scheduled_time=datetime.fromtimestamp(due, UTC), force=way == "new UI")
@@ -183,14 +183,14 @@ async def test_attempts_of_a_running_run_add_up(seeder: Seeder, unique: str, exp
     waited = time.time() - waited_from
     seeder.set_state(run, "RUNNING")
     in_second = await age()
-    assert 3 <= in_second <= time.time() - begun - waited, "the first attempt, and not the wait for the second"
+    assert 3 <= in_second <= time.time() - begun - waited, "includes the first attempt, without the wait for the second"
 
     seeder.failed(run)
     seeder.retry_from_ui(run)
     seeder.set_state(run, "PENDING")
     anew = time.time()
     seeder.set_state(run, "RUNNING")
-    assert await age() <= time.time() - anew, "it begins anew"
+    assert await age() <= time.time() - anew, "the age starts again"
 
 
 async def test_subflow_whose_parent_is_over_is_an_orphan(seeder: Seeder, unique: str, exporter: Rig) -> None:

@@ -1,4 +1,4 @@
-"""The command as it is run: how it starts, what it refuses, how it ends."""
+"""The command as a process: startup, refused options, shutdown."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from support.truth import truth
 
 MARKER = "MARKER-0451-DO-NOT-TELL"
 COMMAND = (sys.executable, "-m", "prefect_monitoring")
-env_of = partial(env_for, measured=True)  # what only processes do is tested here
+env_of = partial(env_for, measured=True)  # coverage of code that only processes run
 
 
 def run(env: Mapping[str, str], directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,7 +39,7 @@ def run(env: Mapping[str, str], directory: Path, *arguments: str) -> subprocess.
 
 @pytest.fixture
 def bare(tmp_path: Path) -> dict[str, str]:
-    """An environment in which nothing tells where Prefect is."""
+    """An environment without the address of Prefect."""
     home = tmp_path / "home"
     home.mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
@@ -47,7 +47,7 @@ def bare(tmp_path: Path) -> dict[str, str]:
 
 
 def ends(exporter: Exporter, number: signal.Signals) -> None:
-    """It ends on a signal: in time, with 0, and saying so."""
+    """Checks that it ends on a signal: in time, with exit code 0 and a log line."""
     begun = time.monotonic()
     exporter.process.popen.send_signal(number)
     code = exporter.process.popen.wait(20)
@@ -60,7 +60,7 @@ def ends(exporter: Exporter, number: signal.Signals) -> None:
     assert "never awaited" not in output
 
 
-# --- how it ends ---------------------------------------------------------------------------------------------------
+# --- shutdown ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def _pages(proxy: FaultProxy) -> int:
     return sum("end_time" in seen.json["flow_runs"] for seen in proxy.requests if seen.path == "/flow_runs/filter")
 
 
-# --- how it starts -------------------------------------------------------------------------------------------------
+# --- startup -------------------------------------------------------------------------------------------------------
 
 
 def test_exporter_started_before_prefect_recovers(
@@ -122,7 +122,7 @@ def test_exporter_started_before_prefect_recovers(
         wait_until(
             lambda: value(exporter.samples, "prefect_exporter_source_up", source="finished_flow_runs") == 0,
             60,
-            "the outage to be seen",
+            "the outage in the metrics",
         )
         assert value(exporter.samples, "prefect_up") == 0
         ready = exporter.get("/-/ready")
@@ -141,7 +141,7 @@ def test_exporter_started_before_prefect_recovers(
         status_page = exporter.get("/")
         assert "answers</span>" in status_page.text
         assert 'href="metrics"' in status_page.text
-        # the level is complete before the slower sources, workers and deployments, have come back
+        # The baseline is complete before slower sources, such as workers and deployments, have recovered.
         wait_until(lambda: "is read again" in exporter.process.output(), 30, "the last source to recover")
         output = exporter.process.output()
         assert output.count("WARNING") == 1, output
@@ -197,7 +197,7 @@ def test_json_log_lines_have_level_and_message(
         exporter.wait_ready()
         proxy.status(503)
         wait_until(lambda: "prefect_up 0" in exporter.text, 60, "an outage")
-        exporter.process.kill()  # how it ends is another test's business
+        exporter.process.kill()  # shutdown has other tests
     lines = [json.loads(line) for line in exporter.process.output().splitlines()]
     assert all(line.keys() == {"time", "level", "logger", "message"} for line in lines)
     assert {line["level"] for line in lines} == {"info", "warning"}
@@ -205,7 +205,7 @@ def test_json_log_lines_have_level_and_message(
     assert "Watching" in lines[0]["message"]
 
 
-# --- what it refuses -----------------------------------------------------------------------------------------------
+# --- refused options -----------------------------------------------------------------------------------------------
 
 
 def test_port_in_use_is_refused(server: PrefectServer, tmp_path: Path) -> None:
@@ -258,14 +258,14 @@ def test_every_wrong_option_is_reported_with_its_place(server: PrefectServer, tm
             assert complaint in line
         assert len([line for line in printed.splitlines() if "options.yaml" in line or "--" in line]) >= 6
         if command == "check":
-            assert "ok     Prefect API" in printed, "the rest is looked at all the same"
+            assert "ok     Prefect API" in printed, "other checks still run"
 
 
 def test_check_finds_nothing_wrong(server: PrefectServer, tmp_path: Path) -> None:
     done = run(env_of(server), tmp_path, "check", "--ledger-url", f"sqlite:///{tmp_path / 'new' / 'ledger.db'}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 3
-    assert not list(tmp_path.glob("new*")), "looking makes nothing"
+    assert not list(tmp_path.glob("new*")), "check creates no files"
     with start_exporter(env_of(server), tmp_path) as exporter:
         exporter.wait_ready()
         done = run(env_of(server), tmp_path, "check", "--ledger-url", f"sqlite:///{tmp_path / 'ledger.db'}")
@@ -301,7 +301,7 @@ def test_check_does_not_wait_long_for_a_silent_api(proxy: FaultProxy, server: Pr
     done = run(env_of(server, url=proxy.url), tmp_path, "check", *options)
     assert done.returncode == 2
     assert done.stdout.count("no answer within 2 s") == 1
-    assert time.monotonic() - begun < 20 * busyness(), "one after the other they would take half a minute"
+    assert time.monotonic() - begun < 20 * busyness(), "sequential checks would take half a minute"
 
 
 def test_version_and_help_need_no_prefect(bare: dict[str, str], tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_version_and_help_need_no_prefect(bare: dict[str, str], tmp_path: Path) 
     assert shown.returncode == 0
     imported = {line.rpartition("|")[2].strip() for line in shown.stderr.splitlines()}
     assert "prefect_monitoring" in imported
-    assert "prefect" not in imported, "it takes seconds, and help needs none of it"
+    assert "prefect" not in imported, "importing it takes seconds, and help does not need it"
     assert all(command in shown.stdout for command in ("serve", "check", "demo"))
     options = run(bare, tmp_path, "serve", "--help").stdout
     assert "--poll-interval" in options

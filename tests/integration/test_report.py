@@ -1,4 +1,4 @@
-"""The report's figures equal SQL on the database of a real server."""
+"""The figures of the report equal SQL queries on the database of a real server."""
 
 import sqlite3
 import time
@@ -45,7 +45,7 @@ WHERE flow.name LIKE ? AND task_run.end_time >= ? GROUP BY 1
 
 
 class Database:
-    """The server's own, as SQL sees it."""
+    """SQL queries on the server's database."""
 
     def __init__(self, server: PrefectServer, prefix: str) -> None:
         self._file, self._prefix = server.database, f"{prefix}%"
@@ -67,7 +67,7 @@ class Database:
 
 
 def seed(server: PrefectServer, seeder: Seeder, prefix: str) -> None:
-    """Two weeks of a deployed flow and of one that is not; a failure that a person set to Completed; task retries."""
+    """Two weeks of a deployed flow and of a script; a failure set to Completed by hand; task retries."""
     now = datetime.now(UTC)
     etl, script = seeder.flow(f"{prefix}etl"), seeder.flow(f"{prefix}script")
     deployment = seeder.deployment(etl, "prod")
@@ -156,7 +156,7 @@ def test_report_due_while_the_exporter_was_off_is_sent_once(server: PrefectServe
 
 
 def sent_for(ledger: Path, change: float | None = None) -> float | None:
-    """For which time the last report was sent, as the ledger says; `change` makes it say so."""
+    """The due time of the last report in the ledger, in epoch seconds; `change` sets it."""
     with closing(sqlite3.connect(ledger, timeout=30)) as connection, connection:
         if change is not None:
             connection.execute("UPDATE prefect_monitoring_sinks SET value = ? WHERE key = 'sent_for'", (change,))

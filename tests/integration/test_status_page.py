@@ -1,4 +1,4 @@
-"""The status page of a real exporter on a real Prefect server, as a real browser shows it."""
+"""The status page of a real exporter on a real Prefect server, in a real browser."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from support.proxy import FaultProxy
 from support.seeder import Seeder
 
 HOURS, MINUTES = timedelta(hours=1), timedelta(minutes=1)
-# Prefect takes neither < nor > nor & in the names of flows and deployments, but does in those of tasks.
+# Prefect rejects <, > and & in the names of flows and deployments, but not of tasks.
 HOSTILE_FLOWS = [
     '" onmouseover="alert(1)" \'',
     "javascript:alert(1)",
@@ -35,7 +35,7 @@ SIZES = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone
 
 @dataclass(frozen=True)
 class Seeded:
-    """`prefix` begins the name of each flow; `failed` is the id of the run to open, `deployment` whose it is."""
+    """`prefix` of the flow names; `failed`: id of the run to open; `deployment`: id of its deployment."""
 
     prefix: str
     failed: str
@@ -54,7 +54,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def seeded(server: PrefectServer, seeder: Seeder, tmp_path_factory: pytest.TempPathFactory) -> Seeded:
-    """One pipeline in each state, and harmless ones with names that are not."""
+    """A pipeline in each state, and healthy ones with hostile names."""
     prefix, now = "status-page-", datetime.now(UTC)
     batch: defaultdict[str, list[dict[str, object]]] = defaultdict(list)
 
@@ -63,7 +63,7 @@ def seeded(server: PrefectServer, seeder: Seeder, tmp_path_factory: pytest.TempP
         return flow, seeder.deployment(flow, "daily", **options)  # type: ignore[arg-type]
 
     def completed(place: tuple[str, str], *ago: timedelta, took: timedelta = 5 * MINUTES) -> list[str]:
-        ends = [now - one for one in ago]
+        ends = [now - age for age in ago]
         return bulk_finished_runs(server, place[0], ends, deployment_id=place[1], duration=took)
 
     failing = deployed("failing", tags=["critical", "team:data"])
@@ -125,7 +125,7 @@ def test_page_lists_pipelines_worst_first_and_escapes_names(
             calm = sorted(seeded.names(*HOSTILE_FLOWS))
             without_success = seeded.names("never", "paused", "running")
             names = [*troubled, *seeded.names("undeclared"), *calm, *without_success]
-            assert seen.texts(".pipelines bdi.name") == names, "text is what the names are, and the worst comes first"
+            assert seen.texts(".pipelines bdi.name") == names, "names are escaped, the worst comes first"
             assert seen.texts(".pipelines .state") == [
                 *("failing", "not succeeded", "stuck", "running too long", "late", "failing"),
                 *("succeeded" for _ in calm),
@@ -136,7 +136,7 @@ def test_page_lists_pipelines_worst_first_and_escapes_names(
             assert seen.overflowing() == []
             assert seen.said == [], "nothing on the console, no dialog"
             assert [url for url in seen.asked if not url.startswith("data:")] == [f"{exporter.url}/"]
-            assert seen.page.get_by_role("row").count() > len(names), "on a phone, too, it is a table to who listens"
+            assert seen.page.get_by_role("row").count() > len(names), "a table for screen readers, on phones too"
             if javascript:
                 assert seen.page.evaluate("window.hit") is None
             assert HOSTILE_TASK in "".join(seen.texts(".pipelines td"))
@@ -177,8 +177,8 @@ def test_outage_is_stated_on_the_page(exporter: Exporter, seeded: Seeded, browse
         assert "The Prefect API does not answer. What follows is of 20" in notice
         assert notice.endswith("UTC, not of now.")
         assert seen.page.title().startswith("The Prefect API does not answer")
-        assert seen.texts(".pipelines bdi.name")[0] == f"{seeded.prefix}failing", "what the ledger knows is still there"
-    wait_until(lambda: "What runs or waits now is not known" in exporter.get("/").text, 30, "no word of the present")
+        assert seen.texts(".pipelines bdi.name")[0] == f"{seeded.prefix}failing", "still shown from the ledger"
+    wait_until(lambda: "What runs or waits now is not known" in exporter.get("/").text, 30, "an unknown present")
     with view(browser, f"{exporter.url}/", size=PHONE) as seen:
         assert "running" not in seen.texts(".pipelines .state")
         assert seen.overflowing() == []

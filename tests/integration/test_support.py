@@ -1,4 +1,4 @@
-"""The tests' own tools, against the real thing: a test is worth as much as what it is measured with."""
+"""Tests of the test tools against real servers."""
 
 import sys
 import threading
@@ -43,7 +43,7 @@ def names(seeder: Seeder, run_id: str) -> list[str]:
     return [state["name"] for state in seeder.history(run_id)]
 
 
-# --- the seeder: histories as facts.md tells them ------------------------------------------------------------------
+# --- the seeder: histories as Prefect records them -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("force", "retry_type"), [(False, "reschedule"), (True, None)])
@@ -363,7 +363,7 @@ def test_environment_of_subprocesses_holds_no_setting_of_the_caller(
 
 @pytest.mark.parametrize("locked", [0, 1])
 def test_proxy_forwards_and_remembers(proxy: FaultProxy, unique: str, locked: int) -> None:
-    """Also where the server's database is locked for a moment, and the seeder asks again."""
+    """Also while the server's database is locked for a moment, and the seeder repeats its request."""
     proxy.status(503, when=lambda seen: seen.method == "DELETE", times=locked)
     with Seeder(proxy.url) as through:
         flow = through.flow(f"{unique}flow")

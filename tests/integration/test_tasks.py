@@ -1,4 +1,4 @@
-"""Task runs and METRIC lines: the metrics equal what real flows did and what a seeded server holds."""
+"""Metrics of task runs and METRIC lines equal the history of real flows and of a seeded server."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ from support.seeder import Seeder
 from support.truth_of_tasks import TaskOutcome, task_runs, task_truth
 from support.versions import COUNTS_TASK_RUNS_BY_END
 
-# Older servers cannot count task runs by their end: there, no audit finds what came an hour late.
+# Older servers cannot count task runs by their end, so the audit does not find those recorded an hour late.
 AUDITED = 0 if COUNTS_TASK_RUNS_BY_END else None
 FOUND_BY_AUDIT = 7 if COUNTS_TASK_RUNS_BY_END else 0
 OUTCOMES = "prefect_task_run_outcomes_total"
@@ -28,7 +28,7 @@ SECONDS = "prefect_task_run_seconds_total"
 FAILURES = "prefect_task_run_failures_total"
 OBSERVED = "prefect_custom_metric_observed"
 REJECTED = "prefect_exporter_metric_lines_rejected_total"
-# Run names that are the user's own: real_flows.py names them after the table.
+# Custom run names: real_flows.py names them after the table.
 TASK_OF_RUN_NAME = {f"load-{table}-of-tr": "load_table" for table in ("orders", "customers", "a", "b")}
 
 EXTRACTED = {"METRIC: rows_extracted=1234": 1, "METRIC: rows_extracted=5": 1, "METRIC: rows_extracted=1": 2}
@@ -45,7 +45,7 @@ def task_outcomes(samples: Samples, prefix: str) -> Counter[TaskOutcome]:
 
 @pytest.fixture
 def finished_run(server: PrefectServer, seeder: Seeder, unique: str) -> tuple[str, str]:
-    """A flow's name, and a run of it that took from 100 s to 40 s ago."""
+    """The name of a flow, and the id of a run that started 100 s ago and ended 40 s ago."""
     flow = seeder.flow(f"{unique}etl")
     end = datetime.now(UTC) - timedelta(seconds=40)
     (run,) = bulk_finished_runs(server, flow, [end], duration=timedelta(seconds=60))
@@ -54,7 +54,7 @@ def finished_run(server: PrefectServer, seeder: Seeder, unique: str) -> tuple[st
 
 @pytest.fixture(scope="module")
 def real(server: PrefectServer, seeder: Seeder, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The prefix of flows that ran while nobody watched, all of whose task runs and lines have arrived."""
+    """The prefix of flows that ran without an exporter, and whose task runs and lines have all arrived."""
     prefix = "tr-"
     run_real_flows(server, prefix, tmp_path_factory.mktemp("real"))
 
@@ -97,8 +97,10 @@ async def test_outcomes_of_real_flows_match_their_task_runs(
             (f"{real}rollback", "stage", "rolled_back"): 1,
             (f"{real}rollback", "publish", "failed"): 1,
             (f"{real}again", "extract", "completed"): 2,
-        }, "mapped, cached, edited, rolled back and renamed; no placeholder of the subflow"
-        assert value(samples, OUTCOMES, flow="", task=f"{real}alone", state="completed") is None, "the key is its name"
+        }, "mapped, cached, edited, rolled back and renamed; no subflow placeholder"
+        assert value(samples, OUTCOMES, flow="", task=f"{real}alone", state="completed") is None, (
+            "tasks are named by their key"
+        )
         assert total(samples, OUTCOMES, flow="", task="alone", state="completed") == 1
         assert total(samples, RETRIES, flow=pipeline) == 3
         assert value(samples, RETRIES, flow=pipeline, deployment="", task="flaky") == 2
@@ -110,7 +112,7 @@ async def test_outcomes_of_real_flows_match_their_task_runs(
             (pipeline, "flaky", "timeout"): 2,
             (pipeline, "hopeless", "connection"): 2,
             (f"{real}rollback", "publish", "data"): 1,
-        }, "attempts that a retry saved count as well"
+        }, "failed attempts before a successful retry count as well"
         spent = sum(run["total_run_time"] for run in task_runs(seeder, real)[pipeline])
         assert total(samples, SECONDS, flow=pipeline) == pytest.approx(spent)
         shares = matching(samples, "prefect_task_run_time_share_ratio", flow=pipeline)
@@ -142,7 +144,7 @@ async def test_metric_lines_of_real_flows(server: PrefectServer, real: str, tmp_
             assert value(samples, f"{OBSERVED}_count", **labels) == 1
             assert value(samples, "prefect_custom_metric_value", **labels) == expected
         again = {"flow": f"{real}again", "deployment": "", "metric": "rows_extracted", "task": "extract", "table": ""}
-        assert value(samples, f"{OBSERVED}_count", **again) == 2, "each attempt of the flow tells its own"
+        assert value(samples, f"{OBSERVED}_count", **again) == 2, "one for each attempt of the flow"
         assert total(samples, f"{OBSERVED}_sum", flow="", metric="alone", task="alone") == 1
         assert value(samples, REJECTED, reason="malformed") >= 3
         assert value(samples, REJECTED, reason="name") >= 1
@@ -152,7 +154,7 @@ async def test_metric_lines_of_real_flows(server: PrefectServer, real: str, tmp_
 async def test_seeded_task_runs_are_counted(
     server: PrefectServer, seeder: Seeder, unique: str, finished_run: tuple[str, str], tmp_path: Path
 ) -> None:
-    """Task runs of long ago and of now, more than a page, some at one instant."""
+    """Old and new task runs on several pages, some of them with equal end times."""
     flow, run = finished_run
     now = datetime.now(UTC)
     ends = [now - timedelta(days=2, seconds=number // 3) for number in range(450)]
@@ -170,7 +172,7 @@ async def test_seeded_task_runs_are_counted(
         assert value(samples, FAILURES, flow=flow, deployment="", task="load", cause="db_lock") == 1
         assert value(samples, SECONDS, flow=flow, deployment="", task="load") == pytest.approx(31)
         share = value(samples, "prefect_task_run_time_share_ratio", flow=flow, deployment="", task="load")
-        assert share == pytest.approx(31 / 60, abs=0.01), "30 s, and 1 s that lies beside them"
+        assert share == pytest.approx(31 / 60, abs=0.01), "30 s and a separate 1 s"
         assert value(samples, "prefect_task_run_duration_seconds_count", flow=flow, task="extract") == 450
         assert value(samples, "prefect_task_run_duration_seconds_sum", flow=flow, task="load") == pytest.approx(30)
 
@@ -199,7 +201,7 @@ async def test_audit_reports_task_runs_missing_from_the_ledger(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A defect of the exporter's own, for one: the audit finds what the ledger should have and has not."""
+    """Simulates a defect of the exporter: the audit finds task runs that the ledger lacks."""
     _, run = finished_run
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         await exporter.inventory()
@@ -218,7 +220,7 @@ async def test_audit_reports_task_runs_missing_from_the_ledger(
 async def test_task_runs_recorded_late_are_counted_once(
     server: PrefectServer, unique: str, finished_run: tuple[str, str], tmp_path: Path
 ) -> None:
-    """A minute late: found by its count. An hour late: found by the audit. Each counted once, and an increase."""
+    """A minute late: found by count. An hour late: found by the audit. Each is counted once, as an increase."""
     flow, run = finished_run
     now = datetime.now(UTC)
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
@@ -238,7 +240,7 @@ async def test_task_runs_recorded_late_are_counted_once(
         requests = exporter.traffic.requests.copy()
         await exporter.details(3)
         more = exporter.traffic.requests - requests
-        assert more["/task_runs/filter", "200"] <= 6, "what is known is not read again and again"
+        assert more["/task_runs/filter", "200"] <= 6, "known task runs are not read repeatedly"
 
 
 async def test_late_batches_of_lines_count_once(
@@ -260,17 +262,17 @@ async def test_late_batches_of_lines_count_once(
         await exporter.details(3)
         assert counted() == 260, "some seconds late"
         bulk_logs(server, [(now - timedelta(seconds=150), "METRIC: rows=1")], flow_run_id=run)
-        exporter.clock = lambda: datetime.now(UTC).timestamp() + 61  # once a minute it looks further back
+        exporter.clock = lambda: datetime.now(UTC).timestamp() + 61  # once a minute, an older window is read
         await exporter.details(2)
         assert counted() == 261, "minutes late"
         last = value(exporter.samples, "prefect_custom_metric_value", flow=flow, deployment="", task="", metric="rows")
-        assert last == 10, "the last by its own clock, not by its arrival"
+        assert last == 10, "the last by its timestamp, not by its arrival"
 
 
 async def test_metric_line_waits_for_its_task_run(
     server: PrefectServer, seeder: Seeder, unique: str, finished_run: tuple[str, str], tmp_path: Path
 ) -> None:
-    """Lines are there in seconds, a task run after a minute where many end at once."""
+    """Lines arrive within seconds, a task run up to a minute late when many end at once."""
     flow, run = finished_run
     now = datetime.now(UTC)
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
@@ -280,7 +282,7 @@ async def test_metric_line_waits_for_its_task_run(
         bulk_logs(server, [(now, "METRIC: rows=5")], flow_run_id=run, task_run_id=task_run)
         bulk_logs(server, [(now, "METRIC: runs=1")], flow_run_id=run)
         await exporter.details(2)
-        assert total(exporter.samples, f"{OBSERVED}_count", flow=flow, metric="runs") == 1, "others do not wait"
+        assert total(exporter.samples, f"{OBSERVED}_count", flow=flow, metric="runs") == 1, "other lines do not wait"
         assert not matching(exporter.samples, f"{OBSERVED}_count", flow=flow, metric="rows")
         seeder.task_run(run, "load", task_run_id=task_run)
         await exporter.details(2)
@@ -291,13 +293,13 @@ async def test_metric_line_waits_for_its_task_run(
         assert total(exporter.samples, f"{OBSERVED}_sum", flow=flow, metric="rows") == 5
         exporter.clock = lambda: datetime.now(UTC).timestamp() + 700
         await exporter.details(2)
-        assert total(exporter.samples, f"{OBSERVED}_sum", flow=flow, task="(deleted)", metric="rows") == 9, "for good"
+        assert total(exporter.samples, f"{OBSERVED}_sum", flow=flow, task="(deleted)", metric="rows") == 9, "expired"
 
 
 async def test_active_task_runs_are_those_of_live_attempts(
     server: PrefectServer, seeder: Seeder, unique: str, tmp_path: Path
 ) -> None:
-    """Only in flow runs that are alive, and only of their present attempt: a dead task run stays Running for ever."""
+    """Counts only the current attempt of active flow runs, because a dead task run stays Running forever."""
     flow = seeder.flow(f"{unique}etl")
     alive, crashed = seeder.run(flow), seeder.run(flow)
     for run in (alive, crashed):
@@ -315,5 +317,5 @@ async def test_active_task_runs_are_those_of_live_attempts(
         seeder.running(crashed)
         seeder.task_run(crashed, "load", state="Running")
         await exporter.details()
-        assert value(exporter.samples, "prefect_task_runs", **under_way, state="running") == 2, "not the dead one"
+        assert value(exporter.samples, "prefect_task_runs", **under_way, state="running") == 2, "without the dead one"
         assert total(exporter.samples, OUTCOMES, flow=f"{unique}etl") == 0

@@ -1,4 +1,4 @@
-"""What a real Prometheus makes of it."""
+"""The exposition in a real Prometheus."""
 
 import time
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_first_failure_is_an_increase_and_history_is_not(
         prometheus.wait_for(old_failures, lambda found: list(found.values()) == [4])
         time.sleep(2)
         assert prometheus.value(f"round(increase({new_failures}[1m]))") == 1
-        assert prometheus.value(f"round(increase({old_failures}[1m]))") == 1, "three of the four are the level"
+        assert prometheus.value(f"round(increase({old_failures}[1m]))") == 1, "three of the four are history"
         assert prometheus.value(f"resets({new_failures}[1m])") == 0
 
         restarted_at = time.time()
@@ -66,7 +66,7 @@ def test_exposition_is_accepted(server: PrefectServer, seeder: Seeder, unique: s
             prometheus.wait_for("up", lambda found: list(found.values()) == [1])
             found = prometheus.wait_for("prefect_flow_run_outcomes_total", bool)
             assert any('naïve "flow" with \\ and\nnewline' in dict(labels)["flow"] for labels in found)
-            # Prometheus asks for OpenMetrics, compressed: what it stored came that way.
+            # Prometheus requests compressed OpenMetrics, so the stored samples came in that format.
             scraped = prometheus.value("scrape_samples_scraped")
             assert scraped is not None
             assert scraped > 50
