@@ -30,10 +30,10 @@ BLOCKS = (
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipe_is_valid_and_names_existing_objects(recipe: str) -> None:
     policies = Policies(parse_pipelines(recipe, "recipe"))
-    found = {pipeline: policies.of(pipeline, ()) for pipeline in DEPLOYMENTS}
+    policy_of = {pipeline: policies.of(pipeline, ()) for pipeline in DEPLOYMENTS}
     directory = Directory({pipeline: "/".join(pipeline) for pipeline in DEPLOYMENTS}, BLOCKS)
 
-    compiled = compile_rules({pipeline: policy for pipeline, policy in found.items() if policy}, directory)
+    compiled = compile_rules({pipeline: policy for pipeline, policy in policy_of.items() if policy}, directory)
     assert compiled.faults == ()
     native = "by: prefect" in recipe or "notify:" in recipe or "cancel:" in recipe
     assert bool(compiled.rules) == native

@@ -129,9 +129,9 @@ def all_of(variable: Json) -> str:
 
 def label_values(query: str) -> tuple[str, str]:
     """The selector and the label of a label_values query."""
-    found = re.fullmatch(r"label_values\((.*),\s*(\w+)\)", query, re.DOTALL)
-    assert found, query
-    return found[1], found[2]
+    match = re.fullmatch(r"label_values\((.*),\s*(\w+)\)", query, re.DOTALL)
+    assert match, query
+    return match[1], match[2]
 
 
 def names_in(node: Any) -> Iterator[str]:

@@ -68,9 +68,9 @@ def furnish(api: Seeder) -> dict[Pipeline, Place]:
                 concurrency_limit=2 if pipeline is team.ORDERS else None,
             )
     rows = api.call("POST", "/deployments/filter", {"sort": "NAME_ASC"})
-    found = {(row["flow_id"], row["name"]): Place(row["flow_id"], row["id"], row["work_queue_id"]) for row in rows}
+    place_of = {(row["flow_id"], row["name"]): Place(row["flow_id"], row["id"], row["work_queue_id"]) for row in rows}
     bare = Place("", None, None)
-    places = {one: found.get((flows[one.flow], one.deployment), bare) for one in team.TEAM}
+    places = {pipeline: place_of.get((flows[pipeline.flow], pipeline.deployment), bare) for pipeline in team.TEAM}
     return {one: place if place.flow_id else Place(flows[one.flow], None, None) for one, place in places.items()}
 
 

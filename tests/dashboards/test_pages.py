@@ -283,14 +283,14 @@ def test_rules_link_to_dashboards() -> None:
 def test_filters_apply_to_the_time_before_a_policy_was_known() -> None:
     """A backfill writes no policies: range queries use those at the end of the range."""
     written = ("prefect_flow_run_outcomes_total{", "prefect_task_run_", "prefect_custom_metric_observed")
-    found = []
+    offending = []
     for query in queries():
         text = query.filled({name: all_of(variable) for name, variable in query.page.variables.items()})
         own = re.sub(r"prefect_flow_run_outcomes_total\{[^}]*unchosen[^}]*\}", "", text)
         reaches_back = not query.instant or re.search(r"\[\w+:\w+\]", text)
         if reaches_back and any(name in own for name in written):
-            found += [str(query)] if re.search(r"prefect_pipeline_info\{team[^}]*\}\[5m\]", text) else []
-    assert not found
+            offending += [str(query)] if re.search(r"prefect_pipeline_info\{team[^}]*\}\[5m\]", text) else []
+    assert not offending
 
 
 @each_query

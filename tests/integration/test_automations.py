@@ -53,8 +53,8 @@ class Site:
 
     def automations(self, installation: str = "") -> list[dict[str, Any]]:
         """The automations of this test's installations, by name."""
-        every = self.seeder.call("POST", "/automations/filter", {"sort": "NAME_ASC", "limit": 200})
-        return [automation for automation in every if f" {self.prefix}{installation}" in automation["name"]]
+        existing = self.seeder.call("POST", "/automations/filter", {"sort": "NAME_ASC", "limit": 200})
+        return [automation for automation in existing if f" {self.prefix}{installation}" in automation["name"]]
 
     def writes(self) -> list[str]:
         """The methods of all requests that may have changed something."""

@@ -68,17 +68,17 @@ def test_archive_logs_writes_all_of_a_run_to_disk(
     (path,) = (tmp_path / "archive of runs" / "flow-runs").iterdir()
     assert path.name == f"{run['id']}.json.gz"
     text = gzip.decompress(path.read_bytes()).decode()
-    found = json.loads(text)
-    assert (found["flow"], found["deployment"], found["logs_complete"]) == (f"{unique}archived", None, True)
-    assert found["flow_run"]["state"]["type"] == "COMPLETED"
-    assert found["flow_run"]["parameters"] == {
+    document = json.loads(text)
+    assert (document["flow"], document["deployment"], document["logs_complete"]) == (f"{unique}archived", None, True)
+    assert document["flow_run"]["state"]["type"] == "COMPLETED"
+    assert document["flow_run"]["parameters"] == {
         "lines": 450,
         "api_key": "***",
         "dsn": "postgresql://***@db/dwh",
     }
-    assert [state["type"] for state in found["states"]] == ["PENDING", "RUNNING", "COMPLETED"]
-    assert [(task["state"]["type"], task["run_count"]) for task in found["task_runs"]] == [("COMPLETED", 2)]
-    messages = [line["message"] for line in found["logs"]]
+    assert [state["type"] for state in document["states"]] == ["PENDING", "RUNNING", "COMPLETED"]
+    assert [(task["state"]["type"], task["run_count"]) for task in document["task_runs"]] == [("COMPLETED", 2)]
+    messages = [line["message"] for line in document["logs"]]
     assert [message for message in messages if message.startswith("line ")] == [f"line {at}" for at in range(450)]
     assert any("password=***" in message for message in messages)
     assert "hunter2" not in text
@@ -92,9 +92,9 @@ def test_archive_logs_writes_to_s3(
     s3.create_bucket(Bucket="runs", CreateBucketConfiguration={"LocationConstraint": REGION})
     run_helpers(server, tmp_path, aws_settings(aws), **plan(unique, f"s3://runs/{unique}prefix/"))
     key = f"{unique}prefix/flow-runs/{run_of(seeder, f'{unique}archived')['id']}.json.gz"
-    found = json.loads(gzip.decompress(s3.get_object(Bucket="runs", Key=key)["Body"].read()))
-    assert sum(line["message"].startswith("line ") for line in found["logs"]) == 3
-    assert "parameters" not in found["flow_run"]
+    document = json.loads(gzip.decompress(s3.get_object(Bucket="runs", Key=key)["Body"].read()))
+    assert sum(line["message"].startswith("line ") for line in document["logs"]) == 3
+    assert "parameters" not in document["flow_run"]
 
 
 def test_archive_logs_that_cannot_be_written_is_a_warning(
@@ -148,8 +148,8 @@ def block(server: PrefectServer, unique: str) -> Iterator[PipelineMetrics]:
 
 def documents(seeder: Seeder, name: str) -> list[dict[str, Any]]:
     criteria = {"name": {"like_": f"{name}-points-"}, "is_anonymous": {"eq_": True}}
-    found: list[dict[str, Any]] = seeder.call("POST", "/block_documents/filter", {"block_documents": criteria})
-    return found
+    rows: list[dict[str, Any]] = seeder.call("POST", "/block_documents/filter", {"block_documents": criteria})
+    return rows
 
 
 def test_pipeline_metrics_of_runs_at_once_lose_nothing(

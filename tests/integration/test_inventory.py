@@ -140,8 +140,8 @@ async def test_silent_worker_is_shown_offline(seeder: Seeder, unique: str, expor
 
     async def look() -> dict[str, float]:
         await exporter.inventory()
-        found = matching(exporter.samples, "prefect_work_pool_workers", work_pool=pool)
-        return {dict(labels)["state"]: number for labels, number in found.items()}
+        counts = matching(exporter.samples, "prefect_work_pool_workers", work_pool=pool)
+        return {dict(labels)["state"]: number for labels, number in counts.items()}
 
     assert await look() == workers
     assert not matching(exporter.samples, "prefect_work_pool_last_heartbeat_timestamp_seconds", work_pool=pool)
@@ -208,8 +208,8 @@ async def test_limit_of_a_deployment(seeder: Seeder, unique: str, flow: str, exp
 async def test_automations(seeder: Seeder, unique: str, exporter: Rig) -> None:
     async def look() -> list[float]:
         await exporter.inventory()
-        found = [value(exporter.samples, "prefect_automations", enabled=enabled) for enabled in ("true", "false")]
-        return [number for number in found if number is not None]
+        counts = [value(exporter.samples, "prefect_automations", enabled=enabled) for enabled in ("true", "false")]
+        return [number for number in counts if number is not None]
 
     on, off = await look()
     seeder.automation(f"{unique}a")

@@ -56,10 +56,10 @@ class Database:
             return connection.execute(statement, (self._prefix, *texts)).fetchall()
 
     def runs(self, start: float, end: float) -> dict[Pipeline, Counter[str]]:
-        found: dict[Pipeline, Counter[str]] = {}
+        counts: dict[Pipeline, Counter[str]] = {}
         for flow, deployment, state_type, count, _ in self.rows(RUNS, start, end):
-            found.setdefault(Pipeline(flow, deployment), Counter())[state_type] += count
-        return found
+            counts.setdefault(Pipeline(flow, deployment), Counter())[state_type] += count
+        return counts
 
     def means(self, period: Period) -> dict[Pipeline, int]:
         rows = self.rows(RUNS, period.start, period.end)

@@ -134,7 +134,7 @@ def test_page_lists_pipelines_worst_first_and_escapes_names(
             assert "5 need attention" in seen.page.locator(".summary").inner_text()
             assert seen.page.title().startswith("5 need attention, 1 fails unwatched")
             assert seen.overflowing() == []
-            assert seen.said == [], "nothing on the console, no dialog"
+            assert seen.messages == [], "nothing on the console, no dialog"
             assert [url for url in seen.asked if not url.startswith("data:")] == [f"{exporter.url}/"]
             assert seen.page.get_by_role("row").count() > len(names), "a table for screen readers, on phones too"
             if javascript:

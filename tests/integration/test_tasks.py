@@ -35,12 +35,12 @@ EXTRACTED = {"METRIC: rows_extracted=1234": 1, "METRIC: rows_extracted=5": 1, "M
 
 
 def task_outcomes(samples: Samples, prefix: str) -> Counter[TaskOutcome]:
-    found: Counter[TaskOutcome] = Counter()
+    outcomes: Counter[TaskOutcome] = Counter()
     for labels, number in matching(samples, OUTCOMES).items():
         named = dict(labels)
         if named["flow"].startswith(prefix):
-            found[named["flow"], named["task"], named["state"]] += int(number)
-    return +found
+            outcomes[named["flow"], named["task"], named["state"]] += int(number)
+    return +outcomes
 
 
 @pytest.fixture

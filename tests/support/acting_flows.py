@@ -1,6 +1,6 @@
-"""Flows for the rules that act; run as a script, it serves them.
+"""Flows for tests of action rules; run as a script, it serves them.
 
-ACTING_FOLDER is where files say what they are to do.
+Files in ACTING_FOLDER control their behaviour.
 """
 
 import os
@@ -27,7 +27,7 @@ def flaky() -> None:
 
 @flow
 def fragile() -> None:
-    """Dies once, as when its memory runs out."""
+    """Is killed once, as by the OOM killer."""
     if is_first_attempt():
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -50,7 +50,7 @@ def report() -> None:
 
 @flow
 def long() -> None:
-    """Runs until it may end."""
+    """Runs until the file `may-end` exists."""
     while not (FOLDER / "may-end").exists():
         time.sleep(0.2)
 

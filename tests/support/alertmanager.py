@@ -33,12 +33,14 @@ class Inbox:
     process: Process
 
     def messages(self, kind: str = "") -> list[dict[str, Any]]:
-        """What has come, oldest first; of one kind (slack, pagerduty, heartbeat), or of all but the heartbeats."""
-        every = httpx.get(f"{self.url}/messages", timeout=10, trust_env=False).json()
-        return [message for message in every if (message["kind"] == kind if kind else message["kind"] != "heartbeat")]
+        """Received messages, oldest first; of one kind (slack, pagerduty, heartbeat), or all except heartbeats."""
+        received = httpx.get(f"{self.url}/messages", timeout=10, trust_env=False).json()
+        return [
+            message for message in received if (message["kind"] == kind if kind else message["kind"] != "heartbeat")
+        ]
 
     def wait_for(self, count: int, kind: str = "", timeout: float = 20) -> list[dict[str, Any]]:
-        """At least so many messages."""
+        """Wait for at least `count` messages."""
         awaited = f"{count} messages {kind}"
         return wait_until(lambda: len(got := self.messages(kind)) >= count and got, timeout, awaited, every=0.1) or []
 
@@ -58,7 +60,7 @@ class Alertmanager:
     ) -> None:
         """Send alerts as Prometheus would; `ended` resolves them.
 
-        One that started longer ago than its group waits is told at once, without those that come with it.
+        An alert that started longer ago than its group_wait is sent immediately, in a message without the others.
         """
         now = datetime.now(UTC)
         body = [
@@ -74,7 +76,7 @@ class Alertmanager:
         assert answer.status_code == 200, answer.text
 
     def alerts(self, *filters: str) -> list[dict[str, Any]]:
-        """All alerts that match, with their state (active, or suppressed by whom)."""
+        """All alerts that match, with their state: active, or suppressed and by which alert or silence."""
         params = [("filter", matcher) for matcher in filters]
         answer = httpx.get(f"{self.url}/api/v2/alerts", params=params, timeout=10, trust_env=False)
         assert answer.status_code == 200, answer.text
@@ -96,7 +98,7 @@ def start_inbox(directory: Path) -> Iterator[Inbox]:
 
 @contextmanager
 def start_alertmanager(directory: Path, inbox: Inbox, change: Change | None = None) -> Iterator[Alertmanager]:
-    """The shipped configuration, with what `change` does to it."""
+    """Run with the shipped configuration, modified by `change`."""
     config = directory / "alertmanager.yml"
     config.write_text(local_configuration(inbox.url, directory / "secrets", change))
     port = free_port()
@@ -132,7 +134,7 @@ def local_configuration(inbox_url: str, secrets: Path, change: Change | None = N
 
 
 def impatient(config: dict[str, Any], *, muted: bool = False) -> None:
-    """Nothing waits longer than a test: only timings change, and no hour of the day is muted unless asked for."""
+    """Shortens all timings, and removes the muted hours unless `muted`."""
     for route in _routes(config["route"]):
         for timing in ("group_wait", "group_interval"):
             if timing in route:

@@ -1,4 +1,4 @@
-"""Which certificate authorities the tests trust: one, except for what downloads packages."""
+"""The certificate authorities that the tests trust: a single one, except for package downloads."""
 
 import atexit
 import os
@@ -12,9 +12,9 @@ _KEPT = "TESTS_SSL_CERT_FILE"  # the caller's SSL_CERT_FILE; xdist's workers inh
 
 
 def trust_one() -> None:
-    """Make every httpx client load one authority instead of some 140: no test leaves this machine.
+    """Make every httpx client load one authority instead of about 140: no test connects to other machines.
 
-    Each client loads them, those of Prefect among them: 0.03 to 0.1 s of CPU time, also where it speaks plain HTTP.
+    Each client loads them, including Prefect's: 0.03 to 0.1 s of CPU time, even for plain HTTP.
     """
     if _KEPT in os.environ:
         return
@@ -26,7 +26,7 @@ def trust_one() -> None:
 
 
 def trust_all(env: Mapping[str, str]) -> dict[str, str]:
-    """`env` for a process that downloads packages: the authorities that the caller trusts."""
+    """`env` for a process that downloads packages: with the authorities of the caller."""
     trusted = env.get(_KEPT) or None
     others = {name: value for name, value in env.items() if name not in (_KEPT, "SSL_CERT_FILE")}
     return others | ({"SSL_CERT_FILE": trusted} if trusted else {})

@@ -1,4 +1,4 @@
-"""moto's server, which stands in for AWS over HTTP, with faults that a test orders for the coming requests."""
+"""moto's server as a stand-in for AWS over HTTP, with faults that a test sets for the next requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Quiet(WSGIRequestHandler):
 
 @dataclass
 class StandIn:
-    """`faults`: of the coming requests: one of REFUSALS, `lost`, `hangs` (until `release`), "" for none."""
+    """`faults` of the next requests: each one of REFUSALS, `lost`, `hangs` (until `release`) or "" (no fault)."""
 
     url: str = ""
     faults: deque[str] = field(default_factory=deque)
@@ -54,7 +54,7 @@ class StandIn:
             if fault == "hangs":
                 self.release.wait(60)
             if fault in {"hangs", "lost"}:
-                raise ConnectionAbortedError  # which werkzeug takes for the other side's, and answers nothing
+                raise ConnectionAbortedError  # werkzeug then sends no answer
             return application(environ, respond)
 
         return answer
@@ -76,7 +76,7 @@ class StandIn:
 
 @contextmanager
 def aws_stand_in(port: int = 0) -> Iterator[StandIn]:
-    """At the end nothing listens there; what it keeps is there for the next one of this process."""
+    """Listens until the block ends; moto's data stay for later stand-ins in this process."""
     stand_in = StandIn()
     application = stand_in.wrapped(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=_Quiet)

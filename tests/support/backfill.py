@@ -1,4 +1,4 @@
-"""The backfill command as users run it, and its blocks where Prometheus looks for them."""
+"""Runs the backfill command as users do, and moves its blocks to where Prometheus reads them."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Backfill:
-    """A backfill into `output` with its ledger in `directory`: `run` may be called again, as its user would."""
+    """A backfill into `output` with its ledger in `directory`; `run` can be repeated."""
 
     env: Mapping[str, str]
     directory: Path
@@ -33,7 +33,7 @@ class Backfill:
         )
 
     def move_blocks(self, prometheus: Path) -> None:
-        """What the user is told to do: the blocks go into the data directory of a Prometheus in `prometheus`."""
+        """Moves the blocks into the data directory of a Prometheus in `prometheus`, as the docs say."""
         data = prometheus / "data"
         data.mkdir(parents=True, exist_ok=True)
         for block in (self.output / "blocks").iterdir():

@@ -1,4 +1,4 @@
-"""A real browser that looks at pages as people do, and tells what it complains of."""
+"""A real browser that opens pages and records its complaints and requests."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
-# What reaches beyond the window's right edge, unless its place in the layout clips it.
+# Elements that extend beyond the right edge of the window, unless an ancestor clips them.
 _OVERFLOWING = """() => {
   const width = document.documentElement.clientWidth;
   const clipped = (one) => { for (; one; one = one.parentElement)
@@ -28,10 +28,10 @@ _OVERFLOWING = """() => {
 
 @dataclass
 class View:
-    """A page, and what the browser said and asked for while it was open."""
+    """A page, with the console messages and requests of the browser while it was open."""
 
     page: Page
-    said: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
     def overflowing(self) -> list[str]:
@@ -47,12 +47,12 @@ class View:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None:
+    executable = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if executable is None:
         raise RuntimeError("no chromium on PATH: tests/support/install_servers.sh installs it")
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # as root, its sandbox does not start
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=arguments)
+        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
         try:
             yield browser
         finally:
@@ -65,9 +65,9 @@ def view(browser: Browser, url: str, *, size: dict[str, int] | None = None, **op
     context = browser.new_context(viewport=size or DESKTOP, **options)
     try:
         seen = View(context.new_page())
-        seen.page.on("console", lambda message: seen.said.append(message.text))
-        seen.page.on("pageerror", lambda error: seen.said.append(str(error)))
-        seen.page.on("dialog", lambda dialog: (seen.said.append(dialog.message), dialog.dismiss()))
+        seen.page.on("console", lambda message: seen.messages.append(message.text))
+        seen.page.on("pageerror", lambda error: seen.messages.append(str(error)))
+        seen.page.on("dialog", lambda dialog: (seen.messages.append(dialog.message), dialog.dismiss()))
         seen.page.on("request", lambda request: seen.asked.append(request.url))
         answer = seen.page.goto(url)
         assert answer is None or answer.ok, answer.status

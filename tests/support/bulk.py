@@ -1,6 +1,6 @@
-"""Runs and log lines by the thousand, which the API offers no way to make quickly; and what it cannot do at all.
+"""Thousands of runs and log lines, which the API cannot create quickly; and changes that the API cannot make at all.
 
-They are written straight into the server's database. No events are made.
+They are written directly into the server's database. No events are created.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ Batch = defaultdict[str, list[Row]]  # rows by table, for database.insert
 
 
 class Entered(NamedTuple):
-    """A state that a run was in: Prefect's name for it, since when, and its message."""
+    """A state of a run: its name in Prefect, when it was entered, and its message."""
 
     name: str
     at: datetime
@@ -48,7 +48,7 @@ def bulk_finished_runs(
 ) -> list[str]:
     """One finished run for each end time, with its Pending, Running and terminal states; returns the run ids.
 
-    In one transaction, some 9,000 runs a second. `started=False`: they ended without ever running.
+    In one transaction, about 9,000 runs a second. `started=False`: they ended without ever running.
     """
     batch: Batch = defaultdict(list)
     ids = []
@@ -74,7 +74,7 @@ def bulk_task_runs(
 ) -> list[str]:
     """One finished run of `task` for each (flow run id or None, end time), with its states; returns the task run ids.
 
-    `duration` is the time in Running, of all `attempts` together; `flow_run_attempt` is the flow run's that it was in.
+    `duration` is the time in Running, of all `attempts` together; `flow_run_attempt` is the attempt of the flow run.
     """
     batch: Batch = defaultdict(list)
     ids = []
@@ -112,7 +112,7 @@ def rename_deployment_in_database(server: PrefectServer, deployment_id: str, nam
     update(server, "deployment", deployment_id, "name", name)
 
 
-# --- rows, for those who write batches of their own -----------------------------------------------------------------
+# --- rows, for callers that write their own batches -----------------------------------------------------------------
 
 
 def add_flow_run(
@@ -144,7 +144,7 @@ def add_task_run(
     flow_run_attempt: int = 1,
     tags: Sequence[str] = (),
 ) -> str:
-    """A run of `task`, named and keyed as Prefect does it; returns its id."""
+    """A run of `task`, with the name and key that Prefect would give it; returns its id."""
     run_id, dynamic_key = _ordered_id(), str(uuid4())
     last = _add_states(batch, "task_run", run_id, history)
     row = {"id": run_id, "name": f"{task}-{dynamic_key[:3]}", **_timing(history), **last}
@@ -180,7 +180,7 @@ def task_history(
 ) -> list[Entered]:
     """Pending, Running and the terminal state at `end`; with AwaitingRetry and Retrying between `attempts` of a task.
 
-    AwaitingRetry has no message of the failure before it, as in Prefect.
+    As in Prefect, AwaitingRetry does not have the message of the preceding failure.
     """
     attempt = duration / attempts
     start = end - duration - (attempts - 1) * _BEFORE_RETRY
@@ -192,7 +192,7 @@ def task_history(
 
 
 def _timing(history: Sequence[Entered]) -> Row:
-    """What Prefect derives from the states that a run went through."""
+    """The columns that Prefect derives from the states of a run."""
     first, last = history[0], history[-1]
     running = [number for number, entered in enumerate(history) if type_of(entered.name) == "RUNNING"]
     end = last.at if type_of(last.name) in _TERMINAL else None
@@ -201,7 +201,7 @@ def _timing(history: Sequence[Entered]) -> Row:
         "created": first.at,
         "updated": last.at,
         "expected_start_time": first.at,
-        "start_time": history[running[0]].at if running else end,  # Prefect fills it for what ended before it began
+        "start_time": history[running[0]].at if running else end,  # set by Prefect even without a start
         "end_time": end,
         "total_run_time": sum(spent, timedelta()),
         "run_count": len(running),
@@ -209,7 +209,7 @@ def _timing(history: Sequence[Entered]) -> Row:
 
 
 def _add_states(batch: Batch, kind: str, run_id: str, history: Sequence[Entered]) -> Row:
-    """The states' rows; returns the columns by which the run says which one it is in."""
+    """Adds the rows of the states; returns the run's columns for its current state."""
     details = json.dumps({f"{kind}_id": run_id})
     for name, at, message in history:
         row = {"id": _ordered_id(), "created": at, "updated": at, "type": type_of(name), "name": name, "timestamp": at}
@@ -219,6 +219,6 @@ def _add_states(batch: Batch, kind: str, run_id: str, history: Sequence[Entered]
 
 
 def _ordered_id() -> str:
-    """A version 7 UUID, which Prefect gives to most rows: in order of time, a large index is filled fast."""
+    """A version 7 UUID, as Prefect gives to most rows: ordered by time, which fills a large index quickly."""
     milliseconds, noise = time.time_ns() // 1_000_000, random.getrandbits(74)
     return str(UUID(int=milliseconds << 80 | 7 << 76 | (noise >> 62) << 64 | 2 << 62 | noise & (1 << 62) - 1))

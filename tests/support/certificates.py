@@ -18,7 +18,7 @@ class Pair:
 
 
 def make_pair(directory: Path, name: str = "server", *, password: str = "") -> Pair:
-    """A certificate for 127.0.0.1 that is its own authority, and its key; replaces those of that name."""
+    """A self-signed certificate for 127.0.0.1 and its key; replaces existing files of that name."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)

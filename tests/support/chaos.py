@@ -1,4 +1,4 @@
-"""What goes wrong between exporter and server, at random: each fault by its name, how often, and for which requests."""
+"""Random faults between exporter and server: their names, their frequency, and the requests that they can hit."""
 
 import json
 import random
@@ -25,15 +25,15 @@ def _is_list(seen: Seen) -> bool:
 
 
 def _is_by_time(seen: Seen) -> bool:
-    """A list of which a later one shows again what this one hides.
+    """Whether the rows hidden from this list appear in a later one.
 
-    What is asked for by its id and is not there was deleted: nobody can know better.
+    Not if they are requested by id: the exporter must take missing ones for deleted.
     """
     return seen.path in _BY_TIME and b'"id"' not in seen.body
 
 
 def _spoil_a_row(dice: Dice, body: bytes) -> bytes:
-    """One row is none of Prefect's; half of these have kept their id."""
+    """Replaces a row with one that Prefect would not send; half of these keep their id."""
     rows = json.loads(body)
     if isinstance(rows, list) and rows:
         place = dice.randrange(len(rows))
@@ -43,7 +43,7 @@ def _spoil_a_row(dice: Dice, body: bytes) -> bytes:
 
 
 def _hide_rows(dice: Dice, body: bytes) -> bytes:
-    """The list ends early."""
+    """Truncates the list."""
     rows = json.loads(body)
     return json.dumps(rows[: dice.randrange(len(rows))] if isinstance(rows, list) and rows else rows).encode()
 
@@ -54,7 +54,7 @@ def _answer(body: str) -> Callable[[Dice], Fault]:
 
 @dataclass(frozen=True)
 class Trouble:
-    """A fault, how often it is drawn compared with the others, and which requests it can hit."""
+    """A fault, its relative frequency, and the requests that it can hit."""
 
     name: str
     weight: int
@@ -81,7 +81,7 @@ TROUBLES: Final = (
 
 @dataclass
 class Chaos:
-    """Draws a fault for a `share` of all requests: give it to `FaultProxy.at_random`. `drawn` counts them by name."""
+    """Draws a fault for a `share` of all requests, for `FaultProxy.at_random`. `drawn` counts them by name."""
 
     dice: Dice
     share: float

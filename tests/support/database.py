@@ -1,4 +1,4 @@
-"""Rows straight into a Prefect server's database, SQLite or PostgreSQL."""
+"""Writes rows directly into the database of a Prefect server, SQLite or PostgreSQL."""
 
 import asyncio
 import sqlite3
@@ -20,7 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def insert(server: PrefectServer, rows: Rows) -> None:
-    """All of it in one transaction; on SQLite some 40,000 rows a second."""
+    """Inserts all rows in one transaction; on SQLite about 40,000 rows a second."""
     if server.database_url:
         _in_postgres(lambda connection: _copy(connection, rows), server.database_url)
         return
@@ -54,7 +54,7 @@ def _insert_statement(table: str, columns: Sequence[str]) -> str:
 
 
 def _sqlite_value(value: object) -> object:
-    """As SQLAlchemy writes it: UTC without saying so, always with microseconds; an interval as an instant of 1970."""
+    """As SQLAlchemy writes it: UTC without an offset, always with microseconds; an interval as a time in 1970."""
     if isinstance(value, timedelta):
         value = _EPOCH + value
     if isinstance(value, datetime):
@@ -70,7 +70,7 @@ def _in_postgres(work: Callable[[asyncpg.Connection], Coroutine[Any, Any, Any]],
         finally:
             await connection.close()
 
-    # In a thread of its own: an asynchronous test has a loop that runs already.
+    # In a separate thread: an asynchronous test already has a running loop.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, run()).result()
 

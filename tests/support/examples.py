@@ -1,4 +1,4 @@
-"""How many stories the state machines try: EXAMPLES times as many as usual, 20 times in `make test-soak`."""
+"""The number of examples of state machine tests: EXAMPLES times as many as usual, 20 times in `make test-soak`."""
 
 import os
 

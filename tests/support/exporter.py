@@ -1,4 +1,4 @@
-"""The exporter as users run it: a process of its own."""
+"""The exporter as users run it: a separate process."""
 
 import ssl
 import sys
@@ -39,7 +39,7 @@ class Exporter:
         return parse(self.text)
 
     def wait_polled(self, since: float, seconds: float = START_SECONDS) -> None:
-        """Until it has read all runs that ended before `since`, in epoch seconds."""
+        """Wait until it has read all runs that ended before `since` (epoch seconds)."""
         name = "prefect_exporter_source_last_success_timestamp_seconds"
         wait_until(lambda: total(self.samples, name, source="finished_flow_runs") > since, seconds, "another poll")
 
@@ -47,7 +47,7 @@ class Exporter:
         wait_until(lambda: self.get("/-/ready").is_success, seconds, "a ready exporter", ignore=(httpx.HTTPError,))
 
     def wait_serving(self, seconds: float = START_SECONDS) -> None:
-        """Until it has numbers to show; it is healthy before that."""
+        """Wait until it has metrics to show; it is healthy before that."""
         wait_until(lambda: self.get("/metrics").is_success, seconds, "a serving exporter", ignore=(httpx.HTTPError,))
 
 
@@ -64,7 +64,7 @@ def run_exporter(
     pair: Pair | None = None,
     credentials: Mapping[str, str] | None = None,
 ) -> Exporter:
-    """Starts `serve` with a ledger in `directory`; it may end at once, which the caller sees in `process`."""
+    """Starts `serve` with a ledger in `directory`; if it exits immediately, `process` shows it."""
     port = free_port()
     command = [sys.executable, *script, *serve_arguments(port, directory), *options]
     if pair is not None:

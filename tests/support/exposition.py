@@ -1,4 +1,4 @@
-"""Reads /metrics back into numbers."""
+"""Parses /metrics into numbers."""
 
 from collections import Counter
 
@@ -10,7 +10,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def parse(text: str) -> Samples:
-    """Every sample by name and labels; two with the same name and labels are an error."""
+    """Every sample by name and labels. Raises ValueError for duplicates."""
     samples: Samples = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -23,7 +23,7 @@ def parse(text: str) -> Samples:
 
 
 def value(samples: Samples, name: str, **labels: str) -> float | None:
-    """The one sample with exactly these labels, None if there is none; an empty label is an absent one."""
+    """The sample with exactly these labels, None without one; an empty label equals an absent one."""
     exact = samples.get((name, frozenset(labels.items())))
     if exact is not None:
         return exact
@@ -37,7 +37,7 @@ def _without_empty(labels: frozenset[tuple[str, str]]) -> set[tuple[str, str]]:
 
 
 def matching(samples: Samples, name: str, **labels: str) -> dict[frozenset[tuple[str, str]], float]:
-    """All samples that have these labels, perhaps among others."""
+    """All samples that have at least these labels."""
     return {
         key[1]: number for key, number in samples.items() if key[0] == name and labels.items() <= dict(key[1]).items()
     }

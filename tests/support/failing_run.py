@@ -1,4 +1,4 @@
-"""The process of a run that starts and fails, as the engine reports it, for a twentieth of the engine's CPU time."""
+"""The process of a run that starts and fails: it reports the engine's states with a twentieth of its CPU time."""
 
 import json
 import os

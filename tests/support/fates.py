@@ -1,4 +1,4 @@
-"""Runs of every fate, written all the time: how they end, what their tasks come to, and METRIC lines."""
+"""Continuously writes runs of every fate, with task runs and METRIC lines."""
 
 import random
 import threading
@@ -18,7 +18,7 @@ Place = tuple[str, str, str]  # flow, deployment ("" without one), task ("" for 
 
 TASK_STATES: Final = ("Completed", "Completed", "Cached", "Failed", "Crashed", "Cancelled", "Running")
 _PAUSE_SECONDS: Final = 0.4  # between two runs, at most: two cores are for the exporter and the server as well
-_KEPT: Final = 20  # failed runs that something may still happen to
+_KEPT: Final = 20  # failed runs that may still be retried or changed
 
 
 def _completes_as(name: str) -> Fate:
@@ -68,7 +68,7 @@ FATES: Final[dict[str, Fate]] = {
     "never ends": Seeder.running,
     "never starts": lambda api, run: api.read(run),
 }
-# What happens to a run that failed some time ago.
+# Later changes to failed runs.
 LATER: Final[tuple[Fate, ...]] = (
     lambda api, run: api.mark(run, "COMPLETED"),
     lambda api, run: (api.retry_from_ui(run, force=True), api.completed(run)),
@@ -78,7 +78,7 @@ LATER: Final[tuple[Fate, ...]] = (
 
 @dataclass
 class Written:
-    """How many runs had each fate, and the sum and number of the METRIC values by place."""
+    """The number of runs by fate, and the sum and count of METRIC values by place."""
 
     fates: Counter[str] = field(default_factory=Counter)
     sums: Counter[Place] = field(default_factory=Counter)
@@ -87,7 +87,7 @@ class Written:
 
 @contextmanager
 def writing_runs(api_url: str, prefix: str, seed: int) -> Iterator[list[Written]]:
-    """Writes runs from two threads until the block ends; what each has written."""
+    """Writes runs from two threads until the block ends; yields what each has written."""
     stop = threading.Event()
     with ThreadPoolExecutor(2) as pool:
         writers = [_Writer(api_url, f"{prefix}{name}", random.Random(seed + name_at), stop) for name_at, name in _NAMES]

@@ -1,6 +1,6 @@
-"""Exporters as forks of a process that has imported them: one is up in a second, since it begins with the imports done.
+"""Exporters as forks of a process that has already imported everything, so that each starts within a second.
 
-A fork is killed and ends like any other process; what it shares with the next one is code.
+A fork is killed and ends like any other process; forks share only code.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Fork:
         return (self.folder / "log").read_text(errors="replace")
 
     def kill(self) -> None:
-        """SIGKILL; waits for its end."""
+        """Sends SIGKILL and waits for its end."""
         if self.running:
             os.kill(self.pid, signal.SIGKILL)
-            wait_until(lambda: not self.running, 60, "the end of what is killed", every=0.02)
+            wait_until(lambda: not self.running, 60, "the end of the killed process", every=0.02)
 
 
 class Forker:
-    """Needs a `module` of the tests that calls `serve_orders`."""
+    """Starts exporters through a test `module` that calls `serve_orders`."""
 
     def __init__(self, module: str, env: Mapping[str, str], directory: Path) -> None:
         self._directory = directory
@@ -62,13 +62,13 @@ class Forker:
             text=True,
         )
 
-    def start(self, what: str, *options: str) -> tuple[Exporter, Fork]:
-        """An exporter with the ledger of the directory; `what` is passed on to the script."""
+    def start(self, variant: str, *options: str) -> tuple[Exporter, Fork]:
+        """An exporter with the ledger of the directory; `variant` is passed on to the script."""
         self._forks += 1
         fork = Fork(self._directory / f"fork-{self._forks}")
         fork.folder.mkdir()
         port = free_port()
-        order = [str(fork.folder), what, *serve_arguments(port, self._directory), *options]
+        order = [str(fork.folder), variant, *serve_arguments(port, self._directory), *options]
         assert self._popen.stdin is not None
         self._popen.stdin.write(json.dumps(order) + "\n")
         self._popen.stdin.flush()
@@ -81,16 +81,16 @@ class Forker:
 
 
 def serve_orders(run: Callable[[str, Sequence[str]], int]) -> None:
-    """In the script: runs `run(what, arguments)` in a fork for each order, as long as there may be more."""
+    """Called by the script: runs `run(variant, arguments)` in a fork for each order, until standard input ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
-        folder, what, *arguments = json.loads(line)
+        folder, variant, *arguments = json.loads(line)
         if os.fork() == 0:
-            _supervise(Path(folder), lambda: run(what, arguments))  # noqa: B023 called before the next one
+            _supervise(Path(folder), lambda: run(variant, arguments))  # noqa: B023 called before the next one
 
 
 def _supervise(folder: Path, run: Callable[[], int]) -> None:
-    """Its parent is what learns how it ended."""
+    """Waits for the fork and writes its exit code, which only its parent can read."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid == 0:

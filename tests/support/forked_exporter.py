@@ -1,4 +1,4 @@
-"""The command line as it is, in forks that begin with all of `serve` imported."""
+"""The unmodified command line, in forks of a process that has imported all of `serve`."""
 
 from prefect_monitoring.cli import main
 from prefect_monitoring.commands import serve  # noqa: F401 imported before the forks

@@ -1,7 +1,7 @@
-"""Flows that use the helpers of `prefect_monitoring.flows`, run once. `helper_flows.py PLAN`, a JSON object.
+"""Runs flows that use the helpers of `prefect_monitoring.flows` once: `helper_flows.py PLAN`, a JSON object.
 
-PLAN: `part`, one of the functions at the end, `prefix` for the names of flows, and what that part needs. What the flows
-themselves saw is written to `result.json` in the working directory.
+PLAN: `part`, one of the functions at the end, `prefix` for the names of flows, and the options of that part. The
+observations of the flows are written to `result.json` in the working directory.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Exporters on order, some with a SIGKILL waiting at one point of an action."""
+"""Exporters started on order, some of which are killed with SIGKILL at one point of an action."""
 
 import os
 import signal
@@ -16,12 +16,12 @@ def die(*_: Any, **__: Any) -> Any:
 
 
 def before_the_request() -> None:
-    """The intention is in the ledger."""
+    """The intended action is in the ledger."""
     ActionsApi.retry = die  # type: ignore[method-assign]
 
 
 def after_the_request() -> None:
-    """Prefect has carried it out, and nobody knows."""
+    """Prefect has carried it out, and the ledger does not know."""
     whole = ActionsApi.retry
 
     async def retry(api: ActionsApi, *args: Any) -> Outcome:
@@ -33,7 +33,7 @@ def after_the_request() -> None:
 
 
 def after_the_event() -> None:
-    """It is sent, and the ledger does not know."""
+    """The event is sent, and the ledger does not know."""
     whole = ActionsApi.emit
 
     async def emit(api: ActionsApi, events: Sequence[Mapping[str, Any]]) -> Outcome:
@@ -52,7 +52,7 @@ POINTS = {
 
 
 def run(point: str, arguments: Sequence[str]) -> int:
-    """`point`: one of POINTS, "" for none."""
+    """`point`: one of POINTS, "" for no kill."""
     POINTS.get(point, lambda: None)()
     return main(arguments)
 

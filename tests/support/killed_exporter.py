@@ -1,6 +1,6 @@
-"""Runs the command line with a SIGKILL waiting at one point: `killed_exporter.py POINT serve …`.
+"""Runs the command line and kills it with SIGKILL at one point: `killed_exporter.py POINT serve …`.
 
-The points are patched in from here, so that the product carries no hooks for its tests.
+The points are patched in here, so that the package has no hooks for tests.
 """
 
 import os
@@ -26,7 +26,7 @@ def die(*_: Any, **__: Any) -> Any:
 
 
 def before_first_request() -> None:
-    PrefectHttp.sized = die  # type: ignore[method-assign] # which every reading goes through
+    PrefectHttp.sized = die  # type: ignore[method-assign] # used by every reading
 
 
 def between_pages(pages: int = 1) -> None:
@@ -74,7 +74,7 @@ def before_publishing() -> None:
 
     async def publish(poller: Poller) -> None:
         calls.append(1)
-        if len(calls) > 1:  # the first shows what the ledger knew
+        if len(calls) > 1:  # the first shows the contents of the ledger
             die()
         await whole(poller)
 

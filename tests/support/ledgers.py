@@ -1,4 +1,4 @@
-"""A new ledger's tables by copying a file: to migrate costs 50 ms of CPU time, and a thousand tests begin with it."""
+"""Creates the tables of a new ledger by copying a file: migrating takes 50 ms of CPU time, in a thousand tests."""
 
 import atexit
 import shutil
@@ -14,7 +14,7 @@ SQLITE = "sqlite:///"
 
 
 def create_tables(url: str) -> str:
-    """The same URL; where it is a SQLite file that does not exist yet, the tables are there, and nothing in them."""
+    """Returns the same URL; if it is a SQLite file that does not exist yet, creates it with empty tables."""
     file = Path(url.removeprefix(SQLITE))
     if url.startswith(SQLITE) and file.parent.is_dir() and not file.exists():
         shutil.copyfile(_template(), file)

@@ -1,4 +1,4 @@
-"""Messages as Slack, PagerDuty and Teams show them, and an alert with everything that one can say."""
+"""Messages as Slack, PagerDuty and Teams show them, and an alert with every possible annotation."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def page(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def buttons(message: dict[str, Any]) -> dict[str, str]:
-    """Those that Slack shows."""
+    """The buttons that Slack shows: label to URL."""
     return {action["text"]: action["url"] for action in attachment(message)["actions"] if action.get("url")}
 
 
@@ -57,7 +57,7 @@ def links(message: dict[str, Any]) -> dict[str, str]:
 
 
 def silence_filters(url: str) -> list[str]:
-    """What Alertmanager's page makes of the link: `filter` of the fragment, decoded as its UI decodes it."""
+    """The matchers in `filter` of the link's fragment, decoded as Alertmanager's UI does."""
     fragment = urlsplit(url).fragment
     assert fragment.startswith("/silences/new?filter=")
     decoded = unquote(fragment.partition("filter=")[2])  # a + stays a +

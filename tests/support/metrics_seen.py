@@ -1,6 +1,6 @@
-"""Which metrics had a value other than zero in any test: one that never has is not tested, whatever else is.
+"""Records which metrics had a value other than zero in any test; the others are not tested.
 
-Every process of the tests notes what it saw in a file of METRICS_SEEN; `python tests/support/metrics_seen.py` compares
+Every process of the tests writes a file to METRICS_SEEN; `python tests/support/metrics_seen.py` compares
 their union with the catalogue.
 """
 

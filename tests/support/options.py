@@ -7,7 +7,7 @@ from typing import Any
 from prefect_monitoring.config.settings import GROUPS, Settings, in_groups
 
 ANY_PORT = "127.0.0.1:0"
-"""Where tests listen unless they say otherwise: an exporter of somebody's may have the default port."""
+"""The default address in tests: the usual port may be taken by a running exporter."""
 
 
 def settings_with(**options: object) -> Settings:

@@ -4,7 +4,7 @@ import socket
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on right now."""
+    """A loopback port that is currently free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A real PostgreSQL of its own, for what runs on one."""
+"""A real PostgreSQL for tests."""
 
 import os
 import pwd
@@ -36,7 +36,7 @@ class Postgres:
 @contextmanager
 def start_postgres(directory: Path) -> Iterator[Postgres]:
     """Run a cluster on loopback until the block ends; its log stays in `directory`, its data do not."""
-    # Not within `directory`: pytest closes its own to everybody else, and PostgreSQL refuses to run as root.
+    # Not within `directory`: pytest's directories are closed to other users, and PostgreSQL refuses to run as root.
     data = Path(tempfile.mkdtemp(prefix="postgres-"))
     try:
         if _is_root():
@@ -58,10 +58,10 @@ def start_postgres(directory: Path) -> Iterator[Postgres]:
 
 def binary(name: str) -> str:
     newest_first = sorted(_INSTALLED.glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]), reverse=True)
-    found = shutil.which(name) or (str(newest_first[0]) if newest_first else None)
-    if not found:
+    path = shutil.which(name) or (str(newest_first[0]) if newest_first else None)
+    if not path:
         raise RuntimeError(f"{name} is not there: run `bash tests/support/install_servers.sh`")
-    return found
+    return path
 
 
 def _run(name: str, *arguments: str) -> None:

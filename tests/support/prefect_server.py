@@ -1,4 +1,4 @@
-"""A real Prefect server in a process and a home of its own."""
+"""A real Prefect server in a separate process with its own home directory."""
 
 import atexit
 import os
@@ -56,8 +56,8 @@ def start_server(
     """Run a server on loopback until the block ends.
 
     `env` overrides its settings: PREFECT_SERVER_API_DEFAULT_LIMIT=50 for a lower page limit,
-    PREFECT_SERVER_API_AUTH_STRING=user:password for basic auth. A directory that was used before keeps its database.
-    `database_url` (postgresql+asyncpg://…) is where it keeps its data instead of in SQLite.
+    PREFECT_SERVER_API_AUTH_STRING=user:password for basic auth. A reused directory keeps its database.
+    `database_url` (postgresql+asyncpg://…) replaces SQLite.
     """
     port = port or free_port()
     home = directory / "prefect"
@@ -84,9 +84,9 @@ def start_server(
 
 
 def env_for(server: PrefectServer, *, url: str | None = None, measured: bool = False) -> dict[str, str]:
-    """The environment for a subprocess that talks to the server, or to `url` before it: no settings of the caller's.
+    """The environment for a subprocess that uses the server, or the proxy at `url`: no settings of the caller.
 
-    `measured`: its coverage counts, which makes it half as slow again: for tests of what only processes do.
+    `measured`: its coverage is measured, which takes 50 % longer; for code that only processes run.
     """
     home = server.home.parent / "client"
     home.mkdir(exist_ok=True)
@@ -94,7 +94,7 @@ def env_for(server: PrefectServer, *, url: str | None = None, measured: bool = F
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": url or server.url,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # Prefect 3.4 keeps cached results in the user's home otherwise: a second run of the tests would find them.
+        # Otherwise Prefect 3.4 caches results in the user's home, where a second test run would find them.
         "PREFECT_LOCAL_STORAGE_PATH": str(home / "storage"),
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home / "storage"),
     }
@@ -117,7 +117,7 @@ def _healthy(server: PrefectServer) -> bool:
 
 @cache
 def _template() -> Path:
-    """Where this test run keeps the migrated, empty database of its first server: migrating takes 5 s each time."""
+    """The folder with the migrated, empty database of the first server of this test run: migrating takes 5 s."""
     directory = Path(tempfile.mkdtemp(prefix="prefect-template-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     return directory

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-LONGEST_PAUSE = 0.5  # seconds between two looks
+LONGEST_PAUSE = 0.5  # seconds between two calls
 
 
 def busyness() -> float:
-    """How many want each processor, from 1 to 5: by that many times a bound in seconds grows."""
+    """The load per processor, from 1 to 5: the factor by which time limits grow."""
     return max(1.0, min(5.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
 
 
@@ -48,13 +48,13 @@ class Process:
             return self.kill()
 
     def kill(self) -> int:
-        """SIGKILL: nothing in it gets to tidy up."""
+        """Sends SIGKILL, so that it cannot clean up."""
         with suppress(ProcessLookupError):
             self.popen.kill()
         return self.popen.wait()
 
     def kill_all(self) -> int:
-        """SIGKILL, and to all that it started: as when its machine is gone. Needs `start(…, new_session=True)`."""
+        """Sends SIGKILL to it and all its children, as if the machine was lost. Needs `start(…, new_session=True)`."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         return self.popen.wait()
@@ -68,7 +68,7 @@ def start(
     cwd: Path | None = None,
     new_session: bool = False,
 ) -> Process:
-    """Start a command; what it prints goes to the end of `log`."""
+    """Start a command; its output is appended to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         popen = subprocess.Popen(
@@ -91,10 +91,10 @@ def wait_until(
     every: float = 0.05,
     ignore: tuple[type[Exception], ...] = (),
 ) -> T:
-    """Call `predicate` until what it returns is true, and return that. Exceptions in `ignore` count as false.
+    """Call `predicate` until it returns something true, and return that. Exceptions in `ignore` count as false.
 
-    It is called `every` so many seconds, and less often the longer it takes: what waits leaves the processor to others.
-    `timeout` is in seconds of an idle machine.
+    It is called every `every` seconds, less often over time, to leave the processor to other processes.
+    `timeout` is in seconds on an idle machine.
     """
     begun = time.monotonic()
     last: object = None

@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes what the tests serve, and promtool."""
+"""A real Prometheus that scrapes targets of the tests, and promtool."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ class Prometheus:
     process: Process
 
     def query(self, expr: str, time: float | None = None) -> Vector:
-        """An instant query that gives a vector or a scalar (which has no labels)."""
+        """The result of an instant query: a vector, or a scalar (without labels)."""
         params = {"query": expr} | ({"time": str(time)} if time is not None else {})
         response = httpx.get(f"{self.url}/api/v1/query", params=params, timeout=10, trust_env=False)
         answer = response.json()
@@ -39,7 +39,7 @@ class Prometheus:
         return {frozenset(row["metric"].items()): float(row["value"][1]) for row in data["result"]}
 
     def value(self, expr: str, time: float | None = None) -> float | None:
-        """The value of an expression that gives one series; None if it gives none."""
+        """The value of an expression that returns one series; None without series."""
         values = list(self.query(expr, time).values())
         if len(values) > 1:
             raise ValueError(f"{expr}: {len(values)} series")
@@ -61,7 +61,7 @@ class Prometheus:
         return result
 
     def rules(self) -> list[dict[str, Any]]:
-        """All loaded rules; alerting ones say their state and their alerts."""
+        """All loaded rules; alerting rules with their state and alerts."""
         groups = httpx.get(f"{self.url}/api/v1/rules", timeout=10, trust_env=False).json()["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
@@ -78,7 +78,7 @@ def start_prometheus(
 ) -> Iterator[Prometheus]:
     """Scrape these URLs (http://127.0.0.1:9101/metrics) until the block ends; job and instance are the target's.
 
-    `scrape_options` has what each target's job needs besides, such as {"tls_config": …}.
+    `scrape_options` has further settings for each target's job, such as {"tls_config": …}.
     """
     config = json.dumps(_config(targets, scrape_interval, rule_files, scrape_options))  # JSON is YAML
     with run_prometheus(directory, config, retention) as prometheus:
@@ -108,28 +108,28 @@ def run_prometheus(directory: Path, configuration: str, retention: str = "15d") 
         prometheus.process.stop()
 
 
-LINTED = 3  # what promtool ends with where it has complaints about names and labels alone
+LINTED = 3  # exit code of promtool for complaints about names and labels only
 QUANTILE_OF_A_GAUGE = 'non-summary metrics should not have "quantile" label'
 
 
 def promtool_check_metrics(text: str) -> tuple[bool, str]:
-    """`promtool check metrics` on an exposition: whether it is clean, and what it says.
+    """`promtool check metrics` on an exposition: whether it is clean, and the output.
 
-    But for the label `quantile` of exact quantiles: they are gauges of a window, without the sum that a summary needs.
+    Ignores complaints about the label `quantile` of exact quantiles: gauges of a window, not summaries.
     """
     done = subprocess.run(
         [binary("promtool"), "check", "metrics"], input=text, capture_output=True, text=True, timeout=60, check=False
     )
-    said = (done.stdout + done.stderr).splitlines()
-    complaints = [line for line in said if line and not line.endswith(QUANTILE_OF_A_GAUGE)]
+    output = (done.stdout + done.stderr).splitlines()
+    complaints = [line for line in output if line and not line.endswith(QUANTILE_OF_A_GAUGE)]
     return done.returncode in (0, LINTED) and not complaints, "\n".join(complaints)
 
 
 def binary(name: str) -> str:
-    found = shutil.which(name)
-    if not found:
+    path = shutil.which(name)
+    if not path:
         raise RuntimeError(f"{name} is not on PATH: run `bash tests/support/install_servers.sh`")
-    return found
+    return path
 
 
 def _config(

@@ -1,6 +1,6 @@
-"""Which labels the result of a PromQL expression has, told without a server: from what its metrics have.
+"""The labels of the result of a PromQL expression, derived without a server from the labels of its metrics.
 
-It raises UnknownNameError where an expression names a metric or a label that is not there: in a selector, or in
+Raises UnknownNameError if an expression names a metric or a label that does not exist: in a selector, or in
 a `by`, an `on` or a `group_left`.
 """
 
@@ -32,7 +32,7 @@ class UnknownNameError(Exception):
 
 
 class Reader:
-    """Knows the metrics that there are, by name, with their labels."""
+    """Knows the existing metrics by name, with their labels."""
 
     def __init__(self, metrics: Mapping[str, Labels]) -> None:
         self.metrics = dict(metrics)
@@ -111,28 +111,28 @@ class Reader:
         return inner - {"le"} if name == "histogram_quantile" else inner
 
 
-def _demand(named: Collection[str], there: Labels, where: str) -> Labels:
-    if missing := set(named) - there:
+def _demand(named: Collection[str], known: Labels, where: str) -> Labels:
+    if missing := set(named) - known:
         raise UnknownNameError(f"no label {', '.join(sorted(missing))} in {where}")
     return frozenset(named)
 
 
 def metric_names(text: str) -> set[str]:
     """The metrics that an expression reads."""
-    found: set[str] = set()
+    names: set[str] = set()
 
     def visit(node: Any) -> bool:
         if isinstance(node, promql.VectorSelector):
-            found.add(node.name)
+            names.add(node.name)
         return True
 
     promql.walk(promql.parse(text), visit)
-    return found
+    return names
 
 
 @cache
 def reader() -> Reader:
-    """Knows what the exporter exposes, what Prometheus adds, and what the shipped rules record."""
+    """Knows the exporter's metrics, those that Prometheus adds, and the records of the shipped rules."""
     known: dict[str, Labels] = {}
     for metric in (*CATALOGUE, *ARCHIVE_METRICS):
         labels = TARGET | frozenset(metric.labels)
@@ -145,24 +145,24 @@ def reader() -> Reader:
         known[name] = TARGET
     for name in ("cpu_seconds_total", "resident_memory_bytes", "open_fds", "max_fds", "start_time_seconds"):
         known[f"process_{name}"] = TARGET
-    found = Reader(known)
+    known_reader = Reader(known)
     groups = [group for path in sorted(RULES.glob("*.yml")) for group in yaml.safe_load(path.read_text())["groups"]]
     rules = [rule for group in groups for rule in group["rules"]]
-    # Rules read ALERTS, which have the labels of rules: until it is known which, any word of theirs may be one.
-    found.metrics["ALERTS"] = found.metrics["ALERTS_FOR_STATE"] = ALERT.union(
+    # Rules read ALERTS, which have the labels of rules: until those are known, accept every word in them.
+    known_reader.metrics["ALERTS"] = known_reader.metrics["ALERTS_FOR_STATE"] = ALERT.union(
         *(re.findall(r"\w+", rule["expr"]) for rule in rules)
     )
-    # One file's records may be read by those of another: each after what it reads.
+    # Records may read records of another file: each comes after those that it reads.
     records = {rule["record"]: rule for rule in rules if "record" in rule}
     while records:
         ready = [name for name, rule in records.items() if not (metric_names(rule["expr"]) & records.keys()) - {name}]
         assert ready, f"records that read each other: {sorted(records)}"
         for name in ready:
             rule = records.pop(name)
-            found.metrics[name] = found.labels(rule["expr"]) | frozenset(rule.get("labels", ()))
+            known_reader.metrics[name] = known_reader.labels(rule["expr"]) | frozenset(rule.get("labels", ()))
     labels = ALERT
     for rule in rules:
-        with suppress(UnknownNameError):  # which the rule's own test tells
-            labels |= found.labels(rule["expr"]) if "alert" in rule else ALERT
-    found.metrics["ALERTS"] = found.metrics["ALERTS_FOR_STATE"] = labels
-    return found
+        with suppress(UnknownNameError):  # reported by the test of the rule
+            labels |= known_reader.labels(rule["expr"]) if "alert" in rule else ALERT
+    known_reader.metrics["ALERTS"] = known_reader.metrics["ALERTS_FOR_STATE"] = labels
+    return known_reader

@@ -117,7 +117,7 @@ def _is_ignoring(node: Any) -> bool:
 
 
 def _nodes(root: Any) -> Iterator[Any]:
-    """The expression and all parts of it, parents first; not what only leaves out targets, by `unless ignoring`."""
+    """The expression and all its parts, parents first; without `unless ignoring` parts, which only exclude targets."""
     yield root
     if isinstance(root, promql.BinaryExpr) and str(root.op) == "unless" and _is_ignoring(root):
         parts = [root.lhs]

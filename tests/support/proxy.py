@@ -1,4 +1,4 @@
-"""A real HTTP server in front of Prefect's, with faults that can be switched on and a memory of what was asked.
+"""A real HTTP server in front of Prefect's, with faults that can be switched on and a record of its requests.
 
 HTTP only: websockets are refused.
 """
@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from support.ports import free_port
 from support.processes import wait_until
 
-# They belong to one connection, or are worked out anew for the other one.
+# These belong to one connection, or are computed again for the other.
 _PER_HOP = {
     "connection",
     "keep-alive",
@@ -62,7 +62,7 @@ class Seen:
 
 
 class DropConnection(Exception):  # noqa: N818
-    """Close the connection; what is in `part` (a response's body, cut off) is sent before."""
+    """Close the connection after sending `part`, a truncated response body."""
 
     def __init__(self, part: bytes | None = None) -> None:
         super().__init__()
@@ -71,9 +71,9 @@ class DropConnection(Exception):  # noqa: N818
 
 @dataclass
 class Fault:
-    """One way to fail, and for which requests.
+    """A kind of fault, and the requests that it hits.
 
-    They are those whose path starts with `path` and to which `when` says yes; of these, `after` are spared, and then
+    Requests match if their path starts with `path` and `when` is true; of these, the first `after` pass, and then
     `times` fail (None: all).
     """
 
@@ -97,13 +97,13 @@ class Fault:
 
 
 Draw = Callable[[Seen], Fault | None]
-"""Which fault a request meets, if any."""
+"""Returns the fault of a request, if any."""
 
 
 class FaultProxy:
-    """Forwards to `target_url` (an API url), on a port of its own; `url` is its API url. Use it with `with`.
+    """Forwards to `target_url` (an API URL) from a separate port; `url` is its API URL. A context manager.
 
-    Every fault takes the keywords of Fault: path, when, after, times. Of several that match, the last one set counts.
+    Every fault takes the keywords of Fault: path, when, after, times. Of several that match, the last one added counts.
     """
 
     def __init__(self, target_url: str) -> None:
@@ -131,7 +131,7 @@ class FaultProxy:
         body: str | bytes = b"",
         **on: Any,
     ) -> Fault:
-        """Answer with this, without asking Prefect."""
+        """Answer with this, without forwarding to Prefect."""
         content = body.encode() if isinstance(body, str) else body
         return self._add(Fault("status", code=code, headers=headers or {}, body=content, **on))
 
@@ -160,22 +160,22 @@ class FaultProxy:
         return self._add(Fault("alter", change=change, **on))
 
     def at_random(self, draw: Draw) -> None:
-        """Asks `draw` about each request that meets no other fault."""
+        """Call `draw` for each request that no other fault hits."""
         self._draw = draw
 
     def fail_when(self, predicate: Callable[[Seen], bool], code: int = 503, **on: Any) -> Fault:
         return self.status(code, when=predicate, **on)
 
     def clear(self) -> None:
-        """No faults any more. Requests that hang stay so until their client leaves, as they would in life."""
+        """Remove all faults. Hanging requests stay so until their client disconnects, as in reality."""
         self._faults, self._draw = [], None
 
     def forget(self) -> None:
-        """An empty list of requests."""
+        """Empty the list of requests."""
         self.requests = []
 
     def refuse(self) -> None:
-        """Nobody listens on the port, until `accept`: connection refused. Open connections are closed."""
+        """Stop listening until `accept`: connection refused. Closes open connections."""
         self._stop()
 
     def accept(self) -> None:
@@ -189,7 +189,7 @@ class FaultProxy:
         self._faults = [fault, *self._faults]
         return fault
 
-    # --- life ------------------------------------------------------------------------------------------------------
+    # --- start and stop --------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
         self._start()
@@ -209,7 +209,7 @@ class FaultProxy:
             self._app,
             host="127.0.0.1",
             port=self._port,
-            interface="asgi3",  # it would take a bound method for an older kind
+            interface="asgi3",  # detection would take a bound method for an older version
             lifespan="off",
             ws="none",
             log_config=None,
@@ -266,7 +266,7 @@ class FaultProxy:
         except DropConnection as drop:
             await _cut_off(send, drop.part)
             return
-        except Exception as error:  # a predicate's, or ours: uvicorn would make a quiet 500 of it
+        except Exception as error:  # a predicate's or ours: uvicorn would hide it in a 500
             self._mistakes.append(error)
             raise
         seen.status, seen.answered_bytes = response.status_code, len(response.body)
@@ -302,7 +302,7 @@ class FaultProxy:
         return await self._forward(seen, path)
 
     async def _pause(self, seconds: float | None, receive: Receive) -> bool:
-        """Wait; true if the client left or the proxy stops before the time was over."""
+        """Wait; true if the client left or the proxy stopped before the time was over."""
         ends = {asyncio.ensure_future(self._stopping.wait()), asyncio.ensure_future(_gone(receive))}
         done, waiting = await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:

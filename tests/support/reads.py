@@ -1,4 +1,4 @@
-"""The endpoints that the exporter may read, reviewed one by one: none of them changes Prefect."""
+"""The endpoints that the exporter may read, each reviewed: none of them changes Prefect."""
 
 READS = frozenset(
     {

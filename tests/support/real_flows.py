@@ -1,6 +1,6 @@
-"""Real flows, run once: every way of a task that the metrics tell apart. `real_flows.py PREFIX`, with PREFECT_API_URL.
+"""Runs real flows once, with every fate of a task that metrics distinguish. `real_flows.py PREFIX`, PREFECT_API_URL.
 
-What they must come to stands in tests/integration/test_tasks.py.
+tests/integration/test_tasks.py has the expected numbers.
 """
 
 import sys
@@ -14,7 +14,7 @@ PREFIX = sys.argv[1]
 
 
 def edited(times: int) -> Any:
-    """One task of two versions: the same name, other code."""
+    """A task in two versions: the same name, different code."""
     if times == 1:
 
         @task(name="reworked")
@@ -123,7 +123,7 @@ def alone() -> None:
 
 
 if __name__ == "__main__":
-    alone()  # first: behind a flow, Prefect takes it for one of the flow's
+    alone()  # first: after a flow, Prefect would assign it to the flow
     pipeline()
     rollback(return_state=True)
     again([])

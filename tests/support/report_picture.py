@@ -1,4 +1,4 @@
-"""Draws docs/pictures/report.png anew: the report of a made-up team, in Chromium.
+"""Redraws docs/pictures/report.png: the report of an invented team, in Chromium.
 
 PYTHONPATH=tests .venv/bin/python tests/support/report_picture.py [FILE [light|dark|print [WIDTH]]]
 """
@@ -98,8 +98,8 @@ def draw(page: str, file: Path, look: str = "light", width: int = 1280) -> None:
             if look == "print":
                 seen.page.emulate_media(media="print")
             seen.picture(file, full_page=file != PICTURE)
-            said = [f"{file}: {file.stat().st_size // 1024} kB", *seen.said, *seen.overflowing()]
-    sys.stdout.write("\n  ".join(said) + "\n")
+            lines = [f"{file}: {file.stat().st_size // 1024} kB", *seen.messages, *seen.overflowing()]
+    sys.stdout.write("\n  ".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The exporter within the test's process, its polls triggered by hand: real API, real ledger, real exposition."""
+"""The exporter in the test's process, with polls triggered by the test: real API, real ledger, real exposition."""
 
 import time
 from collections import Counter
@@ -67,14 +67,14 @@ class Rig:
             await self.poller.poll()
 
     async def details(self, times: int = 1) -> None:
-        """Task runs and log lines as well."""
+        """A poll that also reads task runs and log lines."""
         for _ in range(times):
             await self.poller.poll()
             await self.poller.poll_details()
             await self.poller.publish()
 
     async def inventory(self) -> None:
-        """What is read less often: what exists, and the audit."""
+        """A reading of the inventory, and the audit."""
         await self.poller.take_inventory()
         await self.poller.audit()
         await self.poller.publish()
@@ -94,7 +94,7 @@ class Rig:
         return parse(self.text)
 
     async def totals(self, flow_prefix: str) -> Counter[tuple[str, str, str]]:
-        """What the exporter has counted, after a poll that reads and one that ends the birth holds."""
+        """The outcomes that the exporter has counted, after a poll that reads and one that ends the birth holds."""
         await self.poll(2)
         return outcomes(self.samples, flow_prefix=flow_prefix)
 

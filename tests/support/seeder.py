@@ -1,4 +1,4 @@
-"""Makes real objects on a Prefect server, through the API that workers and the UI use."""
+"""Creates real objects on a Prefect server, through the API that workers and the UI use."""
 
 import time
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ _WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 class NotAcceptedError(Exception):
-    """The server's orchestration did not take a state as proposed; `result` is its answer."""
+    """The server's orchestration did not accept a proposed state; `result` is its answer."""
 
     def __init__(self, result: dict[str, Any]) -> None:
         super().__init__(f"{result['status']}: {result['details']}")
@@ -46,10 +46,10 @@ class Seeder:
             timeout=100,
             auth=httpx.BasicAuth(user, password) if auth else None,
             trust_env=False,
-            # The server closes what was idle for 5 s, maybe just as the next request is on its way.
+            # The server closes connections that were idle for 5 s, possibly while the next request is on its way.
             limits=httpx.Limits(keepalive_expiry=2),
         )
-        self.lasting: list[str] = []  # paths of what costs everybody for as long as it is there
+        self.lasting: list[str] = []  # paths of objects that slow down all tests while they exist
 
     def __enter__(self) -> Self:
         return self
@@ -60,9 +60,9 @@ class Seeder:
         self.client.close()
 
     def call(self, method: str, path: str, body: dict[str, Any] | list[Any] | None = None) -> Any:
-        """Any request; fails on any status but 2xx.
+        """Sends a request; raises on any status other than 2xx.
 
-        503 is how the server says that SQLite was locked and nothing was written: Prefect's own client tries again too.
+        Repeats it after a 503: SQLite was locked, and nothing was written. Prefect's own client does the same.
         """
         response = self.client.request(method, path, json=body)
         for wait in _WAITS:
@@ -78,7 +78,7 @@ class Seeder:
             )
         return response.json() if response.content else None
 
-    # --- what runs belong to ---------------------------------------------------------------------------------------
+    # --- flows, deployments, pools, limits -------------------------------------------------------------------------
 
     def flow(self, name: str) -> str:
         return str(self.call("POST", "/flows/", {"name": name})["id"])
@@ -96,7 +96,7 @@ class Seeder:
         interval: float | None = None,
         paused: bool = False,
     ) -> str:
-        """A deployment; with `cron`, or `interval` in seconds, the server's scheduler makes its runs."""
+        """A deployment; with `cron`, or `interval` in seconds, the server's scheduler creates its runs."""
         schedules: list[dict[str, Any]] = []
         if cron:
             schedules.append({"schedule": {"cron": cron, "timezone": "UTC"}, "active": True})
@@ -110,7 +110,7 @@ class Seeder:
             "tags": list(tags),
             "concurrency_limit": concurrency_limit,
             "schedules": schedules,
-            "enforce_parameter_schema": False,  # there is none; 3.4 would refuse to make runs
+            "enforce_parameter_schema": False,  # it has none, and 3.4 would refuse to create runs
             "paused": paused,
         }
         deployment_id = str(self.call("POST", "/deployments/", body)["id"])
@@ -119,10 +119,10 @@ class Seeder:
         return deployment_id
 
     def clear_away(self, *, but: int = 0) -> None:
-        """Deletes the deployments with schedules, the pools and the automations, but the first so many of all these.
+        """Deletes the deployments with schedules, the pools and the automations, except the first `but` of them.
 
-        Schedules of seconds flood a server: their runs become late, and it marks them so again and again. It holds each
-        event against every automation, and whoever takes an inventory asks for the workers of each pool.
+        Schedules of seconds flood a server with late runs, which it marks repeatedly. It evaluates each event
+        for every automation, and every inventory reads the workers of each pool.
         """
         for path in reversed(self.lasting[but:]):
             with suppress(httpx.HTTPStatusError):  # its test has deleted it
@@ -148,12 +148,12 @@ class Seeder:
         self.call("PATCH", f"/work_pools/{quote(work_pool, safe='')}{queue}", {"is_paused": paused})
 
     def heartbeat(self, work_pool: str, worker: str, *, every: int | None = None) -> None:
-        """A worker says that it is there, and in how many seconds it will again: three times as late, it is offline."""
+        """A heartbeat of a worker that promises one every `every` seconds: after three times as long, it is offline."""
         body = {"name": worker, "heartbeat_interval_seconds": every}
         self.call("POST", f"/work_pools/{quote(work_pool, safe='')}/workers/heartbeat", body)
 
     def ask_for_work(self, work_pool: str) -> None:
-        """What a worker does all the time: it marks the pool's queues, and the deployments in them, as ready."""
+        """Polls as workers do, which marks the pool's queues and the deployments in them as ready."""
         self.call("POST", f"/work_pools/{quote(work_pool, safe='')}/get_scheduled_flow_runs", {})
 
     def concurrency_limit(self, name: str, slots: int, *, active: bool = True) -> str:
@@ -161,11 +161,11 @@ class Seeder:
         return str(self.call("POST", "/v2/concurrency_limits/", body)["id"])
 
     def take_slots(self, limit: str, slots: int) -> None:
-        """Takes slots of the limit of that name, for good."""
+        """Takes slots of the limit of that name without releasing them."""
         self.call("POST", "/v2/concurrency_limits/increment", {"names": [limit], "slots": slots, "mode": "concurrency"})
 
     def automation(self, name: str, *, enabled: bool = True) -> str:
-        """One that waits for an event that never comes, and does nothing."""
+        """An automation that waits for an event that never occurs."""
         trigger = {"type": "event", "posture": "Reactive", "expect": ["never"], "threshold": 1, "within": 0}
         body = {"name": name, "enabled": enabled, "trigger": trigger, "actions": [{"type": "do-nothing"}]}
         automation_id = str(self.call("POST", "/automations/", body)["id"])
@@ -179,11 +179,11 @@ class Seeder:
         return sorted(datetime.fromisoformat(row["expected_start_time"]).timestamp() for row in rows)
 
     def delete_flow(self, flow_id: str) -> None:
-        """Takes its deployments and all of its runs along."""
+        """Also deletes its deployments and all of its runs."""
         self.call("DELETE", f"/flows/{flow_id}")
 
     def delete_deployment(self, deployment_id: str) -> None:
-        """Takes its scheduled runs along; finished ones keep the id that leads nowhere."""
+        """Also deletes its scheduled runs; finished ones keep the id of the deleted deployment."""
         self.call("DELETE", f"/deployments/{deployment_id}")
 
     # --- runs ------------------------------------------------------------------------------------------------------
@@ -200,9 +200,9 @@ class Seeder:
         parent: str | None = None,
         work_pool: str | None = None,
     ) -> str:
-        """A new run in the given state (by Prefect's name for it); `at` is when a Scheduled one is to start.
+        """A new run in the given state (by Prefect's name for it); `at` is when a Scheduled run should start.
 
-        With a deployment it is made as `prefect deployment run` would. `parent` is the id of the run that calls it as
+        With a deployment it is created as by `prefect deployment run`. `parent` is the id of the run that calls it as
         a subflow. `work_pool` is for a run without a deployment; a deployment brings its own.
         """
         body: dict[str, Any] = {"state": _state(type_of(state), state, at=at), "tags": list(tags)}
@@ -290,7 +290,7 @@ class Seeder:
     def retry_from_ui(
         self, run_id: str, *, scheduled_time: datetime | None = None, force: bool = False
     ) -> dict[str, Any]:
-        """The Retry button. The old dashboard asks (only runs of deployments may), the new one forces."""
+        """The Retry button. The old UI proposes (for runs of deployments only), the new one forces."""
         at = scheduled_time or datetime.now(UTC)
         return self.set_state(run_id, "SCHEDULED", "AwaitingRetry", "Retry from the UI", scheduled_time=at, force=force)
 

@@ -1,4 +1,4 @@
-"""A served deployment whose process kills itself: its hook runs in the process that serves it."""
+"""A served deployment whose run kills its process, so that its hook runs in the serving process."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A stand-in for Slack's incoming webhooks, over HTTP, that takes every message."""
+"""A stand-in for Slack's incoming webhooks over HTTP that accepts every message."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ SECRET = "Sesam0451"
 
 @dataclass
 class Slack:
-    """`webhook`: a file with the address, which is a secret; `messages`: what was sent there."""
+    """`webhook`: a file with the secret address; `messages`: the received messages."""
 
     webhook: Path
     messages: list[dict[str, Any]] = field(default_factory=list)

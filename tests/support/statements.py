@@ -1,4 +1,4 @@
-"""What the ledger asks of its database: statements, and rows written."""
+"""Counts the statements that the ledger executes, and the rows that it writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WRITING = ("INSERT", "UPDATE", "DELETE")
 
 @dataclass
 class Statements:
-    """`executed`: how often each text was; `rows`: how many rows were inserted, updated or deleted."""
+    """`executed`: statements by text; `rows`: the number of rows inserted, updated or deleted."""
 
     executed: Counter[str] = field(default_factory=Counter)
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Statements:
 
 @contextmanager
 def counted(engine: sa.Engine | type[sa.Engine] = sa.Engine) -> Iterator[Statements]:
-    """Counts what is executed meanwhile, on one engine or on all of them."""
+    """Counts the statements of the block, on one engine or on all."""
     statements = Statements()
     sa.event.listen(engine, "after_cursor_execute", statements.note)
     try:

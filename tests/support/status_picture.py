@@ -1,4 +1,4 @@
-"""Draws docs/pictures/status-page.png anew: the status page of a made-up team, in Chromium.
+"""Redraws docs/pictures/status-page.png: the status page of an invented team, in Chromium.
 
 PYTHONPATH=tests .venv/bin/python tests/support/status_picture.py [FILE [light|dark [WIDTH]]]
 """
@@ -48,7 +48,7 @@ AGO = {
 
 
 def _standing(number: int, minutes: float, task: str, share: float, good: int, bad: int) -> RunStats:
-    chance = random.Random(number)  # the picture must be the same each time
+    chance = random.Random(number)  # the picture must be reproducible
     usual = minutes * MINUTE
     drift = 0.5 if number == 0 else 0.05
     durations = tuple(
@@ -117,8 +117,8 @@ def draw(snapshot: Snapshot, file: Path, scheme: str = "light", width: int = 128
         size = {"width": width, "height": 900}
         with view(browser, page.as_uri(), size=size, color_scheme=scheme) as seen:
             seen.picture(file)
-            said = [f"{file}: {file.stat().st_size // 1024} kB", *seen.said, *seen.overflowing()]
-    sys.stdout.write("\n  ".join(said) + "\n")
+            lines = [f"{file}: {file.stat().st_size // 1024} kB", *seen.messages, *seen.overflowing()]
+    sys.stdout.write("\n  ".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What really happened, told by the API's whole state histories: the number the exporter has to arrive at."""
+"""The outcomes that the exporter must count, from the complete state histories of the API."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ def truth(
 ) -> Counter[Outcome]:
     """Entries into terminal states, over all runs of flows whose name starts with `flow_prefix`.
 
-    A deployment that is gone is "(deleted)", unless `deployments` (id → name) still knows it.
+    A deleted deployment is "(deleted)", unless `deployments` (id → name) has its name.
     """
     with Seeder(api_url, auth=auth) as api:
         flows = {row["id"]: row["name"] for row in all_rows(api, "/flows/filter", {"sort": "NAME_ASC"})}
@@ -58,7 +58,7 @@ def state_label(state: Mapping[str, str]) -> str:
 
 
 def all_rows(api: Seeder, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every row, whatever the server's page limit: none is asked for, so it gives as many as it allows."""
+    """Every row, in pages as large as the server allows."""
     offset = 0
     while page := api.call("POST", path, {**body, "offset": offset}):
         yield from page

@@ -1,4 +1,4 @@
-"""What really happened to task runs, told by the API's own state histories."""
+"""The outcomes of task runs that the exporter must count, from the state histories of the API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TERMINAL_TYPES = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
 def task_runs(api: Seeder, flow_prefix: str) -> dict[str, list[dict[str, Any]]]:
-    """The task runs of all flows whose name begins so, by the flow's name; no placeholders of subflows."""
+    """The task runs of all flows with that prefix, by flow name; without placeholders of subflows."""
     flows = {row["id"]: row["name"] for row in all_rows(api, "/flows/filter", {"sort": "NAME_ASC"})}
     found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for run in all_rows(api, "/flow_runs/filter", {"sort": "ID_DESC", "flows": {"name": {"like_": flow_prefix}}}):

@@ -1,4 +1,4 @@
-"""What executes flow runs: a worker of a process pool, or a script that serves its flows."""
+"""Starts executors of flow runs: a worker of a process pool, or a script that serves its flows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PATIENT = {"PREFECT_CLIENT_MAX_RETRIES": "30", "PREFECT_CLIENT_RETRY_JITTER_FAC
 
 
 def start_worker(server: PrefectServer, pool: str, directory: Path) -> Process:
-    """In a session of its own, with all runs that it starts."""
+    """Starts a worker in a new session, which includes all runs that it starts."""
     env = env_for(server) | _PATIENT | {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_HEARTBEAT_SECONDS": "3"}
     command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", pool]
     return start(command, directory / f"worker-{pool}.log", env=env, cwd=directory, new_session=True)
