@@ -1,4 +1,4 @@
-"""The bad month: everything that there is an alert for goes wrong once, each on an hour of its own."""
+"""The bad month: one incident for every alert, each in a separate hour."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from months.schedules import DAY, HOUR, MINUTE, Every, on
 from months.site import Process, Site
 from months.troubles import Trouble
 from months.watch import Watch
-from months.world import FOREVER, Conduct, Pipeline, Spell
+from months.world import FOREVER, Behaviour, Phase, Pipeline
 
 WATCH: Final = Watch(on(0), on(14))
 CORE_TASKS: Final = (("extract", 0.6), ("load", 0.4))
@@ -44,36 +44,36 @@ pipelines:
   - {flow: parent, max_pause: 1d}
 """
 
-FAILS: Final = Conduct("FAILED", message="boom")
-CANCELLED: Final = Conduct("CANCELLED")
+FAILS: Final = Behaviour("FAILED", message="boom")
+CANCELLED: Final = Behaviour("CANCELLED")
 
-SPELLS: Final = (
-    Spell("core", on(1, 5), on(1, 6), FAILS),
-    Spell("std", on(1, 5), on(1, 6), FAILS),
-    Spell("minor", on(1, 5), on(1, 5.1), FAILS),
-    Spell("core", on(2, 5), on(2, 6), Conduct("CRASHED")),
-    Spell("minor", on(2, 10), on(2, 10.6), FAILS),
-    Spell("busy", on(3, 9), on(3, 9.5), FAILS, every=2),
-    Spell("core", on(3, 12), on(3, 13), Conduct(seconds=3000)),
-    Spell("declared", on(4), on(5), Conduct(seconds=5400)),
-    Spell("core", on(4, 15), on(4, 16), Conduct(pending=1800)),
-    Spell("core", on(5, 5), on(5, 6), Conduct(late=480)),
-    Spell("core", on(5, 15), on(5, 16), Conduct(missed=True)),
-    Spell("fresh", on(5), on(6), CANCELLED),
-    Spell("limited", on(5, 19), on(5, 20), Conduct(seconds=5400)),
-    Spell("declared", on(6), on(7), Conduct(tells=5)),
-    Spell("busy", on(6, 8), on(6, 9.5), CANCELLED),
-    Spell("own", on(6, 19), on(6, 20), Conduct(seconds=5400)),
-    Spell("own", on(6, 20), on(6, 21), Conduct(slot_wait=1800)),
-    Spell("core", on(7, 6), on(7, 7), Conduct("CANCELLED", seconds=8 * HOUR)),
-    Spell("declared", on(8), on(9), Conduct(tells=None)),
-    Spell("parent", on(9), on(10), Conduct(orphan=1500)),
-    Spell("busy", on(9, 13), on(9, 14.5), FAILS, every=2),
-    Spell("core", on(10), on(10, 18), Conduct(task_retries=1)),
-    Spell("declared", on(10), on(12), FAILS),
-    Spell("core", on(11, 12), on(12, 12), Conduct(seconds=700)),
-    Spell("std", on(12, 15), on(12, 16), FAILS),
-    Spell("core", on(13, 12), on(13, 15), Conduct(one_more_task="report")),
+PHASES: Final = (
+    Phase("core", on(1, 5), on(1, 6), FAILS),
+    Phase("std", on(1, 5), on(1, 6), FAILS),
+    Phase("minor", on(1, 5), on(1, 5.1), FAILS),
+    Phase("core", on(2, 5), on(2, 6), Behaviour("CRASHED")),
+    Phase("minor", on(2, 10), on(2, 10.6), FAILS),
+    Phase("busy", on(3, 9), on(3, 9.5), FAILS, every=2),
+    Phase("core", on(3, 12), on(3, 13), Behaviour(seconds=3000)),
+    Phase("declared", on(4), on(5), Behaviour(seconds=5400)),
+    Phase("core", on(4, 15), on(4, 16), Behaviour(pending=1800)),
+    Phase("core", on(5, 5), on(5, 6), Behaviour(late=480)),
+    Phase("core", on(5, 15), on(5, 16), Behaviour(missed=True)),
+    Phase("fresh", on(5), on(6), CANCELLED),
+    Phase("limited", on(5, 19), on(5, 20), Behaviour(seconds=5400)),
+    Phase("declared", on(6), on(7), Behaviour(reports=5)),
+    Phase("busy", on(6, 8), on(6, 9.5), CANCELLED),
+    Phase("own", on(6, 19), on(6, 20), Behaviour(seconds=5400)),
+    Phase("own", on(6, 20), on(6, 21), Behaviour(slot_wait=1800)),
+    Phase("core", on(7, 6), on(7, 7), Behaviour("CANCELLED", seconds=8 * HOUR)),
+    Phase("declared", on(8), on(9), Behaviour(reports=None)),
+    Phase("parent", on(9), on(10), Behaviour(orphan=1500)),
+    Phase("busy", on(9, 13), on(9, 14.5), FAILS, every=2),
+    Phase("core", on(10), on(10, 18), Behaviour(task_retries=1)),
+    Phase("declared", on(10), on(12), FAILS),
+    Phase("core", on(11, 12), on(12, 12), Behaviour(seconds=700)),
+    Phase("std", on(12, 15), on(12, 16), FAILS),
+    Phase("core", on(13, 12), on(13, 15), Behaviour(extra_task="report")),
 )
 
 TROUBLES: Final = (
@@ -87,7 +87,7 @@ TROUBLES: Final = (
 )
 
 PROCESSES: Final = (
-    # A restart while two pipelines are failing, and half an hour without an exporter.
+    # A restart while two pipelines are failing, then half an hour without an exporter.
     Process("10.0.0.1:9877", "a", on(0), on(1, 5.5)),
     Process("10.0.0.1:9877", "a", on(1, 5.5) + WATCH.step, on(1, 12.2)),
     Process("10.0.0.1:9877", "a", on(1, 12.7), FOREVER),
@@ -98,7 +98,7 @@ SITE: Final = Site(
     PIPELINES,
     DECLARED,
     PROCESSES,
-    SPELLS,
+    PHASES,
     TROUBLES,
     pools={"main": "process", "gpu": "kubernetes", "small": "process"},
     slots={"small": 1},

@@ -1,4 +1,4 @@
-"""The exporter's own code over the model of the server: a process that starts, is scraped, and ends."""
+"""The exporter's code on the model of the server: processes that start, are scraped, and end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def metrics_named(names: Collection[str]) -> tuple[Metric, ...]:
 
 
 class OneThread(asyncio.SelectorEventLoop):
-    """A loop that does a thread's work at once: nothing here waits for anything but itself."""
+    """An event loop that runs the work of threads immediately, because nothing here blocks."""
 
     def run_in_executor(self, _executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         done = self.create_future()
@@ -41,7 +41,7 @@ class OneThread(asyncio.SelectorEventLoop):
 
 
 class Page:
-    """The text of a scrape. A family whose samples are those of the scrape before is not rendered again."""
+    """The text of a scrape. A family with unchanged samples is not rendered again."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self._metrics = metrics
@@ -62,7 +62,7 @@ class Page:
 
 @dataclass
 class Exporter:
-    """One exporter, with the ledger that outlives its processes."""
+    """An exporter, with the ledger that outlives its processes."""
 
     server: MonthServer
     ledger: Path
@@ -92,16 +92,16 @@ class Exporter:
             self.poller = None
 
     async def first_scrape(self) -> list[str]:
-        """A process publishes what its ledger knows before it asks Prefect anything."""
+        """A process publishes the contents of its ledger before its first request to Prefect."""
         self._seen, self._polled_at, self._read_at = -1, 0.0, 0.0
         return await self._published(self._poller().publish())
 
     async def scrape(self, watch: Watch) -> list[str]:
-        """What a scrape gets: of this moment, unless nothing has happened since the last poll."""
+        """The lines of a scrape: after a poll, unless nothing has happened since the last one."""
         poller, now = self._poller(), self.server.now
         if self.server.changes == self._seen and now - self._polled_at < watch.idle:
             return self._lines
-        if now - self._read_at >= watch.others:
+        if now - self._read_at >= watch.background:
             await poller.take_inventory()
             await poller.poll_details()
             await poller.audit()

@@ -1,4 +1,4 @@
-"""The quiet month: two workspaces in which nothing happens that has to be told, and much that looks like it."""
+"""The quiet month: two workspaces with much that looks like trouble, and only one outage that must alert."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from months.schedules import HOUR, MINUTE, At, Every, fifteenth, on, weekdays
 from months.site import Process, Site
 from months.troubles import Trouble
 from months.watch import Watch
-from months.world import FOREVER, Conduct, Pipeline, Spell
+from months.world import FOREVER, Behaviour, Phase, Pipeline
 
 MONTH: Final = Watch(on(0), on(29))
-# Saturday, 22:10 UTC: the hourly and the five-minute pipeline are due meanwhile.
+# Saturday, 22:10 UTC: the hourly and the five-minute pipeline become due during the outage.
 OUTAGE: Final = on(12, 22 + 1 / 6)
-OUTAGE_SECONDS: Final = HOUR - 8  # it ends just before a scrape: what is late then is seen
+OUTAGE_SECONDS: Final = HOUR - 8  # ends just before a scrape, which sees the late runs
 
 PIPELINES: Final = (
-    # It is there for a week, and then deleted.
+    # Exists for a week, and is then deleted.
     Pipeline("ingest", "five-minutes", Every(5 * MINUTE), 40, since=on(8, 9.5), until=on(15, 17.4)),
     Pipeline("orders", "hourly", Every(HOUR), 200, tags=("critical", "team:sales")),
     Pipeline("rates", "hourly", Every(HOUR, 7 * MINUTE), 60, tags=("low",), tasks=(("fetch", 0.7), ("store", 0.3))),
@@ -25,7 +25,7 @@ PIPELINES: Final = (
     Pipeline("closing", "monthly", At(("03:00",), fifteenth), 3 * HOUR, tags=("critical",)),
     Pipeline("sync", "twice-a-day", At(("08:00", "20:00")), 300),
     Pipeline("export", "daily", At(("12:00",)), 120),
-    # On the night when the clocks go forward, half past two does not exist.
+    # 02:30 does not exist on the night when summer time begins.
     Pipeline("cleanup", "nightly", At(("02:30",)), 900),
     Pipeline("backfill", "new", Every(3 * HOUR, 11 * MINUTE), 400, since=on(14, 5.2)),
     Pipeline("before", "daily", At(("10:00",)), 240),
@@ -41,45 +41,45 @@ pipelines:
   - {flow: before, slo: {window: 7d}}
 """
 
-FAILS: Final = Conduct("FAILED", message="boom")
-SPELLS: Final = (
-    # What failed before the exporter was there, three in a row among it, and healed.
-    Spell("orders", on(-25, 3), on(-25, 7), FAILS),
-    Spell("before", on(-20), on(-9), FAILS),
-    Spell("rates", on(-3), on(-3, 5), Conduct("CRASHED")),
-    # What retries save.
-    Spell("orders", on(3), on(3, 6), Conduct(flow_retries=2)),
-    Spell("orders", on(17, 12), on(17, 14), Conduct(flow_retries=1)),
-    Spell("ingest", on(10), on(10, 3), Conduct(flow_retries=1), every=2),
-    Spell("rates", on(8), on(10), Conduct(task_retries=1), every=3),
-    # Subflows that their parent can do without.
-    Spell("orders", on(2), on(2, 5), Conduct(part_fails=True)),
-    # Called off by a person.
-    Spell("sync", on(18, 6), on(18, 8), Conduct("CANCELLED")),
-    Spell("ingest", on(14, 9), on(14, 9.2), Conduct("CANCELLED")),
-    # Slow, but within what is declared; slow, but for once.
-    Spell("billing", on(9), on(10), Conduct(seconds=3300)),
-    Spell("orders", on(21, 15), on(21, 16), Conduct(seconds=1500)),
-    Spell("cleanup", on(6), on(7), Conduct(seconds=1750, pending=400)),
+FAILS: Final = Behaviour("FAILED", message="boom")
+PHASES: Final = (
+    # Failures before the exporter existed, which have recovered; three of them in a row.
+    Phase("orders", on(-25, 3), on(-25, 7), FAILS),
+    Phase("before", on(-20), on(-9), FAILS),
+    Phase("rates", on(-3), on(-3, 5), Behaviour("CRASHED")),
+    # Failures with successful retries.
+    Phase("orders", on(3), on(3, 6), Behaviour(flow_retries=2)),
+    Phase("orders", on(17, 12), on(17, 14), Behaviour(flow_retries=1)),
+    Phase("ingest", on(10), on(10, 3), Behaviour(flow_retries=1), every=2),
+    Phase("rates", on(8), on(10), Behaviour(task_retries=1), every=3),
+    # Failed subflows that their parent ignores.
+    Phase("orders", on(2), on(2, 5), Behaviour(part_fails=True)),
+    # Cancelled by a person.
+    Phase("sync", on(18, 6), on(18, 8), Behaviour("CANCELLED")),
+    Phase("ingest", on(14, 9), on(14, 9.2), Behaviour("CANCELLED")),
+    # Slow within the declared limit; slow only once.
+    Phase("billing", on(9), on(10), Behaviour(seconds=3300)),
+    Phase("orders", on(21, 15), on(21, 16), Behaviour(seconds=1500)),
+    Phase("cleanup", on(6), on(7), Behaviour(seconds=1750, pending=400)),
 )
 
 TROUBLES: Final = (
     Trouble("API down", OUTAGE, OUTAGE + OUTAGE_SECONDS),
     Trouble("paused", on(6, 8), on(10, 15), "export"),
-    # Nobody has declared scripts that people try out.
+    # Scripts are not declared.
     Trouble("script fails", on(5, 9), on(5, 9.1), "scratch"),
     # A worker is replaced while runs are due.
     Trouble("worker down", on(23, 13.99), on(23, 14.02), "main"),
 )
 
 PROCESSES: Final = (
-    # Two restarts: one scrape finds nobody there.
+    # Two restarts, each with a missed scrape.
     Process("10.0.0.1:9877", "a", on(0), on(4, 9)),
     Process("10.0.0.1:9877", "a", on(4, 9) + MONTH.step, on(12, 3)),
     Process("10.0.0.1:9877", "a", on(12, 3) + MONTH.step, on(19, 11)),
-    # A pod rolls while an hourly run is under way: both are scraped once at the same time.
+    # A rolling update during an hourly run: both pods are scraped once at the same time.
     Process("10.0.0.2:9877", "a", on(19, 11) - MONTH.step, FOREVER),
-    # For some days there are two replicas.
+    # Two replicas for some days.
     Process("10.0.0.9:9877", "b", on(11), on(15, 7)),
 )
 
@@ -88,12 +88,12 @@ PRODUCTION: Final = Site(
     PIPELINES,
     DECLARED,
     PROCESSES,
-    SPELLS,
+    PHASES,
     TROUBLES,
     pools={"main": "process", "push": "ecs:push"},
 )
 
-# The same names, other truths: what is paused there runs here, and there is no worker while the API is down there.
+# The same names in another state: what is paused there runs here, and there is no worker during the outage there.
 STAGING: Final = Site(
     "staging",
     (
@@ -104,7 +104,7 @@ STAGING: Final = Site(
     ),
     "",
     (Process("10.0.0.3:9877", "c", on(0), FOREVER),),
-    (Spell("orders", on(-20), on(-19), FAILS), Spell("orders", on(5), on(9), Conduct(flow_retries=3))),
+    (Phase("orders", on(-20), on(-19), FAILS), Phase("orders", on(5), on(9), Behaviour(flow_retries=3))),
     (
         Trouble("paused", on(0, 1), FOREVER, "reports"),
         Trouble("worker down", OUTAGE - HOUR, OUTAGE + 1.5 * HOUR, "main"),

@@ -1,4 +1,4 @@
-"""The shipped rules, as far as alerts need them, and what promtool makes of them over a month."""
+"""The shipped rules that alerts need, prepared for promtool over a month."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def needed_by_alerts(groups: Sequence[Group]) -> set[str]:
 
 
 def without_what_only_dashboards_read(groups: Sequence[Group]) -> list[Group]:
-    """Expressions, `for` and labels as they are shipped. Annotations have tests of their own, and cost minutes here."""
+    """Expressions, `for` and labels as shipped. Annotations have separate tests, and would take minutes here."""
     needed = needed_by_alerts(groups)
     kept = []
     for group in groups:

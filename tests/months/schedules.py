@@ -38,7 +38,7 @@ def on(day: float, hours: float = 0.0) -> float:
 
 @dataclass(frozen=True)
 class Every:
-    """Every so many seconds, `offset` seconds after the full interval."""
+    """Every `seconds`, `offset` seconds after the full interval."""
 
     seconds: float
     offset: float = 0.0
@@ -49,7 +49,7 @@ class Every:
 
 @dataclass(frozen=True)
 class At:
-    """At local times of the days that `days` has. A time that a shift leaves out comes an hour later."""
+    """At local times on the days that `days` accepts. A time skipped by a clock change comes an hour later."""
 
     times: tuple[str, ...]
     days: Days = every_day

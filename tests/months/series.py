@@ -1,4 +1,4 @@
-"""Scrapes become promtool's input series: what a Prometheus would have stored, in its run-length notation."""
+"""Converts scrapes to promtool's input series: the samples that Prometheus would store, in run-length notation."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-# Instants are told from the beginning of the month: there, promtool's clock stands at 0.
+# Times are relative to the start of the month, where promtool's clock is 0.
 INSTANT_SUFFIX: Final = "_timestamp_seconds"
 
 
 @dataclass
 class SeriesRuns:
-    """The values of one series: [value, first step, last step] of each run of equal ones, in order."""
+    """The values of a series: [value, first step, last step] of each run of equal values, in order."""
 
     shift: float
     runs: list[list[float]] = field(default_factory=list)
@@ -27,7 +27,7 @@ class SeriesRuns:
 
 @dataclass
 class Storage:
-    """What was scraped. `begin` is the instant that promtool calls 0; steps are counted from there."""
+    """The stored samples. `begin` is promtool's time 0; steps are counted from there."""
 
     begin: float
     series: dict[str, SeriesRuns] = field(default_factory=dict)
@@ -35,13 +35,13 @@ class Storage:
     _live: dict[str, set[str]] = field(default_factory=dict)
 
     def scraped(self, step: int, target: Mapping[str, str], lines: Iterable[str]) -> None:
-        """Takes in a scrape of `target`; a series that it had before and has no more ends here."""
+        """Adds a scrape of `target`; its series that are no longer exposed end here."""
         labels = ",".join(f'{name}="{value}"' for name, value in target.items())
         seen: set[str] = set()
         for line in lines:
             key, _, value = line.rpartition(" ")
-            name, brace, rest = key.partition("{")
-            key = f"{name}{{{labels},{rest}" if brace else f"{name}{{{labels}}}"
+            name, brace, own_labels = key.partition("{")
+            key = f"{name}{{{labels},{own_labels}" if brace else f"{name}{{{labels}}}"
             if key not in self.series:
                 self.series[key] = SeriesRuns(self.begin if name.endswith(INSTANT_SUFFIX) else 0.0)
             self.series[key].add(step, value)
@@ -49,7 +49,7 @@ class Storage:
         self._end(step, labels, seen)
 
     def failed(self, step: int, target: Mapping[str, str]) -> None:
-        """The target did not answer: all that it had ends."""
+        """The target did not answer: all its series end."""
         self.scraped(step, target, ())
 
     def _end(self, step: int, labels: str, seen: set[str]) -> None:
@@ -64,7 +64,7 @@ class Storage:
 
 
 def _notation(runs: Iterable[list[float]], ends: Iterable[int]) -> Iterator[str]:
-    """`vxN` is v and N more of it, `_xN` are N missing ones."""
+    """`vxN` is v and N more of it, `_xN` are N missing samples."""
     reached = 0
     stale = set(ends)
     for value, first, last in runs:

@@ -1,6 +1,6 @@
 """The model of the Prefect server for months: indexed, because it holds tens of thousands of runs.
 
-Beside runs it has workers that beat and poll, slots that runs take, and outages in which nothing answers.
+Besides runs, it has workers that send heartbeats and poll, slots that runs take, and outages of the API.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class MonthRun(ServerRun):
 
 
 class MonthTasks(FakeTasks):
-    """The recorder is never behind here: what is over was seen so."""
+    """Task runs without delay: each is recorded as soon as it ends."""
 
     def __init__(self, server: Any) -> None:
         super().__init__(server)
@@ -66,7 +66,7 @@ class MonthTasks(FakeTasks):
 
 
 class MonthLogs(FakeLogs):
-    """Lines are written in the order of time, and come at once."""
+    """Log lines, written in order of time and without delay."""
 
     async def page(self, after: float, before: float | None, offset: int) -> LogPage:
         begin = bisect_left(self.lines, after, key=lambda entry: entry.line.at)
@@ -78,10 +78,10 @@ class MonthLogs(FakeLogs):
 
 
 class MonthInventory(FakeInventory):
-    """What exists, asked of the world at the moment of the question.
+    """The inventory at the time of the request.
 
     `types`: pools, `slots`: the limits of some, `down_since`: those without a worker. `unpolled`: queues that no
-    worker asks for runs, and since when.
+    worker polls, and since when.
     """
 
     def __init__(self, server: MonthServer) -> None:
@@ -133,7 +133,7 @@ class MonthInventory(FakeInventory):
         return [replace(limit, slots_used=self._held(limit)) for limit in self.limits]
 
     def _held(self, limit: ConcurrencyLimit) -> int:
-        """A deployment's own limit is held by its runs that are about to run or do."""
+        """Slots of a deployment's limit that its pending and running runs take."""
         mine = (run for run in self.server.open_runs() if run.deployment_id == limit.deployment_id)
         return sum(run.state.type in {"PENDING", "RUNNING"} for run in mine)
 
@@ -144,7 +144,7 @@ class MonthInventory(FakeInventory):
 
 
 class MonthServer(FakePrefect):
-    """`later` plans an event; `run_until` lets all of them happen, each at its own instant. `changes` counts them."""
+    """`later` plans an event; `run_until` executes the events, each at its time. `changes` counts them."""
 
     def __init__(self, now: float) -> None:
         super().__init__(now)
@@ -187,12 +187,12 @@ class MonthServer(FakePrefect):
         return run_id
 
     def flow_called(self, name: str) -> str:
-        """The id of the flow of this name, which is there from now on."""
+        """The id of the flow of this name; creates it if necessary."""
         known = {flow.name: flow.id for flow in self.flow_names.values()}
         return known.get(name) or self.add_flow(name)
 
     def add_run_without_deployment(self, flow: str, parent: str | None = None) -> str:
-        """A script's run, or with a `parent` a subflow's."""
+        """A run of a script, or with `parent` of a subflow."""
         run_id, flow_id = self.new_id(), self.flow_called(flow)
         self._take_up(MonthRun(run_id, f"run-{self._ids}", flow_id, None, "", (), 0, self.now, parent=parent))
         return run_id
@@ -226,7 +226,7 @@ class MonthServer(FakePrefect):
         return [self.runs[run_id].record() for run_id in ids if run_id in self.runs]
 
     async def runs_without_end(self, after: float) -> list[FlowRun]:
-        """None: every state that ends a run here notes the end."""
+        """Always empty: every terminal state here sets the end."""
         await self.request("runs_without_end")
         return []
 
@@ -240,6 +240,6 @@ class MonthServer(FakePrefect):
         return {run.id for run in self.open_runs() if run.parent in parents}
 
     def forget(self, run_id: str) -> None:
-        """Deletes a run that is over."""
+        """Deletes a finished run."""
         self.finished.remove((self.runs[run_id].end or 0.0, run_id))
         self.delete_run(run_id)

@@ -1,4 +1,4 @@
-"""A workspace over a month: the world goes on, exporters come and go, and Prometheus scrapes them at every step."""
+"""Simulates a workspace over a month: runs on the server, exporters that start and stop, and scrapes at every step."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from months.exporter import Exporter, OneThread, metrics_named
 from months.series import Storage
 from months.troubles import Trouble, Troubles
 from months.watch import Watch
-from months.world import Pipeline, Spell, World
+from months.world import Phase, Pipeline, World
 from support.options import settings_with
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process of the exporter, `instance` to Prometheus, from its first scrape at `begin` to its last before `end`.
+    """A process of the exporter with the label `instance`, first scraped at `begin`, last scraped before `end`.
 
-    Processes with one `ledger` follow one another: a restart, or the roll of a pod.
+    Processes with the same `ledger` are successive: a restart, or a rolling update.
     """
 
     instance: str
@@ -31,7 +31,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Site:
-    """All that is to be known of a workspace to live through its month. Instants in epoch seconds.
+    """The description of a workspace over a month. Times in epoch seconds.
 
     `slots` of work pools, `own_limits` of flows' deployments; `options` of the exporter.
     """
@@ -40,7 +40,7 @@ class Site:
     pipelines: Sequence[Pipeline]
     declared: str
     processes: Sequence[Process]
-    spells: Sequence[Spell] = ()
+    phases: Sequence[Phase] = ()
     troubles: Sequence[Trouble] = ()
     pools: dict[str, str] = field(default_factory=lambda: {"main": "process"})
     slots: dict[str, int] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Site:
 
 
 def live_through(site: Site, watch: Watch, metrics: frozenset[str], folder: Path) -> list[tuple[str, str]]:
-    """The series that Prometheus has of a site in the end, in promtool's notation. `folder` is for ledgers."""
+    """The series that Prometheus has stored of a site at the end, in promtool's notation. `folder` is for ledgers."""
     logging.getLogger("prefect_monitoring").setLevel(logging.ERROR)
     with asyncio.Runner(loop_factory=OneThread) as runner:
         return runner.run(_live_through(site, watch, metrics, folder))
@@ -60,7 +60,7 @@ async def _live_through(site: Site, watch: Watch, metrics: frozenset[str], folde
     folder.mkdir(parents=True)
     file = folder / "pipelines.yml"
     file.write_text(site.declared)
-    world = World(site.pipelines, site.spells, site.pools, site.own_limits)
+    world = World(site.pipelines, site.phases, site.pools, site.own_limits)
     world.server.inventory.slots = site.slots
     Troubles(world, file, site.troubles)
     settings = settings_with(birth_hold=watch.birth_hold, pipelines=str(file), **site.options)
@@ -79,7 +79,7 @@ async def _live_through(site: Site, watch: Watch, metrics: frozenset[str], folde
 async def _scrape(
     workspace: str, process: Process, exporter: Exporter, storage: Storage, watch: Watch, step: int
 ) -> None:
-    """Scrapes a process while it lives; after its end, Prometheus notes once that it is gone."""
+    """Scrapes a running process; after its end, records a failed scrape once."""
     target = {"workspace": workspace, "job": "prefect-monitoring", "instance": process.instance}
     now = watch.at(step)
     if process.begin <= now < process.end:

@@ -1,4 +1,4 @@
-"""The bad month: each incident fires its alert, once, as severe as it is, and it resolves; nothing else fires."""
+"""The bad month: each incident fires its alert once, with its severity, and resolves it; nothing else fires."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ def expect(
     return Expected(alert, severity, first, last, labels, why)
 
 
-EACH = "each failure is told as it comes; the one that completes in between resolves it"
+EACH = "each failure fires; the completed run in between resolves it"
 LATE = "the run that should begin is late"
 
 EXPECTED = (
@@ -29,7 +29,7 @@ EXPECTED = (
     expect("PrefectRunFailed", "warning", (1, 5, 6.8), (1, 6, 6.8), flow="std", criticality="standard"),
     expect("PrefectExporterDown", "critical", (1, 12, 14), (1, 12, 42)),
     expect("PrefectRunCrashed", "critical", (2, 5, 3.5), (2, 6, 3.5), flow="core"),
-    # Three in a row; they are also three within the hour, until the first is an hour old.
+    # Three in a row, and three within the hour until the first is an hour old.
     expect("PrefectRepeatedFailure", "warning", (2, 10, 32.6), (2, 11, 2.6), flow="minor", criticality="low"),
     # Three within the hour, with completed runs in between.
     expect("PrefectRepeatedFailure", "warning", (3, 9, 25.8), (3, 10, 5.8), flow="busy"),
@@ -71,16 +71,18 @@ EXPECTED = (
     expect("PrefectTasksRetrying", "info", (10, 12, 3), (11, 5, 2), flow="core", task="extract"),
     expect("PrefectTasksRetrying", "info", (10, 12, 3), (11, 5, 2), flow="core", task="load"),
     expect("PrefectStillFailing", "warning", (10, 10, 20.1), (12, 6, 20.1), flow="declared"),
-    expect("PrefectRunFailed", "warning", (10, 6, 20.1), (12, 6, 20.1), "it begins so", flow="declared"),
-    # Two within three days are one too many, until the first is three days old.
+    expect(
+        "PrefectRunFailed", "warning", (10, 6, 20.1), (12, 6, 20.1), "fires before it is still failing", flow="declared"
+    ),
+    # Two within three days exceed the budget until the first is three days old.
     expect("PrefectBudgetSpent", "warning", (11, 6, 20.1), (13, 6, 0), flow="declared"),
     expect("PrefectGettingSlower", "warning", (11, 21, 26.8), (13, 2, 0), flow="core"),
-    # What was failing before the outage still is, through it and after it.
+    # Pipelines that fail before the outage keep firing during it and after it.
     expect("PrefectRunFailed", "warning", (12, 15, 6.8), (12, 16, 6.8), flow="std"),
     expect("PrefectApiDown", "critical", (12, 15, 13), (12, 15, 42)),
     expect("PrefectNumbersOld", "warning", (13, 3, 16), (13, 3, 36), source="work_queues"),
     expect("PrefectPipelinesFileBroken", "warning", (13, 6, 1), (13, 6, 30)),
-    # What was missing of everything stays told until everything is audited again, once an hour.
+    # Fires until the next full audit, once an hour.
     replace(expect("PrefectRunsMissing", "warning", (13, 8, 32), (13, 10, 36), kind="flow_runs"), slack=HOUR),
     # An hour after the last of three runs.
     expect("PrefectSeriesFolded", "info", (13, 12, 3), (13, 15, 3), metric="prefect_task_run_outcomes_total"),

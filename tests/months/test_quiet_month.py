@@ -1,4 +1,4 @@
-"""The quiet month: of all that looks like trouble, only the outage of the API is told."""
+"""The quiet month: only the outage of the API fires."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from months.watch import Watch
 from months.world import FOREVER
 
 EXPECTED = (
-    # A minute without an answer, until the first one.
+    # From a minute after the last answer until the first new one.
     Expected("PrefectApiDown", "critical", OUTAGE + MINUTE, OUTAGE + OUTAGE_SECONDS, {"workspace": "production"}),
 )
 
@@ -20,8 +20,8 @@ def test_only_the_api_outage_fires() -> None:
 
 
 def test_only_the_api_outage_fires_at_the_shipped_intervals() -> None:
-    """The hours around it, with all that a step of minutes steps over: two restarts and the roll of a pod as well."""
-    watch = Watch(OUTAGE - 2 * HOUR, OUTAGE + 3 * HOUR, step=15, idle=0, others=60, slack=45)
+    """The hours around it at the real scrape interval, with two restarts and a rolling update."""
+    watch = Watch(OUTAGE - 2 * HOUR, OUTAGE + 3 * HOUR, step=15, idle=0, background=60, slack=45)
     processes = (
         Process("10.0.0.1:9877", "a", watch.begin, OUTAGE - HOUR),
         Process("10.0.0.1:9877", "a", OUTAGE - HOUR + 2 * watch.step, OUTAGE + HOUR / 2),

@@ -1,4 +1,4 @@
-"""What goes wrong around the runs: a table of troubles, and what each does to the world when it begins and ends."""
+"""Problems other than failing runs: a table of troubles, and their effect on the world when they begin and end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefect_monitoring.model.records import State
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that is amiss from `begin` until `end`; `Troubles` knows each kind."""
+    """A problem from `begin` until `end`; `Troubles` has the kinds."""
 
     kind: str
     begin: float
@@ -66,7 +66,7 @@ class Troubles:
         self._world.api_is_back()
 
     def _pause(self, flow: str, *, paused: bool) -> None:
-        self._world.stands(self._world.ids[flow][1], paused=paused)
+        self._world.set_paused(self._world.ids[flow][1], paused=paused)
 
     def _fail_thrice(self, flow: str) -> None:
         for _ in range(3):
@@ -75,7 +75,7 @@ class Troubles:
             self._server.finish(run, 1, "FAILED", "boom")
 
     def _lose_a_run(self, flow: str) -> None:
-        """Its machine's clock is an hour ahead: to the ledger, it began to run after it had ended."""
+        """Adds a run of a machine whose clock is an hour ahead: for the ledger, it started after it had ended."""
         self._doubtful = run_id = self._server.add_run(self._world.ids[flow][1], self._server.now, 0, by_schedule=False)
         run, now = self._server.runs[run_id], self._server.now
         assert isinstance(run, MonthRun)

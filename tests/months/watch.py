@@ -1,4 +1,4 @@
-"""From when to when a Prometheus watches, and how often it and the exporter look."""
+"""The observed period, and the intervals of scrapes and polls."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Watch:
-    """Scrapes and evaluations come every `step` seconds, and a poll before each of them when the server has changed.
+    """Scrapes and evaluations every `step` seconds, and a poll before each of them if the server has changed.
 
-    `idle`: while nothing changes there, a poll comes after so many seconds; `others`: tasks, inventory and audit come
-    so often. `slack`: how many seconds later than it might an alert may begin and end.
+    `idle`: seconds between polls while nothing changes; `background`: seconds between readings of tasks, inventory and
+    audit. `slack`: how many seconds too late an alert may begin and end.
     """
 
     begin: float
     end: float
     step: float = 120.0
-    # As rarely as no alert minds: with all of it at every step, a month would last twice as long.
+    # As rarely as alerts allow: with everything at every step, a month would take twice as long.
     idle: float = 480.0
-    others: float = 240.0
+    background: float = 240.0
     slack: float = 360.0
 
     @property
@@ -27,7 +27,7 @@ class Watch:
 
     @property
     def birth_hold(self) -> str:
-        """A little over the scrape interval, as the setting wants it."""
+        """Slightly more than the scrape interval, as the setting requires."""
         return f"{self.step + 10:.0f}s"
 
     def at(self, step: int) -> float:

@@ -1,4 +1,4 @@
-"""What happens on a server in a month: pipelines, how their runs go, and what goes wrong, all of it told as data."""
+"""A server over a month, described as data: pipelines, the behaviour of their runs, and problems."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ RETRY_DELAY: Final = 30.0
 
 
 @dataclass(frozen=True)
-class Conduct:
-    """How a run goes. Seconds; what is None is as usual for its pipeline.
+class Behaviour:
+    """How a run behaves. Times in seconds; None is as usual for its pipeline.
 
-    `late`: nobody takes it for so long. `slot_wait`: it waits for a slot. `missed`: the scheduler makes no run of it.
-    `flow_retries`, `task_retries`: failures that are saved. `orphan`: a subflow run outlives it for so long.
-    `part_fails`: a subflow run fails, which the flow puts up with.
+    `late`: how long no worker takes it. `slot_wait`: how long it waits for a slot. `missed`: no run is created.
+    `flow_retries`, `task_retries`: failures before success. `orphan`: how long a subflow run outlives it.
+    `part_fails`: a subflow run fails, which the flow ignores. `reports`: value of its METRIC line; None: no line.
     """
 
     ends: str = "COMPLETED"
@@ -34,30 +34,30 @@ class Conduct:
     missed: bool = False
     flow_retries: int = 0
     task_retries: int = 0
-    tells: float | None = 100.0
+    reports: float | None = 100.0
     orphan: float = 0.0
     part_fails: bool = False
-    one_more_task: str = ""
+    extra_task: str = ""
     message: str = ""
 
 
-USUAL: Final = Conduct()
+USUAL: Final = Behaviour()
 
 
 @dataclass(frozen=True)
-class Spell:
-    """Of the runs of a flow that are due from `begin` until `end`, each `every`th goes like this."""
+class Phase:
+    """Behaviour of every `every`th run of a flow that is due from `begin` until `end`."""
 
     flow: str
     begin: float
     end: float
-    conduct: Conduct
+    behaviour: Behaviour
     every: int = 1
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """`tasks`: names with the share of the run that each takes, one after the other. `metric`: what each run tells."""
+    """`tasks`: sequential tasks with their shares of the run. `metric`: name of the metric that each run reports."""
 
     flow: str
     deployment: str
@@ -77,7 +77,7 @@ class World:
     """A server with its pipelines and workers, from 30 days before the month on."""
 
     pipelines: Sequence[Pipeline]
-    spells: Sequence[Spell] = ()
+    phases: Sequence[Phase] = ()
     pools: dict[str, str] = field(default_factory=lambda: {"main": "process"})
     own_limits: dict[str, int] = field(default_factory=dict)
     server: MonthServer = field(default_factory=lambda: MonthServer(on(-30)))
@@ -85,7 +85,7 @@ class World:
     def __post_init__(self) -> None:
         self.ids: dict[str, tuple[str, str]] = {}
         self._by_deployment: dict[str, Pipeline] = {}
-        self._counts: dict[Spell, int] = {}
+        self._counts: dict[Phase, int] = {}
         self._deferred: list[Callable[[], object]] = []
         self.server.inventory.types = self.pools
         self.server.inventory.next_start = self._next_start
@@ -102,8 +102,8 @@ class World:
     def _deploy(self, pipeline: Pipeline) -> None:
         flow = self.server.flow_called(pipeline.flow)
         names = {"pool": pipeline.pool, "queue": pipeline.queue, "tags": pipeline.tags}
-        deployment = self.server.add_deployment(pipeline.deployment, flow, **names)  # type: ignore[arg-type] # of three types
-        self.stands(deployment, paused=False)
+        deployment = self.server.add_deployment(pipeline.deployment, flow, **names)  # type: ignore[arg-type] # of different types
+        self.set_paused(deployment, paused=False)
         self.ids[pipeline.flow] = flow, deployment
         self._by_deployment[deployment] = pipeline
         if pipeline.flow in self.own_limits:
@@ -113,7 +113,7 @@ class World:
         if pipeline.until < FOREVER:
             self.server.later(pipeline.until, partial(self.server.delete_deployment, deployment))
 
-    def stands(self, deployment: str, *, paused: bool) -> None:
+    def set_paused(self, deployment: str, *, paused: bool) -> None:
         now = replace(self.server.deployment_names[deployment], paused=paused, ready=True, schedules="there is one")
         self.server.deployment_names[deployment] = now
 
@@ -128,20 +128,20 @@ class World:
 
     def _due(self, pipeline: Pipeline, deployment: str, at: float) -> None:
         self._plan(pipeline, deployment, at)
-        conduct = self._conduct_of(pipeline, at)
-        if not (self.server.deployment_names[deployment].paused or conduct.missed):
-            run = self.server.add_run(deployment, at, conduct.flow_retries)
-            self.server.later(at + 4, partial(self._offer, run, pipeline, conduct))
+        behaviour = self._behaviour_of(pipeline, at)
+        if not (self.server.deployment_names[deployment].paused or behaviour.missed):
+            run = self.server.add_run(deployment, at, behaviour.flow_retries)
+            self.server.later(at + 4, partial(self._offer, run, pipeline, behaviour))
 
-    def _conduct_of(self, pipeline: Pipeline, at: float) -> Conduct:
-        for spell in self.spells:
-            if spell.flow == pipeline.flow and spell.begin <= at < spell.end:
-                self._counts[spell] = number = self._counts.get(spell, 0) + 1
-                if number % spell.every == 0:
-                    return spell.conduct
+    def _behaviour_of(self, pipeline: Pipeline, at: float) -> Behaviour:
+        for phase in self.phases:
+            if phase.flow == pipeline.flow and phase.begin <= at < phase.end:
+                self._counts[phase] = number = self._counts.get(phase, 0) + 1
+                if number % phase.every == 0:
+                    return phase.behaviour
         return USUAL
 
-    # The life of a run. Nothing happens to it while the API is down; then it goes on.
+    # Run lifecycle. Nothing happens to a run while the API is down; it continues afterwards.
 
     def _when_up(self, action: Callable[[], object]) -> None:
         if self.server.down:
@@ -152,60 +152,60 @@ class World:
     def _enter(self, run: str, state: str, name: str = "", message: str = "") -> None:
         self._when_up(lambda: self.server.set_state(run, state, name, message))
 
-    def _offer(self, run: str, pipeline: Pipeline, conduct: Conduct) -> None:
-        """A worker asks for runs that are due; a run that it does not get is late after a while."""
+    def _offer(self, run: str, pipeline: Pipeline, behaviour: Behaviour) -> None:
+        """A worker polls for due runs; a run that no worker takes becomes Late."""
         now, month_run = self.server.now, self._run(run)
-        again = partial(self._offer, run, pipeline, conduct)
+        again = partial(self._offer, run, pipeline, behaviour)
         if self.server.down:
             self._deferred.append(partial(self._after_outage, run, again))
-        elif now - month_run.expected >= conduct.late and self._is_taken(month_run):
-            self._pend(run, pipeline, conduct)
+        elif now - month_run.expected >= behaviour.late and self._can_start(month_run):
+            self._pend(run, pipeline, behaviour)
         else:
             if now - month_run.expected >= LATE_AFTER and month_run.state.name != "Late":
                 self.server.set_state(run, "SCHEDULED", "Late")
             self.server.later(now + POLL_OF_WORKERS, again)
 
     def _after_outage(self, run: str, again: Callable[[], object]) -> None:
-        """The server notes first that it is late; the worker asks a little later."""
+        """The server first marks the run Late; the worker polls a little later."""
         self.server.set_state(run, "SCHEDULED", "Late")
         self.server.later(self.server.now + POLL_OF_WORKERS, again)
 
-    def _is_taken(self, run: MonthRun) -> bool:
+    def _can_start(self, run: MonthRun) -> bool:
         inventory = self.server.inventory
         is_full = run.pool in inventory.slots and (inventory.used(run.pool)) >= inventory.slots[run.pool]
         return not (run.pool in inventory.down_since or (run.pool, run.queue) in inventory.unpolled or is_full)
 
     def _run(self, run: str) -> MonthRun:
-        found = self.server.runs[run]
-        assert isinstance(found, MonthRun)
-        return found
+        month_run = self.server.runs[run]
+        assert isinstance(month_run, MonthRun)
+        return month_run
 
-    def _pend(self, run: str, pipeline: Pipeline, conduct: Conduct) -> None:
+    def _pend(self, run: str, pipeline: Pipeline, behaviour: Behaviour) -> None:
         self._enter(run, "PENDING")
-        wait = conduct.pending
-        if conduct.slot_wait:
+        wait = behaviour.pending
+        if behaviour.slot_wait:
             self._enter(run, "SCHEDULED", "AwaitingConcurrencySlot")
-            wait = conduct.slot_wait
+            wait = behaviour.slot_wait
             self.server.later(self.server.now + wait - 1, partial(self._enter, run, "PENDING"))
-        self.server.later(self.server.now + wait, partial(self._when_up, partial(self._work, run, pipeline, conduct)))
+        self.server.later(self.server.now + wait, partial(self._when_up, partial(self._work, run, pipeline, behaviour)))
 
-    def _work(self, run: str, pipeline: Pipeline, conduct: Conduct) -> None:
-        """Runs, as often as retries save it; its tasks follow one another."""
+    def _work(self, run: str, pipeline: Pipeline, behaviour: Behaviour) -> None:
+        """Runs it, including retries; its tasks run in sequence."""
         self.server.set_state(run, "RUNNING")
-        seconds = conduct.seconds if conduct.seconds is not None else pipeline.seconds
-        attempts_left = conduct.flow_retries + 1 - self._run(run).run_count
+        seconds = behaviour.seconds if behaviour.seconds is not None else pipeline.seconds
+        attempts_left = behaviour.flow_retries + 1 - self._run(run).run_count
         if attempts_left > 0:
             self.server.later(self.server.now + seconds / 2, partial(self._enter, run, "FAILED"))
-            again = partial(self._when_up, partial(self._work, run, pipeline, conduct))
+            again = partial(self._when_up, partial(self._work, run, pipeline, behaviour))
             self.server.later(self.server.now + seconds / 2 + RETRY_DELAY, again)
             return
         begin = self.server.now
-        if conduct.one_more_task:
-            self._task(run, conduct.one_more_task, seconds, 0)
+        if behaviour.extra_task:
+            self._task(run, behaviour.extra_task, seconds, 0)
         for task, share in pipeline.tasks:
-            self.server.later(begin, partial(self._task, run, task, share * seconds, conduct.task_retries))
+            self.server.later(begin, partial(self._task, run, task, share * seconds, behaviour.task_retries))
             begin += share * seconds
-        end = partial(self._when_up, partial(self._end, run, pipeline, conduct))
+        end = partial(self._when_up, partial(self._end, run, pipeline, behaviour))
         self.server.later(self.server.now + seconds, end)
 
     def _task(self, run: str, task: str, seconds: float, retries: int) -> None:
@@ -214,12 +214,12 @@ class World:
             self.server.tasks.fail_and_retry(task_run, self.server.logs)
         self.server.later(self.server.now + seconds - 1, partial(self.server.tasks.finish, task_run))
 
-    def _end(self, run: str, pipeline: Pipeline, conduct: Conduct) -> None:
-        if pipeline.metric and conduct.tells is not None:
-            self.server.logs.emit(pipeline.metric, conduct.tells, run)
-        if conduct.orphan or conduct.part_fails:
+    def _end(self, run: str, pipeline: Pipeline, behaviour: Behaviour) -> None:
+        if pipeline.metric and behaviour.reports is not None:
+            self.server.logs.emit(pipeline.metric, behaviour.reports, run)
+        if behaviour.orphan or behaviour.part_fails:
             part = self.server.add_run_without_deployment(f"{pipeline.flow}-part", run)
             self.server.start(part)
-            end = "FAILED" if conduct.part_fails else "COMPLETED"
-            self.server.later(self.server.now + conduct.orphan, partial(self._enter, part, end))
-        self.server.set_state(run, conduct.ends, message=conduct.message)
+            end = "FAILED" if behaviour.part_fails else "COMPLETED"
+            self.server.later(self.server.now + behaviour.orphan, partial(self._enter, part, end))
+        self.server.set_state(run, behaviour.ends, message=behaviour.message)
