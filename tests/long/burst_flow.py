@@ -1,4 +1,4 @@
-"""One flow whose tasks all run at once. `burst_flow.py TASKS`, with PREFECT_API_URL."""
+"""Runs a flow whose tasks all run at once. `burst_flow.py TASKS`, with PREFECT_API_URL."""
 
 import sys
 

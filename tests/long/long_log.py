@@ -17,7 +17,7 @@ STEP = 0.001
 
 
 class LongLog(FakeRuns):
-    """Its lines are made when they are asked for."""
+    """A run whose log lines are generated on request."""
 
     count = 0
 

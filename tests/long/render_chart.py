@@ -1,6 +1,6 @@
-"""Helm and the schemas of what it renders, in an environment of their own: requirements-chart.lock.
+"""Renders the chart with Helm and validates the manifests, in a separate environment: requirements-chart.lock.
 
-Reads {"chart", "releases": {name: values}, "refused": {name: values}, "versions"} as JSON, writes what came of it.
+Reads {"chart", "releases": {name: values}, "refused": {name: values}, "versions"} as JSON, writes the results.
 """
 
 import json
@@ -25,7 +25,7 @@ def objects(manifests: dict[str, str]) -> Iterator[dict[str, Any]]:
 
 
 def with_each_route(thing: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Routes within a route are any JSON to the schema: each takes the place of the outermost once."""
+    """Nested routes are arbitrary JSON for the schema: yields the object with each of them as the outermost route."""
     yield thing
     routes = list(thing["spec"]["route"].get("routes", ())) if thing["kind"] == "AlertmanagerConfig" else []
     while routes:
@@ -35,7 +35,7 @@ def with_each_route(thing: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def faults(thing: dict[str, Any], versions: list[str]) -> Iterator[str]:
-    """What the schemas have against it; fields that they do not know among it."""
+    """The errors of the object by its schema, including unknown fields."""
     name = f"{thing['kind']} {thing['metadata']['name']}"
     try:
         if models := _OPERATOR.get(thing["apiVersion"]):
@@ -51,7 +51,7 @@ def faults(thing: dict[str, Any], versions: list[str]) -> Iterator[str]:
 
 
 def lost(given: Any, known: Any, path: str) -> Iterator[str]:
-    """Where a model has dropped a field."""
+    """The paths of fields that a model has dropped."""
     if isinstance(given, dict) and isinstance(known, dict):
         for key, value in given.items():
             if key in known:

@@ -1,4 +1,4 @@
-"""Run by PySpark's own Python: answers of Spark to queries on an archive, as JSON. `spark_answers.py PLAN ANSWERS`.
+"""Run by PySpark's Python: writes Spark's answers to queries on an archive as JSON. `spark_answers.py PLAN ANSWERS`.
 
 PLAN has `statements` that register the archive, and `queries` by name.
 """

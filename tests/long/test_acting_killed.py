@@ -1,13 +1,13 @@
-"""Runs that always fail get exactly 3 retries, whenever the exporter, the server and the worker are killed.
+"""Runs that always fail get exactly 3 retries, no matter when the exporter, the server and the worker are killed.
 
-ACT_KILLS is how many kills there are (30 unless it says otherwise). To fit 30 of them into minutes, two of three hit
-the exporter: it is back in a second, as a fork of what has imported it, and its state is what could count a retry
-twice. Half of those come at any instant, the others in the middle of an action. A worker is killed with the runs that
-it executes, as when its machine is lost. Prefect leaves those at Pending or Running for ever, so the test marks them
-Crashed, as a person would.
+ACT_KILLS is the number of kills (default: 30). To fit 30 of them into minutes, two of three hit
+the exporter: as a fork with completed imports, it restarts within a second, and its state could count a retry
+twice. Half of those come at random times, the others in the middle of an action. A worker is killed with the runs that
+it executes, as if its machine was lost. Prefect leaves those in Pending or Running forever, so the test marks them
+Crashed, as a user would.
 
-The worker starts a script that reports what the engine would: two busy cores are then kept for what is killed, and
-three unfinished runs are retried all the time. tests/integration/test_acting_on_real_runs.py has the engine itself.
+The worker starts a script that reports the engine's states, which leaves two busy cores for the killed processes, and
+three unfinished runs are always being retried. tests/integration/test_acting_on_real_runs.py uses the real engine.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from support.workers import deploy, start_worker
 
 KILLS = int(os.environ.get("ACT_KILLS", "30"))
 SEED = 11
-VICTIMS = {"exporter": 9, "worker": 6, "server": 3, **dict.fromkeys(killed_acting.POINTS, 3)}  # and how often
+VICTIMS = {"exporter": 9, "worker": 6, "server": 3, **dict.fromkeys(killed_acting.POINTS, 3)}  # and their weights
 AT_ONCE = 3  # unfinished runs, so that each kill hits some of them
-PAUSE_SECONDS = 2.0  # before a kill, at most
+PAUSE_SECONDS = 2.0  # maximum before a kill
 SETTLE_SECONDS = 300.0
 RULES = """
 pipelines:
@@ -56,7 +56,7 @@ BUSY = (httpx.HTTPError,)
 
 @dataclass
 class Site:
-    """The three that are killed, and the runs that fail."""
+    """The three processes that are killed, and the failing runs."""
 
     directory: Path
     stack: ExitStack
@@ -82,7 +82,7 @@ class Site:
         self.stack.callback(self.worker.kill_all)
 
     def kill(self, victim: str) -> None:
-        """And starts it again: the next kill may hit it on its way up."""
+        """Kills and restarts it; the next kill may hit it during its startup."""
         self.kills[victim] += 1
         if victim == "worker":
             self.lose_worker()
@@ -105,7 +105,7 @@ class Site:
         self.start_exporter()
 
     def keep_failing(self) -> bool:
-        """Starts as many runs as are missing."""
+        """Starts runs until AT_ONCE are unfinished."""
         while len(self.unfinished()) < AT_ONCE:
             flow = self.seeder.flow("hopeless")
             self.runs.append(self.seeder.run(flow, deployment_id=self.deployment, state="Scheduled"))
@@ -158,9 +158,9 @@ def test_failing_runs_get_exactly_three_retries_under_kills(site: Site) -> None:
     dice = random.Random(SEED)
     for _ in range(KILLS):
         site.keep_failing()
-        if dice.random() < 2 / 3:  # the rest may hit it on its way up
+        if dice.random() < 2 / 3:  # otherwise the kill may hit it during its startup
             wait_acting(site)
-        time.sleep(dice.uniform(0, PAUSE_SECONDS))  # any instant is as good as any other
+        time.sleep(dice.uniform(0, PAUSE_SECONDS))  # at a random time
         (victim,) = dice.choices(list(VICTIMS), list(VICTIMS.values()))
         site.kill(victim)
     killed = time.monotonic()
@@ -180,9 +180,9 @@ def wait_acting(site: Site) -> None:
 
 
 def settle(site: Site) -> None:
-    """Waits until every run has failed for good, and the exporter has counted it."""
+    """Waits until every run has used all its retries, and the exporter has counted them."""
     wait_acting(site)
-    # A killed worker's last request may have arrived afterwards, and a worker may give up while there is no server.
+    # The last request of a killed worker may arrive later, and a worker may give up during an outage of the server.
     site.lose_worker()
     site.start_worker()
     try:
@@ -223,7 +223,7 @@ def verify(site: Site) -> None:
 
 
 def events(site: Site, run: str) -> Counter[int]:
-    """How often the event of each retry of a run is stored. A server that is killed may lose some."""
+    """How often the event of each retry of a run is stored. A killed server may lose some."""
     criteria = {
         "occurred": {"since": "2020-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"},
         "event": {"name": ["prefect-monitoring.retry.done"]},

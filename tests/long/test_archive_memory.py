@@ -1,4 +1,4 @@
-"""A run with a million log lines is archived within 250 MiB, whatever its log has."""
+"""A run with a million log lines is archived within 250 MiB of memory."""
 
 import os
 import subprocess

@@ -1,6 +1,6 @@
 """Spark and DuckDB give the same answers from the same archive: with late versions, small batches and a compacted day.
 
-PySpark lives in an environment of its own, made from requirements-spark.lock by `make test-long`.
+PySpark has a separate environment, created from requirements-spark.lock by `make test-long`.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ def for_duckdb(query: str) -> str:
 
 
 def comparable(rows: list[Any]) -> list[list[str]]:
-    """Numbers as text, ratios of decimals rounded: engines keep different numbers of their digits."""
+    """Numbers as text, rounded, because engines keep different numbers of digits."""
     return [[f"{float(one):.6f}" if isinstance(one, float | Decimal) else str(one) for one in row] for row in rows]
 
 
@@ -67,7 +67,7 @@ def test_spark_and_duckdb_give_the_same_answers(tmp_path: Path, monkeypatch: pyt
     site = Site(tmp_path / "archive", FakeRuns())
     asyncio.run(make_archive(site))
     statements = [one for one in re.split(r";\n", spark_tables(str(site.folder)) + VIEWS) if one.strip()]
-    # A view on temporary views has to be one itself.
+    # A view on temporary views must be temporary.
     statements = [one.strip().replace("CREATE VIEW", "CREATE TEMPORARY VIEW") for one in statements]
     plan, found = tmp_path / "plan.json", tmp_path / "answers.json"
     plan.write_text(json.dumps({"statements": statements, "queries": QUERIES}), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Hundreds of task runs at once: the recorder is behind, and everything is counted once all the same."""
+"""Hundreds of task runs at once: the server's recorder lags, and everything is still counted once."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ NAMED_WITHIN_SECONDS = min(SEARCHED.patience, UNSEARCHED.patience)
 
 
 def counted(samples: Samples) -> tuple[float, float]:
-    """Completed task runs, and METRIC lines of theirs, under whatever name of a task."""
+    """The number of completed task runs and of their METRIC lines, under any task name."""
     lines = total(samples, "prefect_custom_metric_observed_count", flow="burst", metric="rows")
     return total(samples, "prefect_task_run_outcomes_total", task="load", state="completed"), lines
 
@@ -45,14 +45,14 @@ async def test_burst_of_task_runs_is_counted_once(tmp_path: Path, caplog: pytest
                 await asyncio.sleep(1)
             took = time.monotonic() - begun
             await running
-            assert "another shape" not in caplog.text, "runs whose states the server has yet to write are Prefect's too"
+            assert "another shape" not in caplog.text, "runs without their states yet are valid"
             assert sum(map(len, task_runs(seeder, "burst").values())) == TASKS
             assert counted(exporter.samples) == (TASKS, TASKS)
             assert total(exporter.samples, "prefect_custom_metric_observed_sum", metric="rows") == 3 * TASKS
             unnamed = total(exporter.samples, "prefect_custom_metric_observed_count", task=DELETED, metric="rows")
             print(f"{TASKS} task runs recorded within {took:.0f} s; {unnamed:.0f} lines counted before that")  # noqa: T201
-            assert not unnamed or took > NAMED_WITHIN_SECONDS, "a line waits for the name of its task"
-            exporter.clock = lambda: time.time() + 600  # so that all of it lies in closed hours
+            assert not unnamed or took > NAMED_WITHIN_SECONDS, "lines wait for the name of their task"
+            exporter.clock = lambda: time.time() + 600  # so that all task runs lie in closed hours
             await exporter.details(2)
             await exporter.inventory()
             assert counted(exporter.samples) == (TASKS, TASKS)

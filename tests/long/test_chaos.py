@@ -1,9 +1,9 @@
-"""Nothing is lost and nothing counted twice, whatever the API answers and whenever the exporter is killed.
+"""Nothing is lost or counted twice under random API faults and kills of the exporter.
 
-For CHAOS_SECONDS (60) a share of all requests fails, hangs, is cut off, comes late or is answered with nonsense, while
-runs of every fate are written and the exporter is killed every few seconds. Then the API is calm again: the totals must
-be what Prefect's own state histories say, and counters have never gone back. Deleted runs are left out: one that nobody
-read before it was deleted is in no truth. The server is on PostgreSQL: SQLite would refuse writes for seconds.
+For CHAOS_SECONDS (60) a share of all requests fails, hangs, is truncated, delayed or answered with nonsense, while
+runs of every fate are written and the exporter is killed every few seconds. Then the faults end: the totals must
+equal Prefect's state histories, and no counter may ever have gone back. Deleted runs are left out: one that was not
+read before its deletion is in no history. The server uses PostgreSQL: SQLite would refuse writes for seconds.
 """
 
 import asyncio
@@ -36,13 +36,13 @@ from support.truth_of_tasks import task_truth
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "60"))
 SEED = 14
 SHARE = 0.15  # of all requests
-LIFE_SECONDS = 5.0  # of an exporter, at most
-UNBORN_SECONDS = 2.0  # of one that is not waited for
+LIFE_SECONDS = 5.0  # maximum for an exporter
+STARTING_SECONDS = 2.0  # maximum for an exporter that is killed during startup
 START_SECONDS = 120.0
 SETTLE_SECONDS = 300.0
 PREFIX = "chaos-"
 OPTIONS = ("--source-timeout", "5s", "--audit-interval", "3s", "--birth-hold", "0s")
-OVERLAP_IS_OVER = 600.0  # seconds later, all that was written lies in closed hours
+OVERLAP_IS_OVER = 600.0  # seconds, after which all runs lie in closed hours
 
 Counts = dict[str, Counter[tuple[str, ...]]]
 
@@ -69,26 +69,26 @@ async def test_totals_match_the_state_histories_after_chaos(tmp_path: Path) -> N
     sys.stdout.write(
         f"{fates.total()} runs, {expected['tasks'].total()} ends of task runs,"
         f" {expected['lines'].total()} METRIC lines; {len(proxy.requests)} requests, faults: {dict(chaos.drawn)};"
-        f" {lives.kills} kills, {lives.unborn} of them before the first answer; settled in {seconds:.0f} s\n"
+        f" {lives.kills} kills, {lives.killed_in_startup} of them before the first answer; settled in {seconds:.0f} s\n"
     )
-    for what, counts in expected.items():
-        assert settled[what] == counts, what
-    assert lives.seen["runs"], "nothing was counted during the chaos: it was an outage"
+    for kind, counts in expected.items():
+        assert settled[kind] == counts, kind
+    assert lives.seen["runs"], "nothing was counted during the chaos"
     assert chaos.drawn
     assert min(counts.total() for counts in expected.values()) > 0
 
 
 class Lives:
-    """What the exporters that were killed had shown: the highest value of each counter."""
+    """The highest value of each counter that the killed exporters had shown."""
 
     def __init__(self) -> None:
         self.kills = 0
-        self.unborn = 0
+        self.killed_in_startup = 0
         self.seen: Counts = {"runs": Counter(), "tasks": Counter(), "sums": Counter(), "lines": Counter()}
 
 
 def kill_again_and_again(forker: Forker) -> Lives:
-    """Starts exporters on one ledger and kills each: three of four when they have begun to work, others before."""
+    """Starts exporters on one ledger and kills each: three of four at work, the others during startup."""
     dice, lives = random.Random(SEED), Lives()
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
@@ -98,8 +98,8 @@ def kill_again_and_again(forker: Forker) -> Lives:
                 wait_until(lambda: answers(exporter), START_SECONDS, "an exporter that answers", every=0.2)  # noqa: B023
                 watch(exporter, lives.seen, time.monotonic() + dice.uniform(0.5, LIFE_SECONDS))
             else:
-                time.sleep(dice.uniform(0, UNBORN_SECONDS))  # any instant is as good as any other
-                lives.unborn += not answers(exporter)
+                time.sleep(dice.uniform(0, STARTING_SECONDS))  # at a random time
+                lives.killed_in_startup += not answers(exporter)
             assert fork.running, fork.output()[-4000:]
         finally:
             fork.kill()
@@ -115,7 +115,7 @@ def answers(exporter: Exporter) -> bool:
 
 
 def watch(exporter: Exporter, seen: Counts, until: float) -> None:
-    """Scrapes until then; no counter goes back."""
+    """Scrapes until `until`; no counter may go back."""
     while time.monotonic() < until:
         try:
             now = shown(exporter.samples)
@@ -128,9 +128,9 @@ def watch(exporter: Exporter, seen: Counts, until: float) -> None:
 
 
 def assert_never_back(before: Counts, now: Counts) -> None:
-    for what, counts in before.items():
-        gone_back = {key: (count, now[what][key]) for key, count in counts.items() if now[what][key] < count}
-        assert not gone_back, (what, gone_back)
+    for kind, counts in before.items():
+        gone_back = {key: (count, now[kind][key]) for key, count in counts.items() if now[kind][key] < count}
+        assert not gone_back, (kind, gone_back)
 
 
 def shown(samples: Samples) -> Counts:
@@ -161,9 +161,9 @@ def true_counts(api_url: str, writers: list[Written]) -> Counts:
 
 
 async def settle(exporter: Rig, expected: Counts) -> float:
-    """Reads as `serve` does until all is counted, or for so long; the seconds that it took."""
+    """Reads as `serve` does until everything is counted or the time is up; returns the seconds."""
     begun = time.monotonic()
-    await exporter.details(2)  # at the present first: a METRIC line waits for its task run
+    await exporter.details(2)  # first at the current time: METRIC lines wait for their task runs
     while shown(exporter.samples) != expected and time.monotonic() < begun + SETTLE_SECONDS:
         exporter.clock = lambda: time.time() + OVERLAP_IS_OVER
         await exporter.inventory()

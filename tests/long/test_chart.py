@@ -1,4 +1,4 @@
-"""The Helm chart, rendered by Helm itself from each file of ci/: its manifests are valid, and hold the very files."""
+"""The Helm chart, rendered by Helm from each file of ci/: its manifests are valid and hold the repository's files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VERSIONS = ["1.27", "1.37"]  # of Kubernetes: the oldest that Chart.yaml takes, 
 RELEASES = {path.name.removesuffix("-values.yaml"): path for path in sorted((CHART / "ci").iterdir())}
 API = {"prefect": {"apiUrl": "http://prefect:4200/api"}}
 
-# What the schema or a template refuses, and the word by which its reader finds the fault.
+# Values that the schema or a template refuses, and a word in the error message.
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no address": ({}, "apiUrl"),
     "an address without the API's path": ({"prefect": {"apiUrl": "http://prefect:4200"}}, "apiUrl"),
@@ -41,7 +41,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an interval without a unit": (API | {"serviceMonitor": {"interval": "15"}}, "interval"),
 }
 
-# What the schemas find, and how they say it.
+# Mistakes that the schemas find, and their messages.
 BROKEN = "broken"
 MONITOR = {"apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor", "metadata": {"name": "wrong"}}
 SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "wrong"}}
@@ -99,7 +99,7 @@ def test_each_set_of_values_passes_the_linter(rendered: Rendered) -> None:
 
 
 def test_each_manifest_fits_its_schema(rendered: Rendered) -> None:
-    """Of the Grafana Operator no package has the schemas."""
+    """Except those of the Grafana Operator, whose schemas are in no package."""
     without = [fault for fault in rendered.faults if re.fullmatch(r"GrafanaDashboard \S+: no schema", fault)]
     assert len(without) == len(list((ROOT / "grafana/dashboards").glob("*.json")))
     wrong = [fault for fault in rendered.faults if fault not in without]
@@ -210,7 +210,7 @@ def test_programs_accept_the_options_of_their_pods(rendered: Rendered, release: 
         assert make_parser().parse_args(container["args"])
         given = {one["name"]: one["value"] for one in container["env"]}
         assert given.pop("PREFECT_MONITORING_CONFIG") == f"/etc/prefect-monitoring/options/{file.name}"
-        for secret in SECRETS:  # Kubernetes would put them there
+        for secret in SECRETS:  # mounted by Kubernetes
             if path := given.get(name := f"PREFECT_MONITORING_{secret.upper()}_FILE"):
                 assert path == f"/etc/prefect-monitoring/secrets/{secret}"
                 (tmp_path / secret).write_text("from-a-secret\n")

@@ -1,4 +1,4 @@
-"""A real flow killed with SIGKILL, without a worker: it is found by its heartbeats, and marked Crashed."""
+"""A real flow killed with SIGKILL, without a worker, is detected by missing heartbeats and marked Crashed."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ from support.seeder import Seeder
 
 FLOW = Path(__file__).with_name("waiting_flow.py")
 BEAT_SECONDS = 30.0
-# Three missed beats and the polls between, as promised: 120 s.
+# Three missed heartbeats and the polls in between: 120 s, as documented.
 FOUND_WITHIN_SECONDS = 120.0
 PATIENCE_SECONDS = 300.0
 RULES = """

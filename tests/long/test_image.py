@@ -1,4 +1,4 @@
-"""exporter/Dockerfile's steps, carried out without an engine: what it copies, what it installs, as whom it runs."""
+"""The steps of exporter/Dockerfile, executed without an engine: copied files, installed packages, user."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the last stage takes over, made by the first one's own commands from what that copies."""
+    """The environment that the last stage copies, built with the commands of the first stage from its files."""
     build = tmp_path_factory.mktemp("build")
     target = build / "installed"
     for name, rest in STEPS:

@@ -1,4 +1,4 @@
-"""What `make dist` builds, installed into empty environments and run outside the repository."""
+"""The output of `make dist`, installed into empty environments and run outside the repository."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from support.seeder import Seeder
 
 ROOT = Path(__file__).parents[2]
 UV = ROOT / ".venv-packaging/bin/uv"
-# Packages that a Prefect installation does not have anyway, and the most that they may take, ours included.
+# Packages that a Prefect installation does not have, and the maximum size of them and ours together.
 BESIDE_PREFECT = {"prefect-monitoring", "aiolimiter", "apscheduler", "filelock", "tenacity"}
 MAX_MEGABYTES = 4
 
 
 @dataclass(frozen=True)
 class Installed:
-    """An environment with the wheel, and a home in which nothing else was ever done."""
+    """An environment with the wheel, and an empty home directory."""
 
     programs: Path
     home: Path
@@ -92,7 +92,7 @@ def installed(folder: Path, *requirements: str) -> Installed:
 
 
 def packages(environment: Path) -> Iterator[tuple[str, int]]:
-    """Each distribution there by name, and the bytes of its files, before any is compiled."""
+    """(name, bytes) of each distribution, without compiled files."""
     for dist in distributions(path=[str(path) for path in environment.glob("lib/python*/site-packages")]):
         files = [Path(str(dist.locate_file(file))) for file in dist.files or () if file.suffix != ".pyc"]
         yield dist.name.lower().replace("_", "-"), sum(file.stat().st_size for file in files if file.is_file())
@@ -100,7 +100,7 @@ def packages(environment: Path) -> Iterator[tuple[str, int]]:
 
 @pytest.fixture(scope="module")
 def oldest(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The lower bounds in pyproject.toml; uv takes them from there, because those of a wheel are not direct to it."""
+    """The lower bounds in pyproject.toml; for uv, those of a wheel would not be direct requirements."""
     options = (
         "--resolution",
         "lowest-direct",
@@ -116,7 +116,7 @@ def oldest(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
 @pytest.fixture(scope="module")
 def newest(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """As `uv tool install` does it, or pipx: an environment for this program alone."""
+    """An environment for this program only, as by `uv tool install` or pipx."""
     folder = tmp_path_factory.mktemp("newest")
     (folder / "home").mkdir()
     call(
@@ -129,7 +129,7 @@ def newest(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """One with a single run, which ended yesterday."""
+    """A server with a single run, which ended yesterday."""
     with start_server(tmp_path_factory.mktemp("server")) as running, Seeder(running.url) as seeder:
         bulk_finished_runs(running, seeder.flow("of-yesterday"), [datetime.now(UTC) - timedelta(days=1)])
         yield running

@@ -1,4 +1,4 @@
-"""Two Prefect servers with pipelines of the same names, an exporter each and one Prometheus: nothing is mixed."""
+"""Two Prefect servers with equal pipeline names, an exporter each and one Prometheus: their series do not mix."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from support.seeder import Seeder
 ROOT = Path(__file__).parents[2]
 GOOD, BAD = "staging", "production"
 HOUR = timedelta(hours=1)
-# What the rules make, and what needs two scrapes.
+# Series of rules, and series that need two scrapes.
 THERE_LAST = (
     "flow_deployment:prefect_slo_budget_runs:left",
     "increase(prefect_flow_run_outcomes_total[1h])",
@@ -32,13 +32,13 @@ THERE_LAST = (
 FIRING = 'ALERTS{alertname="PrefectRunFailed",alertstate="firing"}'
 PIPELINES = "pipelines: [{flow: orders, criticality: critical, slo: {min_success_ratio: 99%, max_duration: 1h}}]"
 SECONDS = 60.0
-# What two Prometheus scrape of one exporter lies some seconds apart: so do ages.
+# Two Prometheus servers scrape an exporter some seconds apart, so ages differ by that much.
 APART_SECONDS = 20
 
 
 @dataclass(frozen=True)
 class Site:
-    """`both` scrapes both exporters, `alone` that of the good one; the rules are the same."""
+    """`both` scrapes both exporters, `alone` only the good one; the rules are the same."""
 
     both: Prometheus
     alone: Prometheus
@@ -69,7 +69,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def seed(server: PrefectServer, seeder: Seeder, *, failed: bool) -> None:
-    """Names are equal on both. The bad one's last run failed a moment ago, and so did every other one."""
+    """Equal names on both servers. On the bad one, every second run failed, including the last, a moment ago."""
     now = datetime.now(UTC)
     flow = seeder.flow("orders")
     deployment = seeder.deployment(flow, "hourly")
@@ -80,7 +80,7 @@ def seed(server: PrefectServer, seeder: Seeder, *, failed: bool) -> None:
 
 
 def rules_without_intervals(folder: Path) -> Path:
-    """Each rule as often as is scraped: a test does not wait for a minute."""
+    """Each rule is evaluated at every scrape, so that the test need not wait a minute."""
     folder.mkdir()
     for path in (ROOT / "prometheus/rules").glob("*.yml"):
         groups = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -91,7 +91,7 @@ def rules_without_intervals(folder: Path) -> Path:
 
 
 def configuration(targets: dict[str, Exporter], rules: Path) -> str:
-    """As docs/workspaces.md has it."""
+    """The configuration of docs/workspaces.md."""
     scraped = [
         {"targets": [exporter.url.partition("//")[2]], "labels": {"workspace": workspace}}
         for workspace, exporter in targets.items()
@@ -121,7 +121,7 @@ def test_alert_names_the_workspace_that_it_is_about(site: Site) -> None:
 
 
 def test_dashboards_of_one_workspace_are_independent_of_the_other(site: Site) -> None:
-    """Series and values of each query. Rates of the exporter's own process depend on when which Prometheus scrapes."""
+    """Compares series and values of each query, except rates of the exporter's process: they depend on scrape times."""
     now = time.time()
     mixed, filled = {}, 0
     for query in queries():
@@ -145,13 +145,13 @@ def same(shown: Vector, expected: Vector) -> bool:
 
 
 def close(shown: float, expected: float) -> bool:
-    """Ratios and small counts are equal; what is larger may be an age."""
+    """Ratios and small counts must be equal; larger values may be ages."""
     apart = APART_SECONDS if min(shown, expected) > 2 else 0
     return math.isclose(shown, expected, rel_tol=0.1, abs_tol=apart) or (math.isnan(shown) and math.isnan(expected))
 
 
 def test_overview_of_all_workspaces_shows_both(site: Site) -> None:
-    """So the test before finds a difference where there is one."""
+    """Shows that the previous test would find a difference."""
     now = time.time()
     differing = 0
     for query in queries():

@@ -1,4 +1,4 @@
-"""The shipped Prometheus rules: promtool's own tests, and what every rule and every alert owes its reader."""
+"""The shipped Prometheus rules: their promtool tests, and the conventions for rules and alerts."""
 
 import copy
 import re
@@ -42,7 +42,7 @@ def _without_strings(expression: str) -> str:
 
 
 def _metrics_named() -> set[str]:
-    """In expressions and in annotations: there, a wrong name would leave a gap that nobody sees."""
+    """The metrics in expressions and in annotations, where a wrong name would silently leave a gap."""
     texts = [_without_strings(rule["expr"]) for rule in RULES]
     texts += [text for rule in ALERTS for text in rule["annotations"].values()]
     named = {name for text in texts for name in re.findall(r"(?<![\w$.])(?:[a-z_]+:)?prefect_\w+(?::\w+)?", text)}
@@ -71,7 +71,7 @@ def test_rules_pass_their_promtool_tests(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in TEST_FILES if path.stem != "replicas"], ids=lambda path: path.name)
 def test_rules_pass_with_two_replicas(path: Path, tmp_path: Path) -> None:
-    """The same tests, every series twice: once as each of two replicas has it."""
+    """Runs the same tests with every series twice, once for each of two replicas."""
     suite = copy.deepcopy(_load(path))
     suite["rule_files"] = [str((path.parent / name).resolve()) for name in suite["rule_files"]]
     for test in suite["tests"]:
@@ -87,7 +87,7 @@ def test_rules_pass_with_two_replicas(path: Path, tmp_path: Path) -> None:
 
 @each_alert_name
 def test_alert_fires_and_resolves_in_promtool_tests(name: str) -> None:
-    """By what promtool expects of it, with labels and annotations."""
+    """Judged by the expectations in its promtool tests."""
     seen = [_expected_of(name, test) for path in TEST_FILES for test in _load(path)["tests"]]
     fires = [min((at for at, alerts in expectations if alerts), default=None) for expectations in seen]
     silent = [max((at for at, alerts in expectations if not alerts), default=0.0) for expectations in seen]
@@ -98,7 +98,7 @@ def test_alert_fires_and_resolves_in_promtool_tests(name: str) -> None:
 
 
 def _expected_of(name: str, test: dict[str, Any]) -> list[tuple[float, list[Any]]]:
-    """What one test expects of an alert, by when."""
+    """The (time, expected alerts) of an alert in a test."""
     seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}
     return [
         (
@@ -153,7 +153,7 @@ def test_labels_of_an_alert_are_independent_of_its_value(rule: dict[str, Any]) -
 
 @each_alert
 def test_paging_alert_keeps_firing_during_an_outage(rule: dict[str, Any]) -> None:
-    """With the labels that it had, or it would be another alert."""
+    """With unchanged labels, or it would be another alert."""
     severities = re.sub(r"{{.*?}}", " ", rule["labels"]["severity"]).split()
     if "critical" not in severities or rule["alert"] in {"PrefectApiDown", "PrefectExporterDown"}:
         return
@@ -180,7 +180,7 @@ def test_rule_selects_no_particular_target_or_pipeline(rule: dict[str, Any]) -> 
 
 @each_rule
 def test_rule_looks_back_no_further_than_a_day(rule: dict[str, Any]) -> None:
-    """But for those that have to survive a weekend, each over one series."""
+    """Except those that must survive a weekend, each over one series."""
     week = {"7d"} if rule.get("alert") in {"PrefectExporterDown", "PrefectArchiveBehind"} else set()
     assert set(re.findall(r"\[(\w+)\]", rule["expr"])) <= {"3m", "5m", "10m", "15m", "30m", "1h", "1d"} | week
 
@@ -195,5 +195,5 @@ def test_metric_in_a_rule_exists(name: str) -> None:
 
 @each_rule
 def test_labels_in_a_rule_exist(rule: dict[str, Any]) -> None:
-    """In selectors, in by, on and group_left: a wrong one would match nothing, or join nothing, without a word."""
+    """In selectors, in by, on and group_left, where a wrong label would silently match or join nothing."""
     reader().labels(rule["expr"])

@@ -1,4 +1,4 @@
-"""docker-compose.yml as Compose itself understands it, and what of the images it names matters here."""
+"""docker-compose.yml as interpreted by Compose, and the relevant parts of its images."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ OWN_IMAGE = f"prefect-monitoring:{__version__}"
 
 
 def compose(*arguments: str, cwd: Path = ROOT, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """`docker compose`, without an engine: the program that is installed with us, else the plugin."""
-    # Nothing of the caller's: neither STACK_CONFIG nor a project's name.
+    """`docker compose` without an engine: the program in our environment, else the plugin."""
+    # Without variables of the caller, such as STACK_CONFIG or a project name.
     clean = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(cwd), **(env or {})}
     return subprocess.run(
         [*_program(), *arguments], cwd=cwd, env=clean, capture_output=True, text=True, timeout=60, check=False
@@ -39,12 +39,12 @@ def _program() -> list[str]:
         and subprocess.run([*plugin, "version"], capture_output=True, check=False).returncode == 0
     ):
         return plugin
-    raise RuntimeError("Compose is not here: `make dev` installs it")
+    raise RuntimeError("Compose is missing: `make dev` installs it")
 
 
 @cache
 def configuration() -> dict[str, Any]:
-    """Everything, the demo included; interpolated, merged and checked by Compose, without the reader's own `.env`."""
+    """The whole configuration including the demo, resolved and checked by Compose, without a local `.env`."""
     done = compose("--env-file", "/dev/null", "--profile", "demo", "config", "--format", "json")
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
@@ -83,7 +83,7 @@ def own_image() -> Image:
     )
 
 
-# Debian's programs in place of those in the images; users as the images have them.
+# Debian's programs in place of those in the images, with the users of the images.
 _PATH = {"PATH": "/usr/lib/postgresql/{version}/bin:/usr/bin:/bin"}
 _POSTGRES = """
 set -e
@@ -107,6 +107,6 @@ def image_of(service: dict[str, Any]) -> Image:
         "prom/prometheus": Image(["prometheus"], [], "65534:65534", path),
         "prom/alertmanager": Image([alertmanager], [], "65534:65534", path),
         "postgres": Image(["sh", "-c", _POSTGRES], [], "999:999", path | {"PGDATA": "/var/lib/postgresql/data"}),
-        # No Grafana to be had: its container is there, with its files and its network.
+        # There is no Grafana package: its container only has its files and its network.
         "grafana/grafana": Image(["sleep"], ["infinity"], "472:0", path),
     }[name]

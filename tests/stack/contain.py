@@ -1,7 +1,7 @@
 """Run a program as a container would: `unshare --mount --pid --fork python contain.py SPEC.json`, as root.
 
-A root file system of its own with the system's programs, /proc and a few devices, the mounts that are asked for, and
-nothing else; then no rights but those of the user.
+A separate root file system with the system's programs, /proc and a few devices, the requested mounts, and
+nothing else; then no rights except those of the user.
 """
 
 import json
@@ -18,7 +18,7 @@ def main(spec: dict[str, Any]) -> None:
     root = Path(spec["root"])
     mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", root)
     _system(root, spec["uid"], spec["gid"], spec["hosts"])
-    # Outer folders first, as engines do it.
+    # Outer folders first, as in engines.
     mounts = [(target, source, mode) for source, target, mode in spec["binds"]]
     mounts += [(path, "", options) for path, options in spec["tmpfs"]]
     for target, source, options in sorted(mounts):
@@ -32,13 +32,13 @@ def main(spec: dict[str, Any]) -> None:
         mount("-o", "remount,ro", root)
     os.chroot(root)
     os.chdir("/")
-    # It ends with us. `unshare --kill-child` sees to that only as long as the user does not change.
+    # It ends with this process. `unshare --kill-child` ensures that only while the user does not change.
     command = [*as_user(spec["uid"], spec["gid"], "--pdeathsig=KILL"), *spec["argv"]]
     os.execve(command[0], command, spec["environment"])
 
 
 def as_user(uid: int, gid: int, *more: str) -> list[str]:
-    """What stands before a command that has no capability and gains none."""
+    """The prefix of a command that has no capabilities and can gain none."""
     options = ("--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", *more)
     return ["/usr/bin/setpriv", f"--reuid={uid}", f"--regid={gid}", *options, "--"]
 

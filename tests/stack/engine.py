@@ -1,8 +1,8 @@
-"""A stand-in for a container engine: starts what docker-compose.yml names, from this machine's programs.
+"""A stand-in for a container engine: starts the services of docker-compose.yml with this machine's programs.
 
-Each service gets what Compose would give it: its own root file system, read-only where it says so; its mounts, secrets
-and environment; its user, without capabilities; the others' names, as far as they share a network; and its health
-check. All are in one network namespace without a way out, each under an address of its own.
+Each service gets what Compose would give it: its own root file system, read-only if configured; its mounts, secrets
+and environment; its user, without capabilities; the names of services on shared networks; and its health
+check. All are in one network namespace without external access, each with its own address.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _PROBE_SECONDS = 0.7
 
 
 class EngineError(Exception):
-    """The stack does not come up; the message says which service, and why."""
+    """The stack does not start; the message has the service and the reason."""
 
 
 def unavailable() -> str:
-    """Why no namespaces can be had; nothing when they can."""
+    """The reason why namespaces are unavailable; "" if they are available."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "needs Linux, and root for namespaces and for services that run as users of their own"
     done = subprocess.run(
@@ -62,7 +62,7 @@ class Container:
 
     @property
     def pid(self) -> int:
-        """Of its first process, as we see it; 0 when it is gone."""
+        """The id of its first process in our namespace; 0 if it has ended."""
         parent = self.process.pid
         try:
             children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
@@ -71,7 +71,7 @@ class Container:
         return int(children[0]) if children else 0
 
     def run(self, command: list[str], timeout: float = 30) -> subprocess.CompletedProcess[str]:
-        """A command within it: `docker compose exec`."""
+        """Runs a command in it, like `docker compose exec`."""
         inside = ["nsenter", f"--target={self.pid}", "--mount", "--pid", "--net", "--root", "--wd"]
         return subprocess.run(
             [*inside, "--", *as_user(self.uid, self.gid), *command],
@@ -83,7 +83,7 @@ class Container:
         )
 
     def probe(self) -> bool:
-        """Its health check, once."""
+        """Runs its health check once."""
         kind, *command = self.service["healthcheck"]["test"]
         assert kind == "CMD", self.service["healthcheck"]
         done = self.run(command)
@@ -99,7 +99,7 @@ class Engine:
     containers: dict[str, Container] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # Ends with us, also when we are killed.
+        # Ends with this process, even if that is killed.
         keep = "ip link set lo up && exec setpriv --pdeathsig KILL sleep infinity"
         self._network = start(["unshare", "--net", "sh", "-c", keep], self.directory / "network.log")
         time.sleep(0.2)
@@ -107,13 +107,13 @@ class Engine:
         self._programs = self._make_programs()
 
     def _enter_network(self) -> None:
-        """The calling thread's sockets, and no other's."""
+        """Enters the network namespace, for the sockets of the calling thread only."""
         with Path(f"/proc/{self._network.pid}/ns/net").open() as namespace:
             if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET):
                 raise OSError(ctypes.get_errno(), "setns")
 
     def request(self, method: str, service: str, path: str, **options: Any) -> httpx.Response:
-        """Asks a service at the address that stands for its name, and at the port that it publishes."""
+        """Sends a request to the address of a service, at the port that it publishes."""
         port = self.services[service]["ports"][0]["target"]
         url = f"http://{self._address(service)}:{port}{path}"
         return self._visitor.submit(httpx.request, method, url, timeout=10, trust_env=False, **options).result()
@@ -134,7 +134,7 @@ class Engine:
 
     def down(self) -> None:
         for container in reversed(self.containers.values()):
-            container.process.kill()  # and with it all that is in its namespace
+            container.process.kill()  # and all processes in its namespace
         self._visitor.shutdown()
         self._network.kill()
 
@@ -147,7 +147,7 @@ class Engine:
         own = service["image"] == OWN_IMAGE
         environment = image.environment | (service.get("environment") or {})
         environment |= {"PYTHONPATH": f"{_CHECKOUT}/exporter"} if own else {}
-        # An entry point in the file takes away the image's command.
+        # An entry point in the file removes the image's command.
         command = service.get("command") or ([] if service.get("entrypoint") else image.command)
         home = self.directory / name
         (home / "root").mkdir(parents=True)
@@ -163,7 +163,7 @@ class Engine:
             "argv": [*(service.get("entrypoint") or image.entrypoint), *command],
         }
         (home / "spec.json").write_text(json.dumps(spec))
-        # Ends with us, as the network does.
+        # Ends with this process, like the network.
         enter = ["setpriv", "--pdeathsig=KILL", "nsenter", f"--net=/proc/{self._network.pid}/ns/net"]
         isolate = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         contain = [sys.executable, str(Path(__file__).with_name("contain.py")), str(home / "spec.json")]
@@ -190,7 +190,7 @@ class Engine:
         return binds
 
     def _make_programs(self) -> list[tuple[str, str, str]]:
-        """Our Python environment, in the place that it has in the image."""
+        """Our Python environment, at its path in the image."""
         programs = self.directory / "bin"
         programs.mkdir()
         for name in ("prefect-monitoring", "prefect"):
@@ -228,7 +228,7 @@ class Engine:
         return container.healthy
 
     def _settled(self, container: Container) -> bool:
-        """Grafana is not asked: there is none."""
+        """Grafana counts as settled, because it is not run."""
         if container.service["image"].startswith("grafana/"):
             return True
         if container.service["healthcheck"].get("disable"):
@@ -249,8 +249,8 @@ class Engine:
                     container.healthy = container.probe()
                 container.probed_at = time.monotonic()
 
-    def _report(self, what: str, names: set[str]) -> str:
-        lines = [what]
+    def _report(self, problem: str, names: set[str]) -> str:
+        lines = [problem]
         for container in self.containers.values():
             if not self._settled(container) or container.name in names:
                 lines.append(f"{container.name} is unhealthy: {container.probe_output}")

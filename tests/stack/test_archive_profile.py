@@ -1,4 +1,4 @@
-"""The profile archive of docker-compose.yml: the promises of the other services, and options that exist."""
+"""The profile archive of docker-compose.yml: the same restrictions as other services, and existing options."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_archive_writes_only_where_volumes_are(service: dict[str, Any]) -> None:
     volumes = {mount["target"] for mount in service["volumes"] if mount["type"] == "volume"}
     assert service["environment"]["TMPDIR"] in volumes
     for folder in volumes:
-        assert f" {folder}" in dockerfile, "made with its owner: a new volume takes that over"
+        assert f" {folder}" in dockerfile, "created with its owner, which a new volume inherits"
     assert own_image().user == "10001:10001"
 
 

@@ -1,4 +1,4 @@
-"""docker-compose.yml and the files it mounts: what they promise, and that they name the same things."""
+"""docker-compose.yml and its mounted files: restrictions of services, and consistent names."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def port_of(service: str) -> int:
 
 
 def mounted(service: str, target: str) -> Path:
-    """What of the repository is at `target` in the service's container."""
+    """The path in the repository that is mounted at `target` in the service's container."""
     for mount in services()[service]["volumes"]:
         if mount["type"] == "bind" and Path(target).is_relative_to(mount["target"]):
             return Path(mount["source"]) / Path(target).relative_to(mount["target"])
     raise AssertionError(f"{target} is not mounted into {service}")
 
 
-# --- what every service promises -----------------------------------------------------------------------------------
+# --- every service -------------------------------------------------------------------------------------------------
 
 
 @each_service
@@ -108,7 +108,7 @@ def test_services_outside_the_demo_do_not_require_it() -> None:
 
 
 def test_prometheus_starts_without_a_healthy_exporter() -> None:
-    """Or a first start that fails would leave no Watchdog."""
+    """Otherwise a failed first start would leave no Watchdog."""
     needed = {name for name, how in services()["prometheus"]["depends_on"].items() if how["required"]}
     assert needed == {"alertmanager"}
 
@@ -121,7 +121,7 @@ def test_only_the_demos_server_can_reach_its_database_without_a_password() -> No
     assert not services()["postgres"].get("ports")
 
 
-# --- the files say the same -----------------------------------------------------------------------------------------
+# --- consistent files ----------------------------------------------------------------------------------------------
 
 
 def test_prometheus_scrapes_services_at_their_ports() -> None:
@@ -141,7 +141,7 @@ def test_alertmanager_finds_its_secrets() -> None:
     text = mounted("alertmanager", "/etc/alertmanager/alertmanager.yml").read_text()
     named = set(re.findall(r"_file: (\S+)", text))
     given = {secret["target"] for secret in services()["alertmanager"]["secrets"]}
-    # Patterns to copy: nothing carries the example team's label, and no route leads to Teams.
+    # Examples to copy: no alert has the example team's label, and no route leads to Teams.
     assert {Path(one).name for one in named - given} == {"slack-url-example-team", "teams-url"}
     assert given <= named
     assert list(mounted("alertmanager", "/etc/alertmanager/templates").glob("*.tmpl"))
@@ -197,7 +197,7 @@ def test_grafana_has_no_default_password() -> None:
     assert not {name for name in environment if "PASSWORD" in name}
 
 
-# --- a stack of one's own --------------------------------------------------------------------------------------------
+# --- your own stack ------------------------------------------------------------------------------------------------
 
 RUNBOOKS = "https://git.example/runbooks"
 ANSWERS = {

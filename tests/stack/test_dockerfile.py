@@ -1,4 +1,4 @@
-"""exporter/Dockerfile, as far as it can be judged without an engine; tests/long/test_image.py carries its steps out."""
+"""Static checks of exporter/Dockerfile, without an engine; tests/long/test_image.py executes its steps."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ STEPS = instructions(TEXT)
 
 
 def copied() -> list[str]:
-    """What is taken from the repository."""
+    """The paths that are copied from the repository."""
     lines = [shlex.split(arguments) for name, arguments in STEPS if name == "COPY" and "--from" not in arguments]
     return [source for line in lines for source in line[:-1]]
 
 
 def in_context(path: str) -> bool:
-    """Whether .dockerignore lets it through."""
+    """Whether .dockerignore includes the path."""
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     sent = True
     for rule in rules:
@@ -34,7 +34,7 @@ def in_context(path: str) -> bool:
 
 
 def _matches(path: str, pattern: str) -> bool:
-    """A pattern means what is below, too."""
+    """Whether the pattern matches the path or one of its parents."""
     if pattern.startswith("**/"):
         return pattern.removeprefix("**/") in Path(path).parts
     return any(fnmatch(str(one), pattern) for one in (Path(path), *Path(path).parents))

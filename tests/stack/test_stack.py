@@ -1,6 +1,6 @@
-"""docker-compose.yml at work: everything it names but Grafana, started as it says, under its names and ports.
+"""The running stack of docker-compose.yml: all services except Grafana, with their names and ports.
 
-No engine is needed and none is used: stack/engine.py makes of each service what Compose would ask an engine for.
+No container engine is used: stack/engine.py starts each service as Compose would.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def prometheus(stack: Engine, path: str) -> Any:
 
 
 def value(stack: Engine, expression: str) -> float:
-    """0 when there is no such series."""
+    """The sum of the query's series; 0 without series."""
     found = stack.request("GET", "prometheus", "/api/v1/query", params={"query": expression}).json()["data"]["result"]
     return sum(float(sample["value"][1]) for sample in found)
 
 
 def in_the_guide(service: str, words: str) -> list[str]:
-    """What docs/stack.md lets its reader carry out with `docker compose exec`."""
+    """The command of docs/stack.md with `docker compose exec` that contains `words`."""
     text = (ROOT / "docs/stack.md").read_text(encoding="utf-8").replace("\\\n", " ")
     commands = re.findall(rf"docker compose exec {service} (.+)", text)
     return shlex.split(next(command for command in commands if words in command))
@@ -62,7 +62,7 @@ def test_every_health_check_succeeds(stack: Engine) -> None:
 
 
 def test_services_write_only_where_they_may(stack: Engine) -> None:
-    """Prefect, for one, goes on without its pages."""
+    """Also checks Prefect's pages, because Prefect starts without them."""
     for container in stack.containers.values():
         output = container.process.output()
         assert "Read-only file system" not in output, f"{container.name}:\n{output}"
@@ -96,14 +96,14 @@ def test_prometheus_loads_rules_and_finds_alertmanager(stack: Engine) -> None:
 
 
 def test_alert_reaches_slack_and_pagerduty(stack: Engine) -> None:
-    """With what is in the secret files: a channel's webhook, a service's key."""
+    """With the contents of the secret files: the webhook of a channel, the key of a service."""
     done = stack.containers["alertmanager"].run(in_the_guide("alertmanager", "alert add"))
     assert done.returncode == 0, done.stderr
     try:
         wait_until(lambda: messages(stack, "slack") and messages(stack, "pagerduty"), 60, "messages", every=0.2)
     except TimeoutError:
         pytest.fail(
-            f"nothing has come; Alertmanager says:\n{stack.containers['alertmanager'].process.output()[-3000:]}"
+            f"no messages; output of Alertmanager:\n{stack.containers['alertmanager'].process.output()[-3000:]}"
         )
     assert "This is a drill" in json.dumps(messages(stack, "slack")[0]["body"])
     assert messages(stack, "slack")[0]["channel"] == "#data-alerts"
@@ -142,6 +142,6 @@ def test_names_of_other_networks_do_not_resolve(stack: Engine) -> None:
 
 
 def test_flow_failing_in_the_worker_is_counted(stack: Engine) -> None:
-    # A gauge: counters hold their first increment back for a while.
+    # A gauge, because a counter holds its first increment back for a while.
     failed = 'prefect_flow_run_consecutive_failures{workspace="production",flow="legacy-ftp-import"}'
     wait_until(lambda: value(stack, failed) >= 1, 90, "a failed run", every=0.5)

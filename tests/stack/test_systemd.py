@@ -1,4 +1,4 @@
-"""The systemd units, as systemd-analyze reads them, and the file of options that they name."""
+"""The systemd units, checked by systemd-analyze, and their file of options."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ needs_systemd = pytest.mark.skipif(sys.platform != "linux", reason="systemd-anal
 
 
 def unit(folder: Path, name: str, more: str = "") -> Path:
-    """The unit under `name`, with a program that is there, and `more` at its end."""
+    """The unit under `name`, with a program that exists, and `more` at its end."""
     text = (UNITS / re.sub("@.*[.]", "@.", name)).read_text(encoding="utf-8")
     path = folder / name
     path.write_text(text.replace(PROGRAM, sys.executable) + more, encoding="utf-8")
@@ -48,7 +48,7 @@ def test_unit_is_valid_and_hardened(name: str, tmp_path: Path) -> None:
 @needs_systemd
 def test_verification_reports_a_key_that_systemd_does_not_know(tmp_path: Path) -> None:
     code, output = analyze("verify", unit(tmp_path, ONE, "\n[Service]\nProtectEverything=yes\n"))
-    assert (code, "ProtectEverything" in output) == (0, True), "the exit code alone says nothing"
+    assert (code, "ProtectEverything" in output) == (0, True), "the exit code is 0 anyway"
 
 
 def test_template_differs_from_the_unit_only_in_names() -> None:
