@@ -129,8 +129,8 @@ def _add_task(
     task_id = add_task_run(batch, step.name, run_id, states, flow_run_attempt=attempt)
     about = {"flow_run_id": run_id, "task_run_id": task_id}
     if attempts == 2:
-        what = pipeline.message.partition("exception: ")[2] or pipeline.message
-        add_log(batch, end - duration / 2, _RETRY_LINE.format(f"{what!r}"), level=40, **about)
+        cause = pipeline.message.partition("exception: ")[2] or pipeline.message
+        add_log(batch, end - duration / 2, _RETRY_LINE.format(f"{cause!r}"), level=40, **about)
     if not fails:
         for reported in step.metrics:
             value = _value(reported, end, random, in_trouble)

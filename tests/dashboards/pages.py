@@ -111,7 +111,7 @@ def fill(text: str, values: Mapping[str, str]) -> str:
     return VARIABLE.sub(lambda found: values[found[1] or found[2]], text)
 
 
-def asked_of(variable: Json) -> str:
+def query_of(variable: Json) -> str:
     """The query of a variable, such as label_values(metric, label); "" if it has none."""
     query = variable.get("query") or ""
     if isinstance(query, dict):

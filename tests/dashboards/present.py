@@ -81,7 +81,7 @@ def keep_alive(api: Seeder, *, trouble: bool) -> None:
             continue
         for worker in workers:
             api.heartbeat(pool, worker, every=3600)
-        api.ask_for_work(pool)
+        api.poll_for_work(pool)
 
 
 def set_up_present(server: PrefectServer, api: Seeder, places: Mapping[Pipeline, Place]) -> None:
@@ -105,7 +105,7 @@ def get_into_trouble(server: PrefectServer, api: Seeder, places: Mapping[Pipelin
     _become_overdue(server, api, team.FINANCE, places[team.FINANCE])
 
 
-def go_on(server: PrefectServer, api: Seeder, places: Mapping[Pipeline, Place]) -> list[str]:
+def add_outcomes(server: PrefectServer, api: Seeder, places: Mapping[Pipeline, Place]) -> list[str]:
     """Ends runs while Prometheus scrapes, so that counters without history grow too; failing pipelines recover.
 
     Returns the runs that failed.

@@ -11,7 +11,7 @@ import yaml
 
 from dashboards import team
 from dashboards.month import Place, add_month, new_batch
-from dashboards.present import furnish, get_into_trouble, go_on, resolve, set_up_present
+from dashboards.present import add_outcomes, furnish, get_into_trouble, resolve, set_up_present
 from dashboards.team import Pipeline
 from support.database import insert
 from support.exporter import Exporter, start_exporter
@@ -71,9 +71,9 @@ class Site:
     exporter: Exporter
     prometheus: Prometheus
 
-    def go_on(self) -> None:
+    def add_outcomes(self) -> None:
         with Seeder(self.server.url) as api:
-            failed = go_on(self.server, api, self.places)
+            failed = add_outcomes(self.server, api, self.places)
             self.wait_for(AT_LAST)
             resolve(api, failed)
 
@@ -109,7 +109,7 @@ def open_site(
         prometheus = stack.enter_context(run_prometheus(directory / "prometheus", config, "60d"))
         site = Site(directory, server, places, exporter, prometheus)
         site.wait_for(AT_FIRST)
-        site.go_on()
+        site.add_outcomes()
         if not bad_month:
             site.wait_for(WELL)
         yield site

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from dashboards.history import backfilled
-from dashboards.pages import Page, Query, all_of, asked_of, label_values, pages, queries
+from dashboards.pages import Page, Query, all_of, label_values, pages, queries, query_of
 from dashboards.site import ROOT, Site, open_site
 from support.processes import wait_until
 from support.prometheus import Prometheus, run_prometheus
@@ -150,7 +150,7 @@ def test_page_is_not_empty_with_one_value_of_each_variable(rounds: tuple[Round, 
 @each_page
 def test_variables_have_values(site: Site, page: Page) -> None:
     for name, variable in page.variables.items():
-        if asked_of(variable):
+        if query_of(variable):
             assert _values(site.prometheus, page, name, _all(page)), name
 
 
@@ -187,7 +187,7 @@ def _all(page: Page) -> dict[str, str]:
 def _one(prometheus: Prometheus, page: Page) -> dict[str, str]:
     values = _all(page)
     for name, variable in page.variables.items():
-        if asked_of(variable):
+        if query_of(variable):
             found = _values(prometheus, page, name, values)
             assert found, f"{page.uid}: nothing to choose from for {name}"
             values[name] = re.escape(ONE[name] if ONE.get(name) in found else found[0])
@@ -196,7 +196,7 @@ def _one(prometheus: Prometheus, page: Page) -> dict[str, str]:
 
 def _values(prometheus: Prometheus, page: Page, name: str, others: Mapping[str, str]) -> list[str]:
     """The values that Grafana offers for a variable while the others have the given values."""
-    asked = Query(page, {}, {"expr": asked_of(page.variables[name])}).filled(others)
+    asked = Query(page, {}, {"expr": query_of(page.variables[name])}).filled(others)
     series, label = label_values(asked)
     answer = httpx.get(f"{prometheus.url}/api/v1/label/{label}/values", params={"match[]": series}, trust_env=False)
     return list(answer.raise_for_status().json()["data"])

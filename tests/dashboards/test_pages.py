@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dashboards.pages import FOLDER, ROOT, Page, Query, all_of, asked_of, label_values, names_in, pages, queries
+from dashboards.pages import FOLDER, ROOT, Page, Query, all_of, label_values, names_in, pages, queries, query_of
 from grafana.src.colours import CALM, PLAIN, STATES
 from grafana.src.render import rendered
 from support.promql_labels import Labels, UnknownNameError, metric_names, reader
@@ -210,7 +210,7 @@ def test_metrics_and_labels_of_a_query_exist(query: Query) -> None:
 @each_page
 def test_metrics_and_labels_of_variables_exist(page: Page) -> None:
     values = {name: all_of(variable) for name, variable in page.variables.items()}
-    asking = [one for variable in page.variables.values() if (one := asked_of(variable))]
+    asking = [one for variable in page.variables.values() if (one := query_of(variable))]
     asking += [one["expr"] for one in page.content["annotations"].get("list") or () if one.get("expr")]
     for text in asking:
         filled = Query(page, {}, {"expr": text}).filled(values)

@@ -10,7 +10,7 @@ REFUSED = "Flow run encountered an exception: ConnectionError: connection refuse
 BY_HAND = "State changed in the UI"
 
 
-def tell(seed: Seed) -> None:
+def add_flow_runs(seed: Seed) -> None:
     _hourly(seed)
     _daily(seed)
     _europe(seed)

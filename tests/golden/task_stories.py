@@ -8,7 +8,7 @@ from golden.seed import DAY, HOUR, MINUTE, NOW, Seed
 SAVED = "Task run failed with ConnectionError: connection reset by peer - Retry 1/2 will start 20 second(s) from now"
 
 
-def tell_tasks(seed: Seed) -> None:
+def add_task_runs(seed: Seed) -> None:
     _of_finished_runs(seed)
     _of_runs_under_way(seed)
     _outside_flows(seed)

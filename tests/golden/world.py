@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from golden.model import identity, iso
 from golden.seed import DAY, HOUR, MINUTE, NOW, YESTERDAY, Seed
-from golden.stories import tell
-from golden.task_stories import tell_tasks
+from golden.stories import add_flow_runs
+from golden.task_stories import add_task_runs
 
 ODD = 'we"ird\\flow ✓'
 
@@ -15,8 +15,8 @@ def make_seed() -> Seed:
     _flows(seed)
     _pools(seed)
     _limits(seed)
-    tell(seed)
-    tell_tasks(seed)
+    add_flow_runs(seed)
+    add_task_runs(seed)
     return seed
 
 

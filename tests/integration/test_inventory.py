@@ -83,7 +83,7 @@ async def test_every_metric_has_a_value(server: PrefectServer, seeder: Seeder, u
     )
     seeder.deployment(seeder.flow(f"{unique}other"), "never", paused=True)
     seeder.heartbeat(pool, "worker-1")
-    seeder.ask_for_work(pool)
+    seeder.poll_for_work(pool)
     seeder.run(seeder.flow(f"{unique}etl"), deployment_id=deployment)
     seeder.run(
         seeder.flow(f"{unique}etl"), deployment_id=deployment, state="Late", at=datetime.now(UTC) - timedelta(hours=1)

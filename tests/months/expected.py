@@ -10,9 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from months.rules import needed_by_alerts, shipped_groups, without_what_only_dashboards_read
+from months.rules import needed_by_alerts, shipped_groups, without_dashboard_records
 from months.schedules import BEGIN, DAY, HOUR, MINUTE
-from months.site import Site, live_through
+from months.site import Site, simulate
 from months.verdict import Episode, judge, parts
 from months.watch import Watch
 
@@ -54,9 +54,9 @@ def _episodes(sites: Sequence[Site], watch: Watch) -> set[Episode]:
     place = IN_MEMORY if IN_MEMORY.is_dir() else None
     with TemporaryDirectory(dir=place) as name, ProcessPoolExecutor(CORES, get_context("spawn")) as pool:
         folder = Path(name)
-        lives = [pool.submit(live_through, site, watch, metrics, folder) for site in sites]
+        lives = [pool.submit(simulate, site, watch, metrics, folder) for site in sites]
         series = [line for life in lives for line in life.result()]
-        halves = parts(without_what_only_dashboards_read(groups), CORES)
+        halves = parts(without_dashboard_records(groups), CORES)
         verdicts = [pool.submit(judge, half, series, watch, folder / str(number)) for number, half in enumerate(halves)]
         return {episode for verdict in verdicts for episode in verdict.result()}
 

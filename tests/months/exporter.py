@@ -25,7 +25,7 @@ from unit.rig import API, readers_of
 
 def metrics_named(names: Collection[str]) -> tuple[Metric, ...]:
     """The metrics of the catalogue that have these names; a counter or a gauge has one."""
-    return tuple(one for one in CATALOGUE if one.name in names)
+    return tuple(metric for metric in CATALOGUE if metric.name in names)
 
 
 class OneThread(asyncio.SelectorEventLoop):

@@ -34,11 +34,11 @@ def needed_by_alerts(groups: Sequence[Group]) -> set[str]:
     left = {name for rule in rules if "alert" in rule for name in names_in(rule["expr"])}
     while left:
         found |= left
-        left = {name for one in left for name in records.get(one, ())} - found
+        left = {name for record in left for name in records.get(record, ())} - found
     return found
 
 
-def without_what_only_dashboards_read(groups: Sequence[Group]) -> list[Group]:
+def without_dashboard_records(groups: Sequence[Group]) -> list[Group]:
     """Expressions, `for` and labels as shipped. Annotations have separate tests, and would take minutes here."""
     needed = needed_by_alerts(groups)
     kept = []

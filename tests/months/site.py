@@ -48,14 +48,14 @@ class Site:
     options: dict[str, object] = field(default_factory=dict)
 
 
-def live_through(site: Site, watch: Watch, metrics: frozenset[str], folder: Path) -> list[tuple[str, str]]:
+def simulate(site: Site, watch: Watch, metrics: frozenset[str], folder: Path) -> list[tuple[str, str]]:
     """The series that Prometheus has stored of a site at the end, in promtool's notation. `folder` is for ledgers."""
     logging.getLogger("prefect_monitoring").setLevel(logging.ERROR)
     with asyncio.Runner(loop_factory=OneThread) as runner:
-        return runner.run(_live_through(site, watch, metrics, folder))
+        return runner.run(_simulate(site, watch, metrics, folder))
 
 
-async def _live_through(site: Site, watch: Watch, metrics: frozenset[str], folder: Path) -> list[tuple[str, str]]:
+async def _simulate(site: Site, watch: Watch, metrics: frozenset[str], folder: Path) -> list[tuple[str, str]]:
     folder = folder / site.workspace
     folder.mkdir(parents=True)
     file = folder / "pipelines.yml"
@@ -66,7 +66,10 @@ async def _live_through(site: Site, watch: Watch, metrics: frozenset[str], folde
     settings = settings_with(birth_hold=watch.birth_hold, pipelines=str(file), **site.options)
     shown = metrics_named(metrics)
     storage = Storage(watch.begin)
-    lives = [(one, Exporter(world.server, folder / f"{one.ledger}.db", settings, shown)) for one in site.processes]
+    lives = [
+        (process, Exporter(world.server, folder / f"{process.ledger}.db", settings, shown))
+        for process in site.processes
+    ]
     for step in range(watch.steps + 1):
         world.server.run_until(watch.at(step))
         for process, exporter in lives:

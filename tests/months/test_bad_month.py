@@ -96,4 +96,4 @@ def test_each_incident_fires_its_alert_once_and_resolves() -> None:
 
 def test_every_alert_has_an_incident() -> None:
     alerts = {rule["alert"] for group in shipped_groups() for rule in group["rules"] if "alert" in rule}
-    assert alerts == {one.alert for one in EXPECTED} | {"PrefectWatchdog"}
+    assert alerts == {expected.alert for expected in EXPECTED} | {"PrefectWatchdog"}

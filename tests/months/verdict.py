@@ -77,7 +77,7 @@ def parts(groups: Sequence[Group], number: int) -> list[list[Group]]:
         names |= {other for rule in alerts if rule["alert"] in names for other in _alerts_read(rule["expr"])}
         found.append(
             [
-                {**group, "rules": [one for one in group["rules"] if "record" in one or one["alert"] in names]}
+                {**group, "rules": [rule for rule in group["rules"] if "record" in rule or rule["alert"] in names]}
                 for group in groups
             ]
         )

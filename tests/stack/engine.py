@@ -127,7 +127,7 @@ class Engine:
                 if all(self._met(other, how["condition"]) for other, how in self._needs(name)):
                     self.containers[name] = self._start(name)
                     waiting.discard(name)
-            self._look_after()
+            self._check_processes()
             if time.monotonic() > deadline:
                 raise EngineError(self._report(f"not up within {seconds:g} s", waiting))
             time.sleep(0.05)
@@ -235,7 +235,7 @@ class Engine:
             return container.process.popen.poll() == 0
         return container.healthy
 
-    def _look_after(self) -> None:
+    def _check_processes(self) -> None:
         for container in self.containers.values():
             code = container.process.popen.poll()
             if code is not None and not (code == 0 and container.service["healthcheck"].get("disable")):

@@ -44,7 +44,7 @@ def value(stack: Engine, expression: str) -> float:
     return sum(float(sample["value"][1]) for sample in found)
 
 
-def in_the_guide(service: str, words: str) -> list[str]:
+def guide_command(service: str, words: str) -> list[str]:
     """The command of docs/stack.md with `docker compose exec` that contains `words`."""
     text = (ROOT / "docs/stack.md").read_text(encoding="utf-8").replace("\\\n", " ")
     commands = re.findall(rf"docker compose exec {service} (.+)", text)
@@ -97,7 +97,7 @@ def test_prometheus_loads_rules_and_finds_alertmanager(stack: Engine) -> None:
 
 def test_alert_reaches_slack_and_pagerduty(stack: Engine) -> None:
     """With the contents of the secret files: the webhook of a channel, the key of a service."""
-    done = stack.containers["alertmanager"].run(in_the_guide("alertmanager", "alert add"))
+    done = stack.containers["alertmanager"].run(guide_command("alertmanager", "alert add"))
     assert done.returncode == 0, done.stderr
     try:
         wait_until(lambda: messages(stack, "slack") and messages(stack, "pagerduty"), 60, "messages", every=0.2)
@@ -130,10 +130,10 @@ def test_exporter_keeps_only_the_ledger(stack: Engine) -> None:
 
 def test_ledger_can_be_backed_up_while_it_is_in_use(stack: Engine) -> None:
     exporter = stack.containers["exporter"]
-    done = exporter.run(in_the_guide("exporter", "VACUUM INTO"))
+    done = exporter.run(guide_command("exporter", "VACUUM INTO"))
     assert done.returncode == 0, done.stderr
     assert int(exporter.run(["stat", "--format=%s", "/var/lib/prefect-monitoring/backup.db"]).stdout) > 10_000
-    assert exporter.run(in_the_guide("exporter", "rm ")).returncode == 0
+    assert exporter.run(guide_command("exporter", "rm ")).returncode == 0
 
 
 def test_names_of_other_networks_do_not_resolve(stack: Engine) -> None:

@@ -152,7 +152,7 @@ class Seeder:
         body = {"name": worker, "heartbeat_interval_seconds": every}
         self.call("POST", f"/work_pools/{quote(work_pool, safe='')}/workers/heartbeat", body)
 
-    def ask_for_work(self, work_pool: str) -> None:
+    def poll_for_work(self, work_pool: str) -> None:
         """Polls as workers do, which marks the pool's queues and the deployments in them as ready."""
         self.call("POST", f"/work_pools/{quote(work_pool, safe='')}/get_scheduled_flow_runs", {})
 
