@@ -1,1 +1,1 @@
-"""What acts on Prefect."""
+"""Actions on Prefect."""

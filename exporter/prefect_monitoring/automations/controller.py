@@ -1,4 +1,4 @@
-"""Carries actions out: reads what is there right before each request, and records what became of it.
+"""Carries out actions: reads the current state right before each request and records the result.
 
 It follows the snapshots in a separate task, so no poll and no scrape waits for it.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from prefect_monitoring.automations.downstream import Pipelines, plan_downstream, seen_by_hand
+from prefect_monitoring.automations.downstream import Pipelines, plan_downstream, resumed_by_hand
 from prefect_monitoring.automations.events import event_of
 from prefect_monitoring.automations.late_runs import plan_skips
 from prefect_monitoring.automations.log import log_end
@@ -32,19 +32,19 @@ from prefect_monitoring.snapshot.model import Snapshot
 
 log = logging.getLogger(__name__)
 
-# How often it is looked whether somebody ended a pause, or changed a raised limit.
+# How often held pauses are checked for a resume by hand.
 VERIFY_SECONDS: Final = 60.0
 EVENTS_AT_ONCE: Final = 100
-# An event that cannot be sent for so long is dropped: it would be news no more.
+# An event that could not be sent for this long is dropped as outdated.
 EVENT_PATIENCE_SECONDS: Final = HOUR
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the ledger knows of actions now."""
+    """The actions that are open or in force, as the ledger has them."""
 
     acting: Acting
-    left: Sequence[Action]
+    open_actions: Sequence[Action]
     holds: Sequence[Action]
 
     def holds_of(self, kind: Kind) -> list[Action]:
@@ -62,7 +62,7 @@ class Controller:
         self._verified_at = 0.0
 
     async def act(self, snapshot: Snapshot) -> None:
-        """Decides what `snapshot` asks for, and carries out all that is open. Raises LedgerError."""
+        """Decides on new actions from `snapshot`, and carries out every open one. Raises LedgerError."""
         state = await self._state()
         if state.acting.stopped_at is not None and not state.acting.fuse_blown:
             await self._refuse(state)
@@ -76,7 +76,7 @@ class Controller:
             await self._plan(snapshot, state)
         if self._planner.mode.dry_run:
             return
-        for action in (await self._state()).left:
+        for action in (await self._state()).open_actions:
             if not await self._carry_out(action, snapshot):
                 break
 
@@ -93,15 +93,15 @@ class Controller:
             await self._reader.in_ledger(self._reader.ledger.store_actions, actions, self._clock())
 
     async def _refuse(self, state: State) -> None:
-        """What was not sent when a person stopped actions is not sent later either: its moment has passed."""
-        for action in state.left:
+        """Refuses what was not sent before a person stopped actions: sending it later would be too late."""
+        for action in state.open_actions:
             if action.result is ActionResult.PLANNED:
                 await self._finish(action, Outcome(ActionResult.REFUSED, "actions were stopped"), state.holds)
 
     # Deciding
 
     async def _plan(self, snapshot: Snapshot, state: State) -> None:
-        """Each rule by itself: what one of them cannot read is no reason to leave the others."""
+        """Applies each rule separately, so that an API error in one does not stop the others."""
         for plan in (self._plan_downstream, self._plan_slots, self._plan_skips, self._plan_marks):
             try:
                 await plan(snapshot, state)
@@ -112,11 +112,12 @@ class Controller:
         held = state.holds_of(Kind.PAUSE)
         if held and self._is_time_to_verify():
             existing = await self._world.deployments({hold.target for hold in held})
-            await self._store(*seen_by_hand(held, existing))
+            await self._store(*resumed_by_hand(held, existing))
             held = (await self._state()).holds_of(Kind.PAUSE)
         view = Pipelines(snapshot.run_stats, snapshot.policies, dict(self._live_deployments()))
         enabled_at, now = state.acting.enabled_at or 0.0, self._clock()
-        await self._record(plan_downstream(view, held, enabled_at=enabled_at, now=now, left=state.left))
+        decided = plan_downstream(view, held, enabled_at=enabled_at, now=now, open_actions=state.open_actions)
+        await self._record(decided)
 
     def _live_deployments(self) -> Iterator[tuple[Pipeline, Deployment]]:
         return self._reader.ledger.names.live_deployments()
@@ -124,7 +125,7 @@ class Controller:
     async def _plan_slots(self, snapshot: Snapshot, state: State) -> None:
         held, now = state.holds_of(Kind.SCALE_UP), self._clock()
         if snapshot.active is None:
-            return  # nobody knows what is running: neither a reason to raise nor to restore
+            return  # unknown what is running: neither raise nor restore
         wanted = wants(snapshot.policies, snapshot.active.oldest, now)
         if wanted or held:
             slots = await self._world.slots()
@@ -132,18 +133,20 @@ class Controller:
             await self._store(*changed)
             newest = {hold.id: hold for hold in (*held, *changed)}
             in_force = [hold for hold in newest.values() if hold.hold is not Hold.RELEASED]
-            busy = {action.target for action in state.left}
+            busy = {action.target for action in state.open_actions}
             await self._record(plan_slots(wanted, in_force, slots, now, busy=busy))
 
     async def _plan_skips(self, snapshot: Snapshot, state: State) -> None:
         limits = {
-            pipeline: one.skip.when_later_than for pipeline, one in snapshot.policies.items() if one.skip is not None
+            pipeline: policy.skip.when_later_than
+            for pipeline, policy in snapshot.policies.items()
+            if policy.skip is not None
         }
         if not limits:
             return
         now, names = self._clock(), self._reader.ledger.names
-        deployments = tuple(one.id for pipeline, one in names.live_deployments() if pipeline in limits)
-        flows = tuple(one.id for one in names.live_flows() if Pipeline(one.name, "") in limits)
+        deployments = tuple(deployment.id for pipeline, deployment in names.live_deployments() if pipeline in limits)
+        flows = tuple(flow.id for flow in names.live_flows() if Pipeline(flow.name, "") in limits)
         groups = [RunGroup(deployments=deployments), RunGroup(flows=flows)]
         overdue = await self._world.overdue(now - min(limits.values()), groups)
         runs = [(names.pipeline_of(run.flow_id, run.deployment_id), run) for run in overdue]
@@ -161,7 +164,7 @@ class Controller:
             return action_rows.without_known(connection, actions)
 
     async def _record(self, decided: Iterator[Action]) -> None:
-        """New intentions go through the fuse; what only changes how long something is held does not."""
+        """Sends new intentions through the fuse; changes of holds are stored as they are."""
         actions = list(decided)
         await self._store(*(action for action in actions if action.hold is not Hold.NONE))
         wanted = [action for action in actions if action.hold is Hold.NONE]
@@ -178,7 +181,7 @@ class Controller:
     # Carrying out
 
     async def _carry_out(self, action: Action, snapshot: Snapshot) -> bool:
-        """Takes an action as far as it goes now. False where actions were stopped meanwhile."""
+        """Advances an action as far as possible now. False if actions were stopped meanwhile."""
         state = await self._state()
         if not state.acting.allowed and not state.acting.fuse_blown:
             return False
@@ -192,18 +195,18 @@ class Controller:
                 action = replace(action, result=ActionResult.SENT)
                 await self._store(action)
                 outcome = await step.send(self._world.actions, action)
-                if outcome.result is ActionResult.REFUSED:  # a repeat of what was carried out unseen?
+                if outcome.result is ActionResult.REFUSED:  # has an earlier request succeeded?
                     again = await step.judge(self._world, action, holds)
                     outcome = again if again.result is ActionResult.DONE else outcome
         except ApiError as fault:
             outcome = Outcome(action.result, str(fault))
-        left = replace(action, result=outcome.result, reason=outcome.reason)
+        updated = replace(action, result=outcome.result, reason=outcome.reason)
         if outcome.result.is_final:
             await self._finish(action, outcome, holds)
-        elif self._clock() > action.expires_at and not left.may_be_in_force:  # that, only reading Prefect decides
+        elif self._clock() > action.expires_at and not updated.may_be_in_force:  # if it may be, Prefect decides
             await self._finish(action, Outcome(*_too_late(action, outcome)), holds)
         else:
-            await self._store(left)
+            await self._store(updated)
         return True
 
     async def _finish(self, action: Action, outcome: Outcome, holds: Sequence[Action]) -> None:
@@ -219,7 +222,7 @@ class Controller:
         log_end(ended)
 
     async def _send_events(self) -> None:
-        """Sends what the ledger has queued. Killed before it is dropped there, it is sent again, with the same ids."""
+        """Sends the queued events. Events that a kill left in the queue are sent again, with the same ids."""
         ledger = self._reader.ledger
         while due := await self._reader.in_ledger(ledger.events_due, EVENTS_AT_ONCE):
             oldest = self._clock() - EVENT_PATIENCE_SECONDS
@@ -234,20 +237,20 @@ class Controller:
 
 
 def _obstacle(action: Action, snapshot: Snapshot) -> Outcome | None:
-    """What the newest snapshot has against sending a request that may be sent otherwise."""
+    """Why the newest snapshot rules out a request that is otherwise valid; None if it does not."""
     if _must_wait(action, snapshot):
         return Outcome(ActionResult.PLANNED, "another run of the pipeline is still running")
     if action.kind is not Kind.MARK_CRASHED:
         return None
     if snapshot.active is None or snapshot.active.silent is None:
         return Outcome(ActionResult.PLANNED, "it is not known whether the run sends heartbeats")
-    if action.run_id not in {one.run.id for one in snapshot.active.silent}:
+    if action.run_id not in {silent.run.id for silent in snapshot.active.silent}:
         return Outcome(ActionResult.REFUSED, "the run sends heartbeats again")
     return None
 
 
 def _must_wait(action: Action, snapshot: Snapshot) -> bool:
-    """Whether a retry waits for another run of its pipeline, or for knowing that there is none."""
+    """Whether a retry waits: another run of its pipeline is running, or it is unknown whether one is."""
     policy = snapshot.policies.get(action.pipeline)
     if action.kind is not Kind.RETRY or policy is None or policy.retry is None or not policy.retry.unless_running:
         return False

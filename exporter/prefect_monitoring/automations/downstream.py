@@ -22,7 +22,7 @@ YOUNG_SECONDS: Final = HOUR
 
 @dataclass(frozen=True, slots=True)
 class Pipelines:
-    """What pauses and resumes are decided by: how pipelines stand, what is declared, and which deployments exist."""
+    """The inputs: run statistics, policies, and the deployments that exist."""
 
     run_stats: Mapping[Pipeline, RunStats]
     policies: Mapping[Pipeline, Policy]
@@ -30,11 +30,11 @@ class Pipelines:
 
 
 def plan_downstream(
-    view: Pipelines, held: Sequence[Action], *, enabled_at: float, now: float, left: Sequence[Action] = ()
+    view: Pipelines, held: Sequence[Action], *, enabled_at: float, now: float, open_actions: Sequence[Action] = ()
 ) -> Iterator[Action]:
-    """New intentions, and those of `held` pauses that are over: released without a request.
+    """Yields new intentions, and those of the `held` pauses that are released without a request.
 
-    `held`: pauses in force, and those that somebody ended by hand. `left`: what is still to be carried out.
+    `held`: pauses in force, and those that somebody ended by hand. `open_actions`: those still to be carried out.
     """
     in_force = list(held)
     for pause in held:
@@ -43,7 +43,7 @@ def plan_downstream(
                 if change.hold is Hold.RELEASED:
                     in_force.remove(pause)
                 yield change
-    paused = [*held, *(action for action in left if action.kind is Kind.PAUSE)]
+    paused = [*held, *(action for action in open_actions if action.kind is Kind.PAUSE)]
     for pipeline, policy in view.policies.items():
         rule, stats = policy.on_failure, view.run_stats.get(pipeline)
         failure = stats.last_failure if stats is not None and stats.consecutive_failures else None
@@ -60,7 +60,7 @@ def _pauses(
     for target in rule.targets:
         deployment = view.deployments.get(Pipeline(target.flow, target.deployment))
         if str(target) in known:
-            continue  # paused already, or resumed by hand since: until the pipeline completes, that stays
+            continue  # paused already, or resumed by hand since: not paused again before the pipeline completes
         action = Action(
             id=action_id(Kind.PAUSE, failure.run_id, failure.state_id, target),
             kind=Kind.PAUSE,
@@ -88,7 +88,7 @@ def _after_success(pause: Action, view: Pipelines, in_force: Sequence[Action], n
     elif rule is not None and rule.resume_on_success:
         same = [hold.id for hold in in_force if hold.target == pause.target and hold.hold is Hold.HELD]
         if same != [pause.id]:
-            yield replace(pause, hold=Hold.RELEASED)  # the last of them resumes it
+            yield replace(pause, hold=Hold.RELEASED)  # another failure still holds it; the last hold resumes it
         else:
             yield undo(pause, Kind.RESUME, now)
 
@@ -98,7 +98,7 @@ def _last_success(stats: RunStats | None) -> float:
 
 
 def judge_pause(action: Action, deployment: Deployment | None, ours: Sequence[Action]) -> Outcome:
-    """PLANNED to send it. `ours`: pauses in force of the same deployment, for other pipelines."""
+    """PLANNED if it may be sent. `ours`: pauses in force of the same deployment, for other pipelines."""
     if deployment is None:
         return Outcome(ActionResult.REFUSED, f"{action.target_name} does not exist any more")
     if not deployment.paused:
@@ -109,7 +109,7 @@ def judge_pause(action: Action, deployment: Deployment | None, ours: Sequence[Ac
 
 
 def judge_resume(action: Action, deployment: Deployment | None) -> Outcome:
-    """PLANNED to send it."""
+    """PLANNED if it may be sent."""
     if deployment is None:
         return Outcome(ActionResult.REFUSED, f"{action.target_name} does not exist any more")
     if deployment.paused:
@@ -119,8 +119,8 @@ def judge_resume(action: Action, deployment: Deployment | None) -> Outcome:
     return Outcome(ActionResult.REFUSED, f"somebody resumed {action.target_name} already")
 
 
-def seen_by_hand(held: Sequence[Action], deployments: Mapping[str, Deployment]) -> Iterator[Action]:
-    """Those pauses that were resumed by hand, or whose deployment is gone. `deployments` by id."""
+def resumed_by_hand(held: Sequence[Action], deployments: Mapping[str, Deployment]) -> Iterator[Action]:
+    """The pauses that were resumed by hand, or whose deployment is gone. `deployments` by id."""
     for pause in held:
         deployment = deployments.get(pause.target)
         if pause.hold is Hold.HELD and deployment is None:

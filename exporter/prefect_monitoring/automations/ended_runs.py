@@ -1,4 +1,4 @@
-"""What the rules that end a run have in common: the intention, and whether it still holds. Pure: no clock, no I/O."""
+"""Shared by the rules that end a run: the intention, and whether it still applies. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prefect_monitoring.prefect_api.actions import DONE, Outcome
 
 
 def ending(kind: Kind, pipeline: Pipeline, run: FlowRun, *, cause: str, at: float, now: float) -> Action:
-    """The intention to end `run`, once for each state of it, for a `cause` that began at the instant `at`."""
+    """The intention to end `run`, at most one for each of its states. `cause` began at the instant `at`."""
     return Action(
         id=action_id(kind, run.id, run.state.id),
         kind=kind,
@@ -25,7 +25,7 @@ def ending(kind: Kind, pipeline: Pipeline, run: FlowRun, *, cause: str, at: floa
 
 
 def judge_ending(action: Action, target: Target, *, instead: str = "") -> Outcome:
-    """PLANNED to send it, DONE when it was sent already. `instead`: the type that Prefect sets in its place, if any."""
+    """PLANNED if it may be sent, DONE if it was sent already. `instead`: the type that Prefect may set instead."""
     if any(state.transition_id == action.id for state in target.history):
         return DONE
     if target.run is None:

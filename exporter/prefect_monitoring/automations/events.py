@@ -1,4 +1,4 @@
-"""Actions as Prefect events, so that they stand in the event feed beside the run that they are about."""
+"""Actions as Prefect events, so that they appear in the event feed of the run that they are about."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prefect_monitoring.model.actions import Action, Kind
 
 
 def event_of(action: Action) -> dict[str, Any]:
-    """The event of an action that came to its end. Its id is the action's: sent twice, Prefect stores it once."""
+    """The event of a finished action. It has the action's id, so that Prefect stores it once if it is sent twice."""
     at = datetime.fromtimestamp(action.finished_at or action.decided_at, UTC)
     return {
         "id": action.id,

@@ -1,4 +1,4 @@
-"""The fuse: how many actions an hour may see, in all and for one cause, before everything stops. Pure."""
+"""The fuse: stops all actions when an hour has seen too many, in total or for one cause. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUIET_SECONDS: Final = HOUR
 
 @dataclass(frozen=True, slots=True)
 class Fuse:
-    """Actions that one hour may see, in all and of one cause."""
+    """The most actions in an hour, in total and for one cause."""
 
     per_hour: int
     per_cause: int
@@ -23,7 +23,7 @@ class Fuse:
     def admit(
         self, wanted: Iterable[Action], spent: Mapping[str, int], acting: Acting, now: float
     ) -> tuple[list[Action], Acting]:
-        """`wanted`, in this order, with those withheld that a blown fuse does not let through; and what holds now.
+        """`wanted` in the same order, with result FUSE for those that a blown fuse withholds; and the new state.
 
         `spent`: actions by cause since the later of an hour ago and `acting.fuse_from`.
         """
@@ -52,7 +52,7 @@ class Fuse:
 
 
 def after_a_quiet_hour(acting: Acting, last_withheld_at: float, now: float) -> Acting:
-    """A blown fuse closes when nothing had to be withheld for an hour; a stop by hand stays."""
+    """Resets a blown fuse once nothing had to be withheld for an hour; a stop by hand stays."""
     if acting.fuse_blown and now - max(acting.stopped_at or 0.0, last_withheld_at) >= QUIET_SECONDS:
         return acting.resumed(now)
     return acting

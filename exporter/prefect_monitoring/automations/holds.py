@@ -1,4 +1,4 @@
-"""How what an action holds, a pause or a raised limit, is undone. Pure."""
+"""Undoes a hold: a pause or a raised limit. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prefect_monitoring.model.units import HOUR
 
 
 def undo(hold: Action, kind: Kind, now: float) -> Action:
-    """The intention, of `kind`, to put back what was there before `hold`."""
+    """The intention, of `kind`, to restore what was there before `hold`."""
     hour = int(now // HOUR)  # a failed attempt is repeated an hour later: otherwise it would be held for ever
     return replace(
         hold,

@@ -19,7 +19,7 @@ WAITING_NAMES: Final = ("Scheduled", "Late")
 def plan_skips(
     runs: Iterable[tuple[Pipeline, FlowRun]], policies: Mapping[Pipeline, Policy], *, enabled_at: float, now: float
 ) -> Iterator[Action]:
-    """An intention for each of `runs` that waits for its first start for longer than declared."""
+    """An intention for each of `runs` that has waited for its first start longer than declared."""
     for pipeline, run in runs:
         policy = policies.get(pipeline)
         rule = policy.skip if policy is not None else None
@@ -35,5 +35,5 @@ def _waits_for_its_first_start(run: FlowRun) -> bool:
 
 
 def judge_skip(action: Action, target: Target) -> Outcome:
-    """PLANNED to send it, DONE when it was sent already."""
+    """PLANNED if it may be sent, DONE if it was sent already."""
     return judge_ending(action, target, instead="CANCELLED")

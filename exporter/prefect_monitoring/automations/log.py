@@ -1,4 +1,4 @@
-"""One structured log line for each action that comes to its end."""
+"""One structured log line for each finished action."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEFT_OUT: Final = ("", None, 0)
 
 
 def log_end(action: Action) -> None:
-    """Logs an action that has its final result; the others stay silent."""
+    """Logs the action if its result is final."""
     if action.result.is_final:
         fields = {f"action_{name}": value for name, value in asdict(action).items() if value not in _LEFT_OUT}
         log.log(_LEVELS.get(action.result, logging.INFO), "Action %s", describe(action), extra=fields)

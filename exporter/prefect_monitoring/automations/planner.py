@@ -1,4 +1,4 @@
-"""What failed and is to be retried, decided before a snapshot shows it, so that nobody is paged for it.
+"""Decides which failed runs to retry before a snapshot shows them, so that a run about to be retried pages nobody.
 
 Runs on the ledger's thread, within a poll: it only reads and writes the ledger. The controller carries it out.
 """
@@ -43,7 +43,7 @@ class Mode:
 
 
 class Planner:
-    """Decides what is done, once; intentions are in the ledger when a method returns. Methods raise LedgerError."""
+    """Decides once on each action; intentions are in the ledger when a method returns. Methods raise LedgerError."""
 
     def __init__(self, ledger: Ledger, mode: Mode) -> None:
         self.mode = mode
@@ -51,14 +51,14 @@ class Planner:
         self._shown_since: float | None = None
 
     def plan(self, policies: Mapping[Pipeline, Policy], now: float) -> ActionsReport | None:
-        """Records an intention for each failed run that is to be retried; what there is to say of actions.
+        """Records an intention for each failed run to retry, and returns what a snapshot shows of actions.
 
         The poller calls it before it publishes.
         """
         self._give_up(now)
         acting = self.acting(now)
         if acting.enabled_at is not None:
-            self._bear(policies, now)
+            self._create_series(policies, now)
             self._plan_retries(policies, acting.enabled_at, now)
         return self._report(now)
 
@@ -81,7 +81,7 @@ class Planner:
             return ActionsReport(acting, tuple(recent), tuple(action_rows.holds(connection)))
 
     def acting(self, now: float) -> Acting:
-        """Whether actions are allowed now. Enabled once, when the baseline is loaded: what it holds is history."""
+        """Whether actions are allowed now. Enabled once the baseline is loaded: its failures are history."""
         if not self._ledger.cursor.level_complete or not (self.mode.act or self.mode.dry_run):
             return Acting()
         if self.mode.dry_run:
@@ -96,7 +96,7 @@ class Planner:
         )
 
     def record(self, wanted: Sequence[Action], now: float) -> list[Action]:
-        """Writes those of `wanted` that are new and that the fuse lets through; what became of each new one."""
+        """Stores the new ones of `wanted` once the fuse has admitted or withheld them, and returns them."""
         with self._ledger.transaction() as connection:
             new = action_rows.without_known(connection, wanted)
             acting = action_rows.read_acting(connection)
@@ -120,11 +120,11 @@ class Planner:
         return replace(action, result=ActionResult.DRY_RUN, finished_at=now) if planned else action
 
     def _give_up(self, now: float) -> None:
-        """Ends intentions that nobody carried out, far beyond their time: their runs have failed for good."""
+        """Ends intentions that expired long ago without being carried out: their runs have failed for good."""
         with self._ledger.transaction() as connection:
-            left = action_rows.open_actions(connection)
+            open_actions = action_rows.open_actions(connection)
         over = now - PATIENCE_SECONDS
-        overdue = [action for action in left if action.expires_at < over and not action.may_be_in_force]
+        overdue = [action for action in open_actions if action.expires_at < over and not action.may_be_in_force]
         given_up = [
             replace(action, result=ActionResult.FAILED, reason="it was not carried out in time", finished_at=now)
             for action in overdue
@@ -134,7 +134,7 @@ class Planner:
         for action in given_up:
             log_end(action)
 
-    def _bear(self, policies: Mapping[Pipeline, Policy], now: float) -> None:
+    def _create_series(self, policies: Mapping[Pipeline, Policy], now: float) -> None:
         born = set(_births(policies)) - self._ledger.series.keys()
         if born:
             self._ledger.commit(Changes(born=born), None, now)
@@ -146,7 +146,7 @@ def _births(policies: Mapping[Pipeline, Policy]) -> Iterator[SeriesKey]:
 
 
 def kinds_of(policy: Policy) -> Collection[Kind]:
-    """What the exporter may do for a pipeline."""
+    """The kinds of action that the exporter may carry out for a pipeline."""
     rules = {rule for rule in KINDS if getattr(policy, rule) is not None}
     if policy.on_failure is not None and policy.on_failure.by != "exporter":
         rules.discard("on_failure")

@@ -22,14 +22,14 @@ from prefect_monitoring.policy.action_rules import MAX_RETRIES, Retry
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.prefect_api.actions import DONE, Outcome, Transition
 
-# How long an intention may wait for an API that answers, until its run counts as failed for good.
+# How long an intention may wait for the API to answer before its run counts as failed for good.
 PATIENCE_SECONDS: Final = 300.0
 _FAILED_TYPES: Final = {"failed": "FAILED", "crashed": "CRASHED"}
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is known of a run right before a request about it; `run` is None where it is gone."""
+    """What is known of a run right before a request about it; `run` is None if it is gone."""
 
     run: FlowRun | None
     history: tuple[Transition, ...] = ()
@@ -44,9 +44,9 @@ def plan_retries(
     enabled_at: float,
     now: float,
 ) -> Iterator[Action]:
-    """An intention for each of `failures` that is to be retried, the oldest first; EXHAUSTED where none is left.
+    """An intention for each of `failures` to retry, the oldest first; EXHAUSTED if no retry is left.
 
-    `past` are the actions about each run, by run id. A failure that has one already is decided.
+    `past` are the actions about each run, by run id. A failure with an action is decided already.
     """
     for run in sorted(failures, key=lambda run: (run.ended_at or 0.0, run.run_id)):
         policy = policies.get(run.pipeline) if run.pipeline is not None else None
@@ -92,7 +92,7 @@ def _retry(run: KnownRun, rule: Retry, made: int, now: float) -> Action:
 
 
 def judge_retry(action: Action, target: Target) -> Outcome:
-    """What reading the run right before the request says: PLANNED to send it, DONE when it was sent already."""
+    """Judges a run that was read right before the request: PLANNED if it may be sent, DONE if it was sent already."""
     run, history = target.run, target.history
     if any(state.transition_id == action.id for state in history):
         return DONE
@@ -104,14 +104,14 @@ def judge_retry(action: Action, target: Target) -> Outcome:
         "the run's deployment does not exist any more: nothing would start it again": not target.deployment_exists,
         "another run started it, and decides about it": run.is_subflow,
     }
-    for reason, stands in obstacles.items():
-        if stands:
+    for reason, applies in obstacles.items():
+        if applies:
             return Outcome(ActionResult.REFUSED, reason)
     return _judge_history(action, history)
 
 
 def _judge_history(action: Action, history: tuple[Transition, ...]) -> Outcome:
-    """A person who retried the run, or set its state, has taken it over; retries that the ledger lost count too."""
+    """REFUSED once a person has retried the run or set its state. Retries that the ledger has lost count too."""
     made = 0
     for before, after in pairwise(history):
         if before.type not in TERMINAL_TYPES:

@@ -1,4 +1,4 @@
-"""The controller as the settings want it, with a client that may write."""
+"""Builds the controller from the settings, with a client that may write."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prefect_monitoring.prefect_api.inventory import InventoryApi
 
 
 def mode_of(settings: ActSettings) -> Mode:
-    """What the options say; a dry run beats acting."""
+    """The mode that the options select; a dry run overrides acting."""
     fuse = Fuse(settings.act_max_per_hour, settings.act_max_per_cause)
     return Mode(fuse, act=settings.act and not settings.dry_run, dry_run=settings.dry_run)
 

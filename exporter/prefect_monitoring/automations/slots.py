@@ -22,7 +22,7 @@ _RUNNING_STATES: Final = ("running", "retrying")
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """That a pool has at least `slots`, because a run of `pipeline` is Running since `since`."""
+    """A pool should have at least `slots`, because a run of `pipeline` has been Running since `since`."""
 
     pipeline: Pipeline
     slots: int
@@ -33,7 +33,7 @@ class Want:
 def wants(
     policies: Mapping[Pipeline, Policy], oldest: Mapping[tuple[Pipeline, str], float], now: float
 ) -> dict[str, Want]:
-    """The greatest want of each pool, by its name. `oldest`: since when a pipeline's oldest run is in a state."""
+    """The greatest want for each pool, by name. `oldest`: when a pipeline's oldest run in a state entered it."""
     greatest: dict[str, Want] = {}
     for pipeline, policy in sorted(policies.items()):
         if (rule := policy.scale) is None:
@@ -60,10 +60,10 @@ def plan_slots(
     *,
     busy: Collection[str] = (),
 ) -> Iterator[Action]:
-    """New intentions, and those of `held` whose time or state changes without a request.
+    """Yields new intentions, and those of `held` whose end or state changes without a request.
 
     `held`: raised limits in force, and those that somebody changed by hand. `slots`: the pools' limits as read now.
-    `busy`: pools with an open intention, whose end decides what the limit was before.
+    `busy`: pools with an open intention, whose result decides which limit to restore.
     """
     holds = {hold.target: hold for hold in held}
     for pool, want in wanted.items():
@@ -102,7 +102,7 @@ def _raise(pool: str, want: Want, hold: Action | None, limit: int, now: float) -
 
 
 def judge_slots(action: Action, slots: Mapping[str, int | None], holds: Sequence[Action]) -> Outcome:
-    """PLANNED to send it, if the limit is still what it was when that was decided.
+    """PLANNED if the limit is still what it was when the action was decided.
 
     `slots`: the pools' limits as read right before. `holds`: raised limits in force.
     """
@@ -120,7 +120,7 @@ def judge_slots(action: Action, slots: Mapping[str, int | None], holds: Sequence
 
 
 def changed_by_hand(held: Sequence[Action], slots: Mapping[str, int | None]) -> Iterator[Action]:
-    """Those raised limits that are not in force any more: changed by hand, or their pool is gone."""
+    """The raised limits that are no longer in force: changed by hand, or their pool is gone."""
     for hold in held:
         if hold.hold is Hold.HELD and hold.target not in slots:
             yield replace(hold, hold=Hold.RELEASED)

@@ -1,4 +1,4 @@
-"""How each kind of action is carried out: what is read before, which request is sent, what follows from its end."""
+"""How each kind of action is carried out: what is read first, which request is sent, which holds its result ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Holds = Sequence[Action]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`judge` reads Prefect and says PLANNED where the request may be sent. `then`: the holds that the end changes."""
+    """`judge` reads Prefect: PLANNED if the request may be sent. `then` yields the holds that the result changes."""
 
     judge: Callable[[World, Action, Holds], Awaitable[Outcome]]
     send: Callable[[ActionsApi, Action], Awaitable[Outcome]]
@@ -77,12 +77,12 @@ async def _set_slots(api: ActionsApi, action: Action) -> Outcome:
     return await api.set_slots(action.target, action.after or 0)
 
 
-def _nothing(_action: Action, _holds: Holds) -> Iterator[Action]:
+def _no_holds(_action: Action, _holds: Holds) -> Iterator[Action]:
     return iter(())
 
 
 def _release_pause(action: Action, holds: Holds) -> Iterator[Action]:
-    """A resume that Prefect refused is over too: somebody did it, or the deployment is gone."""
+    """Releases after a refused resume too: somebody resumed already, or the deployment is gone."""
     if action.result is not ActionResult.FAILED:
         for hold in holds:
             if hold.target == action.target and hold.pipeline == action.pipeline:
@@ -90,7 +90,7 @@ def _release_pause(action: Action, holds: Holds) -> Iterator[Action]:
 
 
 def _release_slots(action: Action, holds: Holds) -> Iterator[Action]:
-    """What a higher limit replaces, or what was restored, or changed by hand in the last moment."""
+    """Releases limits that a higher one replaced, that were restored, or that somebody changed at the last moment."""
     done_or_over = action.result is ActionResult.DONE or action.kind is Kind.SCALE_DOWN
     if done_or_over and action.result is not ActionResult.FAILED:
         for hold in holds:
@@ -99,10 +99,10 @@ def _release_slots(action: Action, holds: Holds) -> Iterator[Action]:
 
 
 STEPS: Final[Mapping[Kind, Step]] = {
-    Kind.RETRY: Step(_judge_retry, _send_retry, _nothing),
-    Kind.SKIP: Step(_judge_skip, _send_skip, _nothing),
-    Kind.MARK_CRASHED: Step(_judge_mark, _send_mark, _nothing),
-    Kind.PAUSE: Step(_judge_pause, lambda api, action: api.pause(action.target), _nothing),
+    Kind.RETRY: Step(_judge_retry, _send_retry, _no_holds),
+    Kind.SKIP: Step(_judge_skip, _send_skip, _no_holds),
+    Kind.MARK_CRASHED: Step(_judge_mark, _send_mark, _no_holds),
+    Kind.PAUSE: Step(_judge_pause, lambda api, action: api.pause(action.target), _no_holds),
     Kind.RESUME: Step(_judge_resume, lambda api, action: api.resume(action.target), _release_pause),
     Kind.SCALE_UP: Step(_judge_slots, _set_slots, _release_slots),
     Kind.SCALE_DOWN: Step(_judge_slots, _set_slots, _release_slots),

@@ -18,13 +18,13 @@ UNRESPONSIVE: Final = "unresponsive"
 
 def plan_marks(silent: Iterable[SilentRun], policies: Mapping[Pipeline, Policy], now: float) -> Iterator[Action]:
     """An intention for each of `silent` whose pipeline declares it."""
-    for one in silent:
-        policy = policies.get(one.pipeline)
+    for silent_run in silent:
+        policy = policies.get(silent_run.pipeline)
         if policy is not None and policy.unresponsive is not None:
-            at = now - one.seconds
-            yield ending(Kind.MARK_CRASHED, one.pipeline, one.run, cause=UNRESPONSIVE, at=at, now=now)
+            pipeline, run, at = silent_run.pipeline, silent_run.run, now - silent_run.seconds
+            yield ending(Kind.MARK_CRASHED, pipeline, run, cause=UNRESPONSIVE, at=at, now=now)
 
 
 def announcement(action: Action) -> dict[str, Any]:
-    """The event that says what is intended; whether it arrives shows whether heartbeats would."""
+    """The event that announces the action; whether it arrives shows whether heartbeats do."""
     return event_of(replace(action, id=action_id(Kind.MARK_CRASHED, action.id, "announced")))

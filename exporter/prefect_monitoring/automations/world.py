@@ -1,4 +1,4 @@
-"""What the controller reads of Prefect: the present, right before a request changes it."""
+"""What the controller reads from Prefect right before a request changes it."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class World:
         return await self.runs.deployments(ids) if ids else {}
 
     async def slots(self) -> dict[str, int | None]:
-        """The concurrency limit of every work pool, by name; None where it has none."""
+        """The concurrency limit of every work pool, by name; None without a limit."""
         return {pool.name: pool.slots for pool in await self.inventory.work_pools()}
 
     async def overdue(self, before: float, groups: Iterable[RunGroup]) -> list[FlowRun]:
-        """Runs of these groups that wait for a start that was due before, without those that cannot be read.
+        """Runs of these groups still waiting for a start that was due earlier than `before`, without unreadable ones.
 
-        Not many more than `MOST_OVERDUE` of each: the others follow once these are ended.
+        Not many more than `MOST_OVERDUE` for each group: the others follow once these are ended.
         """
         found: list[FlowRun] = []
         with collected_in({}):
@@ -61,7 +61,7 @@ class World:
         return found
 
     async def keeps_events(self, event: Mapping[str, Any], since: float) -> bool:
-        """Whether `event`, sent after `since`, has arrived; where it has not, it is sent.
+        """Whether `event`, sent after `since`, has arrived; sends it if it has not.
 
         While Prefect loses events, no run seems to send heartbeats.
         """

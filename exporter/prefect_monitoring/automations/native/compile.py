@@ -1,4 +1,4 @@
-"""From what the pipelines file declares to the automations that Prefect should have. Pure."""
+"""Compiles policies to Prefect automations. Pure."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A name in the pipelines file that leads nowhere."""
+    """A name in the pipelines file that refers to nothing."""
 
     text: str
 
@@ -71,20 +71,20 @@ class Compiled:
 
 
 def compile_rules(policies: Mapping[Pipeline, Policy], directory: Directory) -> Compiled:
-    """The automations for `policies`, those of everything that exists: one for each action, whatever it applies to."""
+    """The automations for `policies`, those of all existing pipelines: pipelines with the same action share one."""
     runnable = {pipeline: policy for pipeline, policy in sorted(policies.items()) if pipeline in directory.deployments}
-    found: list[Rule | Fault] = [*_notifications(runnable, directory), *_pauses(runnable, directory)]
-    found += _cancels(runnable, directory)
+    results: list[Rule | Fault] = [*_notifications(runnable, directory), *_pauses(runnable, directory)]
+    results += _cancels(runnable, directory)
     return Compiled(
-        rules=tuple(one for one in found if isinstance(one, Rule)),
-        faults=tuple(dict.fromkeys(one.text for one in found if isinstance(one, Fault))),
+        rules=tuple(result for result in results if isinstance(result, Rule)),
+        faults=tuple(dict.fromkeys(result.text for result in results if isinstance(result, Fault))),
         notes=tuple(_notes(policies)),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """What deployments that share an automation have in common: `count` runs within `within` seconds, if it is set."""
+    """A notification that deployments share: sent after `count` runs, within `within` seconds if that is set."""
 
     service: str
     block: str
@@ -113,17 +113,17 @@ def _notifications(policies: Mapping[Pipeline, Policy], directory: Directory) ->
                 states = tuple(sorted(notify.states, reverse=True))
                 covered[_Message(service, block, states, notify.after_failures, notify.within)].append(pipeline)
     for message, pipelines in covered.items():
-        found = _block(message.service, message.block, directory.blocks)
-        if isinstance(found, Fault):
-            yield found
+        block = _block(message.service, message.block, directory.blocks)
+        if isinstance(block, Fault):
+            yield block
             continue
         yield Rule(
             title=f"{_SERVICES[message.service].label} {message.block}: {message.which_runs}",
-            what=f"Sends a message with the {found.type_name} block {message.block}: {message.which_runs}.",
+            description=f"Sends a message with the {block.type_name} block {message.block}: {message.which_runs}.",
             deployment_ids=_ids(pipelines, directory),
             action={
                 "type": "send-notification",
-                "block_document_id": found.id,
+                "block_document_id": block.id,
                 "subject": message.subject,
                 "body": _BODY,
             },
@@ -134,7 +134,7 @@ def _notifications(policies: Mapping[Pipeline, Policy], directory: Directory) ->
 
 
 def _blocks_of(notify: Notify) -> Iterator[tuple[str, str]]:
-    """The services and the blocks that it sends with."""
+    """The services and the names of the blocks to send with."""
     for service in _SERVICES:
         if block := getattr(notify, service):
             yield service, block
@@ -146,8 +146,12 @@ def _block(service: str, name: str, blocks: Iterable[NotificationBlock]) -> Noti
     for block_type in wanted.block_types:
         if found := usable.get((block_type, name)):
             return found
-    others = [block.type_name for block in blocks if block.name == name]
-    advice = f"; the block {name} is a {others[0]}" if others else _did_you_mean(name, [block for _, block in usable])
+    other_types = [block.type_name for block in blocks if block.name == name]
+    advice = (
+        f"; the block {name} is a {other_types[0]}"
+        if other_types
+        else _did_you_mean(name, [block for _, block in usable])
+    )
     return Fault(f"notify.{service}: there is no {wanted.label} webhook block named {name}{advice}")
 
 
@@ -179,7 +183,9 @@ def _switch(
     name = "/".join(target)
     return Rule(
         title=f"{verb} {name}",
-        what=f"{verb.capitalize()}s the deployment {name} when a run of a deployment that it depends on {event}.",
+        description=(
+            f"{verb.capitalize()}s the deployment {name} when a run of a deployment that it depends on {event}."
+        ),
         deployment_ids=_ids(sources, directory),
         action={
             "type": f"{verb}-deployment",
@@ -195,7 +201,7 @@ def _cancels(policies: Mapping[Pipeline, Policy], directory: Directory) -> Itera
     if late:
         yield Rule(
             title="cancel late runs",
-            what="Cancels runs as soon as Prefect marks them Late.",
+            description="Cancels runs as soon as Prefect marks them Late.",
             deployment_ids=_ids(late, directory),
             action={"type": "cancel-flow-run"},
             events=("prefect.flow-run.Late",),

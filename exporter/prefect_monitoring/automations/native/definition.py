@@ -19,14 +19,14 @@ _MANAGED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One automation: once `threshold` events of one deployment's runs match within `within` seconds, `action` follows.
+    """One automation: runs `action` once `threshold` events of one deployment's runs match within `within` seconds.
 
-    `title` identifies it within an installation, `what` describes it. `events` are patterns of event names, `labels`
-    what the run's resource bears as well; only runs of `deployment_ids` count. `action` is Prefect's JSON.
+    `title` identifies it within an installation. `events` are patterns of event names, `labels` the labels that the
+    run's resource must have too; only runs of `deployment_ids` count. `action` is Prefect's JSON.
     """
 
     title: str
-    what: str
+    description: str
     deployment_ids: tuple[str, ...]
     action: Mapping[str, Any]
     events: tuple[str, ...] = (_ANY_FLOW_RUN,)
@@ -37,13 +37,13 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Whose automations they are; `name` keeps two installations in one workspace apart."""
+    """The owner of automations; `name` keeps two installations in one workspace apart."""
 
     name: str
 
     @property
     def owner_resource(self) -> str:
-        """The owner that Prefect stores with an automation. It finds automations by it, and never returns it."""
+        """The owner that Prefect stores with an automation. Prefect filters by it but never returns it."""
         return f"prefect-monitoring.installation.{self.name}"
 
     @property
@@ -55,9 +55,9 @@ class Installation:
         return f"{TAG} {self.name}: "
 
     def own(self, automations: Iterable[Automation], owned_ids: Collection[str]) -> list[Automation]:
-        """Those that this installation created: Prefect says so (`owned_ids`), or their tag and their name do.
+        """The automations that this installation created: in `owned_ids`, or recognised by their tag and name.
 
-        The latter is for servers that do not find owners. A tag alone is not enough: people copy automations.
+        The latter is for servers that cannot filter by owner. A tag alone is not enough: people copy automations.
         """
         return [
             automation
@@ -66,14 +66,16 @@ class Installation:
         ]
 
     def definition(self, rule: Rule) -> dict[str, Any]:
-        """What Prefect takes, without what only a new automation has: see `creation`."""
+        """The JSON that updates an automation; `creation` adds what only a new one has."""
         trigger = {
             "type": "event",
-            "posture": "Reactive",  # the other one, Proactive, is unreliable: nothing here depends on it
+            "posture": "Reactive",  # Proactive triggers are unreliable: nothing here uses them
             "match": {"prefect.resource.id": _ANY_FLOW_RUN, **{key: list(value) for key, value in rule.labels.items()}},
             "match_related": {
                 "prefect.resource.role": "deployment",
-                "prefect.resource.id": [f"prefect.deployment.{one}" for one in sorted(rule.deployment_ids)],
+                "prefect.resource.id": [
+                    f"prefect.deployment.{identifier}" for identifier in sorted(rule.deployment_ids)
+                ],
             },
             "after": [],
             "expect": list(rule.events),
@@ -83,7 +85,7 @@ class Installation:
         }
         return {
             "name": f"{self.prefix}{rule.title}",
-            "description": f"{rule.what}\n\n{_MANAGED.format(installation=self.name)}",
+            "description": f"{rule.description}\n\n{_MANAGED.format(installation=self.name)}",
             "tags": [TAG, self.tag],
             "trigger": trigger,
             "actions": [dict(rule.action)],

@@ -1,4 +1,4 @@
-"""What has to change so that Prefect has the automations that were compiled. Pure."""
+"""The changes that bring Prefect's automations to the compiled ones. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _EXACT: Final = frozenset({"trigger.match", "trigger.match_related"})
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`paused` are the names of those that somebody paused in Prefect; they stay so."""
+    """`paused`: the names of automations that somebody paused in Prefect; they stay paused."""
 
     create: tuple[Definition, ...]
     change: tuple[Change[Automation], ...]
@@ -29,7 +29,7 @@ class Plan:
 
 
 def plan(desired: Iterable[Definition], existing: Sequence[Automation]) -> Plan:
-    """From `existing`, those of this installation, to `desired`. Of several with one name, the first stays."""
+    """The plan from `existing`, those of this installation, to `desired`. Of several with one name, the first stays."""
     by_name: dict[str, Automation] = {}
     for automation in existing:
         by_name.setdefault(automation.name, automation)
@@ -57,11 +57,11 @@ def _edits(after: Any, before: Any, path: str = "") -> Iterator[Edit]:
 
 
 def _is_list_of_objects(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) for one in value)
+    return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
 
 
 def _comparable(value: Any) -> Any:
-    """Lists are sets for Prefect, and one value is the same as a list of one."""
+    """Prefect treats lists as sets, and a single value as a list of one."""
     if isinstance(value, list) and not _is_list_of_objects(value):
         return frozenset(value)
     return frozenset({value}) if isinstance(value, str) else value

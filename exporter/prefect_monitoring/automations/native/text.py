@@ -1,4 +1,4 @@
-"""A plan as people read it, and definitions as the YAML that Prefect's own command line takes."""
+"""Plans as text, and definitions as YAML for Prefect's command line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def export_yaml(definitions: Iterable[Definition]) -> str:
 
 def _watched(definition: Definition, names: Mapping[str, str]) -> str:
     ids = definition["trigger"]["match_related"]["prefect.resource.id"]
-    shown = sorted(_named(one.rpartition(".")[2], names) for one in ids)
+    shown = sorted(_named(identifier.rpartition(".")[2], names) for identifier in ids)
     more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
     return f"{', '.join(shown[:_SHOWN])}{more}"
 
@@ -59,5 +59,5 @@ def _hashable(values: Iterable[Any]) -> bool:
 
 
 def _named(value: Any, names: Mapping[str, str]) -> str:
-    """A value on one line, with names in the place of ids."""
+    """A value on one line, with names instead of ids."""
     return _UUID.sub(lambda found: names.get(found[0], found[0]), value_text(value))

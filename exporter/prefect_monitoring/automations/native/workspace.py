@@ -1,4 +1,4 @@
-"""Reads what a plan is made of, and carries it out, one automation after the other."""
+"""Reads the inputs of a plan, and applies a plan, one automation after the other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from prefect_monitoring.prefect_api.flow_runs import PrefectApi
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What the pipelines file comes to in this workspace; `names` are those of deployments and blocks, by id."""
+    """The pipelines file compiled for this workspace; `names` are those of deployments and blocks, by id."""
 
     compiled: Compiled
     names: Mapping[str, str]
@@ -44,7 +44,7 @@ async def own_automations(api: AutomationsApi, installation: Installation) -> li
 async def carry_out(
     plan: Plan, api: AutomationsApi, installation: Installation, report: Callable[[str], object]
 ) -> None:
-    """Raises ApiError at the first write that fails; the next plan has what is left."""
+    """Raises ApiError at the first write that fails; the next plan has the remaining changes."""
     for change in plan.change:
         await api.replace(change.existing.id, {**change.definition, "enabled": change.existing.enabled})
         report(f"changed {change.existing.name}")
