@@ -223,7 +223,7 @@ async def test_check_advises_on_entries_of_a_valid_file(
     findings = await check(settings_with(pipelines=str(file), ledger_url=f"sqlite:///{tmp_path}/other.db"))
     advice = [finding.text for finding in findings if finding.advice]
     assert [finding.text for finding in findings if not finding.ok] == []
-    assert [f"{unique}critical) never counts" in text for text in advice] == [True, False, False]
+    assert [f"{unique}critical) never applies" in text for text in advice] == [True, False, False]
     assert f"{unique}gone) matches nothing" in advice[1]
     assert f"{unique}critical/prod: 0.99 of 1 runs in 30d allows 0.01 failures" in advice[2]
 

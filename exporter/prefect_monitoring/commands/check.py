@@ -31,7 +31,7 @@ from prefect_monitoring.ledger.sqlite import sqlite_path
 from prefect_monitoring.metrics import metrics_of
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Pipeline
-from prefect_monitoring.policy.lint import coverage, idle_entries, idle_rules, reviewed, unmeasurable
+from prefect_monitoring.policy.lint import coverage, idle_entries, idle_rules, unmeasurable, with_objective
 from prefect_monitoring.policy.pipelines_file import PipelinesError, PipelinesFile, parse_pipelines, read_pipelines
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.capabilities import too_old
@@ -161,7 +161,7 @@ async def _review(file: PipelinesFile, api: PrefectApi, now: float) -> list[Find
     ids |= {pipeline: (deployment.flow_id, deployment.id) for pipeline, deployment in names.live_deployments()}
     runs = {
         pipeline: await api.judged_runs(*ids[pipeline], now - policy.window, now)
-        for pipeline, policy in sorted(reviewed(file, ids).items())
+        for pipeline, policy in sorted(with_objective(file, ids).items())
     }
     pools = {pool.name: pool.slots for pool in await InventoryApi(api.paginator).work_pools()}
     pipelines = names.live_pipelines()

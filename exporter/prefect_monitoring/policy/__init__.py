@@ -1,1 +1,1 @@
-"""What is declared about pipelines: whose they are, how much they matter, what they promise."""
+"""Declarations about pipelines: teams, criticality, objectives, rules."""

@@ -1,4 +1,4 @@
-"""The rules of the pipelines file that act on Prefect, such as retry and on_failure. Tags declare none."""
+"""The rules of the pipelines file that act on Prefect, such as retry and on_failure. Tags cannot declare them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _MINUTE: Final = 60.0
 _DAY: Final = 86400.0
 _LONGEST_WAIT: Final = 7 * _DAY
 
-# Who carries a rule out that both can: the exporter (`serve --act`), or Prefect's own automations
-# (`prefect-monitoring automations apply`). One of them, so that a deployment is not paused twice and resumed once.
+# Who carries out a rule that both could: the exporter (`serve --act`), or Prefect's own automations
+# (`prefect-monitoring automations apply`). Only one, so that a deployment is not paused twice and resumed once.
 Actor = Literal["exporter", "prefect"]
 FailedState = Literal["failed", "crashed"]
 
@@ -57,20 +57,20 @@ class Retry(Declared):
     """Runs that failed for good are run again: the same run, after a delay, at most `max` times."""
 
     max: Annotated[int, Field(strict=True, ge=0, le=MAX_RETRIES)] = Field(
-        description=f"Retries of one run at most, 0 to {MAX_RETRIES}; 0 turns off what the defaults declare."
+        description=f"The most retries of one run, 0 to {MAX_RETRIES}; 0 turns off the retry of the defaults."
     )
     delay: Annotated[Span, Field(le=_DAY)] = Field(300.0, description="Wait before the first retry. Default 5m.")
     backoff: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] = Field(
-        1.0, description="Each further wait is so many times the one before, 1 to 10. Default 1."
+        1.0, description="Factor by which each further wait grows, 1 to 10. Default 1."
     )
     jitter: Share = Field(
         0.1, description="Waits vary by up to this share, so that runs do not retry together: 0% to 99%. Default 10%."
     )
     states: Annotated[tuple[FailedState, ...], Field(min_length=1)] = Field(
-        ("failed", "crashed"), description="What is retried: failed (timed out too), crashed. Default both."
+        ("failed", "crashed"), description="States to retry: failed (including timed out), crashed. Default both."
     )
-    within: Span = Field(3600.0, description="A failure that is older is left alone. Default 1h.")
-    only_causes: tuple[Cause, ...] = Field((), description="Retry these failure causes alone. Default: all.")
+    within: Span = Field(3600.0, description="Older failures are left alone. Default 1h.")
+    only_causes: tuple[Cause, ...] = Field((), description="Retry only these failure causes. Default: all.")
     not_causes: tuple[Cause, ...] = Field((), description="Never retry these failure causes, such as code and auth.")
     unless_running: bool = Field(
         default=False, description="Wait while another run of the pipeline is Running. Default false."
@@ -100,7 +100,8 @@ class OnFailure(Declared):
         description="Deployments to pause, by their full names: flow/deployment."
     )
     resume_on_success: bool = Field(
-        default=False, description="Resume what was paused when a run completes. Default false: people resume it."
+        default=False,
+        description="Resume paused deployments when a run completes. Default false: people resume them.",
     )
     by: Actor = Field(
         "exporter", description="Who acts: exporter (serve --act) or prefect (an automation). Default exporter."
@@ -117,7 +118,7 @@ class Scale(Declared):
     when_running_longer_than: Span = Field(description="Raise the limit while a run is Running for longer.")
     work_pool: Text = Field(description="The work pool whose concurrency limit is raised.")
     concurrency: Annotated[int, Field(strict=True, ge=1, le=MAX_SLOTS)] = Field(
-        description="The limit to raise it to; one that is higher already, or none at all, is left alone."
+        description="The new limit; a pool whose limit is higher already, or that has none, is left alone."
     )
     back_after: Span = Field(
         1800.0, description="Restore the limit when no run took too long for this long. Default 30m."
@@ -154,10 +155,10 @@ class Notify(Declared):
     slack: BlockName | None = Field(None, description="Name of the Slack webhook block to send to.")
     pagerduty: BlockName | None = Field(None, description="Name of the PagerDuty webhook block to send to.")
     states: Annotated[tuple[FailedState, ...], Field(min_length=1)] = Field(
-        ("failed", "crashed"), description="What is reported: failed (timed out too), crashed. Default both."
+        ("failed", "crashed"), description="States to report: failed (including timed out), crashed. Default both."
     )
     after_failures: Annotated[int, Field(strict=True, ge=1, le=1000)] = Field(
-        1, description="Send when so many runs failed within the time that `within` says. Default 1: each failure."
+        1, description="Send once this many runs failed within `within`. Default 1: each failure."
     )
     within: Span | None = Field(None, description="The time in which after_failures are counted.")
 
@@ -185,5 +186,5 @@ RULES: Final[Mapping[str, type[Declared]]] = {
     "cancel": Cancel,
     "notify": Notify,
 }
-# What a run needs no deployment for.
+# Rules that also apply to runs without a deployment.
 RULES_FOR_ALL_RUNS: Final = frozenset({"unresponsive"})

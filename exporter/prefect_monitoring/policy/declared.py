@@ -1,4 +1,4 @@
-"""What a pipelines file declares for everything that exists, without a running exporter."""
+"""The policies of a pipelines file for all existing pipelines, without a running exporter."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from prefect_monitoring.policy.resolve import Policies, Policy
 
 
 def declared_policies(file: PipelinesFile, names: Names, filters: Filters) -> dict[Pipeline, Policy]:
-    """What is declared for each deployment, and for runs without one, of the flows that the options include."""
+    """The policy of each deployment, and of runs without one, for the flows that the options include."""
     declared = Policies(file)
     live = dict(names.live_deployments())
-    found: dict[Pipeline, Policy] = {}
+    policies: dict[Pipeline, Policy] = {}
     for pipeline in names.live_pipelines():
         deployment = live.get(pipeline)
         tags, pool = (deployment.tags, deployment.work_pool) if deployment else ((), "")
         if filters.allow(pipeline, tags, pool) and (policy := declared.of(pipeline, ())) is not None:
-            found[pipeline] = policy
-    return found
+            policies[pipeline] = policy
+    return policies

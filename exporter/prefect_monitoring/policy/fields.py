@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from prefect_monitoring.config.types import Duration
 
-# What has a meaning of its own on our series or on the alerts that are made of them.
+# Labels that already have a meaning on our series or on the alerts.
 RESERVED_LABELS: Final = frozenset(
     {
         *("flow", "deployment", "criticality", "team", "tags", "workspace", "job", "instance"),

@@ -1,4 +1,4 @@
-"""What a valid pipelines file may still not mean: entries that match nothing, objectives that cannot be measured."""
+"""Advice on a valid pipelines file: entries that match nothing, objectives that cannot be measured."""
 
 from __future__ import annotations
 
@@ -21,36 +21,35 @@ _WHAT_HAPPENS: Final = (
 
 
 def idle_entries(file: PipelinesFile, pipelines: Collection[Pipeline]) -> Iterator[str]:
-    """Advice for each entry that counts for none of `pipelines`, those that exist."""
+    """Advice for each entry that applies to none of the existing `pipelines`."""
     policies = Policies(file)
     matches = [list(policies.entries_for(pipeline)) for pipeline in pipelines]
-    first = {found[0] for found in matches if found}
-    any_of = {number for found in matches for number in found}
+    applied = {numbers[0] for numbers in matches if numbers}
+    matching = {number for numbers in matches for number in numbers}
     for number, entry in enumerate(file.pipelines):
         name = f"entry {number + 1} (flow: {entry.flow})"
-        if number not in any_of:
+        if number not in matching:
             yield f"{name} matches nothing that exists: mind that a pattern has to match the whole name"
-        elif number not in first:
-            yield f"{name} never counts: earlier entries match all that it matches; the first one wins"
+        elif number not in applied:
+            yield f"{name} never applies: earlier entries match everything that it matches, and the first match wins"
 
 
-def reviewed(file: PipelinesFile, pipelines: Iterable[Pipeline]) -> dict[Pipeline, Policy]:
-    """Those of `pipelines` whose objective the file declares: in an entry, or for every deployment in the defaults."""
+def with_objective(file: PipelinesFile, pipelines: Iterable[Pipeline]) -> dict[Pipeline, Policy]:
+    """The `pipelines` whose objective the file declares, in an entry or for every deployment in the defaults."""
     policies = Policies(file)
-    everybody = file.defaults.slo.min_success_ratio is not None or file.defaults.slo.window is not None
-    found = (
-        (pipeline, policies.of(pipeline, ())) for pipeline in pipelines if everybody or policies.entry_for(pipeline)
-    )
-    return {pipeline: policy for pipeline, policy in found if policy is not None}
+    in_defaults = file.defaults.slo.min_success_ratio is not None or file.defaults.slo.window is not None
+    declared = (pipeline for pipeline in pipelines if in_defaults or policies.entry_for(pipeline))
+    resolved = ((pipeline, policies.of(pipeline, ())) for pipeline in declared)
+    return {pipeline: policy for pipeline, policy in resolved if policy is not None}
 
 
 def unmeasurable(file: PipelinesFile, runs: Mapping[Pipeline, int]) -> Iterator[str]:
     """Advice where an objective allows less than one failure among a pipeline's `runs` of one window.
 
-    A line for each pipeline that an entry names, one for all those that have the defaults' objective.
+    One line for each pipeline that an entry names, and one for all pipelines with the objective of the defaults.
     """
     policies = Policies(file)
-    others: list[str] = []
+    by_default: list[str] = []
     default: Policy | None = None
     for pipeline, count in sorted(runs.items()):
         policy = policies.of(pipeline, ())
@@ -62,18 +61,18 @@ def unmeasurable(file: PipelinesFile, runs: Mapping[Pipeline, int]) -> Iterator[
             yield f"{name}: {objective} allows {allowed:.2g} failures: {_WHAT_HAPPENS}"
         else:
             default = policy
-            others.append(f"{name} ({count} runs)")
+            by_default.append(f"{name} ({count} runs)")
     if default is not None:
         objective = f"{default.objective:.4g} of the runs in {format_duration(default.window)}"
-        examples = ", ".join(others[:_EXAMPLES])
+        examples = ", ".join(by_default[:_EXAMPLES])
         yield (
-            f"defaults: {objective} allows no whole failure of {len(others)} deployments, such as {examples}:"
-            f" {_WHAT_HAPPENS}"
+            f"defaults: {objective} allows less than one failure in each of {len(by_default)} deployments,"
+            f" such as {examples}: {_WHAT_HAPPENS}"
         )
 
 
 def coverage(file: PipelinesFile, pipelines: Iterable[Pipeline]) -> Iterator[str]:
-    """For each declared rule that acts, how many of the deployments in `pipelines` it covers, or of all `pipelines`."""
+    """For each declared rule that acts, how many of `pipelines` it covers."""
     policies = Policies(file)
     covered: Counter[str] = Counter()
     for pipeline in pipelines:
@@ -82,8 +81,8 @@ def coverage(file: PipelinesFile, pipelines: Iterable[Pipeline]) -> Iterator[str
             covered.update(rule for rule in rules if getattr(policy, rule) is not None)
     for rule in RULES:
         if any(getattr(declared, rule, None) is not None for declared in (file.defaults, *file.pipelines)):
-            what = "pipeline" if rule in RULES_FOR_ALL_RUNS else "deployment"
-            yield f"{rule} covers {covered[rule]} {what}{'' if covered[rule] == 1 else 's'}"
+            noun = "pipeline" if rule in RULES_FOR_ALL_RUNS else "deployment"
+            yield f"{rule} covers {covered[rule]} {noun}{'' if covered[rule] == 1 else 's'}"
 
 
 def idle_rules(file: PipelinesFile, pipelines: Collection[Pipeline], pools: Mapping[str, int | None]) -> Iterator[str]:

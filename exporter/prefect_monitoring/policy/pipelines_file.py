@@ -39,10 +39,10 @@ class PipelinesError(Exception):
 
 
 class Limits(Declared):
-    """The range that a custom metric's last value has to be in; one of the two at least."""
+    """The range in which a custom metric's last value must be; min, max or both."""
 
-    min: Number | None = Field(None, description="The least value that is all right.")
-    max: Number | None = Field(None, description="The greatest value that is all right.")
+    min: Number | None = Field(None, description="Lowest allowed value.")
+    max: Number | None = Field(None, description="Highest allowed value.")
 
     @model_validator(mode="after")
     def _checked(self) -> Self:
@@ -54,7 +54,7 @@ class Limits(Declared):
 
 
 class Objectives(Declared):
-    """What a pipeline promises."""
+    """The objectives of a pipeline."""
 
     max_duration: Span | None = Field(None, description="A run that takes longer is an incident.")
     min_success_ratio: Ratio | None = Field(
@@ -75,11 +75,11 @@ class _Policy(Declared):
     criticality: Criticality | None = Field(
         None, description="How much it matters: critical pages at once, low only when failures repeat."
     )
-    team: Text | None = Field(None, description="Whose it is; messages are routed by it.")
+    team: Text | None = Field(None, description="Owning team; notifications are routed by it.")
     labels: dict[LabelName, Text] = Field(
         default_factory=dict, description="Further labels of prefect_pipeline_info, such as domain: finance."
     )
-    slo: Objectives = Field(default_factory=Objectives, description="What it promises.")
+    slo: Objectives = Field(default_factory=Objectives, description="Its objectives.")
     max_pause: Span | None = Field(None, description="How long its deployment may stay paused before an alert fires.")
     alert_on: AlertOn | None = Field(
         None, description="each: alert on each run that fails for good. streak: only on runs that fail in a row."
@@ -91,24 +91,24 @@ class _Policy(Declared):
     )
     retry_unresponsive: bool | None = Field(
         None,
-        description="Let retry also run again what unresponsive marked Crashed; its process may still be working."
+        description="Let retry also rerun runs that unresponsive marked Crashed; their processes may still be working."
         " Default false.",
     )
     notify: Notify | None = Field(None, description="Messages that Prefect itself sends (automations apply).")
 
 
 class Defaults(_Policy):
-    """What holds for every deployment unless its entry, or one of its tags, says otherwise."""
+    """Values for every deployment, unless its entry or one of its tags overrides them."""
 
 
 class PipelineEntry(_Policy):
-    """A pipeline, or several that have a pattern in common."""
+    """One pipeline, or all that its patterns match."""
 
     flow: Pattern = Field(description="The flow's name, or a regular expression that matches whole names.")
     deployment: Pattern = Field(
         ".+",
         description='The deployment\'s name or pattern. Default: every deployment. "": runs without a deployment'
-        " (from a script, or subflows), which alert only if an entry names them so.",
+        " (from a script, or subflows), which alert only if an entry names them this way.",
     )
     metrics: dict[MetricName, Limits] = Field(
         default_factory=dict, description="Limits for the values of METRIC log lines, by name."
@@ -134,10 +134,10 @@ class PipelineEntry(_Policy):
 
 
 class PipelinesFile(Declared):
-    """The whole file. Of several entries that match, the first counts."""
+    """The whole file. If several entries match, the first applies."""
 
-    defaults: Defaults = Field(default_factory=Defaults, description="What holds where no entry says otherwise.")
-    pipelines: tuple[PipelineEntry, ...] = Field((), description="The first entry that matches a deployment counts.")
+    defaults: Defaults = Field(default_factory=Defaults, description="Values unless an entry overrides them.")
+    pipelines: tuple[PipelineEntry, ...] = Field((), description="The first entry that matches a deployment applies.")
 
 
 def read_pipelines(path: Path) -> str:
@@ -162,7 +162,7 @@ def parse_pipelines(text: str, name: str, causes: Collection[str] = KNOWN_CAUSES
     except NotYamlError as error:
         faults = error.faults
     except ValidationError as error:
-        faults = tuple(_fault(dict(one), document) for one in error.errors(include_url=False))
+        faults = tuple(_fault(dict(detail), document) for detail in error.errors(include_url=False))
     lines = sorted(faults, key=lambda fault: fault.line)
     raise PipelinesError("\n".join(f"{name}:{fault.line}: {fault.text}" for fault in lines))
 

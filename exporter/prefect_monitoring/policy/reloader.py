@@ -1,4 +1,4 @@
-"""The policies that hold now. The pipelines file is read at each poll; while it is broken, the last good one holds."""
+"""The policies in force. The pipelines file is read at each poll; while it is broken, the last good one is used."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from prefect_monitoring.policy.tags import shown_tags
 log = logging.getLogger(__name__)
 
 
-class PolicyBook:
-    """The last good pipelines file, kept in the ledger too: a restart beside a broken one goes on with it.
+class PolicyReloader:
+    """The last good pipelines file, stored in the ledger too, so that it survives a restart with a broken file.
 
-    `now` is what was last found, by pipeline; `status` is None without a file.
+    `current` are the policies by pipeline; `status` is None without a file.
     """
 
     def __init__(self, settings: PolicySettings, labels: LabelSettings, ledger: Ledger, now: float) -> None:
-        """Raises SettingsError when the file is broken and none was ever good."""
-        self.now: Mapping[Pipeline, Policy] = {}
+        """Raises SettingsError if the file is broken and no version of it was ever good."""
+        self.current: Mapping[Pipeline, Policy] = {}
         self.status: FileStatus | None = None
         self._path = Path(settings.pipelines) if settings.pipelines else None
         self._patterns = [re.compile(pattern, re.DOTALL) for pattern in labels.deployment_tags]
@@ -44,11 +44,11 @@ class PolicyBook:
                 raise SettingsError(self._fault)
 
     def renew(self, live: Mapping[Pipeline, Deployment], pipelines: Iterable[Pipeline], now: float) -> None:
-        """Reads the file again and resolves `pipelines`. Raises LedgerError when the file cannot be kept."""
+        """Reads the file again and resolves `pipelines`. Raises LedgerError if the file cannot be stored."""
         if self._path is not None:
             self._read(self._path, now)
-        found = ((pipeline, self._policies.of(pipeline, self._tags(live.get(pipeline)))) for pipeline in pipelines)
-        self.now = {pipeline: policy for pipeline, policy in found if policy is not None}
+        resolved = ((pipeline, self._policies.of(pipeline, self._tags(live.get(pipeline)))) for pipeline in pipelines)
+        self.current = {pipeline: policy for pipeline, policy in resolved if policy is not None}
         if self._good is not None and self._good != self._ledger.pipelines_file:
             self._ledger.store_pipelines_file(self._good)
 
@@ -62,12 +62,12 @@ class PolicyBook:
                 self._good = self._ledger.pipelines_file
 
     def _read(self, path: Path, now: float) -> None:
-        """Makes the file's declarations hold, when it is valid; tells once what is wrong with it."""
+        """Applies the file if it is valid; otherwise logs its faults once."""
         try:
             text = read_pipelines(path)
             if text != self._good:
                 self._policies = Policies(parse_pipelines(text, str(path), self._causes))
-                log.info("The declarations of %s hold from now on", path)
+                log.info("Applied the declarations of %s", path)
         except PipelinesError as fault:
             if self._good is not None and str(fault) != self._fault:
                 log.warning("The last good pipelines file stays in force:\n%s", fault)

@@ -1,4 +1,4 @@
-"""What holds for each pipeline: its entry in the pipelines file, else its tags, else the defaults. Pure."""
+"""Resolves each pipeline's policy: its entry in the pipelines file, else its tags, else the defaults. Pure."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _LABEL_TAG: Final = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*):(.+)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What is declared about a pipeline. Times in seconds, `objective` a ratio; None: nothing is promised.
+    """What is declared about a pipeline. Times in seconds, `objective` a ratio; None where nothing is declared.
 
     `tags` are the bare ones, without criticality; `labels` are those of the file and the tags `key:value`. The rules
-    that act come from the file alone; an entry's rule replaces that of the defaults as a whole.
+    that act come only from the file; an entry's rule replaces that of the defaults as a whole.
     """
 
     criticality: str = "standard"
@@ -49,7 +49,7 @@ class Policy:
 
 
 class Policies:
-    """The declarations of one pipelines file, asked pipeline by pipeline; answers are remembered."""
+    """Looks up policies in one pipelines file, and caches them."""
 
     def __init__(self, file: PipelinesFile) -> None:
         self._file = file
@@ -60,9 +60,9 @@ class Policies:
         self._known: dict[tuple[Pipeline, tuple[str, ...]], Policy | None] = {}
 
     def of(self, pipeline: Pipeline, tags: tuple[str, ...]) -> Policy | None:
-        """What holds for a pipeline whose deployment has `tags`, those that may be shown.
+        """The policy of a pipeline; `tags` are those of its deployment that may be shown.
 
-        None for runs without a deployment that no entry names: they are subflows, or nobody declared them.
+        None for runs without a deployment that no entry names, such as subflows.
         """
         key = (pipeline, tags)
         if key not in self._known:
@@ -75,7 +75,7 @@ class Policies:
         return next((self._entries[number][2] for number in self.entries_for(pipeline)), None)
 
     def entries_for(self, pipeline: Pipeline) -> Iterable[int]:
-        """The numbers of all entries that match, the one that counts first."""
+        """The numbers of all entries that match; the first one applies."""
         for number, (flow, deployment, _) in enumerate(self._entries):
             if flow.fullmatch(pipeline.flow) and deployment.fullmatch(pipeline.deployment):
                 yield number
@@ -85,7 +85,9 @@ def _merge(file: PipelinesFile, pipeline: Pipeline, entry: PipelineEntry | None,
     declared = entry or PipelineEntry(flow="")
     retry = declared.retry or file.defaults.retry
     skip = declared.skip or file.defaults.skip
-    again = file.defaults.retry_unresponsive if declared.retry_unresponsive is None else declared.retry_unresponsive
+    retry_unresponsive = declared.retry_unresponsive
+    if retry_unresponsive is None:
+        retry_unresponsive = file.defaults.retry_unresponsive
     tagged, bare = _read_tags(tags)
     slo = file.defaults.slo.model_dump(exclude_none=True) | declared.slo.model_dump(exclude_none=True)
     team = declared.team or tagged.pop("team", None) or file.defaults.team or ""
@@ -108,26 +110,26 @@ def _merge(file: PipelinesFile, pipeline: Pipeline, entry: PipelineEntry | None,
         scale=declared.scale,
         skip=skip if pipeline.deployment else None,
         unresponsive=declared.unresponsive or file.defaults.unresponsive,
-        retry_unresponsive=bool(again),
+        retry_unresponsive=bool(retry_unresponsive),
         cancel=declared.cancel,
         notify=declared.notify or file.defaults.notify,
     )
 
 
 def _read_tags(tags: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """What tags say by key (the highest criticality, the first team), and those that are bare words."""
-    said: dict[str, str] = {}
+    """The values of `key:value` tags by key (the highest criticality, the first team), and the bare tags."""
+    tagged: dict[str, str] = {}
     bare = []
     for tag in sorted(tags):
         if tag not in CRITICALITIES and (found := _LABEL_TAG.fullmatch(tag)):
-            said.setdefault(found[1], found[2])
+            tagged.setdefault(found[1], found[2])
         elif tag not in CRITICALITIES:
             bare.append(tag)
     if ranked := [criticality for criticality in CRITICALITIES if criticality in tags]:
-        said["criticality"] = ranked[0]
-    elif said.get("criticality") not in CRITICALITIES:
-        said.pop("criticality", None)
-    return said, tuple(bare)
+        tagged["criticality"] = ranked[0]
+    elif tagged.get("criticality") not in CRITICALITIES:
+        tagged.pop("criticality", None)
+    return tagged, tuple(bare)
 
 
 def _labels(tagged: Mapping[str, str]) -> dict[str, str]:

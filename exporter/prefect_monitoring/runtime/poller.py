@@ -33,7 +33,7 @@ from prefect_monitoring.model.run_stats import FailureKey
 from prefect_monitoring.model.series import Hold
 from prefect_monitoring.model.sink_status import SinkStatus
 from prefect_monitoring.model.units import HOUR
-from prefect_monitoring.policy.reloader import PolicyBook
+from prefect_monitoring.policy.reloader import PolicyReloader
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.prefect_api.errors import ApiError
@@ -69,7 +69,7 @@ class Poller:
         settings: PollSettings,
         history: HistorySettings,
         alerts: AlertSettings,
-        policies: PolicyBook,
+        policies: PolicyReloader,
         links: Links,
         traffic: Traffic,
         publish: Callable[[Snapshot], Awaitable[None]],
@@ -255,8 +255,8 @@ class Poller:
         catalog, names = self._reader.catalog, self._ledger.names
         live = catalog.live_pipelines(names)
         self._policies.renew(catalog.live_deployments(names), live, now)
-        self._actions = self._plan_actions(self._policies.now, now)
-        windows = {pipeline: policy.window for pipeline, policy in self._policies.now.items()}
+        self._actions = self._plan_actions(self._policies.current, now)
+        windows = {pipeline: policy.window for pipeline, policy in self._policies.current.items()}
         self._run_stats.renew(self._ledger, now, windows, live)
 
 
@@ -275,7 +275,7 @@ def make_poller(
         settings.poll,
         settings.history,
         settings.alerts,
-        PolicyBook(settings.policy, settings.labels, readers.flow_runs.ledger, clock()),
+        PolicyReloader(settings.policy, settings.labels, readers.flow_runs.ledger, clock()),
         find_links(settings.links),
         traffic,
         publish,

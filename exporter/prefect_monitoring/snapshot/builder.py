@@ -38,7 +38,7 @@ from prefect_monitoring.model.run_stats import RunStats
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.model.sink_status import SinkStatus
 from prefect_monitoring.model.source_status import SourceStatus
-from prefect_monitoring.policy.reloader import PolicyBook
+from prefect_monitoring.policy.reloader import PolicyReloader
 from prefect_monitoring.prefect_api.address import ui_address, watched_address
 from prefect_monitoring.prefect_api.client import Traffic
 from prefect_monitoring.snapshot.freshness import current_limit, listing_limit
@@ -66,7 +66,7 @@ class SnapshotBuilder:
     traffic: Traffic
     sources: Mapping[str, Source]
     run_stats: LiveRunStats
-    policies: PolicyBook
+    policies: PolicyReloader
     links: Links
     alerts: AlertSettings
     sinks: Callable[[], tuple[SinkStatus, ...]] = tuple
@@ -105,7 +105,7 @@ class SnapshotBuilder:
             schedules=schedules.settled_all(
                 ledger.schedules, deployments, now, completed if FLOW_RUNS in complete else None
             ),
-            policies=self.policies.now,
+            policies=self.policies.current,
             inventory=self.readers.inventory.current(deployments, now, listing_limit(self.settings)),
             about=self._self_report(ledger),
             health=Health(tuple(self._not_ready(ledger)), level_complete=not any(self._loading(ledger))),
@@ -113,7 +113,7 @@ class SnapshotBuilder:
             assets=self.readers.assets.declared(),
             storms=tuple(
                 storms(
-                    {pipeline: run_stats[pipeline] for pipeline in self.policies.now if pipeline in run_stats},
+                    {pipeline: run_stats[pipeline] for pipeline in self.policies.current if pipeline in run_stats},
                     pipelines=self.alerts.storm_pipelines,
                     window=self.alerts.storm_window,
                 )

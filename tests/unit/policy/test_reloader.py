@@ -11,7 +11,7 @@ from prefect_monitoring.config.settings import LabelSettings, PolicySettings, Se
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import open_ledger
 from prefect_monitoring.model.records import Deployment, Pipeline
-from prefect_monitoring.policy.reloader import PolicyBook
+from prefect_monitoring.policy.reloader import PolicyReloader
 from unit.ledger_values import lookbacks_of
 
 NOW = 1_000_000.0
@@ -36,8 +36,8 @@ class Place:
         self.ledger.close()
         self.ledger = self._open()
 
-    def book(self) -> PolicyBook:
-        return PolicyBook(PolicySettings(pipelines=str(self.file)), LabelSettings(), self.ledger, NOW)
+    def reloader(self) -> PolicyReloader:
+        return PolicyReloader(PolicySettings(pipelines=str(self.file)), LabelSettings(), self.ledger, NOW)
 
 
 @pytest.fixture
@@ -45,29 +45,29 @@ def beside(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def _team(book: PolicyBook, now: float = NOW) -> str:
-    book.renew(LIVE, [PAIR, Pipeline("etl", "")], now)
-    return book.now[PAIR].team
+def _team(reloader: PolicyReloader, now: float = NOW) -> str:
+    reloader.renew(LIVE, [PAIR, Pipeline("etl", "")], now)
+    return reloader.current[PAIR].team
 
 
 def test_without_a_file_tags_count_and_nothing_is_said_of_a_file(beside: Place) -> None:
-    book = PolicyBook(PolicySettings(), LabelSettings(), beside.ledger, NOW)
+    reloader = PolicyReloader(PolicySettings(), LabelSettings(), beside.ledger, NOW)
 
-    assert _team(book) == "tagged"
-    assert book.now[PAIR].tags == ()
-    assert book.now.keys() == {PAIR}
-    assert book.status is None
+    assert _team(reloader) == "tagged"
+    assert reloader.current[PAIR].tags == ()
+    assert reloader.current.keys() == {PAIR}
+    assert reloader.status is None
 
 
 def test_a_change_holds_at_the_next_poll(beside: Place) -> None:
     beside.file.write_text(GOOD)
-    book = beside.book()
-    assert _team(book) == "filed"
+    reloader = beside.reloader()
+    assert _team(reloader) == "filed"
 
     beside.file.write_text(GOOD.replace("filed", "moved"))
-    assert _team(book, NOW + 15) == "moved"
-    assert book.status is not None
-    assert (book.status.valid, book.status.last_success) == (True, NOW + 15)
+    assert _team(reloader, NOW + 15) == "moved"
+    assert reloader.status is not None
+    assert (reloader.status.valid, reloader.status.last_success) == (True, NOW + 15)
 
 
 @pytest.mark.parametrize("fault", ["broken", "gone"])
@@ -75,17 +75,17 @@ def test_a_broken_file_keeps_the_last_good_one_and_is_told_once(
     beside: Place, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
     beside.file.write_text(GOOD)
-    book = beside.book()
+    reloader = beside.reloader()
     if fault == "broken":
         beside.file.write_text(BROKEN)
     else:
         beside.file.unlink()
 
     with caplog.at_level(logging.WARNING, logger="prefect_monitoring"):
-        teams = [_team(book, NOW + 15 * poll) for poll in (1, 2, 3)]
+        teams = [_team(reloader, NOW + 15 * poll) for poll in (1, 2, 3)]
     assert teams == ["filed"] * 3
-    assert book.status is not None
-    assert (book.status.valid, book.status.last_success) == (False, NOW)
+    assert reloader.status is not None
+    assert (reloader.status.valid, reloader.status.last_success) == (False, NOW)
     told = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(told) == 1
     assert str(beside.file) in caplog.text
@@ -93,26 +93,26 @@ def test_a_broken_file_keeps_the_last_good_one_and_is_told_once(
 
 def test_a_mended_file_is_valid_again_even_when_it_is_the_old_one(beside: Place) -> None:
     beside.file.write_text(GOOD)
-    book = beside.book()
+    reloader = beside.reloader()
     beside.file.write_text(BROKEN)
-    _team(book)
+    _team(reloader)
     beside.file.write_text(GOOD)
 
-    assert _team(book, NOW + 30) == "filed"
-    assert book.status is not None
-    assert book.status.valid
+    assert _team(reloader, NOW + 30) == "filed"
+    assert reloader.status is not None
+    assert reloader.status.valid
 
 
 def test_a_restart_beside_a_broken_file_goes_on_with_the_last_good_one(beside: Place) -> None:
     beside.file.write_text(GOOD)
-    _team(beside.book())
+    _team(beside.reloader())
     beside.file.write_text(BROKEN)
     beside.restart()
-    book = beside.book()
+    reloader = beside.reloader()
 
-    assert _team(book) == "filed"
-    assert book.status is not None
-    assert (book.status.valid, book.status.last_success) == (False, None)
+    assert _team(reloader) == "filed"
+    assert reloader.status is not None
+    assert (reloader.status.valid, reloader.status.last_success) == (False, None)
 
 
 @pytest.mark.parametrize("content", [BROKEN, None])
@@ -121,7 +121,7 @@ def test_a_first_start_beside_a_broken_file_is_refused(beside: Place, content: s
         beside.file.write_text(content)
 
     with pytest.raises(SettingsError, match=r"teem|cannot be read"):
-        beside.book()
+        beside.reloader()
 
 
 def test_a_last_good_file_that_this_version_cannot_read_is_none(beside: Place) -> None:
@@ -129,13 +129,13 @@ def test_a_last_good_file_that_this_version_cannot_read_is_none(beside: Place) -
     beside.file.write_text(BROKEN)
 
     with pytest.raises(SettingsError, match="teem"):
-        beside.book()
+        beside.reloader()
 
 
 def test_an_empty_file_is_good_and_remembered_as_such(beside: Place) -> None:
     beside.file.write_text("")
-    assert _team(beside.book()) == "tagged"
+    assert _team(beside.reloader()) == "tagged"
     beside.file.write_text(BROKEN)
     beside.restart()
 
-    assert _team(beside.book()) == "tagged"
+    assert _team(beside.reloader()) == "tagged"

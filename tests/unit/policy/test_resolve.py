@@ -115,7 +115,7 @@ def test_entries_that_count_for_nothing_are_noted() -> None:
 
     advice = list(idle_entries(file, {PROD, Pipeline("etl", ""), Pipeline("extra", "x")}))
     assert [one.split(" (")[0] for one in advice] == ["entry 2", "entry 3"]
-    assert "never counts" in advice[0]
+    assert "never applies" in advice[0]
     assert "matches nothing that exists" in advice[1]
 
 
@@ -137,9 +137,9 @@ def test_an_objective_of_the_defaults_is_noted_once() -> None:
     assert advice == [
         "own/x: 0.9 of 1 runs in 30d allows 0.1 failures: one failure exceeds it, and PrefectBudgetSpent"
         " fires at the second; a longer window or a lower ratio can be measured",
-        "defaults: 0.9 of the runs in 30d allows no whole failure of 10 deployments, such as f0/d (0 runs),"
-        " f1/d (1 runs), f2/d (2 runs): one failure exceeds it, and PrefectBudgetSpent fires at the second;"
-        " a longer window or a lower ratio can be measured",
+        "defaults: 0.9 of the runs in 30d allows less than one failure in each of 10 deployments,"
+        " such as f0/d (0 runs), f1/d (1 runs), f2/d (2 runs): one failure exceeds it, and PrefectBudgetSpent"
+        " fires at the second; a longer window or a lower ratio can be measured",
     ]
 
 
