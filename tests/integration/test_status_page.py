@@ -171,14 +171,14 @@ def test_links_lead_to_the_run_the_dashboard_and_the_runbook(
 
 def test_outage_is_stated_on_the_page(exporter: Exporter, seeded: Seeded, browser: Browser, faults: FaultProxy) -> None:
     faults.refuse()
-    wait_until(lambda: "does not answer. What follows is of" in exporter.get("/").text, 30, "the outage on the page")
+    wait_until(lambda: "does not answer. This page shows" in exporter.get("/").text, 30, "the outage on the page")
     with view(browser, f"{exporter.url}/") as seen:
         notice = seen.page.locator(".notices li").first.inner_text()
-        assert "The Prefect API does not answer. What follows is of 20" in notice
-        assert notice.endswith("UTC, not of now.")
+        assert "The Prefect API does not answer. This page shows 20" in notice
+        assert notice.endswith("UTC, not the present.")
         assert seen.page.title().startswith("The Prefect API does not answer")
-        assert seen.texts(".pipelines bdi.name")[0] == f"{seeded.prefix}failing", "still shown from the ledger"
-    wait_until(lambda: "What runs or waits now is not known" in exporter.get("/").text, 30, "an unknown present")
+        assert seen.texts(".pipelines bdi.name")[0] == f"{seeded.prefix}failing", "what the ledger knows is still there"
+    wait_until(lambda: "Active runs are not known" in exporter.get("/").text, 30, "an unknown present")
     with view(browser, f"{exporter.url}/", size=PHONE) as seen:
         assert "running" not in seen.texts(".pipelines .state")
         assert seen.overflowing() == []

@@ -1,6 +1,6 @@
 """The command line. Exit code 2: something has to be fixed first, and the message says what.
 
-`healthcheck` alone ends with 0 or 1, as probes do.
+Only `healthcheck` exits with 0 or 1, as probes do.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ def make_parser() -> Parser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        of_command = commands.add_parser(
+        subparser = commands.add_parser(
             name,
             prog=f"{parser.prog} {name}",
             usage=f"%(prog)s {command.usage}",
             help=command.help,
             description=command.description,
         )
-        command.add_arguments(of_command)
-        of_command.set_defaults(run=command.run, parser=of_command)
+        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run, parser=subparser)
     return parser

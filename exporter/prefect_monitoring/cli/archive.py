@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from prefect_monitoring.cli.command import Command, add_options, load_with_prefect, refuse
 from prefect_monitoring.config.settings import Settings
 
-_GO_ON = "run the same command again, it goes on where it stopped"
+_CONTINUE = "run the same command again to continue where it stopped"
 _DAYS_BACK = "7d"
 _DAYS_A_NIGHT = "2d"
 _EXTRA = "pyarrow is not installed: pip install 'prefect-monitoring[archive]'"
@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Archive the past from here on, then end: 90d, or a date such as 2026-09-01. For compact and verify, how"
         " far back they go. (default there: 7d)",
     )
-    parser.add_argument("--until", metavar="WHEN", help="Where the past ends: a date is its beginning. (default: now)")
+    parser.add_argument(
+        "--until", metavar="WHEN", help="Archive the past up to here; a date is its start. (default: now)"
+    )
     deploy = parser.add_argument_group("Deployment", "What `deploy` makes.")
     deploy.add_argument("--pool", metavar="NAME", help="Work pool whose workers have prefect-monitoring[archive].")
     deploy.add_argument("--image", default="", metavar="NAME", help="Image, for pools that run containers.")
@@ -47,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     if find_spec("pyarrow") is None:
         return refuse(_EXTRA)
     if not settings.archive.archive_to:
-        return refuse("say where to: --to s3://bucket/prefix or --to file:///folder")
+        return refuse("give the destination: --to s3://bucket/prefix or --to file:///folder")
     from prefect_monitoring.archive.store import StoreError
     from prefect_monitoring.commands.listening import ListenError
     from prefect_monitoring.config.log_setup import set_up_logging
@@ -62,13 +64,13 @@ def run(options: argparse.Namespace) -> int:
     except (NoApiUrlError, ListenError, TlsError, ValueError) as fault:
         return refuse(str(fault))
     except (ApiError, StoreError) as fault:
-        return refuse(f"{fault}\nWhat was archived is kept: {_GO_ON}")
+        return refuse(f"{fault}\nWhat was archived is kept: {_CONTINUE}")
     except KeyboardInterrupt:
-        return refuse(f"stopped; {_GO_ON}")
+        return refuse(f"stopped; {_CONTINUE}")
 
 
 async def _archive(options: argparse.Namespace, settings: Settings) -> bool:
-    """Whether all is well; only `verify` may find that it is not."""
+    """False only if `verify` found a fault."""
     from prefect_monitoring.archive import running
 
     if options.step == "deploy":
@@ -76,17 +78,17 @@ async def _archive(options: argparse.Namespace, settings: Settings) -> bool:
         return True
     now = time.time()
     if options.until and not options.since:
-        raise ValueError("--until is of no use without --since")
+        raise ValueError("--until needs --since")
     until = running.parse_instant(options.until, now) if options.until else now
     past = running.Past(running.parse_instant(options.since or _DAYS_BACK, now), until)
     if options.step == "verify":
-        return await running.verify_past(settings, past, _tell)
+        return await running.verify_past(settings, past, _print)
     if options.step == "compact":
-        await running.compact_past(settings, past, _tell)
+        await running.compact_past(settings, past, _print)
     elif options.since:
-        await running.archive_past(settings, past, _tell)
+        await running.archive_past(settings, past, _print)
     elif options.once:
-        await running.archive_once(settings, _tell)
+        await running.archive_once(settings, _print)
     else:
         await running.follow(settings)
     return True
@@ -98,13 +100,13 @@ def _deploy(options: argparse.Namespace, settings: Settings) -> None:
 
     api_address()
     if not options.pool:
-        raise ValueError("say where the flow is to run: --pool NAME")
+        raise ValueError("give the work pool in which the flow runs: --pool NAME")
     since = options.since or _DAYS_A_NIGHT
     name = deploy(Deployment(settings.archive.archive_to, options.pool, since, options.cron, options.image))
-    _tell(f"Deployed {name} to the work pool {options.pool}")
+    _print(f"Deployed {name} to the work pool {options.pool}")
 
 
-def _tell(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

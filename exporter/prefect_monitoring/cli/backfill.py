@@ -9,13 +9,13 @@ from pathlib import Path
 
 from prefect_monitoring.cli.command import Command, add_options, load_with_prefect, refuse
 
-_GO_ON = "run the same command again, it goes on where it stopped"
+_CONTINUE = "run the same command again to continue where it stopped"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     past = parser.add_argument_group("Past", "What is written, where to, and with which labels of the live target.")
     add = past.add_argument
-    add("--output", type=Path, required=True, metavar="DIR", help="A new folder, or that of a run cut short.")
+    add("--output", type=Path, required=True, metavar="DIR", help="A new folder, or that of an interrupted backfill.")
     add("--since", default="30d", metavar="DURATION", help="How far back. (default: %(default)s)")
     add("--step", default="1h", metavar="DURATION", help="Time between two samples of a series. (default: %(default)s)")
     add("--workspace", default="", metavar="NAME", help="Its label workspace, if it has one.")
@@ -53,9 +53,9 @@ def run(options: argparse.Namespace) -> int:
     except (NoApiUrlError, LedgerError, OutputError, BlocksError) as fault:
         return refuse(str(fault))
     except ApiError as fault:
-        return refuse(f"{fault}\nWhat was counted is kept: {_GO_ON}")
+        return refuse(f"{fault}\nWhat was counted is kept: {_CONTINUE}")
     except KeyboardInterrupt:
-        return refuse(f"stopped; {_GO_ON}")
+        return refuse(f"stopped; {_CONTINUE}")
     return 0
 
 

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _without_prefect(options: argparse.Namespace, faults: list[str]) -> int:
-    """While Prefect cannot be imported, nothing of it can be asked; what needs no Prefect is looked at all the same."""
+    """Reports why Prefect cannot be imported, and checks what can be checked without it."""
     try:
         lines = ["ok     settings: valid", *_listen_faults(load(options).web)]
     except SettingsError as fault:

@@ -1,4 +1,4 @@
-"""What every command has in common: its place in the help, its options, and how it refuses."""
+"""Shared by all commands: help, options, and how they refuse."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from prefect_monitoring.config.types import SWITCH
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`run` gives the exit code, or raises SettingsError. What it needs of Prefect, it imports when it runs."""
+    """`run` returns the exit code or raises SettingsError. It imports Prefect only when it runs."""
 
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
@@ -61,7 +61,7 @@ def _add_option(section: argparse._ArgumentGroup, option: str) -> None:
         section.add_argument(flag, dest=option, nargs="?", const="true", metavar=metavar.strip("[]"), help=text)
     elif notation.has_flag:
         section.add_argument(flag, dest=option, metavar=metavar, help=text)
-    else:  # taken, so that it is refused with advice
+    else:  # accepted here, so that it can be refused with advice
         section.add_argument(flag, dest=option, nargs="?", const="", help=argparse.SUPPRESS)
 
 
@@ -76,7 +76,7 @@ def load(options: argparse.Namespace) -> Settings:
 
 
 def load_with_prefect(options: argparse.Namespace) -> Settings:
-    """The settings, once Prefect can be imported with its own. Raises SettingsError with every fault of both."""
+    """The settings, checked together with Prefect's own. Raises SettingsError with every fault of both."""
     from prefect_monitoring.prefect_api.startup import prefect_faults
 
     try:

@@ -15,15 +15,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 or 1: of a probe, Docker knows no other codes."""
+    """Returns 0 or 1: Docker accepts no other exit codes from a health check."""
     from prefect_monitoring.commands.healthcheck import ask
 
     try:
-        well, answer = ask(load(options).web, ready=options.ready)
+        is_healthy, answer = ask(load(options).web, ready=options.ready)
     except SettingsError as fault:
-        well, answer = False, str(fault)
+        is_healthy, answer = False, str(fault)
     sys.stdout.write(f"{answer}\n")
-    return 0 if well else 1
+    return 0 if is_healthy else 1
 
 
 COMMAND = Command("exit 0 if the exporter with the same settings is healthy, else 1", add_arguments, run)

@@ -1,4 +1,4 @@
-"""A parser whose help is readable at 100 columns, and whose errors are one line that repeats no value."""
+"""An argument parser with help of at most 100 columns, and one-line errors that repeat no value."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         without_value = re.sub(r"invalid choice: .* \(choose from (.*)\)$", r"must be one of \1", message)
-        self.exit(FAULT, f"{self.prog}: {without_value} (--help shows what there is)\n")
+        self.exit(FAULT, f"{self.prog}: {without_value} (--help lists the options)\n")
 
     def refuse_unknown(self, arguments: Sequence[str]) -> NoReturn:
         """Ends with the flags among `arguments`; a value is not repeated, for it may be a secret."""
         flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
         if not flags:
-            self.error("an argument is too many: values follow their flag")
+            self.error("unexpected argument: values follow their flag")
         known = re.findall(r"(?<!\S)--[\w-]+", self.format_help())
         self.error(", ".join(_advice(flag, did_you_mean(flag, known)) for flag in flags))
 

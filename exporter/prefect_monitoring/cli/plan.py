@@ -1,4 +1,4 @@
-"""What the commands have in common that plan, apply and destroy: their arguments, and how they end."""
+"""Shared by the commands that plan, apply and destroy: their arguments and exit codes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Step = Callable[[Settings, "Choices", TextIO], Coroutine[Any, Any, int]]
 STEPS: Mapping[str, str] = {
     "plan": "show what would change",
     "apply": "change it",
-    "destroy": "delete all that this installation made",
+    "destroy": "delete everything that this installation made",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser, steps: Mapping[str, str] = STEPS) -> None:
     """The step, its switches, and every option."""
-    parser.add_argument("step", choices=tuple(steps), help="; ".join(f"{step}: {what}" for step, what in steps.items()))
+    parser.add_argument("step", choices=tuple(steps), help="; ".join(f"{step}: {text}" for step, text in steps.items()))
     parser.add_argument("--yes", action="store_true", help="apply or destroy without asking")
     parser.add_argument(
         "--detailed-exitcode",
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser, steps: Mapping[str, str] = ST
 
 
 def run(options: argparse.Namespace, find: Callable[[], tuple[Step, tuple[type[Exception], ...]]]) -> int:
-    """The exit code. `find` imports the command and the faults that only it has, once Prefect can be imported."""
+    """The exit code. `find` imports the command and its own exceptions, once Prefect can be imported."""
     try:
         return _run(options, find)
     except SettingsError as fault:
@@ -46,15 +46,15 @@ def run(options: argparse.Namespace, find: Callable[[], tuple[Step, tuple[type[E
 
 
 def _run(options: argparse.Namespace, find: Callable[[], tuple[Step, tuple[type[Exception], ...]]]) -> int:
-    """Raises SettingsError for whatever may be wrong with settings, files, Prefect or another service."""
+    """Raises SettingsError for every fault of settings, files, Prefect or another service."""
     settings = load_with_prefect(options)
     from prefect_monitoring.commands.plans import Choices
     from prefect_monitoring.policy.pipelines_file import PipelinesError
     from prefect_monitoring.prefect_api.credentials import credentials_from_files
     from prefect_monitoring.prefect_api.errors import ApiError, NoApiUrlError
 
-    step, more = find()
-    faults: tuple[type[Exception], ...] = (PipelinesError, NoApiUrlError, ApiError, *more)
+    step, own_faults = find()
+    faults: tuple[type[Exception], ...] = (PipelinesError, NoApiUrlError, ApiError, *own_faults)
     choices = Choices(options.step, yes=options.yes, detailed_exitcode=options.detailed_exitcode)
     try:
         with credentials_from_files(os.environ):

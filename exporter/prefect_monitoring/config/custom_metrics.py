@@ -1,4 +1,4 @@
-"""Declarations of metrics of the user's own: where values come from, and under which name and type they are exposed."""
+"""Declarations of users' metrics: where values come from, and under which name and type they are exposed."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ class Source(_Declared):
     asset_metadata: Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,99}$")] | None = Field(
         None, description="Name of a number in the metadata of assets."
     )
-    field: str | None = Field(None, description="Which number of a point.")
-    timestamp: str = Field("timestamp", description="Where a point has its instant.")
-    points: str = Field("points", description="Where the list is, unless the Variable is the list.")
+    field: str | None = Field(None, description="Field of a point that holds the number.")
+    timestamp: str = Field("timestamp", description="Field of a point that holds its timestamp.")
+    points: str = Field("points", description="Field that holds the list, unless the Variable is the list.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -86,14 +86,14 @@ class Source(_Declared):
 
     @property
     def store(self) -> str:
-        """The trend store, in words; "" where there is none."""
+        """The trend store, in words; "" if there is none."""
         if self.variable:
             return f"the Variable {self.variable}"
         return f"the block {self.block}" if self.block else ""
 
 
 class CustomMetric(_Declared):
-    """A metric of the user's own."""
+    """A metric that the user declares."""
 
     name: str = Field(description="Full name, as Prometheus gets it.")
     type: Annotated[Type, BeforeValidator(_known_type)] = Field(
@@ -107,13 +107,13 @@ class CustomMetric(_Declared):
     )
     source: Source = Field(default_factory=Source, description="Where values come from.")
     labels: tuple[Annotated[str, AfterValidator(_label)], ...] | None = Field(
-        None, description="Labels to keep: over all others, values are added up. Default: all that there are."
+        None, description="Labels to keep; values are summed over all others. Default: all labels."
     )
     buckets: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
         (), max_length=50, description="Upper bounds of a histogram, ascending; +Inf is added."
     )
     enabled: bool = Field(default=True, description="Off: it is neither counted nor exposed.")
-    max_series: int = Field(1000, gt=0, description="Label sets; values of those beyond are rejected, and counted.")
+    max_series: int = Field(1000, gt=0, description="Most label sets; values of further ones are rejected and counted.")
     keep_generic: bool = Field(
         default=True, description="Whether METRIC lines of this name go to prefect_custom_metric_* as well."
     )
@@ -157,19 +157,19 @@ class CustomMetric(_Declared):
 
     @property
     def reported_name(self) -> str:
-        """The name in METRIC lines, or in the metadata of assets, that it is made of."""
+        """Its name in METRIC lines or in the metadata of assets."""
         return self.source.metric_line or self.source.asset_metadata or self.name
 
     @property
     def cursor(self) -> str:
-        """The cursor of what it is counted from."""
+        """The cursor of its source."""
         if self.source.asset_metadata:
             return ASSET_EVENTS
         return trend_cursor(self.name) if self.is_trend else LOG_LINES
 
     @property
     def is_trend(self) -> bool:
-        """Whether it is made of the points of a trend store."""
+        """Whether its values come from a trend store."""
         return bool(self.source.store)
 
     @property
@@ -181,7 +181,7 @@ class CustomMetric(_Declared):
 
     @property
     def own_labels(self) -> tuple[str, ...] | None:
-        """The labels that do not come from the run; None for whatever there is."""
+        """The labels that do not come from the run; None for all."""
         if self.is_trend:
             return self.labels or ()
         if self.labels is None:
@@ -190,7 +190,7 @@ class CustomMetric(_Declared):
 
     @property
     def row(self) -> CountedMetric:
-        """What the ledger keeps of it; labels of the user's own come on top."""
+        """How the ledger counts it; the labels that the user declares are added."""
         return CountedMetric(
             self.name,
             kind=_KINDS[self.type],
@@ -205,7 +205,7 @@ Location = tuple[int | str, ...]
 
 
 def fault_at(location: Location, message: str) -> ValidationError:
-    """A fault of one key, which a check of the whole found."""
+    """A fault of one key, found by a check of the whole."""
     return _faults([(location, message)])
 
 

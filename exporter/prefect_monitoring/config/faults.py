@@ -1,4 +1,4 @@
-"""How faults in what users wrote are put into words, be it an option or a file."""
+"""Wording of faults in options and files."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def dotted(path: Sequence[object]) -> str:
 
 
 def reason_of(error: Mapping[str, Any]) -> str:
-    """What one of pydantic's error details says; never the value that was given."""
+    """The message of one of pydantic's error details, without the given value."""
     return str(error["msg"]).removeprefix("Value error, ")

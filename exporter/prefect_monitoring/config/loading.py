@@ -1,4 +1,4 @@
-"""Settings from where users give them: flags, environment variables, a YAML file and files of secrets."""
+"""Loads settings from flags, environment variables, a YAML file and files of secrets."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from prefect_monitoring.config.settings import (
 )
 from prefect_monitoring.config.yaml_lines import NotYamlError, RepeatedKeyError, read_yaml
 
-# What Kubernetes puts into the pods beside a Service of our name; no option is called so.
+# Variables that Kubernetes adds to pods for a Service with our name; no option has such a name.
 _SERVICE_LINK: Final = re.compile(ENV_PREFIX + r"(?:SERVICE_(?:HOST|PORT\w*)|PORT(?:_\d+_\w+)?)")
 
 
-# The keys of lists that have a page of their own.
+# The keys of lists that are documented on a separate page.
 _KEYS: Final = {"custom_metrics": KEYS, "assets": ASSET_KEYS}
 
 _Where = Callable[[Sequence[object]], str]
@@ -46,7 +46,7 @@ _Where = Callable[[Sequence[object]], str]
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """The options that one place gives, how it spells them, and where in it something is: an option, or deeper."""
+    """The options of one source, how it spells their names, and where in it an option or a nested value is."""
 
     options: Mapping[str, object]
     spell: Callable[[str], str]
@@ -61,7 +61,7 @@ def load_settings(flags: Mapping[str, str], environment: Mapping[str, str], conf
     given = [_from_flags(flags), _from_environment(environment)]
     if config is not None:
         given.append(_from_file(config))
-    places = {option: one.where for one in reversed(given) for option in one.options}
+    places = {option: source.where for source in reversed(given) for option in source.options}
     exposed = [option for option, value in flags.items() if option in OPTIONS and notation_of(option).is_secret(value)]
     faults = [*_unknown(given), *map(_exposed, exposed)]
     from_files: list[str] = []
@@ -73,7 +73,7 @@ def load_settings(flags: Mapping[str, str], environment: Mapping[str, str], conf
         def settings_customise_sources(
             cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **__: PydanticBaseSettingsSource
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            sources = [_Options(settings_cls, one.options, without=exposed) for one in given]
+            sources = [_Options(settings_cls, source.options, without=exposed) for source in given]
             return (*sources, _SecretFiles(settings_cls, places, from_files))
 
     loaded = None
@@ -81,7 +81,7 @@ def load_settings(flags: Mapping[str, str], environment: Mapping[str, str], conf
         loaded = Loaded()
     except ValidationError as error:
         faults += [_invalid(fault, places) for fault in error.errors(include_url=False, include_input=False)]
-    faults += [*from_files, *_useless(places)]
+    faults += [*from_files, *_incomplete(places)]
     if faults or loaded is None:
         raise SettingsError("\n".join(faults))
     settings = Settings(**{group: getattr(loaded, group) for group in GROUPS})
@@ -91,7 +91,7 @@ def load_settings(flags: Mapping[str, str], environment: Mapping[str, str], conf
 
 
 class _Options(PydanticBaseSettingsSource):
-    """The options of one place."""
+    """The options of one source."""
 
     def __init__(
         self, settings_cls: type[BaseSettings], options: Mapping[str, object], without: Collection[str]
@@ -109,7 +109,7 @@ class _Options(PydanticBaseSettingsSource):
 
 
 class _SecretFiles(_Options):
-    """The secrets of which a file is named, by any source before this one; `faults` gets what is wrong with those."""
+    """Secrets from the files that earlier sources name; appends the faults of these files to `faults`."""
 
     def __init__(self, settings_cls: type[BaseSettings], places: dict[str, _Where], faults: list[str]) -> None:
         super().__init__(settings_cls, {}, ())
@@ -120,7 +120,7 @@ class _SecretFiles(_Options):
         for secret in SECRETS:
             file = f"{secret}_file"
             path = self.current_state.get(GROUP_OF[secret], {}).get(file)
-            if not isinstance(path, str) or not path:  # which its own type refuses
+            if not isinstance(path, str) or not path:  # refused by the type of the option
                 continue
             where = self._places[file]
             if secret in self._places:
@@ -136,7 +136,7 @@ class _SecretFiles(_Options):
 
 
 def _from_flags(flags: Mapping[str, str]) -> _Given:
-    return _Given(flags, flag_name, _beside(flag_name))
+    return _Given(flags, flag_name, _named_by(flag_name))
 
 
 def _from_environment(environment: Mapping[str, str]) -> _Given:
@@ -145,14 +145,14 @@ def _from_environment(environment: Mapping[str, str]) -> _Given:
         for name, value in environment.items()
         if name.startswith(ENV_PREFIX) and name != CONFIG_ENV and not _SERVICE_LINK.fullmatch(name)
     }
-    return _Given(options, env_name, _beside(env_name))
+    return _Given(options, env_name, _named_by(env_name))
 
 
 def _fixed(place: str) -> _Where:
     return lambda _: place
 
 
-def _beside(spell: Callable[[str], str]) -> _Where:
+def _named_by(spell: Callable[[str], str]) -> _Where:
     def where(path: Sequence[object]) -> str:
         return spell(str(path[0])) + (f" ({dotted(path[1:])})" if path[1:] else "")
 
@@ -160,7 +160,7 @@ def _beside(spell: Callable[[str], str]) -> _Where:
 
 
 def _from_file(path: Path) -> _Given:
-    # None of the parser's own words: they quote the file, and it may hold secrets.
+    # Never the parser's own message: it quotes the file, which may hold secrets.
     advice = "is not YAML: write `key: value` lines in UTF-8, and text with special characters in quotes"
     try:
         document = read_yaml(path.read_text(encoding="utf-8"))
@@ -182,12 +182,12 @@ def _from_file(path: Path) -> _Given:
 
 
 def _unknown(given: Iterable[_Given]) -> Iterator[str]:
-    for one in given:
-        for option in one.options:
+    for source in given:
+        for option in source.options:
             if option not in OPTIONS:
                 meant = did_you_mean(option, OPTIONS)
-                advice = f"did you mean {one.spell(meant)}?" if meant else "docs/configuration.md lists them all"
-                yield f"{one.where([option])}: there is no such option; {advice}"
+                advice = f"did you mean {source.spell(meant)}?" if meant else "docs/configuration.md lists them all"
+                yield f"{source.where([option])}: there is no such option; {advice}"
 
 
 def _exposed(option: str) -> str:
@@ -207,10 +207,10 @@ def _invalid(fault: ErrorDetails, places: Mapping[str, _Where]) -> str:
     return f"{places[str(path[0])](path)}: {reason}"
 
 
-def _useless(places: Mapping[str, _Where]) -> Iterator[str]:
-    """Options that are of no use without another one, which nobody gave."""
+def _incomplete(places: Mapping[str, _Where]) -> Iterator[str]:
+    """Options that were given without the option that they need."""
     mentioned = {option.removesuffix("_file") for option in places}
     for option, needed in NEEDS.items():
         if option in mentioned and needed not in mentioned:
             where = places[option]([option]) if option in places else places[f"{option}_file"]([f"{option}_file"])
-            yield f"{where}: is of no use without {needed}: give both, or neither"
+            yield f"{where}: needs {needed}: give both, or neither"

@@ -1,4 +1,4 @@
-"""What a metric of the user's own may be called: the conventions of Prometheus, and names that are taken."""
+"""Rules for the names of users' metrics: the conventions of Prometheus, and names that are taken."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 _SUFFIXES: Final = ("total", "sum", "count", "bucket", "created", "info")
-# The words of names for which `promtool check metrics` wants a base unit.
+# Words in names for which `promtool check metrics` wants a base unit.
 _BASE_UNITS: Final = {
     **dict.fromkeys(("minutes", "hours", "days", "weeks"), "seconds"),
     **dict.fromkeys(("fahrenheit", "rankine"), "celsius"),
@@ -28,7 +28,7 @@ _ABBREVIATIONS: Final = {
     **dict.fromkeys(_SECONDS, "seconds"),
     **dict.fromkeys(("b", "kb", "mb", "gb", "tb", "pb"), "bytes"),
 }
-# What is wrong with a name that begins to match, in this order; the first counts.
+# Faults of names whose beginning matches; the first one is reported.
 _RULES: Final = tuple(
     (re.compile(pattern), advice)
     for pattern, advice in (
@@ -66,11 +66,11 @@ def _faults(name: str, kind: str, unit: str) -> Iterator[str]:
             yield f"{name!r} holds the unit {word}: give values in {instead}, the base unit, and name it so"
     if unit and not base.endswith(f"_{unit}"):
         meant = f"{base}_{unit}{'_total' if is_counter else ''}"
-        yield f"{name!r} has the unit {unit}, which stands at the end of its name; did you mean `{meant}`?"
+        yield f"{name!r} has the unit {unit}, which belongs at the end of its name; did you mean `{meant}`?"
 
 
 def base_unit(word: str) -> str | None:
-    """The base unit to write instead of `word`; None where that is no unit, or a base unit."""
+    """The base unit to write instead of `word`; None if that is no unit, or a base unit."""
     prefixed = _PREFIXED.fullmatch(word)
     return prefixed[1] if prefixed else _BASE_UNITS.get(word) or _ABBREVIATIONS.get(word)
 

@@ -1,6 +1,6 @@
 """Every option, declared once: flag, environment variable, key of the YAML file, default, help.
 
-How to reach Prefect is not here: address, key, TLS and proxies are Prefect's own settings (`PREFECT_API_URL`, …).
+Address, key, TLS and proxies of Prefect are not here: they are Prefect's own settings (`PREFECT_API_URL`, …).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from prefect_monitoring.model.pushed_metrics import PUSHED_NAMES
 
 ENV_PREFIX: Final = "PREFECT_MONITORING_"
 CONFIG_ENV: Final = ENV_PREFIX + "CONFIG"
-# One is of no use, and would leave the endpoints open, without the other.
+# Options that need another one: half of the credentials, for example, would leave the endpoints open.
 NEEDS: Final = {
     "auth_username": "auth_password",
     "auth_password": "auth_username",
@@ -383,9 +383,9 @@ def flag_name(option: str) -> str:
 def notation_of(option: str) -> Notation:
     """How values of the option are written."""
     field = OPTIONS[option]
-    for one in field.metadata:
-        if isinstance(one, Notation):
-            return one
+    for item in field.metadata:
+        if isinstance(item, Notation):
+            return item
     if field.annotation is bool:
         return SWITCH
     if choices := get_args(field.annotation):

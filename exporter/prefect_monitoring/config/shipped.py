@@ -1,4 +1,4 @@
-"""Files that lie in the repository where its readers look for them, and that a wheel carries along."""
+"""Finds files of the repository that a wheel carries too."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ def _always(_: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Notation:
-    """How values of a type are written: what stands for one in a help text, and how a default is shown there.
+    """How values of a type are written: their placeholder in a help text, and how a default is shown there.
 
-    `is_secret` says of a value whether it may not stand on a command line, which every user of the machine can read.
+    `is_secret`: whether a value must not be on a command line, which every user of the machine can read.
     """
 
     metavar: str
@@ -120,7 +120,7 @@ def _installation(name: str) -> str:
 
 def _cron(expression: str) -> str:
     if len(expression.split()) != CRON_FIELDS:
-        raise ValueError(f"{expression!r} has not the five fields of crontab: minute hour day month weekday")
+        raise ValueError(f"{expression!r} does not have the five fields of crontab: minute hour day month weekday")
     return expression
 
 
@@ -128,7 +128,7 @@ def _time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{name!r} is no time zone: give a name like Europe/Zurich or UTC") from None
+        raise ValueError(f"{name!r} is not a time zone: give a name like Europe/Zurich or UTC") from None
     return name
 
 
@@ -205,7 +205,7 @@ Buckets = Annotated[
 
 
 class CauseRule(BaseModel):
-    """A failure cause of the user's own: `cause` when `pattern` (a regular expression) is found in a state message."""
+    """A user's failure cause: `cause` when `pattern` (a regular expression) is found in a state message."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     cause: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]

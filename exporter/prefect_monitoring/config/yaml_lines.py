@@ -1,4 +1,4 @@
-"""YAML whose every value knows its line, so that a fault can name it."""
+"""YAML with the line number of every value, so that a fault can name it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 
 @dataclass(frozen=True, slots=True)
 class YamlFault:
-    """What is wrong with a file, and in which line, counted from 1; `key` is that of a repeated one."""
+    """What is wrong with a file, and in which line, counted from 1; `key` is the repeated key, if that is the fault."""
 
     line: int
     text: str
@@ -31,7 +31,7 @@ class RepeatedKeyError(NotYamlError):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The content of a file, and where in it each value stands. `content` is None for an empty one."""
+    """The content of a file, and the line of each value. `content` is None for an empty file."""
 
     content: object
     root: yaml.Node | None
@@ -104,7 +104,7 @@ def _unreadable_line(root: yaml.Node) -> int:
 
 
 def _nodes(root: yaml.Node) -> Iterator[yaml.Node]:
-    """Every node in the order of the file; one that aliases name again, once."""
+    """Every node once, in the order of the file."""
     seen: set[int] = set()
     waiting = [root]
     while waiting:
@@ -116,4 +116,4 @@ def _nodes(root: yaml.Node) -> Iterator[yaml.Node]:
         if isinstance(node, yaml.SequenceNode):
             waiting += reversed(node.value)
         elif isinstance(node, yaml.MappingNode):
-            waiting += [part for pipeline in reversed(node.value) for part in reversed(pipeline)]
+            waiting += [part for key_and_value in reversed(node.value) for part in reversed(key_and_value)]

@@ -1,4 +1,4 @@
-"""HTTP: the bytes of the latest snapshot, and whether they can be trusted."""
+"""The HTTP app: metrics of the latest snapshot, probes, status page and runbooks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from prefect_monitoring.web.status_page.document import HEADERS as DOCUMENT_HEAD
 from prefect_monitoring.web.status_page.document import render_document
 from prefect_monitoring.web.status_page.page import HEADERS, RELOAD_SECONDS, StatusPage
 
-# A poll that hangs in one reading after the other still publishes in between; silence this long is a dead loop.
+# A poll whose readings all time out still publishes between them; silence for this long means a dead loop.
 DEAD_AFTER_POLLS: Final = 5
 
 
@@ -34,27 +34,27 @@ class Published:
 
     def __init__(self, settings: MetricSettings) -> None:
         self._metrics = metrics_of(settings)
-        self._asked: set[str] = set()
+        self._requested: set[str] = set()
         self.latest: tuple[Snapshot, Exposition] | None = None
 
     async def take(self, snapshot: Snapshot) -> None:
-        """Scrapes get `snapshot` once this returns. Rendered in a thread: meanwhile they get the one before."""
+        """Scrapes get `snapshot` once this returns. It is rendered in a thread; until then they get the one before."""
         await asyncio.to_thread(self.publish, snapshot)
 
     def publish(self, snapshot: Snapshot) -> None:
         exposition = render(snapshot, self._metrics)
-        # What a scraper asked for once it will ask for again: it must not wait for it.
-        for content_type in tuple(self._asked):
+        # Formats that were requested before are rendered now, so that scrapes need not wait.
+        for content_type in tuple(self._requested):
             exposition.body(content_type)
         self.latest = snapshot, exposition
 
     async def body(self, exposition: Exposition, accept: str) -> Body:
         content_type = exposition_type(accept)
-        if content_type in self._asked:
+        if content_type in self._requested:
             return exposition.body(content_type)
-        made = await asyncio.to_thread(exposition.body, content_type)
-        self._asked.add(content_type)
-        return made
+        body = await asyncio.to_thread(exposition.body, content_type)
+        self._requested.add(content_type)
+        return body
 
 
 def make_app(
@@ -84,7 +84,7 @@ def make_app(
     async def status_page(request: Request) -> Response:
         body = await page.of(published.latest[0] if published.latest else None, clock())
         headers = {**HEADERS, "Vary": "Accept-Encoding"}
-        # Only for who asks: a page that reloads itself throws people out who listen to it or have enlarged it.
+        # Only on request: reloading interrupts people who use a screen reader or have zoomed in.
         if request.query_params.get("reload") == str(RELOAD_SECONDS):
             headers["Refresh"] = str(RELOAD_SECONDS)
         return _response(request, body, headers)

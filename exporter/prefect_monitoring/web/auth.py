@@ -1,4 +1,4 @@
-"""Who may read the endpoints: those with the user name and password, those with the token, or everybody."""
+"""Authentication of the endpoints: basic, bearer, or none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from prefect_monitoring.config.settings import WebSettings
 from prefect_monitoring.config.types import host_and_port
 
-# Probes of an orchestrator carry no credentials, and these pages tell nothing of the runs.
+# Probes of an orchestrator send no credentials, and these pages reveal nothing about runs.
 OPEN_PATHS: Final = frozenset({"/-/healthy", "/-/ready"})
 CHALLENGES: Final[Mapping[str, str]] = {
     "basic": 'Basic realm="prefect-monitoring", charset="UTF-8"',
@@ -30,7 +30,7 @@ IN_CLEAR: Final = (
 
 
 def guards(settings: WebSettings) -> list[Middleware]:
-    """What stands before the endpoints: nothing, unless credentials are configured."""
+    """The middleware that checks credentials; empty if none are configured."""
     accepted = accepted_credentials(settings)
 
     def refuse(_: HTTPConnection, __: AuthenticationError) -> Response:
@@ -43,7 +43,7 @@ def guards(settings: WebSettings) -> list[Middleware]:
 
 
 def accepted_credentials(settings: WebSettings) -> dict[str, bytes]:
-    """What may follow each scheme in the header Authorization."""
+    """The accepted credentials by scheme of the Authorization header."""
     password, token = settings.auth_password.get_secret_value(), settings.auth_token.get_secret_value()
     credentials = {"basic": b64encode(f"{settings.auth_username}:{password}".encode()), "bearer": token.encode()}
     configured = {"basic": password, "bearer": token}
@@ -63,7 +63,7 @@ class _Guard(AuthenticationBackend):
             return None
         scheme, _, given = conn.headers.get("authorization", "").partition(" ")
         expected = self._accepted.get(scheme.lower())
-        # Compared as they are sent: nothing is decoded, so there is nothing malformed.
+        # Compared as sent: nothing is decoded, so nothing can be malformed.
         if expected is None or not hmac.compare_digest(given.strip().encode(), expected):
             raise AuthenticationError
         return AuthCredentials(), SimpleUser(scheme)

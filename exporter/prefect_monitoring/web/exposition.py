@@ -1,4 +1,4 @@
-"""A snapshot as the bytes that a scrape gets: made once a poll, only sent by a scrape."""
+"""Renders a snapshot for scrapes, once per poll."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from prefect_monitoring.web.negotiation import OPENMETRICS, TEXT
 
 log = logging.getLogger(__name__)
 
-# Packed with every poll, sent with every scrape; what it costs: make bench ARGS="--parts polls scrapes".
+# Compressed at every poll, sent at every scrape; to see the cost: make bench ARGS="--parts polls scrapes".
 GZIP_LEVEL: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An answer's bytes, as they are and packed; `content_type` as HTTP has it."""
+    """The bytes of a response, plain and compressed; `content_type` as in the HTTP header."""
 
     content_type: str
     plain: bytes
@@ -35,7 +35,7 @@ class Body:
 
 
 class Exposition:
-    """A snapshot in the formats that are asked for; each is made once."""
+    """A snapshot in the requested formats; each is rendered once."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -68,7 +68,7 @@ def _families(snapshot: Snapshot, metrics: Sequence[Metric]) -> Iterator[Exposed
     for metric in metrics:
         try:
             yield metric.family(snapshot)
-        except Exception:  # a defect of ours: one family missing is visible, one wrong scrape is not
+        except Exception:  # a bug of ours costs one family, not the whole scrape
             log.exception("Not exposed: %s", metric.name)
 
 

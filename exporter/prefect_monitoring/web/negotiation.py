@@ -1,8 +1,8 @@
-"""Which of two expositions, packed or not, a request's headers ask for.
+"""Content negotiation: which exposition format a request prefers, and whether it accepts gzip.
 
 prometheus-client has functions for both (`choose_encoder`, `gzip_accepted`), which ignore weights: a Prometheus whose
-`scrape_protocols` prefers the text format would get OpenMetrics, and who refuses gzip (`gzip;q=0`) would get gzip.
-From 0.23 on the first also gives back whatever version was asked for, so that there is no end of formats to keep ready.
+`scrape_protocols` prefers the text format would get OpenMetrics, and a client with `gzip;q=0` would get gzip.
+From 0.23 on, `choose_encoder` also echoes any version that was asked for: the formats to keep ready would be unlimited.
 """
 
 from __future__ import annotations
@@ -28,35 +28,36 @@ class _Choice:
 def exposition_type(accept: str) -> str:
     """The content type that an Accept header prefers: TEXT or OPENMETRICS.
 
-    OPENMETRICS has to be named, in a version that we have. TEXT where nothing we have is acceptable: /metrics always
+    OPENMETRICS has to be named, in a supported version. TEXT if no supported type is acceptable: /metrics always
     answers.
     """
     choices = list(_choices(accept))
     openmetrics = [
-        one.weight
-        for one in choices
-        if one.name == "application/openmetrics-text" and one.version in _OPENMETRICS_VERSIONS
+        choice.weight
+        for choice in choices
+        if choice.name == "application/openmetrics-text" and choice.version in _OPENMETRICS_VERSIONS
     ]
-    text = [one.weight for name in ("text/plain", "text/*", "*/*") for one in choices if one.name == name]
+    text = [choice.weight for name in ("text/plain", "text/*", "*/*") for choice in choices if choice.name == name]
     preferred = max(openmetrics, default=0.0)
-    # What is named exactly comes before a wildcard.
+    # An exact name takes precedence over a wildcard.
     return OPENMETRICS if preferred > 0 and preferred >= next(iter(text), 0.0) else TEXT
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
     """Whether an Accept-Encoding header names gzip, and does not refuse it by a weight of 0."""
-    return any(one.name == "gzip" and one.weight > 0 for one in _choices(accept_encoding))
+    return any(choice.name == "gzip" and choice.weight > 0 for choice in _choices(accept_encoding))
 
 
 def _choices(header: str) -> Iterator[_Choice]:
     for element in header.split(","):
         name, *parameters = (part.strip().lower() for part in element.split(";"))
-        values = {key.strip(): value.strip().strip('"') for key, _, value in (one.partition("=") for one in parameters)}
+        pairs = (parameter.partition("=") for parameter in parameters)
+        values = {key.strip(): value.strip().strip('"') for key, _, value in pairs}
         yield _Choice(name, values.get("version", ""), _weight(values.get("q", "1")))
 
 
 def _weight(text: str) -> float:
-    """A weight; 1 for what is none, as without one."""
+    """The weight in `text`; 1 if it is not a number, as without a weight."""
     try:
         return min(max(float(text), 0.0), 1.0)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The runbooks as pages: where messages link to, unless the option `runbook_url` names another place."""
+"""Serves the runbooks. Messages link to them, unless the option `runbook_url` names another address."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATH: Final = "/runbooks"
 _FOLDER: Final = shipped("docs/runbooks")
 _INDEX: Final = "README"
 _NAME: Final = re.compile(r"[A-Za-z]{1,80}")
-# Of the documentation, only this folder is served.
+# Links to the other pages of the documentation, which are not served.
 _ELSEWHERE: Final = re.compile(r"\[([^\]]+)\]\(\.\./([\w./-]+)[^)]*\)")
 
 

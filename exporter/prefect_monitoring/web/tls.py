@@ -1,4 +1,4 @@
-"""The certificate that is served: refused with a reason before the start, taken up anew when its files are renewed."""
+"""The TLS certificate: checked before the start, loaded again when its files are renewed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ RENEWAL_SECONDS: Final = 10
 
 
 class TlsError(Exception):
-    """The certificate or its key cannot be served with."""
+    """The certificate or its key cannot be used."""
 
 
 def check_pair(settings: WebSettings) -> None:
-    """Raises TlsError when `tls_cert` and `tls_key` are given and not a chain and its key."""
+    """Raises TlsError when `tls_cert` and `tls_key` are given but are not a chain and its key."""
     if not settings.tls_cert:
         return
     for option in ("tls_cert", "tls_key"):
@@ -37,16 +37,16 @@ def check_pair(settings: WebSettings) -> None:
 
 
 async def keep_current(context: ssl.SSLContext | None, settings: WebSettings) -> None:
-    """Serves new connections with renewed files; a pair that is no good is told once, and the one in use stays."""
+    """Loads renewed files for new connections. Logs an invalid pair once; the pair in use stays."""
     loaded = _stamp(settings)
     while context is not None:
         await asyncio.sleep(RENEWAL_SECONDS)
-        found = _stamp(settings)
-        if found == loaded:
+        stamp = _stamp(settings)
+        if stamp == loaded:
             continue
-        loaded = found
+        loaded = stamp
         try:
-            # Apart from the one in use first: loading half a pair would leave that without its key.
+            # Checked in a separate context first: loading half a pair would leave the one in use without its key.
             check_pair(settings)
             _load(context, settings)
         except TlsError as fault:
@@ -82,8 +82,8 @@ def _load(context: ssl.SSLContext, settings: WebSettings) -> None:
             " that was made together, with the server's own certificate first in the chain",
             None: f"{key} holds no private key in PEM form: name the file that does with tls_key",
         }
-        told = reasons.get(error.reason, f"{cert} with the key in {key} is refused ({error.reason}): renew the pair")
-        raise TlsError(told) from None
+        reason = reasons.get(error.reason, f"{cert} with the key in {key} is refused ({error.reason}): renew the pair")
+        raise TlsError(reason) from None
     except OSError as error:
         raise TlsError(f"{cert} or {key} cannot be read ({error.strerror})") from None
 

@@ -25,9 +25,9 @@ def test_archive_without_pyarrow_names_the_extra(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "say where to: --to s3://bucket/prefix"),
+        ([], "give the destination: --to s3://bucket/prefix"),
         (["--to", "ftp://x"], "--archive-to: is neither s3://bucket/prefix nor file:///folder"),
-        (["--to", "file:///tmp/archive", "--until", "3d"], "--until is of no use without --since"),
+        (["--to", "file:///tmp/archive", "--until", "3d"], "--until needs --since"),
         (["--to", "file:///tmp/archive", "--since", "yesterday"], "'yesterday' is neither a length of time"),
     ],
 )

@@ -366,10 +366,10 @@ def test_secret_files_that_are_no_good_are_told_with_their_place(tmp_path: Path)
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"auth_username": "ops"}, "AUTH_USERNAME: is of no use without auth_password: give both, or neither"),
-        ({"auth_password": SECRET}, "AUTH_PASSWORD: is of no use without auth_username: give both, or neither"),
-        ({"auth_password_file": __file__}, "AUTH_PASSWORD_FILE: is of no use without auth_username"),
-        ({"tls_key": "server.key"}, "TLS_KEY: is of no use without tls_cert"),
+        ({"auth_username": "ops"}, "AUTH_USERNAME: needs auth_password: give both, or neither"),
+        ({"auth_password": SECRET}, "AUTH_PASSWORD: needs auth_username: give both, or neither"),
+        ({"auth_password_file": __file__}, "AUTH_PASSWORD_FILE: needs auth_username"),
+        ({"tls_key": "server.key"}, "TLS_KEY: needs tls_cert"),
         ({"auth_username": "o:ps", "auth_password": SECRET}, "AUTH_USERNAME: a user name of basic auth cannot hold"),
         ({"auth_username": "", "auth_password": SECRET}, "AUTH_USERNAME: is empty"),
         ({"auth_username": "ops", "auth_password": ""}, "AUTH_PASSWORD: is empty: give a value, or leave it out"),

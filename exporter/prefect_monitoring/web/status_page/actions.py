@@ -22,7 +22,7 @@ _TONES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ActionRow:
-    """One action: when it was decided, what it is, and what came of it."""
+    """One action: when it was decided, what it is, and its result."""
 
     when: str
     text: str
@@ -31,12 +31,12 @@ class ActionRow:
 
 
 def action_rows(snapshot: Snapshot) -> Iterator[ActionRow]:
-    """The newest first; none while the exporter only watches."""
+    """The newest first; empty unless the exporter acts."""
     for action in snapshot.actions.recent if snapshot.actions is not None else ():
-        text = describe(action).partition(f": {action.result}")
+        text, _, reason = describe(action).partition(f": {action.result}")
         yield ActionRow(
             when=f"{age(snapshot.taken_at - action.decided_at)} ago",
-            text=text[0],
-            result=f"{action.result.replace('_', ' ')}{text[2]}",
+            text=text,
+            result=f"{action.result.replace('_', ' ')}{reason}",
             tone=_TONES.get(action.result, Tone.WARN),
         )

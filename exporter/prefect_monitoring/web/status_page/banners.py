@@ -1,4 +1,4 @@
-"""The banners above the table: what changes how to read it, because it is out of date, incomplete or wrong."""
+"""The banners above the table: why it is out of date, incomplete or wrong."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Banner:
 
 
 def banners(snapshot: Snapshot, stale_after: float, now: float) -> list[Banner]:
-    """The most important first. `now`: the reader's clock; `stale_after`: the age in seconds of what is current."""
+    """The most important first. `now`: the reader's clock; `stale_after`: the age in seconds up to which it is current."""
     return [*_out_of_date(snapshot, stale_after, now), *_gaps(snapshot), *_faults(snapshot)]
 
 
 def is_stalled(snapshot: Snapshot, stale_after: float, now: float) -> bool:
-    """Whether no newer snapshot came for too long."""
+    """Whether the snapshot is too old, because no newer one came."""
     return now - snapshot.taken_at > stale_after
 
 
@@ -48,7 +48,7 @@ def _out_of_date(snapshot: Snapshot, stale_after: float, now: float) -> Iterator
     shown_at = frozen_at(snapshot, stale_after, now)
     instant = "Nothing is known yet."
     if shown_at is not None:
-        instant = f"What follows is of {moment(shown_at)}, not of now."
+        instant = f"This page shows {moment(shown_at)}, not the present."
     if is_stalled(snapshot, stale_after, now):
         yield Banner(Tone.BAD, f"Polling has stopped: restart the exporter. {instant}")
     elif fault := outage(snapshot):
@@ -62,10 +62,10 @@ def _out_of_date(snapshot: Snapshot, stale_after: float, now: float) -> Iterator
 
 def _gaps(snapshot: Snapshot) -> Iterator[Banner]:
     if not snapshot.health.level_complete:
-        text = "History is still being loaded: past runs, ratios and durations come when it is complete."
+        text = "History is still being loaded: past runs, ratios and durations appear when it is complete."
         yield Banner(Tone.WARN, text)
     if snapshot.active is None:
-        text = "What runs or waits now is not known: nothing is shown as running, late or stuck."
+        text = "Active runs are not known: nothing is shown as running, late or stuck."
         yield Banner(Tone.WARN, text)
     if snapshot.deployments is None:
         text = "Deployments could not be listed lately: links to them and new ones are missing."

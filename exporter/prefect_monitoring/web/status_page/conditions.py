@@ -1,4 +1,4 @@
-"""What can be wrong with a pipeline: one row per alert that the page repeats. Pure."""
+"""What can be wrong with a pipeline: one condition for each alert that the page shows. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class WithoutPolicy(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """That a condition holds. `since`: epoch seconds, where known; `run_state`: the state of the run concerned."""
+    """Details of a condition that holds. `since`: epoch seconds, if known; `run_state`: the state of the run."""
 
     detail: str = ""
     since: float | None = None
@@ -61,7 +61,7 @@ class Condition:
     without_policy: WithoutPolicy = WithoutPolicy.IGNORED
 
     def check(self, view: PipelineView) -> Finding | None:
-        """None where the condition does not hold, or does not apply."""
+        """None if the condition does not hold or does not apply."""
         if view.policy is None and self.without_policy is WithoutPolicy.IGNORED:
             return None
         return self.judge(view)
@@ -72,7 +72,7 @@ class Condition:
 
 
 def allowed_failures(policy: Policy, good: int, bad: int) -> int:
-    """Failed runs that the objective allows among so many, as flow_deployment:prefect_slo_budget_runs:allowed."""
+    """Failed runs that the objective allows, as in flow_deployment:prefect_slo_budget_runs:allowed."""
     allowed = (1 - policy.objective) * (good + bad) + THRESHOLDS.budget_rounding
     return math.floor(max(allowed, THRESHOLDS.budget_min_runs))
 
@@ -111,7 +111,7 @@ def _not_succeeded(view: PipelineView) -> Finding | None:
         return Finding("stale", completed) if view.complete_to - since > policy.max_staleness else None
     is_first = not policy.max_duration and not view.usual_duration
     if unmet is None or (is_first and any(state in view.active for state in RUNNING_STATES)):
-        return None  # of a run that is the first to complete, nobody knows how long it takes
+        return None  # how long the first run takes is unknown
     duration = policy.max_duration or THRESHOLDS.grace_duration_factor * view.usual_duration
     return Finding("overdue", unmet) if view.complete_to - unmet > policy.grace + duration else None
 
@@ -120,7 +120,7 @@ def _start_missed(view: PipelineView) -> Finding | None:
     last_due, newest = view.due.last_at, view.newest_outcome
     first_due = view.due.unmet_at
     if first_due is not None and (newest is None or newest[1] < first_due):
-        last_due = first_due  # what is due again soon would never be missed for long
+        last_due = first_due  # with frequent starts, the last due one is always recent
     if last_due is None or view.is_paused or not (view.is_loaded and view.is_active_known):
         return None
     has_started = bool(view.active) or (newest is not None and newest[1] >= last_due)

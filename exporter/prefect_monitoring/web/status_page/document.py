@@ -21,7 +21,7 @@ from prefect_monitoring.web.status_page.watched import outage
 
 CONTENT_TYPE: Final = "application/json"
 HEADERS: Final = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
-# It grows with fields; what a field means changes with the number, and with the path.
+# New fields keep the version. If the meaning of a field changes, so do the version and the path.
 VERSION: Final = 1
 _GROUPS: Final = {
     Group.ATTENTION: "attention",

@@ -121,14 +121,14 @@ def _content(snapshot: Snapshot, stale_after: float, now: float) -> Content:
 
 
 def overall_tone(attention: bool, shown_banners: Sequence[Banner]) -> Tone:
-    """How everything is together. `attention`: whether a pipeline needs it."""
+    """The tone of the whole page. `attention`: whether a pipeline needs attention."""
     if attention or any(banner.tone is Tone.BAD for banner in shown_banners):
         return Tone.BAD
     return Tone.WARN if shown_banners else Tone.OK
 
 
 def _title(shown_banners: Sequence[Banner], summary: Sequence[Count]) -> str:
-    """What a tab in the background shows."""
+    """The page's title, as the browser tab shows it."""
     if shown_banners and shown_banners[0].tone is Tone.BAD:
         return shown_banners[0].headline
     return ", ".join(count.text for count in summary) or "No flows"
@@ -149,7 +149,7 @@ def _template() -> jinja2.Template:
 class StatusPage:
     """Renders the page of a snapshot in a thread on its first request; later requests get the same bytes.
 
-    `render` makes its text of the snapshot, of `stale_after` in seconds, and of the instant.
+    `render` gets the snapshot, `stale_after` in seconds, and the time of the request in epoch seconds.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class StatusPage:
 
     async def of(self, snapshot: Snapshot | None, now: float) -> Body:
         """The page's bytes; `now`, epoch seconds, is when it is asked for."""
-        # The page of a snapshot changes once: when nothing newer has replaced it for too long.
+        # The page of a snapshot changes once: when the snapshot has become too old.
         stalled = snapshot is not None and is_stalled(snapshot, self._stale_after, now)
         async with self._rendering:
             if self._rendered is None or self._rendered[0] is not snapshot or self._rendered[1] != stalled:

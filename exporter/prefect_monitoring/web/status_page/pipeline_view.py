@@ -19,8 +19,8 @@ class PipelineView:
     """Instants in epoch seconds, durations in seconds.
 
     `complete_to`: every run that ended until then is known; what was due later cannot be judged.
-    `active`: how many runs are in each state, `oldest`: since when; both are empty where that is not known.
-    `pools_without_workers`: those that late runs wait in.
+    `active`: how many runs are in each state, `oldest`: since when; both are empty if that is unknown.
+    `pools_without_workers`: the pools among them in which late runs wait.
     """
 
     pipeline: Pipeline
@@ -54,7 +54,7 @@ class PipelineView:
 
     @property
     def usual_duration(self) -> float:
-        """Seconds; of what runs too rarely for a mean, what the last run took, and 0 where none has completed."""
+        """Seconds: the baseline, or the last run's duration if runs are too rare for one; 0 if none has completed."""
         return self.stats.baselines.get(BASELINE_WINDOW) or self.stats.last_duration or 0.0
 
     @property
@@ -69,7 +69,7 @@ class PipelineView:
 def complete_to(snapshot: Snapshot) -> float | None:
     """The instant up to which finished runs have been read; None when nothing has ever been read.
 
-    Before its first reading, a process has what the last one left: the newest end in the ledger is all that is certain.
+    After a restart and before the first reading, that is the newest end in the ledger.
     """
     finished = next((source for source in snapshot.about.sources if source.name == "finished_flow_runs"), None)
     if finished is not None and finished.complete_to is not None:
@@ -87,7 +87,7 @@ def pipeline_views(snapshot: Snapshot) -> Iterator[PipelineView]:
             counts[pipeline][state] += count
         for (pipeline, state), since in active.oldest.items():
             oldest[pipeline][state] = since
-    deserted = _deserted(snapshot)
+    without_workers = _without_workers(snapshot)
     deployments = dict(snapshot.deployments or ())
     # Due starts come from the ledger: they keep a deployment on the page while deployments cannot be listed.
     pipelines = {*snapshot.run_stats, *deployments, *snapshot.schedules, *counts} - {OVERFLOW, NO_FLOW}
@@ -106,15 +106,15 @@ def pipeline_views(snapshot: Snapshot) -> Iterator[PipelineView]:
             oldest=oldest.get(pipeline, {}),
             is_active_known=active is not None,
             orphans=active.orphans.get(pipeline, 0) if active is not None else 0,
-            pools_without_workers=tuple(sorted(deserted.get(pipeline, ()))),
+            pools_without_workers=tuple(sorted(without_workers.get(pipeline, ()))),
         )
 
 
-def _deserted(snapshot: Snapshot) -> Mapping[Pipeline, set[str]]:
+def _without_workers(snapshot: Snapshot) -> Mapping[Pipeline, set[str]]:
     """The pools without a worker online in which runs of each pipeline are late."""
     empty = {pool for pool, workers in snapshot.inventory.workers.items() if not workers.online}
-    found: defaultdict[Pipeline, set[str]] = defaultdict(set)
+    pools: defaultdict[Pipeline, set[str]] = defaultdict(set)
     for pipeline, pool, state in snapshot.active.counts if snapshot.active is not None else ():
         if state == "late" and pool in empty:
-            found[pipeline].add(pool)
-    return found
+            pools[pipeline].add(pool)
+    return pools

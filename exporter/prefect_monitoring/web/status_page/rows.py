@@ -33,7 +33,7 @@ class Badge:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What a cell shows, in words; `when` is "" where no time is known."""
+    """The text of a cell; `when` is "" if no time is known."""
 
     text: str
     detail: str
@@ -112,7 +112,7 @@ def _last_run(view: PipelineView) -> Line | None:
 
 
 def _success(view: PipelineView) -> Success | None:
-    """Over the SLO's window where there is one, else over 30 days; None without a run that counts."""
+    """Over the SLO's window if there is one, else over 30 days; None without a run that counts."""
     policy = view.policy
     if view.slo_runs is not None and policy is not None:
         (good, bad), window = view.slo_runs, age(policy.window)
@@ -132,7 +132,7 @@ def _success(view: PipelineView) -> Success | None:
 def _slowest(view: PipelineView) -> Line | None:
     shares = view.stats.time_shares
     task, share = max(shares.items(), key=lambda item: item[1], default=("", 0.0))
-    # Of a run whose time goes into subflows, no task is to blame.
+    # If the time of a run goes into subflows, no task is to blame.
     return Line(task, percent(share), "") if share >= LEAST_SHARE else None
 
 

@@ -1,4 +1,4 @@
-"""How a pipeline is: the conditions that hold, else what it does now, else how its last run ended. Pure."""
+"""The status of a pipeline: the conditions that hold, else its active runs, else its last outcome. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Group(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class StatusLine:
-    """A few words about a pipeline, and since when (epoch seconds) that is so."""
+    """A short text about a pipeline; `since` in epoch seconds."""
 
     text: str
     detail: str = ""
@@ -50,7 +50,7 @@ class StatusLine:
 
 @dataclass(frozen=True, slots=True)
 class PipelineStatus:
-    """`lines`: how it is, then what else there is to say. `conditions`: those that hold, the worst first.
+    """`lines`: the status, then further remarks. `conditions`: those that hold, the worst first.
 
     `rank` sorts within a group.
     """
@@ -65,7 +65,7 @@ class PipelineStatus:
 def status_of(view: PipelineView) -> PipelineStatus:
     findings = [(condition, finding) for condition in CONDITIONS if (finding := condition.check(view)) is not None]
     if not findings:
-        return _untroubled(view)
+        return _without_findings(view)
     lines = [StatusLine(condition.text, finding.detail, finding.since) for condition, finding in findings]
     run_state = _activity(view)
     if run_state is not None and run_state not in {finding.run_state for _, finding in findings}:
@@ -79,7 +79,7 @@ def status_of(view: PipelineView) -> PipelineStatus:
     return PipelineStatus(Group.ATTENTION, worst.severity, tuple(lines), conditions, rank)
 
 
-def _untroubled(view: PipelineView) -> PipelineStatus:
+def _without_findings(view: PipelineView) -> PipelineStatus:
     run_state = _activity(view)
     never = () if view.stats.last_success is not None or not view.is_loaded else (StatusLine(NEVER_SUCCEEDED),)
     group = Group.IDLE if never else Group.FINE

@@ -16,10 +16,10 @@ BASELINE_WINDOW: Final = "30d"
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Seconds unless the name ends otherwise. A condition holds beyond its threshold, or from a number of runs on.
+    """Seconds unless the name says otherwise. A condition holds beyond its threshold, or from a number of runs on.
 
     `stuck_seconds`: by the state of the run. `long_run_*`: without a declared maximum, a run is too long after
-    `factor` times its usual duration but not before `min_seconds`, or after `unknown_seconds` where nothing is usual.
+    `factor` times its usual duration but not before `min_seconds`, or after `unknown_seconds` without a usual duration.
     `budget_rounding`: added to the failures that an SLO allows before they are rounded down to whole runs.
     """
 

@@ -12,7 +12,7 @@ from prefect_monitoring.web.status_page.formatting import counted
 
 REFUSED: Final = frozenset({"401", "403"})
 _CLOUD: Final = re.compile(r"(?P<host>https?://[^/]+)/.*?accounts/(?P<account>[^/]+)/workspaces/(?P<workspace>[^/]+)")
-# What is counted of what a source reads: the metric, and what one of it is.
+# By source: the metric that counts what it reads, and the noun for it.
 _COUNTED: Final[Mapping[str, tuple[str, str, str]]] = {
     "finished_flow_runs": (OUTCOMES, "run", "runs"),
     "finished_task_runs": (TASK_OUTCOMES, "task run", "task runs"),
@@ -39,8 +39,8 @@ def outage(snapshot: Snapshot) -> str:
 
 
 def runs_counted(snapshot: Snapshot, source: str) -> str:
-    """How many runs the ledger has counted of what this source reads; "" for sources that are not counted."""
+    """How many runs of this source the ledger has counted; "" for sources without such a count."""
     if source not in _COUNTED:
         return ""
     metric, singular, plural = _COUNTED[source]
-    return counted(int(sum(one.value for one in snapshot.series.get(metric, {}).values())), singular, plural)
+    return counted(int(sum(series.value for series in snapshot.series.get(metric, {}).values())), singular, plural)

@@ -29,9 +29,9 @@ def down(snapshot: Snapshot, seconds: float) -> Snapshot:
 def test_outage_names_the_instant_that_is_shown(seconds: float) -> None:
     page = parsed_page(replace(down(snapshot_of({PIPELINE: GOOD}), seconds), active=None))
     at = {3: "11:59:57", 3600: "11:00:00"}[int(seconds)]
-    assert f"The Prefect API does not answer. What follows is of 2026-03-02 {at} UTC, not of now." in page.text
+    assert f"The Prefect API does not answer. This page shows 2026-03-02 {at} UTC, not the present." in page.text
     assert "The Prefect API does not answer · prefect-monitoring" in page.text, "a tab in the background says so too"
-    assert "What runs or waits now is not known" in page.text
+    assert "Active runs are not known" in page.text
     assert f"As of 2026-03-02 {at} UTC" in page.text
     assert f"At {at[:5]}: 1 fine" in page.text, "nor does the summary pass for the present"
     assert page.names[0] == f"Fine at {at[:5]} (1)"
@@ -50,7 +50,7 @@ def test_outage_says_what_the_api_does(code: str, said: str) -> None:
     snapshot = down(snapshot_of({PIPELINE: GOOD}), 60)
     (finished,) = snapshot.about.sources
     page = parsed_page(replace(snapshot, about=replace(snapshot.about, sources=(replace(finished, code=code),))))
-    assert f"{said}. What follows is of" in page.text
+    assert f"{said}. This page shows" in page.text
     assert f"{said} · prefect-monitoring" in page.text
     assert ("does not answer" in page.text) == (code == "timeout")
 
@@ -59,7 +59,7 @@ def test_outage_at_the_start_shows_what_the_ledger_knows() -> None:
     snapshot = down(snapshot_of({PIPELINE: GOOD}), 0)
     never = replace(snapshot.about.sources[0], complete_to=None, last_success=None)
     restarted = replace(snapshot, about=replace(snapshot.about, sources=(never,)))
-    assert "What follows is of 2026-03-02 11:00:00 UTC, not of now." in parsed_page(restarted).text
+    assert "This page shows 2026-03-02 11:00:00 UTC, not the present." in parsed_page(restarted).text
     assert "does not answer. Nothing is known yet." in parsed_page(replace(restarted, run_stats={})).text
 
 
@@ -67,7 +67,7 @@ def test_finished_runs_not_read_for_long_are_reported() -> None:
     behind = down(snapshot_of({PIPELINE: GOOD}), 2 * HOUR)
     behind = replace(behind, about=replace(behind.about, api_up=True))
     assert (
-        "Finished runs of the last 2 h are not read yet. What follows is of 2026-03-02 10:00:00"
+        "Finished runs of the last 2 h are not read yet. This page shows 2026-03-02 10:00:00"
         in parsed_page(behind).text
     )
 
@@ -77,7 +77,8 @@ def test_stopped_polling_is_reported_by_the_readers_clock() -> None:
     assert "Polling has stopped" not in parsed_page(snapshot, NOW + STALE).text
     stopped = parsed_page(snapshot, NOW + STALE + 1).text
     assert (
-        "Polling has stopped: restart the exporter. What follows is of 2026-03-02 12:00:00 UTC, not of now." in stopped
+        "Polling has stopped: restart the exporter. This page shows 2026-03-02 12:00:00 UTC, not the present."
+        in stopped
     )
 
 
