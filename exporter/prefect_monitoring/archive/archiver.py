@@ -1,4 +1,4 @@
-"""Archives the runs of a stretch of time, day by day, oldest day first: what is archived already is left alone."""
+"""Archives the runs of a stretch of time, day by day, oldest day first. Skips what is archived already."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from prefect_monitoring.prefect_api.raw_runs import RawRunsApi
 
 BATCH_RUNS: Final = 1000
 BATCH_BYTES: Final = 16 * 2**20
-"""Of runs as JSON: their parameters and messages may be long."""
+"""Size of the runs as JSON: their parameters and messages may be long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class Archiver:
         self._writer = BatchWriter(store, DetailsReader(self._api), settings)
 
     async def archive(self, stretch: Stretch, report: Report = lambda _: None) -> int:
-        """Archives what ended within the stretch and is not archived; returns how many runs. `report` gets each batch.
+        """Archives the runs of the stretch that are not archived yet; returns their number. `report` gets each batch.
 
-        Raises ApiError and StoreError: the batches before it are kept.
+        Raises ApiError and StoreError: earlier batches are kept.
         """
         count = 0
         async for runs in self._batches(stretch):
@@ -86,11 +86,11 @@ def stretches(after: float, before: float) -> Iterator[Stretch]:
 
 
 def slim(run: Row, *, with_parameters: bool) -> dict[str, Any]:
-    """What is kept of a run that waits, redacted. A state that is pruned is known by the run's own columns."""
-    present = run.get("state") or {
+    """The kept parts of a waiting run, redacted. A pruned state is rebuilt from the run's own columns."""
+    state = run.get("state") or {
         "id": run.get("state_id"),
         "type": run.get("state_type"),
         "name": run.get("state_name"),
         "timestamp": run.get("end_time"),
     }
-    return run_document.flow_run({**run, "state": present}, with_parameters=with_parameters)
+    return run_document.flow_run({**run, "state": state}, with_parameters=with_parameters)

@@ -1,6 +1,6 @@
-"""Writes one batch: up to a thousand runs that ended on one day (UTC), with all that belongs to them.
+"""Writes one batch: up to a thousand runs that ended on one day (UTC), with their task runs, states and log lines.
 
-The order makes it count at once and as a whole: manifest.py says how.
+The order of the files makes the batch count all at once: see manifest.py.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from prefect_monitoring.config.settings import ArchiveSettings
 log = logging.getLogger(__name__)
 
 RUNS_AT_ONCE: Final = 40
-"""Of so many the details are read together, while those of the ones before are written."""
+"""Runs whose details are read together, while those of the previous runs are written."""
 _GZIP_LEVEL: Final = 6
 _ALL_IN_ONE_FILE: Final = 2**40
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a batch came to. `set_aside`: the ids of runs of which no row could be made."""
+    """The result of a batch. `set_aside`: the ids of runs that could not be turned into rows."""
 
     manifest: Manifest
     task_runs: int
@@ -66,9 +66,9 @@ class BatchWriter:
         bad: set[str] = set()
         chunks = (runs[start : start + RUNS_AT_ONCE] for start in range(0, len(runs), RUNS_AT_ONCE))
         async with aclosing(self._details.read_ahead(chunks)) as details_of_chunks:
-            async for found in details_of_chunks:
-                good = await asyncio.to_thread(self._add, files, found, batch, archived_at)
-                bad |= {details.run["id"] for details in found} - {details.run["id"] for details in good}
+            async for chunk in details_of_chunks:
+                good = await asyncio.to_thread(self._add, files, chunk, batch, archived_at)
+                bad |= {details.run["id"] for details in chunk} - {details.run["id"] for details in good}
                 await asyncio.to_thread(self._write_documents, folder, good, archived_at)
         finished = await asyncio.to_thread(lambda: {table: files[table].close() for table in TABLES})
         stored = tuple(stored_file(file, table, day) for table, parts in finished.items() for file in parts)
@@ -80,11 +80,11 @@ class BatchWriter:
         return Written(manifest, rows[TASK_RUNS], rows[LOGS], sum(file.bytes for file in stored), tuple(sorted(bad)))
 
     def _add(
-        self, files: Mapping[str, TableWriter], found: Sequence[RunDetails], batch: str, archived_at: datetime
+        self, files: Mapping[str, TableWriter], chunk: Sequence[RunDetails], batch: str, archived_at: datetime
     ) -> list[RunDetails]:
-        """Those of which rows could be made: one bad record holds up no other."""
+        """Adds rows; returns the runs that have them, so that one bad record does not stop the others."""
         good = []
-        for details in found:
+        for details in chunk:
             run_id = details.run["id"]
             try:
                 row = run_row(
@@ -99,7 +99,7 @@ class BatchWriter:
                     files[TASK_RUNS].add(task_row, size=len(task_row["state_message"] or ""))
                 for number, line in enumerate(details.logs):
                     files[LOGS].add(log_row(run_id, batch, number, line), size=len(line["message"]))
-            except (KeyError, TypeError, ValueError) as error:  # rows that it has by now belong to no run in the views
+            except (KeyError, TypeError, ValueError) as error:  # the views do not show the rows it has so far
                 reason = first_line(str(error), 200)
                 log.warning("Set aside: flow run %s (%s: %s)", run_id, type(error).__name__, reason)
                 continue
@@ -108,11 +108,11 @@ class BatchWriter:
             good.append(details)
         return good
 
-    def _write_documents(self, folder: Path, found: Sequence[RunDetails], archived_at: datetime) -> None:
-        """Those of large runs one by one, by way of the disk."""
+    def _write_documents(self, folder: Path, chunk: Sequence[RunDetails], archived_at: datetime) -> None:
+        """Writes the documents of large runs one by one, via the disk."""
         if not self._settings.archive_documents:
             return
-        small = [details for details in found if not details.is_large]
+        small = [details for details in chunk if not details.is_large]
         self._store.put_many(
             (
                 document_key(details.run["id"]),
@@ -120,14 +120,14 @@ class BatchWriter:
             )
             for details in small
         )
-        for details in found:
+        for details in chunk:
             if details.is_large:
                 self._write_large_document(folder, details, archived_at)
 
     def _write_large_document(self, folder: Path, details: RunDetails, archived_at: datetime) -> None:
         path = folder / f"{details.run['id']}.json.gz"
         try:
-            # Nothing of when and where it was made: the same run is the same bytes.
+            # Without file name and time in the header: the same run gives the same bytes.
             with path.open("wb") as target, gzip.GzipFile("", "wb", _GZIP_LEVEL, target, mtime=0) as file:
                 for piece in _pieces(details, archived_at):
                     file.write(piece)
@@ -141,7 +141,7 @@ def _pieces(details: RunDetails, archived_at: datetime) -> Iterator[bytes]:
 
 
 def put_batch(store: Store, manifest: Manifest, finished: Mapping[str, Sequence[LocalFile]]) -> None:
-    """The files of runs come last: with them, the batch counts."""
+    """Stores the files of runs last: they make the batch count."""
     for table in (LOGS, TASK_RUNS):
         for file in finished[table]:
             store.put_file(folder_of(table, manifest.day) + file.path.name, file.path)
@@ -153,10 +153,10 @@ def put_batch(store: Store, manifest: Manifest, finished: Mapping[str, Sequence[
 def table_writer(folder: Path, table: str, batch: str, file_bytes: int = FILE_BYTES) -> TableWriter:
     """Writes the files of a table into a folder of its name."""
     (folder / table).mkdir()
-    # All runs of a batch in one file: two could not come at once.
+    # All runs of a batch are in one file: two files could not appear at once.
     return TableWriter(folder / table, table, batch, file_bytes=_ALL_IN_ONE_FILE if table == RUNS else file_bytes)
 
 
 def stored_file(file: LocalFile, table: str, day: date) -> StoredFile:
-    """A file of this machine as the manifest names it."""
+    """A local file as the manifest names it."""
     return StoredFile(folder_of(table, day) + file.path.name, file.rows, file.bytes, file.sha256)

@@ -1,7 +1,7 @@
-"""Merges the batches of a closed day into one with files of a size that engines like, and deletes what it replaces.
+"""Merges the batches of a closed day into one whose file sizes suit query engines, and deletes the replaced batches.
 
 The new batch counts once its file of runs is there. Until the old ones are deleted, both count: each row names its
-batch, so that the views take a run and all that belongs to it from one of them.
+batch, so that the views take a run and its rows from one of them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from prefect_monitoring.archive.store import Entry, Store, StoreError
 
 MAX_FILE_BYTES: Final = 192 * 2**20
 _SLACK: Final = 1.1
-"""So that a last file of a few kilobytes does not come of a file that is a little larger than its share."""
+"""Files may be a little larger than their share, so that no last file of a few kilobytes is left."""
 ORPHAN_SECONDS: Final = 86400.0
-"""A batch without a file of runs may still be on its way; after so long it was cut short."""
+"""A batch without a file of runs may still be being written; after this time it was interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """What became of a day: its Parquet files before and after, and their bytes after."""
+    """The result for a day: its Parquet files before and after, and their bytes after."""
 
     day: date
     files_before: int
@@ -43,7 +43,7 @@ class Compacted:
 
 
 def compact(store: Store, day: date, now: float | None = None) -> Compacted:
-    """Merges a day; killed, it goes on when it is called again. Of a run with several versions, the newest stays.
+    """Merges a day; after a kill, the next call continues. Of a run with several versions, the newest stays.
 
     Raises StoreError.
     """
@@ -103,7 +103,7 @@ def _merged(
 
 
 def _files(store: Store, folder: Path, table: str, manifests: Sequence[Manifest]) -> Iterator[Path]:
-    """The files of a table, one on this machine at a time."""
+    """The files of a table, downloaded one at a time."""
     path = folder / "source.parquet"
     for manifest in manifests:
         for file in _of_table(table, manifest):
@@ -117,7 +117,7 @@ def _of_table(table: str, manifest: Manifest) -> list[StoredFile]:
 
 
 def _delete(store: Store, day: date, kept: Collection[str], doomed: Collection[str], orphans_before: float) -> None:
-    """Deletes the files of `doomed` batches and old ones of no batch; runs first: without, a batch does not count."""
+    """Deletes the files of `doomed` batches and old orphans; runs first: without them, a batch does not count."""
     for table in (RUNS, TASK_RUNS, LOGS, MANIFESTS):
         entries = [(entry, batch_in(entry.key)) for entry in store.list(folder_of(table, day))]
         store.delete(

@@ -1,4 +1,4 @@
-"""What belongs to some finished runs, read for all of them together where the API lets us, and redacted at once."""
+"""Reads the details of finished runs, for all of them together where the API allows it, and redacts them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STATES_AT_ONCE: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class RunDetails:
-    """A run with what belongs to it, redacted. `task_runs` are pairs: a task run, and the subflow run it stands for."""
+    """A run with its details, redacted. `task_runs` are pairs: a task run, and the subflow run that it stands for."""
 
     run: Mapping[str, Any]
     flow: str
@@ -45,7 +45,7 @@ class RunDetails:
 
 
 class DetailsReader:
-    """Remembers the names of flows and deployments: they are asked for once."""
+    """Reads details of runs, and caches the names of flows and deployments."""
 
     def __init__(self, api: RawRunsApi) -> None:
         self._api = api
@@ -53,43 +53,43 @@ class DetailsReader:
 
     async def read(self, runs: Sequence[Mapping[str, Any]]) -> list[RunDetails]:
         """The details of `runs`, each to be closed. Raises ApiError."""
-        await self._learn("/flows/filter", "flows", runs, "flow_id")
-        await self._learn("/deployments/filter", "deployments", runs, "deployment_id")
+        await self._read_names("/flows/filter", "flows", runs, "flow_id")
+        await self._read_names("/deployments/filter", "deployments", runs, "deployment_id")
         states = await self._states([run["id"] for run in runs])
-        found = {run["id"]: self._details(run, states[run["id"]]) for run in runs}
+        details = {run["id"]: self._details(run, states[run["id"]]) for run in runs}
         try:
-            async for rows in self._api.task_runs(found):
+            async for rows in self._api.task_runs(details):
                 for row in rows:
                     child = ((row.get("state") or {}).get("state_details") or {}).get("child_flow_run_id")
                     task_run = run_document.task_run(row)
                     message = (task_run["state"] or {}).get("message") or ""
-                    found[row["flow_run_id"]].task_runs.add((task_run, child), size=len(message))
-            async for rows in self._api.logs(found):
+                    details[row["flow_run_id"]].task_runs.add((task_run, child), size=len(message))
+            async for rows in self._api.logs(details):
                 for row in rows:
                     line = run_document.log_line(row)
-                    found[row["flow_run_id"]].logs.add(line, size=len(line["message"]))
+                    details[row["flow_run_id"]].logs.add(line, size=len(line["message"]))
         except BaseException:
-            close_all(found.values())
+            close_all(details.values())
             raise
-        return list(found.values())
+        return list(details.values())
 
     async def read_ahead(self, chunks: Iterable[Sequence[Mapping[str, Any]]]) -> AsyncGenerator[list[RunDetails]]:
-        """The details of each chunk, while those of the next are being read; closed when the next are asked for."""
+        """Yields the details of each chunk while the next is being read; closes them when the next is requested."""
         ahead: deque[asyncio.Task[list[RunDetails]]] = deque()
         try:
             for chunk in chunks:
                 ahead.append(asyncio.create_task(self.read(chunk)))
                 if len(ahead) > 1:
-                    async with _closing(await ahead.popleft()) as found:
-                        yield found
-            async with _closing(await ahead.popleft()) as found:
-                yield found
+                    async with _closing(await ahead.popleft()) as details:
+                        yield details
+            async with _closing(await ahead.popleft()) as details:
+                yield details
         finally:
             for task in ahead:
                 task.cancel()
-            for found_late in await asyncio.gather(*ahead, return_exceptions=True):
-                if isinstance(found_late, list):
-                    close_all(found_late)
+            for late_details in await asyncio.gather(*ahead, return_exceptions=True):
+                if isinstance(late_details, list):
+                    close_all(late_details)
 
     def _details(self, run: Mapping[str, Any], states: Sequence[Mapping[str, Any]] | None) -> RunDetails:
         present = [run["state"]] if run.get("state") else []
@@ -103,7 +103,7 @@ class DetailsReader:
 
     async def _states(self, run_ids: Sequence[str]) -> dict[str, list[Row] | None]:
         gate = asyncio.Semaphore(STATES_AT_ONCE)
-        found: dict[str, list[Row] | None] = {}
+        states: dict[str, list[Row] | None] = {}
         faults: list[ApiError] = []
 
         async def read(run_id: str) -> None:
@@ -111,30 +111,30 @@ class DetailsReader:
                 if faults:  # an API that is down is not asked for every run
                     return
                 try:
-                    found[run_id] = await self._api.states(run_id)
+                    states[run_id] = await self._api.states(run_id)
                 except ApiError as fault:
                     faults.append(fault)
 
         await asyncio.gather(*map(read, run_ids))
         if faults:
             raise faults[0]
-        return found
+        return states
 
-    async def _learn(self, endpoint: str, kind: str, runs: Sequence[Mapping[str, Any]], column: str) -> None:
+    async def _read_names(self, endpoint: str, kind: str, runs: Sequence[Mapping[str, Any]], column: str) -> None:
         unknown = {run[column] for run in runs if run.get(column)} - self._names.keys()
         if unknown:
-            found = await self._api.names(endpoint, kind, unknown)
-            self._names |= {identifier: found.get(identifier, "") for identifier in unknown}
+            names = await self._api.names(endpoint, kind, unknown)
+            self._names |= {identifier: names.get(identifier, "") for identifier in unknown}
 
 
-def close_all(found: Iterable[RunDetails]) -> None:
-    for details in found:
-        details.close()
+def close_all(details: Iterable[RunDetails]) -> None:
+    for run_details in details:
+        run_details.close()
 
 
 @asynccontextmanager
-async def _closing(found: list[RunDetails]) -> AsyncIterator[list[RunDetails]]:
+async def _closing(details: list[RunDetails]) -> AsyncIterator[list[RunDetails]]:
     try:
-        yield found
+        yield details
     finally:
-        close_all(found)
+        close_all(details)

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from prefect_monitoring.archive.store import WRITES_AT_ONCE, Entry, StoreError
 
-LEFT_SECONDS: Final = 86400.0
+LEFTOVER_SECONDS: Final = 86400.0
 _UNFINISHED: Final = ".unfinished"
 
 
@@ -23,13 +23,13 @@ class DiskStore:
         self._folder = folder
 
     def check(self) -> list[str]:
-        """Removes what a killed process has left unfinished; what is younger may be another process's work."""
+        """Removes unfinished files of killed processes; younger ones may belong to a running process."""
         with _faults(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-            for left in self._folder.rglob(f".*{_UNFINISHED}"):
+            for leftover in self._folder.rglob(f".*{_UNFINISHED}"):
                 with suppress(FileNotFoundError):
-                    if left.stat().st_mtime < time.time() - LEFT_SECONDS:
-                        left.unlink()
+                    if leftover.stat().st_mtime < time.time() - LEFTOVER_SECONDS:
+                        leftover.unlink()
         self.put("_check", b"")
         self.delete(["_check"])
         return []
@@ -38,7 +38,7 @@ class DiskStore:
         self._write(key, lambda file: file.write(content))
 
     def put_many(self, files: Iterable[tuple[str, bytes]]) -> None:
-        """Their folders reach the disk once, after all of them."""
+        """Syncs each folder once, after all files."""
         with _faults(self._folder), ThreadPoolExecutor(WRITES_AT_ONCE) as pool:
             placed = pool.map(lambda file: self._place(file[0], lambda target: target.write(file[1])), files)
             for folder in set(placed):
@@ -63,8 +63,8 @@ class DiskStore:
         with _faults(self._folder):
             for path in sorted((self._folder / prefix).rglob("*")):
                 if path.is_file() and not path.name.startswith("."):
-                    found = path.stat()
-                    yield Entry(path.relative_to(self._folder).as_posix(), found.st_size, found.st_mtime)
+                    status = path.stat()
+                    yield Entry(path.relative_to(self._folder).as_posix(), status.st_size, status.st_mtime)
 
     def delete(self, keys: Iterable[str]) -> None:
         with _faults(self._folder):

@@ -1,6 +1,6 @@
 """The archive as a Prefect flow: a task per day, on work pools of your own.
 
-What is archived is read from the archive, so that tasks on several machines need nothing in common but its address.
+Which runs are archived is read from the archive itself, so that tasks on several machines share only its address.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DEPLOYMENT: Final = "archive"
 
 @task(task_run_name="archive-{day}")
 def archive_day(to: str, day: date, since: float, until: float, max_requests_per_second: float) -> None:
-    """Archives what ended on `day` within [since, until], epoch seconds; a repeat goes on where it stopped."""
+    """Archives the runs that ended on `day` within [since, until], epoch seconds; a repeat skips what is archived."""
     flags = {"archive_to": to, "max_requests_per_second": f"{max_requests_per_second:g}"}
     settings = load_settings(flags, os.environ)
     asyncio.run(archive_past(settings, Past(since, until).on(day), get_run_logger().info))
@@ -34,15 +34,15 @@ def archive_day(to: str, day: date, since: float, until: float, max_requests_per
 def archive_days(
     to: str, since: str = "2d", until: str = "", at_once: int = 2, retries: int = 3, retry_seconds: float = 60
 ) -> None:
-    """Archives each day since then, `at_once` of them at a time; a day that fails is tried again alone.
+    """Archives each day since `since`, `at_once` days at a time; a day that fails is retried on its own.
 
-    `since` and `until` are lengths of time or dates, as in `prefect-monitoring archive`. All other options come from
+    `since` and `until` are durations or dates, as in `prefect-monitoring archive`. All other options come from
     variables of the worker's environment (docs/configuration.md).
     """
     now = time.time()
     past = Past(parse_instant(since, now), parse_instant(until, now) if until else now)
     settings = load_settings({"archive_to": to}, os.environ)
-    one_day = archive_day.with_options(retries=retries, retry_delay_seconds=retry_seconds)
+    day_task = archive_day.with_options(retries=retries, retry_delay_seconds=retry_seconds)
     common = {
         "to": to,
         "since": past.since,
@@ -51,7 +51,7 @@ def archive_days(
     }
     with ThreadPoolTaskRunner[None](max_workers=at_once) as runner:
         days = [stretch.day for stretch in days_of(past, settings.archive.archive_settle)]
-        futures = [runner.submit(one_day, {**common, "day": day}) for day in days]
+        futures = [runner.submit(day_task, {**common, "day": day}) for day in days]
         for future in futures:
             future.wait()
     for future in futures:

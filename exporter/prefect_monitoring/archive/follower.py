@@ -1,4 +1,4 @@
-"""Follows Prefect: archives what has settled, again and again, and what has changed since."""
+"""Follows Prefect: archives settled runs and later changes, pass after pass."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from prefect_monitoring.prefect_api.errors import ApiError
 log = logging.getLogger(__name__)
 
 OVERLAP_SECONDS: Final = 900.0
-"""How far each pass reads again: ends are by the clocks of workers, and can be written later than others."""
+"""How far back each pass reads again: end times come from the clocks of workers, and may be written out of order."""
 _STATE: Final = "_following.json"
 
 
 @dataclass(slots=True)
 class Follower:
-    """One at a time: `run` or `run_pass`."""
+    """Call `run` or `run_pass`, not both at a time."""
 
     archiver: Archiver
     store: Store
@@ -64,7 +64,7 @@ class Follower:
         return True
 
     async def run_pass(self) -> int:
-        """Archives all that has settled; returns how many runs. Raises ApiError and StoreError."""
+        """Archives all settled runs; returns their number. Raises ApiError and StoreError."""
         now = self.clock()
         settled = now - self.settings.archive_settle
         end = self.status.complete_until
@@ -87,7 +87,7 @@ class Follower:
         return count
 
     def _stored_end(self, now: float) -> float:
-        """Up to where the last process got, or the lookback's beginning."""
+        """How far the last process got, or the start of the lookback."""
         content = self.store.get(_STATE)
         beginning = now - self.settings.archive_lookback
         if content is None:

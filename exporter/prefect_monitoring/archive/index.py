@@ -1,4 +1,4 @@
-"""Which runs are archived already: read from the archive itself, so that no second memory can disagree with it."""
+"""Which runs are archived already: read from the archive itself, so that no separate record can disagree with it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ READS_AT_ONCE: Final = 8
 
 
 class Index:
-    """The archived runs of the newest days that were asked for."""
+    """Caches the archived runs of the newest days that were requested."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -58,7 +58,7 @@ def _read(store: Store, day: date, batch: str) -> Manifest:
     key = manifest_key(day, batch)
     content = store.get(key)
     if content is None:
-        raise StoreError(f"{key} has gone while it was read: is another process compacting?")
+        raise StoreError(f"{key} disappeared while it was read: is another process compacting?")
     try:
         return decode_manifest(content)
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -1,7 +1,7 @@
 """What has been archived: one manifest a batch, and the file of runs that makes it count. Keys of all files. Pure.
 
 A batch is written in this order: logs, task runs, documents, manifest, runs. It counts once its file of runs is there,
-which comes as a whole or not at all; whatever kills the process before that leaves files that no view shows.
+which is written atomically; a process that is killed before leaves files that no view shows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from prefect_monitoring.archive.rows import version_of
 from prefect_monitoring.archive.schema import LOGS, RUNS, SCHEMA_VERSION, TASK_RUNS
 
 Member = tuple[str, str]
-"""A run as it was archived: its id, and what changes when it changes."""
+"""A run as it was archived: its id, and a value that changes whenever the run changes."""
 
 MANIFESTS: Final = "_batches"  # engines skip what begins with an underscore
 _BATCH: Final = re.compile(r"([0-9a-f]{24})")
@@ -63,31 +63,31 @@ class Manifest:
 
 
 def decode_manifest(content: bytes) -> Manifest:
-    """Raises ValueError or KeyError for what is none."""
-    found: dict[str, Any] = orjson.loads(content)
+    """Raises ValueError or KeyError if `content` is not a manifest."""
+    fields: dict[str, Any] = orjson.loads(content)
     return Manifest(
-        found["batch"],
-        date.fromisoformat(found["day"]),
-        datetime.fromisoformat(found["archived_at"]),
-        tuple((run, state) for run, state in found["runs"]),
-        tuple(StoredFile(**file) for file in found["files"]),
-        tuple(found["replaces"]),
+        fields["batch"],
+        date.fromisoformat(fields["day"]),
+        datetime.fromisoformat(fields["archived_at"]),
+        tuple((run, state) for run, state in fields["runs"]),
+        tuple(StoredFile(**file) for file in fields["files"]),
+        tuple(fields["replaces"]),
     )
 
 
 def member_of(run: dict[str, Any]) -> Member:
-    """Of a run as the API has it. A state without an id, which somebody has pruned, is known by its instant."""
+    """The member for a run from the API. A pruned state, which has no id, is identified by its instant."""
     return run["id"], str(run["state"]["id"] or version_of(run))
 
 
 def batch_of(day: date, members: Iterable[Member], *more: str) -> str:
-    """The name of a batch: the same runs have the same, so that a repeat writes the same files again."""
+    """The name of a batch: the same for the same runs, so that a repeat writes the same files again."""
     text = "\n".join([day.isoformat(), *more, *sorted(f"{run} {state}" for run, state in members)])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def digest_of(member: Member) -> bytes:
-    """What an index of very many members keeps of one."""
+    """A short form of a member, since an index holds very many."""
     return hashlib.blake2b(" ".join(member).encode(), digest_size=12).digest()
 
 

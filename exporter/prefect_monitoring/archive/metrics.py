@@ -1,7 +1,7 @@
-"""The archive's own metrics, and the status that they are made of.
+"""The archive's own metrics, and the status that they are computed from.
 
-They are served by the archive itself: it is the only one that knows, and the exporter would have to read the archive to
-say the same. When it is down, its alert goes on by what was scraped last.
+The archive serves them itself, since the exporter would have to read the archive to know them. While it is down, its
+alert uses what was scraped last.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Row = tuple[tuple[str, ...], float]
 
 @dataclass(slots=True)
 class ArchiveStatus:
-    """What the archive has done since the process began. `complete_until`: what ended before it is archived."""
+    """What the archive has done since the process began. All runs that ended before `complete_until` are archived."""
 
     traffic: Traffic
     complete_until: float | None = None

@@ -1,4 +1,4 @@
-"""Which version of a run is the newest, as the view of the docs finds it."""
+"""Finds the newest version of each run, as the view in the docs does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class NewestVersions:
         self._ranks: dict[str, tuple[int, datetime, str]] = {}
 
     def read(self, path: Path) -> None:
-        """Takes in the rows of a file of runs."""
+        """Reads the rows of a file of runs."""
         table = pq.read_table(path, columns=["id", *_RANK], use_threads=False)
         columns = [table[name].to_pylist() for name in ("id", *_RANK)]
         for run_id, version, archived_at, batch in zip(*columns, strict=True):

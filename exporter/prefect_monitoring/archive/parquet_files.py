@@ -16,12 +16,12 @@ from prefect_monitoring.archive.schema import arrow_schema
 
 GROUP_ROWS: Final = 20_000
 GROUP_BYTES: Final = 8 * 2**20
-"""Of text, before it is packed: a row group is written when it has either."""
+"""Uncompressed text. A row group is written when it reaches either limit."""
 MERGED_ROWS: Final = 100_000
 MERGED_BYTES: Final = 32 * 2**20
-"""The same for rows that come from other files, unpacked."""
+"""The same for rows from other files, uncompressed."""
 FILE_BYTES: Final = 128 * 2**20
-"""A file that has reached this size is closed and the next one begun."""
+"""A file that reaches this size is closed, and the next one is started."""
 _ZSTD_LEVEL: Final = 3
 
 
@@ -36,7 +36,7 @@ class LocalFile:
 
 
 class TableWriter:
-    """Files `<name>-000.parquet`, `<name>-001.parquet`, … in `folder`; none for no rows."""
+    """Files `<name>-000.parquet`, `<name>-001.parquet`, … in `folder`; no file if there are no rows."""
 
     def __init__(self, folder: Path, table: str, name: str, *, file_bytes: int = FILE_BYTES) -> None:
         self._folder = folder
@@ -51,7 +51,7 @@ class TableWriter:
         self._finished: list[LocalFile] = []
 
     def add(self, row: Row, size: int = 0) -> None:
-        """`size`: of its text in bytes, where that may be large."""
+        """`size`: bytes of its text, if that may be large."""
         self._waiting.append(row)
         self._waiting_bytes += size
         if len(self._waiting) >= GROUP_ROWS or self._waiting_bytes >= GROUP_BYTES:
@@ -60,11 +60,11 @@ class TableWriter:
     def add_group(self, group: pa.Table) -> None:
         """Rows as another file has them: small row groups become larger ones."""
         self._groups.append(group)
-        if sum(one.num_rows for one in self._groups) >= MERGED_ROWS or self._group_bytes() >= MERGED_BYTES:
+        if sum(part.num_rows for part in self._groups) >= MERGED_ROWS or self._group_bytes() >= MERGED_BYTES:
             self._flush()
 
     def _group_bytes(self) -> int:
-        return sum(int(one.nbytes) for one in self._groups)
+        return sum(int(part.nbytes) for part in self._groups)
 
     def close(self) -> list[LocalFile]:
         self._flush()

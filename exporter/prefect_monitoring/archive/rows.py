@@ -1,4 +1,4 @@
-"""Runs, task runs and log lines, picked and redacted as for their document, as rows of the archive's tables. Pure."""
+"""Runs, task runs and log lines as rows of the archive's tables, selected and redacted as in their document. Pure."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def log_row(flow_run_id: str, batch: str, number: int, line: Json) -> Row:
 
 
 def version_of(run: Json) -> int:
-    """The instant of the run's last state, in microseconds since the epoch: any change of it comes later."""
+    """The instant of the run's last state, in microseconds since the epoch: it grows with each change."""
     at = _instant((run.get("state") or {}).get("timestamp") or run.get("end_time"))
     return (at - _EPOCH) // timedelta(microseconds=1) if at else 0
 

@@ -1,4 +1,4 @@
-"""`prefect-monitoring archive`: everything wired together, for following, for one pass, and for the past."""
+"""`prefect-monitoring archive`: follows Prefect, makes one pass, or archives, compacts and verifies the past."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from prefect_monitoring.web import tls
 log = logging.getLogger(__name__)
 
 CLOSED_SECONDS: Final = 3600.0
-MAX_FAULTS_TOLD: Final = 20
-Tell = Callable[[str], None]
+MAX_FAULTS_SHOWN: Final = 20
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What ended within [since, until], seconds since the epoch."""
+    """The runs that ended within [since, until], seconds since the epoch."""
 
     since: float
     until: float
@@ -61,7 +61,7 @@ class _Wired:
 
 
 def parse_instant(text: str, now: float) -> float:
-    """`90d` is so long ago; else an ISO 8601 date or time, in UTC unless it has a zone. Raises ValueError."""
+    """`90d` means 90 days ago; else an ISO 8601 date or time, in UTC unless it has a zone. Raises ValueError."""
     try:
         return now - parse_duration(text)
     except ValueError:
@@ -69,50 +69,50 @@ def parse_instant(text: str, now: float) -> float:
     try:
         return parse_time(text).timestamp()
     except ValueError:
-        raise ValueError(f"{text!r} is neither a length of time, such as 90d, nor a date, such as 2026-11-29") from None
+        raise ValueError(f"{text!r} is neither a duration, such as 90d, nor a date, such as 2026-11-29") from None
 
 
-async def archive_once(settings: Settings, tell: Tell) -> None:
-    """Archives all that has settled within `archive_lookback`. Raises NoApiUrlError, ApiError and StoreError."""
+async def archive_once(settings: Settings, report: Report) -> None:
+    """Archives all settled runs within `archive_lookback`. Raises NoApiUrlError, ApiError and StoreError."""
     async with _wired(settings) as wired:
         follower = Follower(wired.archiver, wired.store, settings.archive, wired.status)
         await follower.run_pass()
-        tell(_summary(wired.status))
+        report(_summary(wired.status))
 
 
-async def archive_past(settings: Settings, past: Past, tell: Tell) -> None:
-    """Archives what ended in the past and is not archived, oldest day first. Raises as `archive_once` does.
+async def archive_past(settings: Settings, past: Past, report: Report) -> None:
+    """Archives the runs of the past that are not archived yet, oldest day first. Raises as `archive_once` does.
 
-    Run again, it goes on where it stopped: what is archived is left alone.
+    A repeat continues where it stopped: archived runs are skipped.
     """
     async with _wired(settings) as wired:
         days = days_of(past, settings.archive.archive_settle)
         for number, stretch in enumerate(days, 1):
             begun = time.monotonic()
             count = await wired.archiver.archive(stretch, wired.status.count)
-            tell(f"{stretch.day} ({number} of {len(days)}): {count:,} runs in {time.monotonic() - begun:.0f} s")
-        tell(_summary(wired.status))
+            report(f"{stretch.day} ({number} of {len(days)}): {count:,} runs in {time.monotonic() - begun:.0f} s")
+        report(_summary(wired.status))
 
 
-async def compact_past(settings: Settings, past: Past, tell: Tell) -> None:
+async def compact_past(settings: Settings, past: Past, report: Report) -> None:
     """Compacts the closed days of the past. Raises StoreError."""
     store = await asyncio.to_thread(open_store, settings.archive)
     for stretch in _closed(past, settings.archive.archive_settle):
         done = await asyncio.to_thread(compact, store, stretch.day)
-        tell(f"{done.day}: {done.files_before} files became {done.files_after}, {done.bytes / 2**20:,.1f} MiB")
+        report(f"{done.day}: {done.files_before} files became {done.files_after}, {done.bytes / 2**20:,.1f} MiB")
 
 
-async def verify_past(settings: Settings, past: Past, tell: Tell) -> bool:
-    """Whether the archive has what it wrote, and all that Prefect holds. Raises as `archive_once` does."""
+async def verify_past(settings: Settings, past: Past, report: Report) -> bool:
+    """Whether the archive still has what it wrote, and every run in Prefect. Raises as `archive_once` does."""
     faults = 0
     async with _wired(settings) as wired:
         for stretch in days_of(past, settings.archive.archive_settle):
-            found = await verify(wired.store, wired.api, stretch)
-            faults += len(found.faults)
-            checked = f"{found.runs:,} runs in Prefect, {found.files} files, {found.lines:,} log lines read again"
-            tell(f"{stretch.day}: {f'{len(found.faults)} FAULTS' if found.faults else 'ok'} ({checked})")
-            for fault in found.faults[:MAX_FAULTS_TOLD]:
-                tell(f"  {fault}")
+            verdict = await verify(wired.store, wired.api, stretch)
+            faults += len(verdict.faults)
+            checked = f"{verdict.runs:,} runs in Prefect, {verdict.files} files, {verdict.lines:,} log lines read again"
+            report(f"{stretch.day}: {f'{len(verdict.faults)} FAULTS' if verdict.faults else 'ok'} ({checked})")
+            for fault in verdict.faults[:MAX_FAULTS_SHOWN]:
+                report(f"  {fault}")
     return not faults
 
 
@@ -123,8 +123,8 @@ async def follow(settings: Settings) -> None:
     async with _wired(settings) as wired:
         server = make_server(make_archive_app(wired.status, settings.web), settings.web)
         stop = asyncio.Event()
-        answering = asyncio.create_task(server.serve(sockets=[listener]))
-        answering.add_done_callback(lambda _: stop.set())
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        serving.add_done_callback(lambda _: stop.set())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
@@ -133,7 +133,7 @@ async def follow(settings: Settings) -> None:
             await Follower(wired.archiver, wired.store, settings.archive, wired.status).run(stop)
         finally:
             server.should_exit = True
-            await answering
+            await serving
     log.info("Stopped")
 
 
@@ -150,14 +150,15 @@ async def _wired(settings: Settings) -> AsyncIterator[_Wired]:
 
 
 def days_of(past: Past, settle: float) -> list[Stretch]:
-    """The past without what has not settled, by day."""
+    """The settled part of the past, by day."""
     until = min(past.until, time.time() - settle)
     return list(stretches(past.since, until)) if past.since <= until else []
 
 
 def _closed(past: Past, settle: float) -> list[Stretch]:
-    """The days of the past that are over, and so long that a batch of theirs is not on its way."""
-    return [one for one in days_of(past, settle + CLOSED_SECONDS) if day_bounds(one.day)[1] <= one.before]
+    """The days that have been over for so long that no batch of theirs is still being written."""
+    days = days_of(past, settle + CLOSED_SECONDS)
+    return [stretch for stretch in days if day_bounds(stretch.day)[1] <= stretch.before]
 
 
 def _summary(status: ArchiveStatus) -> str:

@@ -1,4 +1,4 @@
-"""An archive on S3, or what speaks its protocol; region, credentials and endpoint are AWS's own settings."""
+"""An archive on S3 or a compatible service; region, credentials and endpoint are AWS's own settings."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ log = logging.getLogger(__name__)
 
 READ_SECONDS: Final = 30
 ATTEMPTS: Final = 6
-"""Of one request, with growing pauses: S3 throttles by prefix while it makes room for more."""
+"""Attempts of one request, with growing pauses: S3 throttles a prefix until it has scaled up."""
 PART_BYTES: Final = 16 * 2**20
-"""A file above this size is sent in parts of it, two at a time: they are what sending takes of memory."""
+"""Larger files are uploaded in parts of this size, two at a time, which bounds the memory."""
 _PARTS_AT_ONCE: Final = 2
 _KEYS_A_DELETE: Final = 1000
 _NOT_THERE: Final = frozenset({"404", "NoSuchKey"})
-_EVERYBODY: Final = ("/global/AllUsers", "/global/AuthenticatedUsers")
+_PUBLIC_GROUPS: Final = ("/global/AllUsers", "/global/AuthenticatedUsers")
 _HINTS: Final[Mapping[str, str]] = {
     "NoSuchBucket": "the bucket does not exist: create it, or correct --to",
     "404": "the bucket does not exist: create it, or correct --to",
@@ -44,7 +44,7 @@ _HINTS: Final[Mapping[str, str]] = {
 
 
 class S3Store:
-    """`encryption` is what S3 wants to be told with every file."""
+    """`encryption`: the parameters that request it, sent with every file."""
 
     def __init__(self, client: Any, bucket: str, prefix: str, encryption: Mapping[str, str]) -> None:
         self._client = client
@@ -70,7 +70,7 @@ class S3Store:
     def put_many(self, files: Iterable[tuple[str, bytes]]) -> None:
         with ThreadPoolExecutor(WRITES_AT_ONCE) as pool:
             for _ in pool.map(lambda file: self.put(*file), files):
-                pass  # raises what putting it has raised
+                pass  # raises the errors of `put`
 
     def put_file(self, key: str, path: Path) -> None:
         if path.stat().st_size <= PART_BYTES:
@@ -129,12 +129,12 @@ class S3Store:
                 raise StoreError(f"{self._name}: {len(faults)} files were not deleted ({code}){_hint(code)}")
 
     def _is_public(self) -> bool:
-        """False also where the credentials may not ask."""
+        """False also if the credentials do not allow the requests."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             grants = self._client.get_bucket_acl(Bucket=self._bucket)["Grants"]
-            if any(grant["Grantee"].get("URI", "").endswith(_EVERYBODY) for grant in grants):
+            if any(grant["Grantee"].get("URI", "").endswith(_PUBLIC_GROUPS) for grant in grants):
                 return True
             status = self._client.get_bucket_policy_status(Bucket=self._bucket)
             return bool(status["PolicyStatus"]["IsPublic"])
@@ -163,14 +163,14 @@ class S3Store:
 
 
 def open_s3_store(bucket: str, prefix: str, settings: ArchiveSettings) -> S3Store:
-    """Raises StoreError without boto3, or where its own settings are wrong."""
+    """Raises StoreError without boto3, or if boto3's own settings are wrong."""
     try:
         client = make_client("s3", read_seconds=READ_SECONDS, attempts=ATTEMPTS)
     except ModuleNotFoundError:
         raise StoreError(
             "boto3 is not installed, which s3:// needs: pip install 'prefect-monitoring[archive]'"
         ) from None
-    except Exception as error:  # noqa: BLE001 whatever boto3 makes of its profiles and endpoints
+    except Exception as error:  # noqa: BLE001 boto3 raises many kinds for its profiles and endpoints
         raise StoreError(f"s3://{bucket}: {cause(error)}{_hint(type(error).__name__)}") from None
     return S3Store(client, bucket, prefix, _encryption(settings))
 

@@ -1,6 +1,6 @@
-"""The tables of the archive: their columns, types and meanings, from which files and the docs' tables are made.
+"""The tables of the archive: their columns, types and meanings. Files and the tables in the docs are made from them.
 
-A column is never removed or changed in meaning without a new `SCHEMA_VERSION`; new ones may come.
+A column is never removed or changed in meaning without a new `SCHEMA_VERSION`; new ones may be added.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
         Column("archived_at", INSTANT, ""),
         Column("schema_version", COUNT, ""),
         Column("name", TEXT, ""),
-        Column("flow", TEXT, "Name of the flow; empty where it is deleted"),
+        Column("flow", TEXT, "Name of the flow; empty if it is deleted"),
         Column("flow_id", TEXT, ""),
         Column("flow_version", TEXT, ""),
-        Column("deployment", TEXT, "Name of the deployment; null without one, empty where it is deleted"),
+        Column("deployment", TEXT, "Name of the deployment; null without one, empty if it is deleted"),
         Column("deployment_id", TEXT, ""),
         Column("deployment_version", TEXT, ""),
         Column("parent_task_run_id", TEXT, "Set for subflow runs"),
@@ -75,7 +75,7 @@ TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
         *_TIMES,
         Column("parameters", TEXT, "JSON, redacted; only with archive_parameters"),
         Column("states", STATES, "All states, oldest first, messages redacted"),
-        Column("states_complete", pa.bool_(), "False where Prefect could not give them: only the last state"),
+        Column("states_complete", pa.bool_(), "False if Prefect could not return them: only the last state"),
     ),
     TASK_RUNS: (
         Column("id", TEXT, "Task run id"),
@@ -106,6 +106,6 @@ TABLES: Final[Mapping[str, tuple[Column, ...]]] = {
 
 
 def arrow_schema(table: str) -> pa.Schema:
-    """Columns of a table's files; the partition `dt` stands in their path alone."""
+    """Columns of a table's files; the partition `dt` is only in their path."""
     fields = [pa.field(column.name, column.type) for column in TABLES[table]]
     return pa.schema(fields, metadata={VERSION_KEY: str(SCHEMA_VERSION)})

@@ -13,7 +13,7 @@ _ROW_BYTES: Final = 512
 
 
 class Spool:
-    """What is added, in order, as often as it is read."""
+    """Keeps rows in order; may be read several times."""
 
     def __init__(self) -> None:
         self._rows: list[Any] = []
@@ -25,7 +25,7 @@ class Spool:
         return self._file is not None
 
     def add(self, row: Any, size: int) -> None:
-        """`size`: of its text, in characters."""
+        """`size`: characters of its text."""
         if self._file is not None:
             self._write(self._file, row)
             return

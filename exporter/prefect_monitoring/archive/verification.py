@@ -34,7 +34,7 @@ Line = tuple[datetime | None, str]
 
 @dataclass(slots=True)
 class Verdict:
-    """What is wrong with a day; `runs` is how many Prefect holds, `lines` how many log lines were read again."""
+    """The faults of a day; `runs` is how many Prefect has, `lines` how many log lines were read again."""
 
     runs: int = 0
     files: int = 0
@@ -67,20 +67,20 @@ async def verify(store: Store, api: RawRunsApi, stretch: Stretch) -> Verdict:
     ]
     present = sorted(run_id for run_id, state in held if (run_id, state) in archived)
     sample = random.Random(stretch.day.toordinal()).sample(present, min(SAMPLE_RUNS, len(present)))  # noqa: S311
-    found = _read(store, manifests, sample, verdict)
-    batches = found.newest.batches
-    verdict.faults += [fault async for fault in _missing_task_runs(api, present, batches, found.task_runs)]
+    stored = _read(store, manifests, sample, verdict)
+    batches = stored.newest.batches
+    verdict.faults += [fault async for fault in _missing_task_runs(api, present, batches, stored.task_runs)]
     for run_id in sample:
         lines = await _lines(api, run_id)
         verdict.lines += len(lines)
-        if missing := Counter(lines) - Counter(found.lines[run_id, batches.get(run_id, "")]):
+        if missing := Counter(lines) - Counter(stored.lines[run_id, batches.get(run_id, "")]):
             verdict.faults.append(f"flow run {run_id}: {missing.total()} of {len(lines)} log lines are not archived")
     return verdict
 
 
 def _read(store: Store, manifests: Sequence[Manifest], sample: Collection[str], verdict: Verdict) -> _Day:
-    found = _Day()
-    there = {
+    stored = _Day()
+    existing = {
         entry.key
         for day in {manifest.day for manifest in manifests}
         for table in TABLES
@@ -90,15 +90,15 @@ def _read(store: Store, manifests: Sequence[Manifest], sample: Collection[str], 
         path = Path(folder) / "file.parquet"
         for file in (file for manifest in manifests for file in manifest.files):
             verdict.files += 1
-            if file.key not in there:
+            if file.key not in existing:
                 verdict.faults.append(f"{file.key} is missing")
                 continue
             store.download(file.key, path)
             if fault := _damage(path, file):
                 verdict.faults.append(f"{file.key}: {fault}")
                 continue
-            _take_in(found, file.key.partition("/")[0], path, sample)
-    return found
+            _add_rows(stored, file.key.partition("/")[0], path, sample)
+    return stored
 
 
 def _damage(path: Path, file: StoredFile) -> str:
@@ -108,17 +108,17 @@ def _damage(path: Path, file: StoredFile) -> str:
     return f"{rows} rows instead of {file.rows}" if rows != file.rows else ""
 
 
-def _take_in(found: _Day, table: str, path: Path, sample: Collection[str]) -> None:
+def _add_rows(stored: _Day, table: str, path: Path, sample: Collection[str]) -> None:
     if table == RUNS:
-        found.newest.read(path)
+        stored.newest.read(path)
         return
     for group in row_groups(path):
         if table == TASK_RUNS:
-            found.task_runs.update(zip(group["flow_run_id"].to_pylist(), group["batch"].to_pylist(), strict=True))
+            stored.task_runs.update(zip(group["flow_run_id"].to_pylist(), group["batch"].to_pylist(), strict=True))
         elif table == LOGS:
             rows = group.filter(pc.is_in(group["flow_run_id"], value_set=pa.array(sorted(sample), pa.string())))
             for row in rows.select(["flow_run_id", "batch", "timestamp", "message"]).to_pylist():
-                found.lines[row["flow_run_id"], row["batch"]].append((row["timestamp"], row["message"]))
+                stored.lines[row["flow_run_id"], row["batch"]].append((row["timestamp"], row["message"]))
 
 
 async def _missing_task_runs(

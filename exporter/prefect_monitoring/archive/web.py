@@ -14,7 +14,7 @@ from prefect_monitoring.web.negotiation import exposition_type
 
 
 def make_archive_app(status: ArchiveStatus, web: WebSettings) -> Starlette:
-    """Guarded as the exporter's endpoints are."""
+    """With the same authentication as the exporter's endpoints."""
 
     async def metrics(request: Request) -> Response:
         body = exposition(status).body(exposition_type(request.headers.get("accept", "")))

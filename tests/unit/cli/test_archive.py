@@ -28,7 +28,7 @@ def test_archive_without_pyarrow_names_the_extra(
         ([], "give the destination: --to s3://bucket/prefix"),
         (["--to", "ftp://x"], "--archive-to: is neither s3://bucket/prefix nor file:///folder"),
         (["--to", "file:///tmp/archive", "--until", "3d"], "--until needs --since"),
-        (["--to", "file:///tmp/archive", "--since", "yesterday"], "'yesterday' is neither a length of time"),
+        (["--to", "file:///tmp/archive", "--since", "yesterday"], "'yesterday' is neither a duration"),
     ],
 )
 def test_archive_refuses_with_one_line(

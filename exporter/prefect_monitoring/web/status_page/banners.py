@@ -26,7 +26,7 @@ class Banner:
 
 
 def banners(snapshot: Snapshot, stale_after: float, now: float) -> list[Banner]:
-    """The most important first. `now`: the reader's clock; `stale_after`: the age in seconds up to which it is current."""
+    """The most important first. `now`: the reader's clock; `stale_after`: the age in seconds of outdated data."""
     return [*_out_of_date(snapshot, stale_after, now), *_gaps(snapshot), *_faults(snapshot)]
 
 
