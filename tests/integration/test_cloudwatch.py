@@ -28,8 +28,8 @@ def test_minute_left_by_an_earlier_process_is_pushed_once_aws_accepts_it(server:
             aws.faults.clear()
             wait_until(lambda: last_success(exporter) > 0, 120, "a delivery")
             refused = value(exporter.samples, f"{SINK}_errors_total", sink="cloudwatch", reason="refused")
-            assert refused == 0, "starts at zero"
-            assert "CloudWatch takes nothing (throttled)" in exporter.process.output()
+            assert refused == 0, "shown from zero on"
+            assert "CloudWatch does not accept metrics (throttled)" in exporter.process.output()
         assert outcomes_in(aws) == 3.0
 
 

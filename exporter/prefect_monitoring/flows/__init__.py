@@ -1,4 +1,4 @@
-"""What a user's flows import: metrics, Slack messages and objectives. Imports Prefect only when it is used."""
+"""Helpers for users' flows: metrics, Slack messages and objectives. Imports Prefect only when it is used."""
 
 from __future__ import annotations
 

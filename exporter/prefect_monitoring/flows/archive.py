@@ -1,6 +1,6 @@
 """A hook that archives its run as one JSON document, on S3 or on a disk.
 
-The archive never fails a run: what goes wrong is a warning in the run's log.
+The archive never fails a run: errors are warnings in the run's log.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ Hook = Callable[[Any, Any, Any], None]
 
 MAX_SECONDS: Final = 30.0
 _READING_SHARE: Final = 0.7
-"""Of the time, what reading may take; the rest is for sending."""
+"""The share of the time that reading may take; the rest is for sending."""
 _SETTLING_SHARE: Final = 0.15
-"""Of the time, how long the last states of task runs are waited for: the server records them late."""
+"""The share of the time to wait for the last states of task runs: the server records them late."""
 _PAUSE_SECONDS: Final = 0.5
 _SPOOL_BYTES: Final = 4_000_000
 _FINAL: Final = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
@@ -90,7 +90,7 @@ class _Job:
                 self._compose(cast("IO[bytes]", spool))
                 spool.seek(0)
                 self.write(document_key(self.run_id), cast("IO[bytes]", spool))
-        except Exception as error:  # noqa: BLE001 anything that a server, a disk and AWS can do
+        except Exception as error:  # noqa: BLE001 any error of a server, a disk or AWS
             outcome.append(cause(error))
         else:
             outcome.append("")
@@ -142,7 +142,7 @@ class _Logs:
         self.is_complete = False
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """Pages begin at the last timestamp read, since an offset would cost the more the further it is."""
+        """Reads pages from the last timestamp on, since large offsets are expensive."""
         last, seen, offset = "", set[str](), 0
         while time.monotonic() < self._until:
             page = self._page(last, offset)
@@ -151,7 +151,7 @@ class _Logs:
             if not page:
                 self.is_complete = True
                 return
-            if page[-1]["timestamp"] == last:  # nothing but lines of one instant: go on behind them
+            if page[-1]["timestamp"] == last:  # the whole page has one timestamp: continue after it
                 offset += len(page)
                 seen |= {line["id"] for line in fresh}
                 continue
@@ -168,7 +168,7 @@ class _Logs:
 def _task_runs(client: SyncPrefectClient, run_id: str) -> Iterator[dict[str, Any]]:
     criteria = {"flow_runs": {"id": {"any_": [run_id]}}, "sort": "ID_DESC"}
     offset = 0
-    # No limit is asked for: an operator may have lowered the largest one.
+    # Without a limit in the request: an operator may have lowered the maximum.
     while page := _post(client, "/task_runs/filter", criteria | {"offset": offset}):
         yield from map(task_run, page)
         offset += len(page)
@@ -178,8 +178,8 @@ def _name(client: SyncPrefectClient, kind: str, identifier: str | None) -> str:
     """The name, or "" for what no longer exists: a deployment may be deleted while its run goes on."""
     if not identifier:
         return ""
-    found = _post(client, f"/{kind}/filter", {kind: {"id": {"any_": [identifier]}}})
-    return str(found[0]["name"]) if found else ""
+    rows = _post(client, f"/{kind}/filter", {kind: {"id": {"any_": [identifier]}}})
+    return str(rows[0]["name"]) if rows else ""
 
 
 def _post(client: SyncPrefectClient, path: str, body: object) -> list[dict[str, Any]]:
@@ -192,7 +192,7 @@ def _get(client: SyncPrefectClient, path: str, **query: str) -> Any:
 
 
 def _writer(to: str) -> Callable[[str, IO[bytes]], None]:
-    """What writes a file below `to`; ValueError for an address of another kind."""
+    """A function that writes a file below `to`. Raises ValueError for an address of another kind."""
     try:
         address = parse_archive_address(to)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""AWS clients with bounded waits, and what goes wrong with them in a few words."""
+"""AWS clients with bounded waits, and short descriptions of their errors."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def make_client(service: str, *, read_seconds: float = _READ_SECONDS, attempts: 
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=read_seconds,
         retries={"mode": "standard", "total_max_attempts": attempts},
-        disable_request_compression=False,  # the limits on the sizes of CloudWatch's requests count on it
+        disable_request_compression=False,  # the size limits of CloudWatch's requests rely on it
     )
-    # boto3 reads AWS_DEFAULT_REGION; what AWS sets in its containers and functions is AWS_REGION.
+    # boto3 reads AWS_DEFAULT_REGION, but AWS's containers and functions have AWS_REGION.
     return session.client(service, region_name=session.region_name or os.environ.get("AWS_REGION"), config=options)
 
 

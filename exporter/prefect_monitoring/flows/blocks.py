@@ -1,4 +1,4 @@
-"""A block that keeps what each run of a pipeline did: rows and duration, for trends and averages inside a flow.
+"""A block that keeps row counts and durations of a pipeline's runs, for trends and averages inside a flow.
 
 Prefect has no compare-and-swap: of two runs that read a list, add to it and save it, one loses its point. So nothing is
 ever overwritten here. Each `record` creates a document, which the server does atomically, and `recent` merges them.
@@ -70,8 +70,8 @@ class PipelineMetrics(Block):
     @classmethod
     def open(cls, name: str) -> Self:
         """The block of this name; saved with default options when there is none yet."""
-        block: Any = cls  # `_sync`: in async flows, too, answers are wanted rather than coroutines
-        with suppress(ValueError):  # there is none
+        block: Any = cls  # `_sync`: results instead of coroutines, in async flows too
+        with suppress(ValueError):  # it does not exist
             return cast("Self", block.load(name, _sync=True))
         with suppress(ValueError):  # another run has just saved it
             block().save(name, _sync=True)
@@ -147,7 +147,7 @@ def _points(documents: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 class _Store:
-    """The documents that hold what was recorded into the block `name`. Raises httpx.HTTPError."""
+    """The documents with the points that were recorded into the block `name`. Raises httpx.HTTPError."""
 
     def __init__(self, client: SyncPrefectClient, name: str) -> None:
         self._client = client
@@ -173,7 +173,7 @@ class _Store:
         self._request("DELETE", f"/block_documents/{document_id}", accept=_NOT_FOUND)
 
     def documents(self) -> list[dict[str, Any]]:
-        """All of them. One page is one state of the database; of several, two readings have to agree."""
+        """All documents. One page is one state of the database; with several pages, two readings have to agree."""
         pages = self._pages()
         for _ in range(_READS):
             if len(pages) <= 1:
@@ -190,7 +190,7 @@ class _Store:
     def _pages(self) -> list[list[dict[str, Any]]]:
         pages: list[list[dict[str, Any]]] = []
         offset = 0
-        # No limit is asked for: an operator may have lowered the largest one.
+        # Without a limit in the request: an operator may have lowered the maximum.
         while page := self._request("POST", "/block_documents/filter", {**self._criteria, "offset": offset}).json():
             pages.append(page)
             offset += len(page)

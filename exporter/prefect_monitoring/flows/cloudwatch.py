@@ -1,6 +1,6 @@
 """Metrics that a flow pushes to CloudWatch itself: collected, and sent in batches by a background thread.
 
-CloudWatch never fails a run: what goes wrong is a warning in the run's log, once per cause.
+CloudWatch never fails a run: errors are warnings in the run's log, once per cause.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def push_cloudwatch(
     timestamp: datetime | None = None,
     **dimensions: str,
 ) -> None:
-    """Hands one value to the background thread, which sends all that were collected within `FLUSH_SECONDS`.
+    """Hands one value to the background thread, which sends the collected values within `FLUSH_SECONDS`.
 
     `unit` is one of CloudWatch's, such as Count, Seconds, Bytes or Percent. `timestamp` is now by default, `namespace`
     that of the environment variable PREFECT_MONITORING_CLOUDWATCH_NAMESPACE, else DataPipelines. Region, credentials
-    and endpoint are AWS's own settings. What is left when the process ends is sent then, for at most
-    `MAX_EXIT_SECONDS`. Raises nothing: a value that CloudWatch would refuse is a warning.
+    and endpoint are AWS's own settings. Values that are left when the process ends are sent then,
+    within `MAX_EXIT_SECONDS`. Raises nothing: a value that CloudWatch would refuse is logged as a warning.
     """
     logger = run_logger()
     try:
@@ -58,7 +58,7 @@ def push_cloudwatch(
         datum = make_datum(name, float(value), unit, dimensions, at)
         target = check_namespace(namespace or os.environ.get(NAMESPACE_VARIABLE) or DEFAULT_NAMESPACE)
         if not is_in_time(datum, time.time()):
-            raise ValueError(f"metric {name!r}: CloudWatch takes what is up to two weeks old and two hours ahead")
+            raise ValueError(f"metric {name!r}: CloudWatch accepts values up to two weeks old and two hours ahead")
     except (ValueError, TypeError, OverflowError) as error:
         logger.warning("Not pushed to CloudWatch: %s", error)
         return
@@ -66,7 +66,7 @@ def push_cloudwatch(
 
 
 def flush_cloudwatch(max_seconds: float = MAX_EXIT_SECONDS) -> bool:
-    """Sends what is pending now; whether all was sent, or given up with a warning, within `max_seconds`.
+    """Sends the pending values now; whether all were sent, or dropped with a warning, within `max_seconds`.
 
     Only processes that outlive many runs need it, as the last line of a flow: others send when they end.
     """
@@ -80,7 +80,7 @@ class _Pending:
 
 
 class _Sender:
-    """What is pending, and the thread that sends it; the thread begins with the first value."""
+    """The pending values, and the thread that sends them; the thread starts with the first value."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -126,7 +126,7 @@ class _Sender:
             self._is_hurried = False
             left = len(self._pending)
         if not is_done and self._logger is not None:
-            self._logger.warning("CloudWatch did not take everything within %g s: %d values left", max_seconds, left)
+            self._logger.warning("CloudWatch did not accept everything within %g s: %d values left", max_seconds, left)
         return is_done
 
     def _run(self) -> None:
@@ -159,7 +159,7 @@ class _Sender:
             for parameters in requests(namespace, data):
                 try:
                     client.put_metric_data(**parameters)
-                except Exception as error:  # noqa: BLE001 anything that a network and AWS can do
+                except Exception as error:  # noqa: BLE001 any error of the network or AWS
                     fault = cause(error)
                     self._warn(fault, logger, f"CloudWatch refused {len(parameters['MetricData'])} metrics: {fault}")
 
@@ -170,7 +170,7 @@ class _Sender:
 
 
 def _after_fork() -> None:
-    """A child has the parent's pending values but not its thread: it begins anew, the parent sends its own."""
+    """A child has the parent's pending values but not its thread: it starts empty, and the parent sends its own."""
     global _SENDER  # noqa: PLW0603 one sender per process
     _SENDER = _Sender()
 

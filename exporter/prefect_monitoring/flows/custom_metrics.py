@@ -1,4 +1,4 @@
-"""METRIC log lines, written so that the exporter can read each of them."""
+"""Writes METRIC log lines that the exporter can read."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _RULES: Final = {
 
 
 def emit_metric(name: str, value: float, **labels: str) -> None:
-    """Logs `METRIC: name{labels}=value` through the run's logger; the exporter makes a metric of it.
+    """Logs `METRIC: name{labels}=value` through the run's logger; the exporter exposes it as a metric.
 
     Works in flows, tasks and subflows, sync and async. Outside a run the line goes to the Python logger
     `prefect_monitoring.flows`. Empty label values are left out, as Prometheus does.
 
-    Raises TypeError for a value that is no number and ValueError for a name, a label or a value that breaks a rule.
+    Raises TypeError for a value that is not a number, and ValueError for a name, a label or a value that breaks a rule.
     """
     line = metric_line(name, value, labels)
     logger = run_logger()
@@ -59,7 +59,7 @@ def metric_line(name: str, value: float, labels: dict[str, str]) -> str:
 
 
 def _number(name: str, value: float) -> float:
-    """As a Python int or float: a numpy scalar writes itself in another way."""
+    """As a Python int or float: a numpy scalar has another repr."""
     if isinstance(value, (str, bytes, bytearray)):
         raise TypeError(f"metric {name!r}: the value is text, not a number: {value!r}")
     try:

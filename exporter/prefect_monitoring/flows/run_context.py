@@ -39,7 +39,7 @@ def is_task_run(run: Any) -> bool:
 
 
 def ui_url() -> str:
-    """Where people open Prefect, without a slash at its end; "" where that is not known."""
+    """The address of Prefect's UI, without a slash at its end; "" if it is unknown."""
     from prefect.settings import PREFECT_UI_URL
 
     address = str(PREFECT_UI_URL.value() or "")

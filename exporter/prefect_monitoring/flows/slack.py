@@ -1,6 +1,6 @@
 """Messages to Slack from hooks and from flows, over prefect-slack's webhook block.
 
-Slack never fails a run: what goes wrong is logged. Nor does it delay one for more than `MAX_SECONDS`.
+Slack never fails a run: errors are logged. It delays a run by at most `MAX_SECONDS`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Reply(Protocol):
 def slack_failure(block: str | SlackWebhook) -> Hook:
     """A hook for `on_failure=` of flows and tasks. `block`: a `SlackWebhook` block, or its name.
 
-    Raises ImportError at once where prefect-slack is not installed.
+    Raises ImportError at once if prefect-slack is not installed.
     """
     return _hook("failure", block)
 
@@ -53,10 +53,10 @@ def slack_crashed(block: str | SlackWebhook) -> Hook:
 
 
 def notify_slack(block: str | SlackWebhook, text: str, blocks: Sequence[Block] | None = None) -> bool:
-    """Sends `text` (mrkdwn) and, if given, Block Kit `blocks`; whether Slack took it within `MAX_SECONDS`.
+    """Sends `text` (mrkdwn) and, if given, Block Kit `blocks`; whether Slack accepted it within `MAX_SECONDS`.
 
     Credentials, tokens and e-mail addresses in `text` are replaced by `***`; `blocks` are sent as they are.
-    Raises ImportError where prefect-slack is not installed, and nothing else.
+    Raises ImportError if prefect-slack is not installed, and nothing else.
     """
     require_prefect_slack()
     return _send(run_logger(), block, *text_message(text, blocks))
@@ -79,7 +79,7 @@ def _hook(kind: Kind, block: str | SlackWebhook) -> Hook:
 
 
 def require_prefect_slack() -> None:
-    """Raises ImportError, which says what to install, where prefect-slack is missing."""
+    """Raises ImportError, which says what to install, if prefect-slack is missing."""
     try:
         import prefect_slack  # noqa: F401
     except ImportError:
@@ -119,7 +119,7 @@ def _send(logger: Logger, block: str | SlackWebhook, text: str, blocks: list[Blo
 
 
 def _deliver(block: str | SlackWebhook, text: str, blocks: list[Block] | None, outcome: list[str]) -> None:
-    """Appends "" when Slack took the message, else why not: without the webhook's URL, which is a secret."""
+    """Appends "" if Slack accepted the message, else the reason, without the webhook's URL, which is a secret."""
     from prefect_slack import SlackWebhook
 
     try:
@@ -131,7 +131,7 @@ def _deliver(block: str | SlackWebhook, text: str, blocks: list[Block] | None, o
         client = webhook.get_client(sync_client=True)
         client.timeout = int(MAX_SECONDS)
         reply: _Reply = client.send(text=text, blocks=blocks)
-    except Exception as error:  # noqa: BLE001 anything that a network can do
+    except Exception as error:  # noqa: BLE001 any network error
         outcome.append(f"Slack could not be reached ({type(error).__name__})")
         return
     is_accepted = reply.status_code < 300  # noqa: PLR2004 HTTP's classes

@@ -1,4 +1,4 @@
-"""What a run's message in Slack looks like, as Block Kit within Slack's limits. Pure.
+"""Formats the Slack message of a run as Block Kit within Slack's limits. Pure.
 
 Limits: https://docs.slack.dev/reference/block-kit/blocks (header 150, section 3,000, field 2,000, button URL 3,000).
 """
@@ -34,9 +34,9 @@ _HEADERS: Final[Mapping[Kind, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What a message says of a flow run or task run. `seconds` is None for a run that never started.
+    """What a message shows of a flow run or task run. `seconds` is None for a run that never started.
 
-    `url` is the run's page in Prefect, "" where Prefect's address is not known.
+    `url` is the run's page in Prefect, "" if Prefect's address is unknown.
     """
 
     subject: Literal["Flow", "Task"]
@@ -71,12 +71,12 @@ def run_message(kind: Kind, facts: RunFacts) -> tuple[str, list[Block]]:
 
 
 def text_message(text: str, blocks: Sequence[Block] | None) -> tuple[str, list[Block] | None]:
-    """A message of the user's own: mrkdwn as they wrote it, redacted, within the limit."""
+    """A user's message: mrkdwn as written, redacted, cut to the limit."""
     return cut(redact(text), MAX_TEXT), list(blocks) if blocks is not None else None
 
 
 def escape(text: str) -> str:
-    """Text that means nothing to Slack: `<!channel>`, `<@U1>` and links are shown, not acted on."""
+    """Escaped text: Slack shows `<!channel>`, `<@U1>` and links as they are written."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -100,7 +100,7 @@ def cut(text: str, length: int) -> str:
 
 
 def _plain(text: str) -> str:
-    """A name inside plain text with emoji on: a colon would begin one."""
+    """A name inside plain text with emoji on: colons could make one."""
     return text.replace(":", "\u02d0") if text.count(":") > 1 else text
 
 

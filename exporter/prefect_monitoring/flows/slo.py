@@ -31,7 +31,7 @@ EVENT: Final = "prefect-monitoring.slo.violated"
 
 @dataclass(slots=True)
 class Measurement:
-    """What one call or block has used of its objectives."""
+    """What one call or block has used up of its objectives."""
 
     rows: float = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -77,7 +77,7 @@ class slo:  # noqa: N801 a decorator and context manager, used like contextlib's
     `prefect-monitoring.slo.violated` on the flow run and, with `slack` (a block or its name), a message. `name` says
     which objective it is; by default the function's name. Raises ValueError or ImportError where it is declared.
 
-    Rows that tasks record count as well, as long as their task runner has threads: other processes have no part in it.
+    Rows that tasks record count as well, as long as their task runner uses threads; rows in other processes do not.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class slo:  # noqa: N801 a decorator and context manager, used like contextlib's
 
 
 def _report(name: str, violations: Sequence[Violation], slack: str | SlackWebhook | None) -> None:
-    """A report that cannot be made is a line in the log. One message for all, since each may take some seconds."""
+    """Reports violations; errors are logged. One Slack message for all, since each may take some seconds."""
     for violation in violations:
         run_logger().warning("%s missed its objective: %s", name, violation)
         emit_metric(VIOLATIONS, 1, objective=violation.objective)

@@ -1,1 +1,1 @@
-"""Where numbers go besides `/metrics`."""
+"""Sinks: where metrics are pushed, besides `/metrics`."""

@@ -1,4 +1,4 @@
-"""What boto3 raises, by reason. By name, so that it can be told without boto3."""
+"""Classifies the errors of boto3 by name, so that boto3 need not be installed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _BY_CLASS: Final[Mapping[SinkError, frozenset[str]]] = {
 
 
 def reason_of(error: Exception) -> SinkError:
-    """Why AWS, or boto3 on the way there, did not take a request."""
+    """Why AWS, or boto3 before it, did not accept a request."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         return _answered(response)
@@ -59,5 +59,5 @@ def _answered(response: dict[str, dict[str, object]]) -> SinkError:
             return reason
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if isinstance(status, int) and status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return _BY_STATUS.get(status, SinkError.CONFIGURATION)  # such as the 404 of what is no AWS
+        return _BY_STATUS.get(status, SinkError.CONFIGURATION)  # such as the 404 of a server that is not AWS
     return SinkError.UNREACHABLE

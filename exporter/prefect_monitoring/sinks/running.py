@@ -1,4 +1,4 @@
-"""The sinks that the settings switch on."""
+"""Opens the sinks that the settings switch on."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from prefect_monitoring.sinks.cloudwatch.sink import CloudWatchSink
 
 
 def check_sinks(settings: Settings) -> None:
-    """Raises SettingsError where a sink is switched on and what it needs is not installed."""
+    """Raises SettingsError if a sink is switched on and a package that it needs is not installed."""
     if settings.cloudwatch.cloudwatch_pipelines and find_spec("boto3") is None:
         raise SettingsError(f"cloudwatch_pipelines: CloudWatch needs boto3: {AWS_EXTRA}")
 
 
 @asynccontextmanager
 async def open_sinks(settings: Settings, reader: Reader) -> AsyncIterator[list[CloudWatchSink]]:
-    """The sinks at work until the context ends. Raises LedgerError."""
+    """The sinks, which run until the context ends. Raises LedgerError."""
     if not settings.cloudwatch.cloudwatch_pipelines:
         yield []
         return

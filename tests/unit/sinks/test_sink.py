@@ -124,8 +124,8 @@ async def test_outage_is_logged_once_and_so_is_its_end(world: World, caplog: pyt
     await world.pass_time()
     await world.settle()
     assert caplog.messages == [
-        "CloudWatch takes nothing (credentials): ClientError (AccessDenied)",
-        "CloudWatch takes metrics again",
+        "CloudWatch does not accept metrics (credentials): ClientError (AccessDenied)",
+        "CloudWatch accepts metrics again",
     ]
 
 

@@ -1,4 +1,4 @@
-"""What is pushed to CloudWatch: one row per metric, with its unit and what it is made of. Pure."""
+"""The metrics that are pushed to CloudWatch: one row each, with unit and source. Pure."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from prefect_monitoring.policy.resolve import Policy
 PREFECT_UP: Final = "PrefectUp"  # of the installation, not of a pipeline
 _LONGEST: Final = 1024  # characters of a dimension's value
 _USUAL_WINDOW: Final = "30d"
-_ROUNDING: Final = 1e-6  # as the rule for the budget has it: 0.1 * 30 = 2.9999…
+_ROUNDING: Final = 1e-6  # as in the rule for the budget: 0.1 * 30 = 2.9999…
 
 Gauge = Callable[[RunStats, Policy | None, float], float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class PushedMetric:
-    """`observed`: the ledger's metric of which each value is pushed. `gauge`: what is read once a minute, at `now`.
+    """`observed`: the ledger's metric whose every value is pushed. `gauge`: computed once a minute, at `now`.
 
-    One with neither is a count of outcomes, which `select.py` makes.
+    A metric with neither is a count of outcomes, from `select.py`.
     """
 
     name: PushedName
@@ -53,7 +53,7 @@ def _last_success_age(stats: RunStats, _policy: Policy | None, now: float) -> fl
 
 
 def _window(stats: RunStats) -> tuple[int, int]:
-    """Good and bad runs of the objective's window; of 30 days where nothing is declared."""
+    """Good and bad runs of the objective's window; of 30 days without a declared one."""
     runs = stats.window_runs
     window = SLO_WINDOW if {(SLO_WINDOW, "good"), (SLO_WINDOW, "bad")} & runs.keys() else _USUAL_WINDOW
     return runs.get((window, "good"), 0), runs.get((window, "bad"), 0)
@@ -90,12 +90,12 @@ PUSHED_METRICS: Final[Mapping[PushedName, PushedMetric]] = {row.name: row for ro
 
 
 def dimensions_of(pipeline: Pipeline, installation: str) -> dict[str, str]:
-    """The dimensions of a pipeline's metrics; what is empty, CloudWatch does not have."""
+    """The dimensions of a pipeline's metrics, without empty ones, which CloudWatch refuses."""
     named = {"Flow": pipeline.flow, "Deployment": pipeline.deployment, "Installation": installation}
     return {name: as_dimension(value) for name, value in named.items() if value}
 
 
 def as_dimension(text: str) -> str:
     """A name as CloudWatch takes it: printable ASCII; any other character is written as Python's escape for it."""
-    plain = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    plain = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
     return plain.encode("ascii", "backslashreplace").decode("ascii")[:_LONGEST].strip() or "(blank)"

@@ -1,4 +1,4 @@
-"""One minute's data to CloudWatch: as requests within AWS's limits, each sent until it is taken or refused."""
+"""Pushes one minute's data to CloudWatch in requests within AWS's limits, each until it is accepted or refused."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from prefect_monitoring.sinks.aws_errors import reason_of
 from prefect_monitoring.sinks.cloudwatch.metrics import PREFECT_UP, PUSHED_METRICS, dimensions_of
 from prefect_monitoring.sinks.cloudwatch.select import Item
 
-# After so many refused metrics of one minute, what is wrong is no single metric: the rest is not sent piece by piece.
+# After this many refused metrics of one minute, the fault is not in single metrics: the rest is not sent one by one.
 MAX_REFUSED_ALONE: Final = 10
 CLOCK_MARGIN: Final = 300.0
 _UNITS: Final[Mapping[str, str]] = {PREFECT_UP: "None"} | {row.name: row.unit for row in PUSHED_METRICS.values()}
 
 
 class DeliveryError(Exception):
-    """A request was not taken, and is to be sent again. The message holds neither account nor address."""
+    """A request was not accepted, and has to be sent again. The message holds neither account nor address."""
 
     def __init__(self, reason: SinkError, text: str) -> None:
         super().__init__(text)
@@ -31,7 +31,7 @@ class DeliveryError(Exception):
 
 @dataclass(slots=True)
 class Delivery:
-    """What is left to be sent of the minute that begins at `minute`, and what is lost of it, by reason and in words."""
+    """The remaining requests of the minute that begins at `minute`, and its lost data, by reason and as notes."""
 
     minute: int
     requests: deque[dict[str, Any]] = field(default_factory=deque)
@@ -44,7 +44,7 @@ class Delivery:
 
 
 def delivery_of(items: Iterable[Item], minute: int, namespace: str, installation: str) -> Delivery:
-    """The requests for what is owed of a minute; what CloudWatch would refuse is lost here, and costs nothing else."""
+    """The requests for the items of a minute. Data that CloudWatch would refuse is lost here, and only that."""
     delivery = Delivery(minute)
     data = [datum for item in items for datum in _data_of(item, installation, delivery)]
     delivery.requests.extend(requests(namespace, merge(data)))
@@ -64,19 +64,19 @@ def _data_of(item: Item, installation: str, delivery: Delivery) -> Iterator[Datu
 
 
 def send(client: Any, delivery: Delivery, now: float) -> None:
-    """Sends what is left. Raises DeliveryError for what is to be tried again; what was taken is not sent again then.
+    """Sends the remaining requests. Raises DeliveryError to be called again; accepted requests are not sent again.
 
-    A refused request is halved until the metric that is wrong stands alone: the others are taken.
+    A refused request is halved until the wrong metric is alone, so that the others are accepted.
     """
     if delivery.minute < now - MAX_AGE_SECONDS + CLOCK_MARGIN:
         data = sum(len(request["MetricData"]) for request in delivery.requests)
-        delivery.lose(SinkError.EXPIRED, data, "CloudWatch takes nothing older than two weeks")
+        delivery.lose(SinkError.EXPIRED, data, "CloudWatch accepts nothing older than two weeks")
         delivery.requests.clear()
     while delivery.requests:
         request = delivery.requests[0]
         try:
             client.put_metric_data(**request)
-        except Exception as error:  # noqa: BLE001 whatever boto3, a network and AWS can do
+        except Exception as error:  # noqa: BLE001 any error of boto3, the network or AWS
             reason = reason_of(error)
             if reason is not SinkError.REFUSED:
                 raise DeliveryError(reason, cause(error)) from None

@@ -1,4 +1,4 @@
-"""Which changes and gauges are owed to CloudWatch, as the ledger keeps them until they are pushed. Pure."""
+"""Selects the changes and gauges to push to CloudWatch, as the ledger keeps them until then. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prefect_monitoring.sinks.cloudwatch.metrics import PREFECT_UP, PUSHED_METRI
 from prefect_monitoring.snapshot.model import Snapshot
 
 Item = list[Any]
-"""Metric, flow, deployment, and [value, count] as often as there are values: what a row of the outbox holds."""
+"""Metric, flow, deployment, and a [value, count] for each value: the content of a row of the outbox."""
 
 _COMPLETED: Final = "RunsCompleted"
 _FAILED: Final = "RunsFailed"
@@ -29,8 +29,8 @@ _OBSERVED: Final[Mapping[str, str]] = {row.observed: row.name for row in PUSHED_
 class Selection:
     """The pipelines and metrics that the options choose.
 
-    `custom`: the custom metrics that have found room, by pipeline: first come, first served, also after a restart.
-    `left_out`: those that were asked for and found none.
+    `custom`: the admitted custom metrics by pipeline: first come, first served, also after a restart.
+    `left_out`: those that were requested but did not fit.
     """
 
     settings: CloudWatchSettings
@@ -45,14 +45,14 @@ class Selection:
 
     @property
     def metrics(self) -> tuple[PushedName, ...]:
-        """The metrics of each pipeline, custom ones aside."""
+        """The metrics of each pipeline, without custom ones."""
         return self.settings.cloudwatch_metrics[: self.settings.cloudwatch_max_metrics]
 
     def has(self, pipeline: Pipeline) -> bool:
         return pipeline not in {NO_FLOW, OVERFLOW} and bool(self._pipelines.fullmatch("/".join(pipeline)))
 
     def changes(self, changes: Changes) -> list[Item]:
-        """What is owed of a change: outcomes and observed values."""
+        """The items of a change: outcomes and observed values."""
         values: defaultdict[tuple[str, Pipeline], Counter[float]] = defaultdict(Counter)
         for (name, pipeline), count in _outcomes(changes).items():
             if count > 0 and name in self.metrics and self.has(pipeline):
@@ -67,7 +67,7 @@ class Selection:
         return [_item(name, pipeline, counted) for (name, pipeline), counted in values.items()]
 
     def gauges(self, snapshot: Snapshot) -> list[Item]:
-        """What is owed of a minute: how each pipeline stands, and whether Prefect answers."""
+        """The items of a minute: the gauges of each pipeline, and whether Prefect answers."""
         chosen = [PUSHED_METRICS[name] for name in self.metrics]
         items = [
             _item(metric.name, pipeline, {value: 1})
@@ -82,7 +82,7 @@ class Selection:
         return items
 
     def _admits(self, pipeline: Pipeline, name: str) -> bool:
-        """Whether a custom metric was asked for and the pipeline has room for it."""
+        """Whether a custom metric is requested and the pipeline has room for it."""
         if not self._custom_names.fullmatch(name) or name in PUSHED_METRICS:
             return False
         admitted = self.custom.setdefault(pipeline, set())
@@ -94,7 +94,7 @@ class Selection:
 
 
 def _outcomes(changes: Changes) -> Mapping[tuple[str, Pipeline], float]:
-    """Outcomes by result. By the types of their states: a failed one may bear any name, and is counted by cause."""
+    """Outcomes by result, by the types of their states: a failed state may have any name, and is counted by cause."""
     counted: Counter[tuple[str, Pipeline]] = Counter()
     for key, count in changes.increments.items():
         if key.metric == FAILURES:
@@ -110,7 +110,7 @@ def _item(name: str, pipeline: Pipeline, counted: Mapping[float, int]) -> Item:
 
 
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
-    """Matches what any of the patterns matches, and nothing for none."""
+    """Matches what any of the patterns matches; without patterns, nothing."""
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns) or r"(?!)", re.DOTALL)
 
 
@@ -120,5 +120,5 @@ def custom_to_keep(custom: Mapping[Pipeline, set[str]]) -> list[list[str]]:
 
 
 def custom_kept(rows: Iterable[list[str]]) -> Iterator[tuple[Pipeline, set[str]]]:
-    """The same, as `Selection.custom` has them."""
+    """The reverse of `custom_to_keep`."""
     return ((Pipeline(flow, deployment), set(names)) for flow, deployment, *names in rows)

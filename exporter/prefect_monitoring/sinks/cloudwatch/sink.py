@@ -1,4 +1,4 @@
-"""Pushes each closed minute to CloudWatch, in order, and remembers in the ledger what is still to be pushed."""
+"""Pushes each closed minute to CloudWatch, in order, and keeps in the ledger what is still to be pushed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from prefect_monitoring.snapshot.model import Snapshot
 log = logging.getLogger(__name__)
 
 NAME: Final = "cloudwatch"
-# What is counted waits for as long as CloudWatch takes it; how pipelines stood in each minute is dropped sooner.
+# Counts wait for as long as CloudWatch accepts them; gauges of a minute are dropped sooner.
 GAUGES_KEPT: Final = 6 * HOUR
 LONGEST_WAIT: Final = 60.0
 LEDGER_WAIT: Final = 5.0
@@ -38,14 +38,14 @@ _CUSTOM: Final = "state/custom"
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What the ledger keeps of former processes."""
+    """What former processes left in the ledger."""
 
     last_success: float | None
     custom: list[list[str]]
 
 
 class CloudWatchSink:
-    """`take` gets each snapshot and only writes to the ledger; `run` pushes, and waits for nobody."""
+    """`take` gets each snapshot and only writes to the ledger; `run` pushes."""
 
     def __init__(
         self,
@@ -71,25 +71,25 @@ class CloudWatchSink:
         self._left_out = 0
 
     async def begin(self) -> None:
-        """Takes up what former processes left, and writes down what is counted from now on. Raises LedgerError."""
+        """Restores what former processes left, and queues everything counted from now on. Raises LedgerError."""
         remembered = await self._reader.in_ledger(self._remembered)
         self._selection.custom.update(custom_kept(remembered.custom))
         self.status = replace(self.status, last_success=remembered.last_success)
         self._ledger.outbox = self._outbox
 
     async def take(self, snapshot: Snapshot) -> None:
-        """Writes down how the pipelines stand, once a minute. Raises LedgerError."""
+        """Stores the gauges of the pipelines, once a minute. Raises LedgerError."""
         minute = int(snapshot.taken_at // MINUTE)
         if minute == self._gauges_of:
             return
         first, dropped = await self._reader.in_ledger(self._add_gauges, snapshot)
         self._gauges_of = minute
         self.status = replace(self.status, waiting_since=_closed_at(first))
-        self._lost(SinkError.EXPIRED, dropped)
+        self._count_lost(SinkError.EXPIRED, dropped)
         self._owes.set()
 
     async def run(self) -> None:
-        """Pushes what is owed, whenever `take` closes a minute. Ends by cancellation."""
+        """Pushes what is queued, whenever `take` closes a minute. Ends by cancellation."""
         while True:
             await self._owes.wait()
             self._owes.clear()
@@ -102,10 +102,10 @@ class CloudWatchSink:
                 self.status = self.status.failed(SinkError.INTERNAL)
 
     async def stop(self, task: asyncio.Task[None]) -> None:
-        """Ends `run`; a request under way may end, for `STOP_SECONDS` at most, lest its minute be pushed twice."""
-        with_patience = asyncio.create_task(self._is_idle.wait())
-        await asyncio.wait([with_patience, task], timeout=STOP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        with_patience.cancel()
+        """Ends `run`. Waits up to `STOP_SECONDS` for a running request, so that its minute is not pushed twice."""
+        idle = asyncio.create_task(self._is_idle.wait())
+        await asyncio.wait([idle, task], timeout=STOP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        idle.cancel()
         task.cancel()
         await asyncio.wait([task])
 
@@ -117,7 +117,7 @@ class CloudWatchSink:
         return Remembered(kept.get(_LAST_SUCCESS), kept.get(_CUSTOM, []))
 
     def _add_gauges(self, snapshot: Snapshot) -> tuple[int | None, int]:
-        """The oldest minute that waits, and of how many minutes the gauges were dropped."""
+        """The oldest minute that waits, and the number of minutes whose gauges were dropped."""
         now = snapshot.taken_at
         gauges, custom = self._selection.gauges(snapshot), custom_to_keep(self._selection.custom)
         self._report_left_out()
@@ -127,7 +127,7 @@ class CloudWatchSink:
             return self._outbox.first_minute(connection, now), dropped
 
     def _report_left_out(self) -> None:
-        """Logs the custom metrics that have found no room, when there are more of them than before."""
+        """Logs the custom metrics that do not fit, when there are more of them than before."""
         left_out = sorted(self._selection.left_out)
         if len(left_out) > self._left_out:
             pipeline, name = left_out[-1]
@@ -141,7 +141,7 @@ class CloudWatchSink:
             return None if first is None else self._outbox.owed_of(connection, first)
 
     def _forget(self, owed: OwedMinute, now: float) -> int | None:
-        """The oldest minute that waits then."""
+        """Returns the oldest minute that still waits."""
         with self._ledger.transaction() as connection:
             self._outbox.forget(connection, owed)
             write_sink(connection, NAME, {_LAST_SUCCESS: now}, now)
@@ -153,7 +153,7 @@ class CloudWatchSink:
         while (owed := await self._reader.in_ledger(self._next_owed)) is not None:
             await self._push(owed)
             now = self._reader.clock()
-            # Pushed is pushed: a ledger that fails now must not bring the minute back.
+            # Repeated until it succeeds: a ledger that fails now must not cause a second push of the minute.
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(LedgerError), wait=wait_fixed(LEDGER_WAIT)
             ):
@@ -174,16 +174,16 @@ class CloudWatchSink:
                 self._is_idle.clear()
                 await in_daemon_thread(NAME, self._send, delivery)
         for reason, count in delivery.lost.items():
-            self._lost(reason, count)
+            self._count_lost(reason, count)
         for note in delivery.notes.keys() - self._noted:
             log.warning("Not pushed to CloudWatch: %s", note)
             if len(self._noted) < MAX_NOTES:
                 self._noted.add(note)
         if self._is_failing:
             self._is_failing = False
-            log.info("CloudWatch takes metrics again")
+            log.info("CloudWatch accepts metrics again")
 
-    def _lost(self, reason: SinkError, count: int) -> None:
+    def _count_lost(self, reason: SinkError, count: int) -> None:
         if count:
             self.status = self.status.failed(reason, count)
 
@@ -192,7 +192,7 @@ class CloudWatchSink:
         return delivery_of(owed.items, owed.start, namespace, self._installation)
 
     def _send(self, delivery: Delivery) -> None:
-        """A client is made anew after each failure: credentials and settings may have changed."""
+        """Makes a new client after each failure: credentials and settings may have changed."""
         if self._client is None:
             try:
                 self._client = self._make()
@@ -208,7 +208,7 @@ class CloudWatchSink:
             self.status = self.status.failed(error.reason)
             level = logging.DEBUG if self._is_failing else logging.WARNING
             self._is_failing = True
-            log.log(level, "CloudWatch takes nothing (%s): %s", error.reason, error)
+            log.log(level, "CloudWatch does not accept metrics (%s): %s", error.reason, error)
 
 
 def _closed_at(minute: int | None) -> float | None:

@@ -1,4 +1,4 @@
-"""The alarms and the dashboard of an installation in an AWS account: reads them, and carries a plan out."""
+"""The alarms and the dashboard of an installation in an AWS account: reads them, and carries out a plan."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _NO_SUCH: Final = frozenset({"ResourceNotFound", "ResourceNotFoundException", "D
 
 
 class AccountError(Exception):
-    """CloudWatch could not be asked, or refused. The message holds no account id."""
+    """CloudWatch could not be reached, or refused. The message holds no account id."""
 
 
 class NotOursError(AccountError):
-    """Something has the name that we would give it, and was not made by this installation."""
+    """Something that this installation did not make has a name that it needs."""
 
 
 class Account:
@@ -36,7 +36,7 @@ class Account:
         return str(self._client.meta.region_name)
 
     def alarms(self, installation: Installation) -> list[Alarm]:
-        """Those of the installation: by their names and their tags. A name alone is not enough: people copy alarms."""
+        """The installation's alarms, by their names and tags. A name alone is not enough: people copy alarms."""
         with _explained("read alarms"):
             pages = self._client.get_paginator("describe_alarms").paginate(
                 AlarmNamePrefix=installation.prefix, AlarmTypes=["MetricAlarm"]
@@ -49,7 +49,7 @@ class Account:
             ]
 
     def dashboard(self, installation: Installation) -> Mapping[str, Any] | None:
-        """The installation's dashboard; None where there is none that says it is."""
+        """The installation's dashboard; None without one that carries its mark."""
         body = self._dashboard_body(installation)
         if body is None or not installation.owns_dashboard(body):
             return None
@@ -57,25 +57,26 @@ class Account:
         return content
 
     def refuse_strangers(self, installation: Installation, plan: Plan) -> None:
-        """Raises NotOursError where something to be created exists: writing it would overwrite somebody else's."""
+        """Raises NotOursError if something to be created exists: writing it would overwrite somebody else's."""
         names = [definition["AlarmName"] for definition in plan.create]
         taken: list[str] = []
         with _explained("read alarms"):
             for start in range(0, len(names), _BATCH):
-                found = self._client.describe_alarms(AlarmNames=names[start : start + _BATCH])
-                taken += [f"alarm {one['AlarmName']}" for one in (*found["MetricAlarms"], *found["CompositeAlarms"])]
+                answer = self._client.describe_alarms(AlarmNames=names[start : start + _BATCH])
+                alarms = (*answer["MetricAlarms"], *answer["CompositeAlarms"])
+                taken += [f"alarm {alarm['AlarmName']}" for alarm in alarms]
         if plan.dashboard is not None:
             body = self._dashboard_body(installation)
             if body is not None and not installation.owns_dashboard(body):
                 taken.append(f"dashboard {installation.dashboard_name}")
         if taken:
             raise NotOursError(
-                f"not made by this installation, and of the name that it would give: {', '.join(taken)}: rename or"
-                " delete what is there, or choose another --installation"
+                f"not made by this installation, but with a name that it needs: {', '.join(taken)}: rename or"
+                " delete what exists, or choose another --installation"
             )
 
     def carry_out(self, plan: Plan, installation: Installation, report: Callable[[str], object]) -> None:
-        """Raises AccountError at the first write that fails; the next plan has what is left."""
+        """Raises AccountError at the first write that fails; the next plan has the remaining changes."""
         tags = [{"Key": key, "Value": value} for key, value in installation.tags.items()]
         for change in plan.change:
             with _explained(f"change {change.existing.name}"):
@@ -118,9 +119,9 @@ class Account:
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Turns what boto3 raises into an AccountError that says what could not be done."""
+def _explained(task: str) -> Iterator[None]:
+    """Turns boto3's errors into an AccountError that says what could not be done."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 whatever boto3, a network and AWS can do
-        raise AccountError(f"CloudWatch: cannot {what}: {reason_of(error)}: {cause(error)}") from None
+    except Exception as error:  # noqa: BLE001 any error of boto3, the network or AWS
+        raise AccountError(f"CloudWatch: cannot {task}: {reason_of(error)}: {cause(error)}") from None

@@ -1,4 +1,4 @@
-"""From what the pipelines file declares to the alarms and charts that CloudWatch should have. Pure."""
+"""Compiles policies to CloudWatch alarms and charts. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prefect_monitoring.sinks.cloudwatch.native.definition import Chart, Rule
 # CloudWatch draws 500 metrics in a chart, and 2,500 in a dashboard.
 MOST_CHARTED: Final = 100
 SILENT_MINUTES: Final = 5
-_FAILURES_OF_LOW: Final = 3  # as PrefectRepeatedFailure, the only alert of failures that low ones have
+_FAILURES_OF_LOW: Final = 3  # as PrefectRepeatedFailure, the only alert on failures of low criticality
 _CHARTS: Final = (
     Chart("Failed runs", "RunsFailed", "Sum", is_stacked=True),
     Chart("Completed runs", "RunsCompleted", "Sum", is_stacked=True),
@@ -32,15 +32,15 @@ _CHARTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """An alarm that a pipeline has when its policy gives a threshold; `what` describes it for that threshold."""
+    """An alarm that a pipeline has if its policy gives a threshold; `description` is for that threshold."""
 
     title: str
     metric: PushedName
     statistic: str
     comparison: str
     threshold: Callable[[Policy], float | None]
-    what: Callable[[Policy], str]
-    missing: str = "ignore"  # the exporter is silent: that is one alarm, not one a pipeline
+    description: Callable[[Policy], str]
+    missing: str = "ignore"  # a silent exporter is one alarm, not one per pipeline
     period: int = 60
 
 
@@ -60,7 +60,7 @@ _KINDS: Final = (
         statistic="Maximum",
         comparison="GreaterThanOrEqualToThreshold",
         threshold=_failures_allowed,
-        what=lambda policy: f"Failed runs in a row: {_failures_allowed(policy):g}.",
+        description=lambda policy: f"Failed runs in a row: {_failures_allowed(policy):g}.",
     ),
     _Kind(
         title="success ratio",
@@ -68,7 +68,7 @@ _KINDS: Final = (
         statistic="Minimum",
         comparison="LessThanThreshold",
         threshold=lambda _policy: 0.0,
-        what=_spent,
+        description=_spent,
     ),
     _Kind(
         title="duration",
@@ -76,7 +76,7 @@ _KINDS: Final = (
         statistic="Maximum",
         comparison="GreaterThanThreshold",
         threshold=lambda policy: policy.max_duration,
-        what=lambda policy: f"A completed run took longer than {format_duration(policy.max_duration or 0)}.",
+        description=lambda policy: f"A completed run took longer than {format_duration(policy.max_duration or 0)}.",
         missing="notBreaching",
         period=300,
     ),
@@ -86,12 +86,12 @@ _KINDS: Final = (
         statistic="Maximum",
         comparison="GreaterThanThreshold",
         threshold=lambda policy: policy.max_staleness,
-        what=lambda policy: f"No run completed for {format_duration(policy.max_staleness or 0)}.",
+        description=lambda policy: f"No run completed for {format_duration(policy.max_staleness or 0)}.",
     ),
 )
 _SILENT: Final = Rule(
     title="exporter silent",
-    what=f"The exporter has pushed nothing for {SILENT_MINUTES} minutes: all other alarms stay as they were.",
+    description=f"The exporter has pushed nothing for {SILENT_MINUTES} minutes: all other alarms stay as they were.",
     pipeline=NO_FLOW,
     metric=PREFECT_UP,
     statistic="SampleCount",
@@ -135,7 +135,7 @@ def _rules(pipeline: Pipeline, policy: Policy, kinds: Sequence[_Kind]) -> Iterat
         if threshold is not None:
             yield Rule(
                 title=f"{'/'.join(filter(None, pipeline))} {kind.title}",
-                what=kind.what(policy),
+                description=kind.description(policy),
                 pipeline=pipeline,
                 metric=kind.metric,
                 statistic=kind.statistic,

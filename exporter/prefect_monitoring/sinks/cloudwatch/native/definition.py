@@ -26,12 +26,12 @@ _ACTIONS_OFF: Final = " You may switch its actions off: they stay off."
 class Rule:
     """One alarm: `statistic` of a metric over `period` seconds compared with `threshold`, `periods` times in a row.
 
-    `title` identifies it within an installation, `what` describes it. `pipeline` has no flow where the metric is the
-    installation's. `missing` is what a period without data means: CloudWatch's breaching, notBreaching or ignore.
+    `title` identifies it within an installation. `pipeline` has no flow if the metric is the installation's.
+    `missing` is what a period without data means: CloudWatch's breaching, notBreaching or ignore.
     """
 
     title: str
-    what: str
+    description: str
     pipeline: Pipeline
     metric: str
     statistic: str
@@ -55,7 +55,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Whose alarms and dashboard they are; `name` keeps two installations in one account and region apart."""
+    """The owner of alarms and a dashboard; `name` keeps two installations in one account and region apart."""
 
     name: str
     namespace: str
@@ -75,15 +75,15 @@ class Installation:
 
     @property
     def mark(self) -> str:
-        """What a dashboard of this installation says of itself: it cannot have tags."""
+        """The text that marks a dashboard as this installation's: it cannot have tags."""
         return _MANAGED.format(installation=self.name)
 
     def alarm(self, rule: Rule) -> dict[str, Any]:
-        """What CloudWatch takes, without what only a new alarm has: its tags, and that its actions are on."""
+        """The parameters of an alarm, without those that only a new one has: its tags, and that its actions are on."""
         dimensions = dimensions_of(rule.pipeline, self.name)
         return {
             "AlarmName": self._alarm_name(rule.title),
-            "AlarmDescription": f"{rule.what}\n\n{self.mark}{_ACTIONS_OFF}",
+            "AlarmDescription": f"{rule.description}\n\n{self.mark}{_ACTIONS_OFF}",
             "Namespace": self.namespace,
             "MetricName": rule.metric,
             "Dimensions": [{"Name": name, "Value": value} for name, value in sorted(dimensions.items())],
@@ -99,7 +99,7 @@ class Installation:
         }
 
     def _alarm_name(self, title: str) -> str:
-        """Names that are too long are cut, and stay different."""
+        """Cuts names that are too long, and keeps them different."""
         name = f"{self.prefix}{title}"
         if len(name) <= _LONGEST_NAME:
             return name
@@ -133,7 +133,7 @@ class Installation:
         return [self.namespace, metric, *dimensions, {"label": "/".join(filter(None, pipeline))}]
 
     def owns_dashboard(self, body: str) -> bool:
-        """Whether the body of a dashboard says that it is this installation's."""
+        """Whether the body of a dashboard carries this installation's mark."""
         try:
             return self.mark in json.dumps(json.loads(body), ensure_ascii=False)
         except ValueError:

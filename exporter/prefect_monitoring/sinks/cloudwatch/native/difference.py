@@ -1,4 +1,4 @@
-"""What has to change so that CloudWatch has the alarms and the dashboard that were compiled. Pure."""
+"""The changes that bring CloudWatch's alarms and dashboard to the compiled ones. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`dashboard` is the body to write, None where it is as it should be. `silenced`: alarms whose actions are off."""
+    """`dashboard` is the body to write, None if it is up to date. `silenced`: alarms whose actions are off."""
 
     create: tuple[Definition, ...]
     change: tuple[Change[Alarm], ...]
@@ -63,7 +63,7 @@ def _edits(after: Definition, before: Definition) -> Iterator[Edit]:
 
 
 def _comparable(value: Any) -> Any:
-    """Dimensions and actions have no order; nothing is the same as an empty list."""
+    """Dimensions and actions have no order; None is the same as an empty list."""
     if value is None or isinstance(value, list):
-        return frozenset(tuple(sorted(one.items())) if isinstance(one, Mapping) else one for one in value or ())
+        return frozenset(tuple(sorted(item.items())) if isinstance(item, Mapping) else item for item in value or ())
     return value

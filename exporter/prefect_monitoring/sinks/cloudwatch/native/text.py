@@ -1,4 +1,4 @@
-"""A plan as people read it."""
+"""A plan as text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def plan_lines(plan: Plan, dashboard_name: str) -> Iterator[str]:
 
 
 def cost_line(alarms: int) -> str:
-    """What so many alarms and one dashboard cost a month."""
+    """The monthly cost of the alarms and one dashboard."""
     return (
         f"{alarms} alarms are about ${alarms * DOLLARS_PER_ALARM:.2f} a month, a dashboard is"
         f" ${DOLLARS_PER_DASHBOARD:.2f} beyond the first three of the account"
