@@ -1,4 +1,4 @@
-"""`prefect-monitoring actions`: lists what was done to Prefect, and stops or resumes it, beside a running exporter."""
+"""`prefect-monitoring actions`: lists actions, and stops or resumes them, beside a running exporter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prefect_monitoring.model.actions import STOPPED_BY_HAND, Acting
 
 
 def listed(url: str, since: float) -> Iterator[str]:
-    """A line about whether actions are allowed, and one for each decided since. Raises LedgerError."""
+    """A line about whether actions are allowed, and one for each action decided since `since`. Raises LedgerError."""
     acting, actions = actions_since(url, since)
     yield _summary(acting)
     for action in actions:
@@ -21,7 +21,7 @@ def listed(url: str, since: float) -> Iterator[str]:
 
 
 def stop(url: str, now: float) -> str:
-    """Stops all actions; the exporter heeds it at its next poll. Raises LedgerError."""
+    """Stops all actions, from the exporter's next poll on. Raises LedgerError."""
     return _summary(change_acting(url, lambda acting: acting.stopped(now, STOPPED_BY_HAND)))
 
 

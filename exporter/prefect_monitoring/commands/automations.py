@@ -1,4 +1,4 @@
-"""`prefect-monitoring automations`: Prefect's own automations, kept as the pipelines file declares them."""
+"""`prefect-monitoring automations`: manages Prefect's own automations from the pipelines file."""
 
 from __future__ import annotations
 

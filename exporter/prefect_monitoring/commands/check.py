@@ -1,4 +1,4 @@
-"""`prefect-monitoring check`: what must be right before `serve`, every fault at once, with its fix."""
+"""`prefect-monitoring check`: checks what `serve` needs, and reports every fault at once, with its fix."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ _IN_USE: Final = "ledger: in use by a running prefect-monitoring"
 
 
 async def check(settings: Settings) -> list[Finding]:
-    """One finding for each thing that was looked at."""
+    """One finding for each check."""
     metrics_of(settings.metrics)
     checked_schedule(settings.report)
     valid = Finding(ok=True, text="settings: valid")
     ledger = await asyncio.to_thread(_check_ledger, settings.ledger, settings.metrics.custom_metrics)
-    found = [
+    findings = [
         valid,
         *_check_endpoints(settings.web),
         *_check_listen(settings.web, is_served=ledger.text == _IN_USE),
@@ -62,16 +62,16 @@ async def check(settings: Settings) -> list[Finding]:
         *await check_cloudwatch(settings),
     ]
     pipelines = settings.policy.pipelines
-    return found + (await _check_pipelines(Path(pipelines), settings.poll, settings.labels) if pipelines else [])
+    return findings + (await _check_pipelines(Path(pipelines), settings.poll, settings.labels) if pipelines else [])
 
 
 async def check_without_settings() -> list[Finding]:
-    """What can be looked at while the settings are wrong."""
+    """The checks that are possible while the settings are wrong."""
     return await _check_api(PollSettings(), MetricSettings())
 
 
 def _check_endpoints(settings: WebSettings) -> list[Finding]:
-    """Nothing to say of those that everybody may read over plain http."""
+    """No finding for endpoints that everybody may read over plain http."""
     try:
         check_pair(settings)
     except TlsError as fault:
@@ -86,7 +86,7 @@ def _check_endpoints(settings: WebSettings) -> list[Finding]:
 
 
 async def _check_api(settings: PollSettings, metrics: MetricSettings) -> list[Finding]:
-    """Without what nothing that is shown or declared comes from."""
+    """Checks the sources that the exposed metrics need."""
     try:
         address = api_address()
     except NoApiUrlError as fault:
@@ -95,39 +95,39 @@ async def _check_api(settings: PollSettings, metrics: MetricSettings) -> list[Fi
         async with open_http(Traffic(), settings.max_requests_per_second) as http:
             api = PrefectApi(http)
             probes = [probe for entry in SOURCES if entry.is_wanted(metrics) for probe in entry.probes]
-            # Side by side: an API that does not answer is waited for once.
+            # At the same time: an API that does not answer is waited for only once.
             faults = await asyncio.gather(*(_fault(probe.read(api), settings.source_timeout) for probe in probes))
             version = "" if all(faults) else await _version(api, settings.source_timeout)
     except ClientSettingsError as fault:
         return [Finding(ok=False, text=f"Prefect API: {fault}")]
     if all(faults):
-        return [Finding(ok=False, text=f"Prefect API: {_nothing_works(address, faults)}")]
-    found = [Finding(ok=False, text=f"Prefect API: {warning} ({address})")] if (warning := too_old(version)) else []
+        return [Finding(ok=False, text=f"Prefect API: {_common_fault(address, faults)}")]
+    findings = [Finding(ok=False, text=f"Prefect API: {warning} ({address})")] if (warning := too_old(version)) else []
     reasons: dict[str, list[str]] = {}
     for probe, problem in zip(probes, faults, strict=True):
         if problem is not None:
             reasons.setdefault(str(problem), []).append(probe.what)
     if not reasons:
         readable = ", ".join(probe.what for probe in probes)
-        return [*found, Finding(ok=True, text=f"Prefect API: {address} answers and allows reading {readable}")]
+        return [*findings, Finding(ok=True, text=f"Prefect API: {address} answers and allows reading {readable}")]
     return [
-        *found,
+        *findings,
         *(
-            Finding(ok=False, text=f"Prefect API: {reason} ({address}: cannot read {', '.join(what)})")
-            for reason, what in reasons.items()
+            Finding(ok=False, text=f"Prefect API: {reason} ({address}: cannot read {', '.join(unreadable)})")
+            for reason, unreadable in reasons.items()
         ),
     ]
 
 
-async def _version(api: PrefectApi, timeout: float) -> str:  # noqa: ASYNC109 the same as of the probes
+async def _version(api: PrefectApi, timeout: float) -> str:  # noqa: ASYNC109 the same as for the probes
     with suppress(ApiError, TimeoutError):
         async with asyncio.timeout(timeout):
             return await api.version()
     return ""
 
 
-def _nothing_works(address: str, faults: Sequence[ApiError | None]) -> str:
-    """The one cause of it, and the remedy; no endpoint works, so none is listed."""
+def _common_fault(address: str, faults: Sequence[ApiError | None]) -> str:
+    """The common cause, and the remedy; no endpoint works, so none is listed."""
     codes = Counter(fault.code for fault in faults if fault is not None)
     code, _ = codes.most_common(1)[0]
     if code in {"404", "405"} and not address.endswith("/api") and "/accounts/" not in address:
@@ -147,13 +147,13 @@ async def _check_pipelines(path: Path, settings: PollSettings, labels: LabelSett
     try:
         async with open_http(Traffic(), settings.max_requests_per_second) as http:
             with collected_in({}):
-                return [valid, *await _review(file, PrefectApi(http), time.time())]
-    except (ApiError, NoApiUrlError):  # which is told already
+                return [valid, *await _lint(file, PrefectApi(http), time.time())]
+    except (ApiError, NoApiUrlError):  # reported already
         return [valid]
 
 
-async def _review(file: PipelinesFile, api: PrefectApi, now: float) -> list[Finding]:
-    """What the rules that act cover, and what the file may not mean, in view of what exists and how often it ran."""
+async def _lint(file: PipelinesFile, api: PrefectApi, now: float) -> list[Finding]:
+    """What the action rules cover, and advice on the file, given what exists and how often it ran."""
     names = Names({}, {}, frozenset()).with_flows(await api.flows()).with_deployments(await api.deployments())
     ids: dict[Pipeline, tuple[str, str | None]] = {
         Pipeline(flow.name, ""): (flow.id, None) for flow in names.live_flows()
@@ -185,7 +185,7 @@ async def _fault(reading: Awaitable[object], timeout: float) -> ApiError | None:
 
 
 def _check_listen(settings: WebSettings, *, is_served: bool) -> list[Finding]:
-    """`is_served`: a prefect-monitoring with this ledger runs, and has the address."""
+    """`is_served`: a running prefect-monitoring has this ledger, and probably the address."""
     try:
         bind(settings.listen).close()
     except ListenError as fault:
@@ -205,7 +205,9 @@ def _check_ledger(settings: LedgerSettings, declared: Sequence[CustomMetric]) ->
             raise LedgerError(f"{path} cannot be written: give the user that runs prefect-monitoring the right to")
         inspect_ledger(url, api_address(), settings.moved_from, declared)
     except NoApiUrlError:
-        return Finding(ok=True, text=f"ledger: {path} exists; whose runs it counts is checked once the API is known")
+        return Finding(
+            ok=True, text=f"ledger: {path} exists; which API it belongs to is checked once the address is known"
+        )
     except LedgerInUseError:
         return Finding(ok=True, text=_IN_USE)
     except LedgerError as fault:

@@ -1,4 +1,4 @@
-"""What `check` says of CloudWatch: whether it takes what is pushed, how many metrics that makes, what they cost."""
+"""The CloudWatch part of `check`: whether it accepts metrics, how many there will be, and what they cost."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ ANSWER_SECONDS: Final = 30.0
 _ADVICE: Final[Mapping[SinkError, str]] = {
     SinkError.CREDENTIALS: "AWS credentials are missing, not valid, or without the right cloudwatch:PutMetricData",
     SinkError.CONFIGURATION: "AWS's settings cannot be used",
-    SinkError.UNREACHABLE: "AWS does not answer: look at the region, the proxy and the network",
+    SinkError.UNREACHABLE: "AWS does not answer: check the region, the proxy and the network",
     SinkError.THROTTLED: "AWS is throttling this account: try again later",
 }
 
 
 async def check_cloudwatch(settings: Settings) -> list[Finding]:
-    """Nothing where it is switched off."""
+    """No findings if it is switched off."""
     chosen = settings.cloudwatch
     if not chosen.cloudwatch_pipelines:
         return []
@@ -49,27 +49,27 @@ async def _check_access(settings: CloudWatchSettings) -> Finding:
             text = await in_daemon_thread("cloudwatch", _access, settings.cloudwatch_namespace)
     except TimeoutError:
         return Finding(ok=False, text=f"cloudwatch: no answer within {ANSWER_SECONDS:g} s")
-    except Exception as error:  # noqa: BLE001 whatever boto3, a network and AWS can do
-        advice = _ADVICE.get(reason_of(error), "it cannot be asked")
+    except Exception as error:  # noqa: BLE001 any error of boto3, the network or AWS
+        advice = _ADVICE.get(reason_of(error), "it cannot be reached")
         return Finding(ok=False, text=f"cloudwatch: {advice} ({cause(error)})")
     return Finding(ok=True, text=f"cloudwatch: {text}")
 
 
 def _access(namespace: str) -> str:
-    """Asks with an empty request: AWS looks at credentials and rights before it finds nothing to store."""
+    """Sends an empty request: AWS checks credentials and rights before it refuses it."""
     client = make_client("cloudwatch")
     try:
         client.put_metric_data(Namespace=namespace, MetricData=[])
     except Exception as error:
         if reason_of(error) is not SinkError.REFUSED:
             raise
-    return f"{client.meta.region_name} takes metrics into {namespace}"
+    return f"{client.meta.region_name} accepts metrics into {namespace}"
 
 
 async def _costs(settings: Settings) -> list[Finding]:
     try:
         pipelines = await _live_pipelines(settings.poll)
-    except (ApiError, NoApiUrlError):  # which is reported already
+    except (ApiError, NoApiUrlError):  # reported already
         return []
     filters, selection = Filters(settings.filters), Selection(settings.cloudwatch)
     chosen = [pipeline for pipeline in pipelines if filters.allow_flow(pipeline.flow) and selection.has(pipeline)]
@@ -86,7 +86,7 @@ async def _live_pipelines(settings: PollSettings) -> Collection[Pipeline]:
 
 
 def costs_of(pipelines: int, settings: CloudWatchSettings) -> str:
-    """How many metrics so many pipelines make at most, and what they cost."""
+    """How many metrics this many pipelines make at most, and what they cost."""
     each = min(len(settings.cloudwatch_metrics), settings.cloudwatch_max_metrics)
     if settings.cloudwatch_custom_metrics:
         each = settings.cloudwatch_max_metrics

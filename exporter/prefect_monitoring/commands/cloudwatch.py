@@ -1,4 +1,4 @@
-"""`prefect-monitoring cloudwatch`: alarms and a dashboard in CloudWatch, kept as the pipelines file declares them."""
+"""`prefect-monitoring cloudwatch`: manages alarms and a dashboard in CloudWatch from the pipelines file."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def _compiled(settings: Settings) -> Compiled:
         raise SettingsError("--cloudwatch-pipelines: name the pipelines that `serve` pushes (docs/cloudwatch.md)")
     policies = await _policies(settings)
     return compile_rules(
-        {pipeline: one for pipeline, one in policies.items() if selection.has(pipeline)}, selection.metrics
+        {pipeline: policy for pipeline, policy in policies.items() if selection.has(pipeline)}, selection.metrics
     )
 
 

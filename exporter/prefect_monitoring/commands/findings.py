@@ -1,4 +1,4 @@
-"""What `check` says of each thing that it looks at."""
+"""The results of `check`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`advice`: it works, and may still not be what was meant."""
+    """`advice`: valid, but perhaps not what was meant."""
 
     ok: bool
     text: str

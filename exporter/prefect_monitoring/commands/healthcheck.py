@@ -1,4 +1,4 @@
-"""`prefect-monitoring healthcheck`: asks the exporter on this machine how it is. Images need no curl for it."""
+"""`prefect-monitoring healthcheck`: probes the exporter on this machine, so that images need no curl."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from prefect_monitoring.config.settings import WebSettings
 from prefect_monitoring.config.types import host_and_port
 
 TIMEOUT_SECONDS: Final = 5
-# Where somebody is who listens on all addresses.
+# Where to reach an exporter that listens on all addresses.
 _NEAREST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 compared, not bound
 
 
 def ask(settings: WebSettings, *, ready: bool) -> tuple[bool, str]:
-    """Whether `/-/healthy` (or `/-/ready`) of the exporter with these settings answers 200, and what it says."""
+    """Whether `/-/healthy` (or `/-/ready`) of the exporter with these settings answers 200, and its text."""
     host, port = host_and_port(settings.listen)
     if port == 0:
         return False, f"listen is {settings.listen}, which is any free port: give the port that is served on"
@@ -31,10 +31,10 @@ def ask(settings: WebSettings, *, ready: bool) -> tuple[bool, str]:
 
 
 def _connect(host: str, port: int, *, tls: bool) -> HTTPConnection:
-    """Proxies of the environment are not asked."""
+    """Ignores the proxies of the environment."""
     if not tls:
         return HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
-    # The certificate is made for the name that others know; one that has run out is no reason for a restart. Nothing
+    # The certificate is not verified: it is for the public name, and an expired one is no reason for a restart. Nothing
     # secret is sent.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

@@ -8,7 +8,7 @@ from prefect_monitoring.config.types import host_and_port
 
 
 class ListenError(Exception):
-    """The address to serve on cannot be had."""
+    """The address to serve on cannot be used."""
 
 
 def bind(listen: str) -> socket.socket:
@@ -21,7 +21,7 @@ def bind(listen: str) -> socket.socket:
         raise ListenError(
             f"Cannot listen on {listen} ({error.strerror}): stop what uses it, or give another address with --listen"
         ) from error
-    # asyncio does this only for sockets that it made. Without it, what is sent in two small pieces waits 40 ms for the
-    # reader's acknowledgement. Connections inherit it.
+    # asyncio does this only for its own sockets. Without it, the second of two small pieces waits 40 ms for an
+    # acknowledgement of the first. Connections inherit it.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

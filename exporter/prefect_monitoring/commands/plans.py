@@ -1,4 +1,4 @@
-"""What the commands have in common that plan, apply and destroy: their options, the question, their output."""
+"""Shared by the commands that plan, apply and destroy: their options, the confirmation, their output."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ class Choices:
 
 
 def installation_name(settings: Settings, place: str) -> str:
-    """Raises SettingsError without one; `place` is where two installations may meet."""
+    """Raises SettingsError without one; `place` is where two installations may conflict."""
     if not settings.policy.installation:
         raise SettingsError(
             f"--installation: give this installation a name, such as prod; two installations in one {place} need two,"
-            " because each destroys what bears its name and is declared no more"
+            " because each destroys what has its name and is no longer declared"
         )
     return settings.policy.installation
 
 
-def declared_file(settings: Settings, what: str) -> PipelinesFile:
-    """The pipelines file. Raises SettingsError without one, and PipelinesError; `what` it should declare."""
+def declared_file(settings: Settings, content: str) -> PipelinesFile:
+    """The pipelines file. Raises SettingsError without one, and PipelinesError; `content`: what it should declare."""
     if not settings.policy.pipelines:
-        raise SettingsError(f"--pipelines: name the file that declares {what} (docs/pipelines.md)")
+        raise SettingsError(f"--pipelines: name the file that declares {content} (docs/pipelines.md)")
     path = Path(settings.policy.pipelines)
     return parse_pipelines(read_pipelines(path), str(path), settings.labels.known_causes)
 
 
 def confirm(choices: Choices) -> None:
-    """Raises SettingsError unless somebody agrees."""
+    """Asks for confirmation unless `yes` is set. Raises SettingsError without it."""
     if choices.yes:
         return
     if not sys.stdin.isatty():
         raise SettingsError(f"nothing was changed: give --yes to {choices.step} without being asked")
-    if input(f"{choices.step.capitalize()}? Only yes is taken for an answer: ").strip() != "yes":
+    if input(f"{choices.step.capitalize()}? Type yes to continue: ").strip() != "yes":
         raise SettingsError("nothing was changed")
 
 

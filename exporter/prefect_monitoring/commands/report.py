@@ -24,7 +24,7 @@ class ReportError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """`days` and `format` are None where nothing was asked for."""
+    """`days` and `format` are None if they were not given."""
 
     days: int | None
     format: str | None
@@ -33,7 +33,7 @@ class Choices:
 
 
 async def report(settings: Settings, choices: Choices, now: float) -> str:
-    """What is to be printed: the report, or that it was sent. Raises ReportError."""
+    """The text to print: the report, or that it was sent. Raises ReportError."""
     days = settings.report.report_days if choices.days is None else choices.days
     if not 1 <= days <= MAX_DAYS:
         raise ReportError(f"--days {days}: a report covers 1 to {MAX_DAYS} days")
@@ -47,4 +47,4 @@ async def report(settings: Settings, choices: Choices, now: float) -> str:
     except (LedgerError, PipelinesError, UnknownTeamError, SlackError) as fault:
         raise ReportError(str(fault)) from fault
     printed = choices.format or ("" if choices.send else "markdown")
-    return FORMATS[printed](document) if printed else "Slack took the report.\n"
+    return FORMATS[printed](document) if printed else "Slack accepted the report.\n"

@@ -1,4 +1,4 @@
-"""`prefect-monitoring serve`: everything wired together, from the first publication to a clean end."""
+"""`prefect-monitoring serve`: wires everything together, from the first snapshot to a clean end."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ async def serve(settings: Settings) -> None:
     settings = with_runbooks(settings, url)
     published = Published(settings.metrics)
     server = make_server(make_app(published, settings.web, settings.poll), settings.web)
-    # Answering begins before the ledger is there: probes and scrapes are told to wait, and signals are heard.
-    answering = asyncio.create_task(server.serve(sockets=[listener]))
+    # The server starts before the ledger is open: probes are answered, scrapes get 503, and signals are handled.
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
     renewing = asyncio.create_task(tls.keep_current(server.config.ssl, settings.web))
     try:
         ledger = await _open_when_free(settings, address, server)
@@ -72,18 +72,18 @@ async def serve(settings: Settings) -> None:
             log.info("Watching %s, serving %s/metrics", address, url)
             if travel_in_clear(settings.web):
                 log.warning(IN_CLEAR)
-            await _watch(settings, ledger, published, answering)
+            await _watch(settings, ledger, published, serving)
     finally:
         server.should_exit = True
         renewing.cancel()
-        await answering
+        await serving
     log.info("Stopped; the ledger is closed")
 
 
 def _favour_scrapes() -> None:
     """Keeps a scrape from waiting for a poll: for its turn among busy threads, or for a collection of all objects.
 
-    A poll makes some 100,000 short-lived objects beside the ledger's long-lived ones, and hardly a cycle. The latencies
+    A poll makes some 100,000 short-lived objects beside the ledger's long-lived ones, and few cycles. The latencies
     of scrapes during polls, with these values or others: make bench ARGS="--parts polls scrapes".
     """
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -121,11 +121,11 @@ async def _watch(settings: Settings, ledger: Ledger, published: Published, until
             await asyncio.to_thread(readers.flow_runs.close)
 
 
-async def _poll(poller: Poller, publisher: Publisher, until: asyncio.Task[None], others: Iterable[Job]) -> None:
+async def _poll(poller: Poller, publisher: Publisher, until: asyncio.Task[None], jobs: Iterable[Job]) -> None:
     try:
-        # What the ledger knows is served at once: a restart is no gap and no reset.
+        # Serves the ledger's content at once, so that a restart causes no gap and no reset.
         await poller.publish()
-        scheduler = poller.start(others)
+        scheduler = poller.start(jobs)
         await asyncio.wait([until])
         await scheduler.stop()
     finally:
@@ -133,7 +133,7 @@ async def _poll(poller: Poller, publisher: Publisher, until: asyncio.Task[None],
 
 
 async def _open_when_free(settings: Settings, address: str, server: uvicorn.Server) -> Ledger | None:
-    """The ledger, as soon as the process that may still have it lets go of it; None when asked to stop before that.
+    """The ledger, as soon as the process that may still have it releases it; None if asked to stop before that.
 
     Raises LedgerInUseError after `ledger_wait` seconds.
     """
@@ -162,7 +162,7 @@ def _open(settings: Settings, address: str) -> Ledger:
 
 
 def make_server(app: Starlette, web: WebSettings) -> uvicorn.Server:
-    """A server of `app` that leaves signals' exit codes to us."""
+    """A server of `app` that leaves signals to us."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -181,7 +181,7 @@ def make_server(app: Starlette, web: WebSettings) -> uvicorn.Server:
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leaves the signals to us: uvicorn would raise them again when done, and the exit code would be theirs."""
+        """Leaves the signals to us: uvicorn would raise them again when done, and change the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.handle_exit, number, None)
@@ -189,7 +189,7 @@ class _Server(uvicorn.Server):
 
 
 def with_runbooks(settings: Settings, url: str) -> Settings:
-    """`settings` with a place for the runbooks: this process' own pages (`url`), unless they name another."""
+    """`settings` with an address of the runbooks: this process' own pages (`url`), unless they name another."""
     if settings.links.runbook_url:
         return settings
     own = settings.links.model_copy(update={"runbook_url": f"{_as_seen_from_outside(url)}{RUNBOOKS}"})
@@ -197,7 +197,7 @@ def with_runbooks(settings: Settings, url: str) -> Settings:
 
 
 def _as_seen_from_outside(url: str) -> str:
-    """`url` with the machine's name, as Prometheus has it, where the process listens on all addresses."""
+    """`url` with the machine's name, as Prometheus has it, if the process listens on all addresses."""
     return re.sub(r"^(https?://)(?:0\.0\.0\.0|\[::\])(?=:)", rf"\g<1>{socket.gethostname()}", url)
 
 

@@ -1,1 +1,1 @@
-"""`prefect-monitoring demo`: the whole of it on one machine, from a Prefect server to the messages."""
+"""`prefect-monitoring demo`: the whole stack on one machine, from a Prefect server to the notifications."""

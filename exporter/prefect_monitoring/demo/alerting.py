@@ -1,6 +1,6 @@
 """The shipped Alertmanager configuration, pointed at the stand-in for the services that it sends to.
 
-Routes, groups, timings, inhibition and templates stay what they are: only addresses and the places of files change.
+Routes, groups, timings, inhibition and templates stay the same: only addresses and the paths of files change.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import yaml
 from prefect_monitoring.config.shipped import shipped
 
 SHIPPED_SECRETS: Final = "/etc/alertmanager/secrets/"
-_TEAMS: Final = "teams"  # it is sent to as Slack is, and has no channels
+_TEAMS: Final = "teams"  # configured as a Slack receiver, but without channels
 _HEARTBEAT: Final = "dead-mans-switch"
 _KEY_LENGTH: Final = 32  # of PagerDuty's integration keys
 
@@ -49,7 +49,7 @@ def write_local_secrets(text: str, inbox_url: str, secrets: Path) -> None:
 
 
 def _integrations(config: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Of each: its receiver, its kind and its options."""
+    """The receiver, kind and options of each integration."""
     for receiver in config["receivers"]:
         for kind, integrations in receiver.items():
             if kind != "name":

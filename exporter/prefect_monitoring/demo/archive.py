@@ -1,4 +1,4 @@
-"""The archive for the demo, where pyarrow is installed: into the demo's own folder, so that DuckDB can read it."""
+"""The archive for the demo, if pyarrow is installed: into the demo's own folder, so that DuckDB can read it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from prefect_monitoring.demo.processes import Child, Launcher, start
 
-# Soon enough to be seen: nothing in the demo is as late as on a busy server.
+# Short, so that runs are archived soon: in the demo, nothing is as late as on a busy server.
 _OPTIONS: Final = ("--archive-settle", "20s", "--archive-interval", "10s", "--archive-recheck", "1m")
 _QUERY: Final = (
     "SELECT flow, state_type, count(*) AS runs FROM '{folder}/runs/dt=*/*.parquet' GROUP BY ALL ORDER BY ALL"
@@ -25,12 +25,12 @@ def start_archive(launcher: Launcher, directory: Path, listen: str) -> Child:
 
 
 def hint(directory: Path, listen: str) -> str:
-    """What the demo says of it; `listen` is "" where it does not run."""
+    """What the demo prints about it; `listen` is "" if it does not run."""
     if not listen:
-        return "Archive     none: pyarrow is not installed (pip install 'prefect-monitoring[archive]')"
+        return "Archive     off: pyarrow is not installed (pip install 'prefect-monitoring[archive]')"
     folder = _folder(directory)
     command = f'python -c "import duckdb; duckdb.sql(\\"{_QUERY.format(folder=folder)}\\").show()"'
-    return f"Archive     {folder}\n\nWhat is in it (pip install duckdb):\n\n  {command}\n"
+    return f"Archive     {folder}\n\nTo query it (pip install duckdb):\n\n  {command}\n"
 
 
 def _folder(directory: Path) -> Path:

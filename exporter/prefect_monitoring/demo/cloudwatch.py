@@ -1,4 +1,4 @@
-"""CloudWatch for the demo, where moto is installed: what the exporter pushes goes to a stand-in on this machine."""
+"""CloudWatch for the demo, if moto is installed: the exporter pushes to a stand-in on this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def start_stand_in(launcher: Launcher, host: str, port: int) -> Child:
 
 
 def for_stand_in(launcher: Launcher, url: str) -> Launcher:
-    """`launcher` for a child that pushes to the stand-in; no setting of the user's for AWS is left in it."""
+    """`launcher` for a child that pushes to the stand-in, without the user's AWS settings."""
     kept = {name: value for name, value in launcher.environment.items() if not name.upper().startswith("AWS_")}
     return replace(launcher, environment=kept | _settings(url))
 
@@ -42,10 +42,10 @@ def _settings(url: str) -> dict[str, str]:
 
 
 def hint(url: str) -> str:
-    """What the demo says of it."""
+    """What the demo prints about it."""
     if not url:
-        return "CloudWatch  none: boto3 and moto are not installed (pip install boto3 'moto[cloudwatch,server]')"
+        return "CloudWatch  off: boto3 and moto are not installed (pip install boto3 'moto[cloudwatch,server]')"
     return (
-        f"CloudWatch  {url}/moto-api/\n\nWhat the exporter pushes there, once a minute:\n\n"
+        f"CloudWatch  {url}/moto-api/\n\nTo list what the exporter pushes, once a minute:\n\n"
         f"  {_HINT} --region {_REGION} --endpoint-url {url}\n"
     )

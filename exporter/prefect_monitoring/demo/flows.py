@@ -2,7 +2,7 @@
 
 `python -m prefect_monitoring.demo.flows http://prefect:4200/api`
 
-Only to a server that knows no other flows: what an earlier demo left unfinished there is cancelled.
+Only to a server without other flows: unfinished runs of an earlier demo are cancelled there.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def deploy_flows(client: httpx.Client) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="prefect_monitoring.demo.flows", description=__doc__)
-    # Not PREFECT_API_URL: nobody's own server must be met by mistake.
+    # Not PREFECT_API_URL: the user's own server must not be changed by mistake.
     parser.add_argument("url", help="API of the demo's Prefect server, such as http://prefect:4200/api")
     with prefect_server.connect(parser.parse_args(arguments).url, lambda: None) as client:
         try:

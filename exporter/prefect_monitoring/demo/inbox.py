@@ -1,6 +1,6 @@
 """A stand-in for Slack, PagerDuty, Microsoft Teams, a webhook and a dead man's switch, for the demo and tests.
 
-It refuses what they refuse, and what Slack would only cut off; GET / shows what a person would have got.
+It refuses what they refuse, and what Slack would only cut off; GET / shows what a person would have received.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from prefect_monitoring.demo.processes import split_address
 KEPT: Final = 500  # messages
 KEPT_HEARTBEATS: Final = 20  # one a minute would push out everything else
 _MAX_EVENT_BYTES: Final = 512_000
-_RESOLVED_MARK: Final = "✅"  # Slack is told no status; the templates begin their titles so
+_RESOLVED_MARK: Final = "✅"  # Slack's messages have no status; the templates start the titles of resolved ones with it
 
 
 def _text(limit: int) -> Any:
@@ -53,7 +53,7 @@ class _Attachment(BaseModel):
 
 
 class _Form(BaseModel):
-    """What one service takes."""
+    """The payload that one service accepts."""
 
     @property
     def shown_status(self) -> str:
@@ -67,11 +67,11 @@ class _SlackMessage(_Form):
 
     @property
     def shown_status(self) -> str:
-        return _status_of(one.title for one in self.attachments)
+        return _status_of(attachment.title for attachment in self.attachments)
 
     @model_validator(mode="after")
     def something_to_show(self) -> Self:
-        if not self.text and not any(one.text or one.title for one in self.attachments):
+        if not self.text and not any(attachment.text or attachment.title for attachment in self.attachments):
             raise ValueError("no_text")
         return self
 
@@ -82,13 +82,13 @@ class _TeamsCard(BaseModel):
 
 
 class _TeamsMessage(_Form):
-    """What the documented Workflow reads of a message; Teams takes 28 KB."""
+    """What the documented Workflow reads from a message; Teams accepts 28 KB."""
 
     attachments: list[_TeamsCard] = Field(min_length=1, max_length=1)
 
     @property
     def shown_status(self) -> str:
-        return _status_of(one.title for one in self.attachments)
+        return _status_of(attachment.title for attachment in self.attachments)
 
 
 class _Webhook(_Form):
@@ -116,7 +116,7 @@ class _Payload(BaseModel):
 
 
 class _Event(BaseModel):
-    """PagerDuty asks for no more than the key to end an incident."""
+    """To resolve an incident, PagerDuty requires only its key."""
 
     routing_key: str = Field(min_length=32, max_length=32)
     event_action: Literal["trigger", "acknowledge", "resolve"]
@@ -146,7 +146,7 @@ def _status_of(titles: Iterable[str]) -> str:
 
 
 def _faults(error: ValidationError) -> list[str]:
-    return [f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ") for one in error.errors()]
+    return [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ") for fault in error.errors()]
 
 
 def make_inbox_app(clock: Callable[[], float] = time.time) -> Starlette:

@@ -1,4 +1,4 @@
-"""The page of the demo's inbox: what Slack and PagerDuty would have shown. No script; the browser reloads it."""
+"""The page of the demo's inbox: what Slack and PagerDuty would have shown. Without a script; the browser reloads it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from html import escape
 from typing import Any, Final
 
 _RELOAD_SECONDS: Final = 5
-# What somebody who misses a message at night wants to know; alertmanager.yml has these hours.
+# Explains why messages are missing at night; the hours are those of alertmanager.yml.
 WORKING_HOURS: Final = (
     "Digests, and messages about pipelines of low criticality, are sent in working hours only: Monday to Friday,"
     " 08:00 to 18:00 UTC."
@@ -46,9 +46,9 @@ h3 i { display: inline-block; width: 10px; height: 10px; border-radius: 5px; mar
 """
 _COLOURS: Final = {"critical": "#d72b3f", "error": "#d72b3f", "warning": "#f2a900", "info": "#3b82c4"}
 _RESOLVED: Final = "#2eb67d"
-# Not every machine that shows a demo has a font with these.
+# Not every machine has a font with these.
 _ICONS: Final = {"🔴": "#d72b3f", "🟠": "#f2a900", "🔵": "#3b82c4", "✅": _RESOLVED}
-# What somebody who is woken reads first; the rest follows.
+# What the person on call reads first; the other facts follow.
 _FIRST_FACTS: Final = ("severity", "component", "class", "state", "cause", "since", "occurrences", "budget_left")
 
 
@@ -74,7 +74,7 @@ def inbox_page(messages: Sequence[Message], now: float) -> str:
 <html lang="en"><head><meta charset="utf-8"><title>({len(newest) - len(beats)}) Inbox</title>
 <meta http-equiv="refresh" content="{_RELOAD_SECONDS}"><meta name="viewport" content="width=device-width">
 <style>{_STYLE}</style></head>
-<body><header><h1>Inbox</h1><p>What Slack and PagerDuty would have got. Nothing left this machine.</p>
+<body><header><h1>Inbox</h1><p>What Slack and PagerDuty would have received. Nothing left this machine.</p>
 <p class="beat">Dead man's switch: {beat}</p></header>
 <main>{_column("Slack", slack)}{_column("PagerDuty", pages)}</main></body></html>
 """
@@ -86,21 +86,22 @@ def _column(title: str, articles: Sequence[str]) -> str:
 
 
 def _slack(message: Message) -> str:
-    parts = [_attachment(one) for one in message.body.get("attachments", [])]
+    attachments = message.body.get("attachments", [])
+    parts = [_attachment(attachment) for attachment in attachments]
     plain = message.body.get("text")
     inner = (f'<p class="text">{_mrkdwn(str(plain))}</p>' if plain else "") + "".join(parts)
-    colours = [one.get("color") for one in message.body.get("attachments", [])]
+    colours = [attachment.get("color") for attachment in attachments]
     return _article(message, message.channel, str(colours[0]) if colours else "", inner)
 
 
-def _attachment(one: dict[str, Any]) -> str:
+def _attachment(attachment: dict[str, Any]) -> str:
     buttons = [
         (str(action.get("text", "")), str(action.get("url", "")), str(action.get("style", "")))
-        for action in one.get("actions") or []
+        for action in attachment.get("actions") or []
     ]
-    title = _icon(_link(escape(_unescaped(str(one.get("title", "")))), str(one.get("title_link", ""))))
-    footer = escape(_unescaped(str(one.get("footer", ""))))
-    text = _mrkdwn(str(one.get("text", "")))
+    title = _icon(_link(escape(_unescaped(str(attachment.get("title", "")))), str(attachment.get("title_link", ""))))
+    footer = escape(_unescaped(str(attachment.get("footer", ""))))
+    text = _mrkdwn(str(attachment.get("text", "")))
     return f'<h3>{title}</h3><p class="text">{text}</p>{_buttons(buttons)}<div class="meta">{footer}</div>'
 
 
@@ -124,7 +125,7 @@ def _article(message: Message, channel: str, colour: str, inner: str) -> str:
 
 
 def _buttons(buttons: Sequence[tuple[str, str, str]]) -> str:
-    """Slack shows no button that leads nowhere."""
+    """Slack shows no button without an address."""
     links = [
         f'<a class="{"primary" if style == "primary" else ""}" href="{escape(url)}">{escape(text)}</a>'
         for text, url, style in buttons
@@ -148,7 +149,7 @@ def _opens(url: str) -> bool:
 
 
 def _unescaped(text: str) -> str:
-    """Slack knows these three and no other entities."""
+    """Slack knows only these three entities."""
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 

@@ -1,6 +1,6 @@
-"""Prometheus and Alertmanager for the demo, where they are installed: the shipped rules, routes and templates.
+"""Prometheus and Alertmanager for the demo, if they are installed: the shipped rules, routes and templates.
 
-What Slack and PagerDuty would have got is shown by a stand-in.
+A stand-in shows what Slack and PagerDuty would have received.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Addresses:
 
 def find_binaries() -> dict[str, str]:
     """The paths of the servers that are installed, by name."""
-    found = {
+    paths = {
         name: next((path for candidate in candidates if (path := shutil.which(candidate))), None)
         for name, candidates in _BINARIES.items()
     }
-    return {name: path for name, path in found.items() if path}
+    return {name: path for name, path in paths.items() if path}
 
 
 def local_prometheus_config(text: str, exporter: str, alertmanager: str, *, workspace: str) -> str:
@@ -55,7 +55,7 @@ def local_prometheus_config(text: str, exporter: str, alertmanager: str, *, work
 def start_monitoring(
     launcher: Launcher, directory: Path, exporter: str, choose_port: Callable[[str, int], int]
 ) -> tuple[Addresses, list[Child]]:
-    """Starts inbox, Alertmanager and Prometheus, which have to be installed; what they knew is thrown away."""
+    """Starts inbox, Alertmanager and Prometheus, which have to be installed; their former data is deleted."""
     binaries = find_binaries()
     host = "127.0.0.1"
     at = Addresses(

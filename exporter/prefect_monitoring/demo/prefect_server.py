@@ -1,4 +1,4 @@
-"""What the demo asks of its Prefect server, over the bare REST API.
+"""The demo's requests to its Prefect server, over the bare REST API.
 
 Prefect's own client would read the user's profile and take seconds to import; a handful of requests to a server on
 this machine needs neither.
@@ -38,7 +38,7 @@ _UNFINISHED: Final = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "PAUSED")
 
 
 def connect(url: str, check: Callable[[], None]) -> httpx.Client:
-    """A client that calls `check` before each request; what it raises comes out of the request."""
+    """A client that calls `check` before each request; the request raises what `check` does."""
     # A proxy from the environment must not come between two processes of one machine.
     return httpx.Client(base_url=url, timeout=30, trust_env=False, event_hooks={"request": [lambda _request: check()]})
 
@@ -57,7 +57,7 @@ def wait_until_up(client: httpx.Client, path: str, *, seconds: float) -> bool:
 def deploy(client: httpx.Client, flows: Path, first: datetime) -> None:
     """Create or update the work pools and deployments; the first period of the schedules begins at `first`.
 
-    Doing it again changes nothing but the schedules' times.
+    A repeat changes only the schedules' times.
     """
     for pool in sorted({example.pool for example in EXAMPLES}):
         body = {"name": pool, "type": "process", "concurrency_limit": POOL_SLOTS.get(pool)}
@@ -83,7 +83,7 @@ def deployment(example: Example, flows: Path, first: datetime) -> dict[str, Any]
         "job_variables": {
             # Run where the files are: nothing is copied into a temporary directory that a kill would leave behind.
             "working_dir": str(flows),
-            # Given a command, the worker starts the run directly and in its own process group. Left to itself it first
+            # Given a command, the worker starts the run directly and in its own process group. Without one, it first
             # starts a second Python to look for the code, and puts the run into a session that outlives the worker.
             "command": f"{shlex.quote(sys.executable)} -m prefect.engine",
         },
@@ -93,16 +93,16 @@ def deployment(example: Example, flows: Path, first: datetime) -> dict[str, Any]
 
 
 def flow_names(client: httpx.Client) -> set[str]:
-    """Of up to a page of flows."""
+    """The names of up to a page of flows."""
     return {flow["name"] for flow in _post(client, "/flows/filter", {"limit": _PAGE})}
 
 
 def clear_leftovers(client: httpx.Client, due_before: datetime) -> None:
-    """Settle what an earlier demo in this directory left unfinished, as far as it was due before `due_before`.
+    """Settle the unfinished runs of an earlier demo in this directory that were due before `due_before`.
 
-    Without it the worker would at once start everything that fell due meanwhile. What never began is deleted, as if it
-    had not been scheduled while nothing was there to run it. What had begun died with its worker: it is cancelled, not
-    crashed, because stopping the demo is not a failure of the pipeline.
+    Otherwise the worker would at once start everything that was due in the meantime. Runs that never started are
+    deleted. Runs that had started died with their worker: they are cancelled, not crashed, because stopping the demo is
+    not a failure of the pipeline.
     """
     settled: set[str] = set()
     while runs := [run for run in _unfinished(client, due_before) if run["id"] not in settled]:

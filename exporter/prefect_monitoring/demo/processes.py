@@ -18,7 +18,7 @@ _LOCAL: Final = "127.0.0.1,localhost"
 
 
 class DemoError(Exception):
-    """The demo cannot start or go on; the message is for its user."""
+    """The demo cannot start or continue; the message is for its user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def clean_environment(inherited: Mapping[str, str], home: Path, api_url: str) ->
         "PREFECT_LOGGING_LEVEL": "INFO",
         "PREFECT_LOGGING_COLORS": "false",
         "PREFECT_CLI_COLORS": "false",
-        # Workers start processes ahead of their runs; asked for often, that is one or two at a time.
+        # Workers start processes ahead of their runs; with frequent polls, one or two at a time.
         "PREFECT_WORKER_QUERY_SECONDS": "5",
         "PYTHONUNBUFFERED": "1",
         "NO_PROXY": no_proxy,
@@ -82,7 +82,7 @@ def join_address(host: str, port: int) -> str:
 
 
 def usable_port(host: str, wanted: int) -> int:
-    """`wanted` when nobody listens there, else a free port; 0 always finds a free one."""
+    """`wanted` if nothing listens there, else a free port; 0 always finds a free one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in (wanted, 0):
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -105,7 +105,7 @@ def start(
     cwd: Path | None = None,
     grace_seconds: float = 8,
 ) -> Child:
-    """Run `program` (this Python) with `arguments`, in a process group of its own, its output in a log file."""
+    """Run `program` (this Python) with `arguments`, in a separate process group, its output in a log file."""
     log = launcher.logs / f"{name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 what runs is decided here and in the modules next to this one
@@ -122,7 +122,7 @@ def start(
 
 
 def check_alive(children: Sequence[Child]) -> None:
-    """DemoError, with the end of its log, when one of them has ended by itself."""
+    """Raise DemoError, with the end of its log, if a child has exited."""
     for child in children:
         code = child.process.poll()
         if code is not None:

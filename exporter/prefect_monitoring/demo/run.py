@@ -30,15 +30,15 @@ _EXPORTER_TIMEOUT: Final = 60
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _INSTALL_HINT: Final = "on Debian: apt-get install prometheus prometheus-alertmanager"
 _MESSAGES: Final = f"""
-Messages shows what Slack and PagerDuty would have got; the first come after a minute or two. {WORKING_HOURS}
+Messages shows what Slack and PagerDuty would have received; the first arrive after a minute or two. {WORKING_HOURS}
 
-Dashboards are in no demo without Docker: `docker compose --profile demo up` has a Grafana with them, or import those of
-grafana/dashboards/ into a Grafana whose Prometheus is the one above."""
+This demo has no dashboards. `docker compose --profile demo up` starts a Grafana with them, or import those of
+grafana/dashboards/ into a Grafana that reads from the Prometheus above."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """`directory` keeps everything, so that a second start goes on where the first ended.
+    """`directory` keeps everything, so that a second start continues where the first ended.
 
     `prefect_port` 0 is any free port. A port that is taken, Prefect's or that of `listen` (HOST:PORT), is replaced by a
     free one.
@@ -55,7 +55,7 @@ class _Stopped(Exception):  # noqa: N818 a request, not an error
 
 @dataclass(frozen=True, slots=True)
 class _Demo:
-    """A demo on its way up: where it is, what it has started so far, and whether it was asked to stop."""
+    """A demo that is starting: its directory, its children so far, and whether it was asked to stop."""
 
     directory: Path
     api: str
@@ -64,7 +64,7 @@ class _Demo:
     children: list[Child] = field(default_factory=list)
 
     def check(self) -> None:
-        """Raise when there is a reason not to go on."""
+        """Raise if the demo was asked to stop, or a child has exited."""
         if self.stop_requested.is_set():
             raise _Stopped
         processes.check_alive(self.children)
@@ -85,10 +85,10 @@ def run_demo(options: DemoOptions) -> int:
 
 
 def _run(options: DemoOptions, directory: Path, stop_requested: threading.Event) -> int:
-    processes.split_address(options.listen)  # a wrong one is said now, not after a minute
+    processes.split_address(options.listen)  # a wrong one is reported now, not after a minute
     port = _choose_port("Prefect", _HOST, options.prefect_port)
     api = f"http://{_HOST}:{port}/api"
-    # A directory of our own as the working directory: no prefect.toml or .env of the user's lies there.
+    # The working directory is the demo's own, so that no prefect.toml or .env of the user is read.
     home, logs = directory / "prefect-home", directory / "logs"
     for folder in (home, logs):
         folder.mkdir(exist_ok=True)
@@ -107,7 +107,7 @@ def _run(options: DemoOptions, directory: Path, stop_requested: threading.Event)
         pass
     finally:
         _say("Stopping …")
-        # The last one first, so that nobody loses what it still talks to.
+        # The last one first, so that no process loses a server that it still talks to.
         for child in reversed(demo.children):
             processes.stop(child)
     return 0
@@ -117,7 +117,7 @@ def _start_prefect(demo: _Demo, port: int) -> None:
     _say("Starting Prefect; the first start in a directory takes longest …")
     with prefect_server.connect(demo.api, demo.check) as client:
         if (demo.launcher.cwd / "prefect.db").exists():
-            # Its services would at once mark as late whatever fell due meanwhile, and keep SQLite locked with it.
+            # Its services would at once mark as late whatever was due in the meantime, and keep SQLite locked.
             without_services = _start_server(demo, client, port, "--no-services")
             prefect_server.clear_leftovers(client, due_before=datetime.now(UTC) + timedelta(minutes=1))
             demo.children.remove(without_services)
@@ -136,7 +136,7 @@ def _start_server(demo: _Demo, client: httpx.Client, port: int, *options: str) -
 
 
 def _start_cloudwatch(demo: _Demo) -> str:
-    """Starts the stand-in where it is installed; its URL, "" elsewhere."""
+    """Starts the stand-in if it is installed; returns its URL, else ""."""
     if not cloudwatch.is_installed():
         return ""
     port = _choose_port("The stand-in for CloudWatch", _HOST, 5005)
@@ -145,7 +145,7 @@ def _start_cloudwatch(demo: _Demo) -> str:
 
 
 def _start_archive(demo: _Demo) -> str:
-    """Starts the archive where it can run; where it serves its metrics, "" elsewhere."""
+    """Starts the archive if it can run; returns the address of its metrics, else ""."""
     if not archive.is_installed():
         return ""
     listen = processes.join_address(_HOST, _choose_port("The archive", _HOST, 9878))
@@ -159,7 +159,7 @@ def _start_exporter(demo: _Demo, wanted: str, aws: str) -> str:
     command = ["-m", "prefect_monitoring", "serve", "--listen", listen, "--poll-interval", "5s"]
     command += ["--ledger-url", _ledger_url(demo.directory)]
     command += ["--pipelines", str(shipped("examples/pipelines.yml"))]
-    # An hour of the demo has the runs of some weeks, and their actions: none of that is a storm.
+    # An hour of the demo has the runs and actions of some weeks: they must not blow the fuse.
     command += ["--act", "--act-max-per-hour", "500", "--act-max-per-cause", "250"]
     # A ledger belongs to one API address; another port is the same server, moved.
     remembered = demo.directory / "api-address"
@@ -192,11 +192,11 @@ def _start_worker(demo: _Demo) -> None:
 
 
 def _start_monitoring(demo: _Demo, exporter: str) -> str:
-    """Starts Prometheus and Alertmanager where they are installed; what to tell about them."""
+    """Starts Prometheus and Alertmanager if they are installed; returns what to print about them."""
     if missing := {"prometheus", "alertmanager"} - monitoring.find_binaries().keys():
-        return f"Messages    none: {' and '.join(sorted(missing))} not found on PATH ({_INSTALL_HINT})"
+        return f"Messages    off: {' and '.join(sorted(missing))} not found on PATH ({_INSTALL_HINT})"
     at, children = monitoring.start_monitoring(
-        demo.launcher, demo.directory, exporter, lambda what, port: _choose_port(what, _HOST, port)
+        demo.launcher, demo.directory, exporter, lambda name, port: _choose_port(name, _HOST, port)
     )
     demo.children.extend(children)
     with (
@@ -206,10 +206,10 @@ def _start_monitoring(demo: _Demo, exporter: str) -> str:
         return monitoring_hint(at, prometheus, alertmanager) + f"\n{_MESSAGES}"
 
 
-def _choose_port(what: str, host: str, wanted: int) -> int:
+def _choose_port(name: str, host: str, wanted: int) -> int:
     port = processes.usable_port(host, wanted)
     if wanted not in (0, port):
-        _say(f"Port {wanted} is taken: {what} uses {port}.")
+        _say(f"Port {wanted} is taken: {name} uses {port}.")
     return port
 
 
@@ -232,12 +232,12 @@ Logs        {demo.launcher.logs}
 
   curl -s {exporter}/metrics | grep '^prefect_flow_run_outcomes_total{{.*dbt-daily-pipeline'
 
-The exporter acts here, too: it retries, pauses, resumes, scales and skips, as examples/pipelines.yml says. What it did:
+The exporter also acts: it retries, pauses, resumes, scales and skips, as examples/pipelines.yml declares. Its actions:
 
   prefect-monitoring actions --ledger-url {shlex.quote(_ledger_url(demo.directory))}
 
-Ctrl-C stops everything. The next start in {demo.directory} goes on with
-Prefect's runs, the exporter's counters and the archive; Prometheus' history, silences and messages begin anew.
+Ctrl-C stops everything. The next start in {demo.directory} keeps
+Prefect's runs, the exporter's counters and the archive; Prometheus' history, silences and messages start anew.
 """
 
 
@@ -254,7 +254,7 @@ def _stop_requests() -> Iterator[threading.Event]:
 
 
 def _say(text: str) -> None:
-    # When the terminal is gone there is still everything to stop.
+    # Even when the terminal is gone, everything has to be stopped.
     with suppress(OSError):
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()

@@ -1,8 +1,8 @@
-"""What the demo deploys, and when each of it runs: one table.
+"""The deployments of the demo, and when they run, in one table.
 
 A run costs about two CPU seconds to start, and a laptop should not notice the demo. So a common period is cut into
 slots of five seconds, and no two runs ever start in the same one: a deployment is due at its own slot of every period,
-or of every n-th. What the exporter retries starts when its delay is over, in whatever slot that is.
+or of every n-th. Retries by the exporter start after their delay, in any slot.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Final
 SLOT_SECONDS: Final = 5
 PERIOD_SECONDS: Final = 120
 # From deploying to the first slot: the server needs it to schedule the first runs, and the worker to come up. No slot
-# may lie that close to the end of a period: a schedule knows no beginning, and would already be due in the meantime.
+# may be that close to the end of a period: schedules have no first start, and would already be due in the meantime.
 LEAD_SECONDS: Final = 20
 WORKER_POOL: Final = "data-platform"
 POOL_WITHOUT_WORKER: Final = "gpu"
-# More than run at once: what the exporter raises has to be a limit, and this one is to hold nothing up.
+# More than run at once: the exporter needs a limit that it can raise, and this one must not delay runs.
 POOL_SLOTS: Final = {WORKER_POOL: 10}
 
 
@@ -27,8 +27,8 @@ class Example:
     """A deployment of the flow `flow`, which the function of that name in the file of that name defines.
 
     `slots` are those of a period in which it starts runs: the first is when it is due. The others are for subflows,
-    which start a while after their parent, and for what is due several `times` a period. `every` counts periods; 0 is a
-    deployment without a schedule, whose slots are those in which another flow may start it.
+    which start a while after their parent, and for deployments that are due several `times` a period. `every` counts
+    periods; 0 is a deployment without a schedule, whose slots are those in which another flow may start it.
     """
 
     flow: str
@@ -61,7 +61,7 @@ _SCIENCE: Final = "team:data-science"
 
 EXAMPLES: Final[tuple[Example, ...]] = (
     Example("dbt-daily-pipeline", (0,), ("critical", _ENGINEERING, "daily", "dbt"), "A bottleneck and METRIC lines"),
-    # Three times a period, so that the first two minutes show what a retry saves, what it does not, and what follows.
+    # Three times a period, so that the first two minutes show a retry that helps, one that does not, and what follows.
     Example(
         "supplier-prices",
         (1, 9, 17),
@@ -84,7 +84,7 @@ EXAMPLES: Final[tuple[Example, ...]] = (
     Example("customer-enrichment", (15,), (_ANALYTICS, "hourly"), "A cached task", every=2),
     Example("currency-rates", (16,), ("critical", _ENGINEERING, "hourly"), "A healthy flow"),
     Example("freshness-check", (18,), (_PLATFORM, "hourly"), "A healthy flow", every=2),
-    # Late in the period: by then it is paused, where the retry of supplier-prices was in vain, or resumed.
+    # Late in the period: by then it is paused, because the retry of supplier-prices failed, or resumed.
     Example("margin-report", (19,), (_ANALYTICS, "hourly"), "Paused while supplier-prices has failed"),
     Example("nightly-vacuum", (20,), (_PLATFORM, "daily"), "A healthy flow without tasks", every=2),
 )

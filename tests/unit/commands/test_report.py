@@ -53,7 +53,7 @@ def test_report_is_sent_in_the_form_of_slack(
     options: list[str], slack: Slack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*options, "--send", "--report-slack-webhook-url-file", str(slack.webhook)]) == 0
-    assert capsys.readouterr().out == "Slack took the report.\n"
+    assert capsys.readouterr().out == "Slack accepted the report.\n"
     [message] = slack.messages
     assert {"text", "blocks"} == message.keys()
 

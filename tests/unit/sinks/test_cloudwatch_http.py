@@ -100,7 +100,7 @@ async def test_hanging_cloudwatch_is_given_up_and_tried_again(world: World, stan
 
 async def test_check_of_cloudwatch_that_answers_pushes_nothing(stand_in: StandIn) -> None:
     finding = await checks._check_access(settings_with(cloudwatch_namespace="Checked").cloudwatch)
-    assert (finding.ok, finding.text) == (True, "cloudwatch: eu-west-1 takes metrics into Checked")
+    assert (finding.ok, finding.text) == (True, "cloudwatch: eu-west-1 accepts metrics into Checked")
     assert stand_in.client("cloudwatch").list_metrics(Namespace="Checked")["Metrics"] == []
 
 
@@ -131,7 +131,7 @@ async def test_check_says_in_one_line_what_is_wrong(stand_in: StandIn, fault: st
         (
             "AWS_ENDPOINT_URL",
             "http://127.0.0.1:9",
-            "cloudwatch: AWS does not answer: look at the region, the proxy and the network (EndpointConnectionError)",
+            "cloudwatch: AWS does not answer: check the region, the proxy and the network (EndpointConnectionError)",
         ),
     ],
 )
