@@ -1,8 +1,8 @@
-"""What grafana/dashboards/*.json is generated from: one file a dashboard, and what they share. `make dashboards`."""
+"""The source of grafana/dashboards/*.json: one file per dashboard, and shared parts. `make dashboards`."""
 
 import warnings
 
-# When imported, the SDK says that it would rather build the new schema; Grafana 10 and 11 do not read that.
+# On import, the SDK warns that the new schema is preferred; Grafana 10 and 11 do not read it.
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Prefer using dashboardv2", DeprecationWarning)
     import grafana_foundation_sdk.builders.dashboard

@@ -1,4 +1,4 @@
-"""The table of alerts that fire, as far as the variables select them."""
+"""The table of firing alerts that the variables select."""
 
 from __future__ import annotations
 

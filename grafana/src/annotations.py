@@ -1,4 +1,4 @@
-"""Marks along time that a reader can switch on."""
+"""Annotations that a reader can switch on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from grafana.src.variables import SOURCE
 
 
 def critical_alerts() -> model.AnnotationQuery:
-    """When somebody was called. Off at first: a bad week would hide the curves."""
+    """When critical alerts fired. Off by default: a bad week would hide the curves."""
     firing = of_pairs("ALERTS", 'alertstate="firing"', 'alertname=~"Prefect.+"', 'severity="critical"')
     return model.AnnotationQuery(
         name="Critical alerts",

@@ -1,6 +1,6 @@
-"""Needs attention now, one problem a pair: the first of the list that applies. The value is for how many seconds.
+"""Needs attention now, one problem per pipeline: the first of the list that applies. The value is its age in seconds.
 
-The limits are those of the alert rules in prometheus/rules; here, what is of low criticality counts as well.
+The limits are those of the alert rules in prometheus/rules; here, low criticality counts as well.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def _latest(metric: str, *matchers: str) -> str:
 
 
 def _aged(metric: str, *matchers: str) -> str:
-    # Gauges that vanish when all is well are read as they are, or a run would go on ageing after its end.
+    # Gauges that vanish when all is well are read as they are: with last_over_time(), a run would age after its end.
     return f"time() - {merged(of_pairs(metric, *matchers), how='min')}"
 
 
@@ -31,7 +31,7 @@ _GRACE: Final = _latest("prefect_slo_grace_seconds")
 _LAST_SUCCESS: Final = _latest("prefect_flow_run_last_outcome_timestamp_seconds", f'state=~"{states.COMPLETED}"')
 
 PROBLEMS: Final = (
-    # Of parallel runs, one may have failed for good though another completed since.
+    # With parallel runs, one may have failed for good although another one completed since.
     (
         "failing",
         f"({_aged('prefect_flow_run_failing_since_timestamp_seconds')}"
@@ -49,7 +49,7 @@ PROBLEMS: Final = (
         "running too long",
         f"{_in_state('running|retrying')} > ({_MAX_DURATION} or clamp_min({_USUAL}, 1800))",
     ),
-    # While Prefect does not answer, nobody knows what completed meanwhile.
+    # While Prefect does not answer, it is unknown what has completed.
     ("no success in time", answering(f"time() - {_LAST_SUCCESS} > {_STALENESS}")),
     (
         "due, not completed",
@@ -68,14 +68,14 @@ PROBLEMS: Final = (
 
 
 def needs_attention() -> str:
-    found = f"\nor on ({PAIR}) ".join(
+    problems = f"\nor on ({PAIR}) ".join(
         f'label_replace({expr}, "problem", "{problem}", "", "")' for problem, expr in PROBLEMS
     )
-    return chosen(f"({found})")
+    return chosen(f"({problems})")
 
 
 def unknown() -> str:
-    """A row for each workspace of which nobody knows what needs attention, and for how many seconds that is so."""
+    """A row for each workspace whose state is unknown, with the seconds since when."""
     read = of_workspaces("prefect_exporter_source_last_success_timestamp_seconds", 'source="finished_flow_runs"')
     since = f"(time() - max by (workspace) (last_over_time({read}[1d])) or 0 * {UP})"
     row = f'label_replace({since} unless on (workspace) {UP} == 1, "problem", "not known", "", "")'

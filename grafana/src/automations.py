@@ -1,4 +1,4 @@
-"""What the exporter does to Prefect and whether it may, and which actions of Prefect's own automations fail."""
+"""The exporter's actions and whether they are allowed, and failed actions of Prefect's own automations."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ RESUMED: Final = {"on_success": ("on the next success", PLAIN), "by_hand": ("by 
 
 
 def _acting() -> str:
-    """One of ACTING for each workspace. What was last known says nothing while the API is down."""
+    """One of ACTING for each workspace; without a value while the API is down."""
     up, acting = newest("prefect_up"), newest("prefect_exporter_acting")
     stopped = "prefect_exporter_actions_stopped_info"
     return "\nor on (workspace) ".join(
@@ -100,7 +100,7 @@ def _state() -> model.Panel:
         now(_acting(), "{{workspace}}"),
     )
     if isinstance(panel.options, stat.Options):
-        panel.options.text_mode = shape.BigValueTextMode.AUTO  # names the workspaces where there are several
+        panel.options.text_mode = shape.BigValueTextMode.AUTO  # names the workspaces if there are several
     return when_empty(mapped(panel, ACTING), "unknown")
 
 

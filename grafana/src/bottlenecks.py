@@ -1,4 +1,4 @@
-"""Where the time goes: which tasks to fix first, which grew, which the cache spares."""
+"""Where the time goes: which tasks to fix first, which got slower, and which the cache saves."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-PART: Final = "part"  # the label that tells the hour or the day
+PART: Final = "part"  # the label with the hour or the day
 
-# Codes of three digits sort as texts as they do as numbers.
+# Codes of three digits sort the same as text and as numbers.
 HOURS_OF_DAY: Final = {f"{100 + hour}": (f"{hour:02}", "") for hour in range(24)}
 WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 DAYS_OF_WEEK: Final = {f"{101 + day}": (name, "") for day, name in enumerate(WEEKDAYS)}
@@ -23,22 +23,22 @@ _MONTH_END: Final = f"108 + 0 * (days_in_month({_NOON}) - day_of_month({_NOON}) 
 
 
 def _pattern(growth: str, code: str, window: str) -> str:
-    told = f'sum({growth}) * on () group_right () count_values("{PART}", {code})'
-    return f"sum by ({PART}) (avg_over_time(({told})[{window}]))"
+    counted = f'sum({growth}) * on () group_right () count_values("{PART}", {code})'
+    return f"sum by ({PART}) (avg_over_time(({counted})[{window}]))"
 
 
 def growth(before: str, now: str) -> str:
-    """A counter only grows: less is a lost ledger, and nothing happened."""
+    """A counter only grows: a decrease is a lost ledger, and counts as 0."""
     return f"clamp_min({now} - {before}, 0)"
 
 
 def by_hour(growth: str) -> str:
-    """The mean of seven days; growth: what counters of any labels grew by in the hour before."""
+    """The mean of seven days. growth: the increase of counters, with any labels, in the hour before."""
     return _pattern(growth, _HOUR, "7d:1h")
 
 
 def by_weekday(growth: str) -> str:
-    """The mean of four weeks; growth: what counters of any labels grew by in the day before.
+    """The mean of four weeks. growth: the increase of counters, with any labels, in the day before.
 
     The month's last two days count twice, as weekdays and as the month's end.
     """

@@ -1,6 +1,6 @@
-"""Few colours, each with one meaning on every dashboard, told apart by the colour-blind, on dark and on light.
+"""A few colours with one meaning each on every dashboard, distinguishable for the colour-blind, on dark and on light.
 
-States have Prefect's colours where it has one, in shades that protanopes and deuteranopes tell apart.
+States have Prefect's colours if it has one, in shades that protanopes and deuteranopes can distinguish.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from grafana_foundation_sdk.models import dashboard as model
 GOOD: Final = "#1FA67F"  # completed, or as it should be
 WATCH: Final = "#E8873D"  # worth a look: late, near a limit
 BAD: Final = "#DB4437"  # failed, or an objective missed
-LOST: Final = "#A66BB8"  # crashed: nobody knows how far it came
+LOST: Final = "#A66BB8"  # crashed: how far it came is unknown
 CALM: Final = "#8A93A0"  # not judged, or not known: cancelled, pending, a comparison, no data
 RUNNING: Final = "#3D8BEA"
 RETRYING: Final = "#E6C229"
@@ -44,12 +44,12 @@ STATES: Final[Mapping[str, str]] = {
 Steps = tuple[tuple[float | None, str], ...]
 
 
-def steps(first: str, *others: tuple[float, str], low: float = 0.0) -> Steps:
-    """Read "from this value on, this colour", `first` from `low` on. Below it is the base: what has no number gets it.
+def steps(first: str, *further: tuple[float, str], low: float = 0.0) -> Steps:
+    """Read "from this value on, this colour", `first` from `low` on. Below it is the base, for what has no number.
 
     So neither "No data" nor "unknown" has the colour of something good.
     """
-    return ((None, CALM), (low, first), *others)
+    return ((None, CALM), (low, first), *further)
 
 
 NO_JUDGEMENT: Final[Steps] = ((None, PLAIN),)

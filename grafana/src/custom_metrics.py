@@ -1,4 +1,4 @@
-"""What flows tell in METRIC log lines: last values against their limits, rows a day, each metric's own curve."""
+"""Values from METRIC log lines: last values against their limits, rows per day, the curve of each metric."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ def _values(how: str = "max") -> str:
 
 
 def _beyond(how: str = "") -> str:
-    """Values that are out of their limits; how="bool": 1 for each that is, 0 for the others that have a limit."""
+    """Values out of their limits; how="bool": 1 for those, 0 for other values with limits."""
     join = f"on ({LIMITED}) group_left ()"
     return f"{_values()} > {how} {join} {_limit('max')}\nor {_values('min')} < {how} {join} {_limit('min')}"
 
 
 def _together(expr: str) -> str:
-    """One replica's, all labels that the lines gave together."""
+    """The series of one replica, with the labels from the lines in one."""
     return f"max by ({ONE}) (sum by (instance, {ONE}) ({expr}))"
 
 
 def _moved(part: str, *matchers: str, window: str, ahead: bool = False) -> str:
-    """What sums or counts moved by in a window that ends now or, `ahead`, begins now.
+    """The change of sums or counts in a window that ends now or, with `ahead`, begins now.
 
     A difference of levels, because values may be below zero, and because increase() loses runs of an hourly history;
-    increase() for what began in the window.
+    increase() for series that began in the window.
     """
     series = _series(f"{OBSERVED}_{part}", *matchers)
     end = f" offset -{window}" if ahead else ""
@@ -87,14 +87,13 @@ def _out_of_limits() -> model.Panel:
     )
 
 
-def _not_told() -> model.Panel:
+def _not_observed_at() -> model.Panel:
     completed = lately(of_pairs("prefect_flow_run_last_outcome_timestamp_seconds", f'state=~"{states.COMPLETED}"'))
     duration = lately(of_pairs("prefect_flow_run_last_duration_seconds"))
-    told = lately(of_pairs("prefect_custom_metric_last_observed_timestamp_seconds", "metric=~`${metric:regex}`"))
+    observed_at = lately(of_pairs("prefect_custom_metric_last_observed_timestamp_seconds", "metric=~`${metric:regex}`"))
     begun = f"(max by ({PAIR}) ({completed}) - max by ({PAIR}) ({duration}))"
-    late = (
-        f"({_limit('max')} or {_limit('min')}) unless max by ({LIMITED}) ({told}) >= on ({PAIR}) group_left () {begun}"
-    )
+    seen = f"max by ({LIMITED}) ({observed_at})"
+    late = f"({_limit('max')} or {_limit('min')}) unless {seen} >= on ({PAIR}) group_left () {begun}"
     return stats(
         "Not reported",
         "Metrics with a limit of which the last completed run gave nothing. Above 0: did somebody take the line out, "
@@ -113,7 +112,7 @@ def _metrics() -> model.Panel:
     )
 
 
-def _told() -> model.Panel:
+def _observed_at() -> model.Panel:
     return stats(
         "Values, 24 h",
         "METRIC values that were read within a day. 0 with runs that completed: does the log reach Prefect at level "
@@ -136,11 +135,11 @@ def _rejected() -> model.Panel:
 
 
 def _numbers() -> tuple[model.Panel, ...]:
-    return _out_of_limits(), _not_told(), _metrics(), _told(), _rejected()
+    return _out_of_limits(), _not_observed_at(), _metrics(), _observed_at(), _rejected()
 
 
 def _last_values() -> model.Panel:
-    told = lately(_series("prefect_custom_metric_last_observed_timestamp_seconds"))
+    observed_at = lately(_series("prefect_custom_metric_last_observed_timestamp_seconds"))
     least, most = (f"0 * {_values()} + on ({LIMITED}) group_left () {_limit(name)}" for name in ("min", "max"))
     return table(
         "Last values",
@@ -150,7 +149,7 @@ def _last_values() -> model.Panel:
         rows(chosen(f"({least})")),
         rows(chosen(f"({most})")),
         rows(chosen(f"max by ({ONE}) ({_beyond('bool')})")),
-        rows(chosen(f"time() - max by ({ONE}) ({told})")),
+        rows(chosen(f"time() - max by ({ONE}) ({observed_at})")),
         columns=(
             *PAIR_COLUMNS,
             Column("task", "Task"),
@@ -213,7 +212,7 @@ def _one_metric() -> model.Panel:
 
 
 def _limit_line(name: str) -> str:
-    """One line for each limit that differs, all along the range."""
+    """One line for each distinct limit, across the whole range."""
     limits = at_end(of_pairs(f"prefect_slo_metric_{name}", "metric=~`${metric:regex}`"))
     return f"max by (metric) ({limits})" if name == "max" else f"min by (metric) ({limits})"
 
@@ -231,9 +230,9 @@ def dashboard() -> model.Dashboard:
             band(
                 4,
                 (_out_of_limits(), 5),
-                (_not_told(), 5),
+                (_not_observed_at(), 5),
                 (_metrics(), 5),
-                (_told(), 5),
+                (_observed_at(), 5),
                 (_rejected(), 4),
             ),
             band(13, (_last_values(), 24)),

@@ -1,4 +1,4 @@
-"""Deployments that run once a day or less often: what was due today (UTC), and what became of it."""
+"""Deployments that run once a day or less often: starts that were due today (UTC), and their results."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ def to_come() -> str:
 
 
 def not_done() -> str:
-    """Due and not completed, with what became of it as label `status`; the value is when it was due."""
-    told = (("failed", failed()), ("under way", under_way()))
-    return " or ".join(f'label_replace({expr}, "status", "{status}", "", "")' for status, expr in told)
+    """Due and not completed, with the result as label `status`; the value is when it was due."""
+    statuses = (("failed", failed()), ("under way", under_way()))
+    return " or ".join(f'label_replace({expr}, "status", "{status}", "", "")' for status, expr in statuses)

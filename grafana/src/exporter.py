@@ -1,4 +1,4 @@
-"""Can the numbers be trusted, and what do they cost: the exporter about itself."""
+"""The exporter itself: whether its numbers are complete and current, and what they cost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VALID: Final = {"0": ("broken", BAD), "1": ("valid", GOOD)}
 
 
 def _per_second(metric: str, *matchers: str, by: str) -> str:
-    """What all replicas do together: each sends its own requests."""
+    """The sum over replicas: each sends its own requests."""
     return f"sum by ({by}) (rate({of_workspaces(metric, *matchers)}[$__rate_interval]))"
 
 
@@ -174,7 +174,7 @@ def _records() -> model.Panel:
     return columns(
         "Records read",
         "Runs, task runs and log lines, repeated readings included, every two hours. A mountain after a start is the "
-        "past being loaded; a steady one far above your runs is a too long overlap: tell us.",
+        "past being loaded; a steady one far above your runs is a too long overlap: please report it.",
         over_time(f"max by (source) (increase({records}[$__interval] offset -$__interval))", "{{source}}"),
         decimals=None,
         step=HOURS,

@@ -1,4 +1,4 @@
-"""Settings of what a finished panel shows: colours, words for values, links, and exceptions for single fields."""
+"""Field settings of finished panels: colours, texts for values, links, and overrides for single fields."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def changed(panel: model.Panel, name: str, **properties: object) -> model.Panel:
 
 
 def of_query(panel: model.Panel, ref: str, colour: str) -> model.Panel:
-    """The colour of what one query gives, whatever its legend."""
+    """The colour of one query's series, independent of legends."""
     return _changed(panel, "byFrameRefID", ref, {"color": {"mode": "fixed", "fixedColor": colour}})
 
 
@@ -34,7 +34,7 @@ def _changed(panel: model.Panel, how: str, name: str, properties: Mapping[str, o
 
 
 def coloured(panel: model.Panel, colours: Mapping[str, str]) -> model.Panel:
-    """Each legend its colour, so that a thing looks the same wherever it is."""
+    """A colour for each legend, so that the same thing has the same colour everywhere."""
     for name, colour in colours.items():
         changed(panel, name, color={"mode": "fixed", "fixedColor": colour})
     return panel
@@ -46,14 +46,14 @@ def coloured_by_state(panel: model.Panel) -> model.Panel:
 
 
 def in_colour(panel: model.Panel, colour: str) -> model.Panel:
-    """One colour for all that the panel shows."""
+    """One colour for the whole panel."""
     if panel.field_config and panel.field_config.defaults:
         panel.field_config.defaults.color = model.FieldColor(mode=model.FieldColorModeId.FIXED, fixed_color=colour)
     return panel
 
 
 def told_apart(panel: model.Panel) -> model.Panel:
-    """Colours by name for series that differ in name alone, such as deployments."""
+    """Colours by name for series that differ only in name, such as deployments."""
     if panel.field_config and panel.field_config.defaults:
         mode = model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME
         panel.field_config.defaults.color = model.FieldColor(mode=mode)
@@ -89,14 +89,14 @@ def judged(panel: model.Panel, name: str, steps: Steps) -> model.Panel:
 
 
 def when_empty(panel: model.Panel, text: str) -> model.Panel:
-    """What is said where there is nothing to draw, and that is no fault."""
+    """The text for a panel without data when that is not a fault."""
     if panel.field_config and panel.field_config.defaults:
         panel.field_config.defaults.no_value = text
     return panel
 
 
 def with_room(panel: model.Panel, top: float) -> model.Panel:
-    """The axis reaches at least so far: a curve that is 0 all along would get one up to 100."""
+    """The axis reaches at least this value: a curve of only zeros would get one up to 100."""
     if (
         panel.field_config
         and panel.field_config.defaults

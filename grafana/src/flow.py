@@ -1,4 +1,4 @@
-"""One flow and its deployments: where it stands, how it went, what changed."""
+"""One flow and its deployments: current state, history, changes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _standing() -> model.Panel:
 
     last = merged(lately(of_pairs("prefect_flow_run_last_outcome_timestamp_seconds")), "state")
     failed = merged(of_pairs("prefect_flow_run_failing_since_timestamp_seconds"))
-    told = (
+    statuses = (
         f"1000 * topk by ({PAIR}) (1, {last})",
         gauge("prefect_flow_run_consecutive_failures"),
         gauge("prefect_flow_run_last_duration_seconds"),
@@ -43,7 +43,7 @@ def _standing() -> model.Panel:
         "Where it stands",
         "A row a deployment: how it ended last, how long it took, the median and the success of 30 days, and the "
         "success against the objective. Failed: open the last failed run in Prefect.",
-        *(rows(named(f"({expr})")) for expr in told),
+        *(rows(named(f"({expr})")) for expr in statuses),
         columns=(
             Column("pipeline", "Pipeline"),
             Column("state", "Last outcome", width=118, texts={name: (name, colour) for name, colour in STATES.items()}),
@@ -77,7 +77,7 @@ def _states() -> model.Panel:
         return merged(bars(_OUTCOMES, f'state=~"{labels}"', labels=("state",))) + " > 0"
 
     bad = ended(states.BAD)
-    # The first that holds; what came first within a step, a counter does not tell.
+    # The first that holds: a counter does not show the order within a step.
     codes = (
         f"({ended(states.COMPLETED)} and on ({PAIR}) ({bad})) * 0 + 2",
         f"({ended(states.COMPLETED)}) * 0 + 1",

@@ -26,7 +26,7 @@ def _baseline(window: str) -> str:
 
 
 def _mean(*by: str, window: str, start: str = "", end: str = "") -> str:
-    """Of the runs between two offsets, which are a window apart."""
+    """For the runs between two offsets, which are a window apart."""
     seconds, runs = (total(change(metric, window=window, start=start, end=end), *by) for metric in (_SECONDS, _RUNS))
     return f"{seconds} / ({runs} > 0)"
 
@@ -61,7 +61,7 @@ def changes() -> model.Panel:
 
 
 def _quantile(metric: str, share: str) -> str:
-    """Of a rolling week's runs of each deployment; exact, from the ledger."""
+    """For the runs of a rolling week of each deployment; exact, from the ledger."""
     return merged(lately(of_pairs(f"{metric}_quantile_seconds", 'window="7d"', f'quantile="{share}"')))
 
 

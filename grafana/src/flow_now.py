@@ -1,4 +1,4 @@
-"""What one flow's deployments do at this moment: what runs, waits, is late or silent, and when the next start is."""
+"""The current state of one flow's deployments: running, waiting, late and unresponsive runs, and the next start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PAUSED: Final = {"0": ("active", CALM), "1": ("paused", WATCH)}
 
 
 def _known(expr: str) -> str:
-    """With 0 for every pipeline of which there is nothing, as long as that is known."""
+    """With 0 for every pipeline without such runs, as long as that is known."""
     pipelines = (
         f"{merged(lately(of_pairs('prefect_flow_run_consecutive_failures')))}"
         f" or on ({PAIR}) {merged(lately(of_pairs('prefect_deployment_paused')))}"
@@ -25,7 +25,7 @@ def _known(expr: str) -> str:
 
 
 def _runs(states: str) -> str:
-    """How many are in these states, in all pools."""
+    """How many runs are in these states, in all pools."""
     each = merged(of_pairs("prefect_flow_runs", f'state=~"{states}"'), "work_pool", "state")
     return _known(f"sum by ({PAIR}) ({each})")
 
@@ -40,7 +40,7 @@ def _count(of: str, name: str, width: int, limits: Steps | None = None) -> Colum
 
 
 def live_state() -> model.Panel:
-    told = (
+    statuses = (
         _runs(_RUNNING),
         _since(_RUNNING),
         _runs(_WAITING),
@@ -56,7 +56,7 @@ def live_state() -> model.Panel:
         "A row a deployment: runs under way, and when the next start is due. Late: no worker took the run, see Workers "
         "and queues. Waiting: for a machine, a slot or an approval. Unresponsive: the process of the run went silent, "
         "most likely it is dead. Empty: unknown, since the Prefect API does not answer.",
-        *(rows(named(f"({expr})")) for expr in told),
+        *(rows(named(f"({expr})")) for expr in statuses),
         columns=(
             Column("pipeline", "Pipeline"),
             _count("Value #A", "Running", 75, steps(CALM, (1.0, RUNNING))),

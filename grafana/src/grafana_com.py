@@ -1,6 +1,6 @@
-"""The dashboards as grafana.com takes them: `python -m grafana.src.grafana_com FOLDER`.
+"""The dashboards for grafana.com: `python -m grafana.src.grafana_com FOLDER`.
 
-Whoever imports one is asked for the data source. Nothing else differs from the committed file: the answer is where the
+On import, Grafana asks for the data source. Nothing else differs from the committed file: the answer is where the
 variable of the dashboard starts.
 """
 
@@ -29,7 +29,7 @@ PANELS: Final = {
 
 
 def for_grafana_com(dashboard: Mapping[str, Any]) -> dict[str, Any]:
-    """`dashboard` with the head of a shared one."""
+    """`dashboard` with the header of a shared dashboard."""
     asked = {
         "name": INPUT,
         "label": "Prometheus",
@@ -39,8 +39,10 @@ def for_grafana_com(dashboard: Mapping[str, Any]) -> dict[str, Any]:
         "pluginName": "Prometheus",
     }
     variables = [
-        {**one, "current": {"text": f"${{{INPUT}}}", "value": f"${{{INPUT}}}"}} if one["type"] == "datasource" else one
-        for one in dashboard["templating"]["list"]
+        {**variable, "current": {"text": f"${{{INPUT}}}", "value": f"${{{INPUT}}}"}}
+        if variable["type"] == "datasource"
+        else variable
+        for variable in dashboard["templating"]["list"]
     ]
     return {
         "__inputs": [asked],

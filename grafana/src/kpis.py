@@ -1,4 +1,4 @@
-"""A row a day: the table that people copy into their monthly report."""
+"""One row per day: the table for monthly reports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _grown(metric: str, *labels: str) -> str:
 
 
 def _objective() -> str:
-    """What the objectives ask for on average, as declared now, all along the range."""
+    """The mean of the objectives as declared now, across the whole range."""
     return f"avg({chosen(merged(at_end(of_pairs('prefect_slo_objective_ratio'))), past=True)})"
 
 

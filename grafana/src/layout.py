@@ -1,4 +1,4 @@
-"""A dashboard from bands of panels: places, ids and what all dashboards have in common."""
+"""Builds a dashboard from bands of panels: positions, ids and common settings."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana.src.links import TAG, between_dashboards
 
 COLUMNS: Final = 24
-# Grafana 10 writes 39; newer ones bring it up to date by themselves.
+# Grafana 10 writes 39; newer versions migrate it.
 SCHEMA: Final = 39
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Panels side by side, of one height; a heading before them, where they begin a part of the page."""
+    """Panels side by side, of one height; with a heading if they start a part of the page."""
 
     height: int
     panels: tuple[tuple[model.Panel, int], ...]
@@ -34,30 +34,30 @@ def band(height: int, *panels: tuple[model.Panel, int], heading: str = "") -> Ba
 
 
 def _number(kind: str, title: str) -> int:
-    # From the title, not the place: links to a panel outlive panels that are put before it.
+    # From the title, not the position: links to a panel stay valid when others are added before it.
     return zlib.crc32(f"{kind} {title}".encode()) % 100_000 + 1
 
 
 def _placed(bands: Iterable[Band]) -> list[model.Panel | model.RowPanel]:
     placed: list[model.Panel | model.RowPanel] = []
     y = 0
-    for one in bands:
-        if one.heading:
+    for band in bands:
+        if band.heading:
             place = model.GridPos(h=1, w=COLUMNS, x=0, y=y)
             placed.append(
-                model.RowPanel(title=one.heading, id_val=_number("row", one.heading), grid_pos=place, panels=[])
+                model.RowPanel(title=band.heading, id_val=_number("row", band.heading), grid_pos=place, panels=[])
             )
             y += 1
         x = 0
-        for panel, width in one.panels:
+        for panel, width in band.panels:
             panel.id_val = _number("panel", panel.title or "")
-            panel.grid_pos = model.GridPos(h=one.height, w=width, x=x, y=y)
+            panel.grid_pos = model.GridPos(h=band.height, w=width, x=x, y=y)
             placed.append(panel)
             x += width
-        y += one.height
+        y += band.height
     ids = [panel.id_val for panel in placed]
     if len(set(ids)) != len(ids):
-        raise ValueError("two panels have one title, or titles of one number: rename one")
+        raise ValueError("two panels have the same title, or titles with the same number: rename one")
     return placed
 
 

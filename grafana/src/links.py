@@ -1,4 +1,4 @@
-"""Ways from one dashboard to another, and out to Prefect: the variables and the time go along."""
+"""Links between dashboards and to Prefect; they pass on the variables and the time range."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 TAG: Final = "prefect-monitoring"
 _TIME: Final = "${__url_time_range}"
-# A datasource that the reader chose has to survive the jump.
+# The chosen datasource has to be passed on.
 _SOURCE: Final = "var-datasource=${datasource}"
 
 
@@ -39,7 +39,7 @@ def to_flow() -> model.DashboardLink:
 
 
 def to_failed_run() -> model.DashboardLink:
-    """From a row with prefect_url and flow_run_id to the run in Prefect's own pages."""
+    """From a row with prefect_url and flow_run_id to the run in Prefect's UI."""
     url = "${__data.fields.prefect_url}/runs/flow-run/${__data.fields.flow_run_id}"
     return model.DashboardLink(title="Open the failed run in Prefect", url=url, target_blank=True)
 
@@ -53,6 +53,6 @@ def to_upstream_flow() -> model.DashboardLink:
 
 
 def to_runbook() -> model.DashboardLink:
-    """From a row with runbook_url and alertname to what to do about the alert."""
+    """From a row with runbook_url and alertname to the alert's runbook."""
     url = "${__data.fields.runbook_url}/${__data.fields.alertname}.md"
     return model.DashboardLink(title="Open the runbook", url=url, target_blank=True)

@@ -1,4 +1,4 @@
-"""Needs attention now, whether today's work is done, and how it went."""
+"""The overview: pipelines that need attention, today's work, and history."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _attention_count() -> model.Panel:
 
 
 def _daily_flows() -> model.Panel:
-    told = (
+    statuses = (
         ("done", daily.done()),
         ("failed", daily.failed()),
         ("under way", daily.under_way()),
@@ -58,7 +58,7 @@ def _daily_flows() -> model.Panel:
         "Deployments that run once a day or less often and have a start today. All done: nothing but done and to come. "
         "Failed ones are in the table below, with the run to open; those under way for too long as well. Unknown: the "
         "Prefect API does not answer.",
-        *(now(or_zero(f"count({chosen(expr)})", live=True), name) for name, expr in told),
+        *(now(or_zero(f"count({chosen(expr)})", live=True), name) for name, expr in statuses),
     )
     coloured(panel, {"done": GOOD, "under way": RUNNING, "to come": CALM})
     return judged(panel, "failed", COUNT_IS_BAD)

@@ -19,7 +19,7 @@ from grafana.src.fields import changed, in_colour, mapped, when_empty, words
 from grafana.src.variables import SOURCE
 
 LAST: Final = "lastNotNull"
-# Narrower bars nobody reads, and each of them costs as much as the others.
+# Narrower bars are unreadable, and each costs as much as a wide one.
 MOST_BARS: Final = 120
 
 
@@ -67,7 +67,7 @@ def finished(
     step: str | None = None,
     last: str | None = None,
 ) -> model.Panel:
-    """What all kinds share. step: the least step of the queries; last: a time range of the panel's own, such as 30d."""
+    """What all kinds share. step: the least step of the queries; last: the panel's own time range, such as 30d."""
     panel = builder.build()
     panel.title = title
     panel.description = description
@@ -141,7 +141,7 @@ def lines(
     low: float | None = 0,
     high: float | None = None,
 ) -> model.Panel:
-    """bridge: over gaps, where samples are rarer than steps."""
+    """bridge: connect points across gaps, if samples are rarer than steps."""
     builder = (
         timeseries.Panel()
         .legend(_legend([]))
@@ -172,7 +172,7 @@ def columns(
     last: str | None = None,
     stacked: bool = True,
 ) -> model.Panel:
-    """Bars along time; each covers the step that begins where it stands, as promql.bars() counts."""
+    """Bars along time; each covers the step that begins at its position, as promql.bars() counts."""
     builder = (
         timeseries.Panel()
         .legend(_legend([]))
@@ -221,7 +221,7 @@ def ranking(
     panel = finished(builder, title, description, queries, unit=unit, steps=steps, decimals=decimals)
     if panel.field_config and panel.field_config.defaults:
         panel.field_config.defaults.no_value = "none known"
-        # Or a single bar would have no name.
+        # Without it, a single bar would have no name.
         panel.field_config.defaults.display_name = f"${{__field.labels.{queries[0].legend.strip('{}')}}}"
     return panel
 
@@ -235,7 +235,7 @@ def history(
     last: str | None = None,
     bridge: bool = True,
 ) -> model.Panel:
-    """States along time, a row each; with `bridge`, a state holds until the next is known."""
+    """States along time, a row each; with `bridge`, a state lasts until the next known one."""
     builder = (
         statetimeline.Panel()
         .merge_values(True)
@@ -249,8 +249,8 @@ def history(
     )
     panel = finished(builder, title, description, queries, step=step, last=last)
     if isinstance(panel.options, timeline.Options):
-        panel.options.per_page = 0  # or there are buttons for a single page; the builder takes no 0
-    # A fixed colour, which the texts' own override: by default, the legend would explain a scale that is not there.
+        panel.options.per_page = 0  # hides the buttons for a single page; the builder accepts no 0
+    # A fixed colour, which the texts' colours override: by default, the legend would explain an unused scale.
     return mapped(in_colour(panel, CALM), texts)
 
 
@@ -264,7 +264,7 @@ def categories(
     unit: str = "short",
     decimals: int | None = None,
 ) -> model.Panel:
-    """Upright bars, one for each value of a label, in the order of the values; texts: what is said for them."""
+    """Upright bars, one for each value of a label, in the order of the values; texts: their names."""
     builder = (
         barchart.Panel()
         .x_field(label)

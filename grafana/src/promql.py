@@ -1,4 +1,4 @@
-"""Pieces of queries: what the variables select, replicas merged, honest zeros, windows that an hourly history fills."""
+"""Pieces of queries: selection by variables, merged replicas, zeros, windows that suit an hourly history."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 PAIR: Final = "workspace, flow, deployment"
-# The grid of a backfill is one hour, and a window needs two samples: below two hours increase() has nothing to show.
+# A backfill has one sample an hour, and a window needs two: below two hours, increase() returns nothing.
 HOURS: Final = "2h"
 DAYS: Final = "1d"
 
@@ -48,17 +48,17 @@ def of_workspaces(metric: str, *matchers: str) -> str:
     return _series(metric, ("workspace",), matchers)
 
 
-# Whether the Prefect API answers, by workspace. Of replicas, one that is cut off says nothing.
+# Whether the Prefect API answers, by workspace. A replica that is cut off does not count.
 UP: Final = f"max by (workspace) ({of_workspaces('prefect_up')})"
 
 
 def lately(series: str, window: str = "5m") -> str:
-    """A gauge of the ledger, as the rules read it: a restart of the exporter leaves no hole."""
+    """A gauge of the ledger, as the rules read it: a restart of the exporter leaves no gap."""
     return f"last_over_time({series}[{window}])"
 
 
 def at_end(series: str) -> str:
-    """A gauge as it is at the range's end, all along it: a backfill brings no gauges.
+    """The gauge's value at the end of the range, for all of the range: a backfill has no gauges.
 
     Grafana puts the end on a whole step, up to a day ago: hence a window that reaches a day beyond it.
     """
@@ -66,7 +66,7 @@ def at_end(series: str) -> str:
 
 
 def merged(expr: str, *labels: str, by: str = PAIR, how: str = "max") -> str:
-    """Replicas tell the same: one of them counts, they are never added up."""
+    """Replicas have the same values: one of them counts, and they are never added up."""
     return f"{how} by ({', '.join((by, *labels))}) ({expr})"
 
 
@@ -75,17 +75,17 @@ def total(expr: str, *labels: str, by: str = "") -> str:
 
 
 def level(metric: str, *matchers: str, labels: tuple[str, ...] = (), at: str = "", reach: str = "5h") -> str:
-    """Where a counter of pairs stands; at: offset, `@ end()` or both; reach: how old the last sample may be.
+    """The level of a counter of pipelines; at: offset, `@ end()` or both; reach: how old the last sample may be.
 
-    Five hours bridge what is left open between the last block of a backfill and the first scrape.
+    Five hours bridge the gap between the last block of a backfill and the first scrape.
     """
     return merged(f"last_over_time({of_pairs(metric, *matchers)}[{reach}]{at})", *labels)
 
 
 def known(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str = "$__range", at: str = "") -> str:
-    """What a counter of pairs grew by in a window, as a difference: exact, and cheap for thousands of series.
+    """The increase of a counter of pipelines in a window, as a difference: exact, and cheap for thousands of series.
 
-    Of what is younger than the window it is all that is known, what the exporter's first start loaded included.
+    For series younger than the window it is all that is known, including what the exporter's first start loaded.
     """
     now = level(metric, *matchers, labels=labels, at=at)
     before = level(metric, *matchers, labels=labels, at=f"{at} offset {window}")
@@ -101,7 +101,7 @@ def change(
     end: str = "",
     reach: str = "1h",
 ) -> str:
-    """What a counter of pairs grew by between two offsets, which are a window apart.
+    """The increase of a counter of pipelines between two offsets, which are a window apart.
 
     A difference of levels, because increase() loses, from Prometheus 3 on, what came between a window's begin and its
     first sample: on an hourly history, all runs of an hour. `reach`: how old the sample of a level may be, an hour
@@ -110,20 +110,20 @@ def change(
     """
     later, earlier = (level(metric, *matchers, labels=labels, at=at, reach=reach) for at in (end, start))
     if recorded := RECORDED.get(metric):
-        rest = merged(f"sum_over_time({of_pairs(recorded, *matchers)}[{window}]{end})", *labels)
+        fallback = merged(f"sum_over_time({of_pairs(recorded, *matchers)}[{window}]{end})", *labels)
     else:
-        rest = merged(f"increase({of_pairs(metric, *matchers)}[{window}]{end})", *labels)
-    # Added up in another order, a sum of fractions may come out a hair smaller: that is no reset.
-    return f"({later} - {earlier} > -1e-6 or {rest})"
+        fallback = merged(f"increase({of_pairs(metric, *matchers)}[{window}]{end})", *labels)
+    # Added up in another order, a sum of fractions may be slightly smaller: that is no reset.
+    return f"({later} - {earlier} > -1e-6 or {fallback})"
 
 
 def grown(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str = "$__range") -> str:
-    """What a counter of pairs grew by in a window that ends with the range, or along it with each point."""
+    """The increase of a counter of pipelines in a window that ends with the range, or with each of its points."""
     return change(metric, *matchers, labels=labels, window=window, start=f" offset {window}")
 
 
 def bars(metric: str, *matchers: str, labels: tuple[str, ...] = ()) -> str:
-    """What a counter of pairs grew by in each step, put at the step's begin: so today has its bar, under its own date.
+    """The increase of a counter of pipelines in each step, at the begin of the step: so today has a bar under its date.
 
     For panels whose step is at least HOURS. Steps begin on the hour, as the samples of a backfill do: the sample of
     that minute will do, and a longer reach would read every sample of weeks.
@@ -132,11 +132,11 @@ def bars(metric: str, *matchers: str, labels: tuple[str, ...] = ()) -> str:
 
 
 def chosen(expr: str, *, past: bool = False) -> str:
-    """Leaves of anything with workspace, flow and deployment the pairs that team, criticality and tag select.
+    """Keeps, of anything with workspace, flow and deployment, the pipelines that team, criticality and tag select.
 
     No series has the label `unchosen`: the regex of three times All matches its absence, `!~` then matches nothing, and
     nothing is taken away. So pairs without a policy are there until somebody asks for a team, a criticality or a tag.
-    `past`: along a range that may reach back to before any policy was known, as what is counted by steps does.
+    `past`: for a range that may begin before any policy was known, as that of counts by step.
     """
     asked = "`${team:regex}${criticality:regex}${tag:regex}`"
     pairs = lately(f'prefect_flow_run_outcomes_total{{state="completed", unchosen!~{asked}}}', HOURS)
@@ -151,7 +151,7 @@ def chosen(expr: str, *, past: bool = False) -> str:
 
 
 def or_zero(expr: str, *, live: bool = False) -> str:
-    """A sum that is 0 where nothing happened, and missing with the exporter.
+    """A sum that is 0 if nothing happened, and missing if the exporter is.
 
     Live: missing, too, while any of the Prefect APIs does not answer, since nobody knows the present then.
     """
@@ -160,7 +160,7 @@ def or_zero(expr: str, *, live: bool = False) -> str:
 
 
 def answering(expr: str) -> str:
-    """Of anything with a workspace, what is of those whose Prefect API answers now."""
+    """Keeps the series of workspaces whose Prefect API answers now."""
     return f"({expr} and on (workspace) {UP} == 1)"
 
 
@@ -169,11 +169,11 @@ def highest(expr: str, count: int = 10) -> str:
 
 
 def named(expr: str) -> str:
-    """With the label `pipeline` for legends: flow/deployment, and the flow alone where there is no deployment."""
+    """With the label `pipeline` for legends: flow/deployment, or only the flow without a deployment."""
     joined = f'label_join({expr}, "pipeline", "/", "flow", "deployment")'
     return f'label_replace({joined}, "pipeline", "$1", "pipeline", "(.*)/")'
 
 
 def newest(metric: str, *matchers: str, by: str = "workspace") -> str:
-    """A gauge about the exporter itself, or the greatest of what replicas say."""
+    """A gauge about the exporter itself: the greatest value of its replicas."""
     return f"max by ({by}) ({of_workspaces(metric, *matchers)})"

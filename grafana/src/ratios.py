@@ -1,4 +1,4 @@
-"""Success over the ledger's windows: exact, cheap, and there from the first day on."""
+"""Success over the ledger's windows: exact, cheap, and available from the first day."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from grafana.src.promql import PAIR, chosen, lately, merged, of_pairs, total
 
 
 def window_runs(window: str, result: str = "") -> str:
-    """Runs of each pair in a window: 1d, 7d, 30d or slo; result: good, bad or both."""
+    """Runs of each pipeline in a window: 1d, 7d, 30d or slo; result: good, bad or both."""
     which = [f'window="{window}"', *([f'result="{result}"'] if result else [])]
     runs = lately(of_pairs("prefect_flow_run_window_runs", *which))
     return merged(runs) if result else total(merged(runs, "result"), by=PAIR)
@@ -24,32 +24,32 @@ def success_by_pair(window: str) -> str:
 
 
 def declared() -> str:
-    """The objective of each pair that has one."""
+    """The objective of each pipeline that has one."""
     return merged(lately(of_pairs("prefect_slo_objective_ratio")))
 
 
 def over_objective(ratio: str) -> str:
-    """By how much a ratio of pairs is above what is asked for; below it, less than 0."""
+    """By how much the ratio of each pipeline is above its objective; below it, less than 0."""
     return f"{ratio} - on ({PAIR}) {declared()}"
 
 
 def success(window: str) -> str:
-    """Over all pairs that are selected."""
+    """Over all selected pipelines."""
     return f"{total(chosen(window_runs(window, 'good')))} / ({total(chosen(window_runs(window)))} > 0)"
 
 
 def objective() -> str:
-    """What the objectives ask for on average, weighed by runs, of pairs that have one."""
+    """The mean objective, weighted by runs, of pipelines that have one."""
     asked = declared()
     runs = window_runs("30d")
     return f"{total(chosen(f'{asked} * {runs}'))} / ({total(chosen(f'{runs} and {asked}'))} > 0)"
 
 
 def success_panel(description: str, asked: str, ratio: Callable[[str], str]) -> model.Panel:
-    """Success over a day, a week and a month, each in the colour of whether it is what was asked for."""
+    """Success over a day, a week and a month, each coloured by whether it meets the objective."""
     windows = (("1d", "24 h"), ("7d", "7 days"), ("30d", "30 days"))
-    # Thresholds know fixed numbers only: so one query for what meets the objective, one for what does not, and one for
-    # where there is none.
+    # Thresholds are fixed numbers: so there is one query for ratios that meet the objective, one for those that do not,
+    # and one without an objective.
     queries = [
         now(f"({ratio(window)}) {compared} ({asked})", name)
         for window, name in windows

@@ -27,7 +27,7 @@ FOLDER: Final = Path(__file__).parents[1] / "dashboards"
 
 
 def rendered() -> dict[str, str]:
-    """File names and what stands in them, the same on every machine."""
+    """File names and their contents, the same on every machine."""
     files = {}
     for make in DASHBOARDS:
         dashboard = make()
@@ -36,7 +36,7 @@ def rendered() -> dict[str, str]:
 
 
 def write() -> None:
-    """Makes the folder hold exactly the dashboards of the list."""
+    """Writes the dashboards of the list to the folder, and deletes others."""
     files = rendered()
     for old in FOLDER.glob("*.json"):
         if old.name not in files:

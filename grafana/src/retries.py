@@ -1,4 +1,4 @@
-"""What fails and is tried again: which tasks, why, what the retries save, and when it happens."""
+"""Failures and retries: which tasks, why, what retries save, and when they happen."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _by_weekday() -> model.Panel:
 
 
 def _failed_attempts(offset: str) -> str:
-    """Retries, and what was lost: both are in a backfill, the failures by cause are not."""
+    """Retries and lost task runs: both are in a backfill, failures by cause are not."""
     retries, lost = of_pairs(tasks.RETRIES), of_pairs(tasks.OUTCOMES, _LOST_STATES)
 
     def grew(series: str, *labels: str) -> str:

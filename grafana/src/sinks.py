@@ -1,4 +1,4 @@
-"""Whether what the exporter and the archive deliver elsewhere arrives: CloudWatch, reports, the archive."""
+"""Deliveries of the exporter and the archive: CloudWatch, reports, the archive."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from grafana.src.tables import WORKSPACE, Column, rows, table
 
 BY_SINK: Final = "workspace, sink"
 BEHIND: Final = steps(GOOD, (900.0, WATCH), (3600.0, BAD))
-# Prefect deletes runs after 7 days at the earliest, on the smallest plan of its Cloud.
+# Prefect deletes runs after 7 days at the earliest, on the smallest plan of Prefect Cloud.
 UNARCHIVED: Final = steps(GOOD, (86400.0, WATCH), (3 * 86400.0, BAD))
 _NONE: Final = "No sink is switched on."
 
 
 def _archive(metric: str) -> str:
-    """Of the archive, with the label `sink`: it is a separate process, and its metrics have none."""
+    """Adds the label `sink` to the archive's metrics: it is a separate process, and they have none."""
     seen = f"max by (workspace) ({lately(of_workspaces(f'prefect_exporter_archive_{metric}'))})"
     return f'label_replace({seen}, "sink", "archive", "", "")'
 
 
 def _waiting() -> str:
-    """Seconds for which the oldest of what is to be delivered, or archived, has been waiting."""
+    """Seconds for which the oldest delivery, or the oldest run to archive, has been waiting."""
     unarchived = _archive("oldest_unarchived_timestamp_seconds")
     return f"{newest('prefect_exporter_sink_lag_seconds', by=BY_SINK)} or time() - {unarchived}"
 

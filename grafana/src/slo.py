@@ -1,4 +1,4 @@
-"""What was promised, what was kept, and what is left of the budgets of failed runs."""
+"""Objectives, how they were met, and what is left of the budgets of failed runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BROKEN: Final = f'state=~"{states.BAD}"'
 BUDGET_LEFT: Final = steps(BAD, (0.0, WATCH), (1.0, GOOD), low=-1e6)
 OVERDUE: Final = steps(PLAIN, (0.001, WATCH), (3600.0, BAD))
 SHARE_USED: Final = steps(GOOD, (0.5, WATCH), (1.000001, BAD))
-# Of success minus the objective: a bad run among many is worth a look.
+# Steps for success minus the objective: up to 10 points below it is only WATCH.
 OF_A_DAY: Final = steps(BAD, (-0.1, WATCH), (0.0, GOOD), low=-1.0)
 
 
@@ -67,7 +67,7 @@ def _budget(which: str) -> str:
 
 
 def _used() -> str:
-    """Share of the budget that is gone: 1 is all of it."""
+    """The used share of the budget: 1 is all of it."""
     return f"{_failed()} / on ({PAIR}) {_budget('allowed')}"
 
 
@@ -201,7 +201,7 @@ def _by_day() -> model.Panel:
         last="30d",
     )
     if isinstance(panel.options, history.Options):
-        panel.options.per_page = 0  # or there are buttons for a single page; the builder takes no 0
+        panel.options.per_page = 0  # hides the buttons for a single page; the builder accepts no 0
     return panel
 
 

@@ -1,4 +1,4 @@
-"""Which values of the label `state` belong to a state type: whether a run is good or bad is a matter of its type."""
+"""The values of the label `state` by state type: the type decides whether a run is good or bad."""
 
 from __future__ import annotations
 

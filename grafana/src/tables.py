@@ -1,4 +1,4 @@
-"""Tables: instant queries side by side, columns with human names and units, links where a row leads."""
+"""Tables: instant queries side by side, columns with readable names and units, links."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VALUE: Final = "Value"  # the value of a table's only query; of several it is "V
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A label or a value of the queries, by Grafana's name for it. Columns stand as given; others are left out."""
+    """A label or a value of the queries, by Grafana's name for it. Columns keep their order; others are left out."""
 
     of: str
     name: str
@@ -33,7 +33,7 @@ class Column:
     full: float | None = None  # the value of a bar that fills its cell; without it, the greatest one
     texts: Mapping[str, tuple[str, str]] | None = None
     links: Sequence[model.DashboardLink] = ()
-    hidden: bool = False  # there for links alone
+    hidden: bool = False  # only for links
 
 
 # What to_flow() needs, with the link on the flow's name.
@@ -50,7 +50,7 @@ PIPELINE: Final = (
 )
 
 
-# Codes sort as words would not.
+# Codes, because words would not sort in this order.
 _CRITICALITIES: Final = {"critical": ("1", PLAIN), "standard": ("2", CALM), "low": ("3", CALM), "": ("4", CALM)}
 CRITICALITY: Final = {code: (name or "-", colour) for name, (code, colour) in _CRITICALITIES.items()}
 _SEVERITIES: Final = {"critical": ("1", BAD), "warning": ("2", WATCH), "info": ("3", CALM)}
@@ -74,7 +74,7 @@ def _coded(expr: str, label: str, codes: Mapping[str, tuple[str, str]]) -> str:
 
 
 def rows(expr: str) -> Query:
-    """A query for a table or a chart by category. Aggregate it, or the metric's name keeps rows of several apart."""
+    """A query for a table or a chart by category. Aggregate it, or the metric's name keeps queries apart."""
     return Query(expr, instant=True, table=True)
 
 
@@ -87,7 +87,7 @@ def table(
     descending: bool = True,
     all_good: str | None = None,
 ) -> model.Panel:
-    """sort: a column's name. all_good: what is said where no rows are good news."""
+    """sort: a column's name. all_good: the text of an empty table, if that is good news."""
     builder = build.Panel().cell_height(shape.TableCellHeight.SM)
     if sort:
         builder.sort_by([common.TableSortByFieldState().display_name(sort).desc(descending)])
@@ -101,7 +101,7 @@ def table(
 
 
 def _shaped(columns: Sequence[Column], queries: int) -> list[model.DataTransformerConfig]:
-    """Rows of several queries become one by their labels; then the columns are chosen, ordered and named."""
+    """Joins rows of several queries by their labels; then selects, orders and names the columns."""
     steps: list[tuple[str, object]] = [("merge", {})] if queries > 1 else []
     steps.append(("filterFieldsByName", {"include": {"names": [column.of for column in columns]}}))
     steps.append(
@@ -122,14 +122,14 @@ def _dressed(panel: model.Panel, column: Column) -> None:
         "unit": column.unit,
         "decimals": column.decimals,
         "custom__width": column.width,
-        "custom__minWidth": None if column.width else 80,  # columns share what is left; Grafana's own 150 would not fit
+        "custom__minWidth": None if column.width else 80,  # columns share the rest; Grafana's 150 would not fit
         "custom__hidden": column.hidden or None,
         "links": list(column.links) or None,
         "mappings": [words(column.texts)] if column.texts else None,
         "thresholds": thresholds(column.steps).build() if column.steps else None,
         "color": model.FieldColor(mode=model.FieldColorModeId.THRESHOLDS) if column.steps else None,
         "custom__cellOptions": _cell(column),
-        # Or an empty cell would say what an empty table says.
+        # Otherwise an empty cell would show the text of an empty table.
         "noValue": " " if column.links else "-",
         "min": 0 if column.bar else None,
         "max": column.full,

@@ -18,12 +18,12 @@ RETRIES: Final = "prefect_task_run_retries_total"
 
 
 def week(metric: str, *matchers: str, labels: tuple[str, ...] = (), at: str = "") -> str:
-    """What a counter of tasks grew by within seven days."""
+    """The increase of a counter of tasks within seven days."""
     return known(metric, *matchers, labels=("task", *labels), window="7d", at=at)
 
 
 def _between(metric: str, start: str, end: str, *matchers: str, labels: tuple[str, ...] = ()) -> str:
-    """Only where the counter is that old."""
+    """Only if the counter is that old."""
     now, before = (level(metric, *matchers, labels=("task", *labels), at=at) for at in (end, start))
     return f"clamp_min({now} - {before}, 0)"
 
@@ -32,7 +32,7 @@ def runs(*matchers: str) -> str:
     return total(week(OUTCOMES, *matchers, labels=("state",)), by=TASK)
 
 
-# A task run that the cache serves takes no time: it would make the mean look better than the work is.
+# A cached task run takes no time: it would make the mean look better than it is.
 _RAN: Final = 'state!~"cached|skipped"'
 
 

@@ -1,4 +1,4 @@
-"""The variables at the top. All of them may be All, which selects pairs that lack the label too."""
+"""The variables at the top. All of them may be All, which also selects pipelines without the label."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana.src.promql import of_flows, of_pairs, of_workspaces
 
 SOURCE: Final = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
-_RUNS: Final = "prefect_flow_run_outcomes_total"  # every pair has it, as long as its history
+_RUNS: Final = "prefect_flow_run_outcomes_total"  # every pipeline has it, for its whole history
 
 
 def datasource() -> model.VariableModel:
@@ -84,15 +84,15 @@ def work_pool() -> model.VariableModel:
 
 
 def of_pipelines() -> list[model.VariableModel]:
-    """All that select pairs; promql.chosen() is for the last three."""
+    """All variables that select pipelines; promql.chosen() is for the last three."""
     return [datasource(), workspace(), flow(), deployment(), team(), criticality(), tag()]
 
 
 def of_one_flow() -> list[model.VariableModel]:
-    """The first flow, until one is chosen: of all at once, a picture of one shows nothing."""
-    one = flow()
-    one.include_all, one.all_value, one.current = False, None, None
-    return [datasource(), workspace(), one, deployment()]
+    """Selects the first flow until another is chosen, since a dashboard of one flow cannot show all."""
+    one_flow = flow()
+    one_flow.include_all, one_flow.all_value, one_flow.current = False, None, None
+    return [datasource(), workspace(), one_flow, deployment()]
 
 
 def of_workspaces_only() -> list[model.VariableModel]:

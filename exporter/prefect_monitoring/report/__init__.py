@@ -1,1 +1,1 @@
-"""The weekly report: what the ledger says of a period, for people."""
+"""The weekly report: what the ledger knows about a period, for people."""

@@ -20,5 +20,5 @@ SEE_LOG: Final = "Read the log of one of its runs."
 
 
 def likely_fix(cause: str) -> str:
-    """What to try first against `cause`; causes of the user's own have no advice."""
+    """What to try first against `cause`; causes that the user declares have no advice."""
     return LIKELY_FIX.get(cause, SEE_LOG)

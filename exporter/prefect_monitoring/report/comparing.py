@@ -1,4 +1,4 @@
-"""From facts to figures: what is compared with what, in which order, and what is worth a line. Pure."""
+"""Computes figures from facts: comparisons, their order, and which are reported. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from prefect_monitoring.report.figures import (
 )
 from prefect_monitoring.report.idle import idle_of
 
-# A mean of fewer runs is no mean; and nobody minds seconds.
+# A mean of fewer runs says nothing, and a few seconds do not matter.
 MIN_RUNS: Final = 5
 SLOWER_RATIO: Final = 1.25
 SLOWER_SECONDS: Final = 10.0
@@ -41,7 +41,7 @@ _ROUNDING: Final = 1e-6  # 0.1 * 30 is 2.9999…
 
 
 class UnknownTeamError(Exception):
-    """No pipeline has the team that was asked for; the message names those that there are."""
+    """No pipeline has the requested team; the message names the existing teams."""
 
 
 def figures_of(facts: Facts, team: str = "") -> Figures:
@@ -60,13 +60,15 @@ def figures_of(facts: Facts, team: str = "") -> Figures:
         days=facts.days,
         team=team,
         pipelines=pipelines,
-        total=sum((one.now for one in pipelines), RunCounts()),
-        total_before=sum((one.before for one in pipelines if one.before), RunCounts()) if runs_known else None,
+        total=sum((success.now for success in pipelines), RunCounts()),
+        total_before=sum((success.before for success in pipelines if success.before), RunCounts())
+        if runs_known
+        else None,
         elsewhere=sum((facts.runs[pipeline] for pipeline in outside), RunCounts()),
         failures=_failures(facts, chosen),
         budgets=_budgets(facts, chosen),
         retrying=retrying,
-        retries=sum(one.retries for one in retrying),
+        retries=sum(task.retries for task in retrying),
         retries_before=_retries(growth_before) if growth_before is not None else None,
         slower=_slower(pipelines, growth, growth_before or {}),
         volumes=_volumes(pipelines, growth, growth_before or {}),
@@ -88,7 +90,7 @@ def _chosen(facts: Facts, team: str) -> frozenset[Pipeline]:
 
 
 def _success(facts: Facts, chosen: frozenset[Pipeline], *, known: bool) -> tuple[PipelineSuccess, ...]:
-    """Those with the most failed runs first; without those that nothing ran of."""
+    """Pipelines with runs: first those below their objective, then those with the most failed runs."""
     found = []
     for pipeline in chosen:
         now, before = facts.runs.get(pipeline, RunCounts()), facts.runs_before.get(pipeline, RunCounts())
@@ -97,21 +99,21 @@ def _success(facts: Facts, chosen: frozenset[Pipeline], *, known: bool) -> tuple
             objective = policy.objective if policy else None
             team = policy.team if policy else ""
             found.append(PipelineSuccess(pipeline, team, objective, now, before if known else None))
-    return tuple(sorted(found, key=lambda one: (not one.is_below, -one.now.bad, one.pipeline)))
+    return tuple(sorted(found, key=lambda success: (not success.is_below, -success.now.bad, success.pipeline)))
 
 
 def _failures(facts: Facts, chosen: frozenset[Pipeline]) -> tuple[FailureGroup, ...]:
     groups: defaultdict[tuple[str, str], list[tuple[Pipeline, int, float]]] = defaultdict(list)
-    for one in facts.failed:
-        if one.pipeline in chosen:
-            groups[one.cause, one.pattern].append((one.pipeline, one.runs, one.last_at))
+    for failed in facts.failed:
+        if failed.pipeline in chosen:
+            groups[failed.cause, failed.pattern].append((failed.pipeline, failed.runs, failed.last_at))
     found = [
         FailureGroup(
             cause=cause,
             pattern=pattern,
             runs=sum(runs for _, runs, _ in members),
             pipelines=tuple(
-                (pipeline, runs) for pipeline, runs, _ in sorted(members, key=lambda one: (-one[1], one[0]))
+                (pipeline, runs) for pipeline, runs, _ in sorted(members, key=lambda member: (-member[1], member[0]))
             ),
             last_at=max(last_at for _, _, last_at in members),
         )
@@ -129,37 +131,37 @@ def _budgets(facts: Facts, chosen: frozenset[Pipeline]) -> tuple[Budget, ...]:
         if good + failed:
             allowed = floor(max((1 - policy.objective) * (good + failed) + _ROUNDING, 1))
             found.append(Budget(pipeline, policy.objective, policy.window, allowed, failed))
-    return tuple(sorted(found, key=lambda one: (one.left / one.allowed, one.pipeline)))
+    return tuple(sorted(found, key=lambda budget: (budget.left / budget.allowed, budget.pipeline)))
 
 
 def _of_pipelines(growth: Mapping[SeriesKey, Growth], chosen: frozenset[Pipeline]) -> dict[SeriesKey, Growth]:
-    return {key: one for key, one in growth.items() if key.pipeline in chosen}
+    return {key: change for key, change in growth.items() if key.pipeline in chosen}
 
 
 def _retries(growth: Mapping[SeriesKey, Growth]) -> int:
-    return round(sum(one.amount for key, one in growth.items() if key.metric == TASK_RETRIES))
+    return round(sum(change.amount for key, change in growth.items() if key.metric == TASK_RETRIES))
 
 
 def _retrying(
     growth: Mapping[SeriesKey, Growth], growth_before: Mapping[SeriesKey, Growth] | None
 ) -> tuple[RetryingTask, ...]:
     causes: defaultdict[tuple[Pipeline, str], Counter[str]] = defaultdict(Counter)
-    for key, one in growth.items():
+    for key, change in growth.items():
         if key.metric == TASK_FAILURES:
-            causes[key.pipeline, key.task][key.detail] += round(one.amount)
+            causes[key.pipeline, key.task][key.detail] += round(change.amount)
     found = [
         RetryingTask(
             pipeline=key.pipeline,
             task=key.task,
-            retries=round(one.amount),
+            retries=round(change.amount),
             before=round(growth_before.get(key, Growth()).amount) if growth_before is not None else None,
             runs=growth.get(key._replace(metric=TASK_SECONDS), Growth()).seen,
             causes=tuple(causes[key.pipeline, key.task].most_common()),
         )
-        for key, one in growth.items()
+        for key, change in growth.items()
         if key.metric == TASK_RETRIES
     ]
-    return tuple(sorted(found, key=lambda one: (-one.retries, one.pipeline, one.task)))
+    return tuple(sorted(found, key=lambda task: (-task.retries, task.pipeline, task.task)))
 
 
 def _slower(
@@ -167,18 +169,22 @@ def _slower(
     growth: Mapping[SeriesKey, Growth],
     growth_before: Mapping[SeriesKey, Growth],
 ) -> tuple[Slower, ...]:
-    """What lost the most time first."""
+    """Pipelines and tasks that got slower; those that lost the most time first."""
     found = []
-    for one in pipelines:
-        if one.before and min(one.now.timed, one.before.timed) >= MIN_RUNS:
-            means = one.before.mean_seconds or 0.0, one.now.mean_seconds or 0.0
-            found.append(Slower(one.pipeline, "", *means, one.now.timed))
+    for success in pipelines:
+        if success.before and min(success.now.timed, success.before.timed) >= MIN_RUNS:
+            means = success.before.mean_seconds or 0.0, success.now.mean_seconds or 0.0
+            found.append(Slower(success.pipeline, "", *means, success.now.timed))
     for key, now in growth.items():
         before = growth_before.get(key, Growth())
         if key.metric == TASK_SECONDS and min(now.seen, before.seen) >= MIN_RUNS:
             found.append(Slower(key.pipeline, key.task, before.mean or 0.0, now.mean or 0.0, now.seen))
-    slower = [one for one in found if one.now - one.before >= max((SLOWER_RATIO - 1) * one.before, SLOWER_SECONDS)]
-    return tuple(sorted(slower, key=lambda one: (-one.lost, one.pipeline, one.task)))
+    slower = [
+        candidate
+        for candidate in found
+        if candidate.now - candidate.before >= max((SLOWER_RATIO - 1) * candidate.before, SLOWER_SECONDS)
+    ]
+    return tuple(sorted(slower, key=lambda task: (-task.lost, task.pipeline, task.task)))
 
 
 def _volumes(
@@ -186,23 +192,23 @@ def _volumes(
     growth: Mapping[SeriesKey, Growth],
     growth_before: Mapping[SeriesKey, Growth],
 ) -> tuple[Volume, ...]:
-    """What moved by half or more; the greatest change first."""
+    """Volumes that changed by half or more; the greatest change first."""
     found = [
-        Volume(one.pipeline, "", one.before.runs, one.now.runs)
-        for one in pipelines
-        if one.before and max(one.before.runs, one.now.runs) >= VOLUME_RUNS
+        Volume(success.pipeline, "", success.before.runs, success.now.runs)
+        for success in pipelines
+        if success.before and max(success.before.runs, success.now.runs) >= VOLUME_RUNS
     ]
     for key, now in growth.items():
         before = growth_before.get(key, Growth())
         if key.metric == CUSTOM_OBSERVED and now.mean is not None and before.mean is not None:
             found.append(Volume(key.pipeline, _metric_name(key), before.mean, now.mean))
-    moved = [(abs(_fold_change(one)), one) for one in found if one.before]
+    moved = [(abs(_fold_change(volume)), volume) for volume in found if volume.before]
     ranked = sorted(moved, key=lambda pipeline: (-pipeline[0], pipeline[1].pipeline, pipeline[1].what))
-    return tuple(one for change, one in ranked if change >= VOLUME_RATIO)
+    return tuple(volume for change, volume in ranked if change >= VOLUME_RATIO)
 
 
 def _fold_change(volume: Volume) -> float:
-    """How many times greater, or smaller, whichever it is; a change of sign counts as endless."""
+    """How many times greater or smaller, at least 1; infinite for a change of sign."""
     ratio = volume.ratio
     if ratio <= 0:
         return float("inf")
@@ -223,5 +229,5 @@ def _actions(facts: Facts, chosen: frozenset[Pipeline]) -> dict[Kind, Counter[Ac
 
 
 def _failed_automations(growth: Mapping[SeriesKey, Growth]) -> dict[str, int]:
-    failed = {key.detail: round(one.amount) for key, one in growth.items() if key.metric == FAILED_ACTIONS}
-    return dict(sorted(failed.items(), key=lambda one: (-one[1], one[0])))
+    failed = {key.detail: round(change.amount) for key, change in growth.items() if key.metric == FAILED_ACTIONS}
+    return dict(sorted(failed.items(), key=lambda item: (-item[1], item[0])))

@@ -1,4 +1,4 @@
-"""The report as text, the same for every format: five lines, then tables. What a format shows is not marked up here."""
+"""The report as text, the same for every format: five lines, then tables, without markup."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Tone = Literal["", "bad", "good", "dim"]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One of the lines that come first: what it is about, and what there is to say."""
+    """One of the lines at the top: its subject and its text."""
 
     label: str
     text: str

@@ -1,4 +1,4 @@
-"""What the report is made of, read from the ledger in one view of it; Prefect's API is not asked."""
+"""Reads the facts of the report from the ledger, in one transaction and without Prefect's API."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from prefect_monitoring.policy.tags import shown_tags
 class Facts:
     """What the ledger holds at the instant `at`, by pipeline unless said otherwise. Instants in epoch seconds.
 
-    `hours` is the period of runs, failures and actions, `days` that of what is kept by day (`growth`, by series).
-    `policies` and `stats` are those of the pipelines that exist, `runs` also has what is gone or was folded together.
-    `known_from`: since when runs are known; `days_from`: since when what is kept by day is.
+    `hours` is the period of runs, failures and actions, `days` that of daily counts (`growth`, by series).
+    `policies` and `stats` are those of the pipelines that exist, `runs` also has deleted and folded ones.
+    `known_from`: since when runs are known; `days_from`: since when daily counts are.
     """
 
     at: float
@@ -61,7 +61,7 @@ class Facts:
 def read_facts(settings: Settings, at: float, days: int) -> Facts:
     """The facts of the last `days` days in the ledger that the settings name, or in a copy of it.
 
-    Without a pipelines file in the settings, the one that the ledger keeps holds. Raises LedgerError; PipelinesError.
+    Without a pipelines file in the settings, the one in the ledger is used. Raises LedgerError; PipelinesError.
     """
     with reading(settings.ledger.ledger_url.get_secret_value()) as connection:
         return _read(connection, settings, at, days)
@@ -87,7 +87,11 @@ def _read(connection: sa.Connection, settings: Settings, at: float, days: int) -
         live=frozenset(live),
         policies=policies,
         stats=run_stats(connection, watched, at, windows),
-        schedules={pipeline: schedules[one.id] for pipeline, one in deployments.items() if one.id in schedules},
+        schedules={
+            pipeline: schedules[deployment.id]
+            for pipeline, deployment in deployments.items()
+            if deployment.id in schedules
+        },
         runs=_runs(connection, pipelines, hours, at),
         runs_before=_named(period_rows.runs_within(connection, hours.before), pipelines),
         failed=tuple(period_rows.failed_within(connection, watched, hours)),
@@ -101,7 +105,7 @@ def _read(connection: sa.Connection, settings: Settings, at: float, days: int) -
 def _runs(
     connection: sa.Connection, pipelines: Mapping[int, Pipeline], hours: Period, at: float
 ) -> dict[Pipeline, RunCounts]:
-    """Without the failures that the exporter is about to retry: they failed within the last hours."""
+    """Without the failures of the last hours that the exporter is about to retry."""
     counts = period_rows.runs_within(connection, hours)
     for batch in batches(sorted(counts)):
         for number, waiting in action_rows.retries_to_come(connection, batch, at - DAY).items():
@@ -110,7 +114,7 @@ def _runs(
 
 
 def _named(counts: Mapping[int, RunCounts], pipelines: Mapping[int, Pipeline]) -> dict[Pipeline, RunCounts]:
-    return {pipelines[number]: one for number, one in counts.items() if number in pipelines}
+    return {pipelines[number]: run_counts for number, run_counts in counts.items() if number in pipelines}
 
 
 def _policies(

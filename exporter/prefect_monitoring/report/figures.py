@@ -13,7 +13,7 @@ from prefect_monitoring.model.records import Pipeline
 
 @dataclass(frozen=True, slots=True)
 class PipelineSuccess:
-    """How a pipeline did. `objective` is None where nothing is promised, `before` where the past is not known."""
+    """The runs of a pipeline. `objective` is None if none is declared, `before` is None if the past is unknown."""
 
     pipeline: Pipeline
     team: str
@@ -55,7 +55,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class RetryingTask:
-    """`causes` of its failed attempts, most first; `before` is None where the past is not known."""
+    """`causes` of its failed attempts, most first; `before` is None if the past is unknown."""
 
     pipeline: Pipeline
     task: str
@@ -83,7 +83,7 @@ class Slower:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A number that moved: runs of a pipeline (`what` is ""), or the mean of a custom metric."""
+    """A number that changed: runs of a pipeline (`what` is ""), or the mean of a custom metric."""
 
     pipeline: Pipeline
     what: str
@@ -106,10 +106,10 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Runs and failures of `hours`; what is kept by day, of `days`. What is None was not known then.
+    """Runs and failures are of `hours`, daily counts of `days`. None means unknown.
 
-    `elsewhere`: runs of what is gone, or beyond the label cap. `retries` are of tasks. `failed_automations`: actions by
-    automation of Prefect's own. `days_from`: when what is kept by day began, where that is within `days`.
+    `elsewhere`: runs of deleted pipelines, or beyond the label cap. `retries` are of tasks. `failed_automations`: by
+    name, how many actions failed. `days_from`: when daily counts began, if that is within `days`.
     """
 
     at: float
@@ -135,4 +135,4 @@ class Figures:
 
     @property
     def below(self) -> tuple[PipelineSuccess, ...]:
-        return tuple(one for one in self.pipelines if one.is_below)
+        return tuple(success for success in self.pipelines if success.is_below)

@@ -1,4 +1,4 @@
-"""The report as one HTML page that stands alone: no script, nothing to load, light, dark and on paper."""
+"""The report as a self-contained HTML page: no script, nothing to load, for light, dark and print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deployments that do not run: paused, missed at their start, or never run. Pure."""
+"""Deployments that do not run: paused, with a missed start, or never run. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefect_monitoring.report.figures import Idle
 
 
 def idle_of(facts: Facts, chosen: frozenset[Pipeline]) -> tuple[Idle, ...]:
-    """What paused, then what missed its start, then what never ran; the longest first."""
+    """Paused deployments, then those that missed a start, then those that never ran; the longest first."""
     found = []
     for pipeline in chosen:
         if not pipeline.deployment:
@@ -26,11 +26,11 @@ def idle_of(facts: Facts, chosen: frozenset[Pipeline]) -> tuple[Idle, ...]:
         elif not stats.last_outcomes:
             found.append(Idle(pipeline, "never", None))
     order = ("paused", "missed", "never")
-    return tuple(sorted(found, key=lambda one: (order.index(one.why), one.since or 0.0, one.pipeline)))
+    return tuple(sorted(found, key=lambda idle: (order.index(idle.why), idle.since or 0.0, idle.pipeline)))
 
 
 def _missed_since(schedule: Schedule, stats: RunStats, policy: Policy | None, at: float) -> float | None:
-    """The earliest start that was due, and since which nothing ended, once grace and a usual run have passed."""
+    """The earliest due start since which no run ended, once grace and a usual duration have passed."""
     completed_at = stats.last_success
     if schedule.next_at is not None and schedule.next_at <= at:
         schedule = passed(schedule, schedule.next_at, completed_at)

@@ -13,7 +13,7 @@ _SPECIAL: Final = re.compile(r"[\\`*_\[\]|~#!$]")
 
 
 def render(document: Document) -> str:
-    """The document, ending with a newline; whatever stands in names and messages is text there."""
+    """The document, ending with a newline; names and messages are escaped."""
     parts = [f"# {escape(document.title)}", escape(document.period)]
     parts.append("\n".join(f"- **{escape(line.label)}:** {escape(line.text)}" for line in document.lines))
     for table in document.tables:
@@ -23,7 +23,7 @@ def render(document: Document) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that is no markup: no HTML, emphasis, code, table, link, heading, mention or formula."""
+    """Text without markup: no HTML, emphasis, code, table, link, heading, mention or formula."""
     line = " ".join(text.split())
     line = "".join(_ENTITIES.get(character, character) for character in line)
     line = _SPECIAL.sub(r"\\\g<0>", line)

@@ -33,11 +33,11 @@ InLedger = Callable[..., Awaitable[Any]]
 
 
 class ReportSender:
-    """Sends what is due, after a restart too, as soon as all that ended by then is counted.
+    """Sends a due report, after a restart too, once every run that ended by then is counted.
 
-    Without a report from before, or under another schedule, the next time is the first. What Slack does not take is
-    tried again, ever more rarely, until the next report replaces it. Only a crash, or an answer that is lost, within
-    the request itself can make a report come twice.
+    Without an earlier report, or after a change of the schedule, the next time is the first. A failed delivery is
+    retried at growing intervals until the next report replaces it. Only a crash, or a lost answer, during the request
+    itself can send a report twice.
     """
 
     def __init__(
@@ -54,19 +54,19 @@ class ReportSender:
         self._cron = cron
         self._days = options.report_days
         self._webhook = options.report_slack_webhook_url.get_secret_value()
-        # The exporter keeps the last good pipelines file in the ledger: one that is broken now delays no report.
+        # The exporter keeps the last good pipelines file in the ledger: a broken one does not delay reports.
         self._settings = settings.model_copy(update={"policy": settings.policy.model_copy(update={"pipelines": ""})})
         self._ledger, self._in_ledger = ledger, in_ledger
         self._send, self._clock, self._pause = send, clock, pause
-        self._sent_for = 0.0  # also where the ledger could not be written
+        self._sent_for = 0.0  # also if the ledger could not be written
         self.status = SinkStatus(SINK)
 
     def job(self) -> Job:
-        """At the times of the schedule, and at the start for what was due meanwhile."""
+        """Runs at the times of the schedule, and at the start for a report that was due in the meantime."""
         return Job("report", self._cron, self.send_due, at_start=True)
 
     async def send_due(self) -> None:
-        """Returns when nothing is due any more."""
+        """Sends reports until none is due any more."""
         pause = FIRST_RETRY_SECONDS
         while (due := await self._due()) is not None:
             if not self._is_counted(due):
@@ -84,7 +84,7 @@ class ReportSender:
                 await self._in_ledger(self._remember, {"schedule": asdict(self._cron), "sent_for": now}, now)
                 return None
         except LedgerError as fault:
-            log.warning("Whether a report is due is not known: %s", fault)
+            log.warning("Cannot tell whether a report is due: %s", fault)
             return None
         since = max(float(stored["sent_for"]), self._sent_for)
         due = await asyncio.to_thread(latest_time, self._cron, since, now)
@@ -97,7 +97,7 @@ class ReportSender:
         return cursor.level_complete and cursor.watermark >= due
 
     async def _deliver(self, due: float) -> bool:
-        """Whether Slack took the report."""
+        """Whether Slack accepted the report."""
         try:
             document = await asyncio.to_thread(make_report, self._settings, self._clock(), self._days)
             await self._send(self._webhook, slack.render(document))
@@ -107,14 +107,14 @@ class ReportSender:
             return self._failed(SinkError.INTERNAL, str(fault))
         except Exception:
             log.exception("The report could not be made")
-            return self._failed(SinkError.INTERNAL, "a defect")
+            return self._failed(SinkError.INTERNAL, "an unexpected error")
         self._sent_for, sent_at = due, self._clock()
         self.status = self.status.succeeded(sent_at, None)
         log.info("The report was sent to Slack")
         try:
             await self._in_ledger(self._remember, {"sent_for": due, "sent_at": sent_at}, sent_at)
         except LedgerError as fault:
-            log.warning("That the report was sent could not be noted, a restart would send it again: %s", fault)
+            log.warning("The report was sent, but a restart would send it again, since the ledger failed: %s", fault)
         return True
 
     def _failed(self, reason: SinkError, text: str) -> bool:
@@ -138,7 +138,7 @@ def open_sender(settings: Settings, reader: Reader) -> ReportSender | None:
 
 
 def checked_schedule(settings: ReportSettings) -> Cron | None:
-    """When reports are sent; None for never. Raises SettingsError for a schedule that is none."""
+    """When reports are sent; None for never. Raises SettingsError for an invalid schedule."""
     if not settings.report_schedule:
         return None
     cron = Cron(settings.report_schedule, settings.report_time_zone)

@@ -13,14 +13,14 @@ from prefect_monitoring.report.wording import UNKNOWN
 
 MAX_ROWS: Final = 8
 MAX_ROW: Final = 320
-# What mrkdwn would format by, and what looks the same and does not.
+# Characters that mrkdwn formats with, and lookalikes.
 _LOOKALIKES: Final = str.maketrans({"*": "\u2217", "~": "\u223c", "`": "\u02cb"})
 _EMPHASIS: Final = re.compile(r"(?<!\w)_|_(?!\w)")
 _EMOJI: Final = re.compile(r":(?=[\w+-]+:)")
 
 
 def render(document: Document) -> dict[str, Any]:
-    """The message as an incoming webhook takes it: `text` for notifications, and `blocks`."""
+    """The message for an incoming webhook: `text` for notifications, and `blocks`."""
     blocks: list[Block] = [
         {"type": "header", "text": {"type": "plain_text", "text": cut(_line(document.title), MAX_HEADER)}},
         {"type": "context", "elements": [_mrkdwn(escape(document.period))]},
@@ -34,7 +34,7 @@ def render(document: Document) -> dict[str, Any]:
 
 
 def escape(text: str) -> str:
-    """Text that is no mrkdwn: mentions, links, emphasis, code and emoji mean nothing in it."""
+    """Text without mrkdwn: mentions, links, emphasis, code and emoji are shown as written."""
     plain = _EMOJI.sub("\u02d0", _EMPHASIS.sub("\u02cd", _line(text).translate(_LOOKALIKES)))
     return escape_control(plain)
 
@@ -48,7 +48,7 @@ def _section(text: str) -> Block:
 
 
 def _mrkdwn(text: str) -> Block:
-    # Verbatim: Slack looks for no addresses, channels or people of its own accord.
+    # Verbatim, so that Slack does not link addresses, channels or people.
     return {"type": "mrkdwn", "text": cut(text, MAX_SECTION), "verbatim": True}
 
 
@@ -61,10 +61,10 @@ def _table_text(table: Table) -> str:
 
 def _rows(table: Table) -> Iterator[str]:
     """The first column, then the others with their titles."""
-    for first, *others in table.rows:
-        rest = [
+    for first, *cells in table.rows:
+        details = [
             f"{escape(column.title.lower())} {escape(cell.text)}"
-            for column, cell in zip(table.columns[1:], others, strict=True)
+            for column, cell in zip(table.columns[1:], cells, strict=True)
             if cell.text not in {"", UNKNOWN}
         ]
-        yield f"• *{escape(first.text)}*: {' · '.join(rest)}"
+        yield f"• *{escape(first.text)}*: {' · '.join(details)}"

@@ -1,4 +1,4 @@
-"""The report's tables: a row of text for each figure that is worth one."""
+"""The report's tables: a row of text for each figure that is reported."""
 
 from __future__ import annotations
 
@@ -45,38 +45,40 @@ def tables_of(figures: Figures, zone: ZoneInfo) -> tuple[Table, ...]:
 
 def _table(title: str, note: str, columns: tuple[str, ...], rows: _Rows, nothing: str) -> Table:
     """A column whose title begins with `#` holds numbers."""
-    found = tuple(Column(one.removeprefix("#"), is_number=one.startswith("#")) for one in columns)
-    return Table(title, note, found, tuple(rows[:MAX_ROWS]), nothing, more=max(len(rows) - MAX_ROWS, 0))
+    titled = tuple(Column(heading.removeprefix("#"), is_number=heading.startswith("#")) for heading in columns)
+    return Table(title, note, titled, tuple(rows[:MAX_ROWS]), nothing, more=max(len(rows) - MAX_ROWS, 0))
 
 
 _SUCCESS_COLUMNS: Final = ("Pipeline", "Team", "#Success", "#Objective", "#Before", "#Change", "#Failed", "#Runs")
 
 
-def _success_row(one: PipelineSuccess) -> tuple[Cell, ...]:
-    now, before = one.now.success_ratio, one.before.success_ratio if one.before else None
-    tone: Tone = "bad" if one.is_below else ""
+def _success_row(success: PipelineSuccess) -> tuple[Cell, ...]:
+    now, before = success.now.success_ratio, success.before.success_ratio if success.before else None
+    tone: Tone = "bad" if success.is_below else ""
     return (
-        Cell(name_of(one.pipeline)),
-        Cell(one.team or UNKNOWN, "" if one.team else "dim"),
+        Cell(name_of(success.pipeline)),
+        Cell(success.team or UNKNOWN, "" if success.team else "dim"),
         Cell(percent(now), tone),
-        Cell(percent(one.objective), "dim"),
+        Cell(percent(success.objective), "dim"),
         Cell(percent(before), "dim"),
         points(before, now),
-        Cell(f"{one.now.bad:,}", "" if one.now.bad else "dim"),
-        Cell(f"{one.now.runs:,}"),
+        Cell(f"{success.now.bad:,}", "" if success.now.bad else "dim"),
+        Cell(f"{success.now.runs:,}"),
     )
 
 
 def _success(figures: Figures) -> Table:
-    rows = [_success_row(one) for one in figures.pipelines if one.is_below or one.now.bad]
+    rows = [_success_row(success) for success in figures.pipelines if success.is_below or success.now.bad]
     note = "Pipelines with failed runs; those that missed their objective come first. Change is in percentage points."
     return _table("Success against objective", note, _SUCCESS_COLUMNS, rows, "No run failed.")
 
 
 def _all(figures: Figures) -> Table:
-    ordered = sorted(figures.pipelines, key=lambda one: one.pipeline)
-    columns = tuple(Column(one.removeprefix("#"), is_number=one.startswith("#")) for one in _SUCCESS_COLUMNS)
-    rows = tuple(_success_row(one) for one in ordered)
+    ordered = sorted(figures.pipelines, key=lambda success: success.pipeline)
+    columns = tuple(
+        Column(heading.removeprefix("#"), is_number=heading.startswith("#")) for heading in _SUCCESS_COLUMNS
+    )
+    rows = tuple(_success_row(success) for success in ordered)
     return Table("All pipelines", "Every pipeline that ran now or before.", columns, rows, "None ran.", is_list=True)
 
 
@@ -98,17 +100,17 @@ def _failures(figures: Figures, zone: ZoneInfo) -> Table:
 
 def _retrying(figures: Figures) -> Table:
     rows = []
-    for one in figures.retrying:
-        cause = one.causes[0][0] if one.causes else ""
-        before = UNKNOWN if one.before is None else f"{one.before:,}"
-        causes = listed(f"{name} ({runs:,})" for name, runs in one.causes) or UNKNOWN
+    for task in figures.retrying:
+        cause = task.causes[0][0] if task.causes else ""
+        before = UNKNOWN if task.before is None else f"{task.before:,}"
+        causes = listed(f"{name} ({runs:,})" for name, runs in task.causes) or UNKNOWN
         rows.append(
             (
-                Cell(one.task),
-                Cell(name_of(one.pipeline)),
-                Cell(f"{one.retries:,}"),
+                Cell(task.task),
+                Cell(name_of(task.pipeline)),
+                Cell(f"{task.retries:,}"),
                 Cell(before, "dim"),
-                Cell(f"{one.runs:,}"),
+                Cell(f"{task.runs:,}"),
                 Cell(causes),
                 Cell(likely_fix(cause)),
             )
@@ -120,36 +122,36 @@ def _retrying(figures: Figures) -> Table:
 def _slower(figures: Figures) -> Table:
     rows = [
         (
-            Cell(one.task or "(whole run)", "" if one.task else "dim"),
-            Cell(name_of(one.pipeline)),
-            Cell(duration(one.now)),
-            Cell(duration(one.before), "dim"),
-            Cell(change(one.before, one.now), "bad"),
-            Cell(f"{one.runs:,}"),
+            Cell(slower.task or "(whole run)", "" if slower.task else "dim"),
+            Cell(name_of(slower.pipeline)),
+            Cell(duration(slower.now)),
+            Cell(duration(slower.before), "dim"),
+            Cell(change(slower.before, slower.now), "bad"),
+            Cell(f"{slower.runs:,}"),
         )
-        for one in figures.slower
+        for slower in figures.slower
     ]
     columns = ("Task", "Pipeline", "#Mean", "#Before", "#Change", "#Runs")
     note = "Means that grew by a quarter and by 10 s or more; what lost the most time comes first."
     return _table("Slower than before", note, columns, rows, "Nothing got slower, as far as it can be compared.")
 
 
-def _budget_tone(one: Budget) -> Tone:
-    return "bad" if one.left < 0 else ""
+def _budget_tone(budget: Budget) -> Tone:
+    return "bad" if budget.left < 0 else ""
 
 
 def _budgets(figures: Figures) -> Table:
     rows = [
         (
-            Cell(name_of(one.pipeline)),
-            Cell(percent(one.objective)),
-            Cell(format_duration(one.window)),
-            Cell(f"{one.failed:,}"),
-            Cell(f"{one.allowed:,}"),
-            Cell(f"{one.left:,}".replace("-", MINUS), _budget_tone(one)),
+            Cell(name_of(budget.pipeline)),
+            Cell(percent(budget.objective)),
+            Cell(format_duration(budget.window)),
+            Cell(f"{budget.failed:,}"),
+            Cell(f"{budget.allowed:,}"),
+            Cell(f"{budget.left:,}".replace("-", MINUS), _budget_tone(budget)),
         )
-        for one in figures.budgets
-        if one.failed
+        for budget in figures.budgets
+        if budget.failed
     ]
     columns = ("Pipeline", "#Objective", "#Window", "#Failed", "#Allowed", "#Left")
     note = "Failed runs that the objective allows over its own window, which may be longer than this report."
@@ -159,13 +161,13 @@ def _budgets(figures: Figures) -> Table:
 def _volumes(figures: Figures) -> Table:
     rows = [
         (
-            Cell(name_of(one.pipeline)),
-            Cell(f"mean of {one.what}" if one.what else "runs"),
-            Cell(number(one.now)),
-            Cell(number(one.before), "dim"),
-            Cell(change(one.before, one.now)),
+            Cell(name_of(volume.pipeline)),
+            Cell(f"mean of {volume.what}" if volume.what else "runs"),
+            Cell(number(volume.now)),
+            Cell(number(volume.before), "dim"),
+            Cell(change(volume.before, volume.now)),
         )
-        for one in figures.volumes
+        for volume in figures.volumes
     ]
     columns = ("Pipeline", "What", "#Now", "#Before", "#Change")
     note = "Numbers of runs, and means of custom metrics, that moved by half or more."
@@ -176,12 +178,12 @@ def _automations(figures: Figures) -> Table:
     rows = []
     for kind, results in sorted(figures.actions.items()):
         done = results.get(ActionResult.DONE, 0)
-        others = listed(
+        otherwise = listed(
             (f"{runs:,} {result.replace('_', ' ')}" for result, runs in sorted(results.items()) if result != "done"),
             len(ActionResult),
         )
         saved = f"{figures.saved:,} runs completed after it" if kind == "retry" and done else ""
-        rows.append((Cell(kind.replace("_", " ")), Cell(f"{done:,}"), Cell(others or UNKNOWN), Cell(saved)))
+        rows.append((Cell(kind.replace("_", " ")), Cell(f"{done:,}"), Cell(otherwise or UNKNOWN), Cell(saved)))
     for name, failed in figures.failed_automations.items():
         rows.append((Cell(f"automation {name}"), Cell(UNKNOWN), Cell(f"{failed:,} failed", "bad"), Cell("")))
     columns = ("Action", "#Done", "Otherwise", "Effect")
@@ -196,6 +198,10 @@ def _idle(figures: Figures, zone: ZoneInfo) -> Table:
 
 
 def _idle_rows(idle: Sequence[Idle], zone: ZoneInfo) -> Iterator[tuple[Cell, ...]]:
-    for one in idle:
-        since = Cell(UNKNOWN, "dim") if one.since is None else Cell(instant(one.since, zone))
-        yield Cell(name_of(one.pipeline)), Cell(_WHY[one.why], "bad" if one.why == "missed" else ""), since
+    for deployment in idle:
+        since = Cell(UNKNOWN, "dim") if deployment.since is None else Cell(instant(deployment.since, zone))
+        yield (
+            Cell(name_of(deployment.pipeline)),
+            Cell(_WHY[deployment.why], "bad" if deployment.why == "missed" else ""),
+            since,
+        )

@@ -1,4 +1,4 @@
-"""Sending to an incoming webhook of Slack. Its URL is a secret: no message holds it, nor what a proxy may repeat."""
+"""Sends to a Slack incoming webhook. Its URL is a secret: no message contains it, nor what a proxy may repeat."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BY_STATUS: Final[Mapping[int, SinkError]] = {
 
 
 class SlackError(Exception):
-    """Slack did not take the message; `reason` is for the metric, the text for people."""
+    """Slack did not accept the message; `reason` is for the metric, the text for people."""
 
     def __init__(self, reason: SinkError, text: str) -> None:
         super().__init__(text)
@@ -40,12 +40,14 @@ async def post(url: str, message: Mapping[str, Any]) -> None:
         raise SlackError(SinkError.UNREACHABLE, f"Slack could not be reached ({type(error).__name__})") from None
     except (httpx.InvalidURL, ValueError, OSError, ImportError) as error:
         # Proxies and certificates that the environment names may be unusable.
-        advice = f"Slack cannot be reached so ({type(error).__name__}): check report_slack_webhook_url and the proxies"
+        advice = (
+            f"Slack cannot be reached this way ({type(error).__name__}): check report_slack_webhook_url and the proxies"
+        )
         raise SlackError(SinkError.CONFIGURATION, advice) from None
     if answer.is_success:
         return
     default = SinkError.UNREACHABLE if answer.is_server_error else SinkError.REFUSED
     # Slack's faults are words such as no_service.
-    said = answer.text.strip() if _REASON.fullmatch(answer.text.strip()) else ""
+    code = answer.text.strip() if _REASON.fullmatch(answer.text.strip()) else ""
     reason = _BY_STATUS.get(answer.status_code, default)
-    raise SlackError(reason, f"Slack answered {answer.status_code} {said}".rstrip())
+    raise SlackError(reason, f"Slack answered {answer.status_code} {code}".rstrip())

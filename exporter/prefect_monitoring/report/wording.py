@@ -16,7 +16,7 @@ MINUS: Final = "\N{MINUS SIGN}"
 
 
 def name_of(pipeline: Pipeline) -> str:
-    """flow/deployment, and the flow alone where there is no deployment."""
+    """flow/deployment, or only the flow without a deployment."""
     return f"{pipeline.flow}/{pipeline.deployment}" if pipeline.deployment else pipeline.flow or "(no flow)"
 
 
@@ -41,7 +41,7 @@ def count(value: int, one: str, many: str = "") -> str:
 
 
 def change(before: float, now: float) -> str:
-    """As a share of what it was: `+25 %`; UNKNOWN where that was nothing."""
+    """The change as a share of the former value: `+25 %`; UNKNOWN if that was 0."""
     if not before:
         return UNKNOWN
     moved = (now - before) / abs(before)
@@ -49,7 +49,7 @@ def change(before: float, now: float) -> str:
 
 
 def points(before: float | None, now: float | None) -> Cell:
-    """By how many percentage points a ratio changed, in the tone of that."""
+    """The change of a ratio in percentage points, in the tone of the change."""
     if before is None or now is None:
         return Cell(UNKNOWN, "dim")
     moved = round((now - before) * 100, 1)
@@ -73,5 +73,5 @@ def day(at: float, zone: ZoneInfo) -> str:
 def listed(items: Iterable[str], most: int = 3) -> str:
     """The first few, and how many more there are."""
     names = list(items)
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""From figures to the report's text."""
+"""Writes the report's text from its figures."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _success(figures: Figures) -> Line:
         return Line("Success", "No run ended in this time.", "dim")
     before = figures.total_before.success_ratio if figures.total_before else None
     compared = f" (before: {percent(before)})" if before is not None else ""
-    promised = [one for one in figures.pipelines if one.objective is not None and one.now.runs]
+    promised = [success for success in figures.pipelines if success.objective is not None and success.now.runs]
     below = len(figures.below)
     judged = f" {below:,} of {count(len(promised), 'pipeline')} with an objective missed it." if promised else ""
     text = f"{percent(now)} of {count(figures.total.runs, 'run')} completed{compared}.{judged}"
@@ -59,15 +59,15 @@ def _success(figures: Figures) -> Line:
 
 
 def _failures(figures: Figures) -> Line:
-    failed = [one for one in figures.pipelines if one.now.bad]
+    failed = [success for success in figures.pipelines if success.now.bad]
     if not failed:
         return Line("Failures", "No run failed.", "good")
-    most = sorted(failed, key=lambda one: (-one.now.bad, one.pipeline))
+    most = sorted(failed, key=lambda success: (-success.now.bad, success.pipeline))
     causes: Counter[str] = Counter()
     for group in figures.failures:
         causes[group.cause] += group.runs
     main = "".join(f" Most common cause: {cause} ({runs:,})." for cause, runs in causes.most_common(1))
-    worst = listed(f"{name_of(one.pipeline)} ({one.now.bad:,})" for one in most)
+    worst = listed(f"{name_of(success.pipeline)} ({success.now.bad:,})" for success in most)
     runs, pipelines = count(figures.total.bad, "run"), count(len(failed), "pipeline")
     return Line("Failures", f"{runs} of {pipelines} failed: {worst}.{main}", "bad")
 
@@ -75,8 +75,8 @@ def _failures(figures: Figures) -> Line:
 def _budgets(figures: Figures) -> Line:
     if not figures.budgets:
         return Line("Budgets", "No pipeline with an objective has run.", "dim")
-    spent = [name_of(one.pipeline) for one in figures.budgets if one.left < 0]
-    used_up = sum(one.left == 0 for one in figures.budgets)
+    spent = [name_of(budget.pipeline) for budget in figures.budgets if budget.left < 0]
+    used_up = sum(budget.left == 0 for budget in figures.budgets)
     last = f" {count(used_up, 'pipeline')} cannot afford another failure." if used_up else ""
     if not spent:
         return Line("Budgets", f"No budget is overspent.{last}", "" if used_up else "good")
@@ -84,7 +84,7 @@ def _budgets(figures: Figures) -> Line:
 
 
 def _speed(figures: Figures) -> Line:
-    pipelines = [one for one in figures.slower if not one.task]
+    pipelines = [item for item in figures.slower if not item.task]
     tasks = len(figures.slower) - len(pipelines)
     if figures.slower:
         worst = figures.slower[0]
@@ -104,7 +104,7 @@ def _activity(figures: Figures) -> Line:
     acted = f"{listed(done, len(done))}." if done else "No action was taken."
     failed = sum(figures.failed_automations.values())
     broken = f" {count(failed, 'action')} of Prefect's own automations failed." if failed else ""
-    why: Counter[str] = Counter(one.why for one in figures.idle)
+    why: Counter[str] = Counter(deployment.why for deployment in figures.idle)
     parts = {"paused": "paused", "missed": "missed a start", "never": "never ran"}
     idle = [f"{why[key]:,} {text}" for key, text in parts.items() if why[key]]
     standing = f" Deployments: {', '.join(idle)}." if idle else " No deployment is paused or missed a start."

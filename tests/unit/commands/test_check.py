@@ -72,8 +72,8 @@ FLOW, DEPLOYMENT = (f"00000000-0000-0000-0000-00000000000{number}" for number in
 @pytest.mark.parametrize(
     ("text", "told", "counted"),
     [
-        ("defaults: {slo: {min_success_ratio: 90%}}", ["defaults: 0.9 of the runs in 30d allows no"], [DEPLOYMENT]),
-        ("defaults: {slo: {window: 7d}}", ["defaults: 0.99 of the runs in 7d allows no"], [DEPLOYMENT]),
+        ("defaults: {slo: {min_success_ratio: 90%}}", ["defaults: 0.9 of the runs in 30d allows less"], [DEPLOYMENT]),
+        ("defaults: {slo: {window: 7d}}", ["defaults: 0.99 of the runs in 7d allows less"], [DEPLOYMENT]),
         ("defaults: {team: data}", [], []),
         ("pipelines: [{flow: etl}]", ["etl/daily: 0.99 of 5 runs"], [DEPLOYMENT]),
         ('pipelines: [{flow: etl, deployment: ""}]', ["etl: 0.99 of 5 runs"], [None]),
