@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install dev demo config test lint test-fast integration coverage test-long test-soak test-months test-oldest bench docs dashboards grafana-com lock dist image clean
 
-# What users install; the development tools come on top of it.
+# The packages that users install; the development tools are added to them.
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
@@ -32,7 +32,7 @@ dev: $(VENV)/.dev
 demo: $(VENV)/.ready
 	$(BIN)/prefect-monitoring demo
 
-# What is your own of the stack in docker-compose.yml: docs/stack.md.
+# Creates your files for the stack in docker-compose.yml: docs/stack.md.
 config:
 	bash scripts/make_config.sh
 
@@ -44,14 +44,14 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-# What is not marked slow and needs no server: under 90 s on two cores. ARGS="--durations=25" shows where the time goes.
+# Tests that are not marked slow and need no server: under 90 s on two cores. ARGS="--durations=25" shows where the time goes.
 test-fast: $(VENV)/.dev
 	EXAMPLES=0.5 $(BIN)/pytest -n 2 --dist worksteal -m "not slow" tests/unit tests/contract $(ARGS)
 
 integration: $(VENV)/.dev
 	$(BIN)/pytest tests/integration
 
-# Three workers on two cores: much of the time goes by in waiting.
+# Three workers on two cores: the tests wait for much of the time.
 WORKERS := 3
 test: lint
 	bash tests/support/install_servers.sh
@@ -67,7 +67,7 @@ coverage: $(VENV)/.dev
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 
-# What takes minutes, the longest first; -rP shows what it measures.
+# Tests that take minutes, the longest first; -rP shows their measurements.
 test-long: $(VENV)/.dev $(PACKAGING)/.ready $(CHART)/.ready $(SPARK)/.ready
 	bash tests/support/install_servers.sh
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -rP tests/e2e tests/long
@@ -94,7 +94,7 @@ $(SPARK)/.ready: requirements-spark.lock
 	$(SPARK)/bin/pip install --quiet --disable-pip-version-check -r requirements-spark.lock
 	touch $@
 
-# The lock, except for the oldest supported Prefect and for what it cannot have as new as that.
+# The lock, except for the oldest supported Prefect and packages that it needs in older versions.
 $(OLDEST)/.ready: requirements-dev.lock pyproject.toml tests/support/oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
 	sed -En 's/^([a-z0-9-]+).*/^\1==/p' tests/support/oldest.txt >$(OLDEST)/others
@@ -107,7 +107,7 @@ test-oldest: $(OLDEST)/.ready
 	bash tests/support/install_servers.sh
 	$(OLDEST)/bin/pytest $(or $(ARGS),tests/integration)
 
-# ARGS="--postgres --size 1k" and so on; `make bench ARGS=--help` tells them.
+# ARGS="--postgres --size 1k" and so on; `make bench ARGS=--help` lists them.
 bench: $(VENV)/.dev
 	bash tests/support/install_servers.sh
 	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
@@ -148,7 +148,7 @@ image:
 	  --label org.opencontainers.image.created=$(shell date -u +%Y-%m-%dT%H:%M:%SZ) \
 	  $(addprefix --tag $(IMAGE):,$(VERSION) $(basename $(VERSION)) latest) .
 
-# The dashboards as grafana.com takes them.
+# The dashboards in the form for grafana.com.
 grafana-com: $(VENV)/.dev
 	$(BIN)/python -m grafana.src.grafana_com $(DIST)/grafana.com
 
@@ -157,8 +157,8 @@ dashboards: $(VENV)/.dev
 
 PIP_COMPILE := $(BIN)/pip-compile --quiet --strip-extras --upgrade --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-# What users install, with AWS and the archive as extras, and development; none of these differs from the first where both
-# have a package. What builds the package, renders the chart and is Spark is apart from all that.
+# Locks for users, with AWS and the archive as extras, and for development; a package has the same version in all of them.
+# The locks for packaging, the chart and Spark are independent.
 lock: $(VENV)/.dev
 	$(PIP_COMPILE) --extra demo --output-file requirements.lock pyproject.toml
 	$(PIP_COMPILE) --extra demo --extra aws --constraint requirements.lock --output-file requirements-aws.lock pyproject.toml

@@ -133,7 +133,7 @@ def spark_tables(address: str) -> str:
 
 
 def _table(table: str) -> str:
-    """The columns that need words, and the names of the others; the statements below have the types."""
+    """The columns that need an explanation, and the names of the others; the statements below have the types."""
     explained = [column for column in TABLES[table] if column.meaning]
     same = [column for column in explained if table != RUNS and column in TABLES[RUNS]]
     rows = [f"| `{column.name}` | {column.meaning} |\n" for column in explained if column not in same]

@@ -1,4 +1,4 @@
-"""Make what the Helm chart has from other files: the table of values, the names of options, the AlertmanagerConfig.
+"""Generates the parts of the Helm chart that come from other files: values table, option names, AlertmanagerConfig.
 
 Run from the repository's root: `python -m scripts.generate_chart`.
 """
@@ -27,7 +27,7 @@ _TABLE_HEAD: Final = """
 | Value | Default | What it is |
 | --- | --- | --- |
 """
-# Set by the chart, or by Kubernetes' own means.
+# Set by the chart, or by Kubernetes itself.
 _NOT_IN_CONFIG: Final = {"listen", "archive_listen", "pipelines", "tls_cert", "tls_key", "ledger_url"}
 _PREFECT_SECRETS: Final = ("prefect_api_key", "prefect_api_auth_string")
 
@@ -110,7 +110,7 @@ def _without_example(route: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _camel(value: Any) -> Any:
-    """The same in the words of the Prometheus Operator."""
+    """The same in the spelling of the Prometheus Operator."""
     if isinstance(value, list):
         return [_camel(one) for one in value]
     if not isinstance(value, dict):

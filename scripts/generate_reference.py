@@ -1,4 +1,4 @@
-"""The reference pages, made from the code: `python -m scripts.generate_reference docs`. A test keeps them so."""
+"""Generates the reference pages from the code: `python -m scripts.generate_reference docs`. A test compares them."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def _option_row(name: str) -> str:
 
 
 def _linked(text: str) -> str:
-    """With links to the pages that it names."""
+    """`text` with links to the pages that it names."""
     return re.sub(r"docs/([\w-]+\.md)", r"[\1](\1)", text)
 
 
 def pipelines_schema() -> str:
-    """For editors: completion and checks while a pipelines file is written."""
+    """The JSON schema of a pipelines file, for completion and checks in editors."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **PipelinesFile.model_json_schema()}
     return json.dumps(schema, indent=2) + "\n"
 

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# `make config`: the folder with all that is your own of the stack in docker-compose.yml. It asks for what only you know,
-# asks again after an answer that cannot work, keeps what is there already, and prints no secret.
+# `make config`: creates the folder with your files for the stack in docker-compose.yml. It asks for addresses and secrets,
+# asks again after an invalid answer, keeps existing files, and prints no secret.
 set -euo pipefail
 
 folder=${1:-./config}
 secrets=$folder/secrets
-# The folders keep others on this machine out. The files themselves are readable by all, because each container reads them
-# as a user of its own.
+# The folders keep other users of this machine out. The files themselves are readable by all, because each container reads
+# them as a different user.
 umask 022
 mkdir -p "$secrets"
 chmod 700 "$folder" "$secrets"
 
-ask() { # CHECK QUESTION [-s]: sets `answer` to one that CHECK takes; -s does not show what is typed
+ask() { # CHECK QUESTION [-s]: sets `answer` to one that CHECK accepts; -s does not echo the input
   while :; do
     local ended=''
     printf '%s: ' "$2" >&2
@@ -22,7 +22,7 @@ ask() { # CHECK QUESTION [-s]: sets `answer` to one that CHECK takes; -s does no
   done
 }
 
-# Each takes an answer, or says what is wrong with it. They never show it: it may be a secret.
+# Each accepts an answer or prints what is wrong with it, but never the answer: it may be a secret.
 problem() { printf '  %s\n' "$1" >&2; return 1; }
 anything() { :; }
 api_url() {
@@ -35,7 +35,7 @@ api_url() {
 user_and_password() { case $1 in '' | ?*:?*) ;; *) problem 'USER and PASSWORD have a colon between them.' ;; esac }
 web_address() { case $1 in '' | http://?* | https://?*) ;; *) problem 'It begins with http:// or https://; leave it empty if there is none.' ;; esac }
 
-ask_secret() { # FILE CHECK QUESTION CONSEQUENCE: an empty file is one that Compose can mount
+ask_secret() { # FILE CHECK QUESTION CONSEQUENCE: Compose can mount an empty file, but not a missing one
   [ ! -e "$secrets/$1" ] || return 0
   ask "$2" "$3" -s
   printf '%s\n' "$answer" >"$secrets/$1"
@@ -59,19 +59,19 @@ if [ ! -e "$folder/exporter.env" ]; then
 PREFECT_API_URL=$url
 $credentials=/run/secrets/prefect-credentials
 PREFECT_MONITORING_GRAFANA_URL=http://127.0.0.1:3000
-# Where a browser finds Prefect, unless it is the API's address without /api.
+# Address of Prefect's UI, unless it is the API's address without /api.
 # PREFECT_MONITORING_PREFECT_UI_URL=https://prefect.example
-# Where people read docs/runbooks/.
+# Address of docs/runbooks/.
 $runbooks
 ENV
 fi
 ask_secret slack-url web_address 'Slack: address of the incoming webhook' 'nothing is sent to Slack'
 ask_secret pagerduty-key anything 'PagerDuty: integration key (Events API v2)' 'nobody is paged'
-ask_secret pagerduty-escalation-key anything 'PagerDuty: the same for whoever is paged when nobody has fixed it' 'nothing is escalated'
+ask_secret pagerduty-escalation-key anything 'PagerDuty: the same for the service that is paged for unfixed incidents' 'nothing is escalated'
 
 [ -e "$folder/alertmanager.yml" ] || cp alertmanager/alertmanager.yml "$folder/"
 [ -e "$folder/pipelines.yml" ] || cat >"$folder/pipelines.yml" <<'PIPELINES'
-# What your pipelines promise: docs/pipelines.md. examples/pipelines.yml shows it. A change needs:
+# Declarations about your pipelines: docs/pipelines.md. Example: examples/pipelines.yml. A change needs:
 #   docker compose restart exporter
 pipelines: []
 PIPELINES
@@ -79,7 +79,7 @@ PIPELINES
 
 cat >&2 <<NEXT
 
-$folder/ has what is yours. Next:
+$folder/ has your files. Next:
   docker compose run --rm exporter check   # prints every fault and its remedy
   docker compose up -d                     # http://127.0.0.1:3000
 NEXT

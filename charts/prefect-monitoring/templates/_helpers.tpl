@@ -9,7 +9,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Selectors cannot change after an installation: they depend on the release's name alone. Takes (root, component). */}}
+{{/* Selectors cannot change after an installation: they depend only on the release's name. Takes (root, component). */}}
 {{- define "prefect-monitoring.selectorLabels" -}}
 app.kubernetes.io/name: prefect-monitoring
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -62,7 +62,7 @@ app.kubernetes.io/part-of: prefect-monitoring
 {{- ternary $secrets (omit $secrets "act_api_key" "ledger_url") (eq .component "exporter") | toYaml -}}
 {{- end -}}
 
-{{/* What the containers of both workloads have in common. Takes (root, component). */}}
+{{/* Shared by the containers of both workloads. Takes (root, component). */}}
 {{- define "prefect-monitoring.container" -}}
 {{- $component := .component -}}
 {{- $secrets := include "prefect-monitoring.secrets" . | fromYaml -}}
@@ -171,7 +171,7 @@ envFrom:
 {{- end }}
 {{- end -}}
 
-{{/* The specification of both workloads' pods, but for containers and volumes. */}}
+{{/* The specification of both workloads' pods, except containers and volumes. */}}
 {{- define "prefect-monitoring.podSettings" -}}
 serviceAccountName: {{ include "prefect-monitoring.serviceAccountName" . }}
 automountServiceAccountToken: false
@@ -201,7 +201,7 @@ tolerations:
 {{- end }}
 {{- end -}}
 
-{{/* Annotations and labels of both workloads' pods. Takes (root, component). A change of the options starts them anew. */}}
+{{/* Annotations and labels of both workloads' pods. Takes (root, component). A change of the options restarts them. */}}
 {{- define "prefect-monitoring.podMetadata" -}}
 annotations:
   checksum/options: {{ include (print .root.Template.BasePath "/configmap.yaml") .root | sha256sum }}
