@@ -97,30 +97,30 @@ def alertmanager_config() -> str:
     spec = {
         "route": _camel(_without_example(config["route"])),
         "inhibitRules": [_camel(rule) for rule in config["inhibit_rules"]],
-        "receivers": [_camel(one) for one in config["receivers"] if one["name"] not in _EXAMPLES],
-        "muteTimeIntervals": [_camel(one) for one in config["time_intervals"]],
+        "receivers": [_camel(receiver) for receiver in config["receivers"] if receiver["name"] not in _EXAMPLES],
+        "muteTimeIntervals": [_camel(interval) for interval in config["time_intervals"]],
     }
     head = "# alertmanager/alertmanager.yml as the specification of an AlertmanagerConfig: `make docs`.\n"
     return head + str(yaml.safe_dump(spec, sort_keys=False, width=1000))
 
 
 def _without_example(route: Mapping[str, Any]) -> dict[str, Any]:
-    kept = [_without_example(one) for one in route.get("routes", ()) if one["receiver"] not in _EXAMPLES]
+    kept = [_without_example(child) for child in route.get("routes", ()) if child["receiver"] not in _EXAMPLES]
     return {key: value for key, value in route.items() if key != "routes"} | ({"routes": kept} if kept else {})
 
 
 def _camel(value: Any) -> Any:
     """The same in the spelling of the Prometheus Operator."""
     if isinstance(value, list):
-        return [_camel(one) for one in value]
+        return [_camel(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return dict(_field(key, one) for key, one in value.items())
+    return dict(_field(key, item) for key, item in value.items())
 
 
 def _field(key: str, value: Any) -> tuple[str, Any]:
     if key == "matchers" or key in _NAMED_MATCHERS:
-        return _NAMED_MATCHERS.get(key, key), [_matcher(one) for one in value]
+        return _NAMED_MATCHERS.get(key, key), [_matcher(matcher) for matcher in value]
     if key == "url" and str(value).startswith("https://dead-mans-switch."):
         return "urlSecret", {"name": "<existingSecret>", "key": "dead-mans-switch-url"}
     if key.endswith("_file"):

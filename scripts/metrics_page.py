@@ -118,10 +118,14 @@ Values become [`prefect_custom_metric_*`](#custom-metrics).
 
 def metrics_page() -> str:
     sections = [
-        _section(subject, [(one.name, one.kind, one.labels, one.help) for one in metrics], NOTES.get(subject, ""))
+        _section(
+            subject,
+            [(metric.name, metric.kind, metric.labels, metric.help) for metric in metrics],
+            NOTES.get(subject, ""),
+        )
         for subject, metrics in SUBJECTS.items()
     ]
-    archive = [(one.name, one.kind, one.labels, one.help) for one in ARCHIVE_METRICS]
+    archive = [(metric.name, metric.kind, metric.labels, metric.help) for metric in ARCHIVE_METRICS]
     served = "Served by `prefect-monitoring archive` at `archive_listen`, with `process_*` of its process.\n\n"
     sections.append(_section("Archive", archive, "", served))
     return "".join((_INTRODUCTION, *sections, _METRIC_LINES, _CONVENTIONS, _series_arithmetic()))
@@ -147,7 +151,7 @@ def _selector(name: str, labels: Iterable[str], shared: Collection[str]) -> str:
 
 
 def _type(name: str, kind: str) -> str:
-    """Where the name does not show it."""
+    """The type, unless the name shows it."""
     return "" if kind == ("counter" if name.endswith("_total") else "gauge") else f" ({kind})"
 
 

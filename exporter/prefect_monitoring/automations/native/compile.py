@@ -113,17 +113,17 @@ def _notifications(policies: Mapping[Pipeline, Policy], directory: Directory) ->
                 states = tuple(sorted(notify.states, reverse=True))
                 covered[_Message(service, block, states, notify.after_failures, notify.within)].append(pipeline)
     for message, pipelines in covered.items():
-        block = _block(message.service, message.block, directory.blocks)
-        if isinstance(block, Fault):
-            yield block
+        document = _block(message.service, message.block, directory.blocks)
+        if isinstance(document, Fault):
+            yield document
             continue
         yield Rule(
             title=f"{_SERVICES[message.service].label} {message.block}: {message.which_runs}",
-            description=f"Sends a message with the {block.type_name} block {message.block}: {message.which_runs}.",
+            description=f"Sends a message with the {document.type_name} block {message.block}: {message.which_runs}.",
             deployment_ids=_ids(pipelines, directory),
             action={
                 "type": "send-notification",
-                "block_document_id": block.id,
+                "block_document_id": document.id,
                 "subject": message.subject,
                 "body": _BODY,
             },
