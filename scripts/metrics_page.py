@@ -8,7 +8,7 @@ from typing import Final
 
 from prefect_monitoring.archive.metrics import ARCHIVE_METRICS
 from prefect_monitoring.metrics import SUBJECTS
-from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, births
+from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, zero_born_series
 from prefect_monitoring.model.records import NO_FLOW
 from prefect_monitoring.model.run_stats import ALL_WINDOWS, RESULTS
 
@@ -160,7 +160,7 @@ def _codes(words: Iterable[str]) -> str:
 
 
 def _series_arithmetic() -> str:
-    zero_born = Counter(key.metric for key in births(NO_FLOW))
+    zero_born = Counter(key.metric for key in zero_born_series(NO_FLOW))
     histograms = {metric: len(DEFAULT_BOUNDS[metric]) + 3 for metric in zero_born if metric in DEFAULT_BOUNDS}
     series = {**zero_born, **histograms}
     return (

@@ -148,7 +148,7 @@ def test_backfilled_series_match_the_history_and_live_series_continue_them(
         assert past.keys() <= joined.query(name).keys(), f"{name}: live series are missing"
         assert not any(joined.query(f"resets({name}[40d])").values()), name
     increase = joined.value(f"max_over_time({before}[40d]) - min_over_time({before}[40d])")
-    assert increase == live + 1, "born at zero"
+    assert increase == live + 1, "a new series starts at zero"
 
 
 def test_flows_without_old_runs_have_no_backfilled_series(joined: Prometheus, month: Month) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.retention import Keep
 from prefect_monitoring.model.changes import Changes, KnownRun, Rollup, SeriesKey
-from prefect_monitoring.model.counted_metrics import DURATION, OUTCOMES, births
+from prefect_monitoring.model.counted_metrics import DURATION, OUTCOMES, zero_born_series
 from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
 from prefect_monitoring.model.records import Pipeline
 from unit.fake_prefect import MONDAY_NOON
@@ -56,7 +56,7 @@ def outcome(
     changes.rollups[pipeline, int(at // 3600) * 3600] = Rollup()
     changes.rollups[pipeline, int(at // 3600) * 3600].add(run, 1)
     changes.last_outcomes[pipeline, label] = at
-    changes.born.update(births(pipeline))
+    changes.zero_born.update(zero_born_series(pipeline))
     return changes
 
 

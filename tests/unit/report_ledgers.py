@@ -15,7 +15,7 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_FAILURES,
     TASK_RETRIES,
     TASK_SECONDS,
-    births,
+    zero_born_series,
 )
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import NO_FLOW, Deployment, Flow, Pipeline
@@ -56,7 +56,7 @@ class Past:
         }
         known = self.ledger.names
         names = Names({**known.flows, **flows}, {**known.deployments, **deployments}, frozenset())
-        self.ledger.store_names(names, [key for one in pipelines for key in births(one)], self.now)
+        self.ledger.store_names(names, [key for one in pipelines for key in zero_born_series(one)], self.now)
 
     def ran(
         self,
@@ -134,7 +134,7 @@ def merge(changes: Changes, more: Changes) -> None:
     """Adds what `more` changes, as if one batch of records had brought both."""
     changes.runs |= more.runs
     changes.counted |= more.counted
-    changes.born |= more.born
+    changes.zero_born |= more.zero_born
     changes.last_outcomes |= {
         key: max(at, changes.last_outcomes.get(key, at)) for key, at in more.last_outcomes.items()
     }

@@ -14,7 +14,7 @@ from prefect_monitoring.automations.log import log_end
 from prefect_monitoring.automations.retries import PATIENCE_SECONDS, plan_retries
 from prefect_monitoring.ledger import action_rows
 from prefect_monitoring.ledger.ledger import Ledger
-from prefect_monitoring.model.actions import Acting, Action, ActionResult, Kind, action_births
+from prefect_monitoring.model.actions import Acting, Action, ActionResult, Kind, zero_born_action_series
 from prefect_monitoring.model.changes import Changes, SeriesKey
 from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.units import HOUR
@@ -135,14 +135,14 @@ class Planner:
             log_end(action)
 
     def _create_series(self, policies: Mapping[Pipeline, Policy], now: float) -> None:
-        born = set(_births(policies)) - self._ledger.series.keys()
-        if born:
-            self._ledger.commit(Changes(born=born), None, now)
+        zero_born = set(_zero_born_series(policies)) - self._ledger.series.keys()
+        if zero_born:
+            self._ledger.commit(Changes(zero_born=zero_born), None, now)
 
 
-def _births(policies: Mapping[Pipeline, Policy]) -> Iterator[SeriesKey]:
+def _zero_born_series(policies: Mapping[Pipeline, Policy]) -> Iterator[SeriesKey]:
     for pipeline, policy in policies.items():
-        yield from action_births(pipeline, kinds_of(policy))
+        yield from zero_born_action_series(pipeline, kinds_of(policy))
 
 
 def kinds_of(policy: Policy) -> Collection[Kind]:

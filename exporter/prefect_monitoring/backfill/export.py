@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 
-from prefect_monitoring.backfill.families import births, exposed, families_of
+from prefect_monitoring.backfill.families import exposed, families_of, first_slots
 from prefect_monitoring.backfill.openmetrics import History, Total, Totals, add_up, write_day
 from prefect_monitoring.backfill.output_folder import Output
 from prefect_monitoring.backfill.tsdb_blocks import (
@@ -38,7 +38,7 @@ class Past:
         first_moves = {key: firsts[number] for key, number in numbers.items()}
         self.history = History(
             families=exposed(families_of(ledger.metrics.values()), settings.metrics_off),
-            births=births(recorded, first_moves, output.step),
+            first_slots=first_slots(recorded, first_moves, output.step),
             step=output.step,
             end=output.end,
             target=output.target,

@@ -66,7 +66,7 @@ def exposed(families: Iterable[Family], off: Collection[str]) -> tuple[Family, .
     return tuple(one for one in families if not {one.metric, one.name} & set(off))
 
 
-def births(series: Collection[SeriesKey], first_moves: Mapping[SeriesKey, int], step: int) -> dict[SeriesKey, int]:
+def first_slots(series: Collection[SeriesKey], first_moves: Mapping[SeriesKey, int], step: int) -> dict[SeriesKey, int]:
     """At which slot each series begins, at zero: one before it moved, or before anything of its flow or task did.
 
     What never happened, where nothing else did either, has no past.

@@ -35,7 +35,7 @@ class History:
     """
 
     families: tuple[Family, ...]
-    births: Mapping[SeriesKey, int]
+    first_slots: Mapping[SeriesKey, int]
     step: int
     end: int
     target: Mapping[str, str]
@@ -43,18 +43,18 @@ class History:
     @property
     def days(self) -> range:
         """The first instants of the days (UTC) that have samples."""
-        first = min((slot for slot in self.births.values() if slot <= self.end), default=None)
+        first = min((slot for slot in self.first_slots.values() if slot <= self.end), default=None)
         return range(first // DAY * DAY, self.end + 1, DAY) if first is not None else range(0)
 
     def slots(self, day: int, key: SeriesKey) -> range:
         """The slots of a day at which a series is told."""
         first = -(-day // self.step) * self.step
-        return range(max(first, self.births[key]), min(day + DAY - 1, self.end) + 1, self.step)
+        return range(max(first, self.first_slots[key]), min(day + DAY - 1, self.end) + 1, self.step)
 
     @cached_property
     def series(self) -> tuple[tuple[Family, tuple[tuple[SeriesKey, str], ...]], ...]:
         """The series of each family, and how a sample of theirs begins: the same for each day."""
-        keys = sorted(self.births)
+        keys = sorted(self.first_slots)
         return tuple(
             (
                 family,
@@ -79,7 +79,7 @@ def cost(history: History) -> Size:
     samples = series = size = 0
     for _, told in history.series:
         for key, name in told:
-            slots = max((history.end - history.births[key]) // history.step + 1, 0)
+            slots = max((history.end - history.first_slots[key]) // history.step + 1, 0)
             samples += slots
             series += bool(slots)
             size += slots * (len(name.encode()) + _BYTES_BESIDE_NAME)

@@ -104,6 +104,6 @@ def _last_values(history: History, totals: Totals) -> Mapping[str, list[float]]:
     values: defaultdict[str, list[float]] = defaultdict(list)
     for family, told in history.series:
         for key, _ in told:
-            if history.births[key] <= history.end:
+            if history.first_slots[key] <= history.end:
                 values[family.name].append(float(getattr(totals.get(key, Total()), family.measure)))
     return values

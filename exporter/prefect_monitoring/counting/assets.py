@@ -25,7 +25,7 @@ def fold_materializations(
 
     Numbers come from successful ones alone: what a failed one says may be half the truth.
     """
-    changes = Changes(born={SeriesKey(VALUES_REJECTED, NO_FLOW, reason) for reason in Reason})
+    changes = Changes(zero_born={SeriesKey(VALUES_REJECTED, NO_FLOW, reason) for reason in Reason})
     for one in found:
         changes.lines[one.id] = one.at
         if rule_of(rules, one.asset) is None:

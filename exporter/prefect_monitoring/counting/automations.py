@@ -28,7 +28,7 @@ def fold_failed_actions(
         names.add(name)
         return SeriesKey(FAILED_ACTIONS, NO_FLOW, name)
 
-    changes.born |= {series(name) for name in sorted(existing)}
+    changes.zero_born |= {series(name) for name in sorted(existing)}
     for action in actions:
         changes.count(series(action.automation), action.at)
         changes.lines[action.id] = action.at

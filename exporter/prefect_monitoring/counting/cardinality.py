@@ -10,7 +10,7 @@ from prefect_monitoring.config.custom_metrics import CustomMetric
 from prefect_monitoring.config.settings import FilterSettings, LabelSettings
 from prefect_monitoring.counting.filters import Filters
 from prefect_monitoring.model.changes import SeriesKey
-from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CUSTOM_OBSERVED, births
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CUSTOM_OBSERVED, zero_born_series
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Deployment, Flow, FlowRun, Pipeline
 
@@ -93,19 +93,19 @@ class Catalog:
         series.add(key)
         return True
 
-    def births(self, names: Names) -> set[SeriesKey]:
+    def zero_born_series(self, names: Names) -> set[SeriesKey]:
         """The series that exist because something can run: for each deployment, and for each flow that has none."""
-        born: set[SeriesKey] = set()
+        zero_born: set[SeriesKey] = set()
         with_deployment = set()
         for pipeline, deployment in names.live_deployments():
             with_deployment.add(pipeline.flow)
             if self._filters.allow(pipeline, deployment.tags, deployment.work_pool):
-                born.update(births(self._admit(pipeline)))
+                zero_born.update(zero_born_series(self._admit(pipeline)))
         for flow in names.live_flows():
             pipeline = Pipeline(flow.name, "")
             if flow.name not in with_deployment and self._filters.allow(pipeline, (), ""):
-                born.update(births(self._admit(pipeline)))
-        return born
+                zero_born.update(zero_born_series(self._admit(pipeline)))
+        return zero_born
 
     def live_deployments(self, names: Names) -> dict[Pipeline, Deployment]:
         """The deployments that exist and are not excluded; of two with one name, one is about to be found gone."""

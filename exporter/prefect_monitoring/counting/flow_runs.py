@@ -13,7 +13,14 @@ from typing import Final
 
 from prefect_monitoring.analysis.message_patterns import message_line, pattern_of
 from prefect_monitoring.model.changes import Changes, KnownRun, SeriesKey
-from prefect_monitoring.model.counted_metrics import DURATION, FAILURES, OUTCOMES, RETRIES, START_DELAY, births
+from prefect_monitoring.model.counted_metrics import (
+    DURATION,
+    FAILURES,
+    OUTCOMES,
+    RETRIES,
+    START_DELAY,
+    zero_born_series,
+)
 from prefect_monitoring.model.records import BAD_TYPES, FlowRun, Pipeline, State
 from prefect_monitoring.model.units import HOUR
 
@@ -139,8 +146,8 @@ def _fold_run(
     after = _remembered(sighting, states, before, cause_of)
     _count_outcomes(known, changes, sighting, states, cause_of)
     if pipeline is not None:
-        if SeriesKey(RETRIES, pipeline) not in changes.born:
-            changes.born.update(births(pipeline))
+        if SeriesKey(RETRIES, pipeline) not in changes.zero_born:
+            changes.zero_born.update(zero_born_series(pipeline))
         _count_attempts(known, changes, before, after, states)
         if after.start_counted and not (before is not None and before.start_counted):
             _count_start(known, changes, run, states, pipeline)

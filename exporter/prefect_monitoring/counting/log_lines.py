@@ -17,7 +17,7 @@ from prefect_monitoring.model.changes import Changes, SeriesKey
 from prefect_monitoring.model.counted_metrics import (
     REJECTED,
     TASK_FAILURES,
-    births_of_no_pipeline,
+    zero_born_series_without_pipeline,
 )
 from prefect_monitoring.model.records import NO_FLOW, LogLine, Pipeline
 
@@ -39,7 +39,7 @@ def fold_lines(
     declarations: Declarations = MappingProxyType({}),
 ) -> Changes:
     """What lines that were not counted before add, the oldest first."""
-    changes = Changes(born=set(births_of_no_pipeline()))
+    changes = Changes(zero_born=set(zero_born_series_without_pipeline()))
     for sighting in sightings:
         changes.lines[sighting.line.id] = sighting.line.at
         if sighting.pipeline is not None:

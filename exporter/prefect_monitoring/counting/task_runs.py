@@ -13,7 +13,7 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_OUTCOMES,
     TASK_RETRIES,
     TASK_SECONDS,
-    task_births,
+    zero_born_task_series,
 )
 from prefect_monitoring.model.records import BAD_TYPES, CACHED, ROLLED_BACK, Pipeline, State, TaskRun
 
@@ -124,8 +124,8 @@ def _count(
     cause_of: Callable[[str], str],
 ) -> None:
     run, task = sighting.run, sighting.task
-    if SeriesKey(TASK_SECONDS, pipeline, task=task) not in changes.born:
-        changes.born.update(task_births(pipeline, task))
+    if SeriesKey(TASK_SECONDS, pipeline, task=task) not in changes.zero_born:
+        changes.zero_born.update(zero_born_task_series(pipeline, task))
     _count_outcomes(changes, sighting, _new_outcomes(sighting, before, horizon), cause_of)
     retries = max(run.attempts - 1, 0) - max(before.attempts - 1 if before is not None else 0, 0)
     seconds = run.run_time - (before.run_time if before is not None else 0.0)

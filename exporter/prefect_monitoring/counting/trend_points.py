@@ -124,7 +124,7 @@ def fold_points(
     metric: CustomMetric, points: Sequence[TrendPoint], known: Collection[str], values: Values, admits: Admits
 ) -> Changes:
     """What those of `points` add whose ids are not `known`."""
-    changes = Changes(born={SeriesKey(VALUES_REJECTED, NO_FLOW, reason) for reason in Reason})
+    changes = Changes(zero_born={SeriesKey(VALUES_REJECTED, NO_FLOW, reason) for reason in Reason})
     for point in points:
         if point.id in known:
             continue

@@ -246,7 +246,7 @@ class Reader:
 
     def _bear(self) -> None:
         names = self.ledger.names
-        self.ledger.store_names(names, self.catalog.births(names), self.clock())
+        self.ledger.store_names(names, self.catalog.zero_born_series(names), self.clock())
 
     async def read_flows(self) -> Reading:
         """Reads all flows; what is no longer there is gone."""

@@ -202,9 +202,11 @@ class Ledger(State):
         self.touched |= pipelines | changes.moved
         self.cursors = cursors
 
-    def store_names(self, names: Names, born: Collection[SeriesKey], now: float) -> None:
-        """Takes over names, and the series `born` with them. An id that shows another name stands for that from now."""
-        moved = advance(self.series, Changes(born=set(born)), self.bounds, released=not self.cursor.level_complete)
+    def store_names(self, names: Names, zero_born: Collection[SeriesKey], now: float) -> None:
+        """Stores names and the `zero_born` series of them. An id with another name stands for that name from now on."""
+        moved = advance(
+            self.series, Changes(zero_born=set(zero_born)), self.bounds, released=not self.cursor.level_complete
+        )
         if names == self.names and not moved:
             self.names = names  # equal in what the ledger keeps, newer in what it does not
             return

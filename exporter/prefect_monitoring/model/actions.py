@@ -179,7 +179,7 @@ def action_key(pipeline: Pipeline, kind: Kind, result: ActionResult) -> SeriesKe
     return SeriesKey(ACTIONS, pipeline, labels=(("action", kind.value), ("result", result.value)))
 
 
-def action_births(pipeline: Pipeline, kinds: Iterable[Kind]) -> Iterable[SeriesKey]:
+def zero_born_action_series(pipeline: Pipeline, kinds: Iterable[Kind]) -> Iterable[SeriesKey]:
     """The series that exist from the moment a rule covers a pipeline; `kinds` are what the rule does."""
     for kind in kinds:
         yield from (action_key(pipeline, kind, result) for result in _ZERO_BORN_RESULTS)

@@ -152,7 +152,7 @@ class Changes:
     observations: defaultdict[SeriesKey, list[float]] = field(default_factory=lambda: defaultdict(list))
     rollups: defaultdict[tuple[Pipeline, int], Rollup] = field(default_factory=lambda: defaultdict(Rollup))
     last_outcomes: dict[tuple[Pipeline, str], float] = field(default_factory=dict)
-    born: set[SeriesKey] = field(default_factory=set)
+    zero_born: set[SeriesKey] = field(default_factory=set)
     due: dict[str, float] = field(default_factory=dict)
     task_runs: dict[str, KnownTaskRun] = field(default_factory=dict)
     lines: dict[str, float] = field(default_factory=dict)

@@ -262,22 +262,22 @@ def _zero_born(*, by_pipeline: bool, by_task: bool) -> tuple[tuple[str, str], ..
     )
 
 
-# Worked out once: births are asked for with every run that is read.
+# Computed once: every run that is read asks for them.
 _OF_PIPELINES: Final = _zero_born(by_pipeline=True, by_task=False)
 _OF_TASKS: Final = _zero_born(by_pipeline=True, by_task=True)
 _OF_NO_PIPELINE: Final = _zero_born(by_pipeline=False, by_task=False)
 
 
-def births(pipeline: Pipeline) -> Iterable[SeriesKey]:
+def zero_born_series(pipeline: Pipeline) -> Iterable[SeriesKey]:
     """The series that exist from the moment a pipeline is known, before anything happened to it."""
     return [SeriesKey(metric, pipeline, detail) for metric, detail in _OF_PIPELINES]
 
 
-def task_births(pipeline: Pipeline, task: str) -> Iterable[SeriesKey]:
+def zero_born_task_series(pipeline: Pipeline, task: str) -> Iterable[SeriesKey]:
     """The series that exist from the moment a task of a pipeline is known."""
     return [SeriesKey(metric, pipeline, detail, task) for metric, detail in _OF_TASKS]
 
 
-def births_of_no_pipeline() -> Iterable[SeriesKey]:
+def zero_born_series_without_pipeline() -> Iterable[SeriesKey]:
     """The zero-born series that no pipeline and no flow has."""
     return [SeriesKey(metric, NO_FLOW, detail) for metric, detail in _OF_NO_PIPELINE]

@@ -55,7 +55,7 @@ def advance(
     def now(key: SeriesKey) -> Series:
         return moved.get(key) or series.get(key) or empty(key.metric, bounds, released=released)
 
-    for key in sorted(changes.born - series.keys()):
+    for key in sorted(changes.zero_born - series.keys()):
         moved[key] = now(key)
     for key, count in changes.increments.items():
         one = now(key)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from prefect_monitoring.backfill.families import FAMILIES, births, exposed, labels_of
+from prefect_monitoring.backfill.families import FAMILIES, exposed, first_slots, labels_of
 from prefect_monitoring.backfill.openmetrics import History, Size, Totals, add_up, cost, write_day
 from prefect_monitoring.backfill.tsdb_blocks import are_whole, blocks_of_day, remove_blocks
 from prefect_monitoring.ledger.backfill_journal import Move, slot_of
@@ -30,8 +30,8 @@ ROWS = SeriesKey(CUSTOM_OBSERVED, PAIR, "rows", "load", (("table", "orders"),))
 TARGET = {"job": "prefect-monitoring", "workspace": "production"}
 
 
-def history(born: dict[SeriesKey, int], end: int, step: int = HOUR) -> History:
-    return History(FAMILIES, born, step, end, TARGET)
+def history(first_slots: dict[SeriesKey, int], end: int, step: int = HOUR) -> History:
+    return History(FAMILIES, first_slots, step, end, TARGET)
 
 
 def told(files: list[Path]) -> dict[tuple[str, tuple[tuple[str, str], ...]], list[tuple[float, float]]]:
@@ -67,7 +67,7 @@ def test_series_begin_a_step_before_they_move_and_zero_born_ones_with_their_flow
     first = {COMPLETED: 10 * HOUR, CANCELLED: 50 * HOUR, ROWS: 70 * HOUR}
     other = SeriesKey(counted_metrics.OUTCOMES, Pipeline("never", ""), "completed")
     task = SeriesKey(TASK_OUTCOMES, PAIR, "failed", "load")
-    begun = births([COMPLETED, FAILED, CANCELLED, DURATION, ROWS, other, task], first, HOUR)
+    begun = first_slots([COMPLETED, FAILED, CANCELLED, DURATION, ROWS, other, task], first, HOUR)
     assert begun == {
         COMPLETED: 9 * HOUR,
         FAILED: 9 * HOUR,
@@ -106,7 +106,7 @@ def test_each_sample_is_the_sum_of_what_came_before(
     series = told(files)
     assert samples == cost(past).samples == sum(map(len, series.values()))
     for points in series.values():
-        assert [at for at, _ in points] == list(range(past.births[COMPLETED], past.end + 1, HOUR))
+        assert [at for at, _ in points] == list(range(past.first_slots[COMPLETED], past.end + 1, HOUR))
         for at, value in points:
             assert value == sum(move.amount for move in written if move.slot <= at)
 

@@ -16,7 +16,7 @@ from prefect_monitoring.model.counted_metrics import (
     REJECTED,
     TASK_DURATION,
     TASK_OUTCOMES,
-    births,
+    zero_born_series,
 )
 from prefect_monitoring.model.names import Names, unknown_ids
 from prefect_monitoring.model.records import (
@@ -134,10 +134,10 @@ def test_cap_admits_the_known_first_and_folds_the_rest() -> None:
     assert catalog.pipeline_of(NAMES, run(deployment="d2")) == Pipeline("etl", "adhoc")
 
 
-def test_births_are_of_deployments_and_of_flows_without_one() -> None:
+def test_zero_born_series_are_those_of_deployments_and_of_flows_without_one() -> None:
     catalog = catalog_of(exclude_pools="process")
-    born = catalog.births(NAMES)
-    assert born == {*births(Pipeline("etl", "daily")), *births(Pipeline("ml", ""))}
+    zero_born = catalog.zero_born_series(NAMES)
+    assert zero_born == {*zero_born_series(Pipeline("etl", "daily")), *zero_born_series(Pipeline("ml", ""))}
     assert list(catalog.live_deployments(NAMES)) == [Pipeline("etl", "daily")]
 
 

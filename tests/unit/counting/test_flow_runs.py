@@ -17,7 +17,7 @@ from prefect_monitoring.model.counted_metrics import (
     OUTCOMES,
     RETRIES,
     START_DELAY,
-    births,
+    zero_born_series,
 )
 from prefect_monitoring.model.records import FlowRun, Pipeline, State
 from support.examples import examples
@@ -48,7 +48,7 @@ def test_one_completed_run() -> None:
     assert changes.observations == {SeriesKey(DURATION, PAIR): [30.0], SeriesKey(START_DELAY, PAIR): [10.0]}
     assert changes.counted == {("r", "s3")}
     assert changes.last_outcomes == {(PAIR, "completed"): 130.0}
-    assert changes.born == set(births(PAIR))
+    assert changes.zero_born == set(zero_born_series(PAIR))
     tally = changes.rollups[PAIR, 0]
     assert (tally.good, tally.bad, tally.timed, tally.seconds) == (1, 0, 1, 30.0)
     assert changes.runs["r"] == KnownRun(
@@ -178,7 +178,7 @@ def test_excluded_run_adds_nothing_and_never_becomes_news() -> None:
     sighting = Sighting(run_of(end, ended_at=130.0), None)
     first = fold(NOTHING, [sighting], cause_of)
     assert not first.increments
-    assert not first.born
+    assert not first.zero_born
     assert not first.rollups
     assert first.counted == {("r", "s3")}
     second = fold(after(NOTHING, first), [replace(sighting, pipeline=PAIR)], cause_of)
@@ -200,7 +200,7 @@ def test_run_that_only_waits_is_not_remembered_but_its_pair_is_born() -> None:
     waiting = run_of(state(1, "PENDING", 95.0), attempts=0, started_at=None)
     changes = fold(NOTHING, [Sighting(waiting, PAIR)], cause_of)
     assert changes.runs == {}
-    assert changes.born == set(births(PAIR))
+    assert changes.zero_born == set(zero_born_series(PAIR))
 
 
 def test_two_terminal_states_in_one_microsecond_are_two_outcomes() -> None:

@@ -38,7 +38,7 @@ def test_one_line() -> None:
     assert changes.values == {SeriesKey(CUSTOM_VALUE, PAIR, "rows", "load", labels): LastValue(42.0, 100.0)}
     assert changes.lines == {"l1": 100.0}
     assert not changes.increments
-    assert changes.born == {SeriesKey(REJECTED, NO_FLOW, reason) for reason in Reason}
+    assert changes.zero_born == {SeriesKey(REJECTED, NO_FLOW, reason) for reason in Reason}
 
 
 def test_line_of_the_flow_itself_has_no_task() -> None:

@@ -19,7 +19,7 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_OUTCOMES,
     TASK_RETRIES,
     TASK_SECONDS,
-    task_births,
+    zero_born_task_series,
 )
 from prefect_monitoring.model.records import Pipeline, State, TaskRun
 from support.examples import examples
@@ -65,15 +65,15 @@ def test_one_completed_task_run() -> None:
         SeriesKey(TASK_SECONDS, PAIR, task=LOAD): 5.0,
     }
     assert changes.observations == {SeriesKey(TASK_DURATION, Pipeline("etl", ""), task=LOAD): [5.0]}
-    assert changes.born == set(task_births(PAIR, LOAD))
+    assert changes.zero_born == set(zero_born_task_series(PAIR, LOAD))
     assert changes.moved == {PAIR}
     assert changes.task_runs == {"t": KnownTaskRun("t", "r", LOAD, "s3", "COMPLETED", 110.0, 3, 100.0, 110.0, 5.0)}
     assert not changes.counted, "those are flow runs' states"
 
 
-def test_births_are_what_dashboards_ask_for_at_once() -> None:
-    born = set(task_births(PAIR, LOAD))
-    assert born == {
+def test_zero_born_series_of_a_task_are_what_dashboards_query() -> None:
+    zero_born = set(zero_born_task_series(PAIR, LOAD))
+    assert zero_born == {
         *(SeriesKey(TASK_OUTCOMES, PAIR, one, LOAD) for one in ("completed", "failed")),
         SeriesKey(TASK_SECONDS, PAIR, task=LOAD),
         SeriesKey(TASK_RETRIES, PAIR, task=LOAD),
@@ -213,7 +213,7 @@ def test_excluded_is_remembered_and_not_counted() -> None:
     changes = fold(replace(DONE, pipeline=None))
     assert not changes.increments
     assert not changes.observations
-    assert not changes.born
+    assert not changes.zero_born
     assert changes.task_runs.keys() == {"t"}
 
 
@@ -226,7 +226,7 @@ def test_what_ended_before_the_horizon_is_history() -> None:
 
 def test_task_is_counted_under_the_name_that_it_was_given() -> None:
     changes = fold(replace(DONE, task="(other)"))
-    assert {key.task for key in (*changes.increments, *changes.born, *changes.observations)} == {"(other)"}
+    assert {key.task for key in (*changes.increments, *changes.zero_born, *changes.observations)} == {"(other)"}
     assert changes.task_runs["t"].task == LOAD, "the ledger remembers what it is really called"
 
 

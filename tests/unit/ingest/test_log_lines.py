@@ -74,7 +74,7 @@ async def test_lines_are_counted_under_their_runs_names(fake: FakePrefect, reade
     assert observed(ledger, pipeline=NO_FLOW) == (1, 11)
     assert last(ledger) == LastValue(5, fake.logs.lines[0].line.at)
     assert rejected(ledger) == {}
-    assert {key.detail for key in ledger.series if key.metric == REJECTED} == {*Reason}, "born at zero"
+    assert {key.detail for key in ledger.series if key.metric == REJECTED} == {*Reason}, "a new series starts at zero"
 
 
 # Each line once

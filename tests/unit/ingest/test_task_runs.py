@@ -45,7 +45,7 @@ async def test_task_runs_are_counted_under_their_flow_runs_names(
     ledger = readers.flow_runs.ledger
     assert outcomes(ledger) == {("extract", "completed"): 1, ("extract", "cached"): 1, ("load", "failed"): 1}
     assert ledger.series[SeriesKey(TASK_SECONDS, PAIR, task="extract")].value == pytest.approx(5.0)
-    assert ledger.series[SeriesKey(TASK_OUTCOMES, PAIR, "failed", "extract")].value == 0, "it is born at zero"
+    assert ledger.series[SeriesKey(TASK_OUTCOMES, PAIR, "failed", "extract")].value == 0, "a new series starts at zero"
     assert ledger.series[SeriesKey(TASK_FAILURES, PAIR, "other", "load")].value == 1
     assert PAIR in ledger.touched
 

@@ -19,7 +19,7 @@ from prefect_monitoring.ledger.sink_rows import first_key, forget_between, forge
 from prefect_monitoring.ledger.sqlite import SQLITE
 from prefect_monitoring.model.actions import Action, ActionResult, Kind
 from prefect_monitoring.model.changes import Changes, KnownTaskRun, LastValue, SeriesKey
-from prefect_monitoring.model.counted_metrics import CUSTOM_VALUE, OUTCOMES, TASK_RETRIES, births
+from prefect_monitoring.model.counted_metrics import CUSTOM_VALUE, OUTCOMES, TASK_RETRIES, zero_born_series
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Deployment, Flow, Pipeline
@@ -82,7 +82,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 def test_every_statement_has_a_text_for_postgresql(compiled: list[str], open_it: OpenLedger) -> None:
     ledger = open_it()
     names = Names({"f": Flow("f", "etl")}, {"d": Deployment("d", "daily", "f", "", "", ("tag",))}, frozenset())
-    ledger.store_names(names, births(Pipeline("new", "")), NOW)
+    ledger.store_names(names, zero_born_series(Pipeline("new", "")), NOW)
     ledger.store_plan(Plan(NOW - DAY, 3600))
     changes = outcome(1, state_type="FAILED")
     task = KnownTaskRun(run_id(2), run_id(1), "load", run_id(3), "COMPLETED", NOW, 1, None, NOW, 1.0)

@@ -18,7 +18,7 @@ from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.opening import inspect_ledger
 from prefect_monitoring.ledger.sqlite import sqlite_path
 from prefect_monitoring.model.changes import Changes, KnownRun, Schedule, SeriesKey
-from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION, OUTCOMES, START_DELAY, births
+from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION, OUTCOMES, START_DELAY, zero_born_series
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Deployment, Flow, Pipeline
@@ -38,12 +38,12 @@ def test_what_was_committed_is_there_after_a_restart(open_it: OpenLedger) -> Non
     names = Names(
         {"f": Flow("f", "etl")}, {"d": Deployment("d", "daily", "f", "pool", "queue", ("a", "b"))}, frozenset({"d"})
     )
-    first.store_names(names, set(births(Pipeline("new", ""))), NOW)
+    first.store_names(names, set(zero_born_series(Pipeline("new", ""))), NOW)
     before = memory_of(first)
     first.close()
     second = open_it(now=NOW + 99)
     assert memory_of(second) == before
-    assert second.created_at == NOW, "it was born when it was made, not when it was opened"
+    assert second.created_at == NOW, "the time of creation, not of opening"
     assert second.names == names
     known = second.known([run_id(1), run_id(2), run_id(3)])
     assert known.runs.keys() == {run_id(1), run_id(2)}
@@ -63,7 +63,7 @@ def test_series_of_the_starting_level_are_released_later_ones_are_held(ledger: L
     assert ledger.held == set()
     ledger.commit(outcome(2, pipeline=Pipeline("new", "")), None, NOW)
     assert {key.pipeline for key in ledger.held} == {Pipeline("new", "")}
-    assert len(ledger.held) == len(set(births(PAIR)))
+    assert len(ledger.held) == len(set(zero_born_series(PAIR)))
 
 
 def test_release_is_in_the_file_before_anybody_sees_it(open_it: OpenLedger) -> None:
@@ -209,7 +209,9 @@ def every_change(ledger: Ledger) -> list[object]:
     return [
         lambda: ledger.commit(outcome(50), level(ledger, NOW + 1), NOW),
         lambda: ledger.release(set(ledger.held), NOW),
-        lambda: ledger.store_names(Names({"f": Flow("f", "x")}, {}, frozenset()), set(births(Pipeline("x", ""))), NOW),
+        lambda: ledger.store_names(
+            Names({"f": Flow("f", "x")}, {}, frozenset()), set(zero_born_series(Pipeline("x", ""))), NOW
+        ),
         lambda: ledger.prune(NOW + 40 * DAY, keep=KEEP, live=()),
         lambda: ledger.mark_gone(FLOW_RUNS, 0, NOW + 1, ()),
     ]
@@ -403,14 +405,14 @@ def test_flows_that_came_and_went_leave_nothing_behind_in_the_end(open_it: OpenL
     many = range(10_000)
     ledger = open_it()
     stays = Names({"s": Flow("s", "stays")}, {}, frozenset())
-    ledger.store_names(stays, set(births(Pipeline("stays", ""))), NOW)
+    ledger.store_names(stays, set(zero_born_series(Pipeline("stays", ""))), NOW)
     ledger.commit(outcome(1, NOW, Pipeline("stays", "")), level(ledger), NOW)
     ledger.touched.clear()
     before = sizes_of(ledger)
     names = stays.with_flows({f"f{one}": Flow(f"f{one}", f"branch {one}") for one in many}).with_deployments(
         {f"d{one}": Deployment(f"d{one}", "daily", f"f{one}", "", "", ()) for one in many}
     )
-    ledger.store_names(names, set(births(Pipeline("branch 0", "daily"))), NOW)
+    ledger.store_names(names, set(zero_born_series(Pipeline("branch 0", "daily"))), NOW)
     changes = Changes()
     for one in many:
         for kept in fields(changes):
@@ -481,7 +483,7 @@ def test_id_that_shows_another_name_stands_for_that_from_then_on(open_it: OpenLe
     new = Pipeline("elt", "daily")
     ledger.store_names(names_of("etl"), (), NOW)
     ledger.commit(outcome(1, state_type="FAILED"), level(ledger), NOW)
-    ledger.store_names(names_of("elt"), set(births(new)), NOW)
+    ledger.store_names(names_of("elt"), set(zero_born_series(new)), NOW)
     ledger.commit(outcome(2, NOW + 5, new), None, NOW)
     ledger.close()
     again = open_it()

@@ -23,10 +23,10 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_SECONDS,
     VALUES_REJECTED,
     CountedMetric,
-    births,
-    births_of_no_pipeline,
     bounds_of,
-    task_births,
+    zero_born_series,
+    zero_born_series_without_pipeline,
+    zero_born_task_series,
 )
 from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.records import NO_FLOW, Pipeline
@@ -35,8 +35,8 @@ PAIR = Pipeline("etl", "daily")
 ROWS = list(COUNTED_METRICS.values())
 
 
-def test_births_of_a_pipeline_are_the_zero_born_series_without_a_task() -> None:
-    assert list(births(PAIR)) == [
+def test_zero_born_series_of_a_pipeline_have_no_task() -> None:
+    assert list(zero_born_series(PAIR)) == [
         SeriesKey(OUTCOMES, PAIR, "completed"),
         SeriesKey(OUTCOMES, PAIR, "failed"),
         SeriesKey(OUTCOMES, PAIR, "crashed"),
@@ -46,8 +46,8 @@ def test_births_of_a_pipeline_are_the_zero_born_series_without_a_task() -> None:
     ]
 
 
-def test_births_of_a_task_are_the_zero_born_series_with_a_task() -> None:
-    assert list(task_births(PAIR, "load")) == [
+def test_zero_born_series_of_a_task_have_the_task() -> None:
+    assert list(zero_born_task_series(PAIR, "load")) == [
         SeriesKey(TASK_OUTCOMES, PAIR, "completed", "load"),
         SeriesKey(TASK_OUTCOMES, PAIR, "failed", "load"),
         SeriesKey(TASK_SECONDS, PAIR, task="load"),
@@ -55,8 +55,8 @@ def test_births_of_a_task_are_the_zero_born_series_with_a_task() -> None:
     ]
 
 
-def test_births_of_no_pipeline_are_the_reasons_of_rejected_lines() -> None:
-    assert set(births_of_no_pipeline()) == {SeriesKey(REJECTED, NO_FLOW, reason) for reason in Reason}
+def test_zero_born_series_without_pipeline_are_the_reasons_of_rejected_lines() -> None:
+    assert set(zero_born_series_without_pipeline()) == {SeriesKey(REJECTED, NO_FLOW, reason) for reason in Reason}
 
 
 def test_bounds_default_to_the_buckets_of_the_table() -> None:

@@ -15,7 +15,7 @@ from prefect_monitoring.model.counted_metrics import (
     TASK_DURATION,
     TASK_FAILURES,
     TASK_OUTCOMES,
-    births,
+    zero_born_series,
 )
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.records import Pipeline
@@ -44,12 +44,12 @@ def test_increments_add_to_what_is_there_and_leave_the_rest() -> None:
     assert before[COMPLETED].value == 5.0
 
 
-def test_births_do_not_touch_series_that_exist() -> None:
-    changes = Changes(born=set(births(PAIR)))
+def test_zero_born_series_that_exist_are_not_changed() -> None:
+    changes = Changes(zero_born=set(zero_born_series(PAIR)))
     moved = advance({COMPLETED: Series(5.0, (), released=True)}, changes, BOUNDS, released=False)
     assert COMPLETED not in moved
     assert moved[TIMES] == Series(0.0, (0, 0, 0), released=False)
-    assert len(moved) == len(set(births(PAIR))) - 1
+    assert len(moved) == len(set(zero_born_series(PAIR))) - 1
 
 
 def test_zero_keeps_the_shape() -> None:

@@ -32,7 +32,7 @@ def held(process: Process) -> dict[str, int]:
         "schedules": len(ledger.schedules),
         "catalog": len(reader.catalog._admitted) + len(reader.catalog._tasks) + len(reader.catalog._custom),
         "run_stats": len(process.published[-1].run_stats),
-        "births": len(process.poller._hold.shown_since),
+        "in_birth_hold": len(process.poller._hold.shown_since),
     }
     return sizes | {"policies": len(process.published[-1].policies)}
 

@@ -243,7 +243,7 @@ def check_shown(world: DetailWorld) -> None:
         assert all(SOURCES[key.metric] <= levels for key in now)
         for key in now.keys() - last.keys():
             if SOURCES[key.metric] <= before:
-                assert now[key].value == 0, f"{key} was born at {now[key]}"
+                assert now[key].value == 0, f"{key} started at {now[key]}"
         for key, earlier in last.items():
             assert key in now, f"{key} went away"
             assert now[key].value >= earlier.value - 1e-6, f"{key} went from {earlier} to {now[key]}"

@@ -153,8 +153,8 @@ def check_shown(snapshots: list[Snapshot]) -> None:
             last = now or None
             continue
         for key in now.keys() - last.keys():
-            assert now[key].value == 0, f"{key} was born at {now[key]}"
-            assert not any(now[key].buckets), f"{key} was born at {now[key]}"
+            assert now[key].value == 0, f"{key} started at {now[key]}"
+            assert not any(now[key].buckets), f"{key} started at {now[key]}"
         for key, before in last.items():
             assert key in now, f"{key} went away"
             assert now[key].value >= before.value - 1e-6, f"{key} went from {before} to {now[key]}"

@@ -1,4 +1,4 @@
-"""What of task runs and log lines is published when: births, levels, outages, and what waits for what."""
+"""When task runs and log lines are published: zero-born series, baselines, outages, and what waits for what."""
 
 from __future__ import annotations
 
