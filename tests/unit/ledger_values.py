@@ -66,4 +66,4 @@ def level(ledger: Ledger, watermark: float = NOW) -> Cursor:
 
 def memory_of(ledger: Ledger) -> tuple[object, ...]:
     kept = (dict(ledger.series), dict(ledger.values), dict(ledger.cursors), dict(ledger.schedules))
-    return *kept, set(ledger.held), ledger.names, set(ledger.pipelines), dict(ledger.folded)
+    return *kept, set(ledger.in_birth_hold), ledger.names, set(ledger.pipelines), dict(ledger.folded)

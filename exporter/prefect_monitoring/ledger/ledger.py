@@ -299,7 +299,7 @@ class Ledger(State):
 
     def release(self, keys: Collection[SeriesKey], now: float) -> None:
         """Ends the birth hold of `keys`. Durable before anybody sees it: else a crash would look like a reset."""
-        moved = {key: replace(self.series[key], released=True) for key in keys if key in self.held}
+        moved = {key: replace(self.series[key], released=True) for key in keys if key in self.in_birth_hold}
         if moved:
             self._move_series(moved, now)
 

@@ -39,9 +39,10 @@ class State:
 
     `schedules` are by deployment id, `unreadable` by cursor and id; `pipelines_file` is the last good one's text.
 
-    `held`: the series that are in their birth hold. `folded`: what was counted under an overflow, by metric. `touched`
-    collects the pipelines whose run statistics may have changed; `fault` is why the last commit failed. `plan` is that
-    of a backfill, until the ledger serves. `pipeline_ids`: the numbers that stand for pipelines in the ledger's rows.
+    `in_birth_hold`: the series that are still shown as 0. `folded`: what was counted under an overflow, by metric.
+    `touched` collects the pipelines whose run statistics may have changed; `fault` is why the last commit failed.
+    `plan` is that of a backfill, until the ledger serves. `pipeline_ids`: the numbers of pipelines in the ledger's
+    rows.
     """
 
     bounds: Bounds
@@ -55,7 +56,7 @@ class State:
     unreadable: dict[tuple[str, str], Unreadable] = field(default_factory=dict)
     pipelines_file: str | None = None
     plan: Plan | None = None
-    held: set[SeriesKey] = field(default_factory=set)
+    in_birth_hold: set[SeriesKey] = field(default_factory=set)
     folded: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     touched: set[Pipeline] = field(default_factory=set)
     fault: str = ""
@@ -84,8 +85,8 @@ class State:
 
     def remember_series(self, moved: Mapping[SeriesKey, Series]) -> None:
         self.series.update(moved)
-        self.held |= {key for key, one in moved.items() if not one.released}
-        self.held -= {key for key, one in moved.items() if one.released}
+        self.in_birth_hold |= {key for key, one in moved.items() if not one.released}
+        self.in_birth_hold -= {key for key, one in moved.items() if one.released}
 
     def remember_pipelines(self, ids: Mapping[Pipeline, int]) -> None:
         self.pipeline_ids.update(ids)
@@ -94,7 +95,7 @@ class State:
     def forget(self, forgotten: Forgotten) -> None:
         self.cursors = dict(forgotten.cursors)
         self.names = self.names.forgetting(forgotten.names)
-        self.held.difference_update(forgotten.series)
+        self.in_birth_hold.difference_update(forgotten.series)
         self.touched.difference_update(forgotten.pipelines)
         _drop(self.series, forgotten.series)
         _drop(self.values, forgotten.values)

@@ -77,9 +77,9 @@ class Hold(Generic[Key]):
     seconds: float
     shown_since: dict[Key, float] = field(default_factory=dict)
 
-    def show(self, held: Collection[Key], now: float) -> None:
-        """Notes that `held` were published at `now`."""
-        for key in held:
+    def show(self, keys: Collection[Key], now: float) -> None:
+        """Notes that `keys` were published at `now`."""
+        for key in keys:
             self.shown_since.setdefault(key, now)
 
     def due(self, now: float) -> set[Key]:

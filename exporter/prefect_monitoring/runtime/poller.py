@@ -171,9 +171,9 @@ class Poller:
             await self._reader.in_ledger(self._refresh, now)
         except LedgerError as fault:
             log.debug("The snapshot is made of what is in memory: %s", fault)
-        snapshot, held = await self._reader.in_ledger(self._builder.take, now, self._actions)
+        snapshot, in_birth_hold = await self._reader.in_ledger(self._builder.take, now, self._actions)
         await self._publish(snapshot)
-        await self._reader.in_ledger(self._hold.show, held, self._clock())
+        await self._reader.in_ledger(self._hold.show, in_birth_hold, self._clock())
         await self._reader.in_ledger(self._failures.show, self._run_stats.held, self._clock())
 
     async def _take(self, turn: Turn) -> None:

@@ -119,7 +119,7 @@ class SnapshotBuilder:
                 )
             ),
         )
-        return snapshot, {key for key in ledger.held if key in series.get(key.metric, ())}
+        return snapshot, {key for key in ledger.in_birth_hold if key in series.get(key.metric, ())}
 
     def _active(self, now: float, limit: float) -> ActiveRuns | None:
         under_way = self.readers.flow_runs.under_way

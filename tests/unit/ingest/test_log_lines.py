@@ -255,7 +255,7 @@ async def test_level_is_complete_when_all_was_read_once(
     assert pages == before, "the fault is gone"
     assert observed(second.flow_runs.ledger) == (5, 5)
     assert second.flow_runs.ledger.cursors[LOG_LINES].level_complete
-    assert not second.flow_runs.ledger.held, "what is of the level is released at once"
+    assert not second.flow_runs.ledger.in_birth_hold, "what is of the level is released at once"
 
 
 async def test_reading_without_a_budget_reads_nothing_and_says_so(fake: FakePrefect, readers: Readers) -> None:

@@ -263,7 +263,7 @@ async def test_outage_before_the_first_reading_leaves_the_starting_level_to_the_
     site.fake.trends.broken = None
     await site.read()
     assert site.total() == 1
-    assert not site.ledger.held
+    assert not site.ledger.in_birth_hold
 
 
 async def test_declaration_removed_and_added_again_begins_with_what_is_there(site: Site) -> None:
@@ -276,7 +276,7 @@ async def test_declaration_removed_and_added_again_begins_with_what_is_there(sit
     site.start(ROWS)
     await site.read()
     assert site.total() == 1
-    assert not site.ledger.held
+    assert not site.ledger.in_birth_hold
 
 
 async def test_store_that_is_missing_or_no_list_is_named_once_without_its_content(

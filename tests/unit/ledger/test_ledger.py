@@ -58,25 +58,25 @@ def test_new_ledger_looks_back_as_far_as_it_is_told(open_it: OpenLedger) -> None
     assert open_it(lookback=9 * DAY, now=NOW + 5).cursor.horizon == NOW - 3 * DAY, "only the first start looks back"
 
 
-def test_series_of_the_starting_level_are_released_later_ones_are_held(ledger: Ledger) -> None:
+def test_series_of_the_baseline_are_released_at_once_and_later_ones_held(ledger: Ledger) -> None:
     ledger.commit(outcome(1), level(ledger), NOW)
-    assert ledger.held == set()
+    assert ledger.in_birth_hold == set()
     ledger.commit(outcome(2, pipeline=Pipeline("new", "")), None, NOW)
-    assert {key.pipeline for key in ledger.held} == {Pipeline("new", "")}
-    assert len(ledger.held) == len(set(zero_born_series(PAIR)))
+    assert {key.pipeline for key in ledger.in_birth_hold} == {Pipeline("new", "")}
+    assert len(ledger.in_birth_hold) == len(set(zero_born_series(PAIR)))
 
 
 def test_release_is_in_the_file_before_anybody_sees_it(open_it: OpenLedger) -> None:
     ledger = open_it()
     ledger.commit(outcome(1), level(ledger), NOW)
     ledger.commit(outcome(2, pipeline=Pipeline("new", "")), None, NOW)
-    held = set(ledger.held)
-    ledger.release(held, NOW)
-    assert ledger.held == set()
+    new = set(ledger.in_birth_hold)
+    ledger.release(new, NOW)
+    assert ledger.in_birth_hold == set()
     ledger.close()
     again = open_it()
-    assert again.held == set()
-    assert all(again.series[key].released for key in held)
+    assert again.in_birth_hold == set()
+    assert all(again.series[key].released for key in new)
 
 
 def test_counting_a_state_twice_fails_and_changes_nothing(ledger: Ledger) -> None:
@@ -208,7 +208,7 @@ def raw_connection(ledger: Ledger) -> sqlite3.Connection:
 def every_change(ledger: Ledger) -> list[object]:
     return [
         lambda: ledger.commit(outcome(50), level(ledger, NOW + 1), NOW),
-        lambda: ledger.release(set(ledger.held), NOW),
+        lambda: ledger.release(set(ledger.in_birth_hold), NOW),
         lambda: ledger.store_names(
             Names({"f": Flow("f", "x")}, {}, frozenset()), set(zero_born_series(Pipeline("x", ""))), NOW
         ),
@@ -220,8 +220,8 @@ def every_change(ledger: Ledger) -> list[object]:
 @pytest.fixture
 def busy_ledger(ledger: Ledger) -> Ledger:
     ledger.commit(outcome(1), level(ledger), NOW)
-    ledger.commit(outcome(2, pipeline=Pipeline("held", "")), None, NOW)
-    assert ledger.held
+    ledger.commit(outcome(2, pipeline=Pipeline("new", "")), None, NOW)
+    assert ledger.in_birth_hold
     return ledger
 
 
@@ -384,7 +384,7 @@ def test_series_of_the_dead_expire_after_their_time(ledger: Ledger) -> None:
     assert COMPLETED in ledger.series
     prune(ledger, gone + 7 * DAY + 60, live=alive)
     assert {key.pipeline for key in ledger.series} == {Pipeline("alive", "")}
-    assert not {key for key in ledger.held if key.pipeline == PAIR}
+    assert not {key for key in ledger.in_birth_hold if key.pipeline == PAIR}
 
 
 def sizes_of(ledger: Ledger) -> dict[str, int]:

@@ -60,10 +60,10 @@ def level_of(ledger: Ledger, source: str, watermark: float = NOW) -> Cursor:
 def test_each_source_has_a_level_of_its_own(ledger: Ledger) -> None:
     ledger.commit(outcome(1), level(ledger), NOW)
     ledger.commit(details_of(10), None, NOW, TASK_RUNS)
-    assert ledger.held == set(), "the level of task runs is being loaded"
+    assert ledger.in_birth_hold == set(), "the level of task runs is being loaded"
     ledger.commit(Changes(), level_of(ledger, TASK_RUNS), NOW, TASK_RUNS)
     ledger.commit(details_of(20, Pipeline("new", "")), None, NOW, TASK_RUNS)
-    assert {key.pipeline for key in ledger.held} == {Pipeline("new", "")}
+    assert {key.pipeline for key in ledger.in_birth_hold} == {Pipeline("new", "")}
     assert not ledger.cursors[LOG_LINES].level_complete
 
 

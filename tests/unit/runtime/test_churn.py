@@ -22,12 +22,12 @@ def rows(ledger: Ledger) -> dict[str, int]:
         }
 
 
-def held(process: Process) -> dict[str, int]:
-    """How much is in memory, of what is kept by names, ids or series."""
+def entries_in_memory(process: Process) -> dict[str, int]:
+    """How many entries by name, id or series are kept in memory."""
     ledger, reader = process.ledger, process.readers.flow_runs
     sizes = {
         "names": len(ledger.names.flows) + len(ledger.names.deployments) + len(ledger.names.gone),
-        "series": len(ledger.series) + len(ledger.values) + len(ledger.held),
+        "series": len(ledger.series) + len(ledger.values) + len(ledger.in_birth_hold),
         "pipelines": len(ledger.pipeline_ids) + len(ledger.pipelines_by_id) + len(ledger.touched),
         "schedules": len(ledger.schedules),
         "catalog": len(reader.catalog._admitted) + len(reader.catalog._tasks) + len(reader.catalog._custom),
@@ -53,7 +53,7 @@ async def test_flows_that_are_created_and_deleted_leave_nothing_behind(
     lasting = flow, fake.add_deployment("daily", flow)
     await one_run(fake, process, *lasting)
     await process.poll()
-    before, before_rows = held(process), rows(process.ledger)
+    before, before_rows = entries_in_memory(process), rows(process.ledger)
     for number in range(SHORT_LIVED):
         flow = fake.add_flow(f"{number}")
         deployment = fake.add_deployment("once", flow)
@@ -62,7 +62,7 @@ async def test_flows_that_are_created_and_deleted_leave_nothing_behind(
         fake.finish(run, 1, "FAILED" if number % 2 else "COMPLETED", "boom")
     await process.poll()
     await process.inventory()
-    assert held(process)["names"] == before["names"] + 2 * SHORT_LIVED
+    assert entries_in_memory(process)["names"] == before["names"] + 2 * SHORT_LIVED
     for flow in [one for one in fake.flow_names if one != lasting[0]]:
         fake.delete_flow(flow)
     # Once the time to live of series, that of runs, and the 400 days of daily rollups are over.
@@ -70,7 +70,7 @@ async def test_flows_that_are_created_and_deleted_leave_nothing_behind(
         fake.now += days * DAY
         await one_run(fake, process, *lasting)
     await process.poll()
-    assert held(process) == before
+    assert entries_in_memory(process) == before
     after = rows(process.ledger)
     grown = {name for name, count in after.items() if count > before_rows[name] + 5}
     assert not grown, {name: (before_rows[name], after[name]) for name in grown}

@@ -26,7 +26,7 @@ def strays(readers: Readers, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     ledger, catalog = readers.flow_runs.ledger, readers.flow_runs.catalog
     seen: set[str] = set()
     guarded = {*vars(ledger), *vars(catalog), "transaction"} - REPLACED - CONSTANT
-    assert {"series", "values", "held", "schedules", "_admitted", "_tasks", "_custom"} <= guarded
+    assert {"series", "values", "in_birth_hold", "schedules", "_admitted", "_tasks", "_custom"} <= guarded
 
     def access(self: object, name: str) -> object:
         if name in guarded and not threading.current_thread().name.startswith("ledger"):
