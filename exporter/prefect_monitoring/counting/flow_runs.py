@@ -28,7 +28,7 @@ CLOCK_GRAIN: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ObservedRun:
     """A run as read now, its state history where that was needed, and its pipeline (None when excluded).
 
     Not `whole`: its history was needed and could not be read, so that its row counts for what it says.
@@ -76,7 +76,7 @@ def _was_idle(run: FlowRun) -> bool:
 def ran_before(run: FlowRun, history: tuple[State, ...]) -> float:
     """Seconds that a run was Running before its present state, since it was last over: without waits and pauses."""
     seconds = 0.0
-    for state, following in pairwise(_states(Sighting(run, None, history))):
+    for state, following in pairwise(_states(ObservedRun(run, None, history))):
         if state.is_terminal:
             seconds = 0.0
         elif state.type == "RUNNING":
@@ -84,23 +84,23 @@ def ran_before(run: FlowRun, history: tuple[State, ...]) -> float:
     return seconds
 
 
-def fold(known: Known, sightings: Sequence[Sighting], cause_of: Callable[[str], str]) -> Changes:
-    """What `sightings` add to what is `known`. `cause_of` turns a state message into a cause."""
+def fold(known: Known, observed_runs: Sequence[ObservedRun], cause_of: Callable[[str], str]) -> Changes:
+    """What `observed_runs` add to what is `known`. `cause_of` turns a state message into a cause."""
     changes = Changes()
-    for sighting in sightings:
-        _note_due(changes, sighting.run)
-        before = changes.runs.get(sighting.run.id) or known.runs.get(sighting.run.id)
-        if before is not None and _says_the_same(before, sighting.run):
-            if sighting.history and before.state_id == sighting.run.state.id:
-                _complete(known, changes, sighting, before, cause_of)
+    for observed in observed_runs:
+        _note_due(changes, observed.run)
+        before = changes.runs.get(observed.run.id) or known.runs.get(observed.run.id)
+        if before is not None and _says_the_same(before, observed.run):
+            if observed.history and before.state_id == observed.run.state.id:
+                _complete(known, changes, observed, before, cause_of)
             continue
-        if before is not None and before.state_id == sighting.run.id and _ended_alike(before, sighting.run):
-            changes.counted.add((sighting.run.id, sighting.run.state.id))  # by its row, which lacked the state's id
-        if before is None or before.state_at <= sighting.run.state.at:
-            _fold_run(known, changes, sighting, before, cause_of)
+        if before is not None and before.state_id == observed.run.id and _ended_alike(before, observed.run):
+            changes.counted.add((observed.run.id, observed.run.state.id))  # by its row, which lacked the state's id
+        if before is None or before.state_at <= observed.run.state.at:
+            _fold_run(known, changes, observed, before, cause_of)
         else:
             # An old page, or a state that was dated back: not the run's present, but an outcome all the same.
-            _count_outcomes(known, changes, sighting, _states(sighting), cause_of)
+            _count_outcomes(known, changes, observed, _states(observed), cause_of)
     return changes
 
 
@@ -117,17 +117,17 @@ def _ended_alike(before: KnownRun, run: FlowRun) -> bool:
 
 
 def _complete(
-    known: Known, changes: Changes, sighting: Sighting, before: KnownRun, cause_of: Callable[[str], str]
+    known: Known, changes: Changes, observed: ObservedRun, before: KnownRun, cause_of: Callable[[str], str]
 ) -> None:
     """Adds what the history of a run says, of which the row alone is counted."""
-    states = _states(sighting)
-    _count_outcomes(known, changes, sighting, states, cause_of)
-    after = _remembered(sighting, states, before, cause_of)
+    states = _states(observed)
+    _count_outcomes(known, changes, observed, states, cause_of)
+    after = _remembered(observed, states, before, cause_of)
     if before.duration is None and after.duration is not None and before.pipeline is not None:
         if after.state_type == "COMPLETED":
             changes.observe(SeriesKey(DURATION, before.pipeline), after.state_at, after.duration)
         _move_in_memory(changes, before, after)
-        changes.runs[sighting.run.id] = after
+        changes.runs[observed.run.id] = after
 
 
 def _note_due(changes: Changes, run: FlowRun) -> None:
@@ -140,11 +140,11 @@ def _note_due(changes: Changes, run: FlowRun) -> None:
 
 
 def _fold_run(
-    known: Known, changes: Changes, sighting: Sighting, before: KnownRun | None, cause_of: Callable[[str], str]
+    known: Known, changes: Changes, observed: ObservedRun, before: KnownRun | None, cause_of: Callable[[str], str]
 ) -> None:
-    run, pipeline, states = sighting.run, sighting.pipeline, _states(sighting)
-    after = _remembered(sighting, states, before, cause_of)
-    _count_outcomes(known, changes, sighting, states, cause_of)
+    run, pipeline, states = observed.run, observed.pipeline, _states(observed)
+    after = _remembered(observed, states, before, cause_of)
+    _count_outcomes(known, changes, observed, states, cause_of)
     if pipeline is not None:
         if SeriesKey(RETRIES, pipeline) not in changes.zero_born:
             changes.zero_born.update(zero_born_series(pipeline))
@@ -158,9 +158,9 @@ def _fold_run(
 
 
 def _remembered(
-    sighting: Sighting, states: tuple[State, ...], before: KnownRun | None, cause_of: Callable[[str], str]
+    observed: ObservedRun, states: tuple[State, ...], before: KnownRun | None, cause_of: Callable[[str], str]
 ) -> KnownRun:
-    run, pipeline, is_over = sighting.run, sighting.pipeline, sighting.run.state.is_terminal
+    run, pipeline, is_over = observed.run, observed.pipeline, observed.run.state.is_terminal
     failed = run.state.type in BAD_TYPES
     started_at = _first_start(run, states)
     started = pipeline is not None and started_at is not None
@@ -176,7 +176,7 @@ def _remembered(
         attempts=max(_attempts(run, states), before.attempts if before else 0),
         start_counted=started or (before is not None and before.start_counted),
         ended_at=end if is_over else None,
-        duration=_duration(run, states, len(states) - 1) if is_over and sighting.whole else None,
+        duration=_duration(run, states, len(states) - 1) if is_over and observed.whole else None,
         name=run.name if failed else "",
         cause=cause_of(run.state.message) if failed else "",
         pattern=pattern_of(run.state.message) if failed else "",
@@ -194,21 +194,21 @@ def _is_not_worth_remembering(after: KnownRun, states: tuple[State, ...], horizo
     return after.attempts == 0 and not any(state.is_terminal for state in states)
 
 
-def _states(sighting: Sighting) -> tuple[State, ...]:
+def _states(observed: ObservedRun) -> tuple[State, ...]:
     """The states up to the run's present one; the history is read after the run, what is newer is left to the next."""
-    present = sighting.run.state
-    return (*(state for state in sighting.history if state.at <= present.at and state.id != present.id), present)
+    present = observed.run.state
+    return (*(state for state in observed.history if state.at <= present.at and state.id != present.id), present)
 
 
 def _count_outcomes(
     known: Known,
     changes: Changes,
-    sighting: Sighting,
+    observed: ObservedRun,
     states: tuple[State, ...],
     cause_of: Callable[[str], str],
 ) -> None:
     """Counts each terminal state not counted before; an excluded run's are marked, so that none becomes news later."""
-    run, pipeline = sighting.run, sighting.pipeline
+    run, pipeline = observed.run, observed.pipeline
     for index, state in enumerate(states):
         key = (run.id, state.id)
         if not state.is_terminal or state.at < known.horizon or key in known.counted or key in changes.counted:
@@ -223,7 +223,7 @@ def _count_outcomes(
         changes.last_outcomes[last] = max(state.at, changes.last_outcomes.get(last, 0.0))
         if state.type in BAD_TYPES:
             changes.count(SeriesKey(FAILURES, pipeline, cause_of(state.message)), state.at)
-        duration = _duration(run, states, index) if sighting.whole else None
+        duration = _duration(run, states, index) if observed.whole else None
         if state.type == "COMPLETED" and duration is not None:
             changes.observe(SeriesKey(DURATION, pipeline), state.at, duration)
 

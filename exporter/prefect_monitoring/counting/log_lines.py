@@ -23,7 +23,7 @@ from prefect_monitoring.model.records import NO_FLOW, LogLine, Pipeline
 
 
 @dataclass(frozen=True, slots=True)
-class LineSighting:
+class LabelledLine:
     """A log line, and the names it is counted under (no pipeline: excluded; no task: of the flow itself)."""
 
     line: LogLine
@@ -32,41 +32,41 @@ class LineSighting:
 
 
 def fold_lines(
-    sightings: Sequence[LineSighting],
+    lines: Sequence[LabelledLine],
     values: Values,
     admits: Admits,
     cause_of: Callable[[str], str],
     declarations: Declarations = MappingProxyType({}),
 ) -> Changes:
-    """What lines that were not counted before add, the oldest first."""
+    """What `lines`, none of which is counted yet, add; the oldest first."""
     changes = Changes(zero_born=set(zero_born_series_without_pipeline()))
-    for sighting in sightings:
-        changes.lines[sighting.line.id] = sighting.line.at
-        if sighting.pipeline is not None:
-            _count_metrics(changes, sighting, sighting.pipeline, values, admits, declarations)
-            _count_saved_failure(changes, sighting, sighting.pipeline, cause_of)
+    for labelled in lines:
+        changes.lines[labelled.line.id] = labelled.line.at
+        if labelled.pipeline is not None:
+            _count_metrics(changes, labelled, labelled.pipeline, values, admits, declarations)
+            _count_saved_failure(changes, labelled, labelled.pipeline, cause_of)
     return changes
 
 
 def _count_metrics(
     changes: Changes,
-    sighting: LineSighting,
+    labelled: LabelledLine,
     pipeline: Pipeline,
     values: Values,
     admits: Admits,
     declarations: Declarations,
 ) -> None:
-    parsed = parse(sighting.line.message)
+    parsed = parse(labelled.line.message)
     reasons = list(parsed.rejected)
     for one in parsed.observations:
         declared = declarations.get(one.name, ())
-        reasons += count_observation(changes, one, pipeline, sighting.task, sighting.line.at, declared, values, admits)
+        reasons += count_observation(changes, one, pipeline, labelled.task, labelled.line.at, declared, values, admits)
     for reason in reasons:
-        changes.count(SeriesKey(REJECTED, NO_FLOW, reason), sighting.line.at)
+        changes.count(SeriesKey(REJECTED, NO_FLOW, reason), labelled.line.at)
 
 
 def _count_saved_failure(
-    changes: Changes, sighting: LineSighting, pipeline: Pipeline, cause_of: Callable[[str], str]
+    changes: Changes, labelled: LabelledLine, pipeline: Pipeline, cause_of: Callable[[str], str]
 ) -> None:
-    if sighting.task and (failure := saved_failure(sighting.line.message)) is not None:
-        changes.count(SeriesKey(TASK_FAILURES, pipeline, cause_of(failure), sighting.task), sighting.line.at)
+    if labelled.task and (failure := saved_failure(labelled.line.message)) is not None:
+        changes.count(SeriesKey(TASK_FAILURES, pipeline, cause_of(failure), labelled.task), labelled.line.at)

@@ -21,7 +21,7 @@ _DID_NOT_RUN: Final = frozenset({CACHED, ROLLED_BACK})
 
 
 @dataclass(frozen=True, slots=True)
-class TaskSighting:
+class ObservedTaskRun:
     """A task run as read now, the names it is counted under (no pipeline: excluded), and its states where needed.
 
     `missing_after`: where only its row was counted, the instant after which its earlier states are not.
@@ -48,23 +48,23 @@ def needs_task_history(run: TaskRun, known: KnownTaskRun | None) -> bool:
 def fold_tasks(
     known: Mapping[str, KnownTaskRun],
     horizon: float,
-    sightings: Sequence[TaskSighting],
+    observed_runs: Sequence[ObservedTaskRun],
     cause_of: Callable[[str], str],
 ) -> Changes:
-    """What `sightings` add to the `known` task runs. States entered before `horizon` are history, not news."""
+    """What `observed_runs` add to the `known` task runs. States entered before `horizon` are history, not news."""
     changes = Changes()
-    for sighting in sightings:
-        run = sighting.run
+    for observed in observed_runs:
+        run = observed.run
         before = changes.task_runs.get(run.id) or known.get(run.id)
         if run.ended_at is None or not run.state.is_terminal or (before is None and run.ended_at < horizon):
             continue
-        if before is not None and sighting.missing_after is not None:
-            _count_missing(changes, sighting, before, sighting.missing_after, cause_of)
+        if before is not None and observed.missing_after is not None:
+            _count_missing(changes, observed, before, observed.missing_after, cause_of)
         if before is not None and (_says_the_same(before, run) or before.state_at > run.state.at):
             continue
         changes.task_runs[run.id] = _remembered(run, run.ended_at)
-        if sighting.pipeline is not None:
-            _count(changes, sighting, sighting.pipeline, before, horizon, cause_of)
+        if observed.pipeline is not None:
+            _count(changes, observed, observed.pipeline, before, horizon, cause_of)
     return changes
 
 
@@ -77,17 +77,17 @@ def _says_the_same(before: KnownTaskRun, run: TaskRun) -> bool:
 
 
 def _count_missing(
-    changes: Changes, sighting: TaskSighting, before: KnownTaskRun, after: float, cause_of: Callable[[str], str]
+    changes: Changes, observed: ObservedTaskRun, before: KnownTaskRun, after: float, cause_of: Callable[[str], str]
 ) -> None:
     """Counts the outcomes before the one that the run's row showed, which alone is counted."""
-    missing = [state for state in sighting.history if state.is_terminal and after < state.at <= before.state_at]
-    _count_outcomes(changes, sighting, [state for state in missing if state.id != before.state_id], cause_of)
+    missing = [state for state in observed.history if state.is_terminal and after < state.at <= before.state_at]
+    _count_outcomes(changes, observed, [state for state in missing if state.id != before.state_id], cause_of)
 
 
 def _count_outcomes(
-    changes: Changes, sighting: TaskSighting, outcomes: Iterable[State], cause_of: Callable[[str], str]
+    changes: Changes, observed: ObservedTaskRun, outcomes: Iterable[State], cause_of: Callable[[str], str]
 ) -> None:
-    pipeline, task = sighting.pipeline, sighting.task
+    pipeline, task = observed.pipeline, observed.task
     if pipeline is None:
         return
     changes.moved.add(pipeline)
@@ -96,7 +96,7 @@ def _count_outcomes(
         if state.type in BAD_TYPES:
             changes.count(SeriesKey(TASK_FAILURES, pipeline, cause_of(state.message), task), state.at)
         if state.type == "COMPLETED" and state.name not in _DID_NOT_RUN:
-            seconds = sighting.run.run_time
+            seconds = observed.run.run_time
             changes.observe(SeriesKey(TASK_DURATION, Pipeline(pipeline.flow, ""), task=task), state.at, seconds)
 
 
@@ -117,16 +117,16 @@ def _remembered(run: TaskRun, ended_at: float) -> KnownTaskRun:
 
 def _count(
     changes: Changes,
-    sighting: TaskSighting,
+    observed: ObservedTaskRun,
     pipeline: Pipeline,
     before: KnownTaskRun | None,
     horizon: float,
     cause_of: Callable[[str], str],
 ) -> None:
-    run, task = sighting.run, sighting.task
+    run, task = observed.run, observed.task
     if SeriesKey(TASK_SECONDS, pipeline, task=task) not in changes.zero_born:
         changes.zero_born.update(zero_born_task_series(pipeline, task))
-    _count_outcomes(changes, sighting, _new_outcomes(sighting, before, horizon), cause_of)
+    _count_outcomes(changes, observed, _new_outcomes(observed, before, horizon), cause_of)
     retries = max(run.attempts - 1, 0) - max(before.attempts - 1 if before is not None else 0, 0)
     seconds = run.run_time - (before.run_time if before is not None else 0.0)
     for metric, more in ((TASK_RETRIES, retries), (TASK_SECONDS, seconds)):
@@ -134,12 +134,12 @@ def _count(
             changes.count(SeriesKey(metric, pipeline, task=task), run.state.at, more)
 
 
-def _new_outcomes(sighting: TaskSighting, before: KnownTaskRun | None, horizon: float) -> list[State]:
+def _new_outcomes(observed: ObservedTaskRun, before: KnownTaskRun | None, horizon: float) -> list[State]:
     """The terminal states entered since the ledger last saw the run, up to its present one."""
-    present = sighting.run.state
-    if not sighting.run.message_known:
-        present = next((state for state in sighting.history if state.id == present.id), present)
-    past = [state for state in sighting.history if state.at <= present.at and state.id != present.id]
+    present = observed.run.state
+    if not observed.run.message_known:
+        present = next((state for state in observed.history if state.id == present.id), present)
+    past = [state for state in observed.history if state.at <= present.at and state.id != present.id]
     since = before.state_at if before is not None else horizon
     return [
         state

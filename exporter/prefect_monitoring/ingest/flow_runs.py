@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from prefect_monitoring.counting.cardinality import Catalog
-from prefect_monitoring.counting.flow_runs import Sighting, fold, needs_history, ran_before
+from prefect_monitoring.counting.flow_runs import ObservedRun, fold, needs_history, ran_before
 from prefect_monitoring.ingest.active_runs import ActiveRunsLister, Late, late_among
 from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, IncrementalReader
 from prefect_monitoring.ingest.naming import Naming, ask_names
@@ -213,8 +213,8 @@ class Reader:
         cursor: Cursor | None,
     ) -> dict[str, Pipeline | None]:
         pipelines = {run.id: self.catalog.pipeline_of(self.ledger.names, run) for run in named}
-        sightings = [
-            Sighting(run, pipelines[run.id], histories.states.get(run.id, ()), whole=run.id not in histories.refused)
+        observed_runs = [
+            ObservedRun(run, pipelines[run.id], histories.states.get(run.id, ()), whole=run.id not in histories.refused)
             for run in named
             if run.id in ready
         ]
@@ -223,7 +223,7 @@ class Reader:
         self.aside.store_refused(FLOW_RUNS, {one: why for one, why in histories.refused.items() if one in ready}, {})
         # Known again, here: another source may have counted the same run since.
         known = self.ledger.known(list(pipelines))
-        self.ledger.commit(fold(known, sightings, self._cause_of), cursor, self.clock())
+        self.ledger.commit(fold(known, observed_runs, self._cause_of), cursor, self.clock())
         return pipelines
 
     async def name(self, runs: Sequence[FlowRun]) -> Naming:

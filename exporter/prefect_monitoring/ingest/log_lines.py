@@ -11,7 +11,7 @@ from typing import Final
 
 from prefect_monitoring.analysis.metric_lines import parse
 from prefect_monitoring.counting.custom_metrics import Declarations
-from prefect_monitoring.counting.log_lines import LineSighting, fold_lines
+from prefect_monitoring.counting.log_lines import LabelledLine, fold_lines
 from prefect_monitoring.ingest.ports import LogSource
 from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.ingest.task_runs import TaskReader
@@ -186,7 +186,7 @@ class LogReader:
     ) -> None:
         ledger, catalog, now = self._reader.ledger, self._reader.catalog, self._reader.clock()
         counted = ledger.counted_lines([line.id for line, _ in named])
-        fresh = [self._sighting(line, task, owners) for line, task in named if line.id not in counted]
+        fresh = [self._labelled(line, task, owners) for line, task in named if line.id not in counted]
         for one in fresh:
             self._tell_rejected(one)
         self._reader.aside.store()  # before the cursor passes them
@@ -196,18 +196,18 @@ class LogReader:
         after = replace(cursor, watermark=watermark, level_complete=cursor.level_complete or complete)
         ledger.commit(changes, after if after != cursor else None, now, LOG_LINES)
 
-    def _sighting(self, line: LogLine, task: str, owners: Mapping[str, Pipeline | None]) -> LineSighting:
+    def _labelled(self, line: LogLine, task: str, owners: Mapping[str, Pipeline | None]) -> LabelledLine:
         catalog = self._reader.catalog
         pipeline = owners[line.flow_run_id] if line.flow_run_id else catalog.pipeline_outside_flows()
-        return LineSighting(line, pipeline, catalog.task_of(pipeline, task) if pipeline is not None and task else task)
+        return LabelledLine(line, pipeline, catalog.task_of(pipeline, task) if pipeline is not None and task else task)
 
-    def _tell_rejected(self, sighting: LineSighting) -> None:
+    def _tell_rejected(self, labelled: LabelledLine) -> None:
         """Names the flow, the task and the fault, once; the line itself may hold what no log of ours should."""
-        for reason in parse(sighting.line.message).rejected:
-            place = (sighting.pipeline, sighting.task, reason)
-            if sighting.pipeline is not None and place not in self._told:
+        for reason in parse(labelled.line.message).rejected:
+            place = (labelled.pipeline, labelled.task, reason)
+            if labelled.pipeline is not None and place not in self._told:
                 self._told.add(place)
-                where = f"flow {sighting.pipeline.flow!r}" + (f", task {sighting.task!r}" if sighting.task else "")
+                where = f"flow {labelled.pipeline.flow!r}" + (f", task {labelled.task!r}" if labelled.task else "")
                 log.warning(
                     "Part of a METRIC line of %s was rejected: %s; docs/metrics.md says what is read", where, reason
                 )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from prefect_monitoring.counting.task_runs import TaskSighting, fold_tasks, needs_task_history
+from prefect_monitoring.counting.task_runs import ObservedTaskRun, fold_tasks, needs_task_history
 from prefect_monitoring.ingest.flow_runs import Reader
 from prefect_monitoring.ingest.incremental import Absorbed, CursorAfter, IncrementalReader
 from prefect_monitoring.ingest.ports import TaskRunSource
@@ -233,12 +233,12 @@ class TaskReader:
         ledger, catalog, aside = self.reader.ledger, self.reader.catalog, self.reader.aside
         horizon = ledger.cursors[TASK_RUNS].horizon
         known = ledger.known_task_runs([run.id for run in runs])
-        sightings = []
+        observed_runs = []
         for run in runs:
             pipeline = owners[run.flow_run_id] if run.flow_run_id is not None else catalog.pipeline_outside_flows()
             task = catalog.task_of(pipeline, run.task) if pipeline is not None else run.task
-            sightings.append(
-                TaskSighting(run, pipeline, task, histories.states.get(run.id, ()), missing_after.get(run.id))
+            observed_runs.append(
+                ObservedTaskRun(run, pipeline, task, histories.states.get(run.id, ()), missing_after.get(run.id))
             )
         # Before the cursor passes them.
         aside.store()
@@ -246,7 +246,7 @@ class TaskReader:
         aside.store_refused(
             TASK_RUNS, refused, {one: known[one].state_at if one in known else horizon for one in refused}
         )
-        changes = fold_tasks(known, horizon, sightings, self._cause_of)
+        changes = fold_tasks(known, horizon, observed_runs, self._cause_of)
         ledger.commit(changes, cursor, self.reader.clock(), TASK_RUNS)
 
 

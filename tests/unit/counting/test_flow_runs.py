@@ -1,4 +1,4 @@
-"""The fold alone: what sightings add to what is known, in whatever order and however often they are read."""
+"""What observed flow runs add, in whatever order and however often they are read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_monitoring.analysis.failure_causes import cause_of
-from prefect_monitoring.counting.flow_runs import Known, Sighting, fold, needs_history
+from prefect_monitoring.counting.flow_runs import Known, ObservedRun, fold, needs_history
 from prefect_monitoring.model.changes import Changes, KnownRun, Result, SeriesKey
 from prefect_monitoring.model.counted_metrics import (
     DURATION,
@@ -43,14 +43,14 @@ def state(number: int, state_type: str, at: float, name: str = "", message: str 
 
 def test_one_completed_run() -> None:
     end = state(3, "COMPLETED", 130.0)
-    changes = fold(NOTHING, [Sighting(run_of(end, ended_at=130.0), PAIR)], cause_of)
+    changes = fold(NOTHING, [ObservedRun(run_of(end, ended_at=130.0), PAIR)], cause_of)
     assert changes.increments == {SeriesKey(OUTCOMES, PAIR, "completed"): 1}
     assert changes.observations == {SeriesKey(DURATION, PAIR): [30.0], SeriesKey(START_DELAY, PAIR): [10.0]}
     assert changes.counted == {("r", "s3")}
     assert changes.last_outcomes == {(PAIR, "completed"): 130.0}
     assert changes.zero_born == set(zero_born_series(PAIR))
-    tally = changes.rollups[PAIR, 0]
-    assert (tally.good, tally.bad, tally.timed, tally.seconds) == (1, 0, 1, 30.0)
+    rollup = changes.rollups[PAIR, 0]
+    assert (rollup.good, rollup.bad, rollup.timed, rollup.seconds) == (1, 0, 1, 30.0)
     assert changes.runs["r"] == KnownRun(
         *("r", PAIR, "s3", "COMPLETED", 130.0, 1),
         start_counted=True,
@@ -63,7 +63,7 @@ def test_one_completed_run() -> None:
 
 def test_crash_before_start_has_neither_duration_nor_delay() -> None:
     end = state(2, "CRASHED", 95.0, message="could not submit to infrastructure")
-    changes = fold(NOTHING, [Sighting(run_of(end, attempts=0, started_at=95.0, ended_at=95.0), PAIR)], cause_of)
+    changes = fold(NOTHING, [ObservedRun(run_of(end, attempts=0, started_at=95.0, ended_at=95.0), PAIR)], cause_of)
     assert changes.increments == {
         SeriesKey(OUTCOMES, PAIR, "crashed"): 1,
         SeriesKey(FAILURES, PAIR, "infrastructure"): 1,
@@ -83,7 +83,7 @@ def test_retry_begins_a_new_duration() -> None:
         state(5, "COMPLETED", 4007.0),
     )
     run = replace(run_of(history[-1], attempts=2, ended_at=4007.0))
-    changes = fold(NOTHING, [Sighting(run, PAIR, history)], cause_of)
+    changes = fold(NOTHING, [ObservedRun(run, PAIR, history)], cause_of)
     assert changes.observations[SeriesKey(DURATION, PAIR)] == [7.0]
     assert changes.observations[SeriesKey(START_DELAY, PAIR)] == [10.0]
     assert changes.increments == {
@@ -104,7 +104,7 @@ def test_in_process_retries_are_one_duration_from_the_first_running() -> None:
         state(3, "RUNNING", 115.0, "Retrying"),
         state(4, "COMPLETED", 120.0),
     )
-    changes = fold(NOTHING, [Sighting(run_of(history[-1], attempts=2, ended_at=120.0), PAIR, history)], cause_of)
+    changes = fold(NOTHING, [ObservedRun(run_of(history[-1], attempts=2, ended_at=120.0), PAIR, history)], cause_of)
     assert changes.observations[SeriesKey(DURATION, PAIR)] == [20.0]
     assert changes.increments[SeriesKey(RETRIES, PAIR)] == 1
 
@@ -121,7 +121,7 @@ def test_pausing_and_resuming_is_no_retry() -> None:
             state(6, "COMPLETED", 120.0),
         )
         run = run_of(history[-1], attempts=attempts, ended_at=120.0)
-        changes = fold(NOTHING, [Sighting(run, PAIR, history)], cause_of)
+        changes = fold(NOTHING, [ObservedRun(run, PAIR, history)], cause_of)
         assert SeriesKey(RETRIES, PAIR) not in changes.increments
         assert changes.runs["r"].attempts == 1
         assert changes.observations[SeriesKey(DURATION, PAIR)] == [20.0]
@@ -138,26 +138,26 @@ def test_a_retry_after_a_pause_is_one() -> None:
         state(6, "RUNNING", 130.0),
         state(7, "COMPLETED", 140.0),
     )
-    seen = fold(NOTHING, [Sighting(run_of(history[2], attempts=2), PAIR, history[:3])], cause_of)
+    seen = fold(NOTHING, [ObservedRun(run_of(history[2], attempts=2), PAIR, history[:3])], cause_of)
     assert SeriesKey(RETRIES, PAIR) not in seen.increments
     run = run_of(history[-1], attempts=2, ended_at=140.0)
-    changes = fold(after(NOTHING, seen), [Sighting(run, PAIR, history)], cause_of)
+    changes = fold(after(NOTHING, seen), [ObservedRun(run, PAIR, history)], cause_of)
     assert changes.increments[SeriesKey(RETRIES, PAIR)] == 1
     assert changes.failed_at == {("r", "s4"): 120.0}
 
 
 def test_completed_by_hand_moves_the_run_from_bad_to_good_and_has_no_duration() -> None:
     failed = state(2, "FAILED", 120.0)
-    first = fold(NOTHING, [Sighting(run_of(failed, ended_at=120.0), PAIR)], cause_of)
+    first = fold(NOTHING, [ObservedRun(run_of(failed, ended_at=120.0), PAIR)], cause_of)
     by_hand = state(3, "COMPLETED", 9000.0)
     run = run_of(by_hand, ended_at=120.0)
     assert needs_history(run, first.runs["r"])
     history = (state(1, "RUNNING", 100.0), failed, by_hand)
-    second = fold(after(NOTHING, first), [Sighting(run, PAIR, history)], cause_of)
+    second = fold(after(NOTHING, first), [ObservedRun(run, PAIR, history)], cause_of)
     assert second.increments == {SeriesKey(OUTCOMES, PAIR, "completed"): 1}
     assert not second.observations
-    tally = second.rollups[PAIR, 0]
-    assert (tally.good, tally.bad, tally.timed) == (1, -1, 0)
+    rollup = second.rollups[PAIR, 0]
+    assert (rollup.good, rollup.bad, rollup.timed) == (1, -1, 0)
 
 
 def test_states_before_the_horizon_are_history() -> None:
@@ -168,26 +168,26 @@ def test_states_before_the_horizon_are_history() -> None:
         state(4, "FAILED", 600.0),
     )
     run = run_of(history[-1], attempts=2, ended_at=600.0)
-    changes = fold(Known({}, frozenset(), 300.0), [Sighting(run, PAIR, history)], cause_of)
+    changes = fold(Known({}, frozenset(), 300.0), [ObservedRun(run, PAIR, history)], cause_of)
     assert changes.increments[SeriesKey(OUTCOMES, PAIR, "failed")] == 1
     assert START_DELAY not in {key.metric for key in changes.observations}
 
 
 def test_excluded_run_adds_nothing_and_never_becomes_news() -> None:
     end = state(3, "FAILED", 130.0)
-    sighting = Sighting(run_of(end, ended_at=130.0), None)
-    first = fold(NOTHING, [sighting], cause_of)
+    observed = ObservedRun(run_of(end, ended_at=130.0), None)
+    first = fold(NOTHING, [observed], cause_of)
     assert not first.increments
     assert not first.zero_born
     assert not first.rollups
     assert first.counted == {("r", "s3")}
-    second = fold(after(NOTHING, first), [replace(sighting, pipeline=PAIR)], cause_of)
+    second = fold(after(NOTHING, first), [replace(observed, pipeline=PAIR)], cause_of)
     assert not second.increments, "allowed later on, it is still not news"
 
 
 def test_older_reading_after_a_newer_one_changes_nothing() -> None:
-    running = Sighting(run_of(state(1, "RUNNING", 100.0)), PAIR)
-    over = Sighting(run_of(state(2, "COMPLETED", 130.0), ended_at=130.0), PAIR)
+    running = ObservedRun(run_of(state(1, "RUNNING", 100.0)), PAIR)
+    over = ObservedRun(run_of(state(2, "COMPLETED", 130.0), ended_at=130.0), PAIR)
     changes = fold(NOTHING, [over, running], cause_of)
     assert changes.runs["r"].state_type == "COMPLETED"
     late = fold(after(NOTHING, changes), [running], cause_of)
@@ -198,7 +198,7 @@ def test_older_reading_after_a_newer_one_changes_nothing() -> None:
 
 def test_run_that_only_waits_is_not_remembered_but_its_pair_is_born() -> None:
     waiting = run_of(state(1, "PENDING", 95.0), attempts=0, started_at=None)
-    changes = fold(NOTHING, [Sighting(waiting, PAIR)], cause_of)
+    changes = fold(NOTHING, [ObservedRun(waiting, PAIR)], cause_of)
     assert changes.runs == {}
     assert changes.zero_born == set(zero_born_series(PAIR))
 
@@ -207,7 +207,7 @@ def test_two_terminal_states_in_one_microsecond_are_two_outcomes() -> None:
     """Set by hand in the very instant of the end, or a clock that stood still."""
     failed, by_hand = state(2, "FAILED", 130.0), state(3, "COMPLETED", 130.0)
     history = (state(1, "RUNNING", 100.0), failed, by_hand)
-    changes = fold(NOTHING, [Sighting(run_of(by_hand, ended_at=130.0), PAIR, history)], cause_of)
+    changes = fold(NOTHING, [ObservedRun(run_of(by_hand, ended_at=130.0), PAIR, history)], cause_of)
     assert changes.counted == {("r", "s2"), ("r", "s3")}
 
 
@@ -271,8 +271,8 @@ def test_any_order_any_duplicates_any_batches_give_the_same_sums(life: tuple[str
         size = data.draw(st.integers(1, len(chosen)))
         batch, chosen = chosen[:size], chosen[size:]
         # The history is read after the run: it may be newer than the run is.
-        sightings = [
-            Sighting(
+        observed_runs = [
+            ObservedRun(
                 seen[number],
                 PAIR,
                 histories[data.draw(st.integers(number, last))]
@@ -281,12 +281,12 @@ def test_any_order_any_duplicates_any_batches_give_the_same_sums(life: tuple[str
             )
             for number in batch
         ]
-        changes = fold(known, sightings, cause_of)
+        changes = fold(known, observed_runs, cause_of)
         assert not changes.counted & known.counted
         sums.update(changes.increments)
         delays += sum(len(seen) for key, seen in changes.observations.items() if key.metric == START_DELAY)
-        for tally in changes.rollups.values():
-            rollups.update(good=tally.good, bad=tally.bad)
+        for rollup in changes.rollups.values():
+            rollups.update(good=rollup.good, bad=rollup.bad)
         known = after(known, changes)
     outcomes = Counter({key.detail: n for key, n in sums.items() if key.metric == OUTCOMES})
     assert outcomes == Counter(state.label for state in run.terminal_states)
@@ -299,9 +299,9 @@ def test_any_order_any_duplicates_any_batches_give_the_same_sums(life: tuple[str
 
 def test_state_set_in_the_very_instant_of_the_known_one_is_the_present_one() -> None:
     failed, by_hand = state(2, "FAILED", 130.0), state(3, "COMPLETED", 130.0)
-    known = Known({"r": fold(NOTHING, [Sighting(run_of(failed, ended_at=130.0), PAIR)], cause_of).runs["r"]},
+    known = Known({"r": fold(NOTHING, [ObservedRun(run_of(failed, ended_at=130.0), PAIR)], cause_of).runs["r"]},
                   frozenset({("r", "s2")}), 0.0)  # fmt: skip
-    changes = fold(known, [Sighting(run_of(by_hand, ended_at=130.0), PAIR, (failed, by_hand))], cause_of)
+    changes = fold(known, [ObservedRun(run_of(by_hand, ended_at=130.0), PAIR, (failed, by_hand))], cause_of)
     assert changes.runs["r"].state_id == "s3"
     assert changes.counted == {("r", "s3")}
 
@@ -309,6 +309,6 @@ def test_state_set_in_the_very_instant_of_the_known_one_is_the_present_one() -> 
 def test_crash_before_the_start_is_remembered_while_its_retry_waits() -> None:
     """What is forgotten is counted again."""
     crashed, waiting = state(1, "CRASHED", 100.0), state(2, "SCHEDULED", 110.0)
-    changes = fold(NOTHING, [Sighting(run_of(waiting, attempts=0), PAIR, (crashed, waiting))], cause_of)
+    changes = fold(NOTHING, [ObservedRun(run_of(waiting, attempts=0), PAIR, (crashed, waiting))], cause_of)
     assert changes.counted == {("r", "s1")}
     assert "r" in changes.runs

@@ -1,4 +1,4 @@
-"""The fold of task runs alone: what sightings add to what is known, in whatever order and however often they come."""
+"""What observed task runs add, in whatever order and however often they are read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_monitoring.analysis.failure_causes import cause_of
-from prefect_monitoring.counting.task_runs import TaskSighting, fold_tasks, needs_task_history
+from prefect_monitoring.counting.task_runs import ObservedTaskRun, fold_tasks, needs_task_history
 from prefect_monitoring.model.changes import Changes, KnownTaskRun, SeriesKey
 from prefect_monitoring.model.counted_metrics import (
     TASK_DURATION,
@@ -39,12 +39,14 @@ def run_of(present: State, *, ended_at: float | None, attempts: int = 1, run_tim
     return TaskRun("t", LOAD, "r", 1, present, attempts, 100.0, ended_at, run_time)
 
 
-def sight(run: TaskRun, *history: State, pipeline: Pipeline | None = PAIR) -> TaskSighting:
-    return TaskSighting(run, pipeline, run.task, history)
+def observed(run: TaskRun, *history: State, pipeline: Pipeline | None = PAIR) -> ObservedTaskRun:
+    return ObservedTaskRun(run, pipeline, run.task, history)
 
 
-def fold(*sightings: TaskSighting, known: Mapping[str, KnownTaskRun] | None = None, horizon: float = 0.0) -> Changes:
-    return fold_tasks(known or {}, horizon, sightings, cause_of)
+def fold(
+    *observed_runs: ObservedTaskRun, known: Mapping[str, KnownTaskRun] | None = None, horizon: float = 0.0
+) -> Changes:
+    return fold_tasks(known or {}, horizon, observed_runs, cause_of)
 
 
 def outcomes(changes: Changes) -> dict[str, float]:
@@ -53,8 +55,8 @@ def outcomes(changes: Changes) -> dict[str, float]:
 
 COMPLETED = state(3, "Completed", 110.0)
 ROLLED_BACK = state(4, "RolledBack", 112.0)
-DONE = sight(run_of(COMPLETED, ended_at=110.0, attempts=3))
-UNDONE = sight(run_of(ROLLED_BACK, ended_at=110.0, attempts=3), COMPLETED, ROLLED_BACK)
+DONE = observed(run_of(COMPLETED, ended_at=110.0, attempts=3))
+UNDONE = observed(run_of(ROLLED_BACK, ended_at=110.0, attempts=3), COMPLETED, ROLLED_BACK)
 
 
 def test_one_completed_task_run() -> None:
@@ -94,7 +96,7 @@ def test_zero_born_series_of_a_task_are_what_dashboards_query() -> None:
     ],
 )
 def test_every_ending_has_its_name(name: str, state_type: str, label: str, is_failure: bool) -> None:
-    changes = fold(sight(run_of(State("s", state_type, name, 110.0, "HTTP 429"), ended_at=110.0)))
+    changes = fold(observed(run_of(State("s", state_type, name, 110.0, "HTTP 429"), ended_at=110.0)))
     assert outcomes(changes) == {label: 1}
     failures = {key.detail: count for key, count in changes.increments.items() if key.metric == TASK_FAILURES}
     assert failures == ({"rate_limit": 1} if is_failure else {})
@@ -102,7 +104,7 @@ def test_every_ending_has_its_name(name: str, state_type: str, label: str, is_fa
 
 def test_task_run_that_is_not_over_is_not_counted() -> None:
     running = State("s", "RUNNING", "Running", 100.0, "")
-    assert fold(sight(run_of(running, ended_at=None))) == Changes()
+    assert fold(observed(run_of(running, ended_at=None))) == Changes()
 
 
 # Order and duplicates
@@ -136,7 +138,7 @@ def test_roll_back_alone_tells_of_the_completion_before_it() -> None:
 
 def test_states_newer_than_the_one_that_was_read_are_left_to_the_next_reading() -> None:
     """The history is asked for after the run."""
-    changes = fold(sight(run_of(COMPLETED, ended_at=110.0), COMPLETED, ROLLED_BACK))
+    changes = fold(observed(run_of(COMPLETED, ended_at=110.0), COMPLETED, ROLLED_BACK))
     assert outcomes(changes) == {"completed": 1}
     assert outcomes(fold(UNDONE, known=changes.task_runs)) == {"rolled_back": 1}
 
@@ -144,17 +146,17 @@ def test_states_newer_than_the_one_that_was_read_are_left_to_the_next_reading() 
 def test_state_set_by_hand_is_one_outcome_more() -> None:
     failed = state(3, "Failed", 110.0, "boom")
     by_hand = state(5, "Completed", 500.0)
-    first = fold(sight(run_of(failed, ended_at=110.0)))
-    second = fold(sight(run_of(by_hand, ended_at=110.0), failed, by_hand), known=first.task_runs)
+    first = fold(observed(run_of(failed, ended_at=110.0)))
+    second = fold(observed(run_of(by_hand, ended_at=110.0), failed, by_hand), known=first.task_runs)
     assert second.increments == {SeriesKey(TASK_OUTCOMES, PAIR, "completed", LOAD): 1}
 
 
 def test_run_that_ran_again_adds_what_is_new_of_its_attempts_and_seconds() -> None:
     failed = state(3, "Failed", 110.0)
     again = state(6, "Completed", 130.0)
-    first = fold(sight(run_of(failed, ended_at=110.0, attempts=2, run_time=5.0)))
+    first = fold(observed(run_of(failed, ended_at=110.0, attempts=2, run_time=5.0)))
     later = run_of(again, ended_at=130.0, attempts=4, run_time=12.0)
-    second = fold(sight(later, failed, again), known=first.task_runs)
+    second = fold(observed(later, failed, again), known=first.task_runs)
     assert second.increments == {
         SeriesKey(TASK_OUTCOMES, PAIR, "completed", LOAD): 1,
         SeriesKey(TASK_RETRIES, PAIR, task=LOAD): 2,
@@ -192,16 +194,16 @@ TOLD = state(3, "Failed", 110.0, "Task run encountered an exception ConnectionEr
 def test_cause_that_is_not_there_yet_is_looked_for_in_the_history() -> None:
     assert needs_task_history(SILENT, None)
     assert not needs_task_history(replace(DONE.run, message_known=False), None), "a success has no cause"
-    changes = fold(sight(SILENT, TOLD))
+    changes = fold(observed(SILENT, TOLD))
     assert outcomes(changes) == {"failed": 1}
     assert changes.increments[SeriesKey(TASK_FAILURES, PAIR, "connection", LOAD)] == 1
-    whole = sight(run_of(TOLD, ended_at=110.0))
+    whole = observed(run_of(TOLD, ended_at=110.0))
     assert fold(whole, known=changes.task_runs) == Changes(), "it is counted"
 
 
 def test_state_that_never_comes_keeps_nothing_from_being_counted() -> None:
     """The server died between the two."""
-    changes = fold(sight(SILENT))
+    changes = fold(observed(SILENT))
     assert outcomes(changes) == {"failed": 1}
     assert changes.increments[SeriesKey(TASK_FAILURES, PAIR, cause_of(""), LOAD)] == 1
 
@@ -248,29 +250,29 @@ def live(tasks: FakeTasks, fake: FakePrefect, life: tuple[int, str, bool]) -> st
     return run
 
 
-def everything_seen(tasks: FakeTasks) -> Iterable[TaskSighting]:
+def everything_seen(tasks: FakeTasks) -> Iterable[ObservedTaskRun]:
     """Each run as it can be seen at each instant of its life, with as much of its history as there is then."""
     for run in tasks.runs.values():
         for index, one in enumerate(run.states):
             record = run.record(one.at)
             if record is not None:
-                yield TaskSighting(record, PAIR, LOAD, tuple(run.states[: index + 1]))
+                yield ObservedTaskRun(record, PAIR, LOAD, tuple(run.states[: index + 1]))
 
 
 @settings(max_examples=examples(60), deadline=None)
 @given(st.lists(lives, min_size=1, max_size=6), st.randoms(use_true_random=False), st.integers(1, 5))
-def test_any_order_of_sightings_comes_to_the_truth(
+def test_task_runs_in_any_order_are_counted_exactly_once(
     stories: list[tuple[int, str, bool]], random: object, batch: int
 ) -> None:
     fake = FakePrefect()
     runs = [live(fake.tasks, fake, story) for story in stories]
-    sightings = list(everything_seen(fake.tasks)) * 2
+    observed_runs = list(everything_seen(fake.tasks)) * 2
     # Every order that the end of each run is a part of: nobody could tell what nobody ever saw.
-    random.shuffle(sightings)  # type: ignore[attr-defined]
+    random.shuffle(observed_runs)  # type: ignore[attr-defined]
     known: dict[str, KnownTaskRun] = {}
     totals: Counter[SeriesKey] = Counter()
-    for start in range(0, len(sightings), batch):
-        changes = fold_tasks(known, 0.0, sightings[start : start + batch], cause_of)
+    for start in range(0, len(observed_runs), batch):
+        changes = fold_tasks(known, 0.0, observed_runs[start : start + batch], cause_of)
         known |= changes.task_runs
         totals.update(changes.increments)  # type: ignore[arg-type]
     truth = [fake.tasks.runs[run] for run in runs]
@@ -284,4 +286,4 @@ def test_any_order_of_sightings_comes_to_the_truth(
 
 
 def test_task_run_that_runs_again_but_kept_its_end_is_not_over() -> None:
-    assert fold(sight(run_of(state(5, "Running", 115.0), ended_at=110.0))).task_runs == {}
+    assert fold(observed(run_of(state(5, "Running", 115.0), ended_at=110.0))).task_runs == {}
