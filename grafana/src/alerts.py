@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.src.promql import chosen, merged, named, of_pairs
+from grafana.src.promql import chosen, merged, named, of_pipelines
 from grafana.src.tables import PIPELINE, SEVERITY, VALUE, Column, by_severity, rows, table
 
 
@@ -12,8 +12,8 @@ def firing_alerts(*, of_teams: bool = True) -> model.Panel:
     """`of_teams`: the page has the variables that promql.chosen() reads."""
     labels = "workspace, alertname, severity, flow, deployment"
     which = 'alertname=~"Prefect.+", severity!="none"'
-    firing = merged(of_pairs("ALERTS", 'alertstate="firing"', which), by=labels)
-    since = f"(time() - {merged(of_pairs('ALERTS_FOR_STATE', which), by=labels)} and on ({labels}) {firing})"
+    firing = merged(of_pipelines("ALERTS", 'alertstate="firing"', which), by=labels)
+    since = f"(time() - {merged(of_pipelines('ALERTS_FOR_STATE', which), by=labels)} and on ({labels}) {firing})"
     alert = f'label_replace({chosen(since) if of_teams else since}, "alert", "$1", "alertname", "Prefect(.+)")'
     return table(
         "Alerts that fire",

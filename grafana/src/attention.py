@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import Final
 
 from grafana.src import states
-from grafana.src.promql import PAIR, UP, answering, chosen, lately, merged, of_pairs, of_workspaces
+from grafana.src.promql import BY_PIPELINE, UP, answering, chosen, lately, merged, of_pipelines, of_workspaces
 
 
 def _latest(metric: str, *matchers: str) -> str:
-    return merged(lately(of_pairs(metric, *matchers)))
+    return merged(lately(of_pipelines(metric, *matchers)))
 
 
 def _aged(metric: str, *matchers: str) -> str:
     # Gauges that vanish when all is well are read as they are: with last_over_time(), a run would age after its end.
-    return f"time() - {merged(of_pairs(metric, *matchers), how='min')}"
+    return f"time() - {merged(of_pipelines(metric, *matchers), how='min')}"
 
 
 def _in_state(labels: str) -> str:
@@ -35,12 +35,12 @@ PROBLEMS: Final = (
     (
         "failing",
         f"({_aged('prefect_flow_run_failing_since_timestamp_seconds')}"
-        f" or on ({PAIR}) {_aged('prefect_flow_run_unresolved_since_timestamp_seconds')})",
+        f" or on ({BY_PIPELINE}) {_aged('prefect_flow_run_unresolved_since_timestamp_seconds')})",
     ),
     (
         "unresponsive",
         f"({_aged('prefect_flow_run_heartbeat_timestamp_seconds')})"
-        f" and on ({PAIR}) ({merged(of_pairs('prefect_flow_runs_unresponsive'))} > 0)",
+        f" and on ({BY_PIPELINE}) ({merged(of_pipelines('prefect_flow_runs_unresponsive'))} > 0)",
     ),
     ("late to start", f"{_in_state('late')} > 300"),
     ("stuck before start", f"{_in_state('pending|submitting|infrastructure_pending|awaiting_retry|cancelling')} > 900"),
@@ -68,7 +68,7 @@ PROBLEMS: Final = (
 
 
 def needs_attention() -> str:
-    problems = f"\nor on ({PAIR}) ".join(
+    problems = f"\nor on ({BY_PIPELINE}) ".join(
         f'label_replace({expr}, "problem", "{problem}", "", "")' for problem, expr in PROBLEMS
     )
     return chosen(f"({problems})")

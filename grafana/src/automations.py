@@ -29,8 +29,8 @@ from grafana.src.layout import band, board
 from grafana.src.links import to_runbook, to_upstream_flow
 from grafana.src.panels import columns, history, now, over_time, stats
 from grafana.src.promql import (
+    BY_PIPELINE,
     HOURS,
-    PAIR,
     bars,
     chosen,
     known,
@@ -38,7 +38,7 @@ from grafana.src.promql import (
     merged,
     named,
     newest,
-    of_pairs,
+    of_pipelines,
     of_workspaces,
     or_zero,
     total,
@@ -114,7 +114,7 @@ def _paused_count() -> model.Panel:
         "Kept paused",
         "Deployments that the exporter paused because what they read failed, and that it still keeps paused. The "
         "table below says since when, why, and who resumes them.",
-        now(or_zero(f"count({chosen(merged(of_pairs(PAUSED)))})")),
+        now(or_zero(f"count({chosen(merged(of_pipelines(PAUSED)))})")),
         steps=COUNT_IS_WATCHED,
     )
 
@@ -156,7 +156,7 @@ def _acting_over_time() -> model.Panel:
 
 
 def _by_pipeline() -> model.Panel:
-    by = f"{PAIR}, action"
+    by = f"{BY_PIPELINE}, action"
     happened = f"({total(chosen(known(ACTIONS, labels=('action', 'result'))), by=by)} > 0)"
 
     def counted(result: str) -> str:
@@ -187,15 +187,15 @@ def _by_pipeline() -> model.Panel:
 
 
 def _retries() -> model.Panel:
-    used = merged(lately(of_pairs("prefect_flow_run_last_failure_retries")))
-    allowed = f"({merged(lately(of_pairs('prefect_pipeline_retries_max')))} and on ({PAIR}) {used})"
+    used = merged(lately(of_pipelines("prefect_flow_run_last_failure_retries")))
+    allowed = f"({merged(lately(of_pipelines('prefect_pipeline_retries_max')))} and on ({BY_PIPELINE}) {used})"
     return table(
         "Retries of the last failed run",
         "Pipelines with a retry rule whose last run failed and that have not completed since. A full bar: its retries "
         "are used, and an alert fires. 0: it was not to be retried, for its cause, say.",
         rows(named(chosen(f"({used})"))),
         rows(named(chosen(allowed))),
-        rows(named(chosen(f"({used} / on ({PAIR}) ({allowed} > 0))"))),
+        rows(named(chosen(f"({used} / on ({BY_PIPELINE}) ({allowed} > 0))"))),
         columns=(
             *PIPELINE,
             Column("Value #A", "Retries", width=80, decimals=0),
@@ -209,7 +209,7 @@ def _retries() -> model.Panel:
 
 def _paused() -> model.Panel:
     labels = ("upstream_flow", "upstream_deployment", "resume")
-    since = chosen(merged(of_pairs(PAUSED), *labels))
+    since = chosen(merged(of_pipelines(PAUSED), *labels))
     paused = named(f"(1000 * {since})")
     upstream = f'label_join({paused}, "upstream", "/", "upstream_flow", "upstream_deployment")'
     return table(
@@ -268,7 +268,7 @@ def dashboard() -> model.Dashboard:
         uid="prefect-automations",
         title="Automations",
         description="What is done to Prefect, by the exporter and by Prefect's own automations, and what failed.",
-        variables=variables.of_pipelines(),
+        variables=variables.of_all_pipelines(),
         since="now-24h",
         bands=[
             band(

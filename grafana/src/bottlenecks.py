@@ -12,14 +12,14 @@ from grafana.src.fields import coloured, in_colour, linked
 from grafana.src.layout import band, board
 from grafana.src.links import to_flow
 from grafana.src.panels import columns, lines, now, over_time, ranking, stats
-from grafana.src.promql import HOURS, bars, chosen, highest, lately, merged, of_pairs, or_zero, total
+from grafana.src.promql import HOURS, bars, chosen, highest, lately, merged, of_pipelines, or_zero, total
 from grafana.src.tables import DEPLOYMENT, FLOW, WORKSPACE, Column, rows, table
 from grafana.src.tasks import TASK, named_task
 
 _GROWTH: Final = steps(PLAIN, (0.25, WATCH), (1.0, BAD), low=-1.0)
 # More than half of a run's time: fixing anything else cannot make the run twice as fast.
 _SHARE: Final = steps(GOOD, (0.5, WATCH))
-_SHARES: Final = merged(lately(of_pairs("prefect_task_run_time_share_ratio")), by=TASK)
+_SHARES: Final = merged(lately(of_pipelines("prefect_task_run_time_share_ratio")), by=TASK)
 
 
 def _time() -> model.Panel:
@@ -190,7 +190,7 @@ def dashboard() -> model.Dashboard:
         uid="prefect-bottlenecks",
         title="Bottlenecks",
         description="Where the time goes: which tasks to fix first, which grew, which the cache spares.",
-        variables=variables.of_pipelines(),
+        variables=variables.of_all_pipelines(),
         refresh="5m",
         bands=[
             band(4, (_time(), 5), (_concentration(), 5), (_over_half(), 5), (_slower(), 4), (_cached(), 5)),

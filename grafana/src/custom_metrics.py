@@ -12,36 +12,35 @@ from grafana.src.fields import changed
 from grafana.src.layout import band, board
 from grafana.src.panels import columns, lines, now, over_time, stats
 from grafana.src.promql import (
+    BY_PIPELINE,
     DAYS,
     HOURS,
-    PAIR,
     at_end,
     chosen,
     highest,
     lately,
     named,
-    of_pairs,
+    of_pipelines,
     of_workspaces,
     or_zero,
 )
-from grafana.src.tables import PAIR as PAIR_COLUMNS
-from grafana.src.tables import Column, rows, table
+from grafana.src.tables import PIPELINE_COLUMNS, Column, rows, table
 
 VALUE: Final = "prefect_custom_metric_value"
 OBSERVED: Final = "prefect_custom_metric_observed"
-ONE: Final = f"{PAIR}, task, metric"
-LIMITED: Final = f"{PAIR}, metric"
+ONE: Final = f"{BY_PIPELINE}, task, metric"
+LIMITED: Final = f"{BY_PIPELINE}, metric"
 COUNTED: Final = 'metric=~"(.+_)?(rows|records)(_.+)?"'
 TOLD: Final = steps(GOOD, (26 * 3600.0, WATCH), (8 * 86400.0, BAD))
 VERDICT: Final = {"0": ("", GOOD), "1": ("out of limits", BAD)}
 
 
 def _series(metric: str, *matchers: str) -> str:
-    return of_pairs(metric, "task=~`${task:regex}`", "metric=~`${metric:regex}`", *matchers)
+    return of_pipelines(metric, "task=~`${task:regex}`", "metric=~`${metric:regex}`", *matchers)
 
 
 def _limit(name: str) -> str:
-    return f"max by ({LIMITED}) ({lately(of_pairs(f'prefect_slo_metric_{name}', 'metric=~`${metric:regex}`'))})"
+    return f"max by ({LIMITED}) ({lately(of_pipelines(f'prefect_slo_metric_{name}', 'metric=~`${metric:regex}`'))})"
 
 
 def _values(how: str = "max") -> str:
@@ -88,12 +87,14 @@ def _out_of_limits() -> model.Panel:
 
 
 def _not_observed_at() -> model.Panel:
-    completed = lately(of_pairs("prefect_flow_run_last_outcome_timestamp_seconds", f'state=~"{states.COMPLETED}"'))
-    duration = lately(of_pairs("prefect_flow_run_last_duration_seconds"))
-    observed_at = lately(of_pairs("prefect_custom_metric_last_observed_timestamp_seconds", "metric=~`${metric:regex}`"))
-    begun = f"(max by ({PAIR}) ({completed}) - max by ({PAIR}) ({duration}))"
+    completed = lately(of_pipelines("prefect_flow_run_last_outcome_timestamp_seconds", f'state=~"{states.COMPLETED}"'))
+    duration = lately(of_pipelines("prefect_flow_run_last_duration_seconds"))
+    observed_at = lately(
+        of_pipelines("prefect_custom_metric_last_observed_timestamp_seconds", "metric=~`${metric:regex}`")
+    )
+    begun = f"(max by ({BY_PIPELINE}) ({completed}) - max by ({BY_PIPELINE}) ({duration}))"
     seen = f"max by ({LIMITED}) ({observed_at})"
-    late = f"({_limit('max')} or {_limit('min')}) unless {seen} >= on ({PAIR}) group_left () {begun}"
+    late = f"({_limit('max')} or {_limit('min')}) unless {seen} >= on ({BY_PIPELINE}) group_left () {begun}"
     return stats(
         "Not reported",
         "Metrics with a limit of which the last completed run gave nothing. Above 0: did somebody take the line out, "
@@ -151,7 +152,7 @@ def _last_values() -> model.Panel:
         rows(chosen(f"max by ({ONE}) ({_beyond('bool')})")),
         rows(chosen(f"time() - max by ({ONE}) ({observed_at})")),
         columns=(
-            *PAIR_COLUMNS,
+            *PIPELINE_COLUMNS,
             Column("task", "Task"),
             Column("metric", "Metric"),
             Column("Value #A", "Last value", unit="short", width=105),
@@ -213,12 +214,12 @@ def _one_metric() -> model.Panel:
 
 def _limit_line(name: str) -> str:
     """One line for each distinct limit, across the whole range."""
-    limits = at_end(of_pairs(f"prefect_slo_metric_{name}", "metric=~`${metric:regex}`"))
+    limits = at_end(of_pipelines(f"prefect_slo_metric_{name}", "metric=~`${metric:regex}`"))
     return f"max by (metric) ({limits})" if name == "max" else f"min by (metric) ({limits})"
 
 
 def dashboard() -> model.Dashboard:
-    pipelines = variables.of_pipelines()
+    pipelines = variables.of_all_pipelines()
     return board(
         uid="prefect-custom-metrics",
         title="Custom metrics",

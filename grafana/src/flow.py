@@ -14,7 +14,7 @@ from grafana.src.joins import with_failed_run, with_prefect_url
 from grafana.src.layout import band, board
 from grafana.src.links import to_failed_run
 from grafana.src.panels import columns, history, lines, now, over_time, ranking
-from grafana.src.promql import DAYS, HOURS, PAIR, bars, known, lately, merged, named, of_pairs, total
+from grafana.src.promql import BY_PIPELINE, DAYS, HOURS, bars, known, lately, merged, named, of_pipelines, total
 from grafana.src.tables import Column, rows, table
 
 _OUTCOMES = "prefect_flow_run_outcomes_total"
@@ -22,21 +22,21 @@ _OUTCOMES = "prefect_flow_run_outcomes_total"
 
 def _standing() -> model.Panel:
     def gauge(metric: str, *matchers: str) -> str:
-        return merged(lately(of_pairs(metric, *matchers)))
+        return merged(lately(of_pipelines(metric, *matchers)))
 
     def quantile(share: str) -> str:
         return gauge("prefect_flow_run_duration_quantile_seconds", 'window="7d"', f'quantile="{share}"')
 
-    last = merged(lately(of_pairs("prefect_flow_run_last_outcome_timestamp_seconds")), "state")
-    failed = merged(of_pairs("prefect_flow_run_failing_since_timestamp_seconds"))
+    last = merged(lately(of_pipelines("prefect_flow_run_last_outcome_timestamp_seconds")), "state")
+    failed = merged(of_pipelines("prefect_flow_run_failing_since_timestamp_seconds"))
     statuses = (
-        f"1000 * topk by ({PAIR}) (1, {last})",
+        f"1000 * topk by ({BY_PIPELINE}) (1, {last})",
         gauge("prefect_flow_run_consecutive_failures"),
         gauge("prefect_flow_run_last_duration_seconds"),
         gauge("prefect_flow_run_duration_baseline_seconds", 'window="30d"'),
         quantile("0.95"),
-        ratios.success_by_pair("30d"),
-        ratios.over_objective(ratios.success_by_pair("30d")),
+        ratios.success_by_pipeline("30d"),
+        ratios.over_objective(ratios.success_by_pipeline("30d")),
         with_prefect_url(with_failed_run(f"1000 * {failed}")),
     )
     return table(
@@ -79,7 +79,7 @@ def _states() -> model.Panel:
     bad = ended(states.BAD)
     # The first that holds: a counter does not show the order within a step.
     codes = (
-        f"({ended(states.COMPLETED)} and on ({PAIR}) ({bad})) * 0 + 2",
+        f"({ended(states.COMPLETED)} and on ({BY_PIPELINE}) ({bad})) * 0 + 2",
         f"({ended(states.COMPLETED)}) * 0 + 1",
         f"({ended(states.FAILED)}) * 0 + 3",
         f"({ended(states.CRASHED)}) * 0 + 4",
@@ -147,11 +147,11 @@ def _retries() -> model.Panel:
 
 def _custom_values() -> model.Panel:
     def gauge(metric: str, *labels: str) -> str:
-        return merged(lately(of_pairs(metric)), *labels)
+        return merged(lately(of_pipelines(metric)), *labels)
 
     value = gauge("prefect_custom_metric_value", "task", "metric")
     limits = [
-        f"{gauge(f'prefect_slo_metric_{end}', 'metric')} * on ({PAIR}, metric) group_right () ({value} * 0 + 1)"
+        f"{gauge(f'prefect_slo_metric_{end}', 'metric')} * on ({BY_PIPELINE}, metric) group_right () ({value} * 0 + 1)"
         for end in ("min", "max")
     ]
     return table(

@@ -10,7 +10,7 @@ from grafana.src import clock
 from grafana.src.colours import BAD, CALM, DATA, GOOD, WATCH, steps
 from grafana.src.fields import changed, coloured, in_colour, told_apart
 from grafana.src.panels import categories, lines, now, over_time, stats
-from grafana.src.promql import HOURS, at_end, change, lately, merged, of_pairs, total
+from grafana.src.promql import HOURS, at_end, change, lately, merged, of_pipelines, total
 from grafana.src.tables import rows
 
 _DURATION: Final = "prefect_flow_run_duration_seconds"
@@ -21,7 +21,7 @@ _SLOWER: Final = steps(GOOD, (0.25, WATCH), (1.0, BAD), low=-1.0)
 
 
 def _baseline(window: str) -> str:
-    baseline = of_pairs("prefect_flow_run_duration_baseline_seconds", f'window="{window}"')
+    baseline = of_pipelines("prefect_flow_run_duration_baseline_seconds", f'window="{window}"')
     return f"avg({merged(lately(baseline))})"
 
 
@@ -62,13 +62,13 @@ def changes() -> model.Panel:
 
 def _quantile(metric: str, share: str) -> str:
     """For the runs of a rolling week of each deployment; exact, from the ledger."""
-    return merged(lately(of_pairs(f"{metric}_quantile_seconds", 'window="7d"', f'quantile="{share}"')))
+    return merged(lately(of_pipelines(f"{metric}_quantile_seconds", 'window="7d"', f'quantile="{share}"')))
 
 
 def trend() -> model.Panel:
-    limit = f"max by (flow, deployment) ({at_end(of_pairs('prefect_slo_max_duration_seconds'))})"
-    usual = at_end(of_pairs("prefect_flow_run_duration_baseline_seconds", 'window="30d"'))
-    slowest = at_end(of_pairs("prefect_flow_run_duration_quantile_seconds", 'window="7d"', 'quantile="0.95"'))
+    limit = f"max by (flow, deployment) ({at_end(of_pipelines('prefect_slo_max_duration_seconds'))})"
+    usual = at_end(of_pipelines("prefect_flow_run_duration_baseline_seconds", 'window="30d"'))
+    slowest = at_end(of_pipelines("prefect_flow_run_duration_quantile_seconds", 'window="7d"', 'quantile="0.95"'))
     panel = lines(
         "Duration",
         "Mean of the runs that completed within a step, against the median of 30 days, the 95th percentile of a week's "
@@ -131,7 +131,7 @@ def weeks() -> model.Panel:
 
 def weekdays() -> model.Panel:
     seconds, runs = (
-        clock.by_weekday(clock.growth(merged(f"{of_pairs(metric)} offset 1d"), merged(of_pairs(metric))))
+        clock.by_weekday(clock.growth(merged(f"{of_pipelines(metric)} offset 1d"), merged(of_pipelines(metric))))
         for metric in (_SECONDS, _RUNS)
     )
     panel = categories(

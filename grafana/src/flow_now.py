@@ -7,7 +7,7 @@ from typing import Final
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src.colours import ANY_IS_BAD, ANY_IS_WATCHED, CALM, RETRYING, RUNNING, WATCH, Steps, steps
-from grafana.src.promql import PAIR, answering, lately, merged, named, of_pairs
+from grafana.src.promql import BY_PIPELINE, answering, lately, merged, named, of_pipelines
 from grafana.src.tables import Column, rows, table
 
 _RUNNING: Final = "running|retrying|cancelling"
@@ -18,20 +18,20 @@ _PAUSED: Final = {"0": ("active", CALM), "1": ("paused", WATCH)}
 def _known(expr: str) -> str:
     """With 0 for every pipeline without such runs, as long as that is known."""
     pipelines = (
-        f"{merged(lately(of_pairs('prefect_flow_run_consecutive_failures')))}"
-        f" or on ({PAIR}) {merged(lately(of_pairs('prefect_deployment_paused')))}"
+        f"{merged(lately(of_pipelines('prefect_flow_run_consecutive_failures')))}"
+        f" or on ({BY_PIPELINE}) {merged(lately(of_pipelines('prefect_deployment_paused')))}"
     )
-    return answering(f"({expr} or on ({PAIR}) 0 * ({pipelines}))")
+    return answering(f"({expr} or on ({BY_PIPELINE}) 0 * ({pipelines}))")
 
 
 def _runs(states: str) -> str:
     """How many runs are in these states, in all pools."""
-    each = merged(of_pairs("prefect_flow_runs", f'state=~"{states}"'), "work_pool", "state")
-    return _known(f"sum by ({PAIR}) ({each})")
+    each = merged(of_pipelines("prefect_flow_runs", f'state=~"{states}"'), "work_pool", "state")
+    return _known(f"sum by ({BY_PIPELINE}) ({each})")
 
 
 def _since(states: str) -> str:
-    oldest = of_pairs("prefect_flow_run_oldest_state_timestamp_seconds", f'state=~"{states}"')
+    oldest = of_pipelines("prefect_flow_run_oldest_state_timestamp_seconds", f'state=~"{states}"')
     return f"1000 * {merged(oldest, how='min')}"
 
 
@@ -47,9 +47,9 @@ def live_state() -> model.Panel:
         _runs("late"),
         _since("late"),
         _runs("awaiting_retry"),
-        _known(merged(of_pairs("prefect_flow_runs_unresponsive"))),
-        merged(of_pairs("prefect_deployment_paused")),
-        f"1000 * {merged(of_pairs('prefect_deployment_next_due_timestamp_seconds'), how='min')}",
+        _known(merged(of_pipelines("prefect_flow_runs_unresponsive"))),
+        merged(of_pipelines("prefect_deployment_paused")),
+        f"1000 * {merged(of_pipelines('prefect_deployment_next_due_timestamp_seconds'), how='min')}",
     )
     return table(
         "Right now",

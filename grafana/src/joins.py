@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.src.promql import PAIR, lately, merged
+from grafana.src.promql import BY_PIPELINE, lately, merged
 
 # Every pipeline with run statistics has it, also those without a policy.
-_EVERY_PAIR: Final = f"0 * {merged(lately('prefect_flow_run_consecutive_failures'))} + 1"
+_EVERY_PIPELINE: Final = f"0 * {merged(lately('prefect_flow_run_consecutive_failures'))} + 1"
 
 
 def _one(series: str, *labels: str) -> str:
     """One series per pipeline: for a minute around a change, replicas may have two, and a join would fail."""
-    return f"topk by ({PAIR}) (1, {merged(series, *labels)})"
+    return f"topk by ({BY_PIPELINE}) (1, {merged(series, *labels)})"
 
 
 def with_policy(expr: str) -> str:
     """Adds criticality and team; they are empty if nothing is declared. The value stays."""
     policy = _one(lately("prefect_pipeline_info"), "criticality", "team")
-    return f"({expr})\n* on ({PAIR}) group_left (criticality, team) (\n  {policy}\n  or on ({PAIR}) {_EVERY_PAIR}\n)"
+    return (
+        f"({expr})\n* on ({BY_PIPELINE}) group_left (criticality, team)"
+        f" (\n  {policy}\n  or on ({BY_PIPELINE}) {_EVERY_PIPELINE}\n)"
+    )
 
 
 def with_failed_run(expr: str) -> str:
     """Adds cause, flow_run_id and flow_run_name of the last failed run, if the pipeline has not completed since."""
     labels = ("cause", "flow_run_id", "flow_run_name")
     run = _one("prefect_flow_run_last_failure_info", *labels)
-    every_pair = f"{_EVERY_PAIR}\n  or on ({PAIR}) {merged(lately('prefect_pipeline_info'))}"
-    return f"({expr})\n* on ({PAIR}) group_left ({', '.join(labels)}) (\n  {run}\n  or on ({PAIR}) {every_pair}\n)"
+    every_pair = f"{_EVERY_PIPELINE}\n  or on ({BY_PIPELINE}) {merged(lately('prefect_pipeline_info'))}"
+    return f"({expr})\n* on ({BY_PIPELINE}) group_left ({', '.join(labels)}) (\n  {run}\n  or on ({BY_PIPELINE}) {every_pair}\n)"
 
 
 def with_prefect_url(expr: str) -> str:

@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana.src import states
 from grafana.src.colours import AGAINST_OBJECTIVE
 from grafana.src.panels import Query
-from grafana.src.promql import DAYS, at_end, bars, chosen, merged, of_pairs, total
+from grafana.src.promql import DAYS, at_end, bars, chosen, merged, of_pipelines, total
 from grafana.src.tables import Column, table
 
 _DURATION: Final = "prefect_flow_run_duration_seconds"
@@ -29,7 +29,7 @@ def _grown(metric: str, *labels: str) -> str:
 
 def _objective() -> str:
     """The mean of the objectives as declared now, across the whole range."""
-    return f"avg({chosen(merged(at_end(of_pairs('prefect_slo_objective_ratio'))), past=True)})"
+    return f"avg({chosen(merged(at_end(of_pipelines('prefect_slo_objective_ratio'))), past=True)})"
 
 
 def kpi_table() -> model.Panel:

@@ -16,8 +16,8 @@ from grafana.src.layout import band, board
 from grafana.src.links import to_failed_run
 from grafana.src.panels import columns, lines, now, over_time, stats
 from grafana.src.promql import (
+    BY_PIPELINE,
     HOURS,
-    PAIR,
     bars,
     change,
     chosen,
@@ -26,7 +26,7 @@ from grafana.src.promql import (
     lately,
     merged,
     named,
-    of_pairs,
+    of_pipelines,
     of_workspaces,
     or_zero,
     total,
@@ -84,7 +84,7 @@ def _running() -> model.Panel:
 
 
 def _active(*matchers: str) -> str:
-    return merged(of_pairs("prefect_flow_runs", *matchers), "work_pool", "state")
+    return merged(of_pipelines("prefect_flow_runs", *matchers), "work_pool", "state")
 
 
 def _api() -> model.Panel:
@@ -189,8 +189,8 @@ def _failing_most() -> model.Panel:
         "Runs that failed for good, the share that completed, and how far that is from the objective. Fix the first "
         "first: open its dashboard for causes and the last failed run.",
         rows(named(most)),
-        rows(named(f"({ratios.success_by_pair('7d')} and on ({PAIR}) ({most}))")),
-        rows(named(f"({ratios.over_objective(ratios.success_by_pair('7d'))} and on ({PAIR}) ({most}))")),
+        rows(named(f"({ratios.success_by_pipeline('7d')} and on ({BY_PIPELINE}) ({most}))")),
+        rows(named(f"({ratios.over_objective(ratios.success_by_pipeline('7d'))} and on ({BY_PIPELINE}) ({most}))")),
         columns=(
             *PIPELINE,
             Column("Value #A", "Failed", width=70, decimals=0),
@@ -204,7 +204,7 @@ def _failing_most() -> model.Panel:
 
 def _slower() -> model.Panel:
     day, month = (
-        merged(lately(of_pairs("prefect_flow_run_duration_baseline_seconds", f'window="{window}"')))
+        merged(lately(of_pipelines("prefect_flow_run_duration_baseline_seconds", f'window="{window}"')))
         for window in ("1d", "30d")
     )
     most = highest(chosen(f"({day} / ({month} > 0))"))
@@ -213,7 +213,7 @@ def _slower() -> model.Panel:
         "Median duration of the runs completed within a day, against that of 30 days. From 1.5 times on look at the "
         "flow's dashboard, then at Bottlenecks for the task that grew.",
         rows(named(most)),
-        rows(named(f"({day} and on ({PAIR}) ({most}))")),
+        rows(named(f"({day} and on ({BY_PIPELINE}) ({most}))")),
         columns=(
             *PIPELINE,
             Column("Value #B", "Duration", unit="s", width=85, decimals=1),
@@ -229,7 +229,7 @@ def dashboard() -> model.Dashboard:
         uid="prefect-overview",
         title="Overview",
         description="Needs attention now, whether today's work is done, and how it went.",
-        variables=variables.of_pipelines(),
+        variables=variables.of_all_pipelines(),
         bands=[
             band(4, (_attention_count(), 4), (_daily_flows(), 6), (_success(), 6), (_running(), 4), (_api(), 4)),
             band(8, (_attention(), 24)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.src.promql import PAIR, of_workspaces
+from grafana.src.promql import BY_PIPELINE, of_workspaces
 
 BY_POOL: Final = "workspace, work_pool"
 BY_QUEUE: Final = "workspace, work_pool, work_queue"
@@ -28,5 +28,5 @@ def by_limit(metric: str) -> str:
 
 
 def waiting(state: str) -> str:
-    by = f"{PAIR}, work_pool, state"
+    by = f"{BY_PIPELINE}, work_pool, state"
     return f"max by ({by}) ({of_pools('prefect_flow_runs', f'state=~`{state}`')})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-PAIR: Final = "workspace, flow, deployment"
+BY_PIPELINE: Final = "workspace, flow, deployment"
 # A backfill has one sample an hour, and a window needs two: below two hours, increase() returns nothing.
 HOURS: Final = "2h"
 DAYS: Final = "1d"
@@ -35,7 +35,7 @@ def _series(metric: str, labels: tuple[str, ...], matchers: tuple[str, ...]) -> 
     return f"{metric}{{{', '.join((*map(_matches, labels), *matchers))}}}"
 
 
-def of_pairs(metric: str, *matchers: str) -> str:
+def of_pipelines(metric: str, *matchers: str) -> str:
     """The series of a metric that has flow and deployment."""
     return _series(metric, ("workspace", "flow", "deployment"), matchers)
 
@@ -65,7 +65,7 @@ def at_end(series: str) -> str:
     return f"last_over_time({series}[26h] @ end() offset -1d)"
 
 
-def merged(expr: str, *labels: str, by: str = PAIR, how: str = "max") -> str:
+def merged(expr: str, *labels: str, by: str = BY_PIPELINE, how: str = "max") -> str:
     """Replicas have the same values: one of them counts, and they are never added up."""
     return f"{how} by ({', '.join((by, *labels))}) ({expr})"
 
@@ -79,7 +79,7 @@ def level(metric: str, *matchers: str, labels: tuple[str, ...] = (), at: str = "
 
     Five hours bridge the gap between the last block of a backfill and the first scrape.
     """
-    return merged(f"last_over_time({of_pairs(metric, *matchers)}[{reach}]{at})", *labels)
+    return merged(f"last_over_time({of_pipelines(metric, *matchers)}[{reach}]{at})", *labels)
 
 
 def known(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str = "$__range", at: str = "") -> str:
@@ -110,9 +110,9 @@ def change(
     """
     later, earlier = (level(metric, *matchers, labels=labels, at=at, reach=reach) for at in (end, start))
     if recorded := RECORDED.get(metric):
-        fallback = merged(f"sum_over_time({of_pairs(recorded, *matchers)}[{window}]{end})", *labels)
+        fallback = merged(f"sum_over_time({of_pipelines(recorded, *matchers)}[{window}]{end})", *labels)
     else:
-        fallback = merged(f"increase({of_pairs(metric, *matchers)}[{window}]{end})", *labels)
+        fallback = merged(f"increase({of_pipelines(metric, *matchers)}[{window}]{end})", *labels)
     # Added up in another order, a sum of fractions may be slightly smaller: that is no reset.
     return f"({later} - {earlier} > -1e-6 or {fallback})"
 
@@ -135,18 +135,18 @@ def chosen(expr: str, *, past: bool = False) -> str:
     """Keeps, of anything with workspace, flow and deployment, the pipelines that team, criticality and tag select.
 
     No series has the label `unchosen`: the regex of three times All matches its absence, `!~` then matches nothing, and
-    nothing is taken away. So pairs without a policy are there until somebody asks for a team, a criticality or a tag.
+    nothing is taken away. So pipelines without a policy are there until somebody asks for a team, a criticality or a tag.
     `past`: for a range that may begin before any policy was known, as that of counts by step.
     """
     asked = "`${team:regex}${criticality:regex}${tag:regex}`"
-    pairs = lately(f'prefect_flow_run_outcomes_total{{state="completed", unchosen!~{asked}}}', HOURS)
+    pipelines = lately(f'prefect_flow_run_outcomes_total{{state="completed", unchosen!~{asked}}}', HOURS)
     known = at_end if past or "$__interval" in expr else lately
     policies = known("prefect_pipeline_info{team=~`${team:regex}`, criticality=~`${criticality:regex}`}")
     tagged = known("prefect_deployment_tag_info{tag=~`${tag:regex}`}")
     untagged = known("prefect_pipeline_info{unchosen=~`${tag:regex}`}")
     return (
-        f"({expr}\nunless on ({PAIR}) (\n  {pairs}\n  unless on ({PAIR}) (\n"
-        f"    {policies}\n    and on ({PAIR}) (\n      {tagged}\n      or {untagged}\n    )\n  )\n))"
+        f"({expr}\nunless on ({BY_PIPELINE}) (\n  {pipelines}\n  unless on ({BY_PIPELINE}) (\n"
+        f"    {policies}\n    and on ({BY_PIPELINE}) (\n      {tagged}\n      or {untagged}\n    )\n  )\n))"
     )
 
 

@@ -9,28 +9,28 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana.src.colours import BAD, CALM, GOOD
 from grafana.src.fields import of_query
 from grafana.src.panels import now, stats
-from grafana.src.promql import PAIR, chosen, lately, merged, of_pairs, total
+from grafana.src.promql import BY_PIPELINE, chosen, lately, merged, of_pipelines, total
 
 
 def window_runs(window: str, result: str = "") -> str:
     """Runs of each pipeline in a window: 1d, 7d, 30d or slo; result: good, bad or both."""
     which = [f'window="{window}"', *([f'result="{result}"'] if result else [])]
-    runs = lately(of_pairs("prefect_flow_run_window_runs", *which))
-    return merged(runs) if result else total(merged(runs, "result"), by=PAIR)
+    runs = lately(of_pipelines("prefect_flow_run_window_runs", *which))
+    return merged(runs) if result else total(merged(runs, "result"), by=BY_PIPELINE)
 
 
-def success_by_pair(window: str) -> str:
+def success_by_pipeline(window: str) -> str:
     return f"{window_runs(window, 'good')} / ({window_runs(window)} > 0)"
 
 
 def declared() -> str:
     """The objective of each pipeline that has one."""
-    return merged(lately(of_pairs("prefect_slo_objective_ratio")))
+    return merged(lately(of_pipelines("prefect_slo_objective_ratio")))
 
 
 def over_objective(ratio: str) -> str:
     """By how much the ratio of each pipeline is above its objective; below it, less than 0."""
-    return f"{ratio} - on ({PAIR}) {declared()}"
+    return f"{ratio} - on ({BY_PIPELINE}) {declared()}"
 
 
 def success(window: str) -> str:

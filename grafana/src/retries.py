@@ -11,7 +11,7 @@ from grafana.src.colours import ANY_IS_BAD, BAD, COUNT_IS_BAD, GOOD, RETRYING, W
 from grafana.src.fields import coloured, in_colour
 from grafana.src.layout import band, board
 from grafana.src.panels import categories, columns, now, over_time, ranking, stats
-from grafana.src.promql import HOURS, PAIR, bars, chosen, highest, known, merged, of_pairs, or_zero, total
+from grafana.src.promql import BY_PIPELINE, HOURS, bars, chosen, highest, known, merged, of_pipelines, or_zero, total
 from grafana.src.tables import DEPLOYMENT, FLOW, WORKSPACE, Column, rows, table
 from grafana.src.tasks import TASK
 
@@ -77,7 +77,7 @@ def _failed_runs() -> model.Panel:
 
 
 def _bad_runs() -> str:
-    runs = of_pairs("prefect_flow_run_window_runs", 'window="7d"', 'result="bad"')
+    runs = of_pipelines("prefect_flow_run_window_runs", 'window="7d"', 'result="bad"')
     return merged(f"last_over_time({runs}[5m])")
 
 
@@ -157,13 +157,13 @@ def _by_weekday() -> model.Panel:
 
 def _failed_attempts(offset: str) -> str:
     """Retries and lost task runs: both are in a backfill, failures by cause are not."""
-    retries, lost = of_pairs(tasks.RETRIES), of_pairs(tasks.OUTCOMES, _LOST_STATES)
+    retries, lost = of_pipelines(tasks.RETRIES), of_pipelines(tasks.OUTCOMES, _LOST_STATES)
 
     def grew(series: str, *labels: str) -> str:
         levels = [merged(at, *labels, by=TASK) for at in (f"{series} offset {offset}", series)]
-        return total(clock.growth(*levels), by=PAIR)
+        return total(clock.growth(*levels), by=BY_PIPELINE)
 
-    return chosen(f"({grew(retries)} + on ({PAIR}) {grew(lost, 'state')} or {grew(retries)})", past=True)
+    return chosen(f"({grew(retries)} + on ({BY_PIPELINE}) {grew(lost, 'state')} or {grew(retries)})", past=True)
 
 
 def _failing_flows() -> model.Panel:
@@ -171,7 +171,7 @@ def _failing_flows() -> model.Panel:
     return table(
         "Failed most, 7 days",
         "Runs that failed for good. Open the flow for its causes and the last failed run.",
-        rows(f"max by ({PAIR}) ({failed})"),
+        rows(f"max by ({BY_PIPELINE}) ({failed})"),
         columns=(WORKSPACE, FLOW, DEPLOYMENT, Column("Value", "Failed", width=80, decimals=0)),
         sort="Failed",
         all_good="No failed run is known.",
@@ -183,7 +183,7 @@ def dashboard() -> model.Dashboard:
         uid="prefect-retries",
         title="Retries and failures",
         description="What fails and is tried again: which tasks, why, what the retries save, and when it happens.",
-        variables=variables.of_pipelines(),
+        variables=variables.of_all_pipelines(),
         refresh="5m",
         bands=[
             band(4, (_retried(), 4), (_lost_count(), 5), (_answered(), 5), (_run_retries(), 5), (_failed_runs(), 5)),

@@ -17,8 +17,8 @@ from grafana.src.kpis import kpi_table
 from grafana.src.layout import band, board
 from grafana.src.panels import finished, lines, now, over_time, ranking, stats
 from grafana.src.promql import (
+    BY_PIPELINE,
     DAYS,
-    PAIR,
     answering,
     at_end,
     bars,
@@ -28,12 +28,11 @@ from grafana.src.promql import (
     lately,
     merged,
     named,
-    of_pairs,
+    of_pipelines,
     or_zero,
     total,
 )
-from grafana.src.tables import CRITICALITY, Column, by_criticality, rows, table
-from grafana.src.tables import PAIR as PAIR_COLUMNS
+from grafana.src.tables import CRITICALITY, PIPELINE_COLUMNS, Column, by_criticality, rows, table
 
 OUTCOMES: Final = "prefect_flow_run_outcomes_total"
 JUDGED: Final = f'state=~"{states.JUDGED}"'
@@ -47,36 +46,36 @@ OF_A_DAY: Final = steps(BAD, (-0.1, WATCH), (0.0, GOOD), low=-1.0)
 
 def _window(*matchers: str) -> str:
     """Runs of the SLO's own window, by result: exact, from the ledger."""
-    return merged(lately(of_pairs("prefect_flow_run_window_runs", 'window="slo"', *matchers)), "result")
+    return merged(lately(of_pipelines("prefect_flow_run_window_runs", 'window="slo"', *matchers)), "result")
 
 
 def _runs() -> str:
-    return total(_window(), by=PAIR)
+    return total(_window(), by=BY_PIPELINE)
 
 
 def _failed() -> str:
-    return total(_window('result="bad"'), by=PAIR)
+    return total(_window('result="bad"'), by=BY_PIPELINE)
 
 
 def _good() -> str:
-    return total(_window('result="good"'), by=PAIR)
+    return total(_window('result="good"'), by=BY_PIPELINE)
 
 
 def _budget(which: str) -> str:
-    return merged(of_pairs(f"flow_deployment:prefect_slo_budget_runs:{which}"))
+    return merged(of_pipelines(f"flow_deployment:prefect_slo_budget_runs:{which}"))
 
 
 def _used() -> str:
     """The used share of the budget: 1 is all of it."""
-    return f"{_failed()} / on ({PAIR}) {_budget('allowed')}"
+    return f"{_failed()} / on ({BY_PIPELINE}) {_budget('allowed')}"
 
 
 def _declared(name: str) -> str:
-    return merged(lately(of_pairs(f"prefect_slo_{name}")))
+    return merged(lately(of_pipelines(f"prefect_slo_{name}")))
 
 
 def _firing(alert: str) -> str:
-    firing = of_pairs("ALERTS", f'alertname="{alert}"', 'alertstate="firing"')
+    firing = of_pipelines("ALERTS", f'alertname="{alert}"', 'alertstate="firing"')
     return or_zero(f"count({chosen(merged(firing))})", live=True)
 
 
@@ -149,7 +148,7 @@ def _budgets() -> model.Panel:
         "objective is broken. An objective that is never met is a wish: lower it, or fix the pipeline.",
         rows(
             by_criticality(
-                chosen(merged(of_pairs("flow_deployment:prefect_pipeline_info:highest"), "criticality", "team"))
+                chosen(merged(of_pipelines("flow_deployment:prefect_pipeline_info:highest"), "criticality", "team"))
             )
         ),
         rows(chosen(_declared("objective_ratio"))),
@@ -159,7 +158,7 @@ def _budgets() -> model.Panel:
         rows(chosen(_budget("allowed"))),
         rows(chosen(_budget("left"))),
         columns=(
-            *PAIR_COLUMNS,
+            *PIPELINE_COLUMNS,
             Column("criticality", "Criticality", width=90, texts=CRITICALITY),
             Column("team", "Team", width=110),
             Column("Value #B", "Objective", unit="percentunit", decimals=1, width=80),
@@ -175,9 +174,9 @@ def _budgets() -> model.Panel:
 
 
 def _by_day() -> model.Panel:
-    good = total(bars(OUTCOMES, f'state=~"{states.COMPLETED}"', labels=("state",)), by=PAIR)
-    judged = total(bars(OUTCOMES, JUDGED, labels=("state",)), by=PAIR)
-    asked = merged(at_end(of_pairs("prefect_slo_objective_ratio")))
+    good = total(bars(OUTCOMES, f'state=~"{states.COMPLETED}"', labels=("state",)), by=BY_PIPELINE)
+    judged = total(bars(OUTCOMES, JUDGED, labels=("state",)), by=BY_PIPELINE)
+    asked = merged(at_end(of_pipelines("prefect_slo_objective_ratio")))
     builder = (
         statushistory.Panel()
         .show_value(shape.VisibilityMode.NEVER)
@@ -193,7 +192,7 @@ def _by_day() -> model.Panel:
         "Of the outcomes of a day, the share that completed minus the objective: from 0 on it is kept. Empty where "
         "nothing ended, and without an objective. A column of bad days is a shared cause, such as the warehouse; a "
         "row of them is one pipeline to fix. A run that failed and was retried counts as both.",
-        [over_time(named(chosen(f"({good} / ({judged} > 0) - on ({PAIR}) {asked})")), "{{pipeline}}")],
+        [over_time(named(chosen(f"({good} / ({judged} > 0) - on ({BY_PIPELINE}) {asked})")), "{{pipeline}}")],
         unit="percentunit",
         decimals=1,
         steps=OF_A_DAY,
@@ -207,12 +206,12 @@ def _by_day() -> model.Panel:
 
 def _freshness() -> model.Panel:
     completed = merged(
-        lately(of_pairs("prefect_flow_run_last_outcome_timestamp_seconds", f'state=~"{states.COMPLETED}"'))
+        lately(of_pipelines("prefect_flow_run_last_outcome_timestamp_seconds", f'state=~"{states.COMPLETED}"'))
     )
-    unmet = f"time() - min by ({PAIR}) ({of_pairs('prefect_deployment_unmet_due_timestamp_seconds')})"
-    stale = f"time() - {completed} - on ({PAIR}) {_declared('max_staleness_seconds')}"
-    due = merged(of_pairs("prefect_deployment_next_due_timestamp_seconds"))
-    usual = merged(lately(of_pairs("prefect_flow_run_duration_baseline_seconds", 'window="30d"')))
+    unmet = f"time() - min by ({BY_PIPELINE}) ({of_pipelines('prefect_deployment_unmet_due_timestamp_seconds')})"
+    stale = f"time() - {completed} - on ({BY_PIPELINE}) {_declared('max_staleness_seconds')}"
+    due = merged(of_pipelines("prefect_deployment_next_due_timestamp_seconds"))
+    usual = merged(lately(of_pipelines("prefect_flow_run_duration_baseline_seconds", 'window="30d"')))
     return table(
         "Freshness",
         "How old the last success is, and what is due. Overdue: it is older than declared, or a start has passed and "
@@ -225,7 +224,7 @@ def _freshness() -> model.Panel:
         rows(chosen(usual)),
         rows(chosen(_declared("max_duration_seconds"))),
         columns=(
-            *PAIR_COLUMNS,
+            *PIPELINE_COLUMNS,
             Column("Value #A", "Last success, ago", unit="s", decimals=1, width=150),
             Column("Value #B", "May be old", unit="s", decimals=1, width=105),
             Column("Value #C", "Overdue for", unit="s", decimals=1, width=112, steps=OVERDUE),
@@ -250,11 +249,12 @@ def _share_used() -> model.Panel:
 
 
 def _burn() -> model.Panel:
-    broken = total(grown(OUTCOMES, BROKEN, labels=("state",), window="7d"), by=PAIR)
-    judged = total(grown(OUTCOMES, JUDGED, labels=("state",), window="7d"), by=PAIR)
-    allowed = f"(1 - {merged(at_end(of_pairs('prefect_slo_objective_ratio')))})"
-    failed = merged(at_end(of_pairs("prefect_flow_run_window_runs", 'window="slo"', 'result="bad"')))
-    used = f"{failed} / on ({PAIR}) {merged(at_end(of_pairs('flow_deployment:prefect_slo_budget_runs:allowed')))} > 0"
+    broken = total(grown(OUTCOMES, BROKEN, labels=("state",), window="7d"), by=BY_PIPELINE)
+    judged = total(grown(OUTCOMES, JUDGED, labels=("state",), window="7d"), by=BY_PIPELINE)
+    allowed = f"(1 - {merged(at_end(of_pipelines('prefect_slo_objective_ratio')))})"
+    failed = merged(at_end(of_pipelines("prefect_flow_run_window_runs", 'window="slo"', 'result="bad"')))
+    budget = merged(at_end(of_pipelines("flow_deployment:prefect_slo_budget_runs:allowed")))
+    used = f"{failed} / on ({BY_PIPELINE}) {budget} > 0"
     panel = lines(
         "Burn rate",
         "The failed share of the last seven days against the share that the objective allows: at 1 the budget lasts "
@@ -262,7 +262,8 @@ def _burn() -> model.Panel:
         "look.",
         over_time(
             named(
-                f"({broken} / {judged}) / on ({PAIR}) {allowed}\nand on ({PAIR}) {highest(chosen(used, past=True), 5)}"
+                f"({broken} / {judged}) / on ({BY_PIPELINE}) {allowed}\n"
+                f"and on ({BY_PIPELINE}) {highest(chosen(used, past=True), 5)}"
             ),
             "{{pipeline}}",
         ),
@@ -279,7 +280,7 @@ def dashboard() -> model.Dashboard:
         uid="prefect-slo",
         title="SLOs",
         description="Objectives, what was kept of them, budgets of failed runs, freshness, and 30 days day by day.",
-        variables=variables.of_pipelines(),
+        variables=variables.of_all_pipelines(),
         since="now-30d",
         refresh="5m",
         bands=[

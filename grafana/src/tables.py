@@ -40,7 +40,7 @@ class Column:
 FLOW: Final = Column("flow", "Flow", links=(to_flow(),))
 DEPLOYMENT: Final = Column("deployment", "Deployment", links=(to_flow(),))
 WORKSPACE: Final = Column("workspace", "Workspace", hidden=True)
-PAIR: Final = (WORKSPACE, FLOW, DEPLOYMENT)
+PIPELINE_COLUMNS: Final = (WORKSPACE, FLOW, DEPLOYMENT)
 # Both in one column, for narrow tables; the queries need promql.named().
 PIPELINE: Final = (
     WORKSPACE,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.src.promql import PAIR, known, level, total
+from grafana.src.promql import BY_PIPELINE, known, level, total
 
-TASK: Final = f"{PAIR}, task"
+TASK: Final = f"{BY_PIPELINE}, task"
 
 SECONDS: Final = "prefect_task_run_seconds_total"
 OUTCOMES: Final = "prefect_task_run_outcomes_total"

@@ -8,7 +8,7 @@ from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.src.promql import of_flows, of_pairs, of_workspaces
+from grafana.src.promql import of_flows, of_pipelines, of_workspaces
 
 SOURCE: Final = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 _RUNS: Final = "prefect_flow_run_outcomes_total"  # every pipeline has it, for its whole history
@@ -71,11 +71,13 @@ def tag() -> model.VariableModel:
 
 
 def task() -> model.VariableModel:
-    return _choice("task", "Task", of_pairs("prefect_custom_metric_observed_count"), "Tasks whose logs tell metrics.")
+    return _choice(
+        "task", "Task", of_pipelines("prefect_custom_metric_observed_count"), "Tasks whose logs tell metrics."
+    )
 
 
 def metric() -> model.VariableModel:
-    series = of_pairs("prefect_custom_metric_observed_count", "task=~`${task:regex}`")
+    series = of_pipelines("prefect_custom_metric_observed_count", "task=~`${task:regex}`")
     return _choice("metric", "Metric", series, "Names in METRIC log lines.")
 
 
@@ -83,7 +85,7 @@ def work_pool() -> model.VariableModel:
     return _choice("work_pool", "Work pool", of_workspaces("prefect_work_pool_info"), "Work pools that exist.")
 
 
-def of_pipelines() -> list[model.VariableModel]:
+def of_all_pipelines() -> list[model.VariableModel]:
     """All variables that select pipelines; promql.chosen() is for the last three."""
     return [datasource(), workspace(), flow(), deployment(), team(), criticality(), tag()]
 

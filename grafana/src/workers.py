@@ -12,9 +12,8 @@ from grafana.src.colours import BAD, CALM, COUNT_IS_BAD, COUNT_IS_WATCHED, GOOD,
 from grafana.src.layout import band, board
 from grafana.src.panels import now, stats
 from grafana.src.pools import BY_POOL, BY_QUEUE, by_limit, by_pool, by_queue, of_pools, waiting
-from grafana.src.promql import PAIR, of_workspaces, or_zero
-from grafana.src.tables import PAIR as PAIR_COLUMNS
-from grafana.src.tables import WORKSPACE, Column, rows, table
+from grafana.src.promql import BY_PIPELINE, of_workspaces, or_zero
+from grafana.src.tables import PIPELINE_COLUMNS, WORKSPACE, Column, rows, table
 
 HEARTBEAT_AGE: Final = steps(GOOD, (120.0, WATCH), (600.0, BAD))
 POLL_AGE: Final = steps(GOOD, (60.0, WATCH), (300.0, BAD))
@@ -185,15 +184,15 @@ def _late_table() -> model.Panel:
     states = "late|pending|submitting|infrastructure_pending|awaiting_concurrency_slot|cancelling"
     oldest = of_workspaces("prefect_flow_run_oldest_state_timestamp_seconds", f'state=~"{states}"')
     runs = waiting(states)
-    since = f"time() - min by ({PAIR}, state) ({oldest})"
+    since = f"time() - min by ({BY_PIPELINE}, state) ({oldest})"
     return table(
         "Waiting now",
         "Runs that have not begun to run, the longest wait first. Late: no worker took it. Pending for long: its "
         "container does not come up; see the events of the pod or host. Waiting for a slot: see the limits.",
         rows(runs),
-        rows(f"{since} + on ({PAIR}, state) group_right () 0 * {runs}"),
+        rows(f"{since} + on ({BY_PIPELINE}, state) group_right () 0 * {runs}"),
         columns=(
-            *PAIR_COLUMNS,
+            *PIPELINE_COLUMNS,
             Column("work_pool", "Work pool", width=130),
             Column("state", "State", width=190),
             Column("Value #A", "Runs", unit="short", width=60),

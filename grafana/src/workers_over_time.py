@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana.src.fields import coloured_by_state, with_room
 from grafana.src.panels import lines, over_time
 from grafana.src.pools import BY_POOL, by_limit, by_pool, by_queue, of_pools, waiting
-from grafana.src.promql import PAIR, merged, of_workspaces
+from grafana.src.promql import BY_PIPELINE, merged, of_workspaces
 
 
 def late_by_pool() -> model.Panel:
@@ -69,7 +69,7 @@ def start_delay() -> model.Panel:
         "From when a run was to start until it ran: 95 % of a week's runs waited at most so long, of each pool the "
         "pipeline that waits longest. Seconds are normal for processes, a minute or two for containers. Growing: "
         "images, nodes or workers are short.",
-        over_time(f"max by (work_pool) ({delay} * on ({PAIR}) group_left (work_pool) {pool})", "{{work_pool}}"),
+        over_time(f"max by (work_pool) ({delay} * on ({BY_PIPELINE}) group_left (work_pool) {pool})", "{{work_pool}}"),
         unit="s",
         bridge=True,
     )

@@ -10,35 +10,35 @@ from prefect_monitoring.config.settings import SettingsError
 from prefect_monitoring.metrics import CATALOGUE, shown_metrics
 from prefect_monitoring.metrics.family import Metric
 
-PAIR = ("flow", "deployment")
+PIPELINE = ("flow", "deployment")
 
 # The design's tables, literally.
 FLOW_RUNS = {
-    "prefect_flow_run_outcomes_total": ("counter", (*PAIR, "state")),
-    "prefect_flow_run_duration_seconds": ("histogram", PAIR),
-    "prefect_flow_run_start_delay_seconds": ("histogram", PAIR),
-    "prefect_flow_run_retries_total": ("counter", PAIR),
-    "prefect_flow_run_failures_total": ("counter", (*PAIR, "cause")),
-    "prefect_flow_runs": ("gauge", (*PAIR, "work_pool", "state")),
-    "prefect_flow_run_oldest_state_timestamp_seconds": ("gauge", (*PAIR, "state")),
-    "prefect_flow_run_last_outcome_timestamp_seconds": ("gauge", (*PAIR, "state")),
-    "prefect_flow_run_last_duration_seconds": ("gauge", PAIR),
-    "prefect_flow_run_consecutive_failures": ("gauge", PAIR),
-    "prefect_flow_run_failures_unresolved": ("gauge", PAIR),
-    "prefect_flow_run_unresolved_since_timestamp_seconds": ("gauge", PAIR),
-    "prefect_flow_run_storm_timestamp_seconds": ("gauge", (*PAIR, "cause")),
-    "prefect_flow_run_last_failure_info": ("gauge", (*PAIR, "flow_run_id", "flow_run_name", "cause", "message")),
-    "prefect_flow_run_orphans": ("gauge", PAIR),
-    "prefect_flow_run_heartbeat_timestamp_seconds": ("gauge", PAIR),
-    "prefect_flow_runs_unresponsive": ("gauge", PAIR),
-    "prefect_flow_run_failing_since_timestamp_seconds": ("gauge", PAIR),
-    "prefect_flow_run_failure_timestamp_seconds": ("gauge", (*PAIR, "nth")),
-    "prefect_flow_run_duration_baseline_seconds": ("gauge", (*PAIR, "window")),
-    "prefect_flow_run_duration_quantile_seconds": ("gauge", (*PAIR, "window", "quantile")),
-    "prefect_flow_run_start_delay_quantile_seconds": ("gauge", (*PAIR, "window", "quantile")),
-    "prefect_flow_run_window_runs": ("gauge", (*PAIR, "window", "result")),
+    "prefect_flow_run_outcomes_total": ("counter", (*PIPELINE, "state")),
+    "prefect_flow_run_duration_seconds": ("histogram", PIPELINE),
+    "prefect_flow_run_start_delay_seconds": ("histogram", PIPELINE),
+    "prefect_flow_run_retries_total": ("counter", PIPELINE),
+    "prefect_flow_run_failures_total": ("counter", (*PIPELINE, "cause")),
+    "prefect_flow_runs": ("gauge", (*PIPELINE, "work_pool", "state")),
+    "prefect_flow_run_oldest_state_timestamp_seconds": ("gauge", (*PIPELINE, "state")),
+    "prefect_flow_run_last_outcome_timestamp_seconds": ("gauge", (*PIPELINE, "state")),
+    "prefect_flow_run_last_duration_seconds": ("gauge", PIPELINE),
+    "prefect_flow_run_consecutive_failures": ("gauge", PIPELINE),
+    "prefect_flow_run_failures_unresolved": ("gauge", PIPELINE),
+    "prefect_flow_run_unresolved_since_timestamp_seconds": ("gauge", PIPELINE),
+    "prefect_flow_run_storm_timestamp_seconds": ("gauge", (*PIPELINE, "cause")),
+    "prefect_flow_run_last_failure_info": ("gauge", (*PIPELINE, "flow_run_id", "flow_run_name", "cause", "message")),
+    "prefect_flow_run_orphans": ("gauge", PIPELINE),
+    "prefect_flow_run_heartbeat_timestamp_seconds": ("gauge", PIPELINE),
+    "prefect_flow_runs_unresponsive": ("gauge", PIPELINE),
+    "prefect_flow_run_failing_since_timestamp_seconds": ("gauge", PIPELINE),
+    "prefect_flow_run_failure_timestamp_seconds": ("gauge", (*PIPELINE, "nth")),
+    "prefect_flow_run_duration_baseline_seconds": ("gauge", (*PIPELINE, "window")),
+    "prefect_flow_run_duration_quantile_seconds": ("gauge", (*PIPELINE, "window", "quantile")),
+    "prefect_flow_run_start_delay_quantile_seconds": ("gauge", (*PIPELINE, "window", "quantile")),
+    "prefect_flow_run_window_runs": ("gauge", (*PIPELINE, "window", "result")),
 }
-TASK = (*PAIR, "task")
+TASK = (*PIPELINE, "task")
 TASK_RUNS = {
     "prefect_task_run_outcomes_total": ("counter", (*TASK, "state")),
     "prefect_task_run_seconds_total": ("counter", TASK),
@@ -52,15 +52,15 @@ POOL = ("work_pool",)
 QUEUE = ("work_pool", "work_queue")
 LIMIT = ("limit",)
 INVENTORY = {
-    "prefect_deployment_info": ("gauge", (*PAIR, "work_pool", "work_queue")),
-    "prefect_deployment_tag_info": ("gauge", (*PAIR, "tag")),
-    "prefect_deployment_paused": ("gauge", PAIR),
-    "prefect_deployment_ready": ("gauge", PAIR),
-    "prefect_deployment_next_due_timestamp_seconds": ("gauge", PAIR),
-    "prefect_deployment_last_due_timestamp_seconds": ("gauge", PAIR),
-    "prefect_deployment_unmet_due_timestamp_seconds": ("gauge", PAIR),
-    "prefect_deployment_paused_since_timestamp_seconds": ("gauge", PAIR),
-    "prefect_deployment_resumed_timestamp_seconds": ("gauge", PAIR),
+    "prefect_deployment_info": ("gauge", (*PIPELINE, "work_pool", "work_queue")),
+    "prefect_deployment_tag_info": ("gauge", (*PIPELINE, "tag")),
+    "prefect_deployment_paused": ("gauge", PIPELINE),
+    "prefect_deployment_ready": ("gauge", PIPELINE),
+    "prefect_deployment_next_due_timestamp_seconds": ("gauge", PIPELINE),
+    "prefect_deployment_last_due_timestamp_seconds": ("gauge", PIPELINE),
+    "prefect_deployment_unmet_due_timestamp_seconds": ("gauge", PIPELINE),
+    "prefect_deployment_paused_since_timestamp_seconds": ("gauge", PIPELINE),
+    "prefect_deployment_resumed_timestamp_seconds": ("gauge", PIPELINE),
     "prefect_work_pool_info": ("gauge", (*POOL, "type")),
     "prefect_work_pool_ready": ("gauge", POOL),
     "prefect_work_pool_paused": ("gauge", POOL),
@@ -88,27 +88,27 @@ CUSTOM = {
 }
 # Labels declared by the pipelines file and by tags are added to prefect_pipeline_info.
 POLICY = {
-    "prefect_pipeline_info": ("gauge", (*PAIR, "criticality", "team", "tags")),
-    "prefect_slo_objective_ratio": ("gauge", PAIR),
-    "prefect_slo_window_seconds": ("gauge", PAIR),
-    "prefect_slo_max_duration_seconds": ("gauge", PAIR),
-    "prefect_slo_max_staleness_seconds": ("gauge", PAIR),
-    "prefect_slo_grace_seconds": ("gauge", PAIR),
-    "prefect_slo_max_pause_seconds": ("gauge", PAIR),
-    "prefect_pipeline_alert_on_streak": ("gauge", PAIR),
-    "prefect_slo_metric_max": ("gauge", (*PAIR, "metric")),
-    "prefect_slo_metric_min": ("gauge", (*PAIR, "metric")),
+    "prefect_pipeline_info": ("gauge", (*PIPELINE, "criticality", "team", "tags")),
+    "prefect_slo_objective_ratio": ("gauge", PIPELINE),
+    "prefect_slo_window_seconds": ("gauge", PIPELINE),
+    "prefect_slo_max_duration_seconds": ("gauge", PIPELINE),
+    "prefect_slo_max_staleness_seconds": ("gauge", PIPELINE),
+    "prefect_slo_grace_seconds": ("gauge", PIPELINE),
+    "prefect_slo_max_pause_seconds": ("gauge", PIPELINE),
+    "prefect_pipeline_alert_on_streak": ("gauge", PIPELINE),
+    "prefect_slo_metric_max": ("gauge", (*PIPELINE, "metric")),
+    "prefect_slo_metric_min": ("gauge", (*PIPELINE, "metric")),
 }
 ACTIONS = {
-    "prefect_exporter_actions_total": ("counter", ("action", "result", *PAIR)),
+    "prefect_exporter_actions_total": ("counter", ("action", "result", *PIPELINE)),
     "prefect_exporter_acting": ("gauge", ()),
     "prefect_exporter_actions_stopped_info": ("gauge", ("stopped_by", "reason")),
     "prefect_exporter_downstream_paused_timestamp_seconds": (
         "gauge",
-        (*PAIR, "upstream_flow", "upstream_deployment", "resume"),
+        (*PIPELINE, "upstream_flow", "upstream_deployment", "resume"),
     ),
-    "prefect_flow_run_last_failure_retries": ("gauge", PAIR),
-    "prefect_pipeline_retries_max": ("gauge", PAIR),
+    "prefect_flow_run_last_failure_retries": ("gauge", PIPELINE),
+    "prefect_pipeline_retries_max": ("gauge", PIPELINE),
 }
 SINKS = {
     "prefect_exporter_sink_last_success_timestamp_seconds": ("gauge", ("sink",)),

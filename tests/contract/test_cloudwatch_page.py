@@ -19,7 +19,7 @@ from prefect_monitoring.model.pushed_metrics import DOLLARS_PER_ALARM, DOLLARS_P
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.sinks.cloudwatch.metrics import PUSHED_METRICS, PushedMetric
 from prefect_monitoring.sinks.cloudwatch.native.compile import SILENT_MINUTES, compile_rules
-from unit.snapshots import PAIR
+from unit.snapshots import PIPELINE
 
 PAGE = (Path(__file__).parents[2] / "docs/cloudwatch.md").read_text(encoding="utf-8")
 OPTIONS, COLLECTOR, DATADOG = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
@@ -44,7 +44,7 @@ def test_prices_are_those_of_the_code() -> None:
 
 
 def test_every_alarm_is_described() -> None:
-    promised = {PAIR: Policy(max_duration=1.0, max_staleness=1.0)}
+    promised = {PIPELINE: Policy(max_duration=1.0, max_staleness=1.0)}
     titles = [rule.title.removeprefix("etl/daily ") for rule in compile_rules(promised, tuple(PUSHED_METRICS)).rules]
     assert titles == re.findall(
         r"^\| ([a-z ]+) \| .* \| .*\|$", PAGE.partition("| Alarm |")[2].partition("\n\n")[0], re.MULTILINE

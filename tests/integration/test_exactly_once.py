@@ -58,7 +58,7 @@ async def test_retried_from_the_ui(
     forced: bool,
 ) -> None:
     flow, deployment = deployed
-    pair = {"flow": f"{unique}dbt", "deployment": "daily"}
+    pipeline = {"flow": f"{unique}dbt", "deployment": "daily"}
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         await exporter.inventory()
         await exporter.poll()
@@ -74,12 +74,14 @@ async def test_retried_from_the_ui(
         seeder.failed(run)
         await look()
         if watched == "between":
-            assert value(exporter.samples, "prefect_flow_run_consecutive_failures", **pair) == 1
+            assert value(exporter.samples, "prefect_flow_run_consecutive_failures", **pipeline) == 1
         seeder.retry_from_ui(run, force=forced)
         await look()
         if watched == "between":
-            assert value(exporter.samples, "prefect_flow_run_consecutive_failures", **pair) == 0, "a retry is pending"
-            assert total(exporter.samples, "prefect_flow_runs", **pair, state="awaiting_retry") == 1
+            assert value(exporter.samples, "prefect_flow_run_consecutive_failures", **pipeline) == 0, (
+                "a retry is pending"
+            )
+            assert total(exporter.samples, "prefect_flow_runs", **pipeline, state="awaiting_retry") == 1
         waited_from = time.time()
         await asyncio.sleep(2)
         waited = time.time() - waited_from
@@ -134,12 +136,12 @@ async def test_states_set_by_hand_are_counted_at_once_and_an_hour_later(
     server: PrefectServer, seeder: Seeder, unique: str, deployed: tuple[str, str], tmp_path: Path
 ) -> None:
     flow, deployment = deployed
-    pair = {"flow": f"{unique}dbt", "deployment": "daily"}
+    pipeline = {"flow": f"{unique}dbt", "deployment": "daily"}
     long_ago = datetime.now(UTC) - timedelta(hours=1)
     async with rig(server.url, tmp_path, include_flows=f"{unique}.*") as exporter:
         (old,) = bulk_finished_runs(server, flow, [long_ago], deployment_id=deployment, state="Failed")
         await exporter.poll()
-        assert value(exporter.samples, "prefect_flow_run_consecutive_failures", **pair) == 1
+        assert value(exporter.samples, "prefect_flow_run_consecutive_failures", **pipeline) == 1
         at_once = seeder.run(flow, deployment_id=deployment)
         seeder.failed(at_once)
         seeder.mark(at_once, "COMPLETED")
@@ -153,10 +155,10 @@ async def test_states_set_by_hand_are_counted_at_once_and_an_hour_later(
             == truth(server.url, flow_prefix=unique)
         )
         samples = exporter.samples
-        assert value(samples, "prefect_flow_run_consecutive_failures", **pair) == 0
-        assert value(samples, "prefect_flow_run_window_runs", **pair, window="1d", result="good") == 2
-        assert value(samples, "prefect_flow_run_window_runs", **pair, window="1d", result="bad") == 0
-        assert value(samples, "prefect_flow_run_duration_seconds_count", **pair) == 0, "nothing ran to completion"
+        assert value(samples, "prefect_flow_run_consecutive_failures", **pipeline) == 0
+        assert value(samples, "prefect_flow_run_window_runs", **pipeline, window="1d", result="good") == 2
+        assert value(samples, "prefect_flow_run_window_runs", **pipeline, window="1d", result="bad") == 0
+        assert value(samples, "prefect_flow_run_duration_seconds_count", **pipeline) == 0, "nothing ran to completion"
 
 
 async def test_runs_with_equal_end_times_are_counted_across_pages(
@@ -265,12 +267,12 @@ async def test_active_runs_are_shown_by_state(
         assert {dict(labels)["state"]: number for labels, number in live.items()} == {"running": 1, "late": 1}
         assert all(dict(labels)["work_pool"] == f"{unique}pool" for labels in live)
         oldest = "prefect_flow_run_oldest_state_timestamp_seconds"
-        pair = {"flow": f"{unique}live", "deployment": "d"}
+        pipeline = {"flow": f"{unique}live", "deployment": "d"}
         began = datetime.fromisoformat(state["timestamp"]).timestamp()
-        assert value(exporter.samples, oldest, **pair, state="running") == pytest.approx(began, abs=0.001)
-        assert value(exporter.samples, oldest, **pair, state="late") == pytest.approx(due.timestamp(), abs=0.001)
+        assert value(exporter.samples, oldest, **pipeline, state="running") == pytest.approx(began, abs=0.001)
+        assert value(exporter.samples, oldest, **pipeline, state="late") == pytest.approx(due.timestamp(), abs=0.001)
         info = value(
-            exporter.samples, "prefect_deployment_info", **pair, work_pool=f"{unique}pool", work_queue="default"
+            exporter.samples, "prefect_deployment_info", **pipeline, work_pool=f"{unique}pool", work_queue="default"
         )
         assert info == 1
         seeder.completed(running)

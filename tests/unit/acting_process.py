@@ -21,7 +21,7 @@ from support.options import settings_with
 from unit.fake_prefect import FakePrefect
 from unit.rig import readers_of
 
-PAIR = Pipeline("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 ACT = Mode(Fuse(100, 50), act=True)
 DRY_RUN = replace(ACT, act=False, dry_run=True)
 OFF = replace(ACT, act=False)

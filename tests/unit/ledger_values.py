@@ -11,7 +11,7 @@ from prefect_monitoring.model.records import Pipeline
 from unit.fake_prefect import MONDAY_NOON
 from unit.rig import DAY
 
-PAIR = Pipeline("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 
 NOW = MONDAY_NOON
 
@@ -30,7 +30,7 @@ def run_id(number: int) -> str:
 
 
 def outcome(
-    number: int, at: float = NOW, pipeline: Pipeline = PAIR, state_type: str = "COMPLETED", seconds: float = 10.0
+    number: int, at: float = NOW, pipeline: Pipeline = PIPELINE, state_type: str = "COMPLETED", seconds: float = 10.0
 ) -> Changes:
     """What the fold makes of one run that ended so."""
     label = state_type.lower()

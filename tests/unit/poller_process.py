@@ -16,8 +16,8 @@ from prefect_monitoring.runtime.poller import make_poller
 from prefect_monitoring.snapshot.model import Snapshot
 from unit.fake_prefect import FakePrefect
 
-PAIR = Pipeline("etl", "daily")
-FAILED = SeriesKey(OUTCOMES, PAIR, "failed")
+PIPELINE = Pipeline("etl", "daily")
+FAILED = SeriesKey(OUTCOMES, PIPELINE, "failed")
 
 
 @dataclass

@@ -25,13 +25,13 @@ from support.ledgers import create_tables
 from support.options import settings_with
 from unit.fake_cloudwatch import FakeCloudWatch
 from unit.fake_prefect import FakePrefect
-from unit.ledger_values import NOW, PAIR, level, lookbacks_of, outcome
+from unit.ledger_values import NOW, PIPELINE, level, lookbacks_of, outcome
 from unit.rig import API, DAY, NO_SYNC, pragma
 from unit.snapshots import make_snapshot
 
 MINUTE = 60.0
 COUNTS = {"COMPLETED": "RunsCompleted", "FAILED": "RunsFailed", "CANCELLED": "RunsCancelled"}
-STATUS_OF = replace(make_snapshot().run_stats[PAIR], last_outcomes={"completed": NOW})
+STATUS_OF = replace(make_snapshot().run_stats[PIPELINE], last_outcomes={"completed": NOW})
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -85,14 +85,14 @@ class World:
         self.runs += 1
         changes = outcome(self.runs, state_type=state_type, at=self.now, seconds=float(self.runs))
         if state_type == "FAILED":
-            changes.count(SeriesKey(FAILURES, PAIR, "unknown"), self.now)
+            changes.count(SeriesKey(FAILURES, PIPELINE, "unknown"), self.now)
         await self.reader.in_ledger(self.reader.ledger.commit, changes, None, self.now)
         self.owed[self.now // MINUTE * MINUTE][COUNTS[state_type]] += 1
 
     async def pass_time(self, seconds: float = MINUTE) -> None:
         """The next snapshot, so much later."""
         self.now += seconds
-        snapshot = replace(make_snapshot(), taken_at=self.now, run_stats={PAIR: STATUS_OF})
+        snapshot = replace(make_snapshot(), taken_at=self.now, run_stats={PIPELINE: STATUS_OF})
         await self.sink.take(snapshot)
 
     async def settle(self) -> None:

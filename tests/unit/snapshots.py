@@ -40,11 +40,11 @@ from prefect_monitoring.policy.pipelines_file import Limits
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.snapshot.model import ActionsReport, ActiveRuns, Health, Links, SelfReport, Snapshot
 
-PAIR = Pipeline("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 ODD = Pipeline('we"ird\\\nflow', "")
 NOW = 1772452800.0
-ROWS = SeriesKey(CUSTOM_OBSERVED, PAIR, "rows", "load", (("table", "orders"),))
-TEMPERATURE = SeriesKey(CUSTOM_OBSERVED, PAIR, "temperature", "", (("room", "a"), ("sensor", "2")))
+ROWS = SeriesKey(CUSTOM_OBSERVED, PIPELINE, "rows", "load", (("table", "orders"),))
+TEMPERATURE = SeriesKey(CUSTOM_OBSERVED, PIPELINE, "temperature", "", (("room", "a"), ("sensor", "2")))
 
 
 def counter(value: float) -> Series:
@@ -60,24 +60,24 @@ def by_metric(series: dict[SeriesKey, Series]) -> dict[str, dict[SeriesKey, Seri
 
 def _series() -> dict[SeriesKey, Series]:
     return {
-        SeriesKey(OUTCOMES, PAIR, "completed"): counter(12.0),
-        SeriesKey(OUTCOMES, PAIR, "failed"): counter(1.0),
+        SeriesKey(OUTCOMES, PIPELINE, "completed"): counter(12.0),
+        SeriesKey(OUTCOMES, PIPELINE, "failed"): counter(1.0),
         SeriesKey(OUTCOMES, ODD, "completed"): counter(0.0),
-        SeriesKey(FAILURES, PAIR, "auth"): counter(1.0),
-        SeriesKey(RETRIES, PAIR): counter(2.0),
-        SeriesKey(DURATION, PAIR): Series(20.5, (4, 7, 1), released=True),
-        SeriesKey(START_DELAY, PAIR): Series(33.0, (13, 0), released=True),
-        SeriesKey(TASK_OUTCOMES, PAIR, "completed", "load"): counter(24.0),
-        SeriesKey(TASK_OUTCOMES, PAIR, "failed", "load"): counter(0.0),
+        SeriesKey(FAILURES, PIPELINE, "auth"): counter(1.0),
+        SeriesKey(RETRIES, PIPELINE): counter(2.0),
+        SeriesKey(DURATION, PIPELINE): Series(20.5, (4, 7, 1), released=True),
+        SeriesKey(START_DELAY, PIPELINE): Series(33.0, (13, 0), released=True),
+        SeriesKey(TASK_OUTCOMES, PIPELINE, "completed", "load"): counter(24.0),
+        SeriesKey(TASK_OUTCOMES, PIPELINE, "failed", "load"): counter(0.0),
         SeriesKey(TASK_OUTCOMES, NO_FLOW, "cached", "warm_up"): counter(3.0),
-        SeriesKey(TASK_SECONDS, PAIR, task="load"): counter(61.25),
-        SeriesKey(TASK_RETRIES, PAIR, task="load"): counter(5.0),
-        SeriesKey(TASK_FAILURES, PAIR, "rate_limit", "load"): counter(5.0),
+        SeriesKey(TASK_SECONDS, PIPELINE, task="load"): counter(61.25),
+        SeriesKey(TASK_RETRIES, PIPELINE, task="load"): counter(5.0),
+        SeriesKey(TASK_FAILURES, PIPELINE, "rate_limit", "load"): counter(5.0),
         SeriesKey(TASK_DURATION, Pipeline("etl", ""), task="load"): Series(61.25, (20, 3, 1), released=True),
         ROWS: Series(4200.0, (3,), released=True),
         TEMPERATURE: Series(43.5, (2,), released=True),
-        action_key(PAIR, Kind.RETRY, ActionResult.DONE): counter(3.0),
-        action_key(PAIR, Kind.RETRY, ActionResult.FAILED): counter(0.0),
+        action_key(PIPELINE, Kind.RETRY, ActionResult.DONE): counter(3.0),
+        action_key(PIPELINE, Kind.RETRY, ActionResult.FAILED): counter(0.0),
         SeriesKey(REJECTED, NO_FLOW, "malformed"): counter(1.0),
         SeriesKey(REJECTED, NO_FLOW, "too_many"): counter(0.0),
         SeriesKey(FAILED_ACTIONS, NO_FLOW, "to Slack"): counter(2.0),
@@ -127,7 +127,7 @@ def _about() -> SelfReport:
 
 def _actions() -> ActionsReport:
     retry = Action(
-        *("a1", Kind.RETRY, PAIR, NOW - 50, NOW, ActionResult.EXHAUSTED, "3 of 3 retries are used", NOW - 50),
+        *("a1", Kind.RETRY, PIPELINE, NOW - 50, NOW, ActionResult.EXHAUSTED, "3 of 3 retries are used", NOW - 50),
         run_id="0e1c",
         run_name="able-lynx",
         cause="auth",
@@ -135,7 +135,7 @@ def _actions() -> ActionsReport:
         allowed=3,
     )
     pause = Action(
-        *("a2", Kind.PAUSE, PAIR, NOW - 45, NOW, ActionResult.DONE, "", NOW - 44),
+        *("a2", Kind.PAUSE, PIPELINE, NOW - 45, NOW, ActionResult.DONE, "", NOW - 44),
         run_name="able-lynx",
         cause="auth",
         target="d2",
@@ -148,7 +148,7 @@ def _actions() -> ActionsReport:
 
 def make_snapshot() -> Snapshot:
     failure = KnownRun(
-        *("0e1c", PAIR, "5", "FAILED", NOW - 60, 1),
+        *("0e1c", PIPELINE, "5", "FAILED", NOW - 60, 1),
         start_counted=True,
         ended_at=NOW - 60,
         name="able-lynx",
@@ -163,12 +163,12 @@ def make_snapshot() -> Snapshot:
         bounds={DURATION: (1.0, 2.5), START_DELAY: (60.0,), TASK_DURATION: (1.0, 10.0), CUSTOM_OBSERVED: ()},
         series=by_metric(_series()),
         values={
-            SeriesKey(CUSTOM_VALUE, PAIR, ROWS.detail, ROWS.task, ROWS.labels): LastValue(1500.0, NOW - 60),
-            SeriesKey(CUSTOM_VALUE, PAIR, TEMPERATURE.detail, "", TEMPERATURE.labels): LastValue(21.25, NOW - 70),
+            SeriesKey(CUSTOM_VALUE, PIPELINE, ROWS.detail, ROWS.task, ROWS.labels): LastValue(1500.0, NOW - 60),
+            SeriesKey(CUSTOM_VALUE, PIPELINE, TEMPERATURE.detail, "", TEMPERATURE.labels): LastValue(21.25, NOW - 70),
             SeriesKey(CUSTOM_VALUE, NO_FLOW, "plain", "warm_up"): LastValue(7.0, NOW - 80),
         },
         run_stats={
-            PAIR: RunStats(
+            PIPELINE: RunStats(
                 last_outcomes={"completed": NOW - 3600, "failed": NOW - 60},
                 recent_durations=(1.5, 2.0, 0.5),
                 consecutive_failures=1,
@@ -183,19 +183,19 @@ def make_snapshot() -> Snapshot:
                 time_shares={"load": 0.75},
             )
         },
-        quantiles={PAIR: RunQuantiles({("7d", "0.5"): 1.5, ("7d", "0.95"): 2.0}, {("30d", "0.95"): 12.5}, 3)},
+        quantiles={PIPELINE: RunQuantiles({("7d", "0.5"): 1.5, ("7d", "0.95"): 2.0}, {("30d", "0.95"): 12.5}, 3)},
         active=ActiveRuns(
-            {(PAIR, "k8s", "running"): 2, (PAIR, "k8s", "late"): 1},
-            {(PAIR, "running"): NOW - 30, (PAIR, "late"): NOW - 300},
+            {(PIPELINE, "k8s", "running"): 2, (PIPELINE, "k8s", "late"): 1},
+            {(PIPELINE, "running"): NOW - 30, (PIPELINE, "late"): NOW - 300},
             {("k8s", "default"): 1},
             {ODD: 1},
             slots_by_queue={("k8s", "default"): 2},
         ),
-        active_tasks={(PAIR, "load", "running"): 3},
-        deployments=((PAIR, deployment),),
-        schedules={PAIR: Schedule(NOW - 3600, NOW + 3600, NOW - 7200, NOW - 9000)},
+        active_tasks={(PIPELINE, "load", "running"): 3},
+        deployments=((PIPELINE, deployment),),
+        schedules={PIPELINE: Schedule(NOW - 3600, NOW + 3600, NOW - 7200, NOW - 9000)},
         policies={
-            PAIR: Policy(
+            PIPELINE: Policy(
                 *("critical", "data", ("daily", "dbt"), {"domain": "finance"}),
                 *(0.995, 7 * 86400.0, 600.0, 1800.0, 93600.0, 259200.0),
                 {"rows": Limits(min=1, max=1e6)},

@@ -87,14 +87,14 @@ class DetailTruth:
     def _task_runs(self) -> list[ServerTaskRun]:
         return [run for run in self.flow_runs.fake.tasks.runs.values() if not run.is_placeholder]
 
-    def _pair(self, flow_run_id: str | None) -> Pipeline:
+    def _pipeline(self, flow_run_id: str | None) -> Pipeline:
         runs = {run.id: run for run in self.flow_runs.all_runs()}
         return NO_FLOW if flow_run_id is None else self.flow_runs.pipeline(runs[flow_run_id])
 
     def outcomes(self) -> Counter[tuple[Pipeline, str, str]]:
         """By pipeline, task and state."""
         return Counter(
-            (self._pair(run.flow_run_id), run.task, state.label)
+            (self._pipeline(run.flow_run_id), run.task, state.label)
             for run in self._task_runs
             for state in run.states
             if state.is_terminal
@@ -105,21 +105,23 @@ class DetailTruth:
         found: Counter[tuple[Pipeline, str, str]] = Counter()
         for run in self._task_runs:
             bad = [state.message for state in run.states if state.type in BAD_TYPES]
-            found.update((self._pair(run.flow_run_id), run.task, cause_of(message)) for message in (*bad, *run.saved))
+            found.update(
+                (self._pipeline(run.flow_run_id), run.task, cause_of(message)) for message in (*bad, *run.saved)
+            )
         return found
 
     def retries(self) -> Counter[tuple[Pipeline, str]]:
         found: Counter[tuple[Pipeline, str]] = Counter()
         for run in self._task_runs:
             if run.over:
-                found[self._pair(run.flow_run_id), run.task] += run.attempts - 1
+                found[self._pipeline(run.flow_run_id), run.task] += run.attempts - 1
         return +found
 
     def seconds(self) -> dict[tuple[Pipeline, str], float]:
         found: defaultdict[tuple[Pipeline, str], float] = defaultdict(float)
         for run in self._task_runs:
             if run.over:
-                found[self._pair(run.flow_run_id), run.task] += run.run_time
+                found[self._pipeline(run.flow_run_id), run.task] += run.run_time
         return dict(found)
 
     def observed(self) -> dict[CustomKey, tuple[int, float]]:
@@ -141,4 +143,4 @@ class DetailTruth:
         for one in fake.logs.lines:
             if (told := one.told) is not None:
                 task = fake.tasks.runs[one.line.task_run_id].task if one.line.task_run_id else ""
-                yield (self._pair(one.line.flow_run_id), task, told.name, told.labels), told, one.line.at
+                yield (self._pipeline(one.line.flow_run_id), task, told.name, told.labels), told, one.line.at

@@ -14,7 +14,7 @@ from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.actions import STOPPED_BY_HAND, Acting
 from prefect_monitoring.model.counted_metrics import ACTIONS
 from prefect_monitoring.prefect_api.errors import ApiError
-from unit.acting_process import ACT, DRY_RUN, OFF, PAIR, ActingProcess, Begin
+from unit.acting_process import ACT, DRY_RUN, OFF, PIPELINE, ActingProcess, Begin
 from unit.fake_actions import FORBID, LOSE_ANSWER, LOSE_REQUEST, THROTTLE
 from unit.fake_prefect import FakePrefect
 
@@ -36,19 +36,19 @@ async def test_a_failed_run_is_retried_after_its_delay_and_not_reported_meanwhil
     failed_at = fake.now
 
     snapshot = await process.poll()
-    assert snapshot.run_stats[PAIR].consecutive_failures == 0
+    assert snapshot.run_stats[PIPELINE].consecutive_failures == 0
     assert fake.runs[run].state.name == "Failed"
     snapshot = await process.act()
 
     assert fake.runs[run].state.name == "AwaitingRetry"
     assert fake.runs[run].scheduled == failed_at + 60
-    assert snapshot.run_stats[PAIR].consecutive_failures == 0
+    assert snapshot.run_stats[PIPELINE].consecutive_failures == 0
     assert process.results() == [("retry", "done", "")]
     assert _counted(process) == {("retry", "done"): 1}
     fake.start(run)
     fake.finish(run, 5.0)
     snapshot = await process.act()
-    assert (snapshot.run_stats[PAIR].consecutive_failures, len(process.actions())) == (0, 1)
+    assert (snapshot.run_stats[PIPELINE].consecutive_failures, len(process.actions())) == (0, 1)
 
 
 async def test_retry_of_the_exporter_is_no_failure_for_good_until_it_is_exhausted(
@@ -58,11 +58,11 @@ async def test_retry_of_the_exporter_is_no_failure_for_good_until_it_is_exhauste
     await process.begin()
     run = fake.schedule(*place)
     process.fail(run)
-    assert (await process.poll()).run_stats[PAIR].unresolved == 0
-    assert (await process.act()).run_stats[PAIR].unresolved == 0
+    assert (await process.poll()).run_stats[PIPELINE].unresolved == 0
+    assert (await process.act()).run_stats[PIPELINE].unresolved == 0
     fake.now += 60
     process.fail(run)
-    stats = (await process.act()).run_stats[PAIR]
+    stats = (await process.act()).run_stats[PIPELINE]
     assert (stats.unresolved, stats.last_failure_retries) == (1, 1)
 
 
@@ -76,12 +76,12 @@ async def test_a_run_that_fails_again_and_again_is_retried_max_times_and_then_re
     for attempt in range(4):
         process.fail(run)
         snapshot = await process.act()
-        assert snapshot.run_stats[PAIR].consecutive_failures == (attempt == 3)
+        assert snapshot.run_stats[PIPELINE].consecutive_failures == (attempt == 3)
 
     assert fake.actions.writes == [("retry", run)] * 3
     assert [result for _, result, _ in process.results()] == ["done"] * 3 + ["exhausted"]
     assert process.results()[-1][2] == "3 of 3 retries are used"
-    stats = process.last.run_stats[PAIR]
+    stats = process.last.run_stats[PIPELINE]
     assert stats.last_failure is not None
     assert (stats.last_failure.run_id, stats.last_failure_retries) == (run, 3)
     assert _counted(process) == {("retry", "done"): 3, ("retry", "exhausted"): 1}
@@ -96,7 +96,7 @@ async def test_another_run_that_failed_for_good_is_reported_while_one_waits_for_
     process.fail(hopeless, "KeyError: 'id'")
     process.fail(retried)
 
-    stats = (await process.poll()).run_stats[PAIR]
+    stats = (await process.poll()).run_stats[PIPELINE]
 
     assert stats.last_failure is not None
     assert (stats.consecutive_failures, stats.last_failure.run_id) == (1, hopeless)
@@ -114,7 +114,7 @@ async def test_a_first_start_on_a_history_of_failures_retries_none(
     await process.act()
 
     assert process.actions() == []
-    assert process.last.run_stats[PAIR].consecutive_failures == 600
+    assert process.last.run_stats[PIPELINE].consecutive_failures == 600
 
 
 async def test_after_an_outage_only_young_failures_are_retried(
@@ -143,7 +143,7 @@ async def test_nothing_is_sent_unless_acting_is_on(
     snapshot = await process.act()
 
     assert (fake.actions.writes, fake.actions.events) == ([], {})
-    assert snapshot.run_stats[PAIR].consecutive_failures == 1
+    assert snapshot.run_stats[PIPELINE].consecutive_failures == 1
     assert process.results() == ([] if mode is OFF else [("retry", "dry_run", "")])
     assert _counted(process) == ({} if mode is OFF else {("retry", "dry_run"): 1})
 
@@ -231,7 +231,7 @@ async def test_a_run_that_somebody_retried_by_hand_is_theirs_from_then_on(
     snapshot = await process.act()
 
     assert process.results() == [("retry", "refused", "somebody retried the run by hand (AwaitingRetry)")]
-    assert snapshot.run_stats[PAIR].consecutive_failures == 1
+    assert snapshot.run_stats[PIPELINE].consecutive_failures == 1
 
 
 async def test_a_run_that_somebody_set_from_one_failure_to_another_is_not_retried(
@@ -312,7 +312,7 @@ async def test_a_request_that_prefect_forbids_fails_and_the_run_is_reported(
     snapshot = await process.act()
 
     assert process.results() == [("retry", "failed", "403")]
-    assert snapshot.run_stats[PAIR].consecutive_failures == 1
+    assert snapshot.run_stats[PIPELINE].consecutive_failures == 1
 
 
 async def test_an_intention_that_cannot_be_carried_out_in_time_fails_and_the_run_is_reported(
@@ -328,7 +328,7 @@ async def test_an_intention_that_cannot_be_carried_out_in_time_fails_and_the_run
     snapshot = await process.act(after=301)
 
     assert process.results() == [("retry", "failed", "the API is away")]
-    assert snapshot.run_stats[PAIR].consecutive_failures == 1
+    assert snapshot.run_stats[PIPELINE].consecutive_failures == 1
 
 
 async def test_intentions_of_an_exporter_that_no_longer_acts_do_not_hide_failures_for_ever(
@@ -342,7 +342,7 @@ async def test_intentions_of_an_exporter_that_no_longer_acts_do_not_hide_failure
     process = begin(RULES, mode=OFF)
     snapshot = await process.poll(after=601)
 
-    assert snapshot.run_stats[PAIR].consecutive_failures == 1
+    assert snapshot.run_stats[PIPELINE].consecutive_failures == 1
     assert process.results() == [("retry", "failed", "it was not carried out in time")]
 
 
@@ -357,7 +357,7 @@ async def test_a_retry_waits_while_another_run_of_the_pipeline_is_running(
 
     snapshot = await process.act()
     assert fake.actions.writes == []
-    assert snapshot.run_stats[PAIR].consecutive_failures == 0
+    assert snapshot.run_stats[PIPELINE].consecutive_failures == 0
     fake.finish(other)
     await process.act()
 
@@ -377,7 +377,7 @@ async def test_a_retry_that_waited_too_long_is_refused_and_the_run_reported(
     snapshot = await process.act(after=3600)
 
     assert process.results() == [("retry", "refused", "another run of the pipeline is still running")]
-    assert snapshot.run_stats[PAIR].consecutive_failures == 1
+    assert snapshot.run_stats[PIPELINE].consecutive_failures == 1
 
 
 @pytest.mark.slow
@@ -393,7 +393,7 @@ async def test_a_storm_blows_the_fuse_which_closes_after_a_quiet_hour(
 
     assert len(fake.actions.writes) == 100
     assert _counted(process) == {("retry", "done"): 100, ("retry", "fuse"): 400}
-    assert snapshot.run_stats[PAIR].consecutive_failures == 400
+    assert snapshot.run_stats[PIPELINE].consecutive_failures == 400
     process.fail(fake.schedule(*place))
     await process.act(after=1800)
     assert len(fake.actions.writes) == 100
@@ -449,7 +449,7 @@ async def test_a_stop_halts_within_one_poll_and_survives_a_restart(
     process.ledger.change_acting(lambda acting: acting.stopped(fake.now, STOPPED_BY_HAND))
     snapshot = await process.act()
     assert process.results() == [("retry", "refused", "actions were stopped")]
-    assert snapshot.run_stats[PAIR].consecutive_failures == 1
+    assert snapshot.run_stats[PIPELINE].consecutive_failures == 1
 
     process = begin(RULES)
     old, young = fake.schedule(*place), fake.schedule(*place)
@@ -508,7 +508,7 @@ async def test_retries_that_the_ledger_lost_are_counted_from_the_runs_history(
 
     assert fake.actions.writes == [("retry", run)] * 3
     assert process.results() == [("retry", "exhausted", "3 of 3 retries are used")]
-    assert snapshot.run_stats[PAIR].consecutive_failures == 1
+    assert snapshot.run_stats[PIPELINE].consecutive_failures == 1
     process.readers.flow_runs.close()
 
 

@@ -9,7 +9,7 @@ import pytest
 from prefect_monitoring.automations.fuse import Fuse
 from prefect_monitoring.model.counted_metrics import ACTIONS
 from prefect_monitoring.prefect_api.errors import ApiError
-from unit.acting_process import ACT, DRY_RUN, OFF, PAIR, ActingProcess, Begin
+from unit.acting_process import ACT, DRY_RUN, OFF, PIPELINE, ActingProcess, Begin
 from unit.fake_actions import FORBID, LOSE_ANSWER, LOSE_REQUEST, THROTTLE
 from unit.fake_prefect import FakePrefect
 
@@ -59,7 +59,7 @@ async def test_run_that_stops_sending_heartbeats_is_marked_crashed_once(
     assert _marks(process) == [("done", "")]
     counted = {key.labels: one.value for key, one in process.last.series[ACTIONS].items() if one.value}
     assert counted == {(("action", "mark_crashed"), ("result", "done")): 1}
-    assert process.last.run_stats[PAIR].consecutive_failures == 1, "nobody retries it: it failed for good"
+    assert process.last.run_stats[PIPELINE].consecutive_failures == 1, "nobody retries it: it failed for good"
     assert [event["event"] for event in fake.actions.events.values()] == [
         "prefect-monitoring.mark_crashed.planned",
         "prefect-monitoring.mark_crashed.done",

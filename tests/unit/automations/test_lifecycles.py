@@ -12,7 +12,7 @@ from prefect_monitoring.model.actions import ActionResult, retry_id
 from prefect_monitoring.model.records import BAD_TYPES
 from support.examples import examples
 from unit.acting_machine import TROUBLE, ActingMachine, Trouble
-from unit.acting_process import PAIR
+from unit.acting_process import PIPELINE
 from unit.fake_prefect import ServerRun
 
 MAX = 2
@@ -53,7 +53,7 @@ class RetryLifecycles(ActingMachine):
         results = [action.result for action in actions]
         assert sorted(results) == [ActionResult.DONE] * MAX + [ActionResult.EXHAUSTED]
         assert {action.id for action in actions} <= self.fake.actions.events.keys()
-        failure = self.process.last.run_stats[PAIR].last_failure
+        failure = self.process.last.run_stats[PIPELINE].last_failure
         assert failure is not None
         assert failure.run_id == run.id
 

@@ -21,12 +21,12 @@ from prefect_monitoring.model.units import DAY
 
 HOUR = 3600
 MIDNIGHT = 20_000 * DAY
-PAIR = Pipeline("etl", "main")
-COMPLETED = SeriesKey(counted_metrics.OUTCOMES, PAIR, "completed")
-FAILED = SeriesKey(counted_metrics.OUTCOMES, PAIR, "failed")
-CANCELLED = SeriesKey(counted_metrics.OUTCOMES, PAIR, "cancelled")
-DURATION = SeriesKey(counted_metrics.DURATION, PAIR)
-ROWS = SeriesKey(CUSTOM_OBSERVED, PAIR, "rows", "load", (("table", "orders"),))
+PIPELINE = Pipeline("etl", "main")
+COMPLETED = SeriesKey(counted_metrics.OUTCOMES, PIPELINE, "completed")
+FAILED = SeriesKey(counted_metrics.OUTCOMES, PIPELINE, "failed")
+CANCELLED = SeriesKey(counted_metrics.OUTCOMES, PIPELINE, "cancelled")
+DURATION = SeriesKey(counted_metrics.DURATION, PIPELINE)
+ROWS = SeriesKey(CUSTOM_OBSERVED, PIPELINE, "rows", "load", (("table", "orders"),))
 TARGET = {"job": "prefect-monitoring", "workspace": "production"}
 
 
@@ -52,7 +52,7 @@ def test_every_family_has_its_metric_and_the_labels_of_the_live_one() -> None:
         names = {family.metric, family.name} & live.keys()
         assert names, family
         labels = set(live[names.pop()].labels)
-        key = SeriesKey(family.metric, PAIR, "some", "load" if "task" in labels else "")
+        key = SeriesKey(family.metric, PIPELINE, "some", "load" if "task" in labels else "")
         written = {part.split("=")[0] for part in labels_of(family, key, {}).split(",")}
         assert written == labels, family.name
 
@@ -66,7 +66,7 @@ def test_what_is_switched_off_has_no_past() -> None:
 def test_series_begin_a_step_before_they_move_and_zero_born_ones_with_their_flow() -> None:
     first = {COMPLETED: 10 * HOUR, CANCELLED: 50 * HOUR, ROWS: 70 * HOUR}
     other = SeriesKey(counted_metrics.OUTCOMES, Pipeline("never", ""), "completed")
-    task = SeriesKey(TASK_OUTCOMES, PAIR, "failed", "load")
+    task = SeriesKey(TASK_OUTCOMES, PIPELINE, "failed", "load")
     begun = first_slots([COMPLETED, FAILED, CANCELLED, DURATION, ROWS, other, task], first, HOUR)
     assert begun == {
         COMPLETED: 9 * HOUR,

@@ -12,7 +12,7 @@ import pytest
 from prefect_monitoring.cli import main
 from prefect_monitoring.ledger.ledger import Ledger
 from support.slack import SECRET, Slack, slack_stand_in
-from unit.ledger_values import NOW, PAIR
+from unit.ledger_values import NOW, PIPELINE
 from unit.report_ledgers import Past
 
 
@@ -20,9 +20,9 @@ from unit.report_ledgers import Past
 def options(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr("time.time", lambda: NOW)
     past = Past(ledger, NOW)
-    past.exists(PAIR)
-    past.ran(PAIR, 0.1)
-    past.ran(PAIR, 0.2, state_type="FAILED")
+    past.exists(PIPELINE)
+    past.ran(PIPELINE, 0.1)
+    past.ran(PIPELINE, 0.2, state_type="FAILED")
     return ["report", "--ledger-url", f"sqlite:///{tmp_path}/ledger.db"]
 
 

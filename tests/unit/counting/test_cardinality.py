@@ -104,7 +104,7 @@ def test_empty_pattern_is_a_run_without_one(options: dict[str, list[str]], allow
     assert (pipeline_under(settings, run("f2", None, pool="")) is not None) == allowed
 
 
-def test_pairs_are_names() -> None:
+def test_pipelines_are_made_of_names() -> None:
     assert NAMES.pipeline_of("f1", "d1") == Pipeline("etl", "daily")
     assert NAMES.pipeline_of("f2", None) == Pipeline("ml", "")
     assert NAMES.pipeline_of("f2", "d9") == Pipeline("ml", DELETED)
@@ -170,7 +170,7 @@ def custom(metric: str, pipeline: Pipeline = DAILY, task: str = "", **labels: st
     return SeriesKey(CUSTOM_OBSERVED, pipeline, metric, task, tuple(sorted(labels.items())))
 
 
-def test_tasks_of_a_pair_up_to_its_cap_and_the_rest_together() -> None:
+def test_tasks_of_a_pipeline_beyond_its_cap_are_counted_together() -> None:
     catalog = catalog_of(max_tasks=2)
     daily, adhoc = Pipeline("etl", "daily"), Pipeline("etl", "adhoc")
     assert [catalog.task_of(daily, task) for task in ("a", "b", "c", "a")] == ["a", "b", OTHER, "a"]
@@ -188,7 +188,7 @@ def test_tasks_that_are_there_are_admitted_first() -> None:
     ]
 
 
-def test_custom_metrics_of_a_pair_up_to_its_cap() -> None:
+def test_custom_metrics_of_a_pipeline_beyond_its_cap_are_refused() -> None:
     catalog = catalog_of(max_custom_metrics=3)
     admitted = [custom("rows"), custom("rows", task="load"), custom("rows", table="orders")]
     assert all(catalog.admits_custom(key) for key in admitted)

@@ -23,7 +23,7 @@ from prefect_monitoring.model.records import FlowRun, Pipeline, State
 from support.examples import examples
 from unit.fake_prefect import FakePrefect, ServerRun
 
-PAIR = Pipeline("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 NOTHING = Known({}, frozenset(), 0.0)
 
 
@@ -43,16 +43,16 @@ def state(number: int, state_type: str, at: float, name: str = "", message: str 
 
 def test_one_completed_run() -> None:
     end = state(3, "COMPLETED", 130.0)
-    changes = fold(NOTHING, [ObservedRun(run_of(end, ended_at=130.0), PAIR)], cause_of)
-    assert changes.increments == {SeriesKey(OUTCOMES, PAIR, "completed"): 1}
-    assert changes.observations == {SeriesKey(DURATION, PAIR): [30.0], SeriesKey(START_DELAY, PAIR): [10.0]}
+    changes = fold(NOTHING, [ObservedRun(run_of(end, ended_at=130.0), PIPELINE)], cause_of)
+    assert changes.increments == {SeriesKey(OUTCOMES, PIPELINE, "completed"): 1}
+    assert changes.observations == {SeriesKey(DURATION, PIPELINE): [30.0], SeriesKey(START_DELAY, PIPELINE): [10.0]}
     assert changes.counted == {("r", "s3")}
-    assert changes.last_outcomes == {(PAIR, "completed"): 130.0}
-    assert changes.zero_born == set(zero_born_series(PAIR))
-    rollup = changes.rollups[PAIR, 0]
+    assert changes.last_outcomes == {(PIPELINE, "completed"): 130.0}
+    assert changes.zero_born == set(zero_born_series(PIPELINE))
+    rollup = changes.rollups[PIPELINE, 0]
     assert (rollup.good, rollup.bad, rollup.timed, rollup.seconds) == (1, 0, 1, 30.0)
     assert changes.runs["r"] == KnownRun(
-        *("r", PAIR, "s3", "COMPLETED", 130.0, 1),
+        *("r", PIPELINE, "s3", "COMPLETED", 130.0, 1),
         start_counted=True,
         ended_at=130.0,
         duration=30.0,
@@ -63,10 +63,10 @@ def test_one_completed_run() -> None:
 
 def test_crash_before_start_has_neither_duration_nor_delay() -> None:
     end = state(2, "CRASHED", 95.0, message="could not submit to infrastructure")
-    changes = fold(NOTHING, [ObservedRun(run_of(end, attempts=0, started_at=95.0, ended_at=95.0), PAIR)], cause_of)
+    changes = fold(NOTHING, [ObservedRun(run_of(end, attempts=0, started_at=95.0, ended_at=95.0), PIPELINE)], cause_of)
     assert changes.increments == {
-        SeriesKey(OUTCOMES, PAIR, "crashed"): 1,
-        SeriesKey(FAILURES, PAIR, "infrastructure"): 1,
+        SeriesKey(OUTCOMES, PIPELINE, "crashed"): 1,
+        SeriesKey(FAILURES, PIPELINE, "infrastructure"): 1,
     }
     assert not changes.observations
     assert changes.runs["r"].duration is None
@@ -83,14 +83,14 @@ def test_retry_begins_a_new_duration() -> None:
         state(5, "COMPLETED", 4007.0),
     )
     run = replace(run_of(history[-1], attempts=2, ended_at=4007.0))
-    changes = fold(NOTHING, [ObservedRun(run, PAIR, history)], cause_of)
-    assert changes.observations[SeriesKey(DURATION, PAIR)] == [7.0]
-    assert changes.observations[SeriesKey(START_DELAY, PAIR)] == [10.0]
+    changes = fold(NOTHING, [ObservedRun(run, PIPELINE, history)], cause_of)
+    assert changes.observations[SeriesKey(DURATION, PIPELINE)] == [7.0]
+    assert changes.observations[SeriesKey(START_DELAY, PIPELINE)] == [10.0]
     assert changes.increments == {
-        SeriesKey(OUTCOMES, PAIR, "failed"): 1,
-        SeriesKey(OUTCOMES, PAIR, "completed"): 1,
-        SeriesKey(FAILURES, PAIR, "rate_limit"): 1,
-        SeriesKey(RETRIES, PAIR): 1,
+        SeriesKey(OUTCOMES, PIPELINE, "failed"): 1,
+        SeriesKey(OUTCOMES, PIPELINE, "completed"): 1,
+        SeriesKey(FAILURES, PIPELINE, "rate_limit"): 1,
+        SeriesKey(RETRIES, PIPELINE): 1,
     }
     assert {hour: (t.good, t.bad) for (_, hour), t in changes.rollups.items()} == {3600: (1, 0)}, (
         "one run, its last state"
@@ -104,9 +104,9 @@ def test_in_process_retries_are_one_duration_from_the_first_running() -> None:
         state(3, "RUNNING", 115.0, "Retrying"),
         state(4, "COMPLETED", 120.0),
     )
-    changes = fold(NOTHING, [ObservedRun(run_of(history[-1], attempts=2, ended_at=120.0), PAIR, history)], cause_of)
-    assert changes.observations[SeriesKey(DURATION, PAIR)] == [20.0]
-    assert changes.increments[SeriesKey(RETRIES, PAIR)] == 1
+    changes = fold(NOTHING, [ObservedRun(run_of(history[-1], attempts=2, ended_at=120.0), PIPELINE, history)], cause_of)
+    assert changes.observations[SeriesKey(DURATION, PIPELINE)] == [20.0]
+    assert changes.increments[SeriesKey(RETRIES, PIPELINE)] == 1
 
 
 def test_pausing_and_resuming_is_no_retry() -> None:
@@ -121,10 +121,10 @@ def test_pausing_and_resuming_is_no_retry() -> None:
             state(6, "COMPLETED", 120.0),
         )
         run = run_of(history[-1], attempts=attempts, ended_at=120.0)
-        changes = fold(NOTHING, [ObservedRun(run, PAIR, history)], cause_of)
-        assert SeriesKey(RETRIES, PAIR) not in changes.increments
+        changes = fold(NOTHING, [ObservedRun(run, PIPELINE, history)], cause_of)
+        assert SeriesKey(RETRIES, PIPELINE) not in changes.increments
         assert changes.runs["r"].attempts == 1
-        assert changes.observations[SeriesKey(DURATION, PAIR)] == [20.0]
+        assert changes.observations[SeriesKey(DURATION, PIPELINE)] == [20.0]
 
 
 def test_a_retry_after_a_pause_is_one() -> None:
@@ -138,25 +138,25 @@ def test_a_retry_after_a_pause_is_one() -> None:
         state(6, "RUNNING", 130.0),
         state(7, "COMPLETED", 140.0),
     )
-    seen = fold(NOTHING, [ObservedRun(run_of(history[2], attempts=2), PAIR, history[:3])], cause_of)
-    assert SeriesKey(RETRIES, PAIR) not in seen.increments
+    seen = fold(NOTHING, [ObservedRun(run_of(history[2], attempts=2), PIPELINE, history[:3])], cause_of)
+    assert SeriesKey(RETRIES, PIPELINE) not in seen.increments
     run = run_of(history[-1], attempts=2, ended_at=140.0)
-    changes = fold(after(NOTHING, seen), [ObservedRun(run, PAIR, history)], cause_of)
-    assert changes.increments[SeriesKey(RETRIES, PAIR)] == 1
+    changes = fold(after(NOTHING, seen), [ObservedRun(run, PIPELINE, history)], cause_of)
+    assert changes.increments[SeriesKey(RETRIES, PIPELINE)] == 1
     assert changes.failed_at == {("r", "s4"): 120.0}
 
 
 def test_completed_by_hand_moves_the_run_from_bad_to_good_and_has_no_duration() -> None:
     failed = state(2, "FAILED", 120.0)
-    first = fold(NOTHING, [ObservedRun(run_of(failed, ended_at=120.0), PAIR)], cause_of)
+    first = fold(NOTHING, [ObservedRun(run_of(failed, ended_at=120.0), PIPELINE)], cause_of)
     by_hand = state(3, "COMPLETED", 9000.0)
     run = run_of(by_hand, ended_at=120.0)
     assert needs_history(run, first.runs["r"])
     history = (state(1, "RUNNING", 100.0), failed, by_hand)
-    second = fold(after(NOTHING, first), [ObservedRun(run, PAIR, history)], cause_of)
-    assert second.increments == {SeriesKey(OUTCOMES, PAIR, "completed"): 1}
+    second = fold(after(NOTHING, first), [ObservedRun(run, PIPELINE, history)], cause_of)
+    assert second.increments == {SeriesKey(OUTCOMES, PIPELINE, "completed"): 1}
     assert not second.observations
-    rollup = second.rollups[PAIR, 0]
+    rollup = second.rollups[PIPELINE, 0]
     assert (rollup.good, rollup.bad, rollup.timed) == (1, -1, 0)
 
 
@@ -168,8 +168,8 @@ def test_states_before_the_horizon_are_history() -> None:
         state(4, "FAILED", 600.0),
     )
     run = run_of(history[-1], attempts=2, ended_at=600.0)
-    changes = fold(Known({}, frozenset(), 300.0), [ObservedRun(run, PAIR, history)], cause_of)
-    assert changes.increments[SeriesKey(OUTCOMES, PAIR, "failed")] == 1
+    changes = fold(Known({}, frozenset(), 300.0), [ObservedRun(run, PIPELINE, history)], cause_of)
+    assert changes.increments[SeriesKey(OUTCOMES, PIPELINE, "failed")] == 1
     assert START_DELAY not in {key.metric for key in changes.observations}
 
 
@@ -181,13 +181,13 @@ def test_excluded_run_adds_nothing_and_never_becomes_news() -> None:
     assert not first.zero_born
     assert not first.rollups
     assert first.counted == {("r", "s3")}
-    second = fold(after(NOTHING, first), [replace(observed, pipeline=PAIR)], cause_of)
+    second = fold(after(NOTHING, first), [replace(observed, pipeline=PIPELINE)], cause_of)
     assert not second.increments, "allowed later on, it is still not news"
 
 
 def test_older_reading_after_a_newer_one_changes_nothing() -> None:
-    running = ObservedRun(run_of(state(1, "RUNNING", 100.0)), PAIR)
-    over = ObservedRun(run_of(state(2, "COMPLETED", 130.0), ended_at=130.0), PAIR)
+    running = ObservedRun(run_of(state(1, "RUNNING", 100.0)), PIPELINE)
+    over = ObservedRun(run_of(state(2, "COMPLETED", 130.0), ended_at=130.0), PIPELINE)
     changes = fold(NOTHING, [over, running], cause_of)
     assert changes.runs["r"].state_type == "COMPLETED"
     late = fold(after(NOTHING, changes), [running], cause_of)
@@ -196,24 +196,24 @@ def test_older_reading_after_a_newer_one_changes_nothing() -> None:
     assert not late.rollups
 
 
-def test_run_that_only_waits_is_not_remembered_but_its_pair_is_born() -> None:
+def test_run_that_only_waits_is_not_stored_but_its_pipeline_has_zero_born_series() -> None:
     waiting = run_of(state(1, "PENDING", 95.0), attempts=0, started_at=None)
-    changes = fold(NOTHING, [ObservedRun(waiting, PAIR)], cause_of)
+    changes = fold(NOTHING, [ObservedRun(waiting, PIPELINE)], cause_of)
     assert changes.runs == {}
-    assert changes.zero_born == set(zero_born_series(PAIR))
+    assert changes.zero_born == set(zero_born_series(PIPELINE))
 
 
 def test_two_terminal_states_in_one_microsecond_are_two_outcomes() -> None:
     """Set by hand in the very instant of the end, or a clock that stood still."""
     failed, by_hand = state(2, "FAILED", 130.0), state(3, "COMPLETED", 130.0)
     history = (state(1, "RUNNING", 100.0), failed, by_hand)
-    changes = fold(NOTHING, [ObservedRun(run_of(by_hand, ended_at=130.0), PAIR, history)], cause_of)
+    changes = fold(NOTHING, [ObservedRun(run_of(by_hand, ended_at=130.0), PIPELINE, history)], cause_of)
     assert changes.counted == {("r", "s2"), ("r", "s3")}
 
 
 def test_results_are_those_of_the_last_state() -> None:
     def result(state_type: str, ended_at: float | None = 1.0) -> Result | None:
-        return KnownRun("r", PAIR, "s", state_type, 1.0, 1, start_counted=True, ended_at=ended_at).result
+        return KnownRun("r", PIPELINE, "s", state_type, 1.0, 1, start_counted=True, ended_at=ended_at).result
 
     assert [result(one) for one in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")] == [
         Result.GOOD,
@@ -274,7 +274,7 @@ def test_any_order_any_duplicates_any_batches_give_the_same_sums(life: tuple[str
         observed_runs = [
             ObservedRun(
                 seen[number],
-                PAIR,
+                PIPELINE,
                 histories[data.draw(st.integers(number, last))]
                 if needs_history(seen[number], known.runs.get(run.id))
                 else (),
@@ -290,7 +290,7 @@ def test_any_order_any_duplicates_any_batches_give_the_same_sums(life: tuple[str
         known = after(known, changes)
     outcomes = Counter({key.detail: n for key, n in sums.items() if key.metric == OUTCOMES})
     assert outcomes == Counter(state.label for state in run.terminal_states)
-    assert sums[SeriesKey(RETRIES, PAIR)] == max(run.attempts_begun - 1, 0)
+    assert sums[SeriesKey(RETRIES, PIPELINE)] == max(run.attempts_begun - 1, 0)
     assert delays == (1 if run.run_count else 0)
     last_type = run.state.type
     assert rollups["good"] == (last_type == "COMPLETED")
@@ -299,9 +299,9 @@ def test_any_order_any_duplicates_any_batches_give_the_same_sums(life: tuple[str
 
 def test_state_set_in_the_very_instant_of_the_known_one_is_the_present_one() -> None:
     failed, by_hand = state(2, "FAILED", 130.0), state(3, "COMPLETED", 130.0)
-    known = Known({"r": fold(NOTHING, [ObservedRun(run_of(failed, ended_at=130.0), PAIR)], cause_of).runs["r"]},
+    known = Known({"r": fold(NOTHING, [ObservedRun(run_of(failed, ended_at=130.0), PIPELINE)], cause_of).runs["r"]},
                   frozenset({("r", "s2")}), 0.0)  # fmt: skip
-    changes = fold(known, [ObservedRun(run_of(by_hand, ended_at=130.0), PAIR, (failed, by_hand))], cause_of)
+    changes = fold(known, [ObservedRun(run_of(by_hand, ended_at=130.0), PIPELINE, (failed, by_hand))], cause_of)
     assert changes.runs["r"].state_id == "s3"
     assert changes.counted == {("r", "s3")}
 
@@ -309,6 +309,6 @@ def test_state_set_in_the_very_instant_of_the_known_one_is_the_present_one() -> 
 def test_crash_before_the_start_is_remembered_while_its_retry_waits() -> None:
     """What is forgotten is counted again."""
     crashed, waiting = state(1, "CRASHED", 100.0), state(2, "SCHEDULED", 110.0)
-    changes = fold(NOTHING, [ObservedRun(run_of(waiting, attempts=0), PAIR, (crashed, waiting))], cause_of)
+    changes = fold(NOTHING, [ObservedRun(run_of(waiting, attempts=0), PIPELINE, (crashed, waiting))], cause_of)
     assert changes.counted == {("r", "s1")}
     assert "r" in changes.runs

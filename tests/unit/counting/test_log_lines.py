@@ -14,12 +14,14 @@ from prefect_monitoring.model.counted_metrics import CUSTOM_OBSERVED, CUSTOM_VAL
 from prefect_monitoring.model.metric_lines import Reason
 from prefect_monitoring.model.records import NO_FLOW, LogLine, Pipeline
 
-PAIR = Pipeline("etl", "daily")
-ROWS = SeriesKey(CUSTOM_VALUE, PAIR, "rows", "load")
+PIPELINE = Pipeline("etl", "daily")
+ROWS = SeriesKey(CUSTOM_VALUE, PIPELINE, "rows", "load")
 RETRIED = "Task run failed with exception: ValueError('HTTP 429') - Retry 1/3 will start immediately"
 
 
-def labelled(message: str, number: int = 1, at: float = 100.0, pipeline: Pipeline | None = PAIR, task: str = "load"):
+def labelled(
+    message: str, number: int = 1, at: float = 100.0, pipeline: Pipeline | None = PIPELINE, task: str = "load"
+):
     return LabelledLine(LogLine(f"l{number}", at, message, "r", "t"), pipeline, task)
 
 
@@ -34,8 +36,8 @@ def fold(
 def test_one_line() -> None:
     changes = fold(labelled('METRIC: rows{table="orders"}=42'))
     labels = (("table", "orders"),)
-    assert changes.observations == {SeriesKey(CUSTOM_OBSERVED, PAIR, "rows", "load", labels): [42.0]}
-    assert changes.values == {SeriesKey(CUSTOM_VALUE, PAIR, "rows", "load", labels): LastValue(42.0, 100.0)}
+    assert changes.observations == {SeriesKey(CUSTOM_OBSERVED, PIPELINE, "rows", "load", labels): [42.0]}
+    assert changes.values == {SeriesKey(CUSTOM_VALUE, PIPELINE, "rows", "load", labels): LastValue(42.0, 100.0)}
     assert changes.lines == {"l1": 100.0}
     assert not changes.increments
     assert changes.zero_born == {SeriesKey(REJECTED, NO_FLOW, reason) for reason in Reason}
@@ -48,7 +50,7 @@ def test_line_of_the_flow_itself_has_no_task() -> None:
 
 def test_every_value_of_a_line_is_observed_and_the_last_is_the_last() -> None:
     changes = fold(labelled("METRIC: rows=1 rows=2\nMETRIC: rows=3"), labelled("METRIC: rows=4", 2, 101.0))
-    assert changes.observations == {SeriesKey(CUSTOM_OBSERVED, PAIR, "rows", "load"): [1.0, 2.0, 3.0, 4.0]}
+    assert changes.observations == {SeriesKey(CUSTOM_OBSERVED, PIPELINE, "rows", "load"): [1.0, 2.0, 3.0, 4.0]}
     assert changes.values[ROWS] == LastValue(4.0, 101.0)
 
 
@@ -85,7 +87,7 @@ def test_excluded_line_is_remembered_and_not_counted() -> None:
 
 def test_failure_that_a_retry_saved_is_one_failure_of_the_task() -> None:
     changes = fold(labelled(RETRIED))
-    assert changes.increments == {SeriesKey(TASK_FAILURES, PAIR, "rate_limit", "load"): 1}
+    assert changes.increments == {SeriesKey(TASK_FAILURES, PIPELINE, "rate_limit", "load"): 1}
     assert not changes.observations
 
 
@@ -116,4 +118,4 @@ def test_line_that_is_both_counts_as_both() -> None:
     both = "Task run failed with exception: E('METRIC: rows=1') - Retry 1/3 will start immediately"
     changes = fold(labelled(both))
     assert {key.metric for key in changes.increments} <= {TASK_FAILURES, REJECTED}
-    assert changes.increments[SeriesKey(TASK_FAILURES, PAIR, "other", "load")] == 1
+    assert changes.increments[SeriesKey(TASK_FAILURES, PIPELINE, "other", "load")] == 1

@@ -26,7 +26,7 @@ from support.examples import examples
 from unit.fake_details import FakeTasks
 from unit.fake_prefect import FakePrefect
 
-PAIR = Pipeline("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 LOAD = "load"
 STATE_TYPES = {"Completed": "COMPLETED", "Cached": "COMPLETED", "RolledBack": "COMPLETED"}
 
@@ -39,7 +39,7 @@ def run_of(present: State, *, ended_at: float | None, attempts: int = 1, run_tim
     return TaskRun("t", LOAD, "r", 1, present, attempts, 100.0, ended_at, run_time)
 
 
-def observed(run: TaskRun, *history: State, pipeline: Pipeline | None = PAIR) -> ObservedTaskRun:
+def observed(run: TaskRun, *history: State, pipeline: Pipeline | None = PIPELINE) -> ObservedTaskRun:
     return ObservedTaskRun(run, pipeline, run.task, history)
 
 
@@ -62,23 +62,23 @@ UNDONE = observed(run_of(ROLLED_BACK, ended_at=110.0, attempts=3), COMPLETED, RO
 def test_one_completed_task_run() -> None:
     changes = fold(DONE)
     assert changes.increments == {
-        SeriesKey(TASK_OUTCOMES, PAIR, "completed", LOAD): 1,
-        SeriesKey(TASK_RETRIES, PAIR, task=LOAD): 2,
-        SeriesKey(TASK_SECONDS, PAIR, task=LOAD): 5.0,
+        SeriesKey(TASK_OUTCOMES, PIPELINE, "completed", LOAD): 1,
+        SeriesKey(TASK_RETRIES, PIPELINE, task=LOAD): 2,
+        SeriesKey(TASK_SECONDS, PIPELINE, task=LOAD): 5.0,
     }
     assert changes.observations == {SeriesKey(TASK_DURATION, Pipeline("etl", ""), task=LOAD): [5.0]}
-    assert changes.zero_born == set(zero_born_task_series(PAIR, LOAD))
-    assert changes.moved == {PAIR}
+    assert changes.zero_born == set(zero_born_task_series(PIPELINE, LOAD))
+    assert changes.moved == {PIPELINE}
     assert changes.task_runs == {"t": KnownTaskRun("t", "r", LOAD, "s3", "COMPLETED", 110.0, 3, 100.0, 110.0, 5.0)}
     assert not changes.counted, "those are flow runs' states"
 
 
 def test_zero_born_series_of_a_task_are_what_dashboards_query() -> None:
-    zero_born = set(zero_born_task_series(PAIR, LOAD))
+    zero_born = set(zero_born_task_series(PIPELINE, LOAD))
     assert zero_born == {
-        *(SeriesKey(TASK_OUTCOMES, PAIR, one, LOAD) for one in ("completed", "failed")),
-        SeriesKey(TASK_SECONDS, PAIR, task=LOAD),
-        SeriesKey(TASK_RETRIES, PAIR, task=LOAD),
+        *(SeriesKey(TASK_OUTCOMES, PIPELINE, one, LOAD) for one in ("completed", "failed")),
+        SeriesKey(TASK_SECONDS, PIPELINE, task=LOAD),
+        SeriesKey(TASK_RETRIES, PIPELINE, task=LOAD),
     }
 
 
@@ -120,7 +120,7 @@ def test_the_same_state_again_adds_nothing() -> None:
 def test_roll_back_that_was_seen_after_the_completion_is_one_outcome_more() -> None:
     first = fold(DONE)
     second = fold(UNDONE, known=first.task_runs)
-    assert second.increments == {SeriesKey(TASK_OUTCOMES, PAIR, "rolled_back", LOAD): 1}
+    assert second.increments == {SeriesKey(TASK_OUTCOMES, PIPELINE, "rolled_back", LOAD): 1}
     assert not second.observations, "it ran no second time"
     assert second.task_runs["t"].kind == "RolledBack"
     assert fold(DONE, known=second.task_runs) == Changes(), "an old page is no news"
@@ -129,8 +129,8 @@ def test_roll_back_that_was_seen_after_the_completion_is_one_outcome_more() -> N
 def test_roll_back_alone_tells_of_the_completion_before_it() -> None:
     changes = fold(UNDONE)
     assert outcomes(changes) == {"completed": 1, "rolled_back": 1}
-    assert changes.increments[SeriesKey(TASK_SECONDS, PAIR, task=LOAD)] == 5.0
-    assert changes.increments[SeriesKey(TASK_RETRIES, PAIR, task=LOAD)] == 2
+    assert changes.increments[SeriesKey(TASK_SECONDS, PIPELINE, task=LOAD)] == 5.0
+    assert changes.increments[SeriesKey(TASK_RETRIES, PIPELINE, task=LOAD)] == 2
     assert [*changes.observations.values()] == [[5.0]]
     assert fold(UNDONE, DONE) == changes
     assert outcomes(fold(DONE, UNDONE)) == outcomes(changes)
@@ -148,7 +148,7 @@ def test_state_set_by_hand_is_one_outcome_more() -> None:
     by_hand = state(5, "Completed", 500.0)
     first = fold(observed(run_of(failed, ended_at=110.0)))
     second = fold(observed(run_of(by_hand, ended_at=110.0), failed, by_hand), known=first.task_runs)
-    assert second.increments == {SeriesKey(TASK_OUTCOMES, PAIR, "completed", LOAD): 1}
+    assert second.increments == {SeriesKey(TASK_OUTCOMES, PIPELINE, "completed", LOAD): 1}
 
 
 def test_run_that_ran_again_adds_what_is_new_of_its_attempts_and_seconds() -> None:
@@ -158,9 +158,9 @@ def test_run_that_ran_again_adds_what_is_new_of_its_attempts_and_seconds() -> No
     later = run_of(again, ended_at=130.0, attempts=4, run_time=12.0)
     second = fold(observed(later, failed, again), known=first.task_runs)
     assert second.increments == {
-        SeriesKey(TASK_OUTCOMES, PAIR, "completed", LOAD): 1,
-        SeriesKey(TASK_RETRIES, PAIR, task=LOAD): 2,
-        SeriesKey(TASK_SECONDS, PAIR, task=LOAD): 7.0,
+        SeriesKey(TASK_OUTCOMES, PIPELINE, "completed", LOAD): 1,
+        SeriesKey(TASK_RETRIES, PIPELINE, task=LOAD): 2,
+        SeriesKey(TASK_SECONDS, PIPELINE, task=LOAD): 7.0,
     }
 
 
@@ -196,7 +196,7 @@ def test_cause_that_is_not_there_yet_is_looked_for_in_the_history() -> None:
     assert not needs_task_history(replace(DONE.run, message_known=False), None), "a success has no cause"
     changes = fold(observed(SILENT, TOLD))
     assert outcomes(changes) == {"failed": 1}
-    assert changes.increments[SeriesKey(TASK_FAILURES, PAIR, "connection", LOAD)] == 1
+    assert changes.increments[SeriesKey(TASK_FAILURES, PIPELINE, "connection", LOAD)] == 1
     whole = observed(run_of(TOLD, ended_at=110.0))
     assert fold(whole, known=changes.task_runs) == Changes(), "it is counted"
 
@@ -205,7 +205,7 @@ def test_state_that_never_comes_keeps_nothing_from_being_counted() -> None:
     """The server died between the two."""
     changes = fold(observed(SILENT))
     assert outcomes(changes) == {"failed": 1}
-    assert changes.increments[SeriesKey(TASK_FAILURES, PAIR, cause_of(""), LOAD)] == 1
+    assert changes.increments[SeriesKey(TASK_FAILURES, PIPELINE, cause_of(""), LOAD)] == 1
 
 
 # Excluded, forgotten, nameless
@@ -256,7 +256,7 @@ def everything_seen(tasks: FakeTasks) -> Iterable[ObservedTaskRun]:
         for index, one in enumerate(run.states):
             record = run.record(one.at)
             if record is not None:
-                yield ObservedTaskRun(record, PAIR, LOAD, tuple(run.states[: index + 1]))
+                yield ObservedTaskRun(record, PIPELINE, LOAD, tuple(run.states[: index + 1]))
 
 
 @settings(max_examples=examples(60), deadline=None)
@@ -279,10 +279,10 @@ def test_task_runs_in_any_order_are_counted_exactly_once(
     ends = Counter(one.label for run in truth for one in run.states if one.is_terminal)
     assert {key.detail: n for key, n in totals.items() if key.metric == TASK_OUTCOMES} == ends
     retries = sum(run.attempts - 1 for run in truth)
-    assert totals[SeriesKey(TASK_RETRIES, PAIR, task=LOAD)] == retries
-    assert totals[SeriesKey(TASK_SECONDS, PAIR, task=LOAD)] == pytest.approx(sum(run.run_time for run in truth))
+    assert totals[SeriesKey(TASK_RETRIES, PIPELINE, task=LOAD)] == retries
+    assert totals[SeriesKey(TASK_SECONDS, PIPELINE, task=LOAD)] == pytest.approx(sum(run.run_time for run in truth))
     bad = sum(one.type in {"FAILED", "CRASHED"} for run in truth for one in run.states)
-    assert totals[SeriesKey(TASK_FAILURES, PAIR, "rate_limit", LOAD)] == bad
+    assert totals[SeriesKey(TASK_FAILURES, PIPELINE, "rate_limit", LOAD)] == bad
 
 
 def test_task_run_that_runs_again_but_kept_its_end_is_not_over() -> None:

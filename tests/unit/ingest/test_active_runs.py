@@ -51,7 +51,7 @@ async def crowd(fake: FakePrefect, reader: Reader) -> dict[Pipeline, int]:
     return {Pipeline("etl", name): number for name, number in numbers.items() if number} | {Pipeline("ad-hoc", ""): 25}
 
 
-def by_pair(active: ActiveRuns) -> dict[Pipeline, int]:
+def by_pipeline(active: ActiveRuns) -> dict[Pipeline, int]:
     found: Counter[Pipeline] = Counter()
     for (pipeline, _, state), number in active.counts.items():
         if state == "late":
@@ -67,7 +67,7 @@ async def test_many_late_runs_are_counted_instead_of_listed(
     reading = await reader.read_under_way()
     active = shown(reader)
     assert reading.complete
-    assert by_pair(active) == crowd
+    assert by_pipeline(active) == crowd
     assert active.late_by_queue["process", ""] == sum(crowd.values()) - 25
     assert active.oldest[Pipeline("etl", "stuck"), "late"] == min(run.expected for run in fake.runs.values())
     assert reader.under_way is not None
@@ -91,14 +91,14 @@ async def test_count_that_takes_several_polls_leaves_what_was_shown(
         polls += 1
         assert reader.under_way is None, "nothing was known before"
     assert polls > 5
-    assert by_pair(shown(reader)) == crowd
+    assert by_pipeline(shown(reader)) == crowd
     late(fake, *place_of(fake), 50)
     running = fake.schedule(*place_of(fake))
     fake.start(running)
     while not (await reader.read_under_way(budget=0.0)).complete:
-        assert by_pair(shown(reader)) == crowd, "the last complete count"
+        assert by_pipeline(shown(reader)) == crowd, "the last complete count"
         assert shown(reader).counts[Pipeline("etl", "stuck"), "process", "running"] == 1, "what is listed is new"
-    assert by_pair(shown(reader)) == crowd | {Pipeline("etl", "stuck"): 350}
+    assert by_pipeline(shown(reader)) == crowd | {Pipeline("etl", "stuck"): 350}
 
 
 async def test_listed_runs_stay_until_they_are_counted(fake: FakePrefect, reader: Reader) -> None:
@@ -113,10 +113,10 @@ async def test_listed_runs_stay_until_they_are_counted(fake: FakePrefect, reader
     late(fake, flow, other, 100)
     await reader.read_deployments()
     assert not (await reader.read_under_way(budget=0.0)).complete
-    assert by_pair(shown(reader)) == {Pipeline("etl", "daily"): 20}
+    assert by_pipeline(shown(reader)) == {Pipeline("etl", "daily"): 20}
     while not (await reader.read_under_way(budget=0.0)).complete:
         pass
-    assert by_pair(shown(reader)) == {Pipeline("etl", "daily"): 120, Pipeline("etl", "hourly"): 100}
+    assert by_pipeline(shown(reader)) == {Pipeline("etl", "daily"): 120, Pipeline("etl", "hourly"): 100}
 
 
 async def test_fault_in_between_loses_no_group(fake: FakePrefect, reader: Reader, crowd: dict[Pipeline, int]) -> None:
@@ -137,7 +137,7 @@ async def test_fault_in_between_loses_no_group(fake: FakePrefect, reader: Reader
             continue
         break
     assert complete
-    assert by_pair(shown(reader)) == crowd
+    assert by_pipeline(shown(reader)) == crowd
 
 
 async def test_after_the_crowd_runs_are_listed_again(

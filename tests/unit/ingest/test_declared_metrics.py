@@ -29,7 +29,7 @@ from unit.fake_prefect import FakePrefect
 from unit.poller_process import Process
 from unit.rig import API, readers_of
 
-PAIR = Pipeline("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 COUNTER = {"name": "orders_rows_total", "type": "counter", "help": "Rows.", "source": {"metric_line": "rows"}}
 GAUGE = {"name": "orders_last_rows", "type": "gauge", "help": "Rows.", "source": {"metric_line": "last_rows"}}
 HISTOGRAM = {
@@ -111,10 +111,10 @@ async def test_each_type_does_what_it_is_for(site: Site, flow_run: str) -> None:
     await site.read()
 
     assert site.series("orders_rows_total") == {
-        SeriesKey("orders_rows_total", PAIR, labels=(("table", "orders"),)): Series(8.0, (), released=True)
+        SeriesKey("orders_rows_total", PIPELINE, labels=(("table", "orders"),)): Series(8.0, (), released=True)
     }
     assert {key: one.value for key, one in site.ledger.values.items() if key.metric == "orders_last_rows"} == {
-        SeriesKey("orders_last_rows", PAIR): 5.0
+        SeriesKey("orders_last_rows", PIPELINE): 5.0
     }
     assert site.series("orders_load_seconds") == {
         SeriesKey("orders_load_seconds", Pipeline("etl", ""), labels=(("table", "orders"),)): Series(

@@ -23,10 +23,10 @@ from unit.fake_prefect import MICROSECOND, MONDAY_NOON, FakePrefect
 from unit.ledger_values import KEEP
 from unit.rig import DAY, MakeReader, OpenLedger
 
-PAIR = Pipeline("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 
 
-def outcomes(ledger: Ledger, pipeline: Pipeline = PAIR) -> dict[str, int]:
+def outcomes(ledger: Ledger, pipeline: Pipeline = PIPELINE) -> dict[str, int]:
     return {
         key.detail: int(one.value)
         for key, one in ledger.series.items()
@@ -35,7 +35,7 @@ def outcomes(ledger: Ledger, pipeline: Pipeline = PAIR) -> dict[str, int]:
 
 
 def value(ledger: Ledger, metric: str) -> float:
-    return ledger.series[SeriesKey(metric, PAIR)].value
+    return ledger.series[SeriesKey(metric, PIPELINE)].value
 
 
 async def read(reader: Reader) -> None:
@@ -152,7 +152,7 @@ async def test_failure_completed_by_hand_is_found_by_the_audit(
     assert outcomes(reader.ledger) == {"failed": 1, "cancelled": 1}, "its end time is old: no walk sees it"
     assert await audit(reader, fake) == Verdict(read_again=2)
     assert outcomes(reader.ledger) == {"failed": 1, "cancelled": 1, "completed": 1}
-    stats = reader.ledger.run_stats([PAIR], fake.now)[PAIR]
+    stats = reader.ledger.run_stats([PIPELINE], fake.now)[PIPELINE]
     assert stats.consecutive_failures == 0
     assert stats.window_runs["1d", "good"] == 1
     assert stats.window_runs["1d", "bad"] == 0
@@ -202,7 +202,7 @@ async def test_start_delay_counts_the_first_start_alone(
     fake.start(run, after=300)
     fake.finish(run, 10)
     await read(reader)
-    one = reader.ledger.series[SeriesKey(START_DELAY, PAIR)]
+    one = reader.ledger.series[SeriesKey(START_DELAY, PIPELINE)]
     assert sum(one.buckets) == 1
     assert one.value == pytest.approx(7, abs=1e-3)
 
@@ -392,7 +392,7 @@ async def test_names_outlive_what_was_deleted(fake: FakePrefect, reader: Reader,
     await reader.read_deployments()
     fake.delete_deployment(place[1])
     await reader.read_deployments()
-    assert PAIR not in reader.ledger.names.live_pipelines()
+    assert PIPELINE not in reader.ledger.names.live_pipelines()
     fake.finish(run, 1)
     await read(reader)
     assert outcomes(reader.ledger) == {"completed": 1}
@@ -413,8 +413,8 @@ async def test_flow_that_shows_another_name_is_another_pipeline(
         fake.finish(run, 10, "FAILED", "boom")
         await read(reader)
     renamed = Pipeline("elt", "daily")
-    stats = reader.ledger.run_stats([renamed, PAIR], fake.now)
-    assert [stats[one].consecutive_failures for one in (PAIR, renamed)] == [1, 1]
+    stats = reader.ledger.run_stats([renamed, PIPELINE], fake.now)
+    assert [stats[one].consecutive_failures for one in (PIPELINE, renamed)] == [1, 1]
     assert outcomes(reader.ledger) == {"failed": 1}
     assert outcomes(reader.ledger, renamed) == {"failed": 1}
 
@@ -436,7 +436,7 @@ async def test_excluded_runs_are_not_counted_but_known(fake: FakePrefect, make_r
     assert await audit(reader, fake) == Verdict(), "what is excluded is no difference"
 
 
-async def test_pairs_beyond_the_cap_are_counted_together(fake: FakePrefect, make_reader: MakeReader) -> None:
+async def test_pipelines_beyond_the_cap_are_counted_together(fake: FakePrefect, make_reader: MakeReader) -> None:
     reader = make_reader(max_pairs=2)
     await reader.walk_finished(60)
     for name in ("a", "b", "c", "d"):
@@ -509,7 +509,7 @@ async def test_retry_of_a_pruned_run_counts_that_retry_alone(
     fake.now += 60
     await read(reader)
     assert outcomes(reader.ledger) == {"failed": 5, "completed": 8}
-    assert sum(reader.ledger.series[SeriesKey(START_DELAY, PAIR)].buckets) == 6
+    assert sum(reader.ledger.series[SeriesKey(START_DELAY, PIPELINE)].buckets) == 6
     assert value(reader.ledger, RETRIES) == 7
 
 
@@ -522,7 +522,7 @@ async def test_prune_in_the_middle_of_a_page_does_not_bring_the_old_horizon_back
     def prune_now(endpoint: str) -> None:
         if endpoint == "finished_page":
             fake.before_request = lambda _: None
-            reader._thread.submit(reader.ledger.prune, fake.now, keep=KEEP, live=[PAIR]).result()
+            reader._thread.submit(reader.ledger.prune, fake.now, keep=KEEP, live=[PIPELINE]).result()
 
     fake.before_request = prune_now
     await reader.walk_finished(60)
@@ -543,7 +543,7 @@ async def test_prune_in_the_middle_of_an_audit_counts_nothing_again(
         nonlocal pages
         pages += endpoint == "finished_page"
         if endpoint == "finished_page" and pages == 1:
-            reader._thread.submit(reader.ledger.prune, fake.now, keep=KEEP, live=[PAIR]).result()
+            reader._thread.submit(reader.ledger.prune, fake.now, keep=KEEP, live=[PIPELINE]).result()
 
     fake.before_request = prune_now
     await audit(reader, fake)
@@ -565,11 +565,11 @@ async def test_run_that_was_deleted_is_gone_but_stays_counted(
         runs.append(run)
     fake.now += 3600
     await read(reader)
-    assert reader.ledger.run_stats([PAIR], fake.now)[PAIR].consecutive_failures == 1
+    assert reader.ledger.run_stats([PIPELINE], fake.now)[PIPELINE].consecutive_failures == 1
     fake.delete_run(runs[3])
     fake.delete_run(runs[2])
     assert await audit(reader, fake) == Verdict(read_again=2)
-    stats = reader.ledger.run_stats([PAIR], fake.now)[PAIR]
+    stats = reader.ledger.run_stats([PIPELINE], fake.now)[PIPELINE]
     assert stats.consecutive_failures == 1, "Prefect's retention must not look like a recovery"
     assert stats.last_failure is not None
     assert outcomes(reader.ledger) == {"failed": 3, "completed": 1}

@@ -30,7 +30,7 @@ PUSH = WorkPool("cloud", "ecs:push", paused=True, ready=False, slots=None, slots
 QUEUE = WorkQueue("k8s", "urgent", paused=True, ready=False, slots=2, last_polled=MONDAY_NOON - 5)
 IDLE_QUEUE = WorkQueue("k8s", "default", paused=False, ready=None, slots=None, last_polled=None)
 LIMIT = ConcurrencyLimit("database", None, 5, 2)
-PAIR = Pipeline("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 DEPLOYMENT = Deployment("d", "daily", "f", "k8s", "urgent", (), paused=False, ready=True, schedules="hourly")
 DOWN = ApiError("the API answered 500", "500")
 
@@ -84,7 +84,7 @@ class Process:
         )
 
     def due(self) -> tuple[float | None, float | None]:
-        """The last and the next due start that the metrics show of PAIR."""
+        """The last and the next due start that the metrics show of PIPELINE."""
         shown = rows(self.snapshot)
         last, following = (shown[f"prefect_deployment_{when}_due_timestamp_seconds"] for when in ("last", "next"))
         return last.get(("etl", "daily")), following.get(("etl", "daily"))
@@ -254,7 +254,7 @@ async def test_filters_hold_for_pools_and_queues(
 def test_limit_of_a_deployment_bears_its_name_while_it_lives() -> None:
     own = ConcurrencyLimit("deployment:d", "d", 1, 0)
     of_gone = ConcurrencyLimit("deployment:gone", "gone", 1, 0)
-    assert named_limits([own, of_gone, LIMIT], [(PAIR, DEPLOYMENT)]) == {"etl/daily": own, "database": LIMIT}
+    assert named_limits([own, of_gone, LIMIT], [(PIPELINE, DEPLOYMENT)]) == {"etl/daily": own, "database": LIMIT}
     assert named_limits([own], []) == {}
 
 
@@ -493,10 +493,10 @@ async def test_start_is_met_by_a_completed_run_of_any_name(
         await process.reader.walk_finished(60.0)
         await process.read()
     ledger = process.reader.ledger
-    stats = ledger.run_stats([PAIR], fake.now)[PAIR]
+    stats = ledger.run_stats([PIPELINE], fake.now)[PIPELINE]
     assert stats.last_success == fake.now
-    settled = settled_all(ledger.schedules, {PAIR: DEPLOYMENT}, fake.now, {PAIR: stats.last_success})
-    assert settled[PAIR].unmet_at is None
+    settled = settled_all(ledger.schedules, {PIPELINE: DEPLOYMENT}, fake.now, {PIPELINE: stats.last_success})
+    assert settled[PIPELINE].unmet_at is None
     assert ledger.schedules[deployment].unmet_at is None or ledger.schedules[deployment].unmet_at > fake.now - 60
 
 
@@ -511,4 +511,4 @@ async def test_streak_ends_by_type_whatever_the_name(
         fake.start(run)
         fake.set_state(run, *state)
     await process.reader.walk_finished(60.0)
-    assert process.reader.ledger.run_stats([PAIR], fake.now)[PAIR].consecutive_failures == failures
+    assert process.reader.ledger.run_stats([PIPELINE], fake.now)[PIPELINE].consecutive_failures == failures

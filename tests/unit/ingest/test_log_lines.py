@@ -28,7 +28,7 @@ from unit.fake_prefect import FakePrefect
 from unit.ledger_values import lookbacks_of
 from unit.rig import DAY, MakeReaders, OpenLedger
 
-PAIR = Pipeline("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 DOWN = ApiError("the server failed", "500")
 
 
@@ -43,14 +43,14 @@ async def poll(fake: FakePrefect, readers: Readers, seconds: float) -> None:
         await read(readers)
 
 
-def observed(ledger: Ledger, task: str = "", pipeline: Pipeline = PAIR, metric: str = "rows") -> tuple[int, float]:
+def observed(ledger: Ledger, task: str = "", pipeline: Pipeline = PIPELINE, metric: str = "rows") -> tuple[int, float]:
     """Count and sum."""
     series = [one for key, one in ledger.series.items() if _is(key, CUSTOM_OBSERVED, pipeline, metric, task)]
     return sum(sum(one.buckets) for one in series), sum(one.value for one in series)
 
 
 def last(ledger: Ledger, task: str = "") -> LastValue | None:
-    return ledger.values.get(SeriesKey(CUSTOM_VALUE, PAIR, "rows", task))
+    return ledger.values.get(SeriesKey(CUSTOM_VALUE, PIPELINE, "rows", task))
 
 
 def rejected(ledger: Ledger) -> dict[str, int]:
@@ -131,7 +131,7 @@ async def test_pruned_lines_are_not_read_again(fake: FakePrefect, readers: Reade
     for _ in range(30):
         fake.logs.emit("rows", 1, flow_run)
         await poll(fake, readers, 120)
-        ledger.prune(fake.now, keep=keep, live=[PAIR])
+        ledger.prune(fake.now, keep=keep, live=[PIPELINE])
     assert observed(ledger) == (30, 30)
     ids = [one.line.id for one in fake.logs.lines]
     assert 0 < len(ledger.counted_lines(ids)) < 20
@@ -323,7 +323,7 @@ async def test_excluded_lines_are_known_and_not_counted(
     assert ledger.counted_lines([line]) == {line}
 
 
-async def test_too_many_series_of_a_pair_are_rejected_and_those_there_go_on(
+async def test_series_of_a_pipeline_beyond_the_cap_are_rejected_and_existing_ones_go_on(
     fake: FakePrefect, make_readers: MakeReaders, flow_run: str, open_it: OpenLedger
 ) -> None:
     readers = make_readers(max_custom_metrics=2)
@@ -382,9 +382,9 @@ async def test_saved_failures_and_final_ones_come_to_all_failed_attempts(
     await readers.task_runs.read_finished(60)
     await read(readers)
     ledger = readers.flow_runs.ledger
-    assert ledger.series[SeriesKey(TASK_FAILURES, PAIR, "rate_limit", "load")].value == 3
+    assert ledger.series[SeriesKey(TASK_FAILURES, PIPELINE, "rate_limit", "load")].value == 3
     await poll(fake, readers, 120)
-    assert ledger.series[SeriesKey(TASK_FAILURES, PAIR, "rate_limit", "load")].value == 3
+    assert ledger.series[SeriesKey(TASK_FAILURES, PIPELINE, "rate_limit", "load")].value == 3
 
 
 # Faults on the way

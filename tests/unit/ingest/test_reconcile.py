@@ -22,9 +22,9 @@ from support.options import settings_with
 from unit.fake_prefect import FakePrefect
 from unit.rig import DAY
 
-PAIR = Pipeline("etl", "daily")
-COMPLETED = SeriesKey(OUTCOMES, PAIR, "completed")
-LOADED = SeriesKey(TASK_OUTCOMES, PAIR, "completed", "load")
+PIPELINE = Pipeline("etl", "daily")
+COMPLETED = SeriesKey(OUTCOMES, PIPELINE, "completed")
+LOADED = SeriesKey(TASK_OUTCOMES, PIPELINE, "completed", "load")
 HOUR = 3600
 
 

@@ -17,11 +17,11 @@ from prefect_monitoring.prefect_api.errors import ApiError
 from unit.fake_prefect import MONDAY_NOON, FakePrefect
 from unit.rig import DAY, MakeReaders, OpenLedger
 
-PAIR = Pipeline("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 DOWN = ApiError("the server failed", "500")
 
 
-def outcomes(ledger: Ledger, pipeline: Pipeline = PAIR) -> dict[tuple[str, str], int]:
+def outcomes(ledger: Ledger, pipeline: Pipeline = PIPELINE) -> dict[tuple[str, str], int]:
     return {
         (key.task, key.detail): int(one.value)
         for key, one in ledger.series.items()
@@ -44,10 +44,12 @@ async def test_task_runs_are_counted_under_their_flow_runs_names(
     await read(readers)
     ledger = readers.flow_runs.ledger
     assert outcomes(ledger) == {("extract", "completed"): 1, ("extract", "cached"): 1, ("load", "failed"): 1}
-    assert ledger.series[SeriesKey(TASK_SECONDS, PAIR, task="extract")].value == pytest.approx(5.0)
-    assert ledger.series[SeriesKey(TASK_OUTCOMES, PAIR, "failed", "extract")].value == 0, "a new series starts at zero"
-    assert ledger.series[SeriesKey(TASK_FAILURES, PAIR, "other", "load")].value == 1
-    assert PAIR in ledger.touched
+    assert ledger.series[SeriesKey(TASK_SECONDS, PIPELINE, task="extract")].value == pytest.approx(5.0)
+    assert ledger.series[SeriesKey(TASK_OUTCOMES, PIPELINE, "failed", "extract")].value == 0, (
+        "a new series starts at zero"
+    )
+    assert ledger.series[SeriesKey(TASK_FAILURES, PIPELINE, "other", "load")].value == 1
+    assert PIPELINE in ledger.touched
 
 
 async def test_flow_run_that_nobody_has_seen_is_asked_for_once(fake: FakePrefect, readers: Readers) -> None:
@@ -99,7 +101,7 @@ async def test_excluded_task_runs_are_known_and_not_counted(
     assert sum(ledger.ended_by_kind(TASK_RUNS, 0, fake.now).values()) == 1
 
 
-async def test_caps_hold_for_tasks_and_for_their_pairs(
+async def test_caps_hold_for_tasks_and_for_their_pipelines(
     fake: FakePrefect, make_readers: MakeReaders, place: tuple[str, str]
 ) -> None:
     readers = make_readers(max_pairs=1, max_tasks=2)
@@ -142,8 +144,8 @@ async def test_attempts_of_a_task_run_are_retries(fake: FakePrefect, readers: Re
     fake.tasks.finish(run, 2.0)
     await read(readers)
     ledger = readers.flow_runs.ledger
-    assert ledger.series[SeriesKey(TASK_RETRIES, PAIR, task="load")].value == 2
-    assert ledger.series[SeriesKey(TASK_SECONDS, PAIR, task="load")].value == pytest.approx(6.0, abs=1e-3)
+    assert ledger.series[SeriesKey(TASK_RETRIES, PIPELINE, task="load")].value == 2
+    assert ledger.series[SeriesKey(TASK_SECONDS, PIPELINE, task="load")].value == pytest.approx(6.0, abs=1e-3)
     assert fake.requests["task_histories"] == 0, "what hides in no history is not asked for"
 
 
@@ -275,7 +277,7 @@ async def test_history_that_cannot_be_read_is_waited_for(fake: FakePrefect, read
 
 
 async def test_cause_that_is_not_written_yet_is_waited_for(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
-    failed = SeriesKey(TASK_FAILURES, PAIR, "connection", "load")
+    failed = SeriesKey(TASK_FAILURES, PIPELINE, "connection", "load")
     fake.tasks.state_lag = 10.0
     fake.tasks.run("extract", flow_run)
     fake.tasks.finish(fake.tasks.begin("load", flow_run), 1, "Failed", "ConnectionError: reset by peer")
@@ -318,7 +320,7 @@ async def test_active_task_runs_are_those_of_runs_that_are_alive(
     fake.finish(over, 1, "CRASHED")
     active = {run.id: (pipeline, run) for pipeline, run in await readers.flow_runs.read_active()}
     found = await readers.task_runs.read_active(active)
-    assert [(pipeline, run.flow_run_id, run.state.label) for pipeline, run in found] == [(PAIR, alive, "running")]
+    assert [(pipeline, run.flow_run_id, run.state.label) for pipeline, run in found] == [(PIPELINE, alive, "running")]
 
 
 async def test_task_runs_that_an_earlier_attempt_left_behind_are_dead(

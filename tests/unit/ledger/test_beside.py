@@ -13,17 +13,17 @@ from prefect_monitoring.ledger.beside import reading
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.name_rows import load_pipelines
-from unit.ledger_values import NOW, PAIR, level, outcome
+from unit.ledger_values import NOW, PIPELINE, level, outcome
 
 
 def test_exporter_commits_while_its_ledger_is_read(ledger: Ledger, tmp_path: Path) -> None:
     ledger.commit(outcome(1), level(ledger), NOW)
     with reading(f"sqlite:///{tmp_path}/ledger.db") as connection:
-        assert set(load_pipelines(connection)) == {PAIR}
-        other = PAIR._replace(flow="other")
+        assert set(load_pipelines(connection)) == {PIPELINE}
+        other = PIPELINE._replace(flow="other")
         ledger.commit(outcome(2, pipeline=other), level(ledger), NOW)
-        assert set(load_pipelines(connection)) == {PAIR}, "the view of before"
-    assert set(ledger.pipelines) == {PAIR, other}
+        assert set(load_pipelines(connection)) == {PIPELINE}, "the view of before"
+    assert set(ledger.pipelines) == {PIPELINE, other}
 
 
 @pytest.mark.usefixtures("ledger")
@@ -44,7 +44,7 @@ def test_copy_on_a_disk_that_cannot_be_written_is_read(
     folder.chmod(0o555)
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
     with reading(f"sqlite:///{folder}/ledger.db") as connection:
-        assert set(load_pipelines(connection)) == {PAIR}
+        assert set(load_pipelines(connection)) == {PIPELINE}
     assert [file.name for file in folder.iterdir()] == ["ledger.db"]
 
 

@@ -9,13 +9,13 @@ from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import Changes, SeriesKey
 from prefect_monitoring.model.counted_metrics import BY_DAY, CUSTOM_OBSERVED, OUTCOMES, TASK_RETRIES, TASK_SECONDS
 from prefect_monitoring.model.period import Growth, Period
-from unit.ledger_values import KEEP, NOW, PAIR, level
+from unit.ledger_values import KEEP, NOW, PIPELINE, level
 from unit.rig import DAY
 
 TODAY = int(NOW // DAY * DAY)
 YESTERDAY = TODAY - int(DAY)
-RETRIES = SeriesKey(TASK_RETRIES, PAIR, task="load")
-ROWS = SeriesKey(CUSTOM_OBSERVED, PAIR, "rows", "load", (("table", "orders"),))
+RETRIES = SeriesKey(TASK_RETRIES, PIPELINE, task="load")
+ROWS = SeriesKey(CUSTOM_OBSERVED, PIPELINE, "rows", "load", (("table", "orders"),))
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def counted(ledger: Ledger) -> Ledger:
     for at in (YESTERDAY + 1.0, TODAY - 0.5, float(TODAY), NOW):
         changes = Changes()
         changes.count(RETRIES, at, 3)
-        changes.count(SeriesKey(TASK_SECONDS, PAIR, task="load"), at, 1.5)
-        changes.count(SeriesKey(OUTCOMES, PAIR, "failed"), at)
+        changes.count(SeriesKey(TASK_SECONDS, PIPELINE, task="load"), at, 1.5)
+        changes.count(SeriesKey(OUTCOMES, PIPELINE, "failed"), at)
         changes.observe(ROWS, at, 100.0)
         ledger.commit(changes, level(ledger), NOW)
     return ledger
@@ -46,7 +46,7 @@ def test_all_days_add_up_to_the_counters(counted: Ledger) -> None:
 
 
 def test_days_that_nothing_compares_any_more_are_pruned(counted: Ledger) -> None:
-    counted.prune(TODAY + 62 * DAY, keep=KEEP, live={PAIR})
+    counted.prune(TODAY + 62 * DAY, keep=KEEP, live={PIPELINE})
     with counted.transaction() as connection:
         assert growth_within(connection, Period(0, TODAY)) == {}
         assert growth_within(connection, Period(TODAY, TODAY + 1))[RETRIES] == Growth(6, 2)

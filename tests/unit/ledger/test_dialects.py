@@ -24,7 +24,7 @@ from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Deployment, Flow, Pipeline
 from prefect_monitoring.model.unreadable import set_aside
-from unit.ledger_values import KEEP, NOW, PAIR, level, outcome, run_id
+from unit.ledger_values import KEEP, NOW, PIPELINE, level, outcome, run_id
 from unit.rig import DAY, OpenLedger
 
 MODULES = sorted(Path(ledger.__file__).parent.glob("*.py"))
@@ -88,22 +88,22 @@ def test_every_statement_has_a_text_for_postgresql(compiled: list[str], open_it:
     task = KnownTaskRun(run_id(2), run_id(1), "load", run_id(3), "COMPLETED", NOW, 1, None, NOW, 1.0)
     changes.task_runs[task.run_id] = task
     changes.lines[run_id(4)] = NOW
-    changes.values[SeriesKey(CUSTOM_VALUE, PAIR, "rows")] = LastValue(1.0, NOW)
+    changes.values[SeriesKey(CUSTOM_VALUE, PIPELINE, "rows")] = LastValue(1.0, NOW)
     changes.points.add(("rows", "ab12"))
     changes.due["d"] = NOW
-    changes.count(SeriesKey(OUTCOMES, PAIR, "failed"), NOW)
-    changes.count(SeriesKey(TASK_RETRIES, PAIR, task="load"), NOW)
+    changes.count(SeriesKey(OUTCOMES, PIPELINE, "failed"), NOW)
+    changes.count(SeriesKey(TASK_RETRIES, PIPELINE, task="load"), NOW)
     ledger.commit(changes, level(ledger), NOW)
     ledger.change_acting(lambda acting: acting.resumed(NOW))
-    ledger.store_actions([Action("a", Kind.RETRY, PAIR, NOW, NOW, ActionResult.DONE, run_id=run_id(1))], NOW)
+    ledger.store_actions([Action("a", Kind.RETRY, PIPELINE, NOW, NOW, ActionResult.DONE, run_id=run_id(1))], NOW)
     ledger.failed_since(NOW - DAY)
     ledger.known([run_id(1)])
     ledger.known_task_runs([task.run_id])
     ledger.counted_lines([run_id(4)])
     ledger.pipelines_of([run_id(1)])
     for window in (7 * DAY, 90 * DAY):
-        ledger.run_stats([PAIR], NOW, {PAIR: window})
-    ledger.run_quantiles([PAIR], NOW)
+        ledger.run_stats([PIPELINE], NOW, {PIPELINE: window})
+    ledger.run_quantiles([PIPELINE], NOW)
     for source in (FLOW_RUNS, TASK_RUNS):
         ledger.ended_by_kind(source, 0, NOW)
         ledger.mark_gone(source, 0, NOW, ())

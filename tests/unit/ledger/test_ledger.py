@@ -22,10 +22,10 @@ from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION, O
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Deployment, Flow, Pipeline
-from unit.ledger_values import KEEP, NOW, PAIR, level, lookbacks_of, memory_of, outcome, run_id
+from unit.ledger_values import KEEP, NOW, PIPELINE, level, lookbacks_of, memory_of, outcome, run_id
 from unit.rig import API, DAY, OpenLedger
 
-COMPLETED = SeriesKey(OUTCOMES, PAIR, "completed")
+COMPLETED = SeriesKey(OUTCOMES, PIPELINE, "completed")
 
 
 # Coming back
@@ -63,7 +63,7 @@ def test_series_of_the_baseline_are_released_at_once_and_later_ones_held(ledger:
     assert ledger.in_birth_hold == set()
     ledger.commit(outcome(2, pipeline=Pipeline("new", "")), None, NOW)
     assert {key.pipeline for key in ledger.in_birth_hold} == {Pipeline("new", "")}
-    assert len(ledger.in_birth_hold) == len(set(zero_born_series(PAIR)))
+    assert len(ledger.in_birth_hold) == len(set(zero_born_series(PIPELINE)))
 
 
 def test_release_is_in_the_file_before_anybody_sees_it(open_it: OpenLedger) -> None:
@@ -260,7 +260,7 @@ def test_full_disk(busy_ledger: Ledger, open_it: OpenLedger) -> None:
     raw.execute(f"PRAGMA max_page_count = {pages}")
     big = outcome(60)
     for number in range(2000):
-        big.increments[SeriesKey(OUTCOMES, PAIR, f"{number} " + "x" * 200)] += 1
+        big.increments[SeriesKey(OUTCOMES, PIPELINE, f"{number} " + "x" * 200)] += 1
     before = memory_of(busy_ledger)
     with pytest.raises(LedgerError, match="No room is left"):
         busy_ledger.commit(big, None, NOW)
@@ -300,28 +300,30 @@ def test_defect_in_the_middle_of_a_transaction_changes_nothing(
 def test_other_buckets_start_that_histogram_anew_and_no_other(open_it: OpenLedger) -> None:
     first = open_it()
     changes = outcome(1)
-    changes.observations[SeriesKey(START_DELAY, PAIR)].append(2.0)
+    changes.observations[SeriesKey(START_DELAY, PIPELINE)].append(2.0)
     first.commit(changes, level(first), NOW)
     first.close()
     same = open_it(
         bounds={DURATION: tuple(map(float, DEFAULT_BOUNDS[DURATION])), START_DELAY: DEFAULT_BOUNDS[START_DELAY]}
     )
-    assert sum(same.series[SeriesKey(DURATION, PAIR)].buckets) == 1
+    assert sum(same.series[SeriesKey(DURATION, PIPELINE)].buckets) == 1
     same.close()
     other = open_it(bounds={**DEFAULT_BOUNDS, DURATION: (60.0, 600.0)})
-    assert SeriesKey(DURATION, PAIR) not in other.series
-    assert sum(other.series[SeriesKey(START_DELAY, PAIR)].buckets) == 1
+    assert SeriesKey(DURATION, PIPELINE) not in other.series
+    assert sum(other.series[SeriesKey(START_DELAY, PIPELINE)].buckets) == 1
     assert other.series[COMPLETED].value == 1
     other.commit(outcome(2, seconds=60.0), None, NOW)
-    assert other.series[SeriesKey(DURATION, PAIR)].buckets == (1, 0, 0)
+    assert other.series[SeriesKey(DURATION, PIPELINE)].buckets == (1, 0, 0)
     other.close()
-    assert open_it(bounds={**DEFAULT_BOUNDS, DURATION: (60.0, 600.0)}).series[SeriesKey(DURATION, PAIR)].value == 60.0
+    assert (
+        open_it(bounds={**DEFAULT_BOUNDS, DURATION: (60.0, 600.0)}).series[SeriesKey(DURATION, PIPELINE)].value == 60.0
+    )
 
 
 # Pruning
 
 
-def prune(ledger: Ledger, now: float, *, live: tuple[Pipeline, ...] = (PAIR,)) -> None:
+def prune(ledger: Ledger, now: float, *, live: tuple[Pipeline, ...] = (PIPELINE,)) -> None:
     ledger.prune(now, keep=KEEP, live=live)
 
 
@@ -332,11 +334,11 @@ def test_prune_keeps_the_newest_good_run_and_the_failures_after_it(open_it: Open
         at = NOW - 90 * DAY + number * 60
         ledger.commit(outcome(number, at, state_type=state_type), level(ledger, at), at)
     ledger.commit(outcome(10, NOW - 90 * DAY, Pipeline("other", "")), level(ledger), NOW)
-    before = ledger.run_stats([PAIR], NOW)[PAIR]
+    before = ledger.run_stats([PIPELINE], NOW)[PIPELINE]
     prune(ledger, NOW)
     kept = ledger.known([run_id(number) for number in range(len(story))]).runs
     assert set(kept) == {run_id(2), run_id(3), run_id(5)}
-    stats = ledger.run_stats([PAIR], NOW)[PAIR]
+    stats = ledger.run_stats([PIPELINE], NOW)[PIPELINE]
     assert stats == replace(before, recent_durations=before.recent_durations[:1]), "but for runs that are gone"
     assert stats.consecutive_failures == 2
     assert stats.last_failure is not None
@@ -384,7 +386,7 @@ def test_series_of_the_dead_expire_after_their_time(ledger: Ledger) -> None:
     assert COMPLETED in ledger.series
     prune(ledger, gone + 7 * DAY + 60, live=alive)
     assert {key.pipeline for key in ledger.series} == {Pipeline("alive", "")}
-    assert not {key for key in ledger.in_birth_hold if key.pipeline == PAIR}
+    assert not {key for key in ledger.in_birth_hold if key.pipeline == PIPELINE}
 
 
 def sizes_of(ledger: Ledger) -> dict[str, int]:
@@ -457,7 +459,7 @@ def test_deployment_that_is_made_anew_each_day_is_remembered_once(ledger: Ledger
         ledger.commit(outcome(day, now), level(ledger, now), now)
         prune(ledger, now)
     assert 30 <= len(ledger.names.deployments) <= 32, "as long as runs of theirs can be read"
-    assert ledger.names.live_pipelines() == {PAIR, Pipeline("etl", "")}
+    assert ledger.names.live_pipelines() == {PIPELINE, Pipeline("etl", "")}
 
 
 def test_pipeline_that_comes_back_goes_on_with_its_rollups(ledger: Ledger) -> None:
@@ -466,7 +468,7 @@ def test_pipeline_that_comes_back_goes_on_with_its_rollups(ledger: Ledger) -> No
     assert ledger.known([run_id(1)]).runs == {}, "what is gone stands at nothing"
     back = NOW + 50 * DAY
     ledger.commit(outcome(2, back), None, back)
-    stats = ledger.run_stats([PAIR], back)[PAIR]
+    stats = ledger.run_stats([PIPELINE], back)[PIPELINE]
     assert (stats.window_runs["30d", "good"], stats.window_runs["30d_before", "good"]) == (1, 1)
 
 
@@ -488,11 +490,11 @@ def test_id_that_shows_another_name_stands_for_that_from_then_on(open_it: OpenLe
     ledger.close()
     again = open_it()
     assert again.names.pipeline_of_deployment("d") == new
-    stats = again.run_stats([PAIR, new], NOW + 5)
-    assert [stats[one].consecutive_failures for one in (PAIR, new)] == [1, 0]
-    assert again.series[SeriesKey(OUTCOMES, PAIR, "failed")].value == 1
+    stats = again.run_stats([PIPELINE, new], NOW + 5)
+    assert [stats[one].consecutive_failures for one in (PIPELINE, new)] == [1, 0]
+    assert again.series[SeriesKey(OUTCOMES, PIPELINE, "failed")].value == 1
     assert again.series[SeriesKey(OUTCOMES, new, "completed")].value == 1
-    assert again.known([run_id(1)]).runs[run_id(1)].pipeline == PAIR
+    assert again.known([run_id(1)]).runs[run_id(1)].pipeline == PIPELINE
 
 
 # What is gone
@@ -506,20 +508,20 @@ def test_mark_gone_takes_only_what_is_missing_in_the_window(ledger: Ledger) -> N
     assert ledger.mark_gone(FLOW_RUNS, NOW + 10, NOW + 30, {run_id(1), run_id(3)}) == 1
     assert ledger.ended_by_kind(FLOW_RUNS, NOW + 10, NOW + 30) == {"FAILED": 2}
     assert ledger.ended_by_kind(FLOW_RUNS, 0, NOW + 99) == {"FAILED": 4}
-    assert ledger.run_stats([PAIR], NOW + 60)[PAIR].consecutive_failures == 5, "deleted, not undone"
+    assert ledger.run_stats([PIPELINE], NOW + 60)[PIPELINE].consecutive_failures == 5, "deleted, not undone"
     assert ledger.mark_gone(FLOW_RUNS, NOW + 10, NOW + 30, {run_id(1), run_id(3)}) == 0
-    assert ledger.touched == {PAIR}, "the link to what is deleted goes"
-    assert ledger.series[SeriesKey(OUTCOMES, PAIR, "failed")].value == 5
+    assert ledger.touched == {PIPELINE}, "the link to what is deleted goes"
+    assert ledger.series[SeriesKey(OUTCOMES, PIPELINE, "failed")].value == 5
 
 
 def test_run_that_never_ends_is_forgotten(ledger: Ledger) -> None:
     """Deleted while it ran, or dead without a word."""
     old, young = (
-        KnownRun(run_id(number), PAIR, run_id(number + 9), "RUNNING", NOW - days * DAY, 1, start_counted=True)
+        KnownRun(run_id(number), PIPELINE, run_id(number + 9), "RUNNING", NOW - days * DAY, 1, start_counted=True)
         for number, days in ((1, 29), (2, 1))
     )
     ledger.commit(Changes(runs={run.run_id: run for run in (old, young)}), level(ledger), NOW)
-    ledger.prune(NOW + 2 * DAY, keep=replace(KEEP, lookbacks=lookbacks_of(28 * DAY, 7 * DAY)), live=[PAIR])
+    ledger.prune(NOW + 2 * DAY, keep=replace(KEEP, lookbacks=lookbacks_of(28 * DAY, 7 * DAY)), live=[PIPELINE])
     assert ledger.known([old.run_id, young.run_id]).runs.keys() == {young.run_id}
 
 
@@ -549,7 +551,7 @@ def test_commit_that_writes_nothing_does_not_hide_that_others_fail(ledger: Ledge
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     big = outcome(60)
     for number in range(2000):
-        big.increments[SeriesKey(OUTCOMES, PAIR, f"{number} " + "x" * 200)] += 1
+        big.increments[SeriesKey(OUTCOMES, PIPELINE, f"{number} " + "x" * 200)] += 1
     with pytest.raises(LedgerError, match="No room is left"):
         ledger.commit(big, level(ledger), NOW)
     ledger.commit(Changes(), None, NOW)
@@ -560,7 +562,7 @@ def test_prune_leaves_the_cursor_of_a_source_that_is_no_longer_read(open_it: Ope
     ledger = open_it()
     ledger.cursors = {source: replace(one, watermark=NOW) for source, one in ledger.cursors.items()}
     before = ledger.cursors
-    ledger.prune(NOW + DAY, keep=replace(KEEP, lookbacks={FLOW_RUNS: DAY}), live=[PAIR])
+    ledger.prune(NOW + DAY, keep=replace(KEEP, lookbacks={FLOW_RUNS: DAY}), live=[PIPELINE])
     assert ledger.cursors[FLOW_RUNS].horizon == NOW - DAY
     assert {source: one for source, one in ledger.cursors.items() if source != FLOW_RUNS} == {
         source: one for source, one in before.items() if source != FLOW_RUNS

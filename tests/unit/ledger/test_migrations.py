@@ -24,7 +24,7 @@ from prefect_monitoring.ledger.migrations import VERSION_TABLE, migrate, revisio
 from prefect_monitoring.ledger.opening import inspect_ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES
-from unit.ledger_values import NOW, PAIR, level, outcome
+from unit.ledger_values import NOW, PIPELINE, level, outcome
 from unit.rig import API, OpenLedger
 
 NEWEST = revisions()[-1]
@@ -159,7 +159,7 @@ def test_ledger_of_an_older_revision_is_migrated(
     with caplog.at_level(logging.INFO):
         ledger = open_it()
     assert revision_of(file) == NEXT
-    assert ledger.series[SeriesKey(OUTCOMES, PAIR, "completed")].value == 1
+    assert ledger.series[SeriesKey(OUTCOMES, PIPELINE, "completed")].value == 1
 
 
 @pytest.mark.usefixtures("newer_release")
@@ -238,6 +238,6 @@ def test_crash_at_any_statement_of_a_migration_leaves_the_older_ledger(
     request.getfixturevalue("newer_release")
     assert die_at_each_statement(file, open_it, NEXT) > 4
     ledger = open_it()
-    assert ledger.series[SeriesKey(OUTCOMES, PAIR, "completed")].value == 1
+    assert ledger.series[SeriesKey(OUTCOMES, PIPELINE, "completed")].value == 1
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT count(*) FROM prefect_monitoring_notes").fetchone() == (1,)

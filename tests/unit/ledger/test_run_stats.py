@@ -21,7 +21,7 @@ from unit.ledger_values import KEEP, level, outcome, run_id
 from unit.rig import DAY, OpenLedger
 from unit.snapshots import make_snapshot
 
-PAIR = Pipeline("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 HOUR = 3600.0
 
 
@@ -38,13 +38,13 @@ def count(ledger: Ledger):
 
     def one(when: str | float, state_type: str = "COMPLETED", seconds: float = 10.0) -> None:
         instant = at(when) if isinstance(when, str) else when
-        ledger.commit(outcome(next(numbers), instant, PAIR, state_type, seconds), level(ledger), NOW)
+        ledger.commit(outcome(next(numbers), instant, PIPELINE, state_type, seconds), level(ledger), NOW)
 
     return one
 
 
 def stats_of(ledger: Ledger, now: float = NOW):
-    return ledger.run_stats([PAIR], now)[PAIR]
+    return ledger.run_stats([PIPELINE], now)[PIPELINE]
 
 
 def test_windows_are_whole_hours_with_the_running_one(ledger: Ledger, count) -> None:
@@ -151,9 +151,9 @@ def test_hours_from_before_medians_were_kept_count_with_their_mean(ledger: Ledge
 def test_a_run_that_ends_again_leaves_the_median_of_its_old_hour(ledger: Ledger, count) -> None:
     count("2026-03-02 09:00", seconds=5.0)
     count("2026-03-02 09:10", seconds=1.0)
-    moved = outcome(1, at("2026-03-02 11:00"), PAIR, "COMPLETED", 3.0)
+    moved = outcome(1, at("2026-03-02 11:00"), PIPELINE, "COMPLETED", 3.0)
     before = ledger.known([run_id(1)]).runs[run_id(1)]
-    moved.rollups[PAIR, int(at("2026-03-02 09:00"))].add(before, -1)
+    moved.rollups[PIPELINE, int(at("2026-03-02 09:00"))].add(before, -1)
     moved.counted.clear()
     ledger.commit(moved, level(ledger), NOW)
     with ledger.transaction() as connection:
@@ -167,7 +167,7 @@ def test_slow_sundays_make_no_slow_mondays(ledger: Ledger) -> None:
     hours = range(int(at("2026-01-26")), int(at("2026-03-09")), int(HOUR))
     for number, start in enumerate(hours):
         is_sunday = datetime.fromtimestamp(start, UTC).weekday() == 6
-        run = outcome(number, start + 1800.0, PAIR, "COMPLETED", 600.0 if is_sunday else 120.0)
+        run = outcome(number, start + 1800.0, PIPELINE, "COMPLETED", 600.0 if is_sunday else 120.0)
         ledger.commit(run, level(ledger), NOW)
     for hour in range(int(at("2026-03-01")), int(at("2026-03-04")), int(HOUR)):
         means = stats_of(ledger, hour + 1800.0).baselines
@@ -179,7 +179,7 @@ def test_window_without_a_completed_run_has_no_baseline(ledger: Ledger, count) -
     assert stats_of(ledger).baselines == {}
 
 
-def test_pair_without_runs_stands_at_nothing(ledger: Ledger) -> None:
+def test_pipeline_without_runs_has_empty_statistics(ledger: Ledger) -> None:
     assert ledger.run_stats([Pipeline("never", "seen")], NOW) == {}
 
 
@@ -187,7 +187,7 @@ def test_rollups_outlive_the_runs(ledger: Ledger, count) -> None:
     count(NOW - 45 * DAY, seconds=100.0)
     count(NOW - 44 * DAY, "FAILED")
     count(NOW - 1 * DAY, seconds=50.0)
-    ledger.prune(NOW, keep=KEEP, live=[PAIR])
+    ledger.prune(NOW, keep=KEEP, live=[PIPELINE])
     assert ledger.known([run_id(0), run_id(1)]).runs == {}
     assert stats_of(ledger).baselines["30d_before"] == pytest.approx(100.0)
 
@@ -195,7 +195,7 @@ def test_rollups_outlive_the_runs(ledger: Ledger, count) -> None:
 def test_rollups_are_forgotten_after_their_time(ledger: Ledger, count) -> None:
     for days in (61, 63, 399, 401):
         count(NOW - days * DAY)
-    ledger.prune(NOW, keep=KEEP, live=[PAIR])
+    ledger.prune(NOW, keep=KEEP, live=[PIPELINE])
     with ledger.transaction() as connection:
         rows = {
             name: set(connection.scalars(sa.select(table.c.start)))
@@ -276,7 +276,7 @@ def test_run_stats_look_into_indexes_and_sort_nothing(ledger: Ledger) -> None:
 
 def again(ledger: Ledger, number: int, when: str, state_type: str = "FAILED") -> None:
     """The run ends once more, after a retry by hand."""
-    changes, state_id = outcome(number, at(when), PAIR, state_type), run_id(int(at(when)))
+    changes, state_id = outcome(number, at(when), PIPELINE, state_type), run_id(int(at(when)))
     changes.runs[run_id(number)] = replace(changes.runs[run_id(number)], state_id=state_id)
     changes.counted = {(run_id(number), state_id)}
     changes.failed_at = {(run_id(number), state_id): at(when)} if state_type == "FAILED" else {}
@@ -367,18 +367,18 @@ def test_the_window_of_an_objective_is_its_own(ledger: Ledger, count, window: fl
     ):
         count(when, state_type)
 
-    shown = ledger.run_stats([PAIR], NOW, {PAIR: window})[PAIR].window_runs
+    shown = ledger.run_stats([PIPELINE], NOW, {PIPELINE: window})[PIPELINE].window_runs
     assert (shown["slo", "good"], shown["slo", "bad"]) == (good, bad)
 
 
-def test_pairs_with_windows_of_different_lengths_do_not_mix(ledger: Ledger) -> None:
+def test_pipelines_with_windows_of_different_lengths_do_not_mix(ledger: Ledger) -> None:
     other = Pipeline("etl", "hourly")
-    for number, (pipeline, state_type) in enumerate([(PAIR, "FAILED"), (other, "COMPLETED"), (other, "FAILED")]):
+    for number, (pipeline, state_type) in enumerate([(PIPELINE, "FAILED"), (other, "COMPLETED"), (other, "FAILED")]):
         ledger.commit(outcome(number, NOW - 3 * HOUR, pipeline, state_type, 1.0), level(ledger), NOW)
 
-    shown = ledger.run_stats([PAIR, other], NOW, {PAIR: DAY, other: HOUR})
-    assert [shown[pipeline].window_runs["slo", "bad"] for pipeline in (PAIR, other)] == [1, 0]
-    assert ("slo", "bad") not in ledger.run_stats([PAIR], NOW, {})[PAIR].window_runs
+    shown = ledger.run_stats([PIPELINE, other], NOW, {PIPELINE: DAY, other: HOUR})
+    assert [shown[pipeline].window_runs["slo", "bad"] for pipeline in (PIPELINE, other)] == [1, 0]
+    assert ("slo", "bad") not in ledger.run_stats([PIPELINE], NOW, {})[PIPELINE].window_runs
 
 
 def test_failed_run_that_is_deleted_counts_on_but_no_link_leads_to_it(ledger: Ledger, count) -> None:
@@ -388,11 +388,11 @@ def test_failed_run_that_is_deleted_counts_on_but_no_link_leads_to_it(ledger: Le
     assert not before.last_failure_gone
     ledger.touched.clear()
     ledger.mark_gone(FLOW_RUNS, NOW - DAY, NOW, ())
-    assert ledger.touched == {PAIR}
+    assert ledger.touched == {PIPELINE}
     after = stats_of(ledger)
     assert after.last_failure_gone
     assert (after.consecutive_failures, after.failing_since) == (2, NOW - 2 * HOUR)
     assert after.window_runs == before.window_runs
     metric = next(one for one in flow_runs.METRICS if one.name == "prefect_flow_run_last_failure_info")
     for stats, rows in ((before, 1), (after, 0)):
-        assert len(list(metric.rows(replace(make_snapshot(), run_stats={PAIR: stats})))) == rows
+        assert len(list(metric.rows(replace(make_snapshot(), run_stats={PIPELINE: stats})))) == rows

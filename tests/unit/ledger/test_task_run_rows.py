@@ -20,11 +20,11 @@ from prefect_monitoring.model.records import NO_FLOW, Pipeline
 from unit.ledger_values import KEEP, NOW, level, lookbacks_of, memory_of, outcome, run_id
 from unit.rig import DAY, OpenLedger
 
-PAIR = Pipeline("etl", "daily")
-ROWS = SeriesKey(CUSTOM_VALUE, PAIR, "rows", "load", (("table", 'o"r\\ders'),))
+PIPELINE = Pipeline("etl", "daily")
+ROWS = SeriesKey(CUSTOM_VALUE, PIPELINE, "rows", "load", (("table", 'o"r\\ders'),))
 
 
-def details_of(number: int, pipeline: Pipeline = PAIR, at: float = NOW) -> Changes:
+def details_of(number: int, pipeline: Pipeline = PIPELINE, at: float = NOW) -> Changes:
     """What the folds make of one task run and one METRIC line."""
     run = KnownTaskRun(run_id(number), run_id(1), "load", run_id(number + 1), "COMPLETED", at, 2, at - 9, at, 5.0)
     return Changes(
@@ -95,12 +95,12 @@ def test_prune_forgets_task_runs_and_lines_that_are_behind_what_is_read(ledger: 
     for number, at in ((100, old), (200, NOW)):
         ledger.commit(details_of(number, at=at), level_of(ledger, LOG_LINES), NOW, LOG_LINES)
     ledger.commit(Changes(), level_of(ledger, TASK_RUNS), NOW, TASK_RUNS)
-    ledger.prune(NOW, keep=replace(KEEP, lookbacks=lookbacks_of(30 * DAY, 3 * DAY)), live=[PAIR])
+    ledger.prune(NOW, keep=replace(KEEP, lookbacks=lookbacks_of(30 * DAY, 3 * DAY)), live=[PIPELINE])
     assert ledger.known_task_runs([run_id(100), run_id(200)]).keys() == {run_id(200)}
     assert ledger.counted_lines([run_id(102), run_id(202)]) == {run_id(202)}
     assert ledger.cursors[TASK_RUNS].horizon == NOW - 3 * DAY
     assert ledger.cursors[LOG_LINES].horizon == NOW - 3 * DAY
-    assert ledger.series[SeriesKey(TASK_SECONDS, PAIR, task="load")].value == 10
+    assert ledger.series[SeriesKey(TASK_SECONDS, PIPELINE, task="load")].value == 10
 
 
 def test_prune_keeps_what_could_still_be_read_again(ledger: Ledger) -> None:
@@ -108,18 +108,18 @@ def test_prune_keeps_what_could_still_be_read_again(ledger: Ledger) -> None:
     behind = NOW - 6 * DAY
     for source in (TASK_RUNS, LOG_LINES):
         ledger.commit(details_of(100, at=behind), level_of(ledger, source, behind), NOW, source)
-    ledger.prune(NOW, keep=replace(KEEP, lookbacks=lookbacks_of(30 * DAY, 3 * DAY)), live=[PAIR])
+    ledger.prune(NOW, keep=replace(KEEP, lookbacks=lookbacks_of(30 * DAY, 3 * DAY)), live=[PIPELINE])
     assert ledger.known_task_runs([run_id(100)])
     assert ledger.counted_lines([run_id(102)])
 
 
 def test_last_values_of_the_dead_go_and_others_stay(ledger: Ledger) -> None:
     gone = Pipeline("gone", "")
-    for pipeline in (PAIR, gone):
+    for pipeline in (PIPELINE, gone):
         ledger.commit(details_of(10, pipeline), level_of(ledger, LOG_LINES), NOW, LOG_LINES)
-    ledger.prune(NOW, keep=KEEP, live=[PAIR])
+    ledger.prune(NOW, keep=KEEP, live=[PIPELINE])
     assert ledger.values.keys() == {ROWS}
-    ledger.prune(NOW + 70 * DAY, keep=KEEP, live=[PAIR])
+    ledger.prune(NOW + 70 * DAY, keep=KEEP, live=[PIPELINE])
     assert ledger.values == {}, "nobody has told it for two months"
 
 
@@ -129,9 +129,9 @@ def test_what_has_no_flow_is_not_dead(ledger: Ledger) -> None:
     changes = details_of(10, NO_FLOW)
     changes.increments[own] += 3
     ledger.commit(changes, level_of(ledger, LOG_LINES), NOW, LOG_LINES)
-    ledger.prune(NOW + 60, keep=KEEP, live=[PAIR])
+    ledger.prune(NOW + 60, keep=KEEP, live=[PIPELINE])
     assert ROWS._replace(pipeline=NO_FLOW) in ledger.values
-    ledger.prune(NOW + 8 * DAY, keep=KEEP, live=[PAIR])
+    ledger.prune(NOW + 8 * DAY, keep=KEEP, live=[PIPELINE])
     assert own in ledger.series, "a counter that comes back at zero looks like a reset"
     assert SeriesKey(TASK_SECONDS, NO_FLOW, task="load") in ledger.series
 
@@ -145,9 +145,9 @@ def test_mark_gone_of_one_source_leaves_the_others(ledger: Ledger) -> None:
     assert ledger.known_task_runs([run_id(10)]).keys() == {run_id(10)}, "it stays known: it must not be counted again"
 
 
-def test_pairs_of_known_runs(ledger: Ledger) -> None:
+def test_pipelines_of_known_runs(ledger: Ledger) -> None:
     ledger.commit(outcome(1), level(ledger), NOW)
     excluded = replace(next(iter(outcome(2).runs.values())), pipeline=None)
     ledger.commit(Changes(runs={excluded.run_id: excluded}), None, NOW)
     found = ledger.pipelines_of([run_id(number) for number in (1, 2, 3)])
-    assert found == {run_id(1): PAIR, run_id(2): None}
+    assert found == {run_id(1): PIPELINE, run_id(2): None}

@@ -13,7 +13,7 @@ from prefect_monitoring.model.records import Pipeline
 from unit.ledger_values import KEEP, NOW, level, outcome, run_id
 from unit.rig import DAY
 
-PAIR = Pipeline("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 LONG = 60
 
 points = st.integers(-5, LONG + 5)
@@ -42,11 +42,11 @@ def task_run(number: int, flow_run: int, task: str, ended_at: float, run_time: f
 
 
 def write(ledger: Ledger, *runs: KnownTaskRun) -> None:
-    ledger.commit(Changes(task_runs={run.run_id: run for run in runs}, moved={PAIR}), None, NOW, TASK_RUNS)
+    ledger.commit(Changes(task_runs={run.run_id: run for run in runs}, moved={PIPELINE}), None, NOW, TASK_RUNS)
 
 
 def shares(ledger: Ledger) -> dict[str, float]:
-    return dict(ledger.run_stats([PAIR], NOW)[PAIR].time_shares)
+    return dict(ledger.run_stats([PIPELINE], NOW)[PIPELINE].time_shares)
 
 
 def test_shares_are_of_the_last_finished_run_by_task(ledger: Ledger) -> None:
@@ -76,7 +76,7 @@ def test_shares_of_the_last_run_outlive_the_tasks_of_others(ledger: Ledger) -> N
         write(ledger, task_run(number, number, "load", at, 5.0), task_run(9, 3, "elsewhere", NOW, 5.0))
     cursor = ledger.cursors[TASK_RUNS]
     ledger.commit(Changes(), type(cursor)(NOW + 20 * DAY, cursor.horizon, level_complete=True), NOW, TASK_RUNS)
-    ledger.prune(NOW + 20 * DAY, keep=KEEP, live=[PAIR])
+    ledger.prune(NOW + 20 * DAY, keep=KEEP, live=[PIPELINE])
     assert shares(ledger) == {"load": 0.5}
     known = ledger.known_task_runs([run_id(900_000 + number) for number in (1, 2, 9)])
     assert {run.flow_run_id for run in known.values()} == {run_id(2)}

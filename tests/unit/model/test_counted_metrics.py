@@ -31,27 +31,27 @@ from prefect_monitoring.model.counted_metrics import (
 from prefect_monitoring.model.cursor import ASSET_EVENTS, AUTOMATION_EVENTS, FLOW_RUNS, LOG_LINES, TASK_RUNS
 from prefect_monitoring.model.records import NO_FLOW, Pipeline
 
-PAIR = Pipeline("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 ROWS = list(COUNTED_METRICS.values())
 
 
 def test_zero_born_series_of_a_pipeline_have_no_task() -> None:
-    assert list(zero_born_series(PAIR)) == [
-        SeriesKey(OUTCOMES, PAIR, "completed"),
-        SeriesKey(OUTCOMES, PAIR, "failed"),
-        SeriesKey(OUTCOMES, PAIR, "crashed"),
-        SeriesKey(DURATION, PAIR),
-        SeriesKey(START_DELAY, PAIR),
-        SeriesKey(RETRIES, PAIR),
+    assert list(zero_born_series(PIPELINE)) == [
+        SeriesKey(OUTCOMES, PIPELINE, "completed"),
+        SeriesKey(OUTCOMES, PIPELINE, "failed"),
+        SeriesKey(OUTCOMES, PIPELINE, "crashed"),
+        SeriesKey(DURATION, PIPELINE),
+        SeriesKey(START_DELAY, PIPELINE),
+        SeriesKey(RETRIES, PIPELINE),
     ]
 
 
 def test_zero_born_series_of_a_task_have_the_task() -> None:
-    assert list(zero_born_task_series(PAIR, "load")) == [
-        SeriesKey(TASK_OUTCOMES, PAIR, "completed", "load"),
-        SeriesKey(TASK_OUTCOMES, PAIR, "failed", "load"),
-        SeriesKey(TASK_SECONDS, PAIR, task="load"),
-        SeriesKey(TASK_RETRIES, PAIR, task="load"),
+    assert list(zero_born_task_series(PIPELINE, "load")) == [
+        SeriesKey(TASK_OUTCOMES, PIPELINE, "completed", "load"),
+        SeriesKey(TASK_OUTCOMES, PIPELINE, "failed", "load"),
+        SeriesKey(TASK_SECONDS, PIPELINE, task="load"),
+        SeriesKey(TASK_RETRIES, PIPELINE, task="load"),
     ]
 
 
@@ -76,7 +76,7 @@ def test_bounds_are_those_of_the_options_and_of_what_is_switched_on() -> None:
 
 
 def test_labels_are_read_from_the_key_in_their_order() -> None:
-    key = SeriesKey(TASK_FAILURES, PAIR, "timeout", "load")
+    key = SeriesKey(TASK_FAILURES, PIPELINE, "timeout", "load")
     assert COUNTED_METRICS[TASK_FAILURES].label_values(key) == ("etl", "daily", "load", "timeout")
     assert COUNTED_METRICS[TASK_DURATION].label_values(key) == ("etl", "load")
     assert COUNTED_METRICS[REJECTED].label_values(SeriesKey(REJECTED, NO_FLOW, "name")) == ("name",)

@@ -22,9 +22,9 @@ from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.series import Hold, Series, advance, empty
 from prefect_monitoring.snapshot.builder import shown
 
-PAIR = Pipeline("etl", "daily")
-COMPLETED = SeriesKey(OUTCOMES, PAIR, "completed")
-TIMES = SeriesKey(DURATION, PAIR)
+PIPELINE = Pipeline("etl", "daily")
+COMPLETED = SeriesKey(OUTCOMES, PIPELINE, "completed")
+TIMES = SeriesKey(DURATION, PIPELINE)
 BOUNDS = {DURATION: (1.0, 10.0), START_DELAY: (1.0,)}
 
 
@@ -45,11 +45,11 @@ def test_increments_add_to_what_is_there_and_leave_the_rest() -> None:
 
 
 def test_zero_born_series_that_exist_are_not_changed() -> None:
-    changes = Changes(zero_born=set(zero_born_series(PAIR)))
+    changes = Changes(zero_born=set(zero_born_series(PIPELINE)))
     moved = advance({COMPLETED: Series(5.0, (), released=True)}, changes, BOUNDS, released=False)
     assert COMPLETED not in moved
     assert moved[TIMES] == Series(0.0, (0, 0, 0), released=False)
-    assert len(moved) == len(set(zero_born_series(PAIR))) - 1
+    assert len(moved) == len(set(zero_born_series(PIPELINE))) - 1
 
 
 def test_zero_keeps_the_shape() -> None:
@@ -73,7 +73,7 @@ def test_shown_is_nothing_zero_or_the_value() -> None:
 
 def test_shown_is_what_every_source_of_has_its_level_complete() -> None:
     kinds = (OUTCOMES, TASK_OUTCOMES, TASK_DURATION, TASK_FAILURES, CUSTOM_OBSERVED, REJECTED)
-    series = {SeriesKey(metric, PAIR): Series(1.0, (), released=True) for metric in kinds}
+    series = {SeriesKey(metric, PIPELINE): Series(1.0, (), released=True) for metric in kinds}
     assert shown(series, {FLOW_RUNS}).keys() == {OUTCOMES}
     assert shown(series, {FLOW_RUNS, TASK_RUNS}).keys() == {OUTCOMES, TASK_OUTCOMES, TASK_DURATION}
     assert shown(series, {LOG_LINES}).keys() == {CUSTOM_OBSERVED, REJECTED}

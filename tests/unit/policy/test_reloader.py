@@ -15,8 +15,8 @@ from prefect_monitoring.policy.reloader import PolicyReloader
 from unit.ledger_values import lookbacks_of
 
 NOW = 1_000_000.0
-PAIR = Pipeline("etl", "prod")
-LIVE = {PAIR: Deployment("d", "prod", "f", "pool", "", ("team:tagged", "secret-tag"))}
+PIPELINE = Pipeline("etl", "prod")
+LIVE = {PIPELINE: Deployment("d", "prod", "f", "pool", "", ("team:tagged", "secret-tag"))}
 GOOD = "pipelines: [{flow: etl, team: filed}]"
 BROKEN = "pipelines: [{flow: etl, teem: filed}]"
 

@@ -16,7 +16,7 @@ from prefect_monitoring.runtime.poller import Poller
 from support.options import settings_with
 from support.processes import wait_until
 from unit.fake_prefect import FakePrefect
-from unit.poller_process import FAILED, PAIR, Process
+from unit.poller_process import FAILED, PIPELINE, Process
 from unit.rig import DAY, MakeReaders, OpenLedger
 
 DOWN = ApiError("the API answered 503", "503")
@@ -153,7 +153,7 @@ async def test_what_can_run_is_born_before_it_runs(fake: FakePrefect, process: P
     await process.poll()
     await process.inventory()
     await process.poller.publish()
-    assert {key.pipeline for key in process.series} == {PAIR, Pipeline("lone", "")}, (
+    assert {key.pipeline for key in process.series} == {PIPELINE, Pipeline("lone", "")}, (
         "a flow with deployments has none more"
     )
     assert all(one.value == 0 for one in process.series.values())
@@ -179,7 +179,7 @@ async def test_outage_keeps_what_is_known_and_drops_the_live_state_when_stale(
     snapshot = await process.poll(61)
     assert snapshot.active is None
     assert process.outcome() == 1
-    assert snapshot.run_stats[PAIR].consecutive_failures == 1
+    assert snapshot.run_stats[PIPELINE].consecutive_failures == 1
     await process.poll(150)
     assert process.last.deployments is None
     fake.broken.clear()
@@ -187,7 +187,7 @@ async def test_outage_keeps_what_is_known_and_drops_the_live_state_when_stale(
     snapshot = await process.poll()
     assert snapshot.about.api_up
     assert snapshot.active is not None
-    assert snapshot.active.counts == {(PAIR, "process", "running"): 1}
+    assert snapshot.active.counts == {(PIPELINE, "process", "running"): 1}
 
 
 async def test_source_that_fails_harms_no_other(fake: FakePrefect, process: Process, place: tuple[str, str]) -> None:
@@ -230,10 +230,10 @@ async def test_windows_move_on_without_any_run(fake: FakePrefect, process: Proce
     fail_one(fake, place)
     await process.inventory()
     await process.poll()
-    assert process.last.run_stats[PAIR].window_runs["1d", "bad"] == 1
+    assert process.last.run_stats[PIPELINE].window_runs["1d", "bad"] == 1
     await process.poll(25 * 3600)
-    assert process.last.run_stats[PAIR].window_runs["1d", "bad"] == 0
-    assert process.last.run_stats[PAIR].consecutive_failures == 1
+    assert process.last.run_stats[PIPELINE].window_runs["1d", "bad"] == 0
+    assert process.last.run_stats[PIPELINE].consecutive_failures == 1
 
 
 async def test_deleted_deployment_loses_its_gauges_at_once_and_its_counters_later(
@@ -242,11 +242,11 @@ async def test_deleted_deployment_loses_its_gauges_at_once_and_its_counters_late
     await process.inventory()
     fail_one(fake, place)
     await process.poll()
-    assert PAIR in process.last.run_stats
+    assert PIPELINE in process.last.run_stats
     fake.delete_deployment(place[1])
     await process.inventory()
     await process.poll()
-    assert PAIR not in process.last.run_stats
+    assert PIPELINE not in process.last.run_stats
     assert not process.last.deployments
     assert process.outcome() == 1
     fake.now += 8 * DAY
@@ -255,7 +255,7 @@ async def test_deleted_deployment_loses_its_gauges_at_once_and_its_counters_late
     assert process.outcome() is None
 
 
-async def test_dead_pairs_make_room_under_the_cap(fake: FakePrefect, make_readers: MakeReaders) -> None:
+async def test_dead_pipelines_make_room_under_the_cap(fake: FakePrefect, make_readers: MakeReaders) -> None:
     process = Process(fake, make_readers(max_pairs=1), settings_with(max_pairs=1))
     old = fake.add_flow("old")
     await process.poll()
@@ -368,8 +368,8 @@ async def test_declarations_hold_through_an_outage_and_objectives_have_windows_o
     await process.poll()
     await process.inventory()
     await process.poll()
-    assert process.last.run_stats[PAIR].window_runs["slo", "bad"] == 1
-    assert process.last.run_stats[PAIR].window_runs["1d", "bad"] == 2
+    assert process.last.run_stats[PIPELINE].window_runs["slo", "bad"] == 1
+    assert process.last.run_stats[PIPELINE].window_runs["1d", "bad"] == 2
 
     def broken(_endpoint: str) -> None:
         raise DOWN
@@ -377,9 +377,9 @@ async def test_declarations_hold_through_an_outage_and_objectives_have_windows_o
     fake.before_request = broken
     snapshot = await process.poll(after=3600)
     assert snapshot.deployments is None
-    assert snapshot.policies[PAIR].criticality == "critical"
+    assert snapshot.policies[PIPELINE].criticality == "critical"
 
     file.write_text("pipelines: [{flow: etl, slo: {window: 1d}}]")
     changed = await process.poll()
-    assert changed.policies[PAIR].criticality == "standard"
-    assert changed.run_stats[PAIR].window_runs["slo", "bad"] == 2
+    assert changed.policies[PIPELINE].criticality == "standard"
+    assert changed.run_stats[PIPELINE].window_runs["slo", "bad"] == 2

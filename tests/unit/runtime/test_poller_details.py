@@ -25,8 +25,8 @@ from unit.fake_prefect import FakePrefect
 from unit.poller_process import Process
 from unit.rig import DAY, MakeReaders
 
-PAIR = Pipeline("etl", "daily")
-LOADED = SeriesKey(TASK_OUTCOMES, PAIR, "completed", "load")
+PIPELINE = Pipeline("etl", "daily")
+LOADED = SeriesKey(TASK_OUTCOMES, PIPELINE, "completed", "load")
 DOWN = ApiError("the API answered 503", "503")
 OF_TASKS = {TASK_OUTCOMES, TASK_SECONDS, TASK_FAILURES}
 
@@ -91,7 +91,7 @@ async def test_each_level_is_shown_when_it_is_whole(fake: FakePrefect, process: 
     assert {key.task: one.value for key, one in saved.items()} == {"load": 1}
     assert [one.value for one in process.last.series[CUSTOM_OBSERVED].values()] == [5]
     assert {one.value for one in process.last.series[REJECTED].values()} == {0}
-    assert process.last.values[SeriesKey(CUSTOM_VALUE, PAIR, "rows")].value == 5
+    assert process.last.values[SeriesKey(CUSTOM_VALUE, PIPELINE, "rows")].value == 5
     assert process.loaded() == 1, "an outage of their source takes no counter away"
 
 
@@ -123,7 +123,7 @@ async def test_task_runs_under_way_go_when_they_are_stale(fake: FakePrefect, pro
         fake.tasks.begin("load", flow_run)
     fake.tasks.begin("extract", flow_run)
     snapshot = await process.poll()
-    expected = {(PAIR, "load", "running"): 2, (PAIR, "extract", "running"): 1}
+    expected = {(PIPELINE, "load", "running"): 2, (PIPELINE, "extract", "running"): 1}
     assert snapshot.active_tasks == expected
     fake.broken["tasks_unfinished"] = DOWN
     assert (await process.poll(15)).active_tasks == expected, "one missed poll is not stale yet"
@@ -184,10 +184,10 @@ async def test_shares_follow_task_runs_that_come_late(fake: FakePrefect, process
     fake.tasks.run("load", flow_run, 5.0)
     fake.finish(flow_run, 4.0)
     snapshot = await process.poll()
-    assert snapshot.run_stats[PAIR].time_shares == {}
+    assert snapshot.run_stats[PIPELINE].time_shares == {}
     await process.poll(120)
     await process.poll()
-    assert process.last.run_stats[PAIR].time_shares["load"] == pytest.approx(0.5, abs=0.01)
+    assert process.last.run_stats[PIPELINE].time_shares["load"] == pytest.approx(0.5, abs=0.01)
 
 
 async def test_deleted_deployment_loses_its_last_values_at_once(
@@ -197,16 +197,16 @@ async def test_deleted_deployment_loses_its_last_values_at_once(
     fake.logs.emit("rows", 7)
     await process.inventory()
     await process.poll()
-    assert {key.pipeline for key in process.last.values} == {PAIR, Pipeline("", "")}
+    assert {key.pipeline for key in process.last.values} == {PIPELINE, Pipeline("", "")}
     fake.delete_deployment(place[1])
     await process.inventory()
     await process.poll()
     assert {key.pipeline for key in process.last.values} == {Pipeline("", "")}
-    assert PAIR in {key.pipeline for key in process.last.series[CUSTOM_OBSERVED]}
+    assert PIPELINE in {key.pipeline for key in process.last.series[CUSTOM_OBSERVED]}
     fake.now += 8 * DAY
     await process.inventory()
     await process.poll()
-    assert CUSTOM_OBSERVED not in process.last.series or PAIR not in {
+    assert CUSTOM_OBSERVED not in process.last.series or PIPELINE not in {
         key.pipeline for key in process.last.series[CUSTOM_OBSERVED]
     }
 

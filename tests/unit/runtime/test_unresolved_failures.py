@@ -8,7 +8,7 @@ import pytest
 
 from support.options import settings_with
 from unit.fake_prefect import FakePrefect
-from unit.poller_process import PAIR, Process
+from unit.poller_process import PIPELINE, Process
 from unit.rig import MakeReaders, OpenLedger
 
 HOUR = 3600.0
@@ -37,7 +37,7 @@ def start(fake: FakePrefect, place: tuple[str, str]) -> Start:
 
 
 def unresolved(process: Process) -> int:
-    return process.last.run_stats[PAIR].unresolved
+    return process.last.run_stats[PIPELINE].unresolved
 
 
 async def test_failure_beside_a_parallel_run_that_completes_stays_unresolved(
@@ -47,7 +47,7 @@ async def test_failure_beside_a_parallel_run_that_completes_stays_unresolved(
     fake.finish(failing, 60, "FAILED", "customer A is gone")
     failed_at = fake.now
     fake.finish(parallel, 5)
-    stats = (await process.poll()).run_stats[PAIR]
+    stats = (await process.poll()).run_stats[PIPELINE]
     assert (stats.consecutive_failures, stats.unresolved, stats.unresolved_since) == (0, 1, failed_at)
     assert stats.last_failure is not None
     assert stats.last_failure.run_id == failing, "links lead to the run that failed"
@@ -59,7 +59,7 @@ async def test_each_of_several_failures_counts(fake: FakePrefect, process: Proce
     runs = [start() for _ in range(4)]
     for run, state in zip(runs, ("FAILED", "COMPLETED", "CRASHED", "CANCELLED"), strict=True):
         fake.finish(run, 5, state)
-    stats = (await process.poll()).run_stats[PAIR]
+    stats = (await process.poll()).run_stats[PIPELINE]
     assert stats.unresolved == 2
     assert stats.last_failure is not None
     assert stats.last_failure.run_id == runs[2]
@@ -124,7 +124,7 @@ async def test_deleted_run_is_resolved(fake: FakePrefect, process: Process, star
     await process.poll()
     await process.inventory()
     await process.poll()
-    stats = process.last.run_stats[PAIR]
+    stats = process.last.run_stats[PIPELINE]
     assert (stats.unresolved, stats.consecutive_failures) == (0, 1)
 
 
@@ -147,7 +147,7 @@ async def test_failures_of_the_baseline_are_not_held(
     await process.poll()
     await process.inventory()
     await process.poll()
-    stats = process.last.run_stats[PAIR]
+    stats = process.last.run_stats[PIPELINE]
     assert (stats.unresolved, stats.last_failure and stats.last_failure.run_id) == (1, parallel)
 
 

@@ -14,7 +14,7 @@ from prefect_monitoring.model.records import NO_FLOW, OVERFLOW, Pipeline
 from prefect_monitoring.policy.resolve import Policy
 from prefect_monitoring.sinks.cloudwatch.metrics import PUSHED_METRICS, as_dimension, dimensions_of
 from prefect_monitoring.sinks.cloudwatch.select import Item, Selection, custom_kept, custom_to_keep
-from unit.snapshots import NOW, PAIR, make_snapshot
+from unit.snapshots import NOW, PIPELINE, make_snapshot
 
 OTHER_PIPELINE = Pipeline("other", "daily")
 
@@ -27,7 +27,7 @@ def owed(items: list[Item]) -> dict[str, list[list[float]]]:
     return {name: values for name, *_, values in ([item[0], item[3:]] for item in items)}
 
 
-def changes_of(pipeline: Pipeline = PAIR, **custom: float) -> Changes:
+def changes_of(pipeline: Pipeline = PIPELINE, **custom: float) -> Changes:
     changes = Changes()
     for state in ("completed", "skipped", "failed", "timed_out", "cancelled"):
         changes.count(SeriesKey(OUTCOMES, pipeline, state), NOW)
@@ -58,8 +58,8 @@ def test_outcomes_are_owed_by_result_and_durations_as_values() -> None:
 
 def test_failed_outcome_under_any_name_counts_as_failed() -> None:
     changes = Changes()
-    changes.count(SeriesKey(OUTCOMES, PAIR, "skipped"), NOW)
-    changes.count(SeriesKey(FAILURES, PAIR, "unknown"), NOW)
+    changes.count(SeriesKey(OUTCOMES, PIPELINE, "skipped"), NOW)
+    changes.count(SeriesKey(FAILURES, PIPELINE, "unknown"), NOW)
     assert owed(selection().changes(changes)) == {"RunsFailed": [[1.0, 1]]}
 
 
@@ -76,7 +76,7 @@ def test_custom_metrics_are_owed_where_asked_for_and_as_far_as_there_is_room() -
     later = owed(chosen.changes(changes_of(rows_b=1.0, rows_a=8.0)))
     assert "rows_b" not in later, "nine metrics and one make ten"
     assert later["rows_a"] == [[8.0, 1]]
-    assert chosen.left_out == {(PAIR, "rows_b")}
+    assert chosen.left_out == {(PIPELINE, "rows_b")}
     again = selection(cloudwatch_custom_metrics="rows_.*")
     again.custom.update(custom_kept(custom_to_keep(chosen.custom)))
     assert "rows_b" not in owed(again.changes(changes_of(rows_b=1.0))), "after a restart as well"
@@ -94,8 +94,10 @@ def test_metrics_that_are_not_chosen_are_left_out() -> None:
 
 def test_gauges_say_how_a_pipeline_stands() -> None:
     snapshot = make_snapshot()
-    stats = replace(snapshot.run_stats[PAIR], window_runs={("slo", "good"): 28, ("slo", "bad"): 2})
-    snapshot = replace(snapshot, run_stats={PAIR: stats, OTHER_PIPELINE: stats}, policies={PAIR: Policy(objective=0.9)})
+    stats = replace(snapshot.run_stats[PIPELINE], window_runs={("slo", "good"): 28, ("slo", "bad"): 2})
+    snapshot = replace(
+        snapshot, run_stats={PIPELINE: stats, OTHER_PIPELINE: stats}, policies={PIPELINE: Policy(objective=0.9)}
+    )
     assert owed(selection().gauges(snapshot)) == {
         "SuccessRate": [[pytest.approx(93.33, abs=0.01), 1]],
         "ConsecutiveFailures": [[1.0, 1]],
@@ -107,8 +109,8 @@ def test_gauges_say_how_a_pipeline_stands() -> None:
 
 def test_gauges_that_are_not_known_are_not_owed() -> None:
     snapshot = make_snapshot()
-    stats = replace(snapshot.run_stats[PAIR], window_runs={}, last_outcomes={})
-    unknown = replace(snapshot, run_stats={PAIR: stats}, policies={}, about=replace(snapshot.about, api_up=None))
+    stats = replace(snapshot.run_stats[PIPELINE], window_runs={}, last_outcomes={})
+    unknown = replace(snapshot, run_stats={PIPELINE: stats}, policies={}, about=replace(snapshot.about, api_up=None))
     assert owed(selection().gauges(unknown)).keys() == {"ConsecutiveFailures"}
 
 
@@ -121,6 +123,6 @@ def test_names_become_dimensions_that_cloudwatch_takes() -> None:
 @pytest.mark.parametrize("name", ["completed", "skipped", "cached", "rolled_back"])
 def test_last_success_is_a_completed_run_under_whatever_name(name: str) -> None:
     snapshot = make_snapshot()
-    stats = replace(snapshot.run_stats[PAIR], last_outcomes={name: NOW - 60.0, "failed": NOW})
-    gauges = selection().gauges(replace(snapshot, run_stats={PAIR: stats}))
+    stats = replace(snapshot.run_stats[PIPELINE], last_outcomes={name: NOW - 60.0, "failed": NOW})
+    gauges = selection().gauges(replace(snapshot, run_stats={PIPELINE: stats}))
     assert owed(gauges)["LastSuccessAge"] == [[60.0, 1]]

@@ -21,7 +21,7 @@ from prefect_monitoring.model.sink_status import SinkError
 from prefect_monitoring.sinks.cloudwatch import sink as sinks
 from prefect_monitoring.sinks.cloudwatch.sink import GAUGES_KEPT
 from unit.fake_cloudwatch import ANSWER_LOST, FAULTS, FakeCloudWatch, answer
-from unit.ledger_values import NOW, PAIR
+from unit.ledger_values import NOW, PIPELINE
 from unit.rig import DAY
 from unit.sink_world import COUNTS, MINUTE, World, until
 
@@ -88,7 +88,7 @@ async def test_gauges_are_kept_once_a_minute(world: World) -> None:
 async def test_custom_metrics_without_room_are_named_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
     selection = world.sink._selection
     for names in (("rows_a",), ("rows_a", "rows_b"), ("rows_b",)):
-        selection.left_out |= {(PAIR, name) for name in names}
+        selection.left_out |= {(PIPELINE, name) for name in names}
         await world.pass_time()
     assert caplog.messages == [
         "cloudwatch_max_metrics has no room for 1 custom metrics, such as rows_a of etl/daily",
@@ -310,7 +310,7 @@ def totals(ledger: Ledger) -> Counter[str]:
     """What the ledger has counted, by the name that CloudWatch has for it."""
     return Counter(
         {
-            name: int(one.value) if (one := ledger.series.get(SeriesKey(OUTCOMES, PAIR, state.lower()))) else 0
+            name: int(one.value) if (one := ledger.series.get(SeriesKey(OUTCOMES, PIPELINE, state.lower()))) else 0
             for state, name in COUNTS.items()
         }
     )

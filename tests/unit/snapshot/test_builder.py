@@ -10,7 +10,7 @@ from prefect_monitoring.model.records import OVERFLOW, FlowRun, Pipeline, State
 from prefect_monitoring.snapshot.builder import summarise_active
 
 NOW = 1772452800.0
-PAIR = Pipeline("etl", "daily")
+PIPELINE = Pipeline("etl", "daily")
 
 
 TYPES = {"Running": "RUNNING", "Retrying": "RUNNING", "Pending": "PENDING"}
@@ -25,7 +25,7 @@ def run(number: int, name: str, *, at: float, expected_at: float | None = None, 
 @pytest.mark.parametrize("name", ["Late", "AwaitingConcurrencySlot"])
 def test_what_waits_to_start_has_waited_since_it_was_expected(name: str) -> None:
     """Late is noticed some time later; a run that waits for a slot enters a new state with each try."""
-    active = summarise_active([(PAIR, run(1, name, at=NOW, expected_at=NOW - 5000))])
+    active = summarise_active([(PIPELINE, run(1, name, at=NOW, expected_at=NOW - 5000))])
     assert list(active.oldest.values()) == [NOW - 5000]
 
 
@@ -33,24 +33,24 @@ def test_what_waits_to_start_has_waited_since_it_was_expected(name: str) -> None
 def test_a_retry_is_waited_for_since_it_is_due(due: float) -> None:
     """A delay may be hours long; but what is due and does not come back is lost."""
     waiting = replace(run(1, "AwaitingRetry", at=NOW - 9000, expected_at=NOW - 99999), scheduled_at=due)
-    assert summarise_active([(PAIR, waiting)]).oldest == {(PAIR, "awaiting_retry"): due}
+    assert summarise_active([(PIPELINE, waiting)]).oldest == {(PIPELINE, "awaiting_retry"): due}
     unknown = replace(waiting, scheduled_at=None)
-    assert summarise_active([(PAIR, unknown)]).oldest == {(PAIR, "awaiting_retry"): NOW - 9000}
+    assert summarise_active([(PIPELINE, unknown)]).oldest == {(PIPELINE, "awaiting_retry"): NOW - 9000}
 
 
 def test_the_oldest_run_of_a_state_counts_and_every_run_is_counted() -> None:
     runs = [run(1, "Running", at=NOW - 60), run(2, "Running", at=NOW - 600), run(3, "Pending", at=NOW - 5)]
-    active = summarise_active([(PAIR, one) for one in runs])
-    assert active.oldest == {(PAIR, "running"): NOW - 600, (PAIR, "pending"): NOW - 5}
-    assert active.counts == {(PAIR, "k8s", "running"): 2, (PAIR, "k8s", "pending"): 1}
+    active = summarise_active([(PIPELINE, one) for one in runs])
+    assert active.oldest == {(PIPELINE, "running"): NOW - 600, (PIPELINE, "pending"): NOW - 5}
+    assert active.counts == {(PIPELINE, "k8s", "running"): 2, (PIPELINE, "k8s", "pending"): 1}
 
 
-def test_late_runs_are_counted_by_queue_and_orphans_by_pair() -> None:
+def test_late_runs_are_counted_by_queue_and_orphans_by_pipeline() -> None:
     runs = [run(1, "Late", at=NOW, queue="urgent"), run(2, "Running", at=NOW), run(3, "Running", at=NOW)]
-    active = summarise_active([(PAIR, one) for one in runs], orphans={"3"})
+    active = summarise_active([(PIPELINE, one) for one in runs], orphans={"3"})
     assert active.late_by_queue["k8s", "urgent"] == 1
     assert active.late_by_queue["k8s", "default"] == 0
-    assert active.orphans == {PAIR: 1}
+    assert active.orphans == {PIPELINE: 1}
 
 
 def test_what_has_no_room_has_no_age() -> None:
@@ -61,4 +61,4 @@ def test_what_has_no_room_has_no_age() -> None:
 
 def test_a_retried_run_has_been_running_for_as_long_as_all_its_attempts() -> None:
     third = replace(run(1, "Retrying", at=NOW - 60), ran_before=3600.0)
-    assert summarise_active([(PAIR, third)]).oldest == {(PAIR, "retrying"): NOW - 3660}
+    assert summarise_active([(PIPELINE, third)]).oldest == {(PIPELINE, "retrying"): NOW - 3660}

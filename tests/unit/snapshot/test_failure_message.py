@@ -8,7 +8,7 @@ import pytest
 
 from prefect_monitoring.metrics.flow_runs import METRICS
 from prefect_monitoring.snapshot.builder import with_message
-from unit.snapshots import PAIR, make_snapshot
+from unit.snapshots import PIPELINE, make_snapshot
 
 INFO = next(metric for metric in METRICS if metric.name == "prefect_flow_run_last_failure_info")
 
@@ -19,6 +19,6 @@ INFO = next(metric for metric in METRICS if metric.name == "prefect_flow_run_las
 )
 def test_label_message_says_what_the_option_allows(wanted: str, message: str) -> None:
     snapshot = make_snapshot()
-    stats = with_message(snapshot.run_stats[PAIR], wanted)
-    ((labels, _),) = INFO.rows(replace(snapshot, run_stats={PAIR: stats}))
+    stats = with_message(snapshot.run_stats[PIPELINE], wanted)
+    ((labels, _),) = INFO.rows(replace(snapshot, run_stats={PIPELINE: stats}))
     assert dict(zip(INFO.labels, labels, strict=True))["message"] == message

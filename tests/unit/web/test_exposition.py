@@ -28,7 +28,7 @@ from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.series import Series
 from prefect_monitoring.snapshot.model import Snapshot
 from prefect_monitoring.web.exposition import render
-from unit.snapshots import NOW, PAIR, counter, make_snapshot
+from unit.snapshots import NOW, PIPELINE, counter, make_snapshot
 
 GOLDEN = Path(__file__).with_name("golden_exposition.txt")
 
@@ -91,7 +91,7 @@ def test_metrics_that_are_off_are_not_exposed() -> None:
 
 def test_two_series_with_the_same_labels_cost_one_family_alone(caplog: pytest.LogCaptureFixture) -> None:
     snapshot = make_snapshot()
-    twice = {**snapshot.series[RETRIES], SeriesKey(RETRIES, PAIR, "no label shows this"): counter(1.0)}
+    twice = {**snapshot.series[RETRIES], SeriesKey(RETRIES, PIPELINE, "no label shows this"): counter(1.0)}
     with caplog.at_level(logging.ERROR):
         text = render(replace(snapshot, series={**snapshot.series, RETRIES: twice}), CATALOGUE).text.plain.decode()
     assert f"# TYPE {RETRIES} " not in text
@@ -148,11 +148,11 @@ def custom(metric: str, value: float, **labels: str) -> Snapshot:
     """Last value, sum and count of one more custom metric."""
     snapshot = make_snapshot()
     own = tuple(sorted(labels.items()))
-    observed = {SeriesKey(CUSTOM_OBSERVED, PAIR, metric, "", own): Series(value, (1,), released=True)}
+    observed = {SeriesKey(CUSTOM_OBSERVED, PIPELINE, metric, "", own): Series(value, (1,), released=True)}
     return replace(
         snapshot,
         series={**snapshot.series, CUSTOM_OBSERVED: {**snapshot.series[CUSTOM_OBSERVED], **observed}},
-        values={**snapshot.values, SeriesKey(CUSTOM_VALUE, PAIR, metric, "", own): LastValue(value, NOW)},
+        values={**snapshot.values, SeriesKey(CUSTOM_VALUE, PIPELINE, metric, "", own): LastValue(value, NOW)},
     )
 
 
