@@ -60,7 +60,7 @@ def _options() -> argparse.Namespace:
         "--size", action="append", choices=SIZES, help="may be repeated; all by default, 100k for `sustained` alone"
     )
     parser.add_argument("--postgres", action="store_true", help="the Prefect server on PostgreSQL instead of SQLite")
-    parser.add_argument("--rounds", type=int, default=3, help="loadings of the level, each beside a download")
+    parser.add_argument("--rounds", type=int, default=3, help="loadings of the baseline, each beside a download")
     parser.add_argument("--scrapes", type=int, default=500)
     parser.add_argument("--days", type=int, default=7, help="over which the flow runs are spread")
     parser.add_argument(
@@ -102,7 +102,7 @@ def _measure(server: PrefectServer, directory: Path, size: str, options: argpars
     _tell(f"{size}: seeded {runs:,} flow runs in {time.monotonic() - begun:.0f} s")
     subject = Subject(server, directory, ACTIVE)
     parts: dict[str, Callable[[], list[Measure]]] = {
-        "level": lambda: measure_level(subject, options.rounds),
+        "baseline": lambda: measure_baseline(subject, options.rounds),
         "requests": lambda: asyncio.run(measure_requests(subject)),
         "polls": lambda: measure_busy(subject, options.scrapes, options.polls),
         "scrapes": lambda: measure_idle_scrapes(subject, options.scrapes),

@@ -14,7 +14,7 @@ from typing import Final
 
 import orjson
 
-from benchmarks.level import download
+from benchmarks.baseline import download
 from benchmarks.measures import Measure
 from benchmarks.subject import RECORDER, UNLIMITED, Call, Subject
 from support.bulk import Batch, add_flow_run, add_log, task_history

@@ -12,7 +12,7 @@ from typing import Final
 
 import orjson
 
-from benchmarks.level import download
+from benchmarks.baseline import download
 from benchmarks.measures import Measure
 from benchmarks.subject import RECORDER, UNLIMITED, Call, Subject
 from support.prefect_server import env_for

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from math import ceil
 from typing import Final
 
-from benchmarks.level import LEDGER
+from benchmarks.baseline import LEDGER
 from benchmarks.measures import Measure
 from benchmarks.seed import DEPLOYMENTS, FLOWS, WORK_POOLS
 from benchmarks.subject import PAGE, UNLIMITED, Subject
@@ -23,7 +23,7 @@ INVENTORY_BASE: Final = 10
 
 
 async def measure_requests(subject: Subject) -> list[Measure]:
-    """On the ledger that the level left behind, polls triggered by hand: the most of several turns."""
+    """On the ledger that the baseline left behind, polls triggered by hand: the most of several turns."""
     directory = subject.directory / LEDGER
     async with rig(subject.server.url, directory, max_requests_per_second=UNLIMITED) as exporter:
         await exporter.details(2)

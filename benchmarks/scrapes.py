@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from benchmarks.level import LEDGER
+from benchmarks.baseline import LEDGER
 from benchmarks.measures import Measure
 from benchmarks.subject import Running, Subject, exporter_on
 from support.processes import wait_until

@@ -16,7 +16,7 @@ from typing import Final
 
 import httpx
 
-from benchmarks.level import LEDGER, wait_for_level
+from benchmarks.baseline import LEDGER, wait_for_baseline
 from benchmarks.measures import Measure
 from benchmarks.seed import TASKS, Place
 from benchmarks.subject import Running, Subject, cpu_of, exporter_on
@@ -68,7 +68,7 @@ class Written:
 def measure_sustained(subject: Subject, places: Sequence[Place], load: Load) -> list[Measure]:
     """Loads the baseline without a rate limit, then measures an exporter with the product's options."""
     with exporter_on(subject, LEDGER) as running:
-        wait_for_level(running)
+        wait_for_baseline(running)
     with exporter_on(subject, LEDGER, *DEFAULT_RATE) as running:
         running.wait_ready()
         first, ledger = _counted(running), _ledger_bytes(subject)

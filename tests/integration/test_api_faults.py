@@ -499,7 +499,7 @@ async def test_more_requests_than_the_ceiling_wait(
         assert len(at) > 12, "there was more to send than the ceiling lets through"
         assert max(sum(start <= one < start + 1 for one in at) for start in at) <= 5 + 5 + 1
         assert len(at) <= 5 + 5 * seconds + 1
-        assert not exporter.reader.ledger.cursor.level_complete, "cut short, and taken up again later"
+        assert not exporter.reader.ledger.cursor.baseline_complete, "cut short, and taken up again later"
 
 
 # --- what it costs, and that it only reads -------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def after_commit() -> None:
 
     def commit(ledger: Ledger, *args: Any) -> None:
         whole(ledger, *args)
-        if ledger.cursor.walk_before is None:
+        if ledger.cursor.page_before is None:
             die()
 
     Ledger.commit = commit  # type: ignore[method-assign]

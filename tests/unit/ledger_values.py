@@ -60,8 +60,8 @@ def outcome(
     return changes
 
 
-def level(ledger: Ledger, watermark: float = NOW) -> Cursor:
-    return Cursor(watermark, ledger.cursor.horizon, level_complete=True)
+def baseline_cursor(ledger: Ledger, watermark: float = NOW) -> Cursor:
+    return Cursor(watermark, ledger.cursor.horizon, baseline_complete=True)
 
 
 def memory_of(ledger: Ledger) -> tuple[object, ...]:

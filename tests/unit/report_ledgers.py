@@ -19,7 +19,7 @@ from prefect_monitoring.model.counted_metrics import (
 )
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import NO_FLOW, Deployment, Flow, Pipeline
-from unit.ledger_values import level, outcome, run_id
+from unit.ledger_values import baseline_cursor, outcome, run_id
 from unit.rig import DAY
 
 
@@ -41,7 +41,7 @@ class Past:
 
     def _write(self, changes: Changes) -> None:
         if self._waiting is None:
-            self.ledger.commit(changes, level(self.ledger, self.now), self.now)
+            self.ledger.commit(changes, baseline_cursor(self.ledger, self.now), self.now)
         else:
             merge(self._waiting, changes)
 

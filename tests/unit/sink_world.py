@@ -25,7 +25,7 @@ from support.ledgers import create_tables
 from support.options import settings_with
 from unit.fake_cloudwatch import FakeCloudWatch
 from unit.fake_prefect import FakePrefect
-from unit.ledger_values import NOW, PIPELINE, level, lookbacks_of, outcome
+from unit.ledger_values import NOW, PIPELINE, baseline_cursor, lookbacks_of, outcome
 from unit.rig import API, DAY, NO_SYNC, pragma
 from unit.snapshots import make_snapshot
 
@@ -78,7 +78,9 @@ class World:
 
     async def load_baseline(self) -> None:
         self.runs += 1
-        await self.reader.in_ledger(self.reader.ledger.commit, outcome(self.runs), level(self.reader.ledger), self.now)
+        await self.reader.in_ledger(
+            self.reader.ledger.commit, outcome(self.runs), baseline_cursor(self.reader.ledger), self.now
+        )
 
     async def end(self, state_type: str) -> None:
         """A run ends, and is counted now."""

@@ -60,7 +60,7 @@ async def backfill(settings: Settings, options: Options, tell: Tell) -> None:
 
 def _begin(ledger: Ledger, options: Options) -> None:
     plan = ledger.plan
-    if plan is None and (ledger.series or any(cursor.level_complete for cursor in ledger.cursors.values())):
+    if plan is None and (ledger.series or any(cursor.baseline_complete for cursor in ledger.cursors.values())):
         raise LedgerError(
             f"The ledger {ledger.name} already serves: its counters began at what they counted then, and a past put"
             " before them would be counted twice where the two meet. For a past, begin anew: stop `serve`, give"

@@ -77,7 +77,7 @@ class AssetReader:
         after = replace(
             cursor,
             watermark=max(cursor.watermark, reached),
-            level_complete=cursor.level_complete or found.complete,
+            baseline_complete=cursor.baseline_complete or found.complete,
         )
         self._store(found, after if after != cursor else None, now)
 

@@ -34,7 +34,7 @@ class FailedActionReader:
         look back first, each time, might never come to what is new. Raises ApiError or LedgerError.
         """
         now, cursor = self._reader.clock(), self._reader.ledger.cursors[AUTOMATION_EVENTS]
-        if not cursor.level_complete:
+        if not cursor.baseline_complete:
             await self._reader.in_ledger(self._begin, now)
             return Reading(0, asked=False)
         look_back = cursor.watermark - OVERLAP_SECONDS if self._stopped is None else self._stopped
@@ -54,7 +54,7 @@ class FailedActionReader:
 
     def _begin(self, now: float) -> None:
         ledger = self._reader.ledger
-        cursor = replace(ledger.cursors[AUTOMATION_EVENTS], watermark=now, horizon=now, level_complete=True)
+        cursor = replace(ledger.cursors[AUTOMATION_EVENTS], watermark=now, horizon=now, baseline_complete=True)
         ledger.commit(fold_failed_actions((), self._names(), ledger.series), cursor, now, AUTOMATION_EVENTS)
 
     def _count(self, found: FailedActions, now: float) -> None:

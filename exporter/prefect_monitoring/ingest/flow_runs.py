@@ -103,7 +103,7 @@ class Reader:
             self.api.finished_page, self.absorb, lambda: self.ledger.cursors[FLOW_RUNS], self.clock
         )
 
-    async def walk_finished(self, budget: float) -> Reading:
+    async def read_finished(self, budget: float) -> Reading:
         """Reads every end since the watermark; begins no page after `budget` seconds. Raises ApiError."""
         since = max(self.ledger.cursor.horizon, self.ledger.cursor.watermark - UNSTARTED_SECONDS)
         reading = await self.finished.read_new(self.ledger.cursor.after, budget)

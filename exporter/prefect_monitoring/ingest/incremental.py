@@ -73,7 +73,7 @@ class IncrementalReader(Generic[Run]):
         until = time.monotonic() + budget
         count, waiting, reason = 0, 0, ""
         cursor = self.cursor()
-        upcoming = self._begin(after, (cursor.walk_before, cursor.walk_offset), 1, until)
+        upcoming = self._begin(after, (cursor.page_before, cursor.page_offset), 1, until)
         try:
             while True:
                 pages, position = await upcoming
@@ -92,7 +92,7 @@ class IncrementalReader(Generic[Run]):
                 await upcoming
         if reason:
             raise ApiError(f"{waiting} finished runs wait to be counted: {reason}", INCOMPLETE)
-        return Reading(count, complete=not waiting and self.cursor().walk_before is None)
+        return Reading(count, complete=not waiting and self.cursor().page_before is None)
 
     def _begin(
         self, after: float, position: Position, most: int, until: float
@@ -152,16 +152,16 @@ def _advance_over(cursor: Cursor, pages: Sequence[Page[Run]], now: float, left: 
 
 def advance(cursor: Cursor, page: Page[Run], now: float, left: Sequence[Finished]) -> Cursor:
     """The cursor after `page`. A reading that is through moves the watermark, but never past a run that was left."""
-    newest = cursor.walk_newest
+    newest = cursor.window_newest
     if newest is None and page.runs:
         newest = page.runs[0].ended_at
     ends = [run.ended_at for run in left if run.ended_at is not None]
-    earliest = min((*ends, *(() if cursor.walk_left is None else (cursor.walk_left,))), default=None)
+    earliest = min((*ends, *(() if cursor.earliest_left is None else (cursor.earliest_left,))), default=None)
     if not page.complete:
-        before, offset = next_page(page, cursor.walk_before, cursor.walk_offset)
-        return replace(cursor, walk_newest=newest, walk_before=before, walk_offset=offset, walk_left=earliest)
+        before, offset = next_page(page, cursor.page_before, cursor.page_offset)
+        return replace(cursor, window_newest=newest, page_before=before, page_offset=offset, earliest_left=earliest)
     # The exporter's clock bounds it, or one run with an end in the future would hide all that end before it.
     watermark = max(cursor.watermark, min(newest if newest is not None else cursor.watermark, now))
     if earliest is not None:
         watermark = min(watermark, earliest)
-    return Cursor(watermark, cursor.horizon, level_complete=cursor.level_complete or earliest is None)
+    return Cursor(watermark, cursor.horizon, baseline_complete=cursor.baseline_complete or earliest is None)

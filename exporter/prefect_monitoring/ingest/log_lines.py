@@ -91,7 +91,7 @@ class LogReader:
         until = time.monotonic() + budget
         now, cursor = self._reader.clock(), self._reader.ledger.cursors[LOG_LINES]
         deep = now - self._deep_at >= DEEP_EVERY_SECONDS
-        overlap = (self._lateness.deep if deep else self._lateness.usual) if cursor.level_complete else 0.0
+        overlap = (self._lateness.deep if deep else self._lateness.usual) if cursor.baseline_complete else 0.0
         place = self._stopped or _Place(max(cursor.horizon, cursor.watermark - overlap), deep=deep)
         self._stopped = None
         count, finished = 0, False
@@ -193,7 +193,7 @@ class LogReader:
         changes = fold_lines(fresh, ledger.values.get, catalog.admits_custom, self._cause_of, self._declarations)
         cursor = ledger.cursors[LOG_LINES]
         watermark = max(cursor.watermark, min(reached if reached is not None else cursor.watermark, now))
-        after = replace(cursor, watermark=watermark, level_complete=cursor.level_complete or complete)
+        after = replace(cursor, watermark=watermark, baseline_complete=cursor.baseline_complete or complete)
         ledger.commit(changes, after if after != cursor else None, now, LOG_LINES)
 
     def _labelled(self, line: LogLine, task: str, owners: Mapping[str, Pipeline | None]) -> LabelledLine:

@@ -231,7 +231,7 @@ SOURCES: Final = (
     SourceEntry(
         FINISHED_FLOW_RUNS,
         Turn.POLL,
-        lambda readers, scope: readers.flow_runs.walk_finished(scope.budget),
+        lambda readers, scope: readers.flow_runs.read_finished(scope.budget),
         (
             Probe("finished flow runs", lambda api: api.finished_page(_NEVER, None, 0)),
             Probe("flow run states", _probe_histories),

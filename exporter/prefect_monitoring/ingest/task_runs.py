@@ -61,7 +61,7 @@ class TaskReader:
         Begins no page after `budget` seconds.
         """
         cursor = self.reader.ledger.cursors[TASK_RUNS]
-        settled = cursor.level_complete and cursor.walk_before is None
+        settled = cursor.baseline_complete and cursor.page_before is None
         after = cursor.watermark if settled and not await self._came_late(cursor) else cursor.after
         reading = await self.finished.read_new(after, budget)
         if reading.complete:

@@ -58,11 +58,11 @@ class TrendStoreReader:
         points = read_points(metric, raw or (), now)
         present = frozenset(point.id for point in points)
         cursor = ledger.cursors[metric.cursor]
-        if cursor.level_complete and self._present.get(metric.name) == present:
+        if cursor.baseline_complete and self._present.get(metric.name) == present:
             return len(points)
         known = ledger.known_points(metric.name)
         changes = fold_points(metric, points, known, ledger.values.get, self._reader.catalog.admits_custom)
-        ledger.commit(changes, replace(cursor, watermark=now, level_complete=True), now, metric.cursor)
+        ledger.commit(changes, replace(cursor, watermark=now, baseline_complete=True), now, metric.cursor)
         ledger.settle_points(metric.name, present, now, GONE_POINTS_KEPT)
         self._present[metric.name] = present
         return len(points)

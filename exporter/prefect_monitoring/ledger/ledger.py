@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
@@ -29,6 +28,7 @@ from prefect_monitoring.ledger.schedule_rows import load_schedules, passed_sched
 from prefect_monitoring.ledger.series_rows import load_series, load_values, touch_series, write_series, write_values
 from prefect_monitoring.ledger.sql import read_meta, write_meta
 from prefect_monitoring.ledger.state import State
+from prefect_monitoring.ledger.stored_cursors import as_json
 from prefect_monitoring.ledger.unreadable_rows import delete_unreadable, load_unreadable, write_unreadable
 from prefect_monitoring.ledger.unresolved_failures import release_failures, unresolved_failures
 from prefect_monitoring.model.actions import Acting, Action, action_key
@@ -167,7 +167,7 @@ class Ledger(State):
         if cursor is not None:  # made before the page was read; what was pruned since must stay forgotten
             cursor = replace(cursor, horizon=max(cursor.horizon, self.cursors[source].horizon))
         cursors = {**self.cursors, source: cursor or self.cursors[source]}
-        moved = advance(self.series, changes, self.bounds, released=not self.cursors[source].level_complete)
+        moved = advance(self.series, changes, self.bounds, released=not self.cursors[source].baseline_complete)
         pipelines = {run.pipeline for run in changes.runs.values() if run.pipeline is not None}
         pipelines |= {pipeline for pipeline, _ in (*changes.rollups, *changes.last_outcomes)}
         with self.transaction() as connection:
@@ -175,7 +175,7 @@ class Ledger(State):
             schedules = passed_schedules(connection, self.schedules, changes.due, due)
             created = name_rows.new_pipelines(connection, pipelines - self.pipeline_ids.keys())
             numbers = {one: created.get(one) or self.pipeline_ids[one] for one in pipelines}
-            flow_run_rows.write_runs(connection, changes, numbers, is_baseline=not self.cursor.level_complete)
+            flow_run_rows.write_runs(connection, changes, numbers, is_baseline=not self.cursor.baseline_complete)
             write_rollups(connection, changes, numbers)
             write_last_outcomes(connection, changes, numbers)
             write_daily_counts(connection, changes.moments)
@@ -186,10 +186,10 @@ class Ledger(State):
             write_values(connection, changes.values)
             write_schedules(connection, schedules)
             recorded = self._recorder.write(connection, changes.moments) if self._recorder else {}
-            if self.outbox is not None and self.cursors[source].level_complete:
+            if self.outbox is not None and self.cursors[source].baseline_complete:
                 self.outbox.add_changes(connection, changes, now)
             if cursor is not None:
-                write_meta(connection, cursors=_plain(cursors))
+                write_meta(connection, cursors=as_json(cursors))
         if cursor is not None or moved or changes.runs:  # to write nothing works on a full disk as well
             self.fault = ""
         self.remember_pipelines(created)
@@ -205,7 +205,7 @@ class Ledger(State):
     def store_names(self, names: Names, zero_born: Collection[SeriesKey], now: float) -> None:
         """Stores names and the `zero_born` series of them. An id with another name stands for that name from now on."""
         moved = advance(
-            self.series, Changes(zero_born=set(zero_born)), self.bounds, released=not self.cursor.level_complete
+            self.series, Changes(zero_born=set(zero_born)), self.bounds, released=not self.cursor.baseline_complete
         )
         if names == self.names and not moved:
             self.names = names  # equal in what the ledger keeps, newer in what it does not
@@ -227,7 +227,7 @@ class Ledger(State):
             for action in ended:
                 changes.count(action_key(action.pipeline, action.kind, action.result), now)
             action_rows.queue_events(connection, ended)
-            moved = advance(self.series, changes, self.bounds, released=not self.cursor.level_complete)
+            moved = advance(self.series, changes, self.bounds, released=not self.cursor.baseline_complete)
             action_rows.write_actions(connection, actions)
             write_series(connection, moved, now)
         self.remember_series(moved)
@@ -311,7 +311,7 @@ class Ledger(State):
         """Forgets what is no longer needed; never what an end not yet read could still concern."""
         with self.transaction() as connection:
             forgotten = prune(connection, self, now, keep, live)
-            write_meta(connection, cursors=_plain(forgotten.cursors))
+            write_meta(connection, cursors=as_json(forgotten.cursors))
         self.forget(forgotten)
 
     def load(self) -> None:
@@ -335,7 +335,3 @@ class Ledger(State):
         with self.transaction() as connection:
             write_series(connection, moved, now)
         self.remember_series(moved)
-
-
-def _plain(cursors: Mapping[str, Cursor]) -> dict[str, dict[str, Any]]:
-    return {source: asdict(cursor) for source, cursor in cursors.items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,6 +27,7 @@ from prefect_monitoring.ledger.dialects import claim
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.migrations import current_revision, migrate, revisions
+from prefect_monitoring.ledger.stored_cursors import as_json, from_json
 from prefect_monitoring.model.counted_metrics import bounds_of
 from prefect_monitoring.model.cursor import TASK_RUNS, Cursor, trend_cursor
 from prefect_monitoring.model.series import Bounds
@@ -74,11 +74,12 @@ def open_ledger(
             _drop_rebucketed(connection, stored["bounds"], bounds)
             known_cursors = {one: cursor for one, cursor in stored["cursors"].items() if one not in forgotten}
             cursors = _cursors(known_cursors, {source: now - seconds for source, seconds in lookbacks.items()})
-            plain = {source: asdict(cursor) for source, cursor in cursors.items()}
             # A histogram that is switched off for a while keeps its bounds: it goes on where it stopped.
             known = {**stored["bounds"], **_plain(bounds)}
             now_kept = {META: to_keep(declared)}
-            rows.write_meta(connection, **{**stored, "api": api, "bounds": known, "cursors": plain, **now_kept})
+            rows.write_meta(
+                connection, **{**stored, "api": api, "bounds": known, "cursors": as_json(cursors), **now_kept}
+            )
         ledger.created_at = stored["created_at"]
         ledger.cursors = cursors
         ledger.load()
@@ -106,7 +107,7 @@ def inspect_ledger(url: str, api: str, moved_from: str = "", declared: Sequence[
 
 def _cursors(stored: Mapping[str, dict[str, Any]], horizons: Mapping[str, float]) -> dict[str, Cursor]:
     new = {source: Cursor(watermark=horizon, horizon=horizon) for source, horizon in horizons.items()}
-    return {**new, **{source: Cursor(**cursor) for source, cursor in stored.items()}}
+    return {**new, **from_json(stored)}
 
 
 def is_current(connection: sa.Connection, name: str) -> bool:

@@ -81,7 +81,7 @@ def _kept(key: SeriesKey) -> float:
 def _lines_before(cursors: Mapping[str, Cursor], now: float, keep: Keep) -> float:
     """What was counted before this instant is never read again: log lines, and the events whose ids lie beside them."""
     lines, events, assets = cursors[LOG_LINES], cursors[AUTOMATION_EVENTS], cursors.get(ASSET_EVENTS)
-    behind = min(lines.watermark, events.watermark) if events.level_complete else lines.watermark
+    behind = min(lines.watermark, events.watermark) if events.baseline_complete else lines.watermark
     if assets is not None and assets.watermark > assets.horizon:  # read at least once
         behind = min(behind, max(assets.watermark, now - keep.lookbacks.get(ASSET_EVENTS, 0.0)))
     return max(behind - keep.lines, lines.horizon)

@@ -22,21 +22,25 @@ def trend_cursor(metric: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far a source is read. `walk_*` hold a walk through a window, newest end first, that is under way.
+    """How far a source is read.
 
     `watermark`: every end up to here is read. `horizon`: states before it are history and never counted.
-    `walk_left`: the earliest end of the runs that this walk could not count; the watermark stays before it.
+    `baseline_complete`: whether the baseline load is over.
+
+    While a window is being read, newest end first: `window_newest` is the newest end in it, `page_before` and
+    `page_offset` say where the next page begins, and `earliest_left` is the earliest end of the runs that could not
+    be counted; the watermark stays before it.
     """
 
     watermark: float
     horizon: float
-    level_complete: bool = False
-    walk_newest: float | None = None
-    walk_before: float | None = None
-    walk_offset: int = 0
-    walk_left: float | None = None
+    baseline_complete: bool = False
+    window_newest: float | None = None
+    page_before: float | None = None
+    page_offset: int = 0
+    earliest_left: float | None = None
 
     @property
     def after(self) -> float:
-        """Where the window of a walk ends."""
+        """The older end of the next window."""
         return max(self.horizon, self.watermark - OVERLAP_SECONDS)

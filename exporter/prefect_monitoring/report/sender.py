@@ -94,7 +94,7 @@ class ReportSender:
     def _is_counted(self, due: float) -> bool:
         """Whether every run that ended by then is in the ledger."""
         cursor = self._ledger.cursor
-        return cursor.level_complete and cursor.watermark >= due
+        return cursor.baseline_complete and cursor.watermark >= due
 
     async def _deliver(self, due: float) -> bool:
         """Whether Slack accepted the report."""

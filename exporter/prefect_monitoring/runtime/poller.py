@@ -133,13 +133,13 @@ class Poller:
 
     async def poll(self) -> None:
         """Reads finished and active flow runs side by side, and publishes whatever came of it."""
-        level_was_complete = self._ledger.cursor.level_complete
+        baseline_was_complete = self._ledger.cursor.baseline_complete
         await self._take(Turn.POLL)
         if self._details is not None:  # mostly done at about the same time; never waited for long
             await asyncio.wait([self._details], timeout=DETAILS_PATIENCE)
         await self.publish()
-        if not level_was_complete:
-            self._tell_level()
+        if not baseline_was_complete:
+            self._log_baseline()
 
     async def poll_details(self) -> None:
         """Reads task runs and log lines; the next publication shows them."""
@@ -198,7 +198,7 @@ class Poller:
         )
 
     def _has_baseline(self, cursor: str) -> bool:
-        return self._ledger.cursors[cursor].level_complete
+        return self._ledger.cursors[cursor].baseline_complete
 
     def _source_of(self, cursor: str) -> Source:
         return self.sources[COUNTED_SOURCES[cursor].name]
@@ -219,12 +219,12 @@ class Poller:
         except (ApiError, TimeoutError) as error:
             log.debug("The server's version is not known: %s", error)
 
-    def _tell_level(self) -> None:
+    def _log_baseline(self) -> None:
         cursor, records = self._ledger.cursor, self._source_of(FLOW_RUNS).records
-        if cursor.level_complete:
+        if cursor.baseline_complete:
             log.info("The baseline is complete: %d finished runs; from now on every outcome counts", records)
-        elif cursor.walk_before is not None:
-            back_to = datetime.fromtimestamp(cursor.walk_before, UTC)
+        elif cursor.page_before is not None:
+            back_to = datetime.fromtimestamp(cursor.page_before, UTC)
             log.info("Loading the baseline: %d runs, back to %s", records, back_to.isoformat())
 
     async def _prune(self) -> None:

@@ -76,7 +76,7 @@ class SnapshotBuilder:
         """The snapshot, and which of its series it shows at zero because of their birth hold."""
         ledger, catalog = self.readers.flow_runs.ledger, self.readers.flow_runs.catalog
         pipelines, deployments = catalog.live_pipelines(ledger.names), catalog.live_deployments(ledger.names)
-        complete = {source for source, cursor in ledger.cursors.items() if cursor.level_complete}
+        complete = {source for source, cursor in ledger.cursors.items() if cursor.baseline_complete}
         metrics = shown_metrics(complete, ledger.metrics)
         series = shown(ledger.series, complete, ledger.metrics)
         run_stats = self.run_stats.now if FLOW_RUNS in complete else {}
@@ -108,7 +108,7 @@ class SnapshotBuilder:
             policies=self.policies.current,
             inventory=self.readers.inventory.current(deployments, now, listing_limit(self.settings)),
             about=self._self_report(ledger),
-            health=Health(tuple(self._not_ready(ledger)), level_complete=not any(self._loading(ledger))),
+            health=Health(tuple(self._not_ready(ledger)), baseline_complete=not any(self._loading(ledger))),
             actions=actions,
             assets=self.readers.assets.declared(),
             storms=tuple(
@@ -150,7 +150,7 @@ class SnapshotBuilder:
     def _loading(self, ledger: Ledger) -> Iterator[Source]:
         """The sources that must have a complete baseline, and do not yet."""
         for cursor, entry in COUNTED_SOURCES.items():
-            if entry.gates_ready and not ledger.cursors[cursor].level_complete:
+            if entry.gates_ready and not ledger.cursors[cursor].baseline_complete:
                 yield self.sources[entry.name]
 
     def _status(self, entry: SourceEntry) -> SourceStatus:

@@ -44,11 +44,11 @@ class ActiveRuns:
 class Health:
     """What `/-/ready` tells: everything that is not yet as it should be, in words.
 
-    Before `level_complete`, the past is not known: that a pipeline has no run statistics says nothing.
+    Before `baseline_complete`, the past is not known: that a pipeline has no run statistics says nothing.
     """
 
     not_ready: tuple[str, ...]
-    level_complete: bool = True
+    baseline_complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)

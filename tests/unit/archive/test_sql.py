@@ -54,7 +54,7 @@ async def test_success_rate_of_30_days_is_the_ledgers(
             await archive_all(archived, fake_runs, fake, begun)
     await archive_all(archived, fake_runs, fake, begun)
     fake.now = begun + 33 * DAY + 1234
-    await reader.walk_finished(60)
+    await reader.read_finished(60)
 
     now = f"TIMESTAMPTZ '{at(fake.now)}'"
     found = archived.view(SUCCESS.replace("current_timestamp", now), "SET TimeZone = 'UTC'")

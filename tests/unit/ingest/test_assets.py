@@ -126,9 +126,9 @@ async def test_more_events_than_one_reading_takes_are_read_in_several(fake: Fake
     readings = 1
     while not await read(fake, readers, 1):
         readings += 1
-        assert not readers.flow_runs.ledger.cursors[ASSET_EVENTS].level_complete
+        assert not readers.flow_runs.ledger.cursors[ASSET_EVENTS].baseline_complete
     assert readings <= 7
-    assert readers.flow_runs.ledger.cursors[ASSET_EVENTS].level_complete
+    assert readers.flow_runs.ledger.cursors[ASSET_EVENTS].baseline_complete
     key = SeriesKey(CUSTOM_OBSERVED, NO_FLOW, "rows", labels=(("asset", ORDERS),))
     assert readers.flow_runs.ledger.series[key].value == 7
     assert readers.flow_runs.ledger.series[key].released, "what a first start finds is the baseline"

@@ -39,7 +39,7 @@ def value(ledger: Ledger, metric: str) -> float:
 
 
 async def read(reader: Reader) -> None:
-    await reader.walk_finished(60)
+    await reader.read_finished(60)
     await reader.read_active()
 
 
@@ -84,12 +84,12 @@ async def test_first_load_with_many_retries_goes_on_until_all_are_counted(
     retried_by_hand(fake, place, 60)
     source = Source(FLOW_RUNS, 60, OutageLog(), fake.clock)
     readings = 0
-    while await source.read(lambda: reader.walk_finished(60)) and source.has_more:
+    while await source.read(lambda: reader.read_finished(60)) and source.has_more:
         readings += 1
-        assert not reader.ledger.cursor.level_complete
+        assert not reader.ledger.cursor.baseline_complete
     assert source.up, source.error
     assert 0 < readings < 20
-    assert reader.ledger.cursor.level_complete
+    assert reader.ledger.cursor.baseline_complete
     assert outcomes(reader.ledger) == {"completed": 60, "failed": 30}
 
 
@@ -149,7 +149,7 @@ async def test_failure_completed_by_hand_is_found_by_the_audit(
     fake.set_state(run, "COMPLETED", message="by hand")
     fake.now += OVERLAP_SECONDS + 1
     await read(reader)
-    assert outcomes(reader.ledger) == {"failed": 1, "cancelled": 1}, "its end time is old: no walk sees it"
+    assert outcomes(reader.ledger) == {"failed": 1, "cancelled": 1}, "its end time is old: no reading finds it"
     assert await audit(reader, fake) == Verdict(read_again=2)
     assert outcomes(reader.ledger) == {"failed": 1, "cancelled": 1, "completed": 1}
     stats = reader.ledger.run_stats([PIPELINE], fake.now)[PIPELINE]
@@ -227,7 +227,7 @@ async def test_every_page_is_read_once_more_at_most(
     await read(reader)
     assert outcomes(reader.ledger) == {"completed": 7}
     assert reader.ledger.cursor.watermark == fake.runs[runs[-1]].end
-    assert reader.ledger.cursor.walk_before is None
+    assert reader.ledger.cursor.page_before is None
 
 
 async def test_end_before_the_start_that_the_server_does_not_note(
@@ -249,7 +249,7 @@ async def test_end_before_the_start_that_the_server_does_not_note(
     assert reader.ledger.known([new]).runs[new].ended_at == fake.runs[new].state.at
 
 
-async def test_walk_cut_short_goes_on_where_it_stopped_in_the_next_process(
+async def test_interrupted_reading_continues_in_the_next_process(
     fake: FakePrefect, reader: Reader, place: tuple[str, str], make_reader: MakeReader
 ) -> None:
     fake.page_limit = 2
@@ -267,9 +267,9 @@ async def test_walk_cut_short_goes_on_where_it_stopped_in_the_next_process(
 
     fake.before_request = fail_from_the_third_on
     with pytest.raises(ApiError, match="the server failed"):
-        await reader.walk_finished(60)
-    assert not reader.ledger.cursor.level_complete
-    resumed_at = reader.ledger.cursor.walk_before
+        await reader.read_finished(60)
+    assert not reader.ledger.cursor.baseline_complete
+    resumed_at = reader.ledger.cursor.page_before
     assert resumed_at is not None
     fake.before_request = lambda _endpoint: None
     asked: list[float | None] = []
@@ -280,13 +280,13 @@ async def test_walk_cut_short_goes_on_where_it_stopped_in_the_next_process(
         return await original(after, before, offset)
 
     fake.finished_page = note_before  # type: ignore[method-assign]
-    await make_reader().walk_finished(60)
+    await make_reader().read_finished(60)
     assert asked[0] == resumed_at
     assert outcomes(reader.ledger) == {"completed": 6}
-    assert reader.ledger.cursor.level_complete
+    assert reader.ledger.cursor.baseline_complete
 
 
-async def test_walk_begins_no_further_page_without_a_budget(
+async def test_reading_without_budget_begins_no_further_page(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
     fake.page_limit = 2
@@ -295,14 +295,14 @@ async def test_walk_begins_no_further_page_without_a_budget(
         fake.start(run)
         fake.finish(run, 1)
     for readings in (1, 2):
-        reading = await reader.walk_finished(0)
+        reading = await reader.read_finished(0)
         assert (reading.records, reading.complete) == (2, False)
         assert fake.requests["finished_page"] == readings
         assert outcomes(reader.ledger) == {"completed": readings + 1}, "pages meet at a run that both hold"
-        assert not reader.ledger.cursor.level_complete
-    await reader.walk_finished(60)
+        assert not reader.ledger.cursor.baseline_complete
+    await reader.read_finished(60)
     assert outcomes(reader.ledger) == {"completed": 4}
-    assert reader.ledger.cursor.level_complete
+    assert reader.ledger.cursor.baseline_complete
 
 
 async def test_run_that_ends_in_the_future_hides_none_that_end_before(
@@ -337,13 +337,13 @@ async def test_history_that_cannot_be_read_is_waited_for(
     fake.finish(run, 10)
     fake.broken["histories"] = ApiError("the server failed", "500")
     with pytest.raises(ApiError, match="1 finished run"):
-        await reader.walk_finished(60)
+        await reader.read_finished(60)
     assert outcomes(reader.ledger) == {}
-    assert not reader.ledger.cursor.level_complete
+    assert not reader.ledger.cursor.baseline_complete
     fake.broken.clear()
-    await reader.walk_finished(60)
+    await reader.read_finished(60)
     assert outcomes(reader.ledger) == {"failed": 1, "completed": 1}
-    assert reader.ledger.cursor.level_complete
+    assert reader.ledger.cursor.baseline_complete
 
 
 async def test_run_whose_names_cannot_be_read_is_waited_for_and_the_others_are_not(
@@ -361,10 +361,10 @@ async def test_run_whose_names_cannot_be_read_is_waited_for_and_the_others_are_n
         fake.finish(run, 10)
     fake.broken["flows"] = ApiError("the server failed", "500")
     with pytest.raises(ApiError, match="1 finished run"):
-        await reader.walk_finished(60)
+        await reader.read_finished(60)
     assert outcomes(reader.ledger) == {"completed": 2}
     fake.broken.clear()
-    await reader.walk_finished(60)
+    await reader.read_finished(60)
     assert outcomes(reader.ledger, Pipeline("ml", "")) == {"completed": 1}
 
 
@@ -438,7 +438,7 @@ async def test_excluded_runs_are_not_counted_but_known(fake: FakePrefect, make_r
 
 async def test_pipelines_beyond_the_cap_are_counted_together(fake: FakePrefect, make_reader: MakeReader) -> None:
     reader = make_reader(max_pairs=2)
-    await reader.walk_finished(60)
+    await reader.read_finished(60)
     for name in ("a", "b", "c", "d"):
         run = fake.schedule(fake.add_flow(name))
         fake.start(run)
@@ -516,7 +516,7 @@ async def test_retry_of_a_pruned_run_counts_that_retry_alone(
 async def test_prune_in_the_middle_of_a_page_does_not_bring_the_old_horizon_back(
     fake: FakePrefect, reader: Reader, place: tuple[str, str], open_it: OpenLedger
 ) -> None:
-    """Polling and pruning are two jobs: a walk's cursor, made before the prune, is committed after it."""
+    """Polling and pruning are two jobs: a cursor made before the prune is committed after it."""
     await month_old_world(fake, reader, place)
 
     def prune_now(endpoint: str) -> None:
@@ -525,7 +525,7 @@ async def test_prune_in_the_middle_of_a_page_does_not_bring_the_old_horizon_back
             reader._thread.submit(reader.ledger.prune, fake.now, keep=KEEP, live=[PIPELINE]).result()
 
     fake.before_request = prune_now
-    await reader.walk_finished(60)
+    await reader.read_finished(60)
     horizon = reader.ledger.cursor.horizon
     await audit(reader, fake)
     assert outcomes(reader.ledger) == {"failed": 5, "completed": 6}, "what was pruned must not be counted again"
@@ -597,7 +597,7 @@ async def test_audit_narrows_a_difference_down(
 async def test_run_that_was_gone_and_is_back_is_no_lasting_difference(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
-    """A server restored from a backup, or a late run that a walk counts while the audit marks what is gone."""
+    """A server restored from a backup, or a late run that is counted while the audit marks runs as gone."""
     run = fake.schedule(*place)
     fake.start(run)
     fake.finish(run, 5, "FAILED")

@@ -490,7 +490,7 @@ async def test_start_is_met_by_a_completed_run_of_any_name(
         run = fake.schedule(flow, deployment)
         fake.start(run)
         fake.set_state(run, "COMPLETED", name)
-        await process.reader.walk_finished(60.0)
+        await process.reader.read_finished(60.0)
         await process.read()
     ledger = process.reader.ledger
     stats = ledger.run_stats([PIPELINE], fake.now)[PIPELINE]
@@ -510,5 +510,5 @@ async def test_streak_ends_by_type_whatever_the_name(
         run = fake.schedule(flow, deployment)
         fake.start(run)
         fake.set_state(run, *state)
-    await process.reader.walk_finished(60.0)
+    await process.reader.read_finished(60.0)
     assert process.reader.ledger.run_stats([PIPELINE], fake.now)[PIPELINE].consecutive_failures == failures

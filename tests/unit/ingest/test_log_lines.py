@@ -220,10 +220,10 @@ async def test_line_of_a_deleted_flow_run(fake: FakePrefect, readers: Readers, f
     assert observed(readers.flow_runs.ledger, pipeline=Pipeline(DELETED, "")) == (1, 5)
 
 
-# The level, the watermark, restarts
+# The baseline, the watermark, restarts
 
 
-async def test_level_is_complete_when_all_was_read_once(
+async def test_baseline_is_complete_once_everything_is_read(
     fake: FakePrefect, readers: Readers, flow_run: str, make_readers: MakeReaders, open_it: OpenLedger
 ) -> None:
     fake.page_limit = 1
@@ -245,7 +245,7 @@ async def test_level_is_complete_when_all_was_read_once(
     with pytest.raises(ApiError):
         await read(readers)
     ledger = readers.flow_runs.ledger
-    assert not ledger.cursors[LOG_LINES].level_complete
+    assert not ledger.cursors[LOG_LINES].baseline_complete
     assert observed(ledger) == (2, 2)
     readers.flow_runs.close()
     fake.before_request = lambda _: None
@@ -254,14 +254,14 @@ async def test_level_is_complete_when_all_was_read_once(
     await read(second)
     assert pages == before, "the fault is gone"
     assert observed(second.flow_runs.ledger) == (5, 5)
-    assert second.flow_runs.ledger.cursors[LOG_LINES].level_complete
-    assert not second.flow_runs.ledger.in_birth_hold, "what is of the level is released at once"
+    assert second.flow_runs.ledger.cursors[LOG_LINES].baseline_complete
+    assert not second.flow_runs.ledger.in_birth_hold, "series of the baseline are released at once"
 
 
 async def test_reading_without_a_budget_reads_nothing_and_says_so(fake: FakePrefect, readers: Readers) -> None:
     reading = await readers.log_lines.read(0)
     assert (reading.records, reading.complete) == (0, False)
-    assert not readers.flow_runs.ledger.cursors[LOG_LINES].level_complete
+    assert not readers.flow_runs.ledger.cursors[LOG_LINES].baseline_complete
 
 
 async def test_more_lines_than_one_reading_has_time_for_are_read_in_several(
@@ -399,7 +399,7 @@ async def test_lines_that_cannot_be_named_are_waited_for(
     for _ in range(2):
         with pytest.raises(ApiError, match="the server failed"):
             await read(readers)
-    assert not readers.flow_runs.ledger.cursors[LOG_LINES].level_complete
+    assert not readers.flow_runs.ledger.cursors[LOG_LINES].baseline_complete
     fake.broken.clear()
     fake.now += 2000
     await read(readers)

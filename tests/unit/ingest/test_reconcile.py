@@ -38,7 +38,7 @@ def run_one(fake: FakePrefect, place: tuple[str, str]) -> str:
 
 
 async def read(readers: Readers) -> None:
-    await readers.flow_runs.walk_finished(60)
+    await readers.flow_runs.read_finished(60)
     await readers.task_runs.read_finished(60)
 
 
@@ -56,7 +56,9 @@ async def test_nothing_differs(fake: FakePrefect, readers: Readers, place: tuple
         assert fake.requests[pages] == asked, "what does not differ is not read again"
 
 
-async def test_last_minutes_are_left_to_the_walk(fake: FakePrefect, readers: Readers, place: tuple[str, str]) -> None:
+async def test_last_minutes_are_left_to_the_incremental_reader(
+    fake: FakePrefect, readers: Readers, place: tuple[str, str]
+) -> None:
     await read(readers)
     run_one(fake, place)
     fake.now += OVERLAP_SECONDS - 60
@@ -85,7 +87,7 @@ async def test_late_task_runs_are_counted_and_deleted_ones_noted(
     assert await audit.closed_hours(0.0, fake.now) == Verdict(read_again=1)
     fake.now += 2 * HOUR
     await read(readers)
-    assert ledger.series[LOADED].value == 3, "hours late: behind what a walk looks at"
+    assert ledger.series[LOADED].value == 3, "hours late: before the incremental reader's window"
     assert await audit.closed_hours(0.0, fake.now) == Verdict(read_again=3)
     assert ledger.series[LOADED].value == 4, "and what is gone is not counted back"
     assert ledger.ended_by_kind(TASK_RUNS, 0, fake.now) == {"COMPLETED": 3}
@@ -205,7 +207,7 @@ async def poll(poller: Poller) -> None:
     await poller.poll_details()
 
 
-async def test_no_audit_before_the_level_is_complete(
+async def test_no_audit_before_the_baseline_is_complete(
     fake: FakePrefect, poller: Poller, asked: list[tuple[str, float, float]]
 ) -> None:
     await poller.audit()

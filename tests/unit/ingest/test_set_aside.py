@@ -77,7 +77,7 @@ async def test_unreadable_run_on_a_first_start_keeps_nothing_waiting(
     fake.unreadable = {bad}
     assert await read(readers)
     ledger = readers.flow_runs.ledger
-    assert ledger.cursor.level_complete
+    assert ledger.cursor.baseline_complete
     assert (count(readers, OUTCOMES, "completed"), count(readers, OUTCOMES, "failed")) == (1, 1)
     assert aside(readers, FLOW_RUNS) == {bad}
     for _ in range(3):
@@ -165,7 +165,7 @@ async def test_refused_history_counts_what_the_row_says_and_later_what_it_hides(
     good = retried(fake, place)
     fake.refused = {run}
     assert await read(readers)
-    assert readers.flow_runs.ledger.cursor.level_complete
+    assert readers.flow_runs.ledger.cursor.baseline_complete
     assert (count(readers, OUTCOMES, "completed"), count(readers, OUTCOMES, "failed")) == (2, 1)
     assert count(readers, DURATION) == 20.0, f"of {good} alone: a row does not say when an attempt began"
     assert aside(readers, FLOW_RUNS) == {run}
@@ -187,7 +187,7 @@ async def test_audit_and_backfill_go_on_beside_unreadable_runs(
     fake.unreadable, fake.refused = {bad}, {refused}
     await load(readers, lambda *_: None)
     cursors = readers.flow_runs.ledger.cursors
-    assert all(cursors[cursor].level_complete for cursor in (FLOW_RUNS, TASK_RUNS, LOG_LINES))
+    assert all(cursors[cursor].baseline_complete for cursor in (FLOW_RUNS, TASK_RUNS, LOG_LINES))
     assert aside(readers, FLOW_RUNS) == {bad, refused}
     fake.now += 7200.0
     await read(readers)
@@ -344,7 +344,7 @@ async def test_task_runs_that_cannot_be_read(fake: FakePrefect, flow_run: str, r
     fake.tasks.roll_back(undone)
     fake.unreadable, fake.refused = {bad}, {undone}
     assert await read(readers, "finished_task_runs")
-    assert readers.flow_runs.ledger.cursors[TASK_RUNS].level_complete
+    assert readers.flow_runs.ledger.cursors[TASK_RUNS].baseline_complete
     assert count(readers, TASK_OUTCOMES, "completed", "load") == 1
     assert count(readers, TASK_OUTCOMES, "rolled_back", "load") == 1, "what its row says"
     assert aside(readers, TASK_RUNS) == {bad, undone}

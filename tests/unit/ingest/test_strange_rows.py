@@ -243,7 +243,7 @@ def check_good_rows(world: World, readers: Readers) -> None:
     deleted = {key for key in readers.flow_runs.ledger.series if key.pipeline.flow == "(deleted)"}
     assert deleted == set()
     cursors = readers.flow_runs.ledger.cursors
-    assert all(cursors[one].level_complete for one in (FLOW_RUNS, TASK_RUNS, LOG_LINES))
+    assert all(cursors[one].baseline_complete for one in (FLOW_RUNS, TASK_RUNS, LOG_LINES))
 
 
 @pytest.mark.parametrize("answers_500", [False, True])

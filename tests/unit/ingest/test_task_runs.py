@@ -30,7 +30,7 @@ def outcomes(ledger: Ledger, pipeline: Pipeline = PIPELINE) -> dict[tuple[str, s
 
 
 async def read(readers: Readers) -> None:
-    await readers.flow_runs.walk_finished(60)
+    await readers.flow_runs.read_finished(60)
     await readers.flow_runs.read_active()
     await readers.task_runs.read_finished(60)
 
@@ -150,7 +150,7 @@ async def test_attempts_of_a_task_run_are_retries(fake: FakePrefect, readers: Re
 
 
 async def test_roll_back_is_found_at_once_or_by_the_audit(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
-    """It moves no end: once the completion is counted, no walk sees it."""
+    """It moves no end time: once the completion is counted, the incremental reader does not see it."""
     at_once, later = fake.tasks.run("a", flow_run), fake.tasks.run("b", flow_run)
     fake.tasks.roll_back(at_once)
     await read(readers)
@@ -218,7 +218,7 @@ async def test_deletion_does_not_make_every_reading_a_deep_one_for_ever(
     assert outcomes(readers.flow_runs.ledger) == {("load", "completed"): 3}
 
 
-async def test_restart_in_the_middle_of_the_level_goes_on_there(
+async def test_restart_during_the_baseline_load_continues_it(
     fake: FakePrefect, readers: Readers, flow_run: str, make_readers: MakeReaders, open_it: OpenLedger
 ) -> None:
     fake.page_limit = 2
@@ -226,13 +226,13 @@ async def test_restart_in_the_middle_of_the_level_goes_on_there(
         fake.tasks.run("load", flow_run)
     await readers.task_runs.read_finished(0)
     ledger = readers.flow_runs.ledger
-    assert not ledger.cursors[TASK_RUNS].level_complete
+    assert not ledger.cursors[TASK_RUNS].baseline_complete
     readers.flow_runs.close()
     second = make_readers(open_it())
-    assert second.flow_runs.ledger.cursors[TASK_RUNS].walk_before is not None
+    assert second.flow_runs.ledger.cursors[TASK_RUNS].page_before is not None
     await second.task_runs.read_finished(60)
     assert outcomes(second.flow_runs.ledger) == {("load", "completed"): 6}
-    assert second.flow_runs.ledger.cursors[TASK_RUNS].level_complete
+    assert second.flow_runs.ledger.cursors[TASK_RUNS].baseline_complete
 
 
 async def test_lookback_of_tasks_is_their_own(
@@ -259,7 +259,7 @@ async def test_task_run_whose_flow_run_cannot_be_named_is_waited_for(
     with pytest.raises(ApiError, match="1 finished runs wait to be counted: the server failed"):
         await readers.task_runs.read_finished(60)
     assert outcomes(readers.flow_runs.ledger, NO_FLOW) == {("warm_up", "completed"): 1}
-    assert not readers.flow_runs.ledger.cursors[TASK_RUNS].level_complete
+    assert not readers.flow_runs.ledger.cursors[TASK_RUNS].baseline_complete
     fake.broken.clear()
     await readers.task_runs.read_finished(60)
     assert outcomes(readers.flow_runs.ledger) == {("load", "completed"): 1}

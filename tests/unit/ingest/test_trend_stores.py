@@ -86,7 +86,7 @@ def documents(*points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"keep_days": 400, "points": []}, *({"points": one} for one in points)]
 
 
-async def test_what_the_first_reading_finds_is_the_starting_level_and_what_comes_after_is_an_increase(
+async def test_first_reading_is_the_baseline_and_later_points_are_an_increase(
     site: Site,
 ) -> None:
     first = site.point(1, 10)
@@ -254,7 +254,7 @@ async def test_of_very_many_points_the_newest_count(site: Site, monkeypatch: pyt
     assert site.total() == 1100
 
 
-async def test_outage_before_the_first_reading_leaves_the_starting_level_to_the_next(site: Site) -> None:
+async def test_first_reading_after_an_outage_is_the_baseline(site: Site) -> None:
     site.start(ROWS)
     site.fake.trends.documents[BLOCK] = documents([site.point(1)])
     site.fake.trends.broken = ApiError("the server failed", "500")

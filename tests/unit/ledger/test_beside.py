@@ -13,15 +13,15 @@ from prefect_monitoring.ledger.beside import reading
 from prefect_monitoring.ledger.errors import LedgerError
 from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.ledger.name_rows import load_pipelines
-from unit.ledger_values import NOW, PIPELINE, level, outcome
+from unit.ledger_values import NOW, PIPELINE, baseline_cursor, outcome
 
 
 def test_exporter_commits_while_its_ledger_is_read(ledger: Ledger, tmp_path: Path) -> None:
-    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     with reading(f"sqlite:///{tmp_path}/ledger.db") as connection:
         assert set(load_pipelines(connection)) == {PIPELINE}
         other = PIPELINE._replace(flow="other")
-        ledger.commit(outcome(2, pipeline=other), level(ledger), NOW)
+        ledger.commit(outcome(2, pipeline=other), baseline_cursor(ledger), NOW)
         assert set(load_pipelines(connection)) == {PIPELINE}, "the view of before"
     assert set(ledger.pipelines) == {PIPELINE, other}
 
@@ -36,7 +36,7 @@ def test_nothing_can_be_written_while_reading(tmp_path: Path) -> None:
 def test_copy_on_a_disk_that_cannot_be_written_is_read(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     ledger.close()
     folder = tmp_path / "a copy"
     folder.mkdir()

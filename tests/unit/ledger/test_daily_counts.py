@@ -9,7 +9,7 @@ from prefect_monitoring.ledger.ledger import Ledger
 from prefect_monitoring.model.changes import Changes, SeriesKey
 from prefect_monitoring.model.counted_metrics import BY_DAY, CUSTOM_OBSERVED, OUTCOMES, TASK_RETRIES, TASK_SECONDS
 from prefect_monitoring.model.period import Growth, Period
-from unit.ledger_values import KEEP, NOW, PIPELINE, level
+from unit.ledger_values import KEEP, NOW, PIPELINE, baseline_cursor
 from unit.rig import DAY
 
 TODAY = int(NOW // DAY * DAY)
@@ -26,7 +26,7 @@ def counted(ledger: Ledger) -> Ledger:
         changes.count(SeriesKey(TASK_SECONDS, PIPELINE, task="load"), at, 1.5)
         changes.count(SeriesKey(OUTCOMES, PIPELINE, "failed"), at)
         changes.observe(ROWS, at, 100.0)
-        ledger.commit(changes, level(ledger), NOW)
+        ledger.commit(changes, baseline_cursor(ledger), NOW)
     return ledger
 
 

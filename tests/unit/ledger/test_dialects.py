@@ -24,7 +24,7 @@ from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Deployment, Flow, Pipeline
 from prefect_monitoring.model.unreadable import set_aside
-from unit.ledger_values import KEEP, NOW, PIPELINE, level, outcome, run_id
+from unit.ledger_values import KEEP, NOW, PIPELINE, baseline_cursor, outcome, run_id
 from unit.rig import DAY, OpenLedger
 
 MODULES = sorted(Path(ledger.__file__).parent.glob("*.py"))
@@ -93,7 +93,7 @@ def test_every_statement_has_a_text_for_postgresql(compiled: list[str], open_it:
     changes.due["d"] = NOW
     changes.count(SeriesKey(OUTCOMES, PIPELINE, "failed"), NOW)
     changes.count(SeriesKey(TASK_RETRIES, PIPELINE, task="load"), NOW)
-    ledger.commit(changes, level(ledger), NOW)
+    ledger.commit(changes, baseline_cursor(ledger), NOW)
     ledger.change_acting(lambda acting: acting.resumed(NOW))
     ledger.store_actions([Action("a", Kind.RETRY, PIPELINE, NOW, NOW, ActionResult.DONE, run_id=run_id(1))], NOW)
     ledger.failed_since(NOW - DAY)
@@ -118,7 +118,7 @@ def test_every_statement_has_a_text_for_postgresql(compiled: list[str], open_it:
         assert list(moves(connection, NOW, NOW + DAY, first_slots_of(connection)))
     ledger.store_names(names.without({"f", "d"}), (), NOW)
     later = NOW + 500 * DAY
-    ledger.commit(Changes(), level(ledger, later), later)
+    ledger.commit(Changes(), baseline_cursor(ledger, later), later)
     ledger.prune(later, keep=KEEP, live=())
     ledger.store_plan(None)
     verbs = Counter(text.split()[0] for text in compiled)

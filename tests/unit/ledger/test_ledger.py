@@ -22,7 +22,7 @@ from prefect_monitoring.model.counted_metrics import DEFAULT_BOUNDS, DURATION, O
 from prefect_monitoring.model.cursor import FLOW_RUNS, Cursor
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import Deployment, Flow, Pipeline
-from unit.ledger_values import KEEP, NOW, PIPELINE, level, lookbacks_of, memory_of, outcome, run_id
+from unit.ledger_values import KEEP, NOW, PIPELINE, baseline_cursor, lookbacks_of, memory_of, outcome, run_id
 from unit.rig import API, DAY, OpenLedger
 
 COMPLETED = SeriesKey(OUTCOMES, PIPELINE, "completed")
@@ -33,7 +33,7 @@ COMPLETED = SeriesKey(OUTCOMES, PIPELINE, "completed")
 
 def test_what_was_committed_is_there_after_a_restart(open_it: OpenLedger) -> None:
     first = open_it()
-    first.commit(outcome(1), level(first), NOW)
+    first.commit(outcome(1), baseline_cursor(first), NOW)
     first.commit(outcome(2, state_type="FAILED"), None, NOW)
     names = Names(
         {"f": Flow("f", "etl")}, {"d": Deployment("d", "daily", "f", "pool", "queue", ("a", "b"))}, frozenset({"d"})
@@ -59,7 +59,7 @@ def test_new_ledger_looks_back_as_far_as_it_is_told(open_it: OpenLedger) -> None
 
 
 def test_series_of_the_baseline_are_released_at_once_and_later_ones_held(ledger: Ledger) -> None:
-    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     assert ledger.in_birth_hold == set()
     ledger.commit(outcome(2, pipeline=Pipeline("new", "")), None, NOW)
     assert {key.pipeline for key in ledger.in_birth_hold} == {Pipeline("new", "")}
@@ -68,7 +68,7 @@ def test_series_of_the_baseline_are_released_at_once_and_later_ones_held(ledger:
 
 def test_release_is_in_the_file_before_anybody_sees_it(open_it: OpenLedger) -> None:
     ledger = open_it()
-    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     ledger.commit(outcome(2, pipeline=Pipeline("new", "")), None, NOW)
     new = set(ledger.in_birth_hold)
     ledger.release(new, NOW)
@@ -81,7 +81,7 @@ def test_release_is_in_the_file_before_anybody_sees_it(open_it: OpenLedger) -> N
 
 def test_counting_a_state_twice_fails_and_changes_nothing(ledger: Ledger) -> None:
     """The last line of defence: the fold leaves counted states out, and the file refuses them."""
-    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     before = memory_of(ledger)
     with pytest.raises(LedgerError):
         ledger.commit(outcome(1), None, NOW)
@@ -107,7 +107,7 @@ def test_ledger_of_another_api_is_refused_by_name(open_it: OpenLedger) -> None:
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_ledger_moves_along_once(open_it: OpenLedger, slash: str) -> None:
     first = open_it()
-    first.commit(outcome(1), level(first), NOW)
+    first.commit(outcome(1), baseline_cursor(first), NOW)
     first.close()
     moved = open_it(api="http://other.test/api", moved_from=API + slash)
     assert moved.series[COMPLETED].value == 1
@@ -154,7 +154,7 @@ def overwrite_pages(content: bytes) -> bytes:
 def test_damaged_ledger_is_refused_and_left_as_it_is(open_it: OpenLedger, tmp_path: Path, damage: object) -> None:
     ledger = open_it()
     for number in range(40):
-        ledger.commit(outcome(number), level(ledger), NOW)
+        ledger.commit(outcome(number), baseline_cursor(ledger), NOW)
     ledger.close()
     path = tmp_path / "ledger.db"
     assert callable(damage)
@@ -207,7 +207,7 @@ def raw_connection(ledger: Ledger) -> sqlite3.Connection:
 
 def every_change(ledger: Ledger) -> list[object]:
     return [
-        lambda: ledger.commit(outcome(50), level(ledger, NOW + 1), NOW),
+        lambda: ledger.commit(outcome(50), baseline_cursor(ledger, NOW + 1), NOW),
         lambda: ledger.release(set(ledger.in_birth_hold), NOW),
         lambda: ledger.store_names(
             Names({"f": Flow("f", "x")}, {}, frozenset()), set(zero_born_series(Pipeline("x", ""))), NOW
@@ -219,7 +219,7 @@ def every_change(ledger: Ledger) -> list[object]:
 
 @pytest.fixture
 def busy_ledger(ledger: Ledger) -> Ledger:
-    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     ledger.commit(outcome(2, pipeline=Pipeline("new", "")), None, NOW)
     assert ledger.in_birth_hold
     return ledger
@@ -301,7 +301,7 @@ def test_other_buckets_start_that_histogram_anew_and_no_other(open_it: OpenLedge
     first = open_it()
     changes = outcome(1)
     changes.observations[SeriesKey(START_DELAY, PIPELINE)].append(2.0)
-    first.commit(changes, level(first), NOW)
+    first.commit(changes, baseline_cursor(first), NOW)
     first.close()
     same = open_it(
         bounds={DURATION: tuple(map(float, DEFAULT_BOUNDS[DURATION])), START_DELAY: DEFAULT_BOUNDS[START_DELAY]}
@@ -332,8 +332,8 @@ def test_prune_keeps_the_newest_good_run_and_the_failures_after_it(open_it: Open
     story = ["FAILED", "COMPLETED", "COMPLETED", "FAILED", "CANCELLED", "CRASHED"]
     for number, state_type in enumerate(story):
         at = NOW - 90 * DAY + number * 60
-        ledger.commit(outcome(number, at, state_type=state_type), level(ledger, at), at)
-    ledger.commit(outcome(10, NOW - 90 * DAY, Pipeline("other", "")), level(ledger), NOW)
+        ledger.commit(outcome(number, at, state_type=state_type), baseline_cursor(ledger, at), at)
+    ledger.commit(outcome(10, NOW - 90 * DAY, Pipeline("other", "")), baseline_cursor(ledger), NOW)
     before = ledger.run_stats([PIPELINE], NOW)[PIPELINE]
     prune(ledger, NOW)
     kept = ledger.known([run_id(number) for number in range(len(story))]).runs
@@ -352,7 +352,7 @@ def test_prune_keeps_the_newest_good_run_and_the_failures_after_it(open_it: Open
 def test_prune_never_passes_what_is_not_read_yet(open_it: OpenLedger) -> None:
     """After weeks of being switched off, the catch-up's runs are older than anything that may be forgotten."""
     ledger = open_it(lookback=100 * DAY)
-    ledger.commit(outcome(1, NOW - DAY), level(ledger, NOW - DAY), NOW)
+    ledger.commit(outcome(1, NOW - DAY), baseline_cursor(ledger, NOW - DAY), NOW)
     prune(ledger, NOW + 60 * DAY)
     assert ledger.cursor.horizon == NOW - 31 * DAY
     prune(ledger, NOW - 5 * DAY)
@@ -361,7 +361,7 @@ def test_prune_never_passes_what_is_not_read_yet(open_it: OpenLedger) -> None:
 
 def test_pruned_ledger_is_as_pruned_after_a_restart(open_it: OpenLedger) -> None:
     ledger = open_it()
-    ledger.commit(outcome(1, NOW), level(ledger, NOW + 60 * DAY), NOW)
+    ledger.commit(outcome(1, NOW), baseline_cursor(ledger, NOW + 60 * DAY), NOW)
     ledger.commit(outcome(2, NOW + 1), None, NOW)
     prune(ledger, NOW + 60 * DAY, live=())
     state = memory_of(ledger)
@@ -376,7 +376,7 @@ def test_series_of_the_dead_expire_after_their_time(ledger: Ledger) -> None:
     """Eight idle days, then the deployment goes: its counters are shown for seven more days."""
     names = Names({"f": Flow("f", "etl")}, {"d": Deployment("d", "daily", "f", "", "", ())}, frozenset())
     ledger.store_names(names, (), NOW)
-    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     ledger.commit(outcome(2, pipeline=Pipeline("alive", "")), None, NOW)
     gone = NOW + 8 * DAY
     ledger.store_names(names.without({"d"}), (), gone)
@@ -408,7 +408,7 @@ def test_flows_that_came_and_went_leave_nothing_behind_in_the_end(open_it: OpenL
     ledger = open_it()
     stays = Names({"s": Flow("s", "stays")}, {}, frozenset())
     ledger.store_names(stays, set(zero_born_series(Pipeline("stays", ""))), NOW)
-    ledger.commit(outcome(1, NOW, Pipeline("stays", "")), level(ledger), NOW)
+    ledger.commit(outcome(1, NOW, Pipeline("stays", "")), baseline_cursor(ledger), NOW)
     ledger.touched.clear()
     before = sizes_of(ledger)
     names = stays.with_flows({f"f{one}": Flow(f"f{one}", f"branch {one}") for one in many}).with_deployments(
@@ -428,14 +428,14 @@ def test_flows_that_came_and_went_leave_nothing_behind_in_the_end(open_it: OpenL
     gone = {identifier for identifier in (*names.flows, *names.deployments) if identifier != "s"}
     ledger.store_names(names.without(gone), (), NOW + 60)
     for days in (1, 31, 63):
-        ledger.commit(Changes(), level(ledger, NOW + days * DAY), NOW + days * DAY)
+        ledger.commit(Changes(), baseline_cursor(ledger, NOW + days * DAY), NOW + days * DAY)
         prune(ledger, NOW + days * DAY, live=(Pipeline("stays", ""),))
         if days == 1:
             assert ledger.names.flows.keys() == names.flows.keys(), "runs that are read late are of them"
     assert ledger.names == stays
     assert {key.pipeline for key in ledger.series} == {Pipeline("stays", "")}
     assert len(ledger.pipelines) == 10_001, "their daily rollups are kept"
-    ledger.commit(Changes(), level(ledger, NOW + 401 * DAY), NOW + 401 * DAY)
+    ledger.commit(Changes(), baseline_cursor(ledger, NOW + 401 * DAY), NOW + 401 * DAY)
     prune(ledger, NOW + 401 * DAY, live=(Pipeline("stays", ""),))
     after = sizes_of(ledger)
     rollups = {schema.hourly_rollups.name: 0, schema.daily_rollups.name: 0}
@@ -456,14 +456,14 @@ def test_deployment_that_is_made_anew_each_day_is_remembered_once(ledger: Ledger
             {f"d{day}": Deployment(f"d{day}", "daily", "f", "", "", ())}
         )
         ledger.store_names(names.without({f"d{day - 1}"} & names.deployments.keys()), (), now)
-        ledger.commit(outcome(day, now), level(ledger, now), now)
+        ledger.commit(outcome(day, now), baseline_cursor(ledger, now), now)
         prune(ledger, now)
     assert 30 <= len(ledger.names.deployments) <= 32, "as long as runs of theirs can be read"
     assert ledger.names.live_pipelines() == {PIPELINE, Pipeline("etl", "")}
 
 
 def test_pipeline_that_comes_back_goes_on_with_its_rollups(ledger: Ledger) -> None:
-    ledger.commit(outcome(1, NOW), level(ledger, NOW + 50 * DAY), NOW)
+    ledger.commit(outcome(1, NOW), baseline_cursor(ledger, NOW + 50 * DAY), NOW)
     prune(ledger, NOW + 50 * DAY, live=())
     assert ledger.known([run_id(1)]).runs == {}, "what is gone stands at nothing"
     back = NOW + 50 * DAY
@@ -484,7 +484,7 @@ def test_id_that_shows_another_name_stands_for_that_from_then_on(open_it: OpenLe
     ledger = open_it()
     new = Pipeline("elt", "daily")
     ledger.store_names(names_of("etl"), (), NOW)
-    ledger.commit(outcome(1, state_type="FAILED"), level(ledger), NOW)
+    ledger.commit(outcome(1, state_type="FAILED"), baseline_cursor(ledger), NOW)
     ledger.store_names(names_of("elt"), set(zero_born_series(new)), NOW)
     ledger.commit(outcome(2, NOW + 5, new), None, NOW)
     ledger.close()
@@ -502,7 +502,7 @@ def test_id_that_shows_another_name_stands_for_that_from_then_on(open_it: OpenLe
 
 def test_mark_gone_takes_only_what_is_missing_in_the_window(ledger: Ledger) -> None:
     for number in range(5):
-        ledger.commit(outcome(number, NOW + number * 10, state_type="FAILED"), level(ledger), NOW)
+        ledger.commit(outcome(number, NOW + number * 10, state_type="FAILED"), baseline_cursor(ledger), NOW)
     assert ledger.ended_by_kind(FLOW_RUNS, NOW + 10, NOW + 30) == {"FAILED": 3}
     ledger.touched.clear()
     assert ledger.mark_gone(FLOW_RUNS, NOW + 10, NOW + 30, {run_id(1), run_id(3)}) == 1
@@ -520,7 +520,7 @@ def test_run_that_never_ends_is_forgotten(ledger: Ledger) -> None:
         KnownRun(run_id(number), PIPELINE, run_id(number + 9), "RUNNING", NOW - days * DAY, 1, start_counted=True)
         for number, days in ((1, 29), (2, 1))
     )
-    ledger.commit(Changes(runs={run.run_id: run for run in (old, young)}), level(ledger), NOW)
+    ledger.commit(Changes(runs={run.run_id: run for run in (old, young)}), baseline_cursor(ledger), NOW)
     ledger.prune(NOW + 2 * DAY, keep=replace(KEEP, lookbacks=lookbacks_of(28 * DAY, 7 * DAY)), live=[PIPELINE])
     assert ledger.known([old.run_id, young.run_id]).runs.keys() == {young.run_id}
 
@@ -535,7 +535,7 @@ def test_refused_ledger_is_let_go_of(open_it: OpenLedger) -> None:
 def test_looking_at_a_ledger_leaves_it_as_it_is(open_it: OpenLedger, tmp_path: Path) -> None:
     """Not even other buckets, which would start its histograms anew."""
     ledger = open_it()
-    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     ledger.close()
     before = (tmp_path / "ledger.db").read_bytes()
     inspect_ledger(f"sqlite:///{tmp_path}/ledger.db", API)
@@ -553,7 +553,7 @@ def test_commit_that_writes_nothing_does_not_hide_that_others_fail(ledger: Ledge
     for number in range(2000):
         big.increments[SeriesKey(OUTCOMES, PIPELINE, f"{number} " + "x" * 200)] += 1
     with pytest.raises(LedgerError, match="No room is left"):
-        ledger.commit(big, level(ledger), NOW)
+        ledger.commit(big, baseline_cursor(ledger), NOW)
     ledger.commit(Changes(), None, NOW)
     assert "No room is left" in ledger.fault
 

@@ -24,7 +24,7 @@ from prefect_monitoring.ledger.migrations import VERSION_TABLE, migrate, revisio
 from prefect_monitoring.ledger.opening import inspect_ledger
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.counted_metrics import OUTCOMES
-from unit.ledger_values import NOW, PIPELINE, level, outcome
+from unit.ledger_values import NOW, PIPELINE, baseline_cursor, outcome
 from unit.rig import API, OpenLedger
 
 NEWEST = revisions()[-1]
@@ -151,7 +151,7 @@ def test_ledger_of_an_older_revision_is_migrated(
     file: Path, open_it: OpenLedger, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger = open_it()
-    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     ledger.close()
     request.getfixturevalue("newer_release")
     inspect_ledger(f"sqlite:///{file}", API)
@@ -225,7 +225,7 @@ def test_crash_at_any_statement_of_the_first_opening_leaves_an_empty_file(file: 
     file.touch()  # a file that exists gets no tables from the tests' template
     assert die_at_each_statement(file, open_it, revisions()[-1]) > 20, "there are more tables than that"
     ledger = open_it()
-    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     assert set(sa.inspect(ledger._database.engine).get_table_names()) == {VERSION_TABLE, *schema.tables.tables}
 
 
@@ -233,7 +233,7 @@ def test_crash_at_any_statement_of_a_migration_leaves_the_older_ledger(
     file: Path, open_it: OpenLedger, request: pytest.FixtureRequest
 ) -> None:
     ledger = open_it()
-    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     ledger.close()
     request.getfixturevalue("newer_release")
     assert die_at_each_statement(file, open_it, NEXT) > 4

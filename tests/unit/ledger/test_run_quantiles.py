@@ -14,7 +14,7 @@ from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.run_quantiles import QUANTILES, RunQuantiles
 from prefect_monitoring.snapshot import live_runs
 from prefect_monitoring.snapshot.live_runs import LiveRunStats
-from unit.ledger_values import NOW, PIPELINE, level, outcome, run_id
+from unit.ledger_values import NOW, PIPELINE, baseline_cursor, outcome, run_id
 from unit.rig import DAY
 
 HOUR = 3600.0
@@ -32,7 +32,7 @@ def add_run(
 ) -> None:
     changes = outcome(number, at, pipeline, state_type, seconds)
     changes.runs[run_id(number)] = replace(changes.runs[run_id(number)], start_delay=delay)
-    ledger.commit(changes, level(ledger), NOW)
+    ledger.commit(changes, baseline_cursor(ledger), NOW)
 
 
 def nearest_rank(values: Sequence[float], percent: int) -> float:

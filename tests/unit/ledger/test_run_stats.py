@@ -17,7 +17,7 @@ from prefect_monitoring.model.cursor import FLOW_RUNS
 from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.run_stats import RECENT_DURATIONS, RECENT_FAILURES, RunStats
 from support.statements import Statements, counted
-from unit.ledger_values import KEEP, level, outcome, run_id
+from unit.ledger_values import KEEP, baseline_cursor, outcome, run_id
 from unit.rig import DAY, OpenLedger
 from unit.snapshots import make_snapshot
 
@@ -38,7 +38,7 @@ def count(ledger: Ledger):
 
     def one(when: str | float, state_type: str = "COMPLETED", seconds: float = 10.0) -> None:
         instant = at(when) if isinstance(when, str) else when
-        ledger.commit(outcome(next(numbers), instant, PIPELINE, state_type, seconds), level(ledger), NOW)
+        ledger.commit(outcome(next(numbers), instant, PIPELINE, state_type, seconds), baseline_cursor(ledger), NOW)
 
     return one
 
@@ -155,7 +155,7 @@ def test_a_run_that_ends_again_leaves_the_median_of_its_old_hour(ledger: Ledger,
     before = ledger.known([run_id(1)]).runs[run_id(1)]
     moved.rollups[PIPELINE, int(at("2026-03-02 09:00"))].add(before, -1)
     moved.counted.clear()
-    ledger.commit(moved, level(ledger), NOW)
+    ledger.commit(moved, baseline_cursor(ledger), NOW)
     with ledger.transaction() as connection:
         hours = connection.execute(sa.select(schema.hourly_rollups.c["timed", "median"])).all()
     assert sorted(map(tuple, hours)) == [(1, 3.0), (1, 5.0)]
@@ -168,7 +168,7 @@ def test_slow_sundays_make_no_slow_mondays(ledger: Ledger) -> None:
     for number, start in enumerate(hours):
         is_sunday = datetime.fromtimestamp(start, UTC).weekday() == 6
         run = outcome(number, start + 1800.0, PIPELINE, "COMPLETED", 600.0 if is_sunday else 120.0)
-        ledger.commit(run, level(ledger), NOW)
+        ledger.commit(run, baseline_cursor(ledger), NOW)
     for hour in range(int(at("2026-03-01")), int(at("2026-03-04")), int(HOUR)):
         means = stats_of(ledger, hour + 1800.0).baselines
         assert means["1d"] < 1.25 * means["same_weekday"], datetime.fromtimestamp(hour, UTC)
@@ -233,7 +233,7 @@ def stats_of_many(ledger: Ledger, pipelines: int) -> Statements:
     """What it takes to say how so many pipelines stand, with windows of objectives both short and long."""
     names = [Pipeline(f"etl {number}", "") for number in range(pipelines)]
     for number, pipeline in enumerate(names):
-        ledger.commit(outcome(number, NOW - 60, pipeline), level(ledger), NOW)
+        ledger.commit(outcome(number, NOW - 60, pipeline), baseline_cursor(ledger), NOW)
     windows = {pipeline: 90 * DAY if number % 2 else 7 * DAY for number, pipeline in enumerate(names)}
     with counted(ledger._database.engine) as statements:
         assert len(ledger.run_stats(names, NOW, windows)) == pipelines
@@ -280,7 +280,7 @@ def again(ledger: Ledger, number: int, when: str, state_type: str = "FAILED") ->
     changes.runs[run_id(number)] = replace(changes.runs[run_id(number)], state_id=state_id)
     changes.counted = {(run_id(number), state_id)}
     changes.failed_at = {(run_id(number), state_id): at(when)} if state_type == "FAILED" else {}
-    ledger.commit(changes, level(ledger), NOW)
+    ledger.commit(changes, baseline_cursor(ledger), NOW)
 
 
 def test_a_run_that_is_retried_by_hand_and_fails_again_fails_since_it_first_did(ledger: Ledger) -> None:
@@ -374,7 +374,7 @@ def test_the_window_of_an_objective_is_its_own(ledger: Ledger, count, window: fl
 def test_pipelines_with_windows_of_different_lengths_do_not_mix(ledger: Ledger) -> None:
     other = Pipeline("etl", "hourly")
     for number, (pipeline, state_type) in enumerate([(PIPELINE, "FAILED"), (other, "COMPLETED"), (other, "FAILED")]):
-        ledger.commit(outcome(number, NOW - 3 * HOUR, pipeline, state_type, 1.0), level(ledger), NOW)
+        ledger.commit(outcome(number, NOW - 3 * HOUR, pipeline, state_type, 1.0), baseline_cursor(ledger), NOW)
 
     shown = ledger.run_stats([PIPELINE, other], NOW, {PIPELINE: DAY, other: HOUR})
     assert [shown[pipeline].window_runs["slo", "bad"] for pipeline in (PIPELINE, other)] == [1, 0]

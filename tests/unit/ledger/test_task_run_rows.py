@@ -17,7 +17,7 @@ from prefect_monitoring.model.counted_metrics import (
 )
 from prefect_monitoring.model.cursor import FLOW_RUNS, LOG_LINES, TASK_RUNS, Cursor
 from prefect_monitoring.model.records import NO_FLOW, Pipeline
-from unit.ledger_values import KEEP, NOW, level, lookbacks_of, memory_of, outcome, run_id
+from unit.ledger_values import KEEP, NOW, baseline_cursor, lookbacks_of, memory_of, outcome, run_id
 from unit.rig import DAY, OpenLedger
 
 PIPELINE = Pipeline("etl", "daily")
@@ -38,9 +38,9 @@ def details_of(number: int, pipeline: Pipeline = PIPELINE, at: float = NOW) -> C
 
 def test_details_are_there_after_a_restart(open_it: OpenLedger) -> None:
     first = open_it()
-    first.commit(details_of(10), level_of(first, LOG_LINES), NOW, LOG_LINES)
+    first.commit(details_of(10), baseline_cursor_of(first, LOG_LINES), NOW, LOG_LINES)
     outside = replace(next(iter(details_of(20).task_runs.values())), flow_run_id=None, started_at=None)
-    first.commit(Changes(task_runs={outside.run_id: outside}), level_of(first, TASK_RUNS), NOW, TASK_RUNS)
+    first.commit(Changes(task_runs={outside.run_id: outside}), baseline_cursor_of(first, TASK_RUNS), NOW, TASK_RUNS)
     before = memory_of(first)
     first.close()
     second = open_it(now=NOW + 99)
@@ -53,18 +53,18 @@ def test_details_are_there_after_a_restart(open_it: OpenLedger) -> None:
     assert second.ended_by_kind(FLOW_RUNS, 0, NOW) == {}
 
 
-def level_of(ledger: Ledger, source: str, watermark: float = NOW) -> Cursor:
-    return Cursor(watermark, ledger.cursors[source].horizon, level_complete=True)
+def baseline_cursor_of(ledger: Ledger, source: str, watermark: float = NOW) -> Cursor:
+    return Cursor(watermark, ledger.cursors[source].horizon, baseline_complete=True)
 
 
-def test_each_source_has_a_level_of_its_own(ledger: Ledger) -> None:
-    ledger.commit(outcome(1), level(ledger), NOW)
+def test_each_source_has_its_own_baseline(ledger: Ledger) -> None:
+    ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     ledger.commit(details_of(10), None, NOW, TASK_RUNS)
-    assert ledger.in_birth_hold == set(), "the level of task runs is being loaded"
-    ledger.commit(Changes(), level_of(ledger, TASK_RUNS), NOW, TASK_RUNS)
+    assert ledger.in_birth_hold == set(), "the baseline of task runs is being loaded"
+    ledger.commit(Changes(), baseline_cursor_of(ledger, TASK_RUNS), NOW, TASK_RUNS)
     ledger.commit(details_of(20, Pipeline("new", "")), None, NOW, TASK_RUNS)
     assert {key.pipeline for key in ledger.in_birth_hold} == {Pipeline("new", "")}
-    assert not ledger.cursors[LOG_LINES].level_complete
+    assert not ledger.cursors[LOG_LINES].baseline_complete
 
 
 def test_what_is_switched_off_is_not_kept(open_it: OpenLedger) -> None:
@@ -83,7 +83,7 @@ def test_histogram_that_was_switched_off_for_a_while_goes_on_where_it_stopped(op
     changes = Changes(observations=defaultdict(list, {key: [5.0]}))
     for bounds, count in ((with_tasks, 1), (DEFAULT_BOUNDS, 1), (with_tasks, 2)):
         ledger = open_it(bounds=bounds)
-        ledger.commit(changes, level_of(ledger, TASK_RUNS), NOW, TASK_RUNS)
+        ledger.commit(changes, baseline_cursor_of(ledger, TASK_RUNS), NOW, TASK_RUNS)
         assert ledger.series[key].buckets == (0, count, 0)
         ledger.close()
     other = open_it(bounds={**DEFAULT_BOUNDS, TASK_DURATION: (60.0,)})
@@ -93,8 +93,8 @@ def test_histogram_that_was_switched_off_for_a_while_goes_on_where_it_stopped(op
 def test_prune_forgets_task_runs_and_lines_that_are_behind_what_is_read(ledger: Ledger) -> None:
     old = NOW - 5 * DAY
     for number, at in ((100, old), (200, NOW)):
-        ledger.commit(details_of(number, at=at), level_of(ledger, LOG_LINES), NOW, LOG_LINES)
-    ledger.commit(Changes(), level_of(ledger, TASK_RUNS), NOW, TASK_RUNS)
+        ledger.commit(details_of(number, at=at), baseline_cursor_of(ledger, LOG_LINES), NOW, LOG_LINES)
+    ledger.commit(Changes(), baseline_cursor_of(ledger, TASK_RUNS), NOW, TASK_RUNS)
     ledger.prune(NOW, keep=replace(KEEP, lookbacks=lookbacks_of(30 * DAY, 3 * DAY)), live=[PIPELINE])
     assert ledger.known_task_runs([run_id(100), run_id(200)]).keys() == {run_id(200)}
     assert ledger.counted_lines([run_id(102), run_id(202)]) == {run_id(202)}
@@ -107,7 +107,7 @@ def test_prune_keeps_what_could_still_be_read_again(ledger: Ledger) -> None:
     """After a long outage the sources are far behind: what they have counted there must stay known."""
     behind = NOW - 6 * DAY
     for source in (TASK_RUNS, LOG_LINES):
-        ledger.commit(details_of(100, at=behind), level_of(ledger, source, behind), NOW, source)
+        ledger.commit(details_of(100, at=behind), baseline_cursor_of(ledger, source, behind), NOW, source)
     ledger.prune(NOW, keep=replace(KEEP, lookbacks=lookbacks_of(30 * DAY, 3 * DAY)), live=[PIPELINE])
     assert ledger.known_task_runs([run_id(100)])
     assert ledger.counted_lines([run_id(102)])
@@ -116,7 +116,7 @@ def test_prune_keeps_what_could_still_be_read_again(ledger: Ledger) -> None:
 def test_last_values_of_the_dead_go_and_others_stay(ledger: Ledger) -> None:
     gone = Pipeline("gone", "")
     for pipeline in (PIPELINE, gone):
-        ledger.commit(details_of(10, pipeline), level_of(ledger, LOG_LINES), NOW, LOG_LINES)
+        ledger.commit(details_of(10, pipeline), baseline_cursor_of(ledger, LOG_LINES), NOW, LOG_LINES)
     ledger.prune(NOW, keep=KEEP, live=[PIPELINE])
     assert ledger.values.keys() == {ROWS}
     ledger.prune(NOW + 70 * DAY, keep=KEEP, live=[PIPELINE])
@@ -128,7 +128,7 @@ def test_what_has_no_flow_is_not_dead(ledger: Ledger) -> None:
     own = SeriesKey(REJECTED, NO_FLOW, "malformed")
     changes = details_of(10, NO_FLOW)
     changes.increments[own] += 3
-    ledger.commit(changes, level_of(ledger, LOG_LINES), NOW, LOG_LINES)
+    ledger.commit(changes, baseline_cursor_of(ledger, LOG_LINES), NOW, LOG_LINES)
     ledger.prune(NOW + 60, keep=KEEP, live=[PIPELINE])
     assert ROWS._replace(pipeline=NO_FLOW) in ledger.values
     ledger.prune(NOW + 8 * DAY, keep=KEEP, live=[PIPELINE])
@@ -137,7 +137,7 @@ def test_what_has_no_flow_is_not_dead(ledger: Ledger) -> None:
 
 
 def test_mark_gone_of_one_source_leaves_the_others(ledger: Ledger) -> None:
-    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     ledger.commit(details_of(10), None, NOW, TASK_RUNS)
     assert ledger.mark_gone(TASK_RUNS, 0, NOW, ()) == 1
     assert ledger.ended_by_kind(TASK_RUNS, 0, NOW) == {}
@@ -146,7 +146,7 @@ def test_mark_gone_of_one_source_leaves_the_others(ledger: Ledger) -> None:
 
 
 def test_pipelines_of_known_runs(ledger: Ledger) -> None:
-    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     excluded = replace(next(iter(outcome(2).runs.values())), pipeline=None)
     ledger.commit(Changes(runs={excluded.run_id: excluded}), None, NOW)
     found = ledger.pipelines_of([run_id(number) for number in (1, 2, 3)])

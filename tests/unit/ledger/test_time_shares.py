@@ -10,7 +10,7 @@ from prefect_monitoring.ledger.time_shares import covered
 from prefect_monitoring.model.changes import Changes, KnownTaskRun
 from prefect_monitoring.model.cursor import TASK_RUNS
 from prefect_monitoring.model.records import Pipeline
-from unit.ledger_values import KEEP, NOW, level, outcome, run_id
+from unit.ledger_values import KEEP, NOW, baseline_cursor, outcome, run_id
 from unit.rig import DAY
 
 PIPELINE = Pipeline("etl", "daily")
@@ -50,7 +50,7 @@ def shares(ledger: Ledger) -> dict[str, float]:
 
 
 def test_shares_are_of_the_last_finished_run_by_task(ledger: Ledger) -> None:
-    ledger.commit(outcome(1, NOW - 100, seconds=50.0), level(ledger), NOW)
+    ledger.commit(outcome(1, NOW - 100, seconds=50.0), baseline_cursor(ledger), NOW)
     ledger.commit(outcome(2, NOW, seconds=100.0, state_type="FAILED"), None, NOW)
     write(
         ledger,
@@ -64,7 +64,7 @@ def test_shares_are_of_the_last_finished_run_by_task(ledger: Ledger) -> None:
 
 
 def test_run_without_a_duration_has_no_shares(ledger: Ledger) -> None:
-    ledger.commit(outcome(1, NOW - 100, seconds=50.0), level(ledger), NOW)
+    ledger.commit(outcome(1, NOW - 100, seconds=50.0), baseline_cursor(ledger), NOW)
     ledger.commit(outcome(2, NOW, state_type="CRASHED", seconds=0.0), None, NOW)
     write(ledger, task_run(1, 2, "load", NOW, 10.0))
     assert shares(ledger) == {}
@@ -72,10 +72,10 @@ def test_run_without_a_duration_has_no_shares(ledger: Ledger) -> None:
 
 def test_shares_of_the_last_run_outlive_the_tasks_of_others(ledger: Ledger) -> None:
     for number, at in ((1, NOW), (2, NOW + 1)):
-        ledger.commit(outcome(number, at, seconds=10.0), level(ledger, at), NOW)
+        ledger.commit(outcome(number, at, seconds=10.0), baseline_cursor(ledger, at), NOW)
         write(ledger, task_run(number, number, "load", at, 5.0), task_run(9, 3, "elsewhere", NOW, 5.0))
     cursor = ledger.cursors[TASK_RUNS]
-    ledger.commit(Changes(), type(cursor)(NOW + 20 * DAY, cursor.horizon, level_complete=True), NOW, TASK_RUNS)
+    ledger.commit(Changes(), type(cursor)(NOW + 20 * DAY, cursor.horizon, baseline_complete=True), NOW, TASK_RUNS)
     ledger.prune(NOW + 20 * DAY, keep=KEEP, live=[PIPELINE])
     assert shares(ledger) == {"load": 0.5}
     known = ledger.known_task_runs([run_id(900_000 + number) for number in (1, 2, 9)])

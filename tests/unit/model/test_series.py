@@ -71,7 +71,7 @@ def test_shown_is_nothing_zero_or_the_value() -> None:
     assert shown(series, {FLOW_RUNS}) == {OUTCOMES: {COMPLETED: Series(0.0)}, DURATION: {TIMES: series[TIMES]}}
 
 
-def test_shown_is_what_every_source_of_has_its_level_complete() -> None:
+def test_metric_is_shown_once_the_baselines_of_all_its_sources_are_complete() -> None:
     kinds = (OUTCOMES, TASK_OUTCOMES, TASK_DURATION, TASK_FAILURES, CUSTOM_OBSERVED, REJECTED)
     series = {SeriesKey(metric, PIPELINE): Series(1.0, (), released=True) for metric in kinds}
     assert shown(series, {FLOW_RUNS}).keys() == {OUTCOMES}

@@ -66,7 +66,7 @@ async def test_no_other_endpoint_can_be_asked(http: PrefectHttp, site: Loopback)
 
 
 async def test_nothing_of_an_answer_waits_for_the_garbage_collector(http: PrefectHttp, site: Loopback) -> None:
-    """A level is thousands of pages of half a megabyte each."""
+    """A baseline is thousands of pages of half a megabyte each."""
     site.answer = lambda _: Answer(body=[{"id": "1"}])
     await http.request(FLOWS, json={})
     gc.collect()

@@ -280,7 +280,7 @@ def at(instant: float | None) -> str | None:
 
 
 async def all_pages(api: TaskApi, after: float) -> list[str]:
-    """As a walk reads them."""
+    """As the incremental reader reads them."""
     found: list[str] = []
     position: tuple[float | None, int] = (None, 0)
     for _ in range(100):
@@ -293,7 +293,7 @@ async def all_pages(api: TaskApi, after: float) -> list[str]:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 200])
-async def test_older_servers_are_walked_through_by_starts(site: Loopback, api: TaskApi, limit: int) -> None:
+async def test_older_servers_are_paged_by_start_times(site: Loopback, api: TaskApi, limit: int) -> None:
     """Runs that overlap, that end at one instant, that go on, and that ended before."""
     runs: list[tuple[float, float | None]] = [(10, 90), (20, 40), (30, 70), (31, 70), (32, 70), (35, None), (50, 60)]
     runs += [(1, 5), (2, 80), (71, 95), (5, 20), (6, 20)]

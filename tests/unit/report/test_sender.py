@@ -19,7 +19,7 @@ from prefect_monitoring.model.sink_status import SinkError
 from prefect_monitoring.report.sender import ReportSender, checked_schedule
 from prefect_monitoring.report.webhook import SlackError
 from support.options import settings_with
-from unit.ledger_values import NOW, level, outcome
+from unit.ledger_values import NOW, baseline_cursor, outcome
 from unit.rig import DAY
 
 HOUR = 3600.0
@@ -58,7 +58,7 @@ class World:
 
     def _count(self) -> None:
         if self.counts_everything:
-            self.ledger.commit(Changes(), level(self.ledger, self.now), self.now)
+            self.ledger.commit(Changes(), baseline_cursor(self.ledger, self.now), self.now)
 
     async def _in_ledger(self, work: Callable[..., Any], *args: Any) -> Any:
         return work(*args)
@@ -82,7 +82,7 @@ MakeWorld = Callable[..., World]
 
 @pytest.fixture
 def make_world(ledger: Ledger, tmp_path: Path) -> MakeWorld:
-    ledger.commit(outcome(1), level(ledger), NOW)
+    ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
 
     def make(schedule: str = "0 8 * * mon", zone: str = "UTC") -> World:
         return World(ledger, tmp_path / "ledger.db", schedule, zone)

@@ -52,13 +52,13 @@ SOURCES = {
 
 @dataclass
 class DetailWorld(World):
-    """`levels`: which sources' level was complete at each snapshot."""
+    """`baselines`: the sources whose baseline was complete at each snapshot."""
 
-    levels: list[set[str]] = field(default_factory=list)
+    baselines: list[set[str]] = field(default_factory=list)
 
     async def publish(self, snapshot: Snapshot) -> None:
         await super().publish(snapshot)
-        self.levels.append({source for source, cursor in self.ledger.cursors.items() if cursor.level_complete})
+        self.baselines.append({source for source, cursor in self.ledger.cursors.items() if cursor.baseline_complete})
 
     async def poll(self) -> None:
         await self.poller.poll()
@@ -238,16 +238,16 @@ def check_shown(world: DetailWorld) -> None:
     """What is not of a baseline begins at 0; nothing goes back, nothing goes away."""
     last: dict[SeriesKey, Series] = {}
     before: set[str] = set()
-    for snapshot, levels in zip(world.snapshots, world.levels, strict=True):
+    for snapshot, baselines in zip(world.snapshots, world.baselines, strict=True):
         now = {key: one for key, one in all_series(snapshot).items() if key.metric in SOURCES}
-        assert all(SOURCES[key.metric] <= levels for key in now)
+        assert all(SOURCES[key.metric] <= baselines for key in now)
         for key in now.keys() - last.keys():
             if SOURCES[key.metric] <= before:
                 assert now[key].value == 0, f"{key} started at {now[key]}"
         for key, earlier in last.items():
             assert key in now, f"{key} went away"
             assert now[key].value >= earlier.value - 1e-6, f"{key} went from {earlier} to {now[key]}"
-        last, before = now, levels
+        last, before = now, baselines
 
 
 def make_world(path: Path, page_limit: int) -> tuple[DetailWorld, Work, DetailTruth]:

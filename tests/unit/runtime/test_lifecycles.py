@@ -145,7 +145,7 @@ def check_long_memory(world: World, truth: Truth) -> None:
 
 
 def check_shown(snapshots: list[Snapshot]) -> None:
-    """Nothing before the level is complete; then each series starts at 0, never goes back, never goes away."""
+    """Nothing before the baseline is complete; then each series starts at 0, never goes back, never goes away."""
     last: dict[SeriesKey, Series] | None = None
     for snapshot in snapshots:
         now = all_series(snapshot)

@@ -51,7 +51,7 @@ async def test_first_failure_ever_is_seen_as_an_increase_from_zero(
 
 
 @pytest.mark.slow
-async def test_level_that_takes_several_readings_waits_for_no_further_poll(
+async def test_baseline_of_several_readings_does_not_wait_for_the_next_poll(
     fake: FakePrefect, make_readers: MakeReaders, place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = Process(fake, make_readers(), settings_with(poll_interval="1h"))
@@ -70,7 +70,7 @@ async def test_level_that_takes_several_readings_waits_for_no_further_poll(
     assert len(process.published) > 1, "what there is is published in between"
 
 
-async def test_starting_level_is_exposed_at_once_and_whole(
+async def test_baseline_is_exposed_at_once_and_complete(
     fake: FakePrefect, process: Process, place: tuple[str, str]
 ) -> None:
     fake.page_limit = 2
@@ -95,7 +95,7 @@ async def test_starting_level_is_exposed_at_once_and_whole(
     assert snapshot.health.not_ready == ()
     fail_one(fake, place)
     await process.poll()
-    assert process.outcome() == 6, "a series of the level is not held"
+    assert process.outcome() == 6, "a series of the baseline has no birth hold"
 
 
 async def test_restart_during_the_hold_starts_it_again(
@@ -317,7 +317,7 @@ async def test_outage_is_told_once_over_all_sources_and_polls(
     assert len([line for line in told(logging.INFO) if "Every source is read again" in line]) == 1
 
 
-async def test_starting_level_is_told_when_it_is_complete(
+async def test_complete_baseline_is_logged(
     fake: FakePrefect, process: Process, place: tuple[str, str], told: Callable[[int], list[str]]
 ) -> None:
     fail_one(fake, place)

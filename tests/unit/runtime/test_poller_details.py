@@ -49,7 +49,7 @@ def process(fake: FakePrefect, make_readers: MakeReaders) -> Details:
     return Details(fake, make_readers(), settings_with(birth_hold="70s"))
 
 
-# Births and levels
+# Zero-born series and baselines
 
 
 async def test_first_task_run_ever_is_seen_as_an_increase_from_zero(
@@ -64,7 +64,7 @@ async def test_first_task_run_ever_is_seen_as_an_increase_from_zero(
     assert values == [0, 0, 0, 0, 0, 1, 1], "zero for one hold of 70 s, then the increment"
 
 
-async def test_details_wait_for_the_level_of_flow_runs(fake: FakePrefect, process: Details, flow_run: str) -> None:
+async def test_details_wait_for_the_baseline_of_flow_runs(fake: FakePrefect, process: Details, flow_run: str) -> None:
     fake.tasks.run("load", flow_run)
     fake.broken["finished_page"] = DOWN
     await process.poll()
@@ -74,7 +74,7 @@ async def test_details_wait_for_the_level_of_flow_runs(fake: FakePrefect, proces
     assert process.loaded() == 1
 
 
-async def test_each_level_is_shown_when_it_is_whole(fake: FakePrefect, process: Details, flow_run: str) -> None:
+async def test_each_baseline_is_shown_once_it_is_complete(fake: FakePrefect, process: Details, flow_run: str) -> None:
     run = fake.tasks.begin("load", flow_run)
     fake.tasks.fail_and_retry(run, fake.logs)
     fake.tasks.finish(run, 1.0)
@@ -95,7 +95,7 @@ async def test_each_level_is_shown_when_it_is_whole(fake: FakePrefect, process: 
     assert process.loaded() == 1, "an outage of their source takes no counter away"
 
 
-async def test_nothing_of_tasks_before_their_level(fake: FakePrefect, process: Details, flow_run: str) -> None:
+async def test_tasks_are_hidden_before_their_baseline(fake: FakePrefect, process: Details, flow_run: str) -> None:
     fake.page_limit = 1
     for _ in range(3):
         fake.tasks.run("load", flow_run)

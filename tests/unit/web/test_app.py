@@ -96,9 +96,9 @@ async def test_healthy_until_polling_has_stopped(site: Site) -> None:
 
 
 async def test_ready_says_everything_that_is_missing(site: Site) -> None:
-    site.published.publish(replace(make_snapshot(), health=Health(("the level is loading", "no poll yet"))))
+    site.published.publish(replace(make_snapshot(), health=Health(("the baseline is loading", "no poll yet"))))
     answer = await site.get("/-/ready")
-    assert (answer.status_code, answer.text) == (503, "not ready: the level is loading; no poll yet\n")
+    assert (answer.status_code, answer.text) == (503, "not ready: the baseline is loading; no poll yet\n")
     assert (await site.get("/metrics")).status_code == 200
     site.published.publish(make_snapshot())
     answer = await site.get("/-/ready")

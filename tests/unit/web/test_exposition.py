@@ -100,7 +100,7 @@ def test_two_series_with_the_same_labels_cost_one_family_alone(caplog: pytest.Lo
     assert [RETRIES in record.message for record in caplog.records] == [True]
 
 
-def test_nothing_of_the_ledger_before_the_level_and_nothing_stale() -> None:
+def test_ledger_series_are_hidden_before_the_baseline_and_gauges_once_stale() -> None:
     snapshot = replace(
         make_snapshot(),
         series={},

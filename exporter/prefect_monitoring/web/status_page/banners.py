@@ -57,7 +57,7 @@ def _out_of_date(snapshot: Snapshot, stale_after: float, now: float) -> Iterator
         behind = age(snapshot.taken_at - shown_at)
         yield Banner(Tone.BAD, f"Finished runs of the last {behind} are not read yet. {instant}")
     for fault in snapshot.health.not_ready:
-        yield Banner(Tone.BAD if snapshot.health.level_complete else Tone.WARN, f"Not ready: {fault}")
+        yield Banner(Tone.BAD if snapshot.health.baseline_complete else Tone.WARN, f"Not ready: {fault}")
 
 
 def _gaps(snapshot: Snapshot) -> Iterator[Banner]:

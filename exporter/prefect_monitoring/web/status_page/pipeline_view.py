@@ -98,7 +98,7 @@ def pipeline_views(snapshot: Snapshot) -> Iterator[PipelineView]:
             snapshot.taken_at,
             known_until,
             stats=snapshot.run_stats.get(pipeline, RunStats()),
-            is_loaded=snapshot.health.level_complete,
+            is_loaded=snapshot.health.baseline_complete,
             policy=snapshot.policies.get(pipeline),
             deployment=deployments.get(pipeline),
             due=snapshot.schedules.get(pipeline, Schedule()),

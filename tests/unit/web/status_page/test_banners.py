@@ -93,7 +93,7 @@ def faulty(**changes: object) -> Snapshot:
     ("changes", "tone", "text"),
     [
         ({"health": Health(("the disk is full",))}, "bad", "Not ready: the disk is full"),
-        ({"health": Health(("loading",), level_complete=False)}, "warn", "History is still being loaded"),
+        ({"health": Health(("loading",), baseline_complete=False)}, "warn", "History is still being loaded"),
         ({"deployments": None}, "warn", "Deployments could not be listed lately"),
         ({"pipelines_file": FileStatus(valid=False, last_success=None)}, "bad", "The pipelines file is invalid"),
         (

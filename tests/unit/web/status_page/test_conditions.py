@@ -189,7 +189,7 @@ def test_past_before_the_baseline_load_is_complete_is_not_judged() -> None:
     overdue = Schedule(last_at=NOW - DAY, unmet_at=NOW - DAY)
     snapshot = snapshot_of({}, without_runs=(PIPELINE,), schedules={PIPELINE: overdue})
     assert findings(snapshot).keys() == {ConditionId.NOT_SUCCEEDED, ConditionId.START_MISSED}
-    assert findings(replace(snapshot, health=Health(("loading",), level_complete=False))) == {}
+    assert findings(replace(snapshot, health=Health(("loading",), baseline_complete=False))) == {}
 
 
 def test_start_due_after_the_last_reading_is_not_judged() -> None:

@@ -53,7 +53,7 @@ def test_paused_pipeline_is_idle_whether_or_not_it_is_listed() -> None:
 def test_pipeline_without_runs_is_idle() -> None:
     snapshot = snapshot_of({}, without_runs=(PIPELINE,))
     assert status(snapshot) == PipelineStatus(Group.IDLE, Tone.IDLE, (StatusLine("no runs yet"),))
-    loading = replace(snapshot, health=Health(("loading",), level_complete=False))
+    loading = replace(snapshot, health=Health(("loading",), baseline_complete=False))
     assert status(loading) == PipelineStatus(Group.IDLE, Tone.IDLE, (StatusLine("not known yet"),))
 
 

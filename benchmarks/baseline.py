@@ -24,7 +24,7 @@ MIN_RECORDS_PER_CPU_SECOND: Final = 10_000
 _LOADED: Final = ("seconds", "counting_speed")
 MAX_PEAK: Final = 200
 TASKS_SECONDS: Final = 3600
-LEDGER: Final = "level"  # the ledger of the last round: with a complete level
+LEDGER: Final = "baseline"  # of the last round, with a complete baseline
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +42,24 @@ class Round:
     download: Phase
 
 
-def measure_level(subject: Subject, rounds: int) -> list[Measure]:
+def measure_baseline(subject: Subject, rounds: int) -> list[Measure]:
     """The medians of `rounds` loadings and downloads, one after the other, so that a busy minute strikes both."""
     flow_runs, task_runs, peaks = [], [], []
     for number in range(rounds):
         ledger = LEDGER if number == rounds - 1 else f"{LEDGER}-{number}"
         with exporter_on(subject, ledger) as running:
-            first, second = wait_for_level(running)
+            first, second = wait_for_baseline(running)
             peaks.append(running.rss("VmHWM"))
         flow_runs.append(Round(first, asyncio.run(download(subject.server.url, first.calls))))
         task_runs.append(Round(second, asyncio.run(download(subject.server.url, second.calls))))
     return [
         *_measures("flow runs", flow_runs),
         *_measures("task runs", task_runs),
-        Measure("level: most memory (RSS)", max(peaks), "MiB", at_most=MAX_PEAK),
+        Measure("baseline: most memory (RSS)", max(peaks), "MiB", at_most=MAX_PEAK),
     ]
 
 
-def wait_for_level(running: Running) -> tuple[Phase, Phase]:
+def wait_for_baseline(running: Running) -> tuple[Phase, Phase]:
     """Until everything is loaded, log lines too; what the flow runs took, and the task runs."""
     phases = _load_flow_runs(running), _load_task_runs(running)
     wait_until(lambda: _lines_are_read(running), TASKS_SECONDS, "the last log line", every=0.5)
@@ -91,7 +91,7 @@ def _load_task_runs(running: Running) -> Phase:
 
 
 def _lines_are_read(running: Running) -> bool:
-    """Whether the level of the log lines is loaded: else an idle poll would go on with it."""
+    """Whether the baseline of the log lines is loaded; until then, an idle poll would go on loading it."""
     return value(running.exporter.samples, "prefect_exporter_source_lag_seconds", source="log_lines") is not None
 
 
@@ -133,7 +133,7 @@ def _measures(what: str, rounds: Sequence[Round]) -> list[Measure]:
     records = sum(call.rows or 0 for call in calls if call.is_page_of_ends)
     requests = Counter(f"{call.endpoint}{' (failed)' * call.failed}" for call in calls)
     return [
-        Measure(f"{what}: records of the level", records),
+        Measure(f"{what}: records of the baseline", records),
         Measure(f"{what}: loaded in", seconds, "s"),
         Measure(f"{what}: the same requests, answers thrown away", bare, "s"),
         Measure(f"{what}: ratio of these", seconds / bare, at_most=MAX_RATIO),
