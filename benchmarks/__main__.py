@@ -48,7 +48,7 @@ def main() -> int:
             results[size] = _measure(server, Path(name), size, options)
     several = len(results) > 1 and "requests" in options.parts
     overall = [same_for_all(name, results) for name in (POLL, INVENTORY, AUDIT)] if several else []
-    _tell(markdown(results), *(f"{measure.name}: {measure.judged}" for measure in overall))
+    _tell(markdown(results), *(f"{measure.name}: {measure.verdict}" for measure in overall))
     _write(results, overall, postgres=options.postgres)
     missed = [measure for measures in (*results.values(), overall) for measure in measures if measure.missed]
     return int(any(measure.binding for measure in missed))
@@ -120,7 +120,7 @@ def _measure(server: PrefectServer, directory: Path, size: str, options: argpars
     for name in options.parts:
         found = parts[name]()
         measures += found
-        _tell(*(f"{size}: {one.name}: {one.judged} {one.unit}" for one in found))
+        _tell(*(f"{size}: {one.name}: {one.verdict} {one.unit}" for one in found))
     return measures
 
 

@@ -27,7 +27,7 @@ class Measure:
         return f"≥ {_number(self.at_least)}" if self.at_least is not None else ""
 
     @property
-    def judged(self) -> str:
+    def verdict(self) -> str:
         verdict = (" MISSED" if self.missed else " OK") if self.aim else ""
         return f"{_number(self.value)}{verdict}"
 
@@ -46,7 +46,7 @@ def markdown(results: Mapping[str, Sequence[Measure]]) -> str:
     for name in names:
         found = [measures.get(name) for measures in by_name.values()]
         some = next(measure for measure in found if measure)
-        cells = [measure.judged if measure else "" for measure in found]
+        cells = [measure.verdict if measure else "" for measure in found]
         unit = f", {some.unit}" if some.unit else ""
         aims = dict.fromkeys(measure.aim for measure in found if measure)
         lines.append(f"| {name}{unit} | {' | '.join(cells)} | {', '.join(aims)} |")

@@ -187,7 +187,7 @@ class Controller:
             return False
         step, holds = STEPS[action.kind], state.holds
         try:
-            outcome = await step.judge(self._world, action, holds)
+            outcome = await step.check(self._world, action, holds)
             obstacle = _obstacle(action, snapshot)
             if outcome.result is ActionResult.PLANNED and obstacle is not None:
                 outcome = obstacle

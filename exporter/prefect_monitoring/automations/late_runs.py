@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from prefect_monitoring.automations.ended_runs import ending, judge_ending
+from prefect_monitoring.automations.ended_runs import check_ending, ending
 from prefect_monitoring.automations.retries import Target
 from prefect_monitoring.model.actions import Action, Kind
 from prefect_monitoring.model.records import FlowRun, Pipeline

@@ -107,7 +107,7 @@ def judge_retry(action: Action, target: Target) -> Outcome:
     for reason, applies in obstacles.items():
         if applies:
             return Outcome(ActionResult.REFUSED, reason)
-    return _judge_history(action, history)
+    return _check_history(action, history)
 
 
 def _judge_history(action: Action, history: tuple[Transition, ...]) -> Outcome:

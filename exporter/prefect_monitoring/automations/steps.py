@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from prefect_monitoring.automations.downstream import judge_pause, judge_resume
-from prefect_monitoring.automations.ended_runs import judge_ending
-from prefect_monitoring.automations.late_runs import judge_skip
-from prefect_monitoring.automations.retries import judge_retry
-from prefect_monitoring.automations.slots import judge_slots
+from prefect_monitoring.automations.downstream import check_pause, check_resume
+from prefect_monitoring.automations.ended_runs import check_ending
+from prefect_monitoring.automations.late_runs import check_skip
+from prefect_monitoring.automations.retries import check_retry
+from prefect_monitoring.automations.slots import check_slots
 from prefect_monitoring.automations.world import World
 from prefect_monitoring.model.actions import Action, ActionResult, Hold, Kind
 from prefect_monitoring.prefect_api.actions import ActionsApi, Outcome
@@ -23,36 +23,36 @@ Holds = Sequence[Action]
 class Step:
     """`judge` reads Prefect: PLANNED if the request may be sent. `then` yields the holds that the result changes."""
 
-    judge: Callable[[World, Action, Holds], Awaitable[Outcome]]
+    check: Callable[[World, Action, Holds], Awaitable[Outcome]]
     send: Callable[[ActionsApi, Action], Awaitable[Outcome]]
     then: Callable[[Action, Holds], Iterator[Action]]
 
 
-async def _judge_retry(world: World, action: Action, _holds: Holds) -> Outcome:
-    return judge_retry(action, await world.target(action.run_id))
+async def _check_retry(world: World, action: Action, _holds: Holds) -> Outcome:
+    return check_retry(action, await world.target(action.run_id))
 
 
-async def _judge_skip(world: World, action: Action, _holds: Holds) -> Outcome:
-    return judge_skip(action, await world.target(action.run_id))
+async def _check_skip(world: World, action: Action, _holds: Holds) -> Outcome:
+    return check_skip(action, await world.target(action.run_id))
 
 
-async def _judge_mark(world: World, action: Action, _holds: Holds) -> Outcome:
-    return judge_ending(action, await world.target(action.run_id))
+async def _check_mark(world: World, action: Action, _holds: Holds) -> Outcome:
+    return check_ending(action, await world.target(action.run_id))
 
 
-async def _judge_pause(world: World, action: Action, holds: Holds) -> Outcome:
+async def _check_pause(world: World, action: Action, holds: Holds) -> Outcome:
     existing = await world.deployments([action.target])
     ours = [hold for hold in holds if hold.target == action.target and hold.hold is Hold.HELD]
-    return judge_pause(action, existing.get(action.target), ours)
+    return check_pause(action, existing.get(action.target), ours)
 
 
-async def _judge_resume(world: World, action: Action, _holds: Holds) -> Outcome:
+async def _check_resume(world: World, action: Action, _holds: Holds) -> Outcome:
     existing = await world.deployments([action.target])
-    return judge_resume(action, existing.get(action.target))
+    return check_resume(action, existing.get(action.target))
 
 
-async def _judge_slots(world: World, action: Action, holds: Holds) -> Outcome:
-    return judge_slots(action, await world.slots(), holds)
+async def _check_slots(world: World, action: Action, holds: Holds) -> Outcome:
+    return check_slots(action, await world.slots(), holds)
 
 
 async def _send_retry(api: ActionsApi, action: Action) -> Outcome:

@@ -151,7 +151,7 @@ class PrefectApi:
 
         return await count_by_type(count, types)
 
-    async def judged_runs(self, flow_id: str, deployment_id: str | None, low: float, high: float) -> int:
+    async def good_and_bad_runs(self, flow_id: str, deployment_id: str | None, low: float, high: float) -> int:
         """How many runs of a flow's deployment, or without one, ended within [low, high] as good or bad."""
         which = {"any_": [deployment_id]} if deployment_id is not None else {"is_null_": True}
         runs = {"deployment_id": which, **ended(low, high, ["COMPLETED", *BAD_TYPES])}

@@ -53,8 +53,8 @@ def _success(figures: Figures) -> Line:
     compared = f" (before: {percent(before)})" if before is not None else ""
     promised = [success for success in figures.pipelines if success.objective is not None and success.now.runs]
     below = len(figures.below)
-    judged = f" {below:,} of {count(len(promised), 'pipeline')} with an objective missed it." if promised else ""
-    text = f"{percent(now)} of {count(figures.total.runs, 'run')} completed{compared}.{judged}"
+    missed = f" {below:,} of {count(len(promised), 'pipeline')} with an objective missed it." if promised else ""
+    text = f"{percent(now)} of {count(figures.total.runs, 'run')} completed{compared}.{missed}"
     return Line("Success", text, "bad" if below else "good")
 
 

@@ -57,14 +57,14 @@ class Condition:
     severity: Tone
     text: str
     alert: str
-    judge: Callable[[PipelineView], Finding | None]
+    evaluate: Callable[[PipelineView], Finding | None]
     without_policy: WithoutPolicy = WithoutPolicy.IGNORED
 
     def check(self, view: PipelineView) -> Finding | None:
         """None if the condition does not hold or does not apply."""
         if view.policy is None and self.without_policy is WithoutPolicy.IGNORED:
             return None
-        return self.judge(view)
+        return self.evaluate(view)
 
     def fires(self, view: PipelineView) -> bool:
         """Whether an alert fires for the pipeline if the condition holds."""
