@@ -20,7 +20,7 @@ from grafana.src.tables import Column, rows, table
 _OUTCOMES = "prefect_flow_run_outcomes_total"
 
 
-def _standing() -> model.Panel:
+def _run_statistics() -> model.Panel:
     def gauge(metric: str, *matchers: str) -> str:
         return merged(lately(of_pipelines(metric, *matchers)))
 
@@ -204,7 +204,7 @@ def dashboard() -> model.Dashboard:
         since="now-30d",
         bands=[
             band(5, (live_state(), 24)),
-            band(5, (_standing(), 24)),
+            band(5, (_run_statistics(), 24)),
             band(4, (_success(), 12), (flow_durations.means(), 12)),
             band(5, (firing_alerts(of_teams=False), 24)),
             band(4, (_states(), 24), heading="Outcomes"),

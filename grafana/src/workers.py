@@ -101,7 +101,7 @@ def _pools() -> model.Panel:
         "Not ready: no worker is online. Late runs beside ready: all slots are taken, or a queue is not polled. Push "
         "and managed pools have no workers and send no heartbeats.",
         rows(f"max by ({BY_POOL}, type) ({of_pools('prefect_work_pool_info')})"),
-        rows(_standing("prefect_work_pool_ready", "prefect_work_pool_paused", BY_POOL)),
+        rows(_readiness("prefect_work_pool_ready", "prefect_work_pool_paused", BY_POOL)),
         rows(by_pool("prefect_work_pool_workers", 'state="online"')),
         rows(by_pool("prefect_work_pool_workers", 'state="offline"')),
         rows(f"time() - {heartbeat}"),
@@ -141,7 +141,7 @@ def _queues() -> model.Panel:
         "Work queues",
         "Late runs in a queue that nobody asked for minutes: its workers ask other queues only, or there is none. A "
         "paused queue hands out nothing until somebody resumes it.",
-        rows(_standing("prefect_work_queue_ready", "prefect_work_queue_paused", BY_QUEUE)),
+        rows(_readiness("prefect_work_queue_ready", "prefect_work_queue_paused", BY_QUEUE)),
         rows(by_queue("prefect_work_queue_late_runs")),
         rows(f"time() - {polled}"),
         rows(by_queue("prefect_work_queue_slots")),

@@ -342,12 +342,12 @@ async def test_reading_changes_nothing(seeder: Seeder, unique: str, flow: str, e
     for name in (pool, quiet):
         deployment = seeder.deployment(flow, name, work_pool=name, interval=3600, concurrency_limit=1)
         await scheduled(seeder, deployment)
-    before = standing(seeder, unique)
+    before = inventory_rows(seeder, unique)
     assert {row.get("last_polled") for row in before.values()} == {None}
     for _ in range(3):
         await exporter.inventory()
         await exporter.poll()
-    assert standing(seeder, unique) == before
+    assert inventory_rows(seeder, unique) == before
 
 
 async def test_dead_endpoint_hides_nothing_else(

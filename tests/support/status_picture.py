@@ -70,7 +70,7 @@ def team() -> Snapshot:
     pipelines = {Pipeline(flow, deployment): index for index, (flow, deployment, *_) in enumerate(TEAM)}
     by_name = {pipeline.flow: pipeline for pipeline in pipelines}
     run_stats = {
-        pipeline: _standing(index, *TEAM[index][2:])  # type: ignore[arg-type] # the rest of a row
+        pipeline: _run_stats(index, *TEAM[index][2:])  # type: ignore[arg-type] # the rest of a row
         for pipeline, index in pipelines.items()
     }
     for name, runs, since in (("dbt-daily-pipeline", 2, 5 * HOUR), ("legacy-ftp-import", 3, 2.2 * DAY)):

@@ -122,11 +122,11 @@ def _complete(
     """Adds what the history of a run says, of which the row alone is counted."""
     states = _states(observed)
     _count_outcomes(known, changes, observed, states, cause_of)
-    after = _remembered(observed, states, before, cause_of)
+    after = _known_run(observed, states, before, cause_of)
     if before.duration is None and after.duration is not None and before.pipeline is not None:
         if after.state_type == "COMPLETED":
             changes.observe(SeriesKey(DURATION, before.pipeline), after.state_at, after.duration)
-        _move_in_memory(changes, before, after)
+        _move_in_rollups(changes, before, after)
         changes.runs[observed.run.id] = after
 
 
@@ -143,7 +143,7 @@ def _fold_run(
     known: Known, changes: Changes, observed: ObservedRun, before: KnownRun | None, cause_of: Callable[[str], str]
 ) -> None:
     run, pipeline, states = observed.run, observed.pipeline, _states(observed)
-    after = _remembered(observed, states, before, cause_of)
+    after = _known_run(observed, states, before, cause_of)
     _count_outcomes(known, changes, observed, states, cause_of)
     if pipeline is not None:
         if SeriesKey(RETRIES, pipeline) not in changes.zero_born:
@@ -151,13 +151,13 @@ def _fold_run(
         _count_attempts(known, changes, before, after, states)
         if after.start_counted and not (before is not None and before.start_counted):
             _count_start(known, changes, run, states, pipeline)
-    if before is None and _is_not_worth_remembering(after, states, known.horizon):
+    if before is None and _is_not_worth_storing(after, states, known.horizon):
         return
-    _move_in_memory(changes, before, after)
+    _move_in_rollups(changes, before, after)
     changes.runs[run.id] = after
 
 
-def _remembered(
+def _known_run(
     observed: ObservedRun, states: tuple[State, ...], before: KnownRun | None, cause_of: Callable[[str], str]
 ) -> KnownRun:
     run, pipeline, is_over = observed.run, observed.pipeline, observed.run.state.is_terminal
@@ -187,7 +187,7 @@ def _remembered(
     )
 
 
-def _is_not_worth_remembering(after: KnownRun, states: tuple[State, ...], horizon: float) -> bool:
+def _is_not_worth_storing(after: KnownRun, states: tuple[State, ...], horizon: float) -> bool:
     """Nothing has happened to it yet, or it is one of those that the ledger has forgotten already."""
     if after.ended_at is not None:
         return after.ended_at < horizon
@@ -288,7 +288,7 @@ def _duration(run: FlowRun, states: tuple[State, ...], index: int) -> float | No
     return None if began is None else max(end.at - began, 0.0)
 
 
-def _move_in_memory(changes: Changes, before: KnownRun | None, after: KnownRun) -> None:
+def _move_in_rollups(changes: Changes, before: KnownRun | None, after: KnownRun) -> None:
     """Takes the run out of the hour where its previous end stood and puts it where it stands now."""
     for run, sign in ((before, -1), (after, +1)):
         if run is not None and run.pipeline is not None and run.ended_at is not None:

@@ -38,9 +38,9 @@ def is_scheduled(deployment: Deployment) -> bool:
     return not deployment.paused and bool(deployment.schedules)
 
 
-def is_called_off(due: Schedule) -> bool:
+def is_no_longer_due(due: Schedule) -> bool:
     """Whether the unmet start is not asked for any more: since then, a pause came or the schedules went off."""
-    return due.unmet_at is not None and due.called_off_at is not None and due.unmet_at <= due.called_off_at
+    return due.unmet_at is not None and due.unscheduled_at is not None and due.unmet_at <= due.unscheduled_at
 
 
 def paused(due: Schedule, at: float | None, now: float) -> Schedule:
@@ -50,7 +50,7 @@ def paused(due: Schedule, at: float | None, now: float) -> Schedule:
 
 def passed(due: Schedule, at: float, completed_at: float | None) -> Schedule:
     """`due` once the start that was expected at `at` has passed; `completed_at`: when a run last completed."""
-    before = None if is_called_off(due) else unmet(due, completed_at)
+    before = None if is_no_longer_due(due) else unmet(due, completed_at)
     return replace(due, last_at=at, unmet_at=before or at)
 
 
@@ -73,7 +73,7 @@ def settled(due: Schedule, deployment: Deployment, now: float, completed_at: flo
         is_newer = due.last_at is None or due.next_at > due.last_at
         due = replace(passed(due, due.next_at, completed_at) if is_newer else due, next_at=None)
     first = unmet(due, completed_at)
-    if first is not None and (is_called_off(due) or (is_off and deployment.paused is not None)):
+    if first is not None and (is_no_longer_due(due) or (is_off and deployment.paused is not None)):
         return replace(due, last_at=None, unmet_at=None)
     return replace(due, unmet_at=first)
 
@@ -109,7 +109,7 @@ def plan(
         if one.paused != (due.paused_at is not None):
             result.pauses[one.id] = now if one.paused else None
         if not is_scheduled(one):
-            if due.next_at is not None or (due.unmet_at is not None and not is_called_off(due)):
+            if due.next_at is not None or (due.unmet_at is not None and not is_no_longer_due(due)):
                 result.off.append(one.id)
             continue
         before = asked.get(one.id)

@@ -62,7 +62,7 @@ def fold_tasks(
             _count_missing(changes, observed, before, observed.missing_after, cause_of)
         if before is not None and (_says_the_same(before, run) or before.state_at > run.state.at):
             continue
-        changes.task_runs[run.id] = _remembered(run, run.ended_at)
+        changes.task_runs[run.id] = _known_task_run(run, run.ended_at)
         if observed.pipeline is not None:
             _count(changes, observed, observed.pipeline, before, horizon, cause_of)
     return changes
@@ -100,7 +100,7 @@ def _count_outcomes(
             changes.observe(SeriesKey(TASK_DURATION, Pipeline(pipeline.flow, ""), task=task), state.at, seconds)
 
 
-def _remembered(run: TaskRun, ended_at: float) -> KnownTaskRun:
+def _known_task_run(run: TaskRun, ended_at: float) -> KnownTaskRun:
     return KnownTaskRun(
         run_id=run.id,
         flow_run_id=run.flow_run_id,

@@ -114,7 +114,7 @@ class InventoryReader:
         """What to ask about, and in the ledger who is paused since when and who is due no more."""
         known = self._reader.ledger.schedules
         plan = schedules.plan(live, known, self._asked, now)
-        off = {one: replace(known.get(one, schedules.UNKNOWN), next_at=None, called_off_at=now) for one in plan.off}
+        off = {one: replace(known.get(one, schedules.UNKNOWN), next_at=None, unscheduled_at=now) for one in plan.off}
         pauses = {
             one: schedules.paused(off.get(one) or known.get(one, schedules.UNKNOWN), at, now)
             for one, at in plan.pauses.items()

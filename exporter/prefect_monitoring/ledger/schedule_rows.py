@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -16,7 +17,12 @@ from prefect_monitoring.model.records import COMPLETED_LABELS
 
 
 def write_schedules(connection: sa.Connection, known: Mapping[str, Schedule]) -> None:
-    upsert(connection, schedules, [{"deployment_id": one, **asdict(schedule)} for one, schedule in known.items()])
+    upsert(connection, schedules, [_row(deployment_id, schedule) for deployment_id, schedule in known.items()])
+
+
+def _row(deployment_id: str, schedule: Schedule) -> dict[str, Any]:
+    fields = asdict(schedule)
+    return {"deployment_id": deployment_id, "called_off_at": fields.pop("unscheduled_at"), **fields}
 
 
 def load_schedules(connection: sa.Connection) -> dict[str, Schedule]:

@@ -88,16 +88,15 @@ class Schedule:
     """When a deployment's schedules last expected a start, and when they expect the next; None: not known.
 
     `unmet_at` is the earliest expected start that passed after the last completed run, as of the last start that
-    passed; `paused_at` is when it was found paused. `called_off_at` is when it was last found paused, or its schedules
-    switched off: what was due until then and did not come is not asked for any more. `resumed_at` is when it was found
-    not to be paused any more.
+    passed; `paused_at` is when it was found paused. `unscheduled_at` is when it was last found paused or without active
+    schedules: an unmet start from before that is no longer due. `resumed_at` is when it was found resumed.
     """
 
     last_at: float | None = None
     next_at: float | None = None
     unmet_at: float | None = None
     paused_at: float | None = None
-    called_off_at: float | None = None
+    unscheduled_at: float | None = None
     resumed_at: float | None = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefect_monitoring.counting.schedules import is_called_off, passed, unmet
+from prefect_monitoring.counting.schedules import is_no_longer_due, passed, unmet
 from prefect_monitoring.model.changes import Schedule
 from prefect_monitoring.model.records import Pipeline
 from prefect_monitoring.model.run_stats import RunStats
@@ -35,7 +35,7 @@ def _missed_since(schedule: Schedule, stats: RunStats, policy: Policy | None, at
     if schedule.next_at is not None and schedule.next_at <= at:
         schedule = passed(schedule, schedule.next_at, completed_at)
     due = unmet(schedule, completed_at)
-    if due is None or is_called_off(schedule) or max(stats.last_outcomes.values(), default=0.0) >= due:
+    if due is None or is_no_longer_due(schedule) or max(stats.last_outcomes.values(), default=0.0) >= due:
         return None
     grace = policy.grace if policy else DEFAULT_GRACE
     usual = policy.max_duration if policy and policy.max_duration else 3 * stats.baselines.get("30d", 0.0)

@@ -107,8 +107,8 @@ def _activity(figures: Figures) -> Line:
     why: Counter[str] = Counter(deployment.why for deployment in figures.idle)
     parts = {"paused": "paused", "missed": "missed a start", "never": "never ran"}
     idle = [f"{why[key]:,} {text}" for key, text in parts.items() if why[key]]
-    standing = f" Deployments: {', '.join(idle)}." if idle else " No deployment is paused or missed a start."
-    return Line("Activity", acted + broken + standing, "bad" if failed or why["missed"] else "")
+    deployments = f" Deployments: {', '.join(idle)}." if idle else " No deployment is paused or missed a start."
+    return Line("Activity", acted + broken + deployments, "bad" if failed or why["missed"] else "")
 
 
 def _done(figures: Figures) -> list[str]:

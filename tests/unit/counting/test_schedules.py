@@ -44,14 +44,14 @@ CASES = {
     "asked long ago": (ONE, Schedule(None, AHEAD), Asked(HOURLY, NOW - ASK_AGAIN_SECONDS), Plan(ask=["d"])),
     "paused": (PAUSED, Schedule(PAST, AHEAD), JUST, Plan(off=["d"], pauses={"d": NOW})),
     "paused, passed": (PAUSED, Schedule(None, PAST), JUST, Plan(off=["d"], pauses={"d": NOW})),
-    "paused for long": (PAUSED, Schedule(PAST, None, paused_at=PAST, called_off_at=PAST), JUST, Plan()),
+    "paused for long": (PAUSED, Schedule(PAST, None, paused_at=PAST, unscheduled_at=PAST), JUST, Plan()),
     "paused, with something due": (PAUSED, Schedule(PAST, None, PAST, paused_at=PAST), JUST, Plan(off=["d"])),
     "no longer paused": (ONE, Schedule(None, AHEAD, paused_at=PAST), JUST, Plan(pauses={"d": None})),
     "paused, not read since the start": (UNREAD, Schedule(None, None, paused_at=PAST), None, Plan()),
     "without schedules": (BARE, UNKNOWN, None, Plan()),
     "schedules taken away": (BARE, Schedule(None, AHEAD), JUST, Plan(off=["d"])),
     "schedules taken away, nothing ahead": (BARE, Schedule(PAST, None, PAST), JUST, Plan(off=["d"])),
-    "schedules taken away for long": (BARE, Schedule(PAST, None, PAST, called_off_at=PAST), JUST, Plan()),
+    "schedules taken away for long": (BARE, Schedule(PAST, None, PAST, unscheduled_at=PAST), JUST, Plan()),
     "not read since the start": (UNREAD, Schedule(None, PAST), None, Plan()),
 }
 
@@ -84,7 +84,7 @@ def test_start_that_has_passed_is_the_last_one(due: Schedule, expected: Schedule
 
 
 @pytest.mark.parametrize("deployment", [PAUSED, BARE])
-def test_start_that_was_called_off_never_was_due(deployment: Deployment) -> None:
+def test_start_that_was_cancelled_was_never_due(deployment: Deployment) -> None:
     assert settled(Schedule(None, PAST), deployment, NOW, None) == UNKNOWN
     assert settled(Schedule(PAST, AHEAD), deployment, NOW, None) == Schedule(PAST, None)
 
@@ -148,7 +148,7 @@ def test_what_is_off_is_not_asked_for(deployment: Deployment) -> None:
 
 
 def test_what_was_due_before_a_pause_is_not_asked_for_after_it() -> None:
-    due = Schedule(PAST, AHEAD, PAST - 600, called_off_at=PAST + 1)
+    due = Schedule(PAST, AHEAD, PAST - 600, unscheduled_at=PAST + 1)
 
     shown = settled(due, ONE, NOW, None)
     assert (shown.last_at, shown.next_at, shown.unmet_at) == (None, AHEAD, None)

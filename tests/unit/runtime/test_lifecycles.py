@@ -124,7 +124,7 @@ def check_totals(world: World, truth: Truth) -> None:
             assert seen[pipeline].value == pytest.approx(sum(values), abs=1e-3), (metric, pipeline)
 
 
-def check_long_memory(world: World, truth: Truth) -> None:
+def check_rollups(world: World, truth: Truth) -> None:
     ledger = world.ledger
     for table, grain in ((schema.hourly_rollups, HOUR), (schema.daily_rollups, DAY)):
         with ledger.transaction() as connection:
@@ -170,7 +170,7 @@ def play(page_limit: int, story: list[tuple[str, object]]) -> None:
                 await take(world, users, kind, argument)
             await world.sync()
             check_totals(world, truth)
-            check_long_memory(world, truth)
+            check_rollups(world, truth)
             world.fake.now += 100
             await world.poll()
             check_shown(world.snapshots)
