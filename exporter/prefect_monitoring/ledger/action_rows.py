@@ -64,20 +64,20 @@ def newly_ended(connection: sa.Connection, actions: Sequence[Action]) -> list[Ac
 
 
 def queue_events(connection: sa.Connection, ended: Sequence[Action]) -> None:
-    """Notes that the event of each of `ended` is to be sent; what a dry run shows has none."""
+    """Queues the events about actions that `ended`; a dry run sends none."""
     added = [action.id for action in ended if action.result is not ActionResult.DRY_RUN]
     if added:
         write_meta(connection, events_due=[*_queued(connection), *added])
 
 
 def events_due(connection: sa.Connection, count: int) -> list[Action]:
-    """Up to `count` of the actions whose event is to be sent, those that ended first."""
+    """Up to `count` of the actions whose event is to be sent, in the order in which they ended."""
     due = _queued(connection)[:count]
     return _select(connection, _TABLE.c.id.in_(due)) if due else []
 
 
 def drop_events(connection: sa.Connection, action_ids: Collection[str]) -> None:
-    """Takes these off what `events_due` gives."""
+    """Removes these actions from the queue."""
     write_meta(connection, events_due=[queued for queued in _queued(connection) if queued not in action_ids])
 
 
@@ -86,22 +86,22 @@ def _queued(connection: sa.Connection) -> list[str]:
 
 
 def open_actions(connection: sa.Connection) -> list[Action]:
-    """Those without a final result, the oldest first."""
+    """Actions without a final result, the oldest first."""
     return _select(connection, _TABLE.c.result.in_(OPEN_RESULTS))
 
 
 def holds(connection: sa.Connection) -> list[Action]:
-    """Pauses and raised limits in force, and those that somebody changed by hand, the oldest first."""
+    """Pauses and raised limits in force, and those that a user changed, the oldest first."""
     return _select(connection, _TABLE.c.hold.in_(_IN_FORCE))
 
 
 def actions_since(connection: sa.Connection, since: float) -> list[Action]:
-    """What was decided since, the oldest first."""
+    """Actions decided since then, the oldest first."""
     return _select(connection, _TABLE.c.decided_at >= since)
 
 
 def latest_actions(connection: sa.Connection, count: int) -> list[Action]:
-    """The newest `count` of all, the newest first."""
+    """The newest `count` actions, the newest first."""
     newest = sa.select(_TABLE).order_by(_TABLE.c.decided_at.desc(), _TABLE.c.id).limit(count)
     return [_action(row) for row in connection.execute(newest)]
 
@@ -116,7 +116,7 @@ def actions_about(connection: sa.Connection, run_ids: Collection[str]) -> dict[s
 
 
 def spent_since(connection: sa.Connection, since: float) -> dict[str, int]:
-    """How many actions, by cause, were decided since and reached Prefect or were about to."""
+    """How many actions, by cause, were decided since then and reached Prefect or were about to."""
     spending = (_TABLE.c.decided_at >= since) & _TABLE.c.result.in_(SPENDING)
     query = sa.select(_TABLE.c.cause, sa.func.count()).where(spending).group_by(_TABLE.c.cause)
     return {row[0]: row[1] for row in connection.execute(query)}
@@ -129,7 +129,7 @@ def last_withheld_at(connection: sa.Connection) -> float:
 
 
 def forget_actions(connection: sa.Connection, before: float) -> None:
-    """Deletes what was decided before, unless it is still in force."""
+    """Deletes actions decided before that instant, unless still in force."""
     connection.execute(sa.delete(_TABLE).where(_TABLE.c.decided_at < before, _TABLE.c.hold.not_in(_IN_FORCE)))
 
 
@@ -141,7 +141,7 @@ def has_retry_to_come(runs: sa.FromClause) -> sa.ColumnElement[bool]:
 
 
 def retries_to_come(connection: sa.Connection, numbers: Collection[int], since: float) -> dict[int, int]:
-    """How many failed runs of each of these pipelines have a retry to come that was decided since."""
+    """How many failed runs of each of these pipelines have a retry to come that was decided since then."""
     runs = schema.flow_runs
     retry = (_TABLE.c.kind == Kind.RETRY) & _TABLE.c.result.in_(RETRY_TO_COME) & (_TABLE.c.decided_at >= since)
     same = (runs.c.run_id == _TABLE.c.run_id) & (runs.c.state_id == _TABLE.c.state_id)

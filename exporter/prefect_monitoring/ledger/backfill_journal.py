@@ -1,6 +1,7 @@
-"""What a backfill writes down in the ledger, until that serves: by how much each series moved, on a grid of time.
+"""The journal of a backfill, kept until `serve` starts: by how much each series moved, on a time grid.
 
-In the transaction that counts: an interrupted backfill goes on where it stopped, and no run is in one but not both.
+It is written in the transaction that counts: an interrupted backfill continues where it stopped, and every counted run
+is in the journal.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from prefect_monitoring.model.changes import Moment, SeriesKey
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a backfill was begun with: how far back, and the grid's step, in seconds.
+    """Options of a backfill: how far back, and the grid's step, in seconds.
 
-    `loaded`: everything that Prefect held when it began is counted.
+    `loaded`: everything that Prefect had at its start is counted.
     """
 
     since: float
@@ -32,7 +33,7 @@ class Plan:
 
 
 class Move(NamedTuple):
-    """By how much a series moved in the step before `slot` (epoch seconds): an amount, in so many observations."""
+    """By how much a series moved in the step before `slot` (epoch seconds): an amount, in `seen` observations."""
 
     slot: int
     key: SeriesKey
@@ -41,7 +42,7 @@ class Move(NamedTuple):
 
 
 class Recorder:
-    """Writes moments of these `metrics` down; `ids` are the numbers of the series that were met."""
+    """Records moments of these `metrics`; `ids` are the numbers of the series recorded so far."""
 
     def __init__(self, step: int, ids: Mapping[SeriesKey, int], metrics: Collection[str]) -> None:
         self.step = step
@@ -49,7 +50,7 @@ class Recorder:
         self.ids = dict(ids)
 
     def write(self, connection: sa.Connection, moments: Iterable[Moment]) -> dict[SeriesKey, int]:
-        """Adds `moments`; the numbers of series that are new, for `ids`, once the transaction is through."""
+        """Adds `moments` and returns the numbers of new series, for `ids` once the transaction is committed."""
         sums: defaultdict[tuple[int, SeriesKey], list[float]] = defaultdict(lambda: [0.0, 0])
         for moment in moments:
             if moment.key.metric in self.metrics:
@@ -67,7 +68,7 @@ class Recorder:
 
 
 def slot_of(at: float, step: int) -> int:
-    """The first instant of the grid that has seen what happened `at`."""
+    """The first instant of the grid at or after `at`."""
     return math.ceil(at / step) * step
 
 
@@ -83,7 +84,7 @@ def first_slots(connection: sa.Connection) -> dict[int, int]:
 
 
 def moves(connection: sa.Connection, low: float, high: float, keys: Mapping[int, SeriesKey]) -> Iterator[Move]:
-    """What is written down for the slots within [low, high), by slot."""
+    """The recorded moves for the slots within [low, high), by slot."""
     table = schema.backfill_moves
     chosen = sa.select(table).where((table.c.slot >= low) & (table.c.slot < high)).order_by(table.c.slot)
     for row in connection.execute(chosen):

@@ -1,4 +1,4 @@
-"""A ledger that another process serves from: reading it, and stopping actions in it, in single transactions."""
+"""Access to a ledger that another process serves from, in single transactions: reading, and stopping actions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prefect_monitoring.model.actions import Acting, Action
 
 
 def actions_since(url: str, since: float) -> tuple[Acting, list[Action]]:
-    """Whether actions are allowed, and those decided since, the oldest first. Raises LedgerError."""
+    """Whether actions are allowed, and those decided since then, the oldest first. Raises LedgerError."""
     with _transaction(url) as connection:
         return action_rows.read_acting(connection), action_rows.actions_since(connection, since)
 
@@ -30,7 +30,7 @@ def change_acting(url: str, change: Callable[[Acting], Acting]) -> Acting:
 
 @contextmanager
 def reading(url: str) -> Iterator[sa.Connection]:
-    """A view of the ledger, or of a copy, as it stands now; nothing waits for it. Raises LedgerError."""
+    """A read transaction on the ledger or a copy of it; it blocks nobody. Raises LedgerError."""
     with _connected(read(url)) as connection:
         yield connection
 

@@ -1,4 +1,4 @@
-"""Rows of what some counters grew by on each day (UTC), within the caller's transaction."""
+"""Rows of the daily increases (UTC) of some counters, within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write_daily_counts(connection: sa.Connection, moments: Iterable[Moment]) -> 
 
 
 def growth_within(connection: sa.Connection, period: Period) -> dict[SeriesKey, Growth]:
-    """What each counter that is kept by day grew by on the days of the period."""
+    """The increase of each counter that is kept by day, over the days of the period."""
     keys = [daily_counts.c[name] for name in SERIES_KEY]
     sums = (total(daily_counts.c.amount).label("amount"), total(daily_counts.c.seen).label("seen"))
     days = (daily_counts.c.start >= period.start) & (daily_counts.c.start < period.end)

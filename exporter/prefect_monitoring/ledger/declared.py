@@ -1,4 +1,4 @@
-"""Metrics that users declare: what the ledger keeps of them, and what becomes of that when a declaration changes."""
+"""Metrics that users declare: what the ledger keeps, and what it drops when a declaration changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMet
 from prefect_monitoring.model.series import Bounds
 
 META: Final = "custom_metrics"
-# What numbers depend on: those of another source, of other labels or buckets are other numbers.
+# When one of these changes, the stored numbers no longer apply.
 _DECISIVE: Final = frozenset({"type", "labels", "buckets", "source"})
 
 Kept = Mapping[str, Mapping[str, Any]]
@@ -48,7 +48,7 @@ def check_types(kept: Kept, declared: Iterable[CustomMetric], ledger: str) -> No
 
 
 def outdated(kept: Kept, declared: Iterable[CustomMetric]) -> list[str]:
-    """The metrics that are declared no more, or in a way that makes other numbers of them."""
+    """The metrics that are no longer declared, or whose decisive part has changed."""
     wanted = to_keep(declared)
     return [name for name, before in kept.items() if wanted.get(name) != before]
 

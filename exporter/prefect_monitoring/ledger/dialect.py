@@ -1,4 +1,4 @@
-"""What the ledger needs of a database that SQLAlchemy Core does not say the same way to each of them."""
+"""What the ledger needs from a database and SQLAlchemy Core does not abstract."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.exc import DatabaseError
 from prefect_monitoring.ledger.errors import LedgerError
 
 Merge = Callable[[sa.ColumnElement[Any], sa.ColumnElement[Any]], sa.ColumnElement[Any]]
-"""From the stored and the new value of a column: the one to keep."""
+"""Gives the value to keep, from the stored and the new value of a column."""
 
 
 class Database(Protocol):
@@ -20,32 +20,31 @@ class Database(Protocol):
 
     @property
     def name(self) -> str:
-        """What messages call it; never with a password."""
+        """The name in messages, without a password."""
 
     @property
     def engine(self) -> sa.Engine: ...
 
     def check(self, connection: sa.Connection) -> None:
-        """LedgerError unless the database is intact and has room for a ledger, or has one."""
+        """Raises LedgerError unless the database is intact and is empty or has a ledger."""
 
     def explain(self, error: DatabaseError) -> LedgerError:
-        """A database error as a message that says what to do."""
+        """Turns a database error into a message that says what to do."""
 
     def bytes_used(self) -> int: ...
 
     def close(self) -> None:
-        """Gives up connections and the claim."""
+        """Closes connections and releases the claim."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """One kind of database.
 
-    `claim` opens the one behind a URL; LedgerInUseError when another process has it. `join` opens an existing one for
+    `claim` opens the database of a URL; LedgerInUseError when another process has it. `join` opens an existing one for
     single transactions beside the process that has it. `read` opens an existing one, or a copy of it, for reading: it
-    delays nobody, and the copy may lie on a disk that cannot be written. `upsert` is an insert which merges columns, by
-    name, where the primary key is there already. `insert_all` executes an insert for each of many rows, which name the
-    same columns.
+    blocks nobody, and the copy may be on a read-only disk. `upsert` is an insert that merges columns, by name, where
+    the primary key exists. `insert_all` executes an insert for many rows with the same columns.
     """
 
     claim: Callable[[str], Database]

@@ -20,12 +20,12 @@ def claim(url: str) -> Database:
 
 
 def join(url: str) -> Database:
-    """The same database beside the process that has claimed it. LedgerError when there is none."""
+    """The database beside the process that has claimed it. LedgerError when it does not exist."""
     return _dialect_of(url).join(url)
 
 
 def read(url: str) -> Database:
-    """The same database, or a copy of it, for reading alone. LedgerError when there is none."""
+    """The database, or a copy of it, for reading only. LedgerError when it does not exist."""
     return _dialect_of(url).read(url)
 
 
@@ -34,4 +34,4 @@ def _dialect_of(url: str) -> Dialect:
         name = make_url(url).get_backend_name()
     except ArgumentError:
         name = ""
-    return DIALECTS.get(name, SQLITE)  # which says what a URL must look like
+    return DIALECTS.get(name, SQLITE)  # its errors say what a URL must look like

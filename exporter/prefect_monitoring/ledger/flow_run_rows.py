@@ -35,7 +35,7 @@ def known_run(row: sa.Row[Any], pipeline: Pipeline | None) -> KnownRun:
 
 
 def rows_of(connection: sa.Connection, run_ids: Sequence[bytes]) -> Iterator[sa.Row[Any]]:
-    """The rows of the remembered runs among `run_ids`."""
+    """The rows of the known runs among `run_ids`."""
     for batch in batches(run_ids):
         yield from connection.execute(sa.select(flow_runs).where(flow_runs.c.run_id.in_(batch)))
 
@@ -43,7 +43,7 @@ def rows_of(connection: sa.Connection, run_ids: Sequence[bytes]) -> Iterator[sa.
 def known_runs(
     connection: sa.Connection, run_ids: Collection[str], pipelines: Mapping[int, Pipeline]
 ) -> tuple[dict[str, KnownRun], set[tuple[str, str]]]:
-    """The remembered runs among `run_ids`, by id, and which of their states are counted, by (run id, state id)."""
+    """The known runs among `run_ids`, by id, and their counted states, by (run id, state id)."""
     found: dict[str, KnownRun] = {}
     counted: set[tuple[str, str]] = set()
     packed = [pack(run_id) for run_id in run_ids]
@@ -57,14 +57,14 @@ def known_runs(
 
 
 def failed_since(connection: sa.Connection, since: float, pipelines: Mapping[int, Pipeline]) -> list[KnownRun]:
-    """Runs that stand as failed or crashed, with an end after `since`; `pipelines` by their numbers."""
+    """Runs whose last state is failed or crashed and that ended after `since`; `pipelines` by their numbers."""
     failed = flow_runs.c.state_type.in_(BAD_TYPES) & (flow_runs.c.ended_at > since) & ~flow_runs.c.gone
     rows = connection.execute(sa.select(flow_runs).where(failed))
     return [known_run(row, pipelines.get(row.pipeline_id)) for row in rows]
 
 
 def pipeline_numbers(connection: sa.Connection, run_ids: Collection[str]) -> dict[str, int | None]:
-    """The pipeline's number of each remembered run among `run_ids`; None for one that the filters exclude."""
+    """The pipeline number of each known run among `run_ids`; None for runs that the filters exclude."""
     found: dict[str, int | None] = {}
     for batch in batches([pack(run_id) for run_id in run_ids]):
         query = sa.select(flow_runs.c.run_id, flow_runs.c.pipeline_id).where(flow_runs.c.run_id.in_(batch))
@@ -73,7 +73,7 @@ def pipeline_numbers(connection: sa.Connection, run_ids: Collection[str]) -> dic
 
 
 def write_runs(connection: sa.Connection, changes: Changes, ids: PipelineIds, *, is_baseline: bool) -> None:
-    """Writes runs, and which of their states are counted now. Failures of the baseline are not held."""
+    """Writes runs and their newly counted states. Failures of the baseline are not held."""
     rows = [
         {
             "run_id": pack(run.run_id),
@@ -97,7 +97,7 @@ def write_runs(connection: sa.Connection, changes: Changes, ids: PipelineIds, *,
         for run in changes.runs.values()
     ]
     upsert(connection, flow_runs, rows)
-    # No upsert: counting a state twice must fail, not pass unseen.
+    # No upsert: counting a state twice must fail.
     counted = [
         {"run_id": pack(run_id), "state_id": pack(state_id), "failed_at": changes.failed_at.get((run_id, state_id))}
         for run_id, state_id in changes.counted

@@ -1,7 +1,7 @@
-"""What must survive a restart, in memory, and the one place that changes it: each change is one transaction.
+"""The state that survives restarts, and the only place that changes it: each change is one transaction.
 
-A ledger belongs to one Prefect API and to one process at a time. What it holds in memory is what was last committed.
-The SQL is in the modules of each subject.
+A ledger belongs to one Prefect API and to one process at a time. Its memory has what was last committed. The SQL is in
+the modules of each subject.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from prefect_monitoring.model.unreadable import Unreadable
 
 
 class Ledger(State):
-    """Its owner calls one method at a time. Every method raises LedgerError when the file fails, and changes nothing.
+    """Its owner calls one method at a time. When the file fails, a method raises LedgerError and changes nothing.
 
-    During a backfill it also writes down when each series moved. With an `outbox`, what a sink is owed of each change.
+    During a backfill it also records when each series moved; with an `outbox`, also what a sink has to deliver.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Ledger(State):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name in messages."""
         return self._database.name
 
     def close(self) -> None:
@@ -79,13 +79,13 @@ class Ledger(State):
             raise fault from error
 
     def known(self, run_ids: Collection[str]) -> Known:
-        """The remembered runs among `run_ids`, and which of their terminal states are counted."""
+        """The known runs among `run_ids`, and which of their terminal states are counted."""
         with self.transaction() as connection:
             runs, counted = flow_run_rows.known_runs(connection, run_ids, self.pipelines_by_id)
         return Known(runs, frozenset(counted), self.cursor.horizon)
 
     def pipelines_of(self, run_ids: Collection[str]) -> dict[str, Pipeline | None]:
-        """The pipeline of each remembered flow run among `run_ids`; None for one that the filters exclude."""
+        """The pipeline of each known flow run among `run_ids`; None for runs that the filters exclude."""
         if not run_ids:
             return {}
         with self.transaction() as connection:
@@ -93,7 +93,7 @@ class Ledger(State):
         return {run_id: self.pipelines_by_id.get(number) if number else None for run_id, number in numbers.items()}
 
     def known_task_runs(self, run_ids: Collection[str]) -> dict[str, KnownTaskRun]:
-        """The remembered task runs among `run_ids`, by id."""
+        """The known task runs among `run_ids`, by id."""
         if not run_ids:
             return {}
         with self.transaction() as connection:
@@ -119,7 +119,7 @@ class Ledger(State):
     def run_stats(
         self, pipelines: Collection[Pipeline], now: float, slo_windows: Mapping[Pipeline, float] | None = None
     ) -> dict[Pipeline, RunStats]:
-        """How `pipelines` stand; `slo_windows` are the lengths of their SLOs' windows, in seconds."""
+        """The run statistics of `pipelines`; `slo_windows`: the lengths of their SLO windows, in seconds."""
         numbers = {self.pipeline_ids[pipeline]: pipeline for pipeline in pipelines if pipeline in self.pipeline_ids}
         with self.transaction() as connection:
             return run_stats(connection, numbers, now, slo_windows or {})
@@ -144,14 +144,14 @@ class Ledger(State):
             return run_quantiles(connection, numbers, now)
 
     def ended_by_kind(self, source: str, low: float, high: float) -> dict[str, int]:
-        """How many runs the ledger believes to have ended within [low, high], by the `kind` of the record."""
+        """How many runs ended within [low, high] according to the ledger, by the `kind` of the record."""
         with self.transaction() as connection:
             return reconciliation.ended_by_kind(connection, source, low, high)
 
     def mark_gone(self, source: str, low: float, high: float, present: Collection[str]) -> int:
-        """Marks the runs that ended within [low, high] but are not `present` there any more; how many.
+        """Marks the runs that ended within [low, high] but are no longer `present`; returns how many.
 
-        One that was marked and is back, as after the restoration of a server's backup, loses the mark.
+        A marked run that is back, as after a restore of the server's database, loses the mark.
         """
         with self.transaction() as connection:
             changed, count = reconciliation.mark_gone(connection, source, low, high, present)
@@ -164,7 +164,7 @@ class Ledger(State):
 
         Series of a source's baseline are released at once.
         """
-        if cursor is not None:  # made before the page was read; what was pruned since must stay forgotten
+        if cursor is not None:  # made before the page was read: what was pruned since stays pruned
             cursor = replace(cursor, horizon=max(cursor.horizon, self.cursors[source].horizon))
         cursors = {**self.cursors, source: cursor or self.cursors[source]}
         moved = advance(self.series, changes, self.bounds, released=not self.cursors[source].baseline_complete)
@@ -190,7 +190,7 @@ class Ledger(State):
                 self.outbox.add_changes(connection, changes, now)
             if cursor is not None:
                 write_meta(connection, cursors=as_json(cursors))
-        if cursor is not None or moved or changes.runs:  # to write nothing works on a full disk as well
+        if cursor is not None or moved or changes.runs:  # writing nothing succeeds even on a full disk
             self.fault = ""
         self.remember_pipelines(created)
         self.remember_series(moved)
@@ -220,7 +220,7 @@ class Ledger(State):
         self.remember_series(moved)
 
     def store_actions(self, actions: Sequence[Action], now: float) -> None:
-        """Writes actions, counts those that come to their end with it, and queues the events about them."""
+        """Writes actions, counts those that end with it, and queues their events."""
         with self.transaction() as connection:
             changes = Changes()
             ended = action_rows.newly_ended(connection, actions)
@@ -239,29 +239,29 @@ class Ledger(State):
             return action_rows.change_acting(connection, change)
 
     def events_due(self, count: int) -> list[Action]:
-        """Up to `count` of the actions whose event is to be sent, those that ended first."""
+        """Up to `count` of the actions whose event is to be sent, in the order in which they ended."""
         with self.transaction() as connection:
             return action_rows.events_due(connection, count)
 
     def drop_events(self, action_ids: Collection[str]) -> None:
-        """Takes these off that queue: they are sent, or not wanted any more."""
+        """Removes the events of these actions from the queue: sent, or no longer wanted."""
         with self.transaction() as connection:
             action_rows.drop_events(connection, action_ids)
 
     def failed_since(self, since: float) -> list[KnownRun]:
-        """Runs that stand as failed or crashed, with an end after `since`."""
+        """Runs whose last state is failed or crashed and that ended after `since`."""
         with self.transaction() as connection:
             return flow_run_rows.failed_since(connection, since, self.pipelines_by_id)
 
     def store_schedules(self, schedules: Mapping[str, Schedule]) -> None:
-        """Takes over what is known of these deployments' schedules."""
+        """Stores what is known of these deployments' schedules."""
         if schedules:
             with self.transaction() as connection:
                 write_schedules(connection, schedules)
             self.schedules.update(schedules)
 
     def store_unreadable(self, records: Collection[Unreadable], over: Collection[tuple[str, str]]) -> None:
-        """Takes over records that could not be read, and forgets those that are `over`, by cursor and id."""
+        """Stores records that could not be read, and removes those that are `over`, by cursor and id."""
         if not records and not over:
             return
         with self.transaction() as connection:
@@ -278,7 +278,7 @@ class Ledger(State):
         self.pipelines_file = text
 
     def store_plan(self, plan: journal.Plan | None) -> None:
-        """Begins or continues a backfill; with None, what it wrote down is forgotten: the ledger serves."""
+        """Begins or continues a backfill; with None, ends it and deletes its journal."""
         with self.transaction() as connection:
             write_meta(connection, backfill=asdict(plan) if plan else None)
             if plan is None:
@@ -288,7 +288,7 @@ class Ledger(State):
         self._recorder = journal.Recorder(plan.step, recorded, self.recorded) if plan else None
 
     def begin_serving(self) -> None:
-        """Ends a backfill: from now on the counters are live. LedgerError while that has not loaded everything."""
+        """Ends a backfill: from now on the counters are live. LedgerError unless the backfill has loaded everything."""
         if self.plan is not None and not self.plan.loaded:
             raise LedgerError(
                 f"The ledger {self.name} belongs to a backfill that was cut short: run the same `prefect-monitoring"
@@ -298,17 +298,17 @@ class Ledger(State):
             self.store_plan(None)
 
     def release(self, keys: Collection[SeriesKey], now: float) -> None:
-        """Ends the birth hold of `keys`. Durable before anybody sees it: else a crash would look like a reset."""
+        """Ends the birth hold of `keys`. Committed before it is exposed: else a crash would look like a reset."""
         moved = {key: replace(self.series[key], released=True) for key in keys if key in self.in_birth_hold}
         if moved:
             self._move_series(moved, now)
 
     def replace_values(self, values: Mapping[SeriesKey, float], now: float) -> None:
-        """Gives series other values that are the same but for the order in which they were summed up."""
+        """Replaces values by equal ones that were summed in another order."""
         self._move_series({key: replace(self.series[key], value=value) for key, value in values.items()}, now)
 
     def prune(self, now: float, *, keep: Keep, live: Collection[Pipeline]) -> None:
-        """Forgets what is no longer needed; never what an end not yet read could still concern."""
+        """Deletes what is no longer needed, but nothing that an unread end could still concern."""
         with self.transaction() as connection:
             forgotten = prune(connection, self, now, keep, live)
             write_meta(connection, cursors=as_json(forgotten.cursors))

@@ -25,7 +25,7 @@ def load_names(connection: sa.Connection) -> Names:
 
 
 def write_names(connection: sa.Connection, before: Names, after: Names, now: float) -> None:
-    """Writes what differs. What is gone `after` and was not `before` is gone since `now`."""
+    """Writes the differences. Names that are gone `after` and were not `before` are gone since `now`."""
     moved = before.gone ^ after.gone
     flow_rows = [
         {"id": one.id, "name": one.name, "gone_at": now if one.id in after.gone else None}
@@ -52,9 +52,9 @@ def _changed(before: Mapping[str, Named], after: Mapping[str, Named], moved: Col
 
 
 def forget_names(connection: sa.Connection, gone_before: float) -> set[str]:
-    """Deletes flows and deployments that have been gone since before that instant; their ids.
+    """Deletes flows and deployments that have been gone since before that instant; returns their ids.
 
-    No run that can still be read is of one of them, if runs that old are forgotten as well.
+    No readable run belongs to one of them if runs of that age are deleted too.
     """
     forgotten: set[str] = set()
     for table, unused in (
@@ -75,7 +75,7 @@ def load_pipelines(connection: sa.Connection) -> dict[Pipeline, int]:
 
 
 def new_pipelines(connection: sa.Connection, names: Collection[Pipeline]) -> dict[Pipeline, int]:
-    """Numbers for pipelines that have none yet."""
+    """Assigns numbers to pipelines that have none yet."""
     created = number_from(connection, pipelines.c.id, sorted(names))
     rows = [{"id": number, "flow": one.flow, "deployment": one.deployment} for one, number in created.items()]
     insert_all(connection, sa.insert(pipelines), rows)

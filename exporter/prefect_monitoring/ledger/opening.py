@@ -1,4 +1,4 @@
-"""Opening a ledger: whose it is, and what other settings make of it."""
+"""Opening a ledger: to which API it belongs, and what changed settings drop."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def open_ledger(
 ) -> Ledger:
     """Opens or creates the ledger of the Prefect API at `api`, with the metrics that are `declared`.
 
-    `lookbacks`: the cursors, and how many seconds before `now` each begins that the ledger does not know yet.
+    `lookbacks`: the cursors, and how many seconds before `now` new ones begin.
 
-    Raises LedgerError: in use (LedgerInUseError), damaged, read-only, of a newer version, of another API (unless
-    that is `moved_from`), a declared metric of another type.
+    Raises LedgerError: in use (LedgerInUseError), damaged, read-only, written by a newer version, of another API
+    (unless that is `moved_from`), or a declared metric of another type.
     """
     bounds = {**bounds, **declared_bounds(declared)}
     lookbacks = {**{metric.cursor: 0.0 for metric in declared}, **lookbacks}
@@ -74,7 +74,7 @@ def open_ledger(
             _drop_rebucketed(connection, stored["bounds"], bounds)
             known_cursors = {one: cursor for one, cursor in stored["cursors"].items() if one not in forgotten}
             cursors = _cursors(known_cursors, {source: now - seconds for source, seconds in lookbacks.items()})
-            # A histogram that is switched off for a while keeps its bounds: it goes on where it stopped.
+            # A histogram that is switched off for a while keeps its bounds, so that it continues where it stopped.
             known = {**stored["bounds"], **_plain(bounds)}
             now_kept = {META: to_keep(declared)}
             rows.write_meta(
@@ -111,7 +111,7 @@ def _cursors(stored: Mapping[str, dict[str, Any]], horizons: Mapping[str, float]
 
 
 def is_current(connection: sa.Connection, name: str) -> bool:
-    """Whether the ledger in this database has the newest tables. LedgerError when they are newer than that."""
+    """Whether the ledger in this database has the current tables. LedgerError when they are of a newer version."""
     current, known = current_revision(connection), revisions()
     if current is not None and current not in known:
         raise LedgerError(
@@ -130,7 +130,7 @@ def _check_owner(name: str, owner: str, api: str, moved_from: str) -> None:
 
 
 def _drop_rebucketed(connection: sa.Connection, stored: Mapping[str, list[float]], bounds: Bounds) -> None:
-    """Drops histograms whose bounds changed: counts of the old buckets cannot be divided among the new ones."""
+    """Drops histograms whose bounds changed: old counts cannot be distributed among new buckets."""
     for metric, limits in _plain(bounds).items():
         if stored.get(metric, limits) != limits:
             connection.execute(sa.delete(schema.series).where(schema.series.c.metric == metric))

@@ -1,6 +1,6 @@
-"""What a sink is owed of each change, minute by minute, until it is delivered.
+"""What a sink has to deliver for each change, by minute, kept until it is delivered.
 
-It is written in the transaction that counts the change: a crash loses neither, and leaves neither without the other.
+It is written in the transaction that counts the change, so that after a crash both are there or neither is.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _END: Final = "~"  # after every digit and "/"
 
 @dataclass(frozen=True, slots=True)
 class OwedMinute:
-    """What is owed of the minute that begins at `start`: lists as they were added, and the keys they stand under."""
+    """What has to be delivered for the minute that begins at `start`: the items, and the keys of their rows."""
 
     start: int
     items: list[Any]
@@ -32,28 +32,28 @@ class OwedMinute:
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """`select` gives what `sink` is owed of a change, as a list that JSON can hold; of a baseline it is not asked."""
+    """`select` gives what `sink` has to deliver for a change, as a JSON list; it is not called for a baseline."""
 
     sink: str
     select: Callable[[Changes], list[Any]]
 
     def add_changes(self, connection: sa.Connection, changes: Changes, now: float) -> None:
-        """Adds what the sink is owed of `changes` to the minute of `now`."""
+        """Adds what the sink has to deliver for `changes` to the minute of `now`."""
         if owed := self.select(changes):
             write_sink(connection, self.sink, {f"{_CHANGES}{_minute(now)}/{uuid4().hex}": owed}, now)
 
     def add_gauges(self, connection: sa.Connection, gauges: list[Any], now: float, kept: float) -> int:
-        """Adds `gauges` to the minute of `now`, and drops those older than `kept` seconds; how many minutes of them."""
+        """Adds `gauges` to the minute of `now`, and drops those older than `kept` seconds; returns how many."""
         write_sink(connection, self.sink, {f"{_GAUGES}{_minute(now)}": gauges}, now)
         return forget_between(connection, self.sink, _GAUGES, f"{_GAUGES}{_minute(now - kept)}")
 
     def first_minute(self, connection: sa.Connection, now: float) -> int | None:
-        """The start of the oldest minute that is over at `now` and of which something is owed."""
+        """The start of the oldest minute that is over at `now` and has something to deliver."""
         keys = (first_key(connection, self.sink, kind, f"{kind}{_minute(now)}") for kind in (_CHANGES, _GAUGES))
         return min((int(key.split("/")[1]) for key in keys if key is not None), default=None)
 
     def owed_of(self, connection: sa.Connection, minute: int) -> OwedMinute:
-        """All that is owed of a minute."""
+        """Everything to deliver for a minute."""
         rows: dict[str, list[Any]] = {}
         for kind in (_CHANGES, _GAUGES):
             low = f"{kind}{_minute(minute)}"
@@ -61,10 +61,10 @@ class Outbox:
         return OwedMinute(minute, [item for items in rows.values() for item in items], tuple(rows))
 
     def forget(self, connection: sa.Connection, owed: OwedMinute) -> None:
-        """Takes away what is delivered."""
+        """Deletes what is delivered."""
         forget_sink(connection, self.sink, owed.keys)
 
 
 def _minute(at: float) -> str:
-    """The start of the minute of `at`, so that texts are in the order of time."""
+    """The start of the minute of `at`, as text that sorts by time."""
     return f"{int(at // MINUTE) * MINUTE:012d}"

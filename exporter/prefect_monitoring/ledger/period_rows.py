@@ -40,7 +40,7 @@ def failed_within(connection: sa.Connection, pipelines: Mapping[int, Pipeline], 
 
 
 def actions_within(connection: sa.Connection, period: Period) -> dict[tuple[Pipeline, Kind, ActionResult], int]:
-    """How many actions were decided within the period, by whose rule asked for them, kind and result."""
+    """How many actions were decided within the period, by the pipeline of their rule, kind and result."""
     key = (actions.c.flow, actions.c.deployment, actions.c.kind, actions.c.result)
     within = _is_within(actions.c.decided_at, period)
     query = sa.select(*key, sa.func.count()).where(within).group_by(*key)

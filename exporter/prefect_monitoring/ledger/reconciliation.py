@@ -1,4 +1,4 @@
-"""What the ledger believes to have ended within a window, and which of it the API has no longer."""
+"""Runs that ended within a window according to the ledger, and which of them the API no longer has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prefect_monitoring.ledger import schema
 from prefect_monitoring.ledger.sql import batches, pack
 from prefect_monitoring.model.cursor import FLOW_RUNS, TASK_RUNS
 
-# By source: the table of its runs, and the column of what a finished one is compared by.
+# By source: the table of its runs, and the column by which finished runs are compared.
 _TABLES: Final[Mapping[str, tuple[sa.Table, sa.Column[str]]]] = {
     FLOW_RUNS: (schema.flow_runs, schema.flow_runs.c.state_type),
     TASK_RUNS: (schema.task_runs, schema.task_runs.c.kind),
@@ -29,10 +29,9 @@ def ended_by_kind(connection: sa.Connection, source: str, low: float, high: floa
 def mark_gone(
     connection: sa.Connection, source: str, low: float, high: float, present: Collection[str]
 ) -> tuple[list[bytes], int]:
-    """Marks the runs that ended within [low, high] but are not `present`, and takes the mark from those that are.
+    """Marks the runs that ended within [low, high] but are not `present` as gone, and unmarks those that are.
 
-    The packed ids of those that changed, and how many were marked. Run statistics count them all the same: they ended
-    so.
+    Returns the packed ids of changed runs, and how many were marked. Run statistics still count marked runs.
     """
     table, _ = _TABLES[source]
     there = {pack(run_id) for run_id in present}
@@ -47,7 +46,7 @@ def mark_gone(
 
 
 def pipelines_with(connection: sa.Connection, run_ids: Sequence[bytes]) -> set[int]:
-    """The numbers of the pipelines that any of these flow runs belongs to, by their packed ids."""
+    """The numbers of the pipelines of these flow runs, which are given by packed id."""
     found: set[int] = set()
     for batch in batches(run_ids):
         pipeline = schema.flow_runs.c.pipeline_id

@@ -1,4 +1,4 @@
-"""What the ledger forgets, and when."""
+"""What the ledger deletes, and when."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DAILY_KEPT: Final = 400 * DAY
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """For how many seconds things are kept: the records of each cursor, counted log lines, series of what is gone."""
+    """How many seconds to keep the records of each cursor, counted log lines, and series of deleted pipelines."""
 
     lookbacks: Mapping[str, float]
     lines: float
@@ -36,7 +36,7 @@ class Keep:
 
 
 def prune(connection: sa.Connection, state: State, now: float, keep: Keep, live: Collection[Pipeline]) -> Forgotten:
-    """Forgets what is no longer needed, of pipelines that are not `live` in the end all; what that is of `state`."""
+    """Deletes what is no longer needed, eventually all of pipelines that are not `live`; returns what `state` loses."""
     horizons = _horizons(state.cursors, now, keep)
     cursors = {source: replace(cursor, horizon=horizons[source]) for source, cursor in state.cursors.items()}
     alive = {*live, OVERFLOW, NO_FLOW}
@@ -61,9 +61,9 @@ def prune(connection: sa.Connection, state: State, now: float, keep: Keep, live:
 
 
 def _horizons(cursors: Mapping[str, Cursor], now: float, keep: Keep) -> dict[str, float]:
-    """Before when what ended is forgotten, by source: never what is not read yet, and never back.
+    """The instants before which ended runs are deleted, by source; they never pass unread ends or move back.
 
-    A source that is no longer read stays as it is.
+    A source that is no longer read keeps its horizon.
     """
     return {
         source: max(cursor.horizon, min(now, cursor.watermark) - keep.lookbacks[source])
@@ -74,12 +74,12 @@ def _horizons(cursors: Mapping[str, Cursor], now: float, keep: Keep) -> dict[str
 
 
 def _kept(key: SeriesKey) -> float:
-    """An asset that has been stale for long is what somebody wants to hear of."""
+    """Assets are kept longer, because long-stale assets must still be reported."""
     return DAILY_KEPT if key.metric == LAST_MATERIALIZATION else HOURLY_KEPT
 
 
 def _lines_before(cursors: Mapping[str, Cursor], now: float, keep: Keep) -> float:
-    """What was counted before this instant is never read again: log lines, and the events whose ids lie beside them."""
+    """The instant before which log lines, and events that are stored with them, are never read again."""
     lines, events, assets = cursors[LOG_LINES], cursors[AUTOMATION_EVENTS], cursors.get(ASSET_EVENTS)
     behind = min(lines.watermark, events.watermark) if events.baseline_complete else lines.watermark
     if assets is not None and assets.watermark > assets.horizon:  # read at least once
@@ -90,7 +90,7 @@ def _lines_before(cursors: Mapping[str, Cursor], now: float, keep: Keep) -> floa
 def _forget_runs(connection: sa.Connection, horizon: float) -> None:
     """Deletes runs that ended before `horizon`.
 
-    A pipeline's newest completed run stays, and so do the failures after it, however old: run statistics need them.
+    A pipeline's newest completed run stays, and so do failures after it: run statistics need them at any age.
     """
     newer = flow_runs.alias()
     later_good = sa.exists().where(
@@ -100,7 +100,7 @@ def _forget_runs(connection: sa.Connection, horizon: float) -> None:
     )
     needed = flow_runs.c.pipeline_id.is_not(None) & flow_runs.c.state_type.in_(("COMPLETED", *BAD_TYPES)) & ~later_good
     connection.execute(sa.delete(flow_runs).where(flow_runs.c.ended_at < horizon, ~needed))
-    # Deleted while they ran, or dead without a word: nobody will tell of their end.
+    # Deleted while they ran, or died silently: their end will never be read.
     connection.execute(sa.delete(flow_runs).where(flow_runs.c.ended_at.is_(None), flow_runs.c.state_at < horizon))
 
 
@@ -115,9 +115,9 @@ def _forget_rollups(connection: sa.Connection, now: float) -> None:
 
 
 def _forget_pipelines(connection: sa.Connection, dead: Sequence[int], horizon: float) -> set[int]:
-    """Deletes those of the `dead` pipelines, by number, of which nothing else is left; which they were.
+    """Deletes those of the `dead` pipelines, by number, that have no other rows left; returns which.
 
-    Of one that is gone, no run that ended before `horizon` is needed.
+    Runs of a deleted pipeline that ended before `horizon` are not needed.
     """
     pipelines = schema.pipelines
     forgotten: set[int] = set()
@@ -140,12 +140,12 @@ def _forget_pipelines(connection: sa.Connection, dead: Sequence[int], horizon: f
 
 
 def _forget_counted_states(connection: sa.Connection) -> None:
-    """Deletes the counted states of runs that are forgotten."""
+    """Deletes the counted states of deleted runs."""
     connection.execute(sa.delete(counted_states).where(counted_states.c.run_id.not_in(sa.select(flow_runs.c.run_id))))
 
 
 def _expire_series(connection: sa.Connection, dead: Collection[Pipeline], before: float) -> set[SeriesKey]:
-    """Deletes the series of `dead` pipelines that nothing has touched since `before`; which they were."""
+    """Deletes the series of `dead` pipelines that were not updated since `before`; returns which."""
     if not dead:
         return set()
     old = connection.execute(sa.select(series).where(series.c.updated_at < before))

@@ -14,7 +14,7 @@ from prefect_monitoring.model.units import DAY, HOUR
 
 
 def write_rollups(connection: sa.Connection, changes: Changes, ids: PipelineIds) -> None:
-    """Adds what changed to hours and to days."""
+    """Adds the changes to hours and days."""
     for table, grain in ((schema.hourly_rollups, HOUR), (schema.daily_rollups, DAY)):
         sums: dict[tuple[int, int], Rollup] = {}
         for (pipeline, hour), one in changes.rollups.items():
@@ -30,7 +30,7 @@ def write_rollups(connection: sa.Connection, changes: Changes, ids: PipelineIds)
 
 
 def _write_medians(connection: sa.Connection, hours: Sequence[tuple[int, int]]) -> None:
-    """Writes the lower median of the seconds that completed runs took, as far as the ledger has the runs of an hour."""
+    """Writes the lower median duration of completed runs, for hours whose runs the ledger still has."""
     runs, rollups = schema.flow_runs, schema.hourly_rollups
     for batch in batches(sorted(hours)):
         touched = sa.values(sa.column("number", sa.Integer), sa.column("hour", sa.BigInteger), name="touched")

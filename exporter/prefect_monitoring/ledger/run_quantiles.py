@@ -1,6 +1,6 @@
-"""Exact quantiles of durations and start delays, by nearest rank: sorted in the database, where it costs least.
+"""Exact quantiles of durations and start delays, by nearest rank: sorted in the database, where it is cheapest.
 
-Unlike run statistics they read every run of the window, so they are renewed more rarely: snapshot/live_runs.py.
+Unlike run statistics they read every run of the window, so they are updated less often: snapshot/live_runs.py.
 """
 
 from __future__ import annotations

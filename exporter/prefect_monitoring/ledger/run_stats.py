@@ -1,7 +1,7 @@
-"""Run statistics from the ledger's tables: how pipelines stand, their windows and baselines.
+"""Run statistics from the ledger's tables, with windows and baselines.
 
-A batch of pipelines takes the same few statements, however many there are, and none reads more of the index of a
-pipeline's runs than its newest end: as dear for a thousand runs as for a million.
+The number of statements does not depend on the number of pipelines, and each reads only the newest part of a
+pipeline's index: it costs the same for a thousand runs as for a million.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _last_outcomes(connection: sa.Connection, numbers: Collection[int]) -> defau
 def _ended(runs: sa.FromClause, *types: str) -> sa.ColumnElement[bool]:
     """Ended runs of a pipeline by type; deleted ones too: Prefect's retention must not look like a recovery.
 
-    Not those that the exporter is about to retry: they are as little over as a run that waits for Prefect's own retry.
+    Without runs that the exporter is about to retry: like runs that wait for Prefect's own retry, they are not over.
     """
     kind = runs.c.state_type == types[0] if len(types) == 1 else runs.c.state_type.in_(types)
     ended = (runs.c.pipeline_id == pipelines.c.id) & kind & runs.c.ended_at.is_not(None)
@@ -105,7 +105,7 @@ def _ended(runs: sa.FromClause, *types: str) -> sa.ColumnElement[bool]:
 def _newest(numbers: Collection[int], state_type: str, limit: int, *, timed: bool = False) -> sa.Select[Any]:
     """The `limit` newest runs of that type of each pipeline, more where several ended at the same instant.
 
-    From the newest end of the pipeline's stretch of the index: where the last of them ended is looked up first.
+    The end of the last of them is looked up first, so that only the newest part of the pipeline's index is read.
     """
 
     def chosen(runs: sa.FromClause) -> sa.ColumnElement[bool]:
@@ -126,7 +126,7 @@ def _recent_durations(connection: sa.Connection, numbers: Collection[int]) -> Ma
 
 
 def _newest_runs(connection: sa.Connection, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
-    """Of each pipeline the newest runs of each type, in one list, newest first."""
+    """The newest runs of each type, in one list per pipeline, newest first."""
     each = [_newest(numbers, state_type, RECENT_FAILURES) for state_type in sorted(TERMINAL_TYPES)]
     return _newest_first(connection.execute(sa.union_all(*each)))
 
@@ -143,7 +143,7 @@ def _consecutive_failures(
 ) -> Mapping[int, tuple[int, float | None]]:
     """How many runs failed since the last completed one, and when the first of them first failed since then.
 
-    A run that was retried by hand and failed again has moved its end, not when the failing began.
+    A run that was retried manually and failed again moves its end, but not this instant.
     """
     good, bad, states = flow_runs.alias("good"), flow_runs.alias("bad"), counted_states.alias("states")
     last_good = sa.select(sa.func.max(good.c.ended_at)).where(_ended(good, "COMPLETED")).correlate(pipelines)
@@ -225,7 +225,7 @@ def _slo_windows(
 
 
 def _same_weekday(connection: sa.Connection, numbers: Collection[int], now: float) -> dict[int, dict[str, float]]:
-    """The 24 hours of `1d` in the last weeks: whatever the hour, each weekday is compared with itself."""
+    """The 24 hours of `1d` in the previous weeks, so that at any hour each weekday is compared with itself."""
     start = hourly_rollups.c.start
     hours = [start for one in _weekday_ends(now) for start in range(one - DAY, one, HOUR)]
     sums = [total(hourly_rollups.c[result]).label(f"{SAME_WEEKDAY} {result}") for result in RESULTS]
@@ -248,10 +248,10 @@ def _without(retried: int, window_runs: dict[tuple[str, str], int]) -> dict[tupl
 
 
 def _baselines(connection: sa.Connection, numbers: Collection[int], now: float) -> Mapping[int, dict[str, float]]:
-    """Seconds of completed runs, by window: the median of the hours' medians, each hour by its number of runs.
+    """Seconds of completed runs, by window: the median of the hourly medians, weighted by the hours' runs.
 
-    No run moves it by what it took, however long that was. A window without a run has none. Sorted here, once for all
-    windows: in SQL it takes three times as long.
+    A single long run hardly moves it. Windows without runs are missing. Sorted here, once for all windows: in SQL it
+    takes three times as long.
     """
     hour, shares = hourly_rollups.c, _shares(now)
     oldest = min(since for _, since, _, _ in shares)
@@ -283,9 +283,9 @@ def _medians(
 
 
 def _shares(now: float) -> list[tuple[str, int, int, float]]:
-    """The windows of baselines as spans of hours, and by what share the runs of each span count.
+    """The windows of baselines as spans of hours, and the weight of the runs of each span.
 
-    Of the running hour, other weeks have no more than has passed of it now.
+    Of the current hour, other weeks count only the share that has passed now.
     """
     spans = [(name, start, end, 1.0) for name, (start, end) in _spans(now).items()]
     for end in _weekday_ends(now):

@@ -1,4 +1,4 @@
-"""Rows of what is known of deployments' schedules, within the caller's transaction."""
+"""Rows of deployments' schedules, within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def passed_schedules(
     passed: Mapping[str, float],
     pipeline_ids: Mapping[str, int],
 ) -> dict[str, Schedule]:
-    """The schedules that move because a start that was expected then has passed; all by deployment id."""
+    """The schedules that change because the start expected at an instant in `passed` is over; all by deployment id."""
     before = {one: known.get(one, UNKNOWN) for one in passed}
     moving = {one: at for one, at in passed.items() if at > (before[one].last_at or 0.0)}
     completed = _last_completions(connection, {pipeline_ids[one] for one in moving})

@@ -1,4 +1,4 @@
-"""The ledger's tables as they are today; `migrations/versions/` has the steps that lead there.
+"""The ledger's current tables; `migrations/versions/` has the steps that create them.
 
 Every name begins with PREFIX: the ledger may share a database with Prefect or others.
 """
@@ -17,7 +17,7 @@ SERIES_KEY = ("metric", "flow", "deployment", "detail", "task", "labels")
 
 
 def _series_key() -> list[sa.Column[str]]:
-    """What tells one series from another; `labels` are the user's own, as JSON."""
+    """The columns that identify a series; `labels` are the user's own, as JSON."""
     return [sa.Column(name, sa.Text, primary_key=True) for name in SERIES_KEY]
 
 
@@ -27,7 +27,7 @@ meta = sa.Table(
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
 )
-# Names outlive the objects: a run keeps the id of a deployment that is gone, since `gone_at`.
+# Names outlive the objects, because runs keep the id of a deployment that is gone (since `gone_at`).
 flows = sa.Table(
     f"{PREFIX}flows",
     tables,
@@ -46,7 +46,7 @@ deployments = sa.Table(
     sa.Column("tags", sa.JSON, nullable=False),
     sa.Column("gone_at", sa.Float),
 )
-# Numbers stand for the names of a pipeline where a row is about one of its runs; series bear the names themselves.
+# Rows about runs have the number of a pipeline; series have its names.
 pipelines = sa.Table(
     f"{PREFIX}pipelines",
     tables,
@@ -85,7 +85,7 @@ counted_states = sa.Table(
     tables,
     sa.Column("run_id", sa.LargeBinary, primary_key=True),
     sa.Column("state_id", sa.LargeBinary, primary_key=True),
-    # When a failed or crashed one was entered; unknown of those from before revision 0008.
+    # When a failed or crashed state was entered; null for states counted before revision 0008.
     sa.Column("failed_at", sa.Float),
     sqlite_with_rowid=False,
 )
@@ -109,7 +109,7 @@ last_outcomes = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# Finished task runs: what is counted, and what shares of a flow run's time its tasks had.
+# Finished task runs: for counting, and for the tasks' shares of a flow run's time.
 task_runs = sa.Table(
     f"{PREFIX}task_runs",
     tables,
@@ -128,7 +128,7 @@ task_runs = sa.Table(
     sa.Index(f"{PREFIX}task_runs_by_flow_run", "flow_run_id"),
     sa.Index(f"{PREFIX}task_runs_by_end", "ended_at", "kind", "gone"),
 )
-# Log lines that are counted, as long as they can be read again.
+# Counted log lines, kept as long as they can be read again.
 log_lines = sa.Table(
     f"{PREFIX}log_lines",
     tables,
@@ -167,8 +167,8 @@ trend_points = sa.Table(
     sa.Column("gone_at", sa.Float),
     sqlite_with_rowid=False,
 )
-# When a deployment's schedules last expected a start and expect the next, which is unmet, since when it pauses, when
-# they were last switched off, and when the last pause ended.
+# When a deployment's schedules last expected a start and expect the next, the earliest unmet start, since when it is
+# paused, when it was last found paused or without schedules, and when it was last resumed.
 schedules = sa.Table(
     f"{PREFIX}schedules",
     tables,
@@ -182,7 +182,7 @@ schedules = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# What was done to Prefect, or was to be done: written before the request. Rows outlive the runs that they are about.
+# Actions in Prefect, written before the request is sent. Rows outlive the runs that they are about.
 actions = sa.Table(
     f"{PREFIX}actions",
     tables,
@@ -214,7 +214,7 @@ actions = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# What sinks remember and have yet to deliver, as JSON. With a row id: values may be long.
+# State of sinks and what they have yet to deliver, as JSON. With a row id, because values may be long.
 sinks = sa.Table(
     f"{PREFIX}sinks",
     tables,
@@ -241,11 +241,11 @@ def _rollup_table(name: str, *more: sa.Column[float]) -> sa.Table:
     )
 
 
-# `median`: of the seconds of its completed runs; unknown of hours from before revision 0008.
+# `median`: of the durations of its completed runs, in seconds; null for hours before revision 0008.
 hourly_rollups = _rollup_table("hourly_rollups", sa.Column("median", sa.Float))
 daily_rollups = _rollup_table("daily_rollups")
 
-# What some counters grew by on each day (`start`: epoch seconds, UTC), and how often they moved: for the weekly report.
+# Daily increases of some counters (`start`: epoch seconds, UTC), and how often they moved: for the weekly report.
 daily_counts = sa.Table(
     f"{PREFIX}daily_counts",
     tables,
@@ -256,7 +256,7 @@ daily_counts = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# What a backfill writes down, until `serve` begins: how far a series moved in the time before each slot of the grid.
+# The journal of a backfill, kept until `serve` starts: how far a series moved in the step before each slot of the grid.
 backfill_series = sa.Table(
     f"{PREFIX}backfill_series",
     tables,

@@ -17,7 +17,7 @@ from prefect_monitoring.model.series import Series
 
 
 def key_columns(key: SeriesKey) -> dict[str, str]:
-    """A series' key as the columns that hold it."""
+    """A series' key as columns."""
     return {
         "metric": key.metric,
         "flow": key.pipeline.flow,
@@ -64,7 +64,7 @@ def write_series(connection: sa.Connection, moved: Mapping[SeriesKey, Series], n
 
 
 def touch_series(connection: sa.Connection, keys: Collection[SeriesKey], now: float) -> None:
-    """Lets the time to live of these series begin now."""
+    """Restarts the time to live of these series."""
     if keys:
         touched = sa.update(schema.series).where(*_is_key(schema.series)).values(updated_at=now)
         connection.execute(touched, [_key_parameters(key) for key in keys])

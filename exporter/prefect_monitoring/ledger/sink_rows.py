@@ -1,4 +1,4 @@
-"""What a sink remembers, by key, as JSON; within the caller's transaction."""
+"""Rows of a sink's values, by key, as JSON; within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read_sink(connection: sa.Connection, sink: str, low: str = "", high: str | N
 
 
 def write_sink(connection: sa.Connection, sink: str, values: Mapping[str, Any], now: float) -> None:
-    """Stores `values`, which JSON can hold, in the place of what these keys had."""
+    """Stores JSON-serializable `values`; existing keys are replaced."""
     upsert(
         connection,
         _TABLE,
@@ -40,12 +40,12 @@ def first_key(connection: sa.Connection, sink: str, low: str, high: str) -> str 
 
 
 def forget_between(connection: sa.Connection, sink: str, low: str, high: str) -> int:
-    """Deletes what `sink` has under low <= key < high; how many."""
+    """Deletes the values of `sink` with low <= key < high; returns how many."""
     chosen = (_TABLE.c.sink == sink) & (_TABLE.c.key >= low) & (_TABLE.c.key < high)
     return connection.execute(sa.delete(_TABLE).where(chosen)).rowcount
 
 
 def forget_sink(connection: sa.Connection, sink: str, keys: Collection[str]) -> None:
-    """Deletes what `sink` has under `keys`."""
+    """Deletes the values of `sink` under `keys`."""
     for batch in batches(sorted(keys)):
         connection.execute(sa.delete(_TABLE).where(_TABLE.c.sink == sink, _TABLE.c.key.in_(batch)))

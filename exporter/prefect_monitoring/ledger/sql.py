@@ -22,7 +22,7 @@ Column = sa.ColumnElement[Any]
 
 
 def pack(identifier: str) -> bytes:
-    """A UUID in the 16 bytes it needs; two of them stand in every row."""
+    """A UUID as 16 bytes, because every row has two of them."""
     return bytes.fromhex(identifier.replace("-", ""))
 
 
@@ -52,12 +52,12 @@ def greatest(stored: Column, new: Column) -> Column:
 
 
 def total(column: Column) -> Column:
-    """The sum of a column, 0 of no rows."""
+    """The sum of a column, 0 without rows."""
     return sa.func.coalesce(sa.func.sum(column), 0)
 
 
 def number_from(connection: sa.Connection, column: sa.Column[int], items: Sequence[Item]) -> dict[Item, int]:
-    """Numbers for new rows, `column` being the primary key: one process writes, so that none can come in between."""
+    """Numbers for new rows with the primary key `column`. Only one process writes, so they cannot collide."""
     if not items:
         return {}
     last = connection.scalar(sa.select(sa.func.coalesce(sa.func.max(column), 0)))
@@ -65,15 +65,15 @@ def number_from(connection: sa.Connection, column: sa.Column[int], items: Sequen
 
 
 def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], **merges: Merge) -> None:
-    """Writes `rows`, all of the same columns; where one is there already, its columns are `replaced` or merged."""
+    """Writes `rows`, which have the same columns; columns of existing rows are `replaced` or merged."""
     if rows:
-        others = {column.name: merges.get(column.name, replaced) for column in table.columns if not column.primary_key}
-        statement = DIALECTS[connection.dialect.name].upsert(table, others)
+        columns = {column.name: merges.get(column.name, replaced) for column in table.columns if not column.primary_key}
+        statement = DIALECTS[connection.dialect.name].upsert(table, columns)
         insert_all(connection, statement, rows)
 
 
 def insert_all(connection: sa.Connection, statement: sa.Insert, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Executes an insert for each of `rows`, which name the same columns."""
+    """Executes an insert for each of `rows`, which have the same columns."""
     if rows:
         DIALECTS[connection.dialect.name].insert_all(connection, statement, rows)
 

@@ -1,4 +1,4 @@
-"""What a ledger holds in memory: what was last committed, and what others may read of it without a transaction."""
+"""A ledger's state in memory, as last committed; it can be read without a transaction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What a pruned ledger no longer has, and its new `cursors`; `names` are ids of flows and deployments."""
+    """What pruning deleted, and the new `cursors`; `names` are ids of flows and deployments."""
 
     cursors: Mapping[str, Cursor]
     series: Collection[SeriesKey]
@@ -35,7 +35,7 @@ class Forgotten:
 
 @dataclass(eq=False, repr=False)
 class State:
-    """`metrics` are those that it keeps, declared ones included.
+    """`metrics` are the metrics it keeps, including declared ones.
 
     `schedules` are by deployment id, `unreadable` by cursor and id; `pipelines_file` is the last good one's text.
 
@@ -70,17 +70,17 @@ class State:
 
     @property
     def keys(self) -> Iterator[SeriesKey]:
-        """Of everything that is kept under labels."""
+        """The keys of all series and last values."""
         return chain(self.series, self.values)
 
     @property
     def recorded(self) -> frozenset[str]:
-        """The metrics whose past a backfill writes down."""
+        """The metrics that a backfill records."""
         return frozenset(name for name, row in self.metrics.items() if row.backfilled)
 
     @property
     def pipelines(self) -> Collection[Pipeline]:
-        """Every pipeline of which runs or rollups are kept."""
+        """Every pipeline with runs or rollups."""
         return self.pipeline_ids.keys()
 
     def remember_series(self, moved: Mapping[SeriesKey, Series]) -> None:

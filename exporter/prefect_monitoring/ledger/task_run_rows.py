@@ -13,7 +13,7 @@ from prefect_monitoring.model.changes import Changes, KnownTaskRun
 
 
 def known_task_runs(connection: sa.Connection, run_ids: Collection[str]) -> dict[str, KnownTaskRun]:
-    """The remembered task runs among `run_ids`, by id."""
+    """The known task runs among `run_ids`, by id."""
     found = {}
     for batch in batches([pack(run_id) for run_id in run_ids]):
         for row in connection.execute(sa.select(task_runs).where(task_runs.c.run_id.in_(batch))):

@@ -1,4 +1,4 @@
-"""Which share of a flow run's time each of its tasks was running: what to look at when a pipeline is slow."""
+"""The share of a flow run's time in which each of its tasks was running, to find out why a pipeline is slow."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Span = tuple[float, float]
 def time_shares(connection: sa.Connection, runs: Iterable[sa.Row[Any]]) -> dict[bytes, dict[str, float]]:
     """The share of each run's wall time, 0 to 1, in which at least one run of a task was running, by run id and task.
 
-    `runs` are rows of the ledger's finished flow runs. A task run that was retried counts as its running time before
-    its end: when it waited is not known.
+    `runs` are rows of the ledger's finished flow runs. A retried task run counts as running for its total run
+    time just before its end, because the times of its waits are unknown.
     """
     timed = {run.run_id: run for run in runs if run.duration}
     spans: defaultdict[tuple[bytes, str], list[Span]] = defaultdict(list)
@@ -28,9 +28,9 @@ def time_shares(connection: sa.Connection, runs: Iterable[sa.Row[Any]]) -> dict[
         for run_id, task, ended_at, run_time in connection.execute(query):
             spans[run_id, task].append((ended_at - run_time, ended_at))
     shares: defaultdict[bytes, dict[str, float]] = defaultdict(dict)
-    for (run_id, task), mine in spans.items():
+    for (run_id, task), task_spans in spans.items():
         run = timed[run_id]
-        shares[run_id][task] = covered(mine, (run.ended_at - run.duration, run.ended_at)) / run.duration
+        shares[run_id][task] = covered(task_spans, (run.ended_at - run.duration, run.ended_at)) / run.duration
     return shares
 
 

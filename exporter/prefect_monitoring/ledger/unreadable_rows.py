@@ -31,7 +31,7 @@ def delete_unreadable(connection: sa.Connection, keys: Collection[Key]) -> None:
 def forget_unreadable(
     connection: sa.Connection, known: Mapping[Key, Unreadable], horizons: Mapping[str, float]
 ) -> set[Key]:
-    """Deletes what was met before its source's horizon: it would count no more; their keys."""
-    old = {key for key, one in known.items() if one.since < horizons.get(one.cursor, 0.0)}
+    """Deletes records from before their source's horizon, which would not count any more; returns their keys."""
+    old = {key for key, record in known.items() if record.since < horizons.get(record.cursor, 0.0)}
     delete_unreadable(connection, old)
     return old

@@ -1,4 +1,4 @@
-"""Runs that failed for good and that nothing has resolved yet, run by run, within the caller's transaction."""
+"""Runs that failed for good and are unresolved, within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def unresolved_failures(
 ) -> dict[Pipeline, UnresolvedFailures]:
     """The unresolved failures of each pipeline that has any, of runs that ended after `since`.
 
-    A failure is resolved when its run goes on or is set right, when it is deleted, or when a later run stands in for
-    it. Only a failure that is not held can be resolved by another run: see `release_failures`.
+    A failure is resolved when its run continues or gets another state, when it is deleted, or when a later run
+    replaces it. Another run can resolve it only after its hold: see `release_failures`.
     """
     failed = flow_runs.alias("failed")
     in_time = failed.c.state_type.in_(sorted(BAD_TYPES)) & (failed.c.ended_at > since) & ~failed.c.gone
@@ -50,7 +50,7 @@ def unresolved_failures(
 
 
 def release_failures(connection: sa.Connection, failures: Collection[FailureKey]) -> None:
-    """Ends the hold of failures that have been shown long enough for an alert: later runs may stand in for them."""
+    """Ends the hold of failures that have been exposed long enough for an alert: later runs may replace them."""
     for batch in batches(sorted(failures)):
         keys = sa.tuple_(flow_runs.c.run_id, flow_runs.c.state_id)
         packed = [(pack(run_id), pack(state_id)) for run_id, state_id in batch]
@@ -60,7 +60,7 @@ def release_failures(connection: sa.Connection, failures: Collection[FailureKey]
 def _has_stand_in(failed: sa.FromClause) -> sa.ColumnElement[bool]:
     """Whether another run of the pipeline started after the failure, and completed.
 
-    Rows from before the ledger kept starts have their end and their duration.
+    Older rows have no start; it follows from end and duration.
     """
     other = flow_runs.alias("other")
     started_at = sa.func.coalesce(other.c.started_at, other.c.ended_at - sa.func.coalesce(other.c.duration, 0.0))

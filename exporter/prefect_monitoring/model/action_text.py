@@ -6,7 +6,7 @@ from prefect_monitoring.model.actions import Action, Kind
 
 
 def describe(action: Action) -> str:
-    """An action in one line: what, for which pipeline and run, what became of it, and why."""
+    """An action in one line: what was done, for which pipeline and run, the result and the reason."""
     pipeline = (
         f"{action.pipeline.flow}/{action.pipeline.deployment}" if action.pipeline.deployment else action.pipeline.flow
     )

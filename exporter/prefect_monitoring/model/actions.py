@@ -1,4 +1,4 @@
-"""What the exporter does to Prefect: one action, its life from intention to result, and whether it may act at all."""
+"""What the exporter changes in Prefect: an action from intention to result, and whether actions are allowed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMESPACE: Final = UUID("7d1f3a52-6f0e-5c1b-9d53-0a4a1f6f6b11")
 
 
 class Kind(StrEnum):
-    """What is done: the label `action` of `prefect_exporter_actions_total`."""
+    """The label `action` of `prefect_exporter_actions_total`."""
 
     RETRY = "retry"
     PAUSE = "pause"
@@ -29,7 +29,7 @@ class Kind(StrEnum):
 
 
 class ActionResult(StrEnum):
-    """What became of it: the label `result`; the first two are not final, and not counted.
+    """The label `result`. The first two are not final, and not counted.
 
     SENT: the request went out and no answer was recorded, so that reading Prefect has to decide. EXHAUSTED: a run
     failed and all its retries are used. FUSE: withheld, because the fuse was blown.
@@ -49,17 +49,17 @@ class ActionResult(StrEnum):
         return self not in OPEN_RESULTS
 
 
-# What stays in force once it is done, until it is undone.
+# These stay in force until they are undone.
 HOLDING: Final = frozenset({Kind.PAUSE, Kind.SCALE_UP})
 OPEN_RESULTS: Final = frozenset({ActionResult.PLANNED, ActionResult.SENT})
-# What a failed run with one of these has a retry to come, so that it is not reported as failed for good.
+# A failed run with one of these results has a retry to come, so that it is not reported as failed for good.
 RETRY_TO_COME: Final = frozenset({ActionResult.PLANNED, ActionResult.SENT, ActionResult.DONE})
-# What the fuse counts: intentions that reached Prefect, or were about to.
+# The fuse counts these: actions that reached Prefect, or were about to.
 SPENDING: Final = frozenset({*OPEN_RESULTS, ActionResult.DONE, ActionResult.FAILED})
 
 
 class Hold(StrEnum):
-    """Whether a pause or a raised limit is still in force. BY_HAND: somebody changed it since, and that wins."""
+    """Whether a pause or a raised limit is still in force. BY_HAND: a user changed it since, which takes precedence."""
 
     NONE = ""
     HELD = "held"
@@ -72,13 +72,13 @@ STOPPED_BY_HAND: Final = "stop"
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing done, or about to be done, for `pipeline`, whose rule asks for it. Instants in epoch seconds.
+    """An action, done or planned, that a rule of `pipeline` asks for. Instants in epoch seconds.
 
     `run_id`, `run_name` and `state_id`: the run that is the reason, and the state that it must still be in. `cause`: a
     failure cause, or `late`, `too_long` and `unresponsive`. `attempt` of `allowed` retries. `at`: when a retry is to
-    start; of the rest, when its reason began. `target` is a deployment's id or a work pool's name, `target_name` what
-    people call it. After `expires_at` it is not begun any more. `before` and `after` are concurrency limits, `hold` and
-    `held_until` say how long they, or a pause, stay in force.
+    start; for other actions, when the reason began. `target` is a deployment's id or a work pool's name, `target_name`
+    the name to show. After `expires_at` the action is not started any more. `before` and `after` are concurrency
+    limits; `hold` and `held_until` say how long they, or a pause, stay in force.
     """
 
     id: str
@@ -105,16 +105,16 @@ class Action:
 
     @property
     def may_be_in_force(self) -> bool:
-        """Whether nobody knows that what is to be undone one day was done."""
+        """Whether this is an action to be undone later of which it is unknown whether it was done."""
         return self.kind in HOLDING and self.result is ActionResult.SENT
 
 
 @dataclass(frozen=True, slots=True)
 class Acting:
-    """Whether actions are allowed. `enabled_at`: since when failures are acted upon; None before that began.
+    """Whether actions are allowed. `enabled_at`: since when failures are acted upon; None before that.
 
-    `stopped_at`, `stopped_by`: since when nothing is done, and why: STOPPED_BY_HAND or what blew the fuse. The fuse
-    counts what was decided after `fuse_from`.
+    `stopped_at`, `stopped_by`: since when actions are stopped, and why: STOPPED_BY_HAND or what blew the fuse. The fuse
+    counts actions that were decided after `fuse_from`.
     """
 
     enabled_at: float | None = None
@@ -131,7 +131,7 @@ class Acting:
         return self.stopped_at is not None and self.stopped_by != STOPPED_BY_HAND
 
     def stopped(self, now: float, by: str) -> Acting:
-        """Stopped now, unless it is already; a stop by hand replaces a blown fuse, which would close by itself."""
+        """Stopped now, unless stopped already; a manual stop replaces a blown fuse, which would reset by itself."""
         if self.stopped_at is not None and (by != STOPPED_BY_HAND or self.stopped_by == STOPPED_BY_HAND):
             return self
         return replace(self, stopped_at=now, stopped_by=by)
@@ -141,7 +141,7 @@ class Acting:
 
 
 def action_id(kind: Kind, *parts: object) -> str:
-    """The id of an action, made of what it is about: decided again, it is the same."""
+    """The id of an action, derived from its subject: deciding the same action again gives the same id."""
     return str(uuid5(_NAMESPACE, "\n".join(map(str, (kind, *parts)))))
 
 
@@ -156,21 +156,21 @@ def spread(seconds: float, share: float, identifier: str) -> float:
 
 
 def retries_made(actions: Sequence[Action]) -> int:
-    """How many retries of a run count against its maximum: all but those that were refused, withheld or only shown."""
+    """How many retries of a run count against its maximum: all but those refused, withheld or of a dry run."""
     return sum(action.kind is Kind.RETRY and action.result in SPENDING for action in actions)
 
 
 def was_marked_crashed(actions: Sequence[Action]) -> bool:
-    """Whether the last that was done about a run, of all `actions` about it, was to mark it Crashed, or may have been.
+    """Whether the last of a run's `actions` marked it Crashed, or may have done so.
 
-    Its process may still be working, unlike that of a run whose crash somebody saw.
+    Its process may still be working, unlike that of a run whose crash was observed.
     """
     done = [action for action in actions if action.result in SPENDING]
     last = max(done, key=lambda action: action.decided_at, default=None)
     return last is not None and last.kind is Kind.MARK_CRASHED
 
 
-# From zero on where a rule covers a pipeline, so that `increase()` sees the first.
+# Exposed at zero where a rule covers a pipeline, so that `increase()` sees the first action.
 _ZERO_BORN_RESULTS: Final = (ActionResult.DONE, ActionResult.REFUSED, ActionResult.FAILED)
 
 
@@ -180,7 +180,7 @@ def action_key(pipeline: Pipeline, kind: Kind, result: ActionResult) -> SeriesKe
 
 
 def zero_born_action_series(pipeline: Pipeline, kinds: Iterable[Kind]) -> Iterable[SeriesKey]:
-    """The series that exist from the moment a rule covers a pipeline; `kinds` are what the rule does."""
+    """The series that exist as soon as a rule covers a pipeline; `kinds`: the actions of the rule."""
     for kind in kinds:
         yield from (action_key(pipeline, kind, result) for result in _ZERO_BORN_RESULTS)
         if kind is Kind.RETRY:

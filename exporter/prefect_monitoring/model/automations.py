@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Automation:
-    """One that exists. `definition` is what Prefect holds of it, as JSON: trigger, actions, description and so on."""
+    """An existing automation. `definition`: trigger, actions, description and so on, as Prefect's JSON."""
 
     id: str
     name: str
@@ -21,7 +21,7 @@ class Automation:
 
 @dataclass(frozen=True, slots=True)
 class NotificationBlock:
-    """A block that can send messages. `type` is its type's slug, such as slack-webhook, `type_name` what people see."""
+    """A block that can send messages. `type`: its type's slug, such as slack-webhook; `type_name`: the name to show."""
 
     id: str
     name: str

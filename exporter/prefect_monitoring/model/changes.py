@@ -1,4 +1,4 @@
-"""What a batch of records changes, as values: the language between the folds and the ledger."""
+"""What a batch of records changes, as values: what folds return and the ledger applies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prefect_monitoring.model.records import BAD_TYPES, Pipeline
 
 
 class Result(StrEnum):
-    """How a run counts in ratios: by its last state. A cancelled run is a person's decision, neither good nor bad."""
+    """How a run counts in ratios, by its last state. Cancelling is a user's decision: neither good nor bad."""
 
     GOOD = "good"
     BAD = "bad"
@@ -21,7 +21,7 @@ class Result(StrEnum):
 class SeriesKey(NamedTuple):
     """A series that the ledger keeps: metric, pipeline, value of its one further label, task, the user's labels.
 
-    What a metric does not have is empty.
+    Parts that a metric does not have are empty.
     """
 
     metric: str
@@ -102,7 +102,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class LastValue:
-    """The value that a custom metric had last, and when it was told."""
+    """The last value of a custom metric, and when it was reported."""
 
     value: float
     at: float
@@ -140,7 +140,7 @@ class Changes:
     `counted`: terminal states by (run id, state id); `failed_at`: when those that are failures were entered. `due`:
     the latest expected start that has passed, by deployment id. `lines`: log ids that are counted now, and their
     instants. `points`: trend points that are counted now, by metric and id. `moved`: the pipelines whose run
-    statistics may have changed for a reason that the rest does not show. `moments`: all increments and
+    statistics may have changed for a reason that no other field shows. `moments`: all increments and
     observations, with their instants, for a backfill and for the counts by day.
     """
 

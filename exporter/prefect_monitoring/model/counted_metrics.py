@@ -94,8 +94,8 @@ _KEY_PARTS: Final[Mapping[str, Callable[[SeriesKey], str]]] = {
 }
 _DETAIL: Final[Callable[[SeriesKey], str]] = attrgetter("detail")
 
-# What is backfilled has no buckets there, which would be fifteen times as much; causes are patterns that change, and
-# have no past.
+# Backfilled histograms have no buckets, which would be fifteen times the data. Causes are patterns that change, so they
+# are not backfilled.
 _ROWS: Final = (
     CountedMetric(
         OUTCOMES,
@@ -164,7 +164,7 @@ _ROWS: Final = (
         backfilled=True,
         by_day=True,
     ),
-    # A failed attempt that a retry saved leaves no state behind, only a log line.
+    # A failed attempt that a task's retry saved leaves no state, only a log line.
     CountedMetric(
         TASK_FAILURES,
         kind="counter",
@@ -172,7 +172,7 @@ _ROWS: Final = (
         labels=("flow", "deployment", "task", "cause"),
         by_day=True,
     ),
-    # Over all deployments of a flow: buckets for each of them would be many.
+    # Over all deployments of a flow: buckets for each deployment would be too many series.
     CountedMetric(
         TASK_DURATION,
         kind="histogram",
@@ -209,14 +209,14 @@ _ROWS: Final = (
         sources=(ASSET_EVENTS,),
         labels=("asset", "result"),
     ),
-    # Of whatever is declared beside METRIC lines; zero-born by the readers of that.
+    # For declared sources other than METRIC lines, whose readers create the series at zero.
     CountedMetric(
         VALUES_REJECTED,
         kind="counter",
         sources=(),
         labels=("reason",),
     ),
-    # Zero-born for each automation that exists, by its reader: the names are the user's.
+    # Its reader creates a series at zero for each automation that exists.
     CountedMetric(
         FAILED_ACTIONS,
         kind="counter",
@@ -253,7 +253,7 @@ DEFAULT_BOUNDS: Final[Bounds] = bounds_of()
 
 
 def _zero_born(*, by_pipeline: bool, by_task: bool) -> tuple[tuple[str, str], ...]:
-    """Metric and detail of the zero-born series of what has these labels."""
+    """Metric and detail of the zero-born series of metrics with these labels."""
     return tuple(
         (row.name, detail)
         for row in _ROWS
@@ -269,15 +269,15 @@ _OF_NO_PIPELINE: Final = _zero_born(by_pipeline=False, by_task=False)
 
 
 def zero_born_series(pipeline: Pipeline) -> Iterable[SeriesKey]:
-    """The series that exist from the moment a pipeline is known, before anything happened to it."""
+    """The series that exist as soon as a pipeline is known, before its first run."""
     return [SeriesKey(metric, pipeline, detail) for metric, detail in _OF_PIPELINES]
 
 
 def zero_born_task_series(pipeline: Pipeline, task: str) -> Iterable[SeriesKey]:
-    """The series that exist from the moment a task of a pipeline is known."""
+    """The series that exist as soon as a task of a pipeline is known."""
     return [SeriesKey(metric, pipeline, detail, task) for metric, detail in _OF_TASKS]
 
 
 def zero_born_series_without_pipeline() -> Iterable[SeriesKey]:
-    """The zero-born series that no pipeline and no flow has."""
+    """The zero-born series of metrics that are not by pipeline or flow."""
     return [SeriesKey(metric, NO_FLOW, detail) for metric, detail in _OF_NO_PIPELINE]

@@ -1,4 +1,4 @@
-"""What has to be created, changed and destroyed elsewhere so that it is as declared. Pure."""
+"""What has to be created, changed and destroyed elsewhere to match the declaration. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Definition = Mapping[str, Any]
 
 
 class Existing(Protocol):
-    """What is there, as the other side has it. `enabled`: nobody has switched it off."""
+    """An existing object, as the other side has it. `enabled`: it is not switched off there."""
 
     @property
     def name(self) -> str: ...
@@ -25,7 +25,7 @@ E = TypeVar("E", bound=Existing)
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One value that is not as it should be; None where there is none."""
+    """A value that differs from the declaration; None where the value is missing."""
 
     path: str
     before: Any
@@ -41,7 +41,7 @@ class Change(Generic[E]):
 
 @dataclass(frozen=True, slots=True)
 class Differences(Generic[E]):
-    """`kept` are those that exist and are declared, with changes or without."""
+    """`kept` are the declared objects that exist, changed or not."""
 
     create: tuple[Definition, ...]
     change: tuple[Change[E], ...]
@@ -49,7 +49,7 @@ class Differences(Generic[E]):
 
     @property
     def switched_off(self) -> tuple[str, ...]:
-        """The names of those that somebody switched off; they stay so."""
+        """The names of objects that are switched off; they stay so."""
         return tuple(one.name for one in self.kept if not one.enabled)
 
 
@@ -59,7 +59,7 @@ def differences(
     name_key: str,
     edits: Callable[[Definition, Definition], Iterable[Edit]],
 ) -> Differences[E]:
-    """From `existing`, by name, to `desired`, named under `name_key`. `edits` compares what is wanted with what is."""
+    """From `existing`, by name, to `desired`, named under `name_key`. `edits` compares desired with existing."""
     create: list[Definition] = []
     change: list[Change[E]] = []
     kept: list[E] = []
@@ -77,7 +77,7 @@ def differences(
 def summary_line(create: int, change: int, destroy: int, unchanged: int) -> str:
     """How much there is to do."""
     counts = ((create, "create"), (change, "change"), (destroy, "destroy"))
-    todo = ", ".join(f"{count} to {what}" for count, what in counts)
+    todo = ", ".join(f"{count} to {verb}" for count, verb in counts)
     return f"{todo if create or change or destroy else 'Nothing to change'}; {unchanged} unchanged"
 
 

@@ -15,7 +15,7 @@ LEAST_INTERVAL_SECONDS: Final = 30.0  # Prefect allows no less
 class Beats:
     """The heartbeats of a run within a window: how many, and when the first and the last were sent.
 
-    Instants are by the clock of the machine that the flow runs on.
+    Instants are from the clock of the machine that the flow runs on.
     """
 
     count: int
@@ -27,8 +27,8 @@ class Beats:
 class Pulse:
     """What is known of a run that sends heartbeats, or sent some before it entered the state `state_id`.
 
-    `silent`: the seconds, of our clock, for which the run was watched and no beat came. `interval`: the seconds between
-    two beats, as learned from them; None where that is not known.
+    `silent`: seconds, by our clock, during which the run was watched and no heartbeat came. `interval`: seconds between
+    two heartbeats, as observed; None where unknown.
     """
 
     state_id: str
@@ -42,7 +42,7 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True)
 class SilentRun:
-    """A flow run that is Running and unresponsive, with its pipeline, and for how many seconds no heartbeat came."""
+    """A flow run that is Running and unresponsive, its pipeline, and the seconds since its last heartbeat."""
 
     pipeline: Pipeline
     run: FlowRun

@@ -1,4 +1,4 @@
-"""Instants that others wrote."""
+"""Parsing of timestamps."""
 
 from __future__ import annotations
 

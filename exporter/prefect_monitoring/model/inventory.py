@@ -1,4 +1,4 @@
-"""What exists beside runs: pools, workers, queues, limits, automations, tags."""
+"""What exists besides runs: pools, workers, queues, limits, automations, tags."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from prefect_monitoring.model.records import ConcurrencyLimit, Workers, WorkPool
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """A part is None when it was never read, or so long ago that it cannot pass for the present.
+    """A part is None when it was never read, or too long ago to be current.
 
-    `workers` are by pool, without the pools that have none by design and those whose workers could not be read.
-    `limits` are by the name to show, `tags` by deployment id and only those that are to be shown.
+    `workers` are by pool, without pools that need none and pools whose workers could not be read. `limits` are by the
+    name to show; `tags`, by deployment id, are only those to show.
     """
 
     pools: Sequence[WorkPool] | None = None

@@ -10,9 +10,9 @@ _DIGEST_LENGTH: Final = 8
 
 
 def bounded(value: str) -> str:
-    """The value, at most `MAX_LENGTH` characters long: of a longer one the beginning, and a digest of the whole.
+    """The value, shortened to `MAX_LENGTH` characters that end with a digest of the whole value.
 
-    So two that begin alike are two series all the same.
+    The digest keeps values that begin alike apart.
     """
     if len(value) <= MAX_LENGTH:
         return value
@@ -21,5 +21,5 @@ def bounded(value: str) -> str:
 
 
 def bounded_all(values: tuple[str, ...]) -> tuple[str, ...]:
-    """The same of each; the tuple itself where none is too long."""
+    """Each value, bounded; the tuple itself where none is too long."""
     return tuple(map(bounded, values)) if any(len(value) > MAX_LENGTH for value in values) else values

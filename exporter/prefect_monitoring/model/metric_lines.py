@@ -6,13 +6,13 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why a piece was refused: what is no pair is malformed; of a pair's faults, the first from the left counts."""
+    """Why a piece was refused: malformed if it is not `name=value`; else the leftmost fault of the pair."""
 
     MALFORMED = "malformed"
     NAME = "name"
     LABEL = "label"
     NON_FINITE = "non_finite"
     TOO_MANY = "too_many"
-    """Given by counting, not by the parser: the parser knows of no limit over all messages."""
+    """Found when counting, not by the parser, which does not know the limits over all messages."""
     NEGATIVE = "negative"
-    """Given by counting as well: what is declared as a counter or a histogram takes no value below zero."""
+    """Found when counting too: a declared counter or histogram takes no negative values."""

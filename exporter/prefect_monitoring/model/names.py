@@ -50,7 +50,7 @@ class Names:
         return Names(self.flows, self.deployments, self.gone.union(gone))
 
     def forgetting(self, ids: Collection[str]) -> Names:
-        """Without these flows and deployments, as if they had never been seen."""
+        """Without these flows and deployments."""
         flows = {one.id: one for one in self.flows.values() if one.id not in ids}
         deployments = {one.id: one for one in self.deployments.values() if one.id not in ids}
         return Names(flows, deployments, self.gone.difference(ids)) if ids else self

@@ -10,7 +10,7 @@ from prefect_monitoring.model.units import DAY, HOUR
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """[start, end) in epoch seconds: whole hours or days, the running one included, as in run statistics."""
+    """[start, end) in epoch seconds: whole hours or days, including the current one, as in run statistics."""
 
     start: int
     end: int
@@ -35,7 +35,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class RunCounts:
-    """Runs of a period by their last state, and the seconds of the completed ones (`timed` of them took time)."""
+    """Runs of a period by their last state, and the seconds that completed runs took (`timed`: how many have them)."""
 
     good: int = 0
     bad: int = 0
@@ -48,7 +48,7 @@ class RunCounts:
         )
 
     def without_failures(self, count: int) -> RunCounts:
-        """The same with `count` failures less, which are to be retried."""
+        """The same without `count` failures, which are to be retried."""
         return replace(self, bad=max(self.bad - count, 0))
 
     @property
@@ -57,18 +57,18 @@ class RunCounts:
 
     @property
     def success_ratio(self) -> float | None:
-        """None of no runs."""
+        """None without runs."""
         return self.good / self.runs if self.runs else None
 
     @property
     def mean_seconds(self) -> float | None:
-        """What a completed run took; None of none."""
+        """Mean duration of a completed run; None without completed runs."""
         return self.seconds / self.timed if self.timed else None
 
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What a counter grew by, and in how many steps; of a summary, the sum of its values and how many there were."""
+    """The increase of a counter and its number of steps; for a summary, the sum and count of its values."""
 
     amount: float = 0.0
     seen: int = 0
@@ -86,7 +86,7 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class FailedRuns:
-    """Failed runs of one pipeline that have the cause and the message's pattern in common; `last_at`: the last end."""
+    """Failed runs of one pipeline with the same cause and message pattern; `last_at`: when the last one ended."""
 
     pipeline: Pipeline
     cause: str

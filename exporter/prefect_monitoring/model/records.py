@@ -1,4 +1,4 @@
-"""What Prefect says, as frozen values: the vocabulary that everything behind the API speaks.
+"""Records of the Prefect API as frozen values.
 
 Instants are seconds since the epoch, UTC, exact to the microsecond that Prefect stores.
 """
@@ -54,7 +54,7 @@ COMPLETED_LABELS: Final = labels_of("COMPLETED")
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One state of a run. `type` is Prefect's state type in capitals, `at` the instant it was entered."""
+    """One state of a run. `type` is Prefect's state type in capitals, `at` when it was entered."""
 
     id: str
     type: str
@@ -77,11 +77,11 @@ class FlowRun:
     """A flow run as `/flow_runs/filter` shows it.
 
     `started_at` is the first start ever, also after a re-run. `attempts` counts entries into Running.
-    `rescheduled` is true when the run was set back to Scheduled after a terminal state. `run_time` is the seconds
-    that it was Running in all. `is_subflow`: a task run of another flow run made it. `scheduled_at` is when it is to
-    start or to go on, where it waits for that: `expected_at` stays the first start's, also when a retry is due.
-    `ran_before`: of a run that is Running, the seconds that it already was before its present attempt, since it was
-    last over; a page does not show them.
+    `rescheduled` is true when the run was set back to Scheduled after a terminal state. `run_time` is the total of
+    seconds that it was Running. `is_subflow`: a task run of another flow run started it. `scheduled_at` is when a
+    waiting run is to start or resume; `expected_at` stays that of the first start, also when a retry is due.
+    `ran_before`: seconds that a Running run was already Running before its present attempt, since its last terminal
+    state; a page does not show them.
     """
 
     id: str
@@ -105,12 +105,12 @@ class FlowRun:
 
     @property
     def kind(self) -> str:
-        """What a finished one is compared by."""
+        """The state type, by which reconciliation compares finished runs."""
         return self.state.type
 
     @property
     def due_at(self) -> float | None:
-        """When it is to start: as scheduled last, where a retry by hand moved that on."""
+        """When it is to start: the latest schedule, which a manual retry may have moved."""
         known = [at for at in (self.expected_at, self.scheduled_at) if at is not None]
         return max(known, default=None)
 
@@ -119,9 +119,9 @@ class FlowRun:
 class TaskRun:
     """A task run as `/task_runs/filter` shows it; never the placeholder of a subflow.
 
-    `task` is the task's name without what the run adds to it. `flow_run_id` is None outside flows. `attempts` counts
-    entries into Running, `run_time` the seconds spent in it. `flow_run_attempt` is the flow run's attempt that made it.
-    `message_known`: whether the state is there with its message, or only what the run's own row says of it.
+    `task` is the task's name without the suffix of the run. `flow_run_id` is None outside flows. `attempts` counts
+    entries into Running, `run_time` the seconds spent in it. `flow_run_attempt` is the flow run's attempt that
+    started it. `message_known`: whether the state was read with its message, or only from the run's row.
     """
 
     id: str
@@ -137,12 +137,12 @@ class TaskRun:
 
     @property
     def kind(self) -> str:
-        """What a finished one is compared by: its state type; a roll-back, which moves no end, is a kind of its own."""
+        """The state type, by which reconciliation compares finished runs; roll-backs have a kind of their own."""
         return ROLLED_BACK if self.is_rolled_back else self.state.type
 
     @property
     def is_rolled_back(self) -> bool:
-        """Prefect tells it by the name alone; a failure that somebody named so is one all the same."""
+        """Prefect marks it by the state's name alone; a failure with that name is still a failure."""
         return self.state.type == "COMPLETED" and self.state.name == ROLLED_BACK
 
 
@@ -159,7 +159,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class FailedAction:
-    """An action of one of Prefect's own automations that failed; `id` is the event's, `automation` its name then."""
+    """A failed action of one of Prefect's own automations; `id` is the event's, `automation` the name at that time."""
 
     id: str
     automation: str
@@ -196,16 +196,16 @@ class Deployment:
     work_pool: str
     work_queue: str
     tags: tuple[str, ...]
-    # What the ledger does not keep: how it stands now, None or "" until it was read.
+    # Not kept in the ledger: the present status; None or "" until it was read.
     paused: bool | None = field(default=None, compare=False)
     ready: bool | None = field(default=None, compare=False)
     schedules: str = field(default="", compare=False)
 
 
 class Pipeline(NamedTuple):
-    """What every series is about: the names of a flow and of one of its deployments ("" for none).
+    """The names of a flow and of one of its deployments ("" for runs without a deployment).
 
-    A tuple, as are the keys made of it: they are hashed all the time.
+    A tuple, as are keys that contain it, because they are hashed all the time.
     """
 
     flow: str
@@ -219,7 +219,7 @@ OVERFLOW: Final = Pipeline(OTHER, OTHER)
 
 
 def needs_no_workers(pool_type: str) -> bool:
-    """Of a work pool's type: Prefect itself starts the runs of push pools (`ecs:push`) and managed ones."""
+    """Whether Prefect itself starts the runs of pools of this type: push pools (`ecs:push`) and managed pools."""
     return pool_type.rpartition(":")[2] in {"push", "managed"}
 
 
@@ -236,7 +236,7 @@ class WorkPool:
 
     @property
     def has_workers(self) -> bool:
-        """Pools that need none have none, nor have those that are left of Prefect 2's agents."""
+        """False for pools that need no workers and for pools of Prefect 2's agents."""
         return not needs_no_workers(self.type) and self.type != "prefect-agent"
 
 
@@ -263,7 +263,7 @@ class WorkQueue:
 
 @dataclass(frozen=True, slots=True)
 class ConcurrencyLimit:
-    """An active limit. `deployment_id` is whose own it is, None for one that people made and named."""
+    """An active limit. `deployment_id` is set for a deployment's own limit, None for a limit that users created."""
 
     name: str
     deployment_id: str | None

@@ -9,16 +9,16 @@ from typing import Final
 from prefect_monitoring.model.run_stats import WINDOWS
 
 QUANTILE_WINDOWS: Final[Mapping[str, int]] = {name: WINDOWS[name] for name in ("7d", "30d")}
-# As the label shows them, and in percent.
+# By label value, in percent.
 QUANTILES: Final[Mapping[str, int]] = {"0.5": 50, "0.95": 95}
 
 ByWindow = Mapping[tuple[str, str], float]
-"""Seconds by window and quantile, as the labels show them; a window without a run has none."""
+"""Seconds by the label values of window and quantile; windows without runs are missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunQuantiles:
-    """Of runs that ended within each window: how long completed ones took, how late those that began started.
+    """Quantiles of runs that ended within each window: durations of completed runs, start delays of started runs.
 
     `runs`: how many completed runs the longest window has.
     """

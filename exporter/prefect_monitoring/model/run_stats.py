@@ -1,4 +1,4 @@
-"""Run statistics: how a pipeline stands, and the windows over which its runs are counted."""
+"""Run statistics of a pipeline, and the windows over which its runs are counted."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ RECENT_FAILURES: Final = 3
 RECENT_DURATIONS: Final = 24
 
 
-# A failure by its run's and its state's id: a run that fails again has another.
+# A failure by the ids of its run and state: a run that fails again has another key.
 FailureKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class UnresolvedFailures:
-    """The `runs` of a pipeline that failed for good and that nothing has resolved, the oldest at the instant `since`.
+    """How many `runs` of a pipeline failed for good and are unresolved; the oldest failed at `since`.
 
     `retries`: how often the exporter retried the `newest`. `held`: those that have yet to be shown long enough.
     """
@@ -42,14 +42,14 @@ class UnresolvedFailures:
 
 @dataclass(frozen=True, slots=True)
 class RunStats:
-    """How a pipeline stands now. Instants in epoch seconds, durations in seconds, windows by name.
+    """The run statistics of a pipeline. Instants in epoch seconds, durations in seconds, windows by name.
 
     `failing_since`: when a run first failed since the last completed one, retried or not. `baselines`: medians.
     `recent_failures`: the ends of the newest failed runs of the last day, newest first. `recent_durations`: of the
-    newest completed runs, newest first. `unresolved`: runs that failed for good and that nothing has resolved, the
-    oldest at `unresolved_since`. `last_failure`: the newest of them, else the last failure since a run completed.
+    newest completed runs, newest first. `unresolved`: how many runs failed for good and are unresolved, the oldest
+    since `unresolved_since`. `last_failure`: the newest of them, else the last failure since a run completed.
     `last_failure_retries`: how often the exporter retried it. `last_failure_gone`: it was deleted; it still counts,
-    but no link leads to it.
+    but cannot be linked to.
     """
 
     last_outcomes: Mapping[str, float] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class RunStats:
 
     @property
     def last_success(self) -> float | None:
-        """When a run last completed, under whatever name."""
+        """When a run last completed, under any state name."""
         return max((self.last_outcomes[one] for one in COMPLETED_LABELS if one in self.last_outcomes), default=None)
 
     @property

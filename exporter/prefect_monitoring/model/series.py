@@ -30,7 +30,7 @@ class Series:
 
 
 Bounds = Mapping[str, tuple[float, ...]]
-"""Upper bounds per histogram, ascending, without +Inf; a summary has none. What is not here is a counter."""
+"""Upper bounds per histogram, ascending, without +Inf; empty for a summary. Metrics without an entry are counters."""
 
 
 def empty(metric: str, bounds: Bounds, *, released: bool) -> Series:
@@ -49,7 +49,7 @@ def observe(histogram: Series, values: Sequence[float], bounds: Sequence[float])
 def advance(
     series: Mapping[SeriesKey, Series], changes: Changes, bounds: Bounds, *, released: bool
 ) -> dict[SeriesKey, Series]:
-    """The series that `changes` creates or moves, at their new values. New ones are `released` as told."""
+    """The series that `changes` creates or moves, at their new values. New series get the given `released`."""
     moved: dict[SeriesKey, Series] = {}
 
     def now(key: SeriesKey) -> Series:
@@ -58,8 +58,8 @@ def advance(
     for key in sorted(changes.zero_born - series.keys()):
         moved[key] = now(key)
     for key, count in changes.increments.items():
-        one = now(key)
-        moved[key] = Series(one.value + count, one.buckets, one.released)
+        before = now(key)
+        moved[key] = Series(before.value + count, before.buckets, before.released)
     for key, values in changes.observations.items():
         if key.metric in bounds:  # else it is switched off
             moved[key] = observe(now(key), values, bounds[key.metric])
@@ -68,10 +68,10 @@ def advance(
 
 @dataclass(slots=True)
 class Hold(Generic[Key]):
-    """What waits until it has been shown for some `seconds`, and since when this process has shown it.
+    """Keys that wait until they have been exposed for `seconds`, and since when this process has exposed them.
 
-    New series at zero, and new failures. Not kept across restarts on purpose: a new process cannot know that anybody
-    saw what the old one showed.
+    Used for new series at zero and for new failures. Not kept across restarts on purpose: a new process cannot know
+    whether what the old one exposed was scraped.
     """
 
     seconds: float

@@ -1,4 +1,4 @@
-"""How the sinks fare: the parts of the exporter that deliver numbers, messages or files to somewhere else."""
+"""Status of the sinks, which deliver numbers, messages or files to other systems."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 
 class SinkError(StrEnum):
-    """Why a delivery failed. It is tried again, unless it was refused or expired: that is lost."""
+    """Why a delivery failed. It is tried again, unless it was refused or has expired, in which case it is lost."""
 
     UNREACHABLE = "unreachable"  # no answer in time, or an error of the service itself
     THROTTLED = "throttled"
@@ -25,10 +25,10 @@ NO_ERRORS: Final[Mapping[SinkError, int]] = dict.fromkeys(SinkError, 0)
 
 @dataclass(frozen=True, slots=True)
 class SinkStatus:
-    """How a sink that is switched on fares. Instants in epoch seconds.
+    """Status of a sink that is switched on. Instants in epoch seconds.
 
-    `last_success`: its last delivery, those of earlier processes included. `waiting_since`: since when the oldest of
-    what is still to be delivered could have been; None when nothing waits. `errors`: by reason, since the start.
+    `last_success`: its last delivery, also by earlier processes. `waiting_since`: since when the oldest pending item
+    could have been delivered; None when nothing is pending. `errors`: by reason, since the start.
     """
 
     name: str
@@ -41,9 +41,9 @@ class SinkStatus:
         return replace(self, errors={**self.errors, reason: self.errors[reason] + count})
 
     def succeeded(self, at: float, waiting_since: float | None) -> SinkStatus:
-        """The status after a delivery, with what waits now."""
+        """The status after a delivery, with what is pending now."""
         return replace(self, last_success=at, waiting_since=waiting_since)
 
     def lag(self, now: float) -> float:
-        """For how many seconds the oldest of what is to be delivered has been waiting."""
+        """Seconds for which the oldest pending item has been waiting."""
         return 0.0 if self.waiting_since is None else max(now - self.waiting_since, 0.0)

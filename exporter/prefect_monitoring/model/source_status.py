@@ -1,4 +1,4 @@
-"""How the readings of a source, and of the pipelines file, go."""
+"""Status of a source's readings, and of the pipelines file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ READING_BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """How a source fares; `up` is None before its first reading.
+    """Status of a source; `up` is None before its first reading.
 
-    `complete_to`: the instant up to which all that it holds has been read. `unreadable`: when each of the records that
-    cannot be read now was first met. `code`: of the last reading's failure, as `prefect_exporter_api_requests_total`
-    shows it; "" if it worked.
+    `complete_to`: the instant up to which everything has been read. `unreadable`: when each record that cannot be read
+    now was first seen. `code`: of the last reading's failure, as in `prefect_exporter_api_requests_total`; "" if it
+    succeeded.
     """
 
     name: str
@@ -40,7 +40,7 @@ class ReconciliationReport:
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """Whether the pipelines file is valid as it stands, and when it was last read so (None: not since the start)."""
+    """Whether the pipelines file is valid, and when a valid one was last read (None: not since the start)."""
 
     valid: bool
     last_success: float | None

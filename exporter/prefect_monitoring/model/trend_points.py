@@ -33,8 +33,8 @@ def instant(point: Point) -> float:
 def merge(points: Iterable[Point], *, since: float, at_most: int) -> list[Point]:
     """Each point once, oldest first, from `since` (Unix seconds), the newest `at_most`.
 
-    Points with the same `id` are one point; those without are all different.
+    Points with the same `id` are one point; points without an id are all different.
     """
     unique = {point.get("id", index): point for index, point in enumerate(points)}
-    recent = sorted(((instant(point), point) for point in unique.values()), key=lambda pipeline: pipeline[0])
+    recent = sorted(((instant(point), point) for point in unique.values()), key=lambda pair: pair[0])
     return [point for at, point in recent if at >= since][-at_most:]

@@ -1,4 +1,4 @@
-"""Records that cannot be read: set aside, so that all others go on, and tried again later."""
+"""Records that cannot be read: set aside, so that reading goes on, and tried again later."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ LONGEST_WAIT_SECONDS: Final = HOUR
 class Unreadable:
     """A record of the source with that cursor. Instants in epoch seconds.
 
-    `since`: when it was first met; it is tried again from `next_at` on. `counted`: its row is counted, and only its
-    state history cannot be read. `after`: what is missing of it lies after this instant; None where that is not known.
+    `since`: when it was first seen; it is tried again from `next_at` on. `counted`: its row is counted, and only its
+    state history cannot be read. `after`: the missing part lies after this instant; None where unknown.
     """
 
     cursor: str
@@ -34,5 +34,5 @@ class Unreadable:
 
 
 def set_aside(cursor: str, identifier: str, now: float, *, counted: bool, after: float | None) -> Unreadable:
-    """A record that is met for the first time."""
+    """A record that is set aside for the first time."""
     return Unreadable(cursor, identifier, now, 0, now, counted, after).tried(now)
