@@ -1,1 +1,1 @@
-"""What the raw records mean."""
+"""Interprets raw texts: messages, log lines, durations, addresses."""

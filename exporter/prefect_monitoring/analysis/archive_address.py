@@ -1,4 +1,4 @@
-"""Where an archive is: `s3://bucket/prefix` or `file:///folder`."""
+"""Addresses of archives: `s3://bucket/prefix` or `file:///folder`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ArchiveAddress:
 
 
 def parse_archive_address(to: str) -> ArchiveAddress:
-    """Raises ValueError for an address of another kind."""
+    """Parses `s3://bucket/prefix` or `file:///folder`. Raises ValueError for any other address."""
     parts = urlsplit(to)
     path = unquote(parts.path)
     # A port, a user name or a query has no meaning here, and might be a secret.

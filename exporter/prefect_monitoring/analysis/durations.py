@@ -1,4 +1,4 @@
-"""Lengths of time as people write them: `30s`, `15m`, `1h30m`."""
+"""Durations as users write them: `30s`, `15m`, `1h30m`."""
 
 from __future__ import annotations
 

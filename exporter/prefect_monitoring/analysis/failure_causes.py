@@ -1,4 +1,4 @@
-"""Why a run failed, told from the message of its state.
+"""Why a run failed, from the message of its state.
 
 One table, first match wins; users put their own patterns before it (option `failure_causes`).
 """
@@ -28,8 +28,8 @@ def _table(*rows: tuple[str, str]) -> tuple[CausePattern, ...]:
     return tuple(CausePattern(cause, compile_pattern(pattern)) for cause, pattern in rows)
 
 
-# Narrow causes stand before wide ones: a connection that timed out is a timeout, a query that deadlocked is a lock. A
-# mistake in the code comes first where its name says so: what a KeyError or a TypeError tells is the code's own words.
+# Narrow causes come before wide ones: a connection that timed out is a timeout, a query that deadlocked is a lock. Code
+# errors with a telling name come first, because the text of a KeyError or TypeError is the user's own.
 CAUSE_PATTERNS: Final = _table(
     (
         "code",
@@ -76,12 +76,12 @@ KNOWN_CAUSES: Final = frozenset({*(row.cause for row in CAUSE_PATTERNS), OTHER_C
 
 
 def ends_of(message: str) -> str:
-    """What counts of a message, which may quote megabytes of SQL: what went wrong is at its beginning or at its end."""
+    """The beginning and end of a message, where the error is: it may quote megabytes of SQL in between."""
     return message if len(message) <= 2 * END_LENGTH else f"{message[:END_LENGTH]}\n{message[-END_LENGTH:]}"
 
 
 def cause_of(message: str, extra: Iterable[CausePattern] = ()) -> str:
-    """The first cause whose pattern is found in `message`, the user's own (`extra`) first; "other" when none is."""
+    """The first cause whose pattern matches in `message`, the user's own (`extra`) first; else "other"."""
     ends = ends_of(message)
     for row in (*extra, *CAUSE_PATTERNS):
         if row.pattern.search(ends):

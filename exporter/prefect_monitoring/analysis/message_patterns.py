@@ -1,4 +1,4 @@
-"""What failure messages say, without secrets: their first line, its type, and what it has in common with others."""
+"""Failure messages without secrets: their first line, exception type, and pattern."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_PATTERN: Final = 160
 MAX_MESSAGE: Final = 200
 VARIABLE: Final = "#"
 _TYPE: Final = re.compile(r"[A-Za-z_]\w{0,99}(?:\.[A-Za-z_]\w{0,99}){0,9}(?=:|\Z)")
-# What Prefect puts before every exception.
+# Prefect's prefix of every exception.
 _PREAMBLE: Final = re.compile(r"\A(?:Flow|Task) run encountered an exception:?\s+")
 # Instants, UUIDs, hexadecimal ids with a digit in them, and numbers; a status code of HTTP says what went wrong.
 _VARIABLES: Final = re.compile(
@@ -25,21 +25,21 @@ _VARIABLES: Final = re.compile(
 
 
 def without_preamble(message: str) -> str:
-    """An exception's message without what Prefect puts before it."""
+    """An exception's message without Prefect's prefix."""
     return _PREAMBLE.sub("", message)
 
 
 def message_line(message: str) -> str:
-    """The first line of a failure message, redacted, as people read it; "" for an empty message."""
+    """The first line of a failure message, redacted; "" for an empty message."""
     return first_line(without_preamble(message), MAX_MESSAGE)
 
 
 def exception_type(line: str) -> str:
-    """The exception's type in a line of `message_line`, such as ValueError; "" where it begins with none."""
+    """The exception's type in a line of `message_line`, such as ValueError; "" where it does not begin with one."""
     found = _TYPE.match(line)
     return found[0] if found else ""
 
 
 def pattern_of(message: str) -> str:
-    """The first line of a failure message with `#` for what differs from run to run; "" for an empty message."""
+    """The first line of a failure message with `#` for parts that differ between runs; "" for an empty message."""
     return _VARIABLES.sub(VARIABLE, first_line(without_preamble(message), MAX_PATTERN))

@@ -27,7 +27,7 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One pair. `labels` are sorted by name, none is empty; `value` is finite."""
+    """One `name{labels}=value`. `labels` are sorted by name, without empty ones; `value` is finite."""
 
     name: str
     labels: Labels
@@ -36,14 +36,14 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a message holds, in its order; `rejected` has one reason per refused piece."""
+    """The observations of a message, in order; `rejected` has one reason per refused piece."""
 
     observations: tuple[Observation, ...]
     rejected: tuple[Reason, ...]
 
 
 MARK: Final = "METRIC:"
-# A word of its own: a traceback that quotes `logger.info("METRIC: …")` tells no metric.
+# As a separate word: a traceback that quotes `logger.info("METRIC: …")` reports no metric.
 _MARK_AS_WORD: Final = re.compile(rf"(?<!\S){MARK}")
 # Not str.splitlines(): it would cut a label value at a form feed or at a Unicode line separator.
 _LINE_END: Final = re.compile(r"[\r\n]")
@@ -58,12 +58,12 @@ _LABEL: Final = re.compile(r'([^\s,="{}]++)\s*+=\s*+"((?:[^"\\]|\\[\\"n])*+)"\s*
 _ESCAPE: Final = re.compile(r'\\[\\"n]')
 _ESCAPED: Final = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 _NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,99}")
-# Half a surrogate pair cannot be written as UTF-8, PostgreSQL stores no NUL: either would stop more than this metric.
+# Lone surrogates cannot be encoded as UTF-8, and PostgreSQL cannot store NUL: either would stop more than this metric.
 _UNFIT: Final = re.compile(r"[\x00\ud800-\udfff]")
 
 
 def parse(message: str) -> Parsed:
-    """The pairs behind a `METRIC:` that begins a line of `message` or follows white space. Raises nothing."""
+    """The pairs after a `METRIC:` at the beginning of a line of `message` or after white space. Never raises."""
     marks = ((line, _MARK_AS_WORD.search(line)) for line in _LINE_END.split(message))
     pieces = [piece for line, mark in marks if mark for piece in _pieces(line, mark.end())]
     return Parsed(
@@ -88,7 +88,7 @@ def _skip(pattern: re.Pattern[str], line: str, at: int) -> int:
 
 
 def _piece(line: str, start: int) -> tuple[Observation | Reason, int]:
-    """The piece at `start`, which is no separator, and where it ends: always behind `start`."""
+    """The piece at `start`, which is not a separator, and where it ends, always after `start`."""
     end = _skip(_WORD, line, start)
     name, block = line[start:end], ""
     at = _skip(_SPACE, line, end)
@@ -104,10 +104,10 @@ def _piece(line: str, start: int) -> tuple[Observation | Reason, int]:
 
 
 def _block(line: str, opening: int) -> tuple[str | None, int]:
-    """What stands between the brace at `opening` and its closing one, None without such; and where to go on.
+    """The text between the brace at `opening` and its closing brace, None without one; and where to continue.
 
-    What follows a quote that is never closed cannot be told from what it quotes: the rest of the line is given up.
-    Where only the brace is missing, the next pair is looked for behind the last quoted value.
+    After a quote that is never closed, the rest of the line is skipped, because it may be part of the quoted text.
+    If only the brace is missing, parsing continues after the last quoted value.
     """
     resume = opening + 1
     for token in _QUOTE_OR_BRACE.finditer(line, resume):
@@ -122,7 +122,7 @@ def _block(line: str, opening: int) -> tuple[str | None, int]:
 
 
 def _value(line: str, start: int) -> tuple[str, int]:
-    """The text of a value and where it ends. In `a= b=1` the value of a is empty, and b=1 the next piece."""
+    """The text of a value and where it ends. In `a= b=1` the value of a is empty, and b=1 is the next piece."""
     at = _skip(_SPACE, line, start)
     if at > start and _PAIR_AHEAD.match(line, at):
         return "", at
@@ -149,7 +149,7 @@ def _labels(block: str) -> Labels | Reason:
             return Reason.MALFORMED
         written.append((found[1], _ESCAPE.sub(lambda escape: _ESCAPED[escape[0]], found[2])))
         at = found.end()
-    # An empty label is an absent one to Prometheus.
+    # For Prometheus, an empty label is an absent one.
     labels = [label for label in written if label[1]]
     unique = len({name for name, _ in written}) == len(written)
     fits = unique and len(labels) <= MAX_LABELS and all(_is_label(*label) for label in written)
@@ -182,10 +182,10 @@ def _number(text: str) -> float | Reason:
 
 
 FAILURE_PHRASE: Final = "Task run failed with"
-_SAVED: Final = re.compile(rf"{FAILURE_PHRASE} \w+: (?P<what>.*) - Retry \d+/\d+ will start", re.DOTALL)
+_SAVED: Final = re.compile(rf"{FAILURE_PHRASE} \w+: (?P<failure>.*) - Retry \d+/\d+ will start", re.DOTALL)
 
 
 def saved_failure(message: str) -> str | None:
-    """What an attempt failed with, as the line tells it; None for any other line."""
+    """The failure of an attempt that is to be retried, from Prefect's log line; None for any other line."""
     found = _SAVED.match(message)
-    return found["what"] if found else None
+    return found["failure"] if found else None

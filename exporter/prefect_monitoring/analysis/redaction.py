@@ -1,4 +1,4 @@
-"""Takes what must not be read by everybody out of text that people will see: error messages, mostly."""
+"""Removes secrets from texts that are shown, mostly error messages."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _SENSITIVE_NAME: Final = (
     r"|credentials?|authorization|(?<![a-z])sig(?:nature)?(?![a-z]))[\w.-]{0,40}"
 )
 _IS_SENSITIVE: Final = re.compile(_SENSITIVE_NAME, re.IGNORECASE)
-# What a text must hold, in lower case, before its pattern is worth a search; the pattern, and what stays of it. No
-# quantifier is nested in another, and all are bounded: a message may be megabytes of anything.
+# Substrings (lower case) without which the pattern need not be searched, the pattern, and its replacement. Quantifiers
+# are bounded and never nested, because a message may be megabytes of anything.
 _PATTERNS: Final = (
-    # user:password@ in a URL, where the password may hold / and @; a bare user name goes too, since it may be a token.
+    # user:password@ in a URL, whose password may contain / and @; also a bare user name, which may be a token.
     (
         ("://",),
         re.compile(
@@ -37,7 +37,7 @@ _PATTERNS: Final = (
         ),
         rf"\g<kept>{HIDDEN}",
     ),
-    # Keys that are known by how they begin: AWS, GitHub, GitLab, Slack, Prefect, Stripe, OpenAI, Google.
+    # Keys with known prefixes: AWS, GitHub, GitLab, Slack, Prefect, Stripe, OpenAI, Google.
     (
         (
             *("akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "pnu_", "pnb_"),
@@ -77,7 +77,7 @@ def redact_value(value: Any) -> Any:
 
 def first_line(text: str, length: int) -> str:
     """The first line of `text` that is not blank, redacted, at most `length` characters, cut with an ellipsis."""
-    # What redacting could still see is looked at, not megabytes that are cut off anyway.
+    # Enough for redaction to see whole secrets; the rest would be cut off anyway.
     line = next((line.strip() for line in text[:20_000].splitlines() if line.strip()), "")
     line = redact(line)
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"

@@ -1,7 +1,7 @@
 """One flow run as a JSON document for people: the run, its states, task runs and log lines, redacted. Pure.
 
-What goes in are objects as Prefect's API answers them; of each, the fields named here are kept. A field is never
-removed from the document or changed in meaning without a new `SCHEMA_VERSION`.
+The input is JSON from Prefect's API, of which the fields named here are kept. No field is removed or changed in meaning
+without a new `SCHEMA_VERSION`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LOG: Final = ("timestamp", "level", "name", "task_run_id")
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A flow run with what belongs to it; `deployment` is "" for a run without one."""
+    """A flow run with its states and task runs; `deployment` is "" for a run without one."""
 
     run: Json
     flow: str
@@ -41,7 +41,7 @@ class RunRecord:
 
 
 def document_key(run_id: str) -> str:
-    """Where the document of a run lies below the archive's address."""
+    """The path of a run's document below the archive's address."""
     return f"flow-runs/{run_id}.json.gz"
 
 
@@ -55,8 +55,8 @@ def document(
 ) -> Iterator[bytes]:
     """The document in pieces, a log line each, so that a run with millions of them fits into memory.
 
-    `record` and `logs` are as the API has them. `is_complete` is asked after the last log line: whether `logs` had all
-    of them.
+    `record` and `logs` are as the API returns them. `is_complete` is called after the last log line, and says whether
+    `logs` had all of them.
     """
     picked = RunRecord(
         flow_run(record.run, with_parameters=with_parameters),
@@ -71,7 +71,7 @@ def document(
 def picked_document(
     record: RunRecord, logs: Iterable[Json], *, archived_at: str, is_complete: Callable[[], bool] = lambda: True
 ) -> Iterator[bytes]:
-    """As `document`, of what `flow_run`, `state_of`, `task_run` and `log_line` have picked and redacted already."""
+    """As `document`, from the results of `flow_run`, `state_of`, `task_run` and `log_line`."""
     head = {
         "schema_version": SCHEMA_VERSION,
         "archived_at": archived_at,
@@ -90,18 +90,18 @@ def picked_document(
 
 
 def task_run(run: Json) -> dict[str, Any]:
-    """What the document keeps of a task run; doing it again changes nothing."""
+    """The fields of a task run that the document keeps. Idempotent."""
     return _picked(run, _TASK_RUN) | {"state": state_of(run.get("state"))}
 
 
 def flow_run(run: Json, *, with_parameters: bool) -> dict[str, Any]:
-    """What the document keeps of a flow run; doing it again changes nothing."""
+    """The fields of a flow run that the document keeps. Idempotent."""
     parameters = {"parameters": redact_value(run.get("parameters"))} if with_parameters else {}
     return _picked(run, _FLOW_RUN) | {"state": state_of(run.get("state"))} | parameters
 
 
 def state_of(state: Json | None) -> dict[str, Any] | None:
-    """What the document keeps of a state; doing it again changes nothing."""
+    """The fields of a state that the document keeps. Idempotent."""
     if state is None:
         return None
     message = state.get("message")
@@ -109,7 +109,7 @@ def state_of(state: Json | None) -> dict[str, Any] | None:
 
 
 def log_line(line: Json) -> dict[str, Any]:
-    """What the document keeps of a log line; doing it again changes nothing."""
+    """The fields of a log line that the document keeps. Idempotent."""
     return _picked(line, _LOG) | {"message": redact(str(line.get("message") or ""))}
 
 
@@ -118,5 +118,5 @@ def _picked(source: Json, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _encode(value: object) -> bytes:
-    # Lone surrogates, which a log line may hold, are escaped rather than refused.
+    # ensure_ascii escapes lone surrogates, which a log line may contain and UTF-8 cannot encode.
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode()

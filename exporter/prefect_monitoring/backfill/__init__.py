@@ -1,1 +1,1 @@
-"""`prefect-monitoring backfill`: what Prefect still holds, as samples, and the ledger that goes on from there."""
+"""`prefect-monitoring backfill`: writes the history in Prefect as samples, and the ledger that continues from it."""

@@ -1,4 +1,4 @@
-"""The past of a ledger in an output folder: a file and a block for each day, and what they must agree with."""
+"""Exports the history of a ledger: a file and blocks for each day, checked against the ledger."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from prefect_monitoring.model.units import DAY
 
 
 class Past:
-    """What a ledger wrote down, and where it goes. Works on the ledger's thread; raises LedgerError, BlocksError."""
+    """A ledger's recorded history, and its output. Works on the ledger's thread; raises LedgerError, BlocksError."""
 
     def __init__(self, ledger: Ledger, settings: MetricSettings, output: Output) -> None:
         with ledger.transaction() as connection:
@@ -49,7 +49,7 @@ class Past:
         self._totals: Totals = {}
 
     def write_day(self, day: int) -> None:
-        """Writes a day, unless it is written, and moves on; the days come one after the other."""
+        """Writes a day, unless it is written, and advances the totals; days must come in order."""
         moves = list(self._moves(day, min(day + DAY, self.history.end + 1)))
         if day not in self._output.written:
             size = write_day(self._output.text(day), self.history, day, self._totals, moves)
@@ -58,41 +58,41 @@ class Past:
         add_up(self._totals, moves)
 
     def join(self) -> None:
-        """Once every day is written: that, and what came after it, is what the ledger counted, to the last digit.
+        """Once every day is written: checks that the total of all moves is what the ledger counted, and aligns both.
 
-        The last digits of a sum depend on the order of its parts. The ledger takes over the order of the past: were it
-        a hair lower, Prometheus would see a reset where the two meet, and count everything again.
+        The last digits of a sum depend on the order of its parts, so the ledger takes over the sums of the history: if
+        they were slightly lower, Prometheus would see a counter reset and count everything again.
         """
         totals = dict(self._totals)
         add_up(totals, self._moves(self.history.end + 1, math.inf))
-        same: dict[SeriesKey, float] = {}
+        sums: dict[SeriesKey, float] = {}
         recorded = self._ledger.recorded
         for key, series in self._ledger.series.items():
             if key.metric in recorded:
                 amount, seen = totals.get(key, Total())
-                same[key] = amount
+                sums[key] = amount
                 counted = sum(series.buckets) if series.buckets else seen
                 if seen != counted or not math.isclose(amount, series.value, rel_tol=1e-9, abs_tol=1e-6):
                     raise BlocksError(
                         f"The past of {key} comes to {amount:g}, but the ledger counts {series.value:g}: do not use"
                         " what was written; report it, please"
                     )
-        self._ledger.replace_values(same, time.time())
+        self._ledger.replace_values(sums, time.time())
 
     def make_blocks(self, promtool: str, day: int) -> list[Block]:
-        """Makes the blocks of a day, unless all of them are there; they hold what was written."""
+        """Makes the blocks of a day, unless they are complete, and checks them against what was written."""
         output, written = self._output, self._output.written[day]
-        found = blocks_of_day(output.blocks, day)
-        if not are_whole(found, day, written):
-            remove_blocks(found)  # of a run that was cut short
+        blocks = blocks_of_day(output.blocks, day)
+        if not are_whole(blocks, day, written):
+            remove_blocks(blocks)  # of an interrupted run
             make_blocks(promtool, output.text(day), output.blocks)
-            found = blocks_of_day(output.blocks, day)
-        if not are_whole(found, day, written):
+            blocks = blocks_of_day(output.blocks, day)
+        if not are_whole(blocks, day, written):
             raise BlocksError(
                 f"The blocks that promtool made of {output.text(day)} do not hold its {written.samples} samples of"
                 f" {written.series} series: do not use {output.blocks}; report it, please"
             )
-        return found
+        return blocks
 
     def check_last_values(self, promtool: str) -> None:
         check_last_values(promtool, self._output.blocks, self.history, self._totals)

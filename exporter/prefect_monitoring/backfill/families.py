@@ -1,4 +1,4 @@
-"""The families that have a past, and the series of them: from when on each is told, and under which labels."""
+"""The metric families that are backfilled, and the first slots and labels of their series."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Measure = Literal["amount", "seen"]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A family of samples: the ledger's metric, the name as exposed, what of it is written, and as which type."""
+    """A family of samples: the ledger's metric, the exposed name, the measure to write, and the type."""
 
     row: CountedMetric
     name: str
@@ -38,9 +38,9 @@ class Family:
 
 
 def _families_of(row: CountedMetric) -> tuple[Family, ...]:
-    """None for what has no past. Sums and counts are families of their own.
+    """The families of a metric; empty if it is not backfilled. Sums and counts are separate families.
 
-    As parts of a summary, OpenMetrics would want them by instant, and TSDB blocks want them by series.
+    In a summary, OpenMetrics would require them by instant, but TSDB blocks need them by series.
     """
     if not row.backfilled:
         return ()
@@ -62,34 +62,35 @@ _ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
 def exposed(families: Iterable[Family], off: Collection[str]) -> tuple[Family, ...]:
-    """The families without those that the setting `metrics_off` switches off: what is not live has no past either."""
+    """The families without those that the setting `metrics_off` switches off, which are not live either."""
     return tuple(one for one in families if not {one.metric, one.name} & set(off))
 
 
 def first_slots(series: Collection[SeriesKey], first_moves: Mapping[SeriesKey, int], step: int) -> dict[SeriesKey, int]:
-    """At which slot each series begins, at zero: one before it moved, or before anything of its flow or task did.
+    """The slot at which each series begins, at zero: the one before its first move.
 
-    What never happened, where nothing else did either, has no past.
+    Zero-born series begin before the first move of any series of their pipeline and task; without one, they are left
+    out.
     """
     begun: dict[tuple[Pipeline, str], int] = {}
     for key, slot in first_moves.items():
         group = (key.pipeline, key.task)
         begun[group] = min(slot, begun.get(group, slot))
-    found = {}
+    slots = {}
     for key in series:
         first = begun.get((key.pipeline, key.task)) if _is_zero_born(key) else first_moves.get(key)
         if first is not None:
-            found[key] = first - step
-    return found
+            slots[key] = first - step
+    return slots
 
 
 def _is_zero_born(key: SeriesKey) -> bool:
-    row = COUNTED_METRICS.get(key.metric)  # what users declare is not zero-born
+    row = COUNTED_METRICS.get(key.metric)  # declared metrics are not zero-born
     return row is not None and key.detail in row.zero_born
 
 
 def labels_of(family: Family, key: SeriesKey, target: Mapping[str, str]) -> str:
-    """The labels of a series as OpenMetrics writes them; an empty label is an absent one, and is left out."""
+    """The labels of a series in OpenMetrics format; empty labels, which are the same as absent ones, are left out."""
     values = family.row.label_values(key)
     labels = {**dict(zip(family.labels, values, strict=True)), **dict(key.labels), **target}
     return ",".join(f'{name}="{bounded(value).translate(_ESCAPES)}"' for name, value in labels.items() if value)

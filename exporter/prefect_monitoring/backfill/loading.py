@@ -1,4 +1,4 @@
-"""Loading what Prefect still holds: the readers of `serve`, one after the other, as far as they go."""
+"""Loads the history in Prefect with the readers of `serve`, one after the other, as far back as it goes."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from prefect_monitoring.prefect_api.errors import ApiError, ThrottledError
 
 log = logging.getLogger(__name__)
 
-# After so long a reading shows how far it is.
+# The interval of progress updates.
 STRIDE_SECONDS: Final = 1.0
 REFUSED_CODES: Final = frozenset({"401", "403"})
 PATIENCE_SECONDS: Final = (1.0, 5.0, 15.0, 30.0, 60.0)
 
 
 class Progress(Protocol):
-    """Told how far a source is: `total` is None where nobody knows, both are in its own unit."""
+    """Receives the progress of a source, in its own unit; `total` is None where unknown."""
 
     def __call__(self, source: str, done: float, total: float | None) -> None: ...
 
 
 Measure = Callable[[Reading], tuple[float, float | None]]
-"""How far a source is after a reading, and how far it will be; None where nobody knows."""
+"""Gives the progress of a source after a reading, and the total; None where unknown."""
 
 
-async def load(readers: Readers, tell: Progress) -> None:
+async def load(readers: Readers, report: Progress) -> None:
     """Counts everything since the ledger's horizon, of each source with a cursor. Raises ApiError, LedgerError.
 
-    A fault is met with patience; what was counted before it stays.
+    An error is retried several times; what was counted before it is kept.
     """
     reader = readers.flow_runs
     for entry in SOURCES:
@@ -56,19 +56,19 @@ async def load(readers: Readers, tell: Progress) -> None:
             continue
         reconciliation = reconciliations.get(cursor)
         measure = await _by_count(reconciliation) if reconciliation is not None else _by_time(reader, cursor)
-        await _load(readers, entry, measure, tell)
-    await reader.bear()
+        await _load(readers, entry, measure, report)
+    await reader.create_zero_born_series()
 
 
 async def missing(readers: Readers) -> int:
     """How many runs and task runs the API counts in closed hours, but the ledger does not. Raises ApiError."""
-    found = 0
+    count = 0
     until = readers.flow_runs.clock()
     for reconciliation in readers.reconciliations:
         if reconciliation.is_possible():
             with readers.flow_runs.aside.reading(reconciliation.source, reconciliation.source):
-                found += (await reconciliation.closed_hours(0.0, until)).missing
-    return found
+                count += (await reconciliation.closed_hours(0.0, until)).missing
+    return count
 
 
 async def expected(reconciliation: Reconciliation) -> int | None:
@@ -82,16 +82,16 @@ async def expected(reconciliation: Reconciliation) -> int | None:
         return None
 
 
-async def _load(readers: Readers, entry: SourceEntry, measure: Measure, tell: Progress) -> None:
+async def _load(readers: Readers, entry: SourceEntry, measure: Measure, report: Progress) -> None:
     while True:
         reading = await _patiently(lambda: read_source(entry, readers, Scope(budget=STRIDE_SECONDS)))
-        tell(entry.cursor, *measure(reading))
+        report(entry.cursor, *measure(reading))
         if reading.complete:
             return
 
 
 async def _by_count(reconciliation: Reconciliation) -> Measure:
-    """How many records are counted, of those that the API has."""
+    """Progress as the number of counted records, of all that the API has."""
     reader, total = reconciliation.reader, await expected(reconciliation)
     horizon = reader.ledger.cursors[reconciliation.source].horizon
     counted = await reader.in_ledger(reader.ledger.ended_by_kind, reconciliation.source, horizon, reader.clock())
@@ -106,7 +106,7 @@ async def _by_count(reconciliation: Reconciliation) -> Measure:
 
 
 def _by_time(reader: Reader, cursor: str) -> Measure:
-    """How many seconds of the past are read, of those since the cursor's watermark: the API has no counts."""
+    """Progress in seconds read since the cursor's watermark, for sources that the API cannot count."""
     begun_at = reader.ledger.cursors[cursor].watermark
 
     def measure(reading: Reading) -> tuple[float, float | None]:
@@ -117,7 +117,7 @@ def _by_time(reader: Reader, cursor: str) -> Measure:
 
 
 async def _patiently(read: Callable[[], Awaitable[Reading]]) -> Reading:
-    """Raises the ApiError of the last of `PATIENCE_SECONDS`' tries."""
+    """Retries with the delays of `PATIENCE_SECONDS`. Raises the ApiError of the last try."""
     tries = AsyncRetrying(
         retry=retry_if_exception(_may_pass),
         stop=stop_after_attempt(1 + len(PATIENCE_SECONDS)),
@@ -126,20 +126,20 @@ async def _patiently(read: Callable[[], Awaitable[Reading]]) -> Reading:
         reraise=True,
     )
 
-    async def once() -> Reading:  # tenacity awaits coroutine functions only, not whatever returns an awaitable
+    async def once() -> Reading:  # tenacity awaits only coroutine functions, not callables that return an awaitable
         return await read()
 
     return await tries(once)
 
 
 def _may_pass(fault: BaseException) -> bool:
-    """Credentials that are refused stay so."""
+    """Whether to retry: refused credentials stay refused."""
     return isinstance(fault, ApiError) and fault.code not in REFUSED_CODES
 
 
 def _wait_before_next_try(state: RetryCallState) -> float:
     fault = state.outcome.exception() if state.outcome else None
-    number = min(state.attempt_number, len(PATIENCE_SECONDS))  # asked for after the last try as well
+    number = min(state.attempt_number, len(PATIENCE_SECONDS))  # also called after the last try
     return fault.seconds if isinstance(fault, ThrottledError) else PATIENCE_SECONDS[number - 1]
 
 

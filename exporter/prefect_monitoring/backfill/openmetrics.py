@@ -1,4 +1,4 @@
-"""The past as OpenMetrics text: a file a day, every series at each slot of the grid, from its birth on."""
+"""The history as OpenMetrics text: a file per day, with every series at each slot of the grid from its first on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Totals = dict[SeriesKey, Total]
 
 @dataclass(frozen=True)
 class History:
-    """What is told: the families, when each series begins (slots, epoch seconds), the grid, the labels of the target.
+    """What is written: the families, each series' first slot (epoch seconds), the grid, the labels of the target.
 
     `end` is the last slot.
     """
@@ -47,13 +47,13 @@ class History:
         return range(first // DAY * DAY, self.end + 1, DAY) if first is not None else range(0)
 
     def slots(self, day: int, key: SeriesKey) -> range:
-        """The slots of a day at which a series is told."""
+        """The slots of a day at which a series has samples."""
         first = -(-day // self.step) * self.step
         return range(max(first, self.first_slots[key]), min(day + DAY - 1, self.end) + 1, self.step)
 
     @cached_property
     def series(self) -> tuple[tuple[Family, tuple[tuple[SeriesKey, str], ...]], ...]:
-        """The series of each family, and how a sample of theirs begins: the same for each day."""
+        """The series of each family, with the text before the value of their samples, which is the same every day."""
         keys = sorted(self.first_slots)
         return tuple(
             (
@@ -75,10 +75,10 @@ class Size(NamedTuple):
 
 
 def cost(history: History) -> Size:
-    """What the whole past will take as text, worked out before a line is written."""
+    """The size of the whole history as text, computed before anything is written."""
     samples = series = size = 0
-    for _, told in history.series:
-        for key, name in told:
+    for _, family_series in history.series:
+        for key, name in family_series:
             slots = max((history.end - history.first_slots[key]) // history.step + 1, 0)
             samples += slots
             series += bool(slots)
@@ -87,16 +87,16 @@ def cost(history: History) -> Size:
 
 
 def write_day(file: Path, history: History, day: int, before: Mapping[SeriesKey, Total], moves: Iterable[Move]) -> Size:
-    """Writes the samples of a day whose series stood at `before` when it began. The file is whole or not there."""
+    """Writes the samples of a day, at whose begin the series had the values `before`. Writes the file atomically."""
     moved: defaultdict[SeriesKey, list[Move]] = defaultdict(list)
     for move in moves:
         moved[move.key].append(move)
     partial = file.with_suffix(".partial")
     samples = series = 0
     with partial.open("w", encoding="utf-8", newline="\n") as text:
-        for family, told in history.series:
+        for family, family_series in history.series:
             text.write(f"# TYPE {family.title} {family.kind}\n")
-            for key, name in told:
+            for key, name in family_series:
                 if slots := history.slots(day, key):
                     curve = _curve(before.get(key, Total()), moved.get(key, ()), slots)
                     text.writelines(
@@ -111,14 +111,14 @@ def write_day(file: Path, history: History, day: int, before: Mapping[SeriesKey,
 
 
 def add_up(totals: Totals, moves: Iterable[Move]) -> None:
-    """Brings `totals` to where the series stand after `moves`."""
+    """Adds `moves` to `totals`."""
     for move in moves:
         total = totals.get(move.key, Total())
         totals[move.key] = Total(total.amount + move.amount, total.seen + move.seen)
 
 
 def _curve(start: Total, moves: Sequence[Move], slots: range) -> list[tuple[int, Total]]:
-    """Where a series stands at each of `slots`; `moves` by slot, all of this day."""
+    """The value of a series at each of `slots`; `moves` of this day, by slot."""
     curve = []
     amount, seen = start
     upcoming = iter(moves)

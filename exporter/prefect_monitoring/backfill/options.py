@@ -1,4 +1,4 @@
-"""What the command line gives to a backfill, checked."""
+"""The checked command line options of a backfill."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LABEL: Final = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How far back (seconds), into which folder, on which grid (seconds), and the labels that the live target has."""
+    """How far back (seconds), the output folder, the grid's step (seconds), and the labels of the live target."""
 
     since: float
     output: Path
@@ -29,7 +29,7 @@ class Options:
 
 
 def parse_options(since: str, output: Path, step: str, labels: Iterable[str], **target: str) -> Options:
-    """The options of a backfill; `target` are labels with options of their own. Raises SettingsError for all faults."""
+    """The options of a backfill; `target`: labels with their own options. Raises SettingsError for all faults."""
     faults: list[str] = []
     back = _duration("since", since, faults)
     grid = _duration("step", step, faults)

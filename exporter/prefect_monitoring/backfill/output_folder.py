@@ -1,4 +1,4 @@
-"""What is done in the output folder, so that a backfill that was cut short goes on where it stopped."""
+"""Progress in the output folder, so that an interrupted backfill continues where it stopped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class OutputError(Exception):
 
 @dataclass(slots=True)
 class Output:
-    """The output folder: which history it holds, and what was written for each day (its first instant).
+    """The output folder: its history, and what was written for each day (its first instant).
 
     `end`, the last slot, is 0 until the first day is written.
     """
@@ -54,7 +54,7 @@ class Output:
 
 
 def open_output(folder: Path, step: int, target: Mapping[str, str]) -> Output:
-    """A new or empty folder, or one that was begun with the same step and target labels. Raises OutputError."""
+    """Opens a new or empty folder, or one of a backfill with the same step and target labels. Raises OutputError."""
     file = folder / FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,11 +65,11 @@ def open_output(folder: Path, step: int, target: Mapping[str, str]) -> Output:
             output.texts.mkdir()
             output.save()
             return output
-        told = json.loads(file.read_text(encoding="utf-8"))
+        state = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}: give another folder with --output") from error
-    written = {int(day): Size(*size) for day, size in told["written"].items()}
-    begun = Output(folder, told["step"], told["target"], told["end"], written)
+    written = {int(day): Size(*size) for day, size in state["written"].items()}
+    begun = Output(folder, state["step"], state["target"], state["end"], written)
     if (begun.step, dict(begun.target)) != (step, dict(target)):
         raise OutputError(
             f"{folder} was begun with a step of {begun.step} s and the labels {dict(begun.target)}, not with {step} s"

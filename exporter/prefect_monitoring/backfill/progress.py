@@ -1,4 +1,4 @@
-"""A bar for each source that is loaded, with its rate and the time that is left, on standard error."""
+"""Progress bars on standard error, one for each source that is loaded, with its rate and remaining time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.text import Text
 from prefect_monitoring.ingest.sources import COUNTED_SOURCES, SOURCES
 from prefect_monitoring.model.units import DAY
 
-# What the API counts has no other unit; for the rest, progress is how far their time has come.
+# Sources that the API can count need no unit; for others, progress is in days.
 _COMPARED: Final = {entry.compares for entry in SOURCES}
 _UNITS: Final = {cursor: ("days", DAY) for cursor, entry in COUNTED_SOURCES.items() if entry.name not in _COMPARED}
 
@@ -27,7 +27,7 @@ class _Amount(ProgressColumn):
 
 
 class Bars:
-    """Tells on the bar of a step how far it is; a step's bar appears when it is told of first."""
+    """Shows a progress bar for each step, from its first report on."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -37,9 +37,9 @@ class Bars:
         unit, size = _UNITS.get(source, ("", 1))
         if source not in self._bars:
             self._bars[source] = self._progress.add_task(source.replace("_", " "), total=None, unit=unit)
-        whole = max(total, done) if total is not None else None  # more came than the API had counted
+        at_least = max(total, done) if total is not None else None  # there may be more than the API had counted
         self._progress.update(
-            self._bars[source], completed=done / size, total=whole / size if whole is not None else None
+            self._bars[source], completed=done / size, total=at_least / size if at_least is not None else None
         )
 
 

@@ -1,4 +1,4 @@
-"""`prefect-monitoring backfill`, from the first request to the blocks, each step told with what it took."""
+"""`prefect-monitoring backfill`, from the first request to the blocks, with a report of each step."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from prefect_monitoring.model.units import DAY, HOUR
 from prefect_monitoring.prefect_api.address import api_address
 from prefect_monitoring.prefect_api.client import Traffic, open_http
 
-# Prometheus keeps its newest hours in memory, and compacts what is older: blocks must not reach into them.
+# Prometheus keeps the newest hours in memory, and blocks must not overlap them.
 BEHIND_SECONDS: Final = 3 * HOUR
-# A day's block holds few samples of each series: its index is most of it.
+# High, because a day's block has few samples per series and is mostly index.
 _TSDB_BYTES_A_SAMPLE: Final = 10
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
-async def backfill(settings: Settings, options: Options, tell: Tell) -> None:
-    """Loads, writes, makes blocks and checks them; goes on where it was cut short.
+async def backfill(settings: Settings, options: Options, report: Report) -> None:
+    """Loads, writes, makes blocks and checks them; continues an interrupted backfill.
 
     Raises NoApiUrlError, LedgerError, ApiError, OutputError or BlocksError.
     """
@@ -49,11 +49,11 @@ async def backfill(settings: Settings, options: Options, tell: Tell) -> None:
         try:
             await readers.flow_runs.in_ledger(_begin, ledger, options)
             output = open_output(options.output, options.step, options.target)
-            tell(f"Reading what {address} still holds of the last {format_duration(options.since)}")
-            await _load(readers, traffic, tell)
+            report(f"Reading what {address} still holds of the last {format_duration(options.since)}")
+            await _load(readers, traffic, report)
             promtool = find_promtool()
-            await _write(readers, settings.metrics, output, promtool, tell)
-            tell(how_to_move(output, since=options.since, made_blocks=promtool is not None))
+            await _write(readers, settings.metrics, output, promtool, report)
+            report(how_to_move(output, since=options.since, made_blocks=promtool is not None))
         finally:
             readers.flow_runs.close()
 
@@ -72,7 +72,7 @@ def _begin(ledger: Ledger, options: Options) -> None:
     ledger.store_plan(plan or Plan(options.since, options.step))
 
 
-async def _load(readers: Readers, traffic: Traffic, tell: Tell) -> None:
+async def _load(readers: Readers, traffic: Traffic, report: Report) -> None:
     ledger = readers.flow_runs.ledger
     begun = time.monotonic()
     with bars() as progress:
@@ -81,30 +81,32 @@ async def _load(readers: Readers, traffic: Traffic, tell: Tell) -> None:
     if ledger.plan is not None:
         await readers.flow_runs.in_ledger(ledger.store_plan, replace(ledger.plan, loaded=True))
     requests = sum(traffic.requests.values())
-    tell(f"Loaded in {time.monotonic() - begun:.0f} s with {requests:,} requests; {lost} runs are missing")
+    report(f"Loaded in {time.monotonic() - begun:.0f} s with {requests:,} requests; {lost} runs are missing")
 
 
-async def _write(readers: Readers, settings: MetricSettings, output: Output, promtool: str | None, tell: Tell) -> None:
-    """Day by day, so that it can be ended between two of them."""
+async def _write(
+    readers: Readers, settings: MetricSettings, output: Output, promtool: str | None, report: Report
+) -> None:
+    """Writes and makes blocks day by day, so that it can be interrupted between days."""
     in_ledger = readers.flow_runs.in_ledger
     output.end = output.end or int((time.time() - BEHIND_SECONDS) // output.step * output.step)
     past = await in_ledger(Past, readers.flow_runs.ledger, settings, output)
     days = past.history.days
-    _tell_cost(past.history, output, tell, blocks=promtool is not None)
+    _report_cost(past.history, output, report, blocks=promtool is not None)
     begun = time.monotonic()
     with bars() as progress:
         for done, day in enumerate(days, 1):
             await in_ledger(past.write_day, day)
             progress("writing", done, len(days))
-    tell(f"Wrote {output.texts} in {time.monotonic() - begun:.0f} s")
+    report(f"Wrote {output.texts} in {time.monotonic() - begun:.0f} s")
     await in_ledger(past.join)
     if promtool is None:
-        tell("promtool is not on PATH: no blocks were made. Install Prometheus' tools and run the same command again")
+        report("promtool is not on PATH: no blocks were made. Install Prometheus' tools and run the same command again")
     else:
-        await _make_blocks(in_ledger, past, promtool, tell)
+        await _make_blocks(in_ledger, past, promtool, report)
 
 
-async def _make_blocks(in_ledger: Callable[..., Awaitable[Any]], past: Past, promtool: str, tell: Tell) -> None:
+async def _make_blocks(in_ledger: Callable[..., Awaitable[Any]], past: Past, promtool: str, report: Report) -> None:
     begun, size = time.monotonic(), 0
     days = past.history.days
     with bars() as progress:
@@ -112,20 +114,20 @@ async def _make_blocks(in_ledger: Callable[..., Awaitable[Any]], past: Past, pro
             size += sum(block.bytes for block in await in_ledger(past.make_blocks, promtool, day))
             progress("blocks", done, len(days))
     await in_ledger(past.check_last_values, promtool)
-    tell(
+    report(
         f"Made the blocks of {len(days)} days ({_megabytes(size)}) in {time.monotonic() - begun:.0f} s; their range,"
         " series, samples and last values are those of the ledger"
     )
 
 
-def _tell_cost(history: History, output: Output, tell: Tell, *, blocks: bool) -> None:
-    """Raises OutputError where there is no room for it."""
+def _report_cost(history: History, output: Output, report: Report, *, blocks: bool) -> None:
+    """Reports the size of the output. Raises OutputError where the disk has no room for it."""
     if not history.days:
         raise OutputError("Prefect holds nothing that ended more than three hours ago: there is no past to write")
     size = cost(history)
     needed = size.bytes + (size.samples * _TSDB_BYTES_A_SAMPLE if blocks else 0)
     first, last = (datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M") for at in (history.days[0], history.end))
-    tell(
+    report(
         f"To write: {size.series:,} series, {size.samples:,} samples from {first} to {last} UTC, one each"
         f" {format_duration(history.step)}: {_megabytes(size.bytes)} of text"
         + (f" and about {_megabytes(needed - size.bytes)} of blocks" if blocks else "")

@@ -1,4 +1,4 @@
-"""TSDB blocks from the files of the past, by promtool, and the proof that they hold what was written."""
+"""Makes TSDB blocks from the files with promtool, and checks their contents."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Final
 from prefect_monitoring.backfill.openmetrics import History, Size, Total, Totals
 from prefect_monitoring.model.units import DAY
 
-# promtool takes the longest of 2, 6, 18, … hours that fits, and reads the whole file for each block: two or three
-# times for a day, instead of twelve.
+# promtool uses the longest of 2, 6, 18, … hours that fits, and reads the whole file for each block: two or three times
+# for a day, instead of twelve.
 _BLOCK_LENGTH: Final = "24h"
 _DUMPED: Final = re.compile(r'\{__name__="(?P<name>[^"]+)".*\} (?P<value>\S+) \d+')
 
@@ -27,7 +27,7 @@ class BlocksError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What a block says of itself. Times in epoch milliseconds, `last` exclusive."""
+    """The meta data of a block. Times in epoch milliseconds, `last` exclusive."""
 
     path: Path
     first: int
@@ -64,35 +64,35 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 def blocks_of_day(folder: Path, day: int) -> list[Block]:
     """The blocks that begin within a day (its first instant, epoch seconds), the earliest first."""
-    found = []
-    for meta in folder.glob("*/meta.json"):
-        told = json.loads(meta.read_text(encoding="utf-8"))
-        if day * 1000 <= told["minTime"] < (day + DAY) * 1000:
-            stats = told["stats"]
-            found.append(Block(meta.parent, told["minTime"], told["maxTime"], stats["numSamples"], stats["numSeries"]))
-    return sorted(found, key=lambda block: block.first)
+    blocks = []
+    for file in folder.glob("*/meta.json"):
+        meta = json.loads(file.read_text(encoding="utf-8"))
+        if day * 1000 <= meta["minTime"] < (day + DAY) * 1000:
+            stats = meta["stats"]
+            blocks.append(Block(file.parent, meta["minTime"], meta["maxTime"], stats["numSamples"], stats["numSeries"]))
+    return sorted(blocks, key=lambda block: block.first)
 
 
 def are_whole(blocks: Sequence[Block], day: int, written: Size) -> bool:
-    """Whether a day's blocks hold all that was written for it, and nothing beyond the day; no series ends before it."""
+    """Whether a day's blocks have all samples and series that were written for it, and do not extend beyond the day."""
     if not blocks or blocks[-1].last > (day + DAY) * 1000:
         return False
     return (sum(block.samples for block in blocks), blocks[-1].series) == (written.samples, written.series)
 
 
 def check_last_values(promtool: str, blocks: Path, history: History, totals: Totals) -> None:
-    """Reads the last sample of every series back, which must be where the ledger stood. Raises BlocksError."""
+    """Reads back the last sample of every series, and compares it with the ledger. Raises BlocksError."""
     instant = str(history.end * 1000)
     command = [promtool, "tsdb", "dump", f"--min-time={instant}", f"--max-time={instant}", str(blocks)]
     dump = _run(command)
     if dump.returncode:
         raise BlocksError(f"promtool cannot read {blocks}: {dump.stderr.strip()}")
-    found: defaultdict[str, list[float]] = defaultdict(list)
+    dumped: defaultdict[str, list[float]] = defaultdict(list)
     for line in dump.stdout.splitlines():
         if match := _DUMPED.match(line):
-            found[match["name"]].append(float(match["value"]))
-    meant = _last_values(history, totals)
-    differing = [name for name in found.keys() | meant.keys() if sorted(found[name]) != sorted(meant[name])]
+            dumped[match["name"]].append(float(match["value"]))
+    expected = _last_values(history, totals)
+    differing = [name for name in dumped.keys() | expected.keys() if sorted(dumped[name]) != sorted(expected[name])]
     if differing:
         raise BlocksError(
             f"The last values in {blocks} are not those of the ledger, for {', '.join(sorted(differing))}: do not use"
@@ -102,8 +102,8 @@ def check_last_values(promtool: str, blocks: Path, history: History, totals: Tot
 
 def _last_values(history: History, totals: Totals) -> Mapping[str, list[float]]:
     values: defaultdict[str, list[float]] = defaultdict(list)
-    for family, told in history.series:
-        for key, _ in told:
+    for family, family_series in history.series:
+        for key, _ in family_series:
             if history.first_slots[key] <= history.end:
                 values[family.name].append(float(getattr(totals.get(key, Total()), family.measure)))
     return values

@@ -1,4 +1,4 @@
-"""What materializations of assets add: when each was last materialized, and the numbers in its metadata. Pure."""
+"""Counts materializations of assets: when each was last materialized, and the numbers in its metadata. Pure."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from prefect_monitoring.model.records import NO_FLOW, Materialization
 
 
 def fold_materializations(
-    found: Iterable[Materialization],
+    materializations: Iterable[Materialization],
     rules: Sequence[AssetRule],
     admits_asset: Callable[[str], bool],
     declarations: Declarations,
     values: Values,
     admits: Admits,
 ) -> Changes:
-    """What materializations that were not counted before add, the oldest first.
+    """The changes from `materializations`, none of which is counted yet; the oldest first.
 
-    Numbers come from successful ones alone: what a failed one says may be half the truth.
+    Numbers come only from successful ones: those of a failed one may be incomplete.
     """
     changes = Changes(zero_born={SeriesKey(VALUES_REJECTED, NO_FLOW, reason) for reason in Reason})
-    for one in found:
-        changes.lines[one.id] = one.at
-        if rule_of(rules, one.asset) is None:
+    for event in materializations:
+        changes.lines[event.id] = event.at
+        if rule_of(rules, event.asset) is None:
             continue
-        reasons = _count(changes, one, admits_asset, declarations, values, admits)
+        reasons = _count(changes, event, admits_asset, declarations, values, admits)
         for reason in sorted(reasons):
-            changes.count(SeriesKey(VALUES_REJECTED, NO_FLOW, reason), one.at)
+            changes.count(SeriesKey(VALUES_REJECTED, NO_FLOW, reason), event.at)
     return changes
 
 
 def _count(
     changes: Changes,
-    one: Materialization,
+    event: Materialization,
     admits_asset: Callable[[str], bool],
     declarations: Declarations,
     values: Values,
     admits: Admits,
 ) -> list[Reason]:
-    if not fits_label(one.asset):
+    if not fits_label(event.asset):
         return [Reason.LABEL]
-    if not admits_asset(one.asset):
+    if not admits_asset(event.asset):
         return [Reason.TOO_MANY]
-    replace_last(changes, materialization_key(one.asset, one.result), LastValue(one.at, one.at), values)
+    replace_last(changes, materialization_key(event.asset, event.result), LastValue(event.at, event.at), values)
     reasons: list[Reason] = []
-    for name, value in one.numbers:
+    for name, value in event.numbers:
         if not fits_name(name):
             reasons.append(Reason.NAME)
             continue
-        observation = Observation(name, (("asset", one.asset),), value)
+        observation = Observation(name, (("asset", event.asset),), value)
         declared = declarations.get(name, ())
-        reasons += count_observation(changes, observation, NO_FLOW, "", one.at, declared, values, admits)
+        reasons += count_observation(changes, observation, NO_FLOW, "", event.at, declared, values, admits)
     return reasons
 
 
@@ -69,9 +69,9 @@ def known_assets(keys: Iterable[SeriesKey]) -> set[str]:
 
 
 def declared_assets(rules: Sequence[AssetRule], known: Collection[str]) -> dict[str, float | None]:
-    """How old the last materialization may be, in seconds, of each asset that is declared; None where nobody said.
+    """The maximum age of the last materialization, in seconds, of each declared asset; None without a limit.
 
-    Those that are declared by their key are there before they were ever materialized.
+    Assets that are declared by their exact key are included before their first materialization.
     """
     exact = {rule.exact for rule in rules if rule.exact is not None and rule.max_staleness is not None}
     found = {asset: rule_of(rules, asset) for asset in {*known, *exact}}

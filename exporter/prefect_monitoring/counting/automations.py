@@ -1,4 +1,4 @@
-"""What failed actions of Prefect's own automations add. Pure."""
+"""Counts failed actions of Prefect's own automations. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MAX_NAMES: Final = 500  # users choose the names, and may rename
 def fold_failed_actions(
     actions: Iterable[FailedAction], existing: Iterable[str], known: Collection[SeriesKey]
 ) -> Changes:
-    """What `actions`, which were not counted before, add; `existing` are the names of the automations that exist.
+    """The changes from `actions`, none of which is counted yet; `existing`: the names of existing automations.
 
-    `known` are the series that there are. Names beyond the cap are counted together.
+    `known`: the existing series. Names beyond the cap are counted together.
     """
     changes = Changes()
     names = {key.detail for key in known if key.metric == FAILED_ACTIONS}

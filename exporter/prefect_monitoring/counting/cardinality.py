@@ -1,4 +1,4 @@
-"""Which names a run is counted under: ids become pipelines, within filters and label cap. Pure."""
+"""The names under which a run is counted: ids become pipelines, within filters and label caps. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CUSTOM_OBS
 from prefect_monitoring.model.names import Names
 from prefect_monitoring.model.records import DELETED, NO_FLOW, OTHER, OVERFLOW, Deployment, Flow, FlowRun, Pipeline
 
-# The pipeline of such a series stands for no pipeline.
+# The key of such a series has no pipeline.
 _NOT_BY_PIPELINE: Final = frozenset(name for name, row in COUNTED_METRICS.items() if not row.is_by_pipeline)
 
 
 class Catalog:
-    """Admits pipelines, their tasks and custom metrics: each grows up to its cap, later ones are counted together.
+    """Admits pipelines, their tasks and custom metrics up to their caps; anything beyond is counted together.
 
-    `admitted`: the keys of the series and last values that there are. Each of the `declared` metrics has its own cap.
+    `admitted`: the keys of existing series and last values. Each of the `declared` metrics has its own cap.
     """
 
     def __init__(
@@ -61,22 +61,22 @@ class Catalog:
         return self._admit(pipeline) if self._filters.allow(pipeline, tags, run.work_pool) else None
 
     def pipeline_of_unreadable(self, flow: Flow, deployment: Deployment | None) -> Pipeline | None:
-        """The pipeline of a run of which only flow and deployment are known; None when the filters exclude it."""
+        """The pipeline of a run with only flow and deployment known; None when the filters exclude it."""
         pipeline = Pipeline(flow.name, deployment.name if deployment else "")
         tags, work_pool = (deployment.tags, deployment.work_pool) if deployment else ((), "")
         return self._admit(pipeline) if self._filters.allow(pipeline, tags, work_pool) else None
 
     def pipeline_outside_flows(self) -> Pipeline | None:
-        """The pipeline of task runs that no flow made; None when the filters exclude it."""
+        """The pipeline of task runs outside flows; None when the filters exclude it."""
         return self._admit(NO_FLOW) if self._filters.allow(NO_FLOW, (), "") else None
 
     def pipeline_of_deleted(self) -> Pipeline | None:
-        """The pipeline of what belonged to a flow run that is gone; None when the filters exclude it."""
+        """The pipeline of records whose flow run is gone; None when the filters exclude it."""
         gone = Pipeline(DELETED, "")
         return self._admit(gone) if self._filters.allow(gone, (), "") else None
 
     def task_of(self, pipeline: Pipeline, task: str) -> str:
-        """The name that a task of `pipeline` is counted under."""
+        """The name under which a task of `pipeline` is counted."""
         tasks = self._tasks[pipeline]
         if pipeline == OVERFLOW or (task not in tasks and len(tasks) >= self._labels.max_tasks):
             return OTHER
@@ -84,7 +84,7 @@ class Catalog:
         return task
 
     def admits_custom(self, key: SeriesKey) -> bool:
-        """Whether there is room for this series of a custom metric, be it declared or not."""
+        """Whether there is room for this series of a custom metric, declared or not."""
         cap = self._caps.get(key.metric)
         series = self._custom[key.pipeline] if cap is None else self._declared[key.metric]
         limit = self._labels.max_custom_metrics if cap is None else cap
@@ -94,7 +94,7 @@ class Catalog:
         return True
 
     def zero_born_series(self, names: Names) -> set[SeriesKey]:
-        """The series that exist because something can run: for each deployment, and for each flow that has none."""
+        """The zero-born series of each deployment, and of each flow without deployments."""
         zero_born: set[SeriesKey] = set()
         with_deployment = set()
         for pipeline, deployment in names.live_deployments():
@@ -108,7 +108,7 @@ class Catalog:
         return zero_born
 
     def live_deployments(self, names: Names) -> dict[Pipeline, Deployment]:
-        """The deployments that exist and are not excluded; of two with one name, one is about to be found gone."""
+        """The deployments that exist and are not excluded; of two with the same name, one is about to be found gone."""
         return {
             pipeline: deployment
             for pipeline, deployment in names.live_deployments()
@@ -123,7 +123,7 @@ class Catalog:
         }
 
     def keep(self, keys: Iterable[SeriesKey]) -> None:
-        """Makes room: only `keys` are still there."""
+        """Makes room: keeps only what `keys` still need."""
         self._admitted.clear()
         self._tasks.clear()
         self._custom.clear()

@@ -1,4 +1,4 @@
-"""What an observation adds to the metrics that are declared for it. Pure."""
+"""Counts observations in the metrics that are declared for them. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prefect_monitoring.model.metric_lines import Reason
 from prefect_monitoring.model.records import Pipeline
 
 Values = Callable[[SeriesKey], LastValue | None]
-"""What the last value of a series is, as the ledger has it."""
+"""Gives the last value of a series in the ledger."""
 Admits = Callable[[SeriesKey], bool]
 """Whether there is room for a series."""
 Declarations = Mapping[str, Sequence[CustomMetric]]
@@ -21,7 +21,7 @@ Declarations = Mapping[str, Sequence[CustomMetric]]
 
 
 def declarations_of(metrics: Iterable[CustomMetric], cursor: str) -> Declarations:
-    """Those of `metrics` that are made of values with names, read with this cursor."""
+    """Those of `metrics` that are made from named values that are read with this cursor."""
     by_name: defaultdict[str, list[CustomMetric]] = defaultdict(list)
     for metric in metrics:
         if metric.cursor == cursor:
@@ -30,7 +30,7 @@ def declarations_of(metrics: Iterable[CustomMetric], cursor: str) -> Declaration
 
 
 def key_of(metric: CustomMetric, pipeline: Pipeline, task: str, labels: Iterable[tuple[str, str]]) -> SeriesKey:
-    """The series that an observation belongs to: with the labels that the declaration keeps."""
+    """The series of an observation, with the labels that the declaration keeps."""
 
     def keeps(label: str) -> bool:
         return metric.labels is None or label in metric.labels
@@ -45,7 +45,7 @@ def key_of(metric: CustomMetric, pipeline: Pipeline, task: str, labels: Iterable
 
 def count_observation(
     changes: Changes,
-    one: Observation,
+    observation: Observation,
     pipeline: Pipeline,
     task: str,
     at: float,
@@ -53,15 +53,15 @@ def count_observation(
     values: Values,
     admits: Admits,
 ) -> list[Reason]:
-    """Adds a value to the metrics of all observations and to those that are declared for it; why it was rejected."""
-    last = LastValue(one.value, at)
+    """Adds a value to the generic metrics and to those declared for it; returns the reasons of rejections."""
+    last = LastValue(observation.value, at)
     rejected: set[Reason | None] = set()
     if all(metric.keep_generic for metric in declared):
-        observed = SeriesKey(CUSTOM_OBSERVED, pipeline, one.name, task, one.labels)
+        observed = SeriesKey(CUSTOM_OBSERVED, pipeline, observation.name, task, observation.labels)
         rejected.add(_count_generic(changes, observed, last, values, admits))
     for metric in declared:
         if metric.enabled:
-            key = key_of(metric, pipeline, task, one.labels)
+            key = key_of(metric, pipeline, task, observation.labels)
             rejected.add(count_declared(changes, metric, key, last, values, admits))
     return [reason for reason in Reason if reason in rejected]
 
@@ -84,7 +84,7 @@ def count_declared(
     values: Values,
     admits: Admits,
 ) -> Reason | None:
-    """Adds an observation to a declared metric; why it was rejected, None where it was not."""
+    """Adds an observation to a declared metric; returns why it was rejected, or None."""
     if metric.type != "gauge" and last.value < 0:
         return Reason.NEGATIVE
     if not admits(key):
@@ -100,7 +100,7 @@ def count_declared(
 
 
 def replace_last(changes: Changes, key: SeriesKey, last: LastValue, values: Values) -> None:
-    """The last value is that of the latest instant, not of the latest arrival."""
+    """Replaces the last value, unless it is from a later instant: records may arrive late."""
     before = changes.values.get(key) or values(key)
     if before is None or before.at <= last.at:
         changes.values[key] = last

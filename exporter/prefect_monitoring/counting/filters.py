@@ -19,7 +19,7 @@ class Filters:
         }
 
     def allow_flow(self, name: str) -> bool:
-        """Whether runs of this flow can be wanted at all, whatever their tags and pools."""
+        """Whether runs of this flow can pass, regardless of their tags and pools."""
         return self._permits("flows", [name])
 
     def allow_pool(self, name: str) -> bool:

@@ -1,7 +1,7 @@
-"""The fold: what is known, what was read, what follows from it. Pure: no clock, no I/O.
+"""The fold of flow runs: from known and observed runs to changes. Pure: no clock, no I/O.
 
-Order, duplication and restarts do not matter: a terminal state is counted once by (run id, state id), and what is
-counted per run (result, duration in the long memory) is the difference to what the ledger knew of that run.
+Order, duplicates and restarts do not matter: a terminal state is counted once by (run id, state id), and what is
+counted per run (result and duration in the rollups) is the difference to what the ledger knew of that run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CLOCK_GRAIN: Final = 0.001
 class ObservedRun:
     """A run as read now, its state history where that was needed, and its pipeline (None when excluded).
 
-    Not `whole`: its history was needed and could not be read, so that its row counts for what it says.
+    Not `whole`: its history was needed but could not be read, so that only its row is counted.
     """
 
     run: FlowRun
@@ -42,7 +42,7 @@ class ObservedRun:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The ledger's view of the runs in a batch. States entered before `horizon` are history, not news."""
+    """What the ledger knows of the runs in a batch. States entered before `horizon` are not counted."""
 
     runs: Mapping[str, KnownRun]
     counted: frozenset[tuple[str, str]]
@@ -50,10 +50,10 @@ class Known:
 
 
 def needs_history(run: FlowRun, known: KnownRun | None) -> bool:
-    """Whether terminal states may hide behind the run's present one.
+    """Whether the run may have had terminal states before its present state.
 
-    A retry nulls end_time and a state set by hand keeps the old one; a re-run of a run that crashed before its start
-    counts no attempt more, but shows in the run's policy, or in a start that lies before it ran. Each leaves a trace.
+    A retry clears end_time, and a state set manually keeps the old one. A re-run of a run that crashed before its start
+    adds no attempt, but shows in the run's policy, or in a start before it ran.
     """
     if known is not None and known.state_id == run.state.id:
         return False
@@ -62,19 +62,19 @@ def needs_history(run: FlowRun, known: KnownRun | None) -> bool:
 
 
 def _waits_again(run: FlowRun) -> bool:
-    """Whether it waits for another start than its first."""
+    """Whether it waits for a start after its first."""
     return run.state.type == "SCHEDULED" and run.attempts > 0
 
 
 def _was_idle(run: FlowRun) -> bool:
-    """Whether a run that is over spent part of the time from its start to its end in another state than Running."""
+    """Whether a run that is over spent part of the time between start and end in a state other than Running."""
     if run.attempts == 0 or run.started_at is None or run.ended_at is None or run.run_time is None:
         return False
     return run.ended_at - run.started_at - run.run_time > CLOCK_GRAIN
 
 
 def ran_before(run: FlowRun, history: tuple[State, ...]) -> float:
-    """Seconds that a run was Running before its present state, since it was last over: without waits and pauses."""
+    """Seconds in Running before the present state and after the last terminal state, without waits and pauses."""
     seconds = 0.0
     for state, following in pairwise(_states(ObservedRun(run, None, history))):
         if state.is_terminal:
@@ -85,7 +85,7 @@ def ran_before(run: FlowRun, history: tuple[State, ...]) -> float:
 
 
 def fold(known: Known, observed_runs: Sequence[ObservedRun], cause_of: Callable[[str], str]) -> Changes:
-    """What `observed_runs` add to what is `known`. `cause_of` turns a state message into a cause."""
+    """The changes from `observed_runs`, given what is `known`. `cause_of` turns a state message into a cause."""
     changes = Changes()
     for observed in observed_runs:
         _note_due(changes, observed.run)
@@ -95,17 +95,19 @@ def fold(known: Known, observed_runs: Sequence[ObservedRun], cause_of: Callable[
                 _complete(known, changes, observed, before, cause_of)
             continue
         if before is not None and before.state_id == observed.run.id and _ended_alike(before, observed.run):
-            changes.counted.add((observed.run.id, observed.run.state.id))  # by its row, which lacked the state's id
+            changes.counted.add(
+                (observed.run.id, observed.run.state.id)
+            )  # counted from its row, which lacked the state's id
         if before is None or before.state_at <= observed.run.state.at:
             _fold_run(known, changes, observed, before, cause_of)
         else:
-            # An old page, or a state that was dated back: not the run's present, but an outcome all the same.
+            # An old page, or a backdated state: not the present state, but still an outcome.
             _count_outcomes(known, changes, observed, _states(observed), cause_of)
     return changes
 
 
 def _says_the_same(before: KnownRun, run: FlowRun) -> bool:
-    """Whether nothing is new. Where its state was deleted, the run's id stands for it, and the row says the rest."""
+    """Whether nothing is new. A deleted state has the run's id; then type and end of the row decide."""
     if before.state_id == run.state.id:
         return True
     return run.state.id == run.id and _ended_alike(before, run)
@@ -119,7 +121,7 @@ def _ended_alike(before: KnownRun, run: FlowRun) -> bool:
 def _complete(
     known: Known, changes: Changes, observed: ObservedRun, before: KnownRun, cause_of: Callable[[str], str]
 ) -> None:
-    """Adds what the history of a run says, of which the row alone is counted."""
+    """Adds the history of a run of which only the row is counted."""
     states = _states(observed)
     _count_outcomes(known, changes, observed, states, cause_of)
     after = _known_run(observed, states, before, cause_of)
@@ -131,10 +133,10 @@ def _complete(
 
 
 def _note_due(changes: Changes, run: FlowRun) -> None:
-    """Notes that the run's schedule expected it; a retry's expected start is its own, not the schedule's."""
+    """Notes that the run's schedule expected it; the expected start of a retry is not the schedule's."""
     first = run.attempts <= 1 and not run.rescheduled and not _waits_again(run)
     if first and run.auto_scheduled and run.deployment_id and run.expected_at is not None:
-        has_passed = run.expected_at <= run.state.at  # else it was called off before, or begun some seconds early
+        has_passed = run.expected_at <= run.state.at  # else it was cancelled before, or started some seconds early
         if has_passed:
             changes.due[run.deployment_id] = max(run.expected_at, changes.due.get(run.deployment_id, 0.0))
 
@@ -188,14 +190,14 @@ def _known_run(
 
 
 def _is_not_worth_storing(after: KnownRun, states: tuple[State, ...], horizon: float) -> bool:
-    """Nothing has happened to it yet, or it is one of those that the ledger has forgotten already."""
+    """Whether nothing has happened to it yet, or it is so old that the ledger has already pruned it."""
     if after.ended_at is not None:
         return after.ended_at < horizon
     return after.attempts == 0 and not any(state.is_terminal for state in states)
 
 
 def _states(observed: ObservedRun) -> tuple[State, ...]:
-    """The states up to the run's present one; the history is read after the run, what is newer is left to the next."""
+    """The states up to the run's present one; newer states in the history, which is read later, are left out."""
     present = observed.run.state
     return (*(state for state in observed.history if state.at <= present.at and state.id != present.id), present)
 
@@ -207,7 +209,7 @@ def _count_outcomes(
     states: tuple[State, ...],
     cause_of: Callable[[str], str],
 ) -> None:
-    """Counts each terminal state not counted before; an excluded run's are marked, so that none becomes news later."""
+    """Counts each new terminal state; those of excluded runs are only marked, so that they never count later."""
     run, pipeline = observed.run, observed.pipeline
     for index, state in enumerate(states):
         key = (run.id, state.id)
@@ -229,7 +231,7 @@ def _count_outcomes(
 
 
 def _attempts(run: FlowRun, states: tuple[State, ...]) -> int:
-    """Entries into Running that are no resumption: the server counts one after a pause or not, by how it was made."""
+    """Entries into Running, without resumptions, which the server's count may or may not include."""
     resumed, began = 0, 0
     is_paused = False
     for state in states:
@@ -243,7 +245,7 @@ def _attempts(run: FlowRun, states: tuple[State, ...]) -> int:
 def _count_attempts(
     known: Known, changes: Changes, before: KnownRun | None, after: KnownRun, states: tuple[State, ...]
 ) -> None:
-    """Counts the attempts that are new; of a run that the ledger has forgotten, those since the horizon."""
+    """Counts new attempts; for a run that the ledger has pruned, those since the horizon."""
     forgotten = sum(state.type == "RUNNING" and state.at < known.horizon for state in states)
     counted = before.attempts if before is not None else forgotten
     retries = max(after.attempts - 1, 0) - max(counted - 1, 0)
@@ -252,20 +254,20 @@ def _count_attempts(
 
 
 def _count_start(known: Known, changes: Changes, run: FlowRun, states: tuple[State, ...], pipeline: Pipeline) -> None:
-    """Counts the wait for the first start, once a run: a retry's wait is no lateness."""
+    """Counts the delay of the first start, once per run: the wait of a retry is not a delay."""
     started_at, delay = _first_start(run, states), _start_delay(run, states)
     if started_at is not None and started_at >= known.horizon and delay is not None:
         changes.observe(SeriesKey(START_DELAY, pipeline), started_at, delay)
 
 
 def _start_delay(run: FlowRun, states: tuple[State, ...]) -> float | None:
-    """Seconds from the expected start to the first start; None if it never started, or nothing expected it."""
+    """Seconds from the expected start to the first start; None if it never started or was not expected."""
     started_at = _first_start(run, states)
     return max(started_at - run.expected_at, 0.0) if started_at is not None and run.expected_at is not None else None
 
 
 def _first_start(run: FlowRun, states: tuple[State, ...]) -> float | None:
-    """The first Running; `started_at` alone would do, but newer servers set it to the crash of a run that never ran."""
+    """The first Running: newer servers set `started_at` of a run that never ran to its crash."""
     if run.attempts == 0:
         return None
     running = [state.at for state in states if state.type == "RUNNING"]
@@ -289,7 +291,7 @@ def _duration(run: FlowRun, states: tuple[State, ...], index: int) -> float | No
 
 
 def _move_in_rollups(changes: Changes, before: KnownRun | None, after: KnownRun) -> None:
-    """Takes the run out of the hour where its previous end stood and puts it where it stands now."""
+    """Moves the run from the hour of its previous end to the hour of its present end."""
     for run, sign in ((before, -1), (after, +1)):
         if run is not None and run.pipeline is not None and run.ended_at is not None:
             changes.rollups[run.pipeline, int(run.ended_at // HOUR) * HOUR].add(run, sign)

@@ -1,4 +1,4 @@
-"""Which runs have stopped sending heartbeats. Pure: clocks of other machines are compared with themselves alone."""
+"""Which runs have stopped sending heartbeats. Pure; clocks of other machines are compared only with themselves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def follow(
 ) -> dict[str, Pulse]:
     """The pulses, by run id, of those `active` runs that ever sent a heartbeat, `passed` seconds after `before`.
 
-    `beats`: of the runs that are Running. A run that waits or is paused is not silent; its pulse is kept for later.
+    `beats`: of Running runs. A waiting or paused run is not silent; its pulse is kept for later.
     """
     after: dict[str, Pulse] = {}
     for run in active:
@@ -33,27 +33,27 @@ def _pulse(run: FlowRun, known: Pulse | None, seen: Beats | None, passed: float)
     if seen is None or not _moved(known.beats, seen):
         return Pulse(run.state.id, seen or known.beats, known.silent + passed, known.interval)
     learned = [known.interval, _mean_interval(run, seen), _interval_between(known.beats, seen)]
-    return Pulse(run.state.id, seen, 0.0, min((one for one in learned if one is not None), default=None))
+    return Pulse(run.state.id, seen, 0.0, min((seconds for seconds in learned if seconds is not None), default=None))
 
 
 def _moved(before: Beats, after: Beats) -> bool:
-    """Whether a beat came. While none comes, the window only loses its oldest ones.
+    """Whether a heartbeat came; while none comes, the window only loses the oldest ones.
 
-    The last one alone does not tell: after a retry on a machine whose clock is behind, it stands still for a while.
+    The last heartbeat is not enough: after a retry on a machine whose clock is behind, it does not advance for a while.
     """
     came_while_one_left = after.first > before.first and after.count >= before.count
     return after.last > before.last or after.count > before.count or came_while_one_left
 
 
 def _mean_interval(run: FlowRun, beats: Beats) -> float | None:
-    """Only of a first attempt: between two attempts there was a wait."""
+    """Only for a first attempt, because attempts are separated by a wait."""
     if run.attempts > 1 or beats.count < 2:  # noqa: PLR2004 two beats have one interval
         return None
     return max((beats.last - beats.first) / (beats.count - 1), LEAST_INTERVAL_SECONDS)
 
 
 def _interval_between(before: Beats, after: Beats) -> float | None:
-    """Where exactly one beat came: with two at once, one of them may have been late."""
+    """Only where exactly one heartbeat came: of two at once, one may have been late."""
     if after.count != before.count + 1 or after.last <= before.last or not before.count:
         return None
     return max(after.last - before.last, LEAST_INTERVAL_SECONDS)

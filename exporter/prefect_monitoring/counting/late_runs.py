@@ -1,4 +1,4 @@
-"""Which runs are late: by their due start and the clock, whether or not the server has noticed. Pure."""
+"""Which runs are late, by due start and clock, whether or not the server has noticed. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MERELY_SCHEDULED: Final = "scheduled"
 
 
 class LateKey(NamedTuple):
-    """What late runs are counted by."""
+    """The key under which late runs are counted."""
 
     pipeline: Pipeline
     work_pool: str
@@ -34,7 +34,7 @@ def merged(one: LateRuns | None, other: LateRuns) -> LateRuns:
 
 
 def as_they_are(runs: Iterable[FlowRun], now: float) -> Iterator[FlowRun]:
-    """The same runs, without those that are merely scheduled for later; those that should have started are Late."""
+    """The runs without those that are scheduled for later; runs that should have started become Late."""
     for run in runs:
         if run.state.label != _MERELY_SCHEDULED:
             yield run

@@ -1,4 +1,4 @@
-"""What METRIC lines add: sums, counts and last values of the users' own metrics. Pure."""
+"""Counts METRIC lines: sums, counts and last values of the users' own metrics. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from prefect_monitoring.model.records import NO_FLOW, LogLine, Pipeline
 
 @dataclass(frozen=True, slots=True)
 class LabelledLine:
-    """A log line, and the names it is counted under (no pipeline: excluded; no task: of the flow itself)."""
+    """A log line and its labels (no pipeline: excluded; no task: logged by the flow itself)."""
 
     line: LogLine
     pipeline: Pipeline | None
@@ -38,7 +38,7 @@ def fold_lines(
     cause_of: Callable[[str], str],
     declarations: Declarations = MappingProxyType({}),
 ) -> Changes:
-    """What `lines`, none of which is counted yet, add; the oldest first."""
+    """The changes from `lines`, none of which is counted yet; the oldest first."""
     changes = Changes(zero_born=set(zero_born_series_without_pipeline()))
     for labelled in lines:
         changes.lines[labelled.line.id] = labelled.line.at
@@ -58,9 +58,11 @@ def _count_metrics(
 ) -> None:
     parsed = parse(labelled.line.message)
     reasons = list(parsed.rejected)
-    for one in parsed.observations:
-        declared = declarations.get(one.name, ())
-        reasons += count_observation(changes, one, pipeline, labelled.task, labelled.line.at, declared, values, admits)
+    for observation in parsed.observations:
+        declared = declarations.get(observation.name, ())
+        reasons += count_observation(
+            changes, observation, pipeline, labelled.task, labelled.line.at, declared, values, admits
+        )
     for reason in reasons:
         changes.count(SeriesKey(REJECTED, NO_FLOW, reason), labelled.line.at)
 

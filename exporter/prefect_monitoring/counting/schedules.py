@@ -1,4 +1,4 @@
-"""When deployments are due, and which of them to ask about: what is known stays known until something changes. Pure."""
+"""When deployments are due, and for which of them to ask the API: only when something has changed. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final
 from prefect_monitoring.model.changes import Schedule
 from prefect_monitoring.model.records import Deployment, Pipeline
 
-ASK_AGAIN_SECONDS: Final = 3600.0  # a start that a person called off does not change the schedules
+ASK_AGAIN_SECONDS: Final = 3600.0  # cancelling a start does not change the schedules
 UNKNOWN: Final = Schedule()
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The schedules that a deployment had when it was last asked about, and when that was."""
+    """A deployment's schedules when the API was last asked for its next start, and when that was."""
 
     schedules: str
     at: float
@@ -23,9 +23,9 @@ class Asked:
 
 @dataclass(slots=True)
 class Plan:
-    """Deployment ids: `ask` when they start next, `passed` is what was due meanwhile, `off` are due no more.
+    """Deployment ids. `ask`: to ask for their next start; `passed`: starts that were due since; `off`: no longer due.
 
-    `pauses`: since when those are paused that were not, and None for those that no longer are.
+    `pauses`: since when newly paused deployments are paused, and None for resumed ones.
     """
 
     ask: list[str] = field(default_factory=list)
@@ -39,12 +39,12 @@ def is_scheduled(deployment: Deployment) -> bool:
 
 
 def is_no_longer_due(due: Schedule) -> bool:
-    """Whether the unmet start is not asked for any more: since then, a pause came or the schedules went off."""
+    """Whether the unmet start is no longer due: the deployment was paused or lost its schedules since."""
     return due.unmet_at is not None and due.unscheduled_at is not None and due.unmet_at <= due.unscheduled_at
 
 
 def paused(due: Schedule, at: float | None, now: float) -> Schedule:
-    """`due` of a deployment that was found paused at the instant `at`, or resumed `now`."""
+    """`due` once a deployment was found paused at the instant `at`, or resumed `now`."""
     return replace(due, paused_at=at, resumed_at=now if at is None else due.resumed_at)
 
 
@@ -61,10 +61,10 @@ def unmet(due: Schedule, completed_at: float | None) -> float | None:
 
 
 def settled(due: Schedule, deployment: Deployment, now: float, completed_at: float | None) -> Schedule:
-    """What is due once `now` is here: a next start that has passed is the last one, and unmet unless a run completed.
+    """`due` at `now`: a next start that has passed is the last one, and unmet unless a run completed.
 
-    What is paused or lost its schedules is not due: the start that it was waiting for never came. An unmet one from
-    before is called off, also for the time when it is on again.
+    A deployment that is paused or without schedules is not due. Its unmet start is dropped, and stays so when the
+    deployment is active again.
     """
     is_off = not is_scheduled(deployment)
     if is_off:
@@ -84,9 +84,9 @@ def settled_all(
     now: float,
     completed: Mapping[Pipeline, float] | None,
 ) -> dict[Pipeline, Schedule]:
-    """What is due of every deployment; `completed`: when a run of a pipeline last completed.
+    """The schedules of every deployment; `completed`: when a run of a pipeline last completed.
 
-    While that is None, not known yet, nothing is unmet: it would page for what was met long ago.
+    While `completed` is None (unknown), nothing is unmet: otherwise alerts would fire for starts that were met.
     """
     found = {
         pipeline: settled(known.get(one.id, UNKNOWN), one, now, (completed or {}).get(pipeline))
@@ -100,7 +100,7 @@ def settled_all(
 def plan(
     deployments: Iterable[Deployment], schedules: Mapping[str, Schedule], asked: Mapping[str, Asked], now: float
 ) -> Plan:
-    """What to do about deployments that were read; those that were not since the start are left alone."""
+    """What to do about deployments; those not read since the process started are left alone."""
     result = Plan()
     for one in deployments:
         due = schedules.get(one.id, UNKNOWN)
@@ -114,7 +114,7 @@ def plan(
             continue
         before = asked.get(one.id)
         has_passed = due.next_at is not None and due.next_at <= now
-        # Under other schedules than those that it was expected by, nobody knows whether the start came.
+        # With other schedules than before, it is unknown whether the expected start came.
         changed = before is not None and before.schedules != one.schedules
         if has_passed and not changed and due.next_at is not None:
             result.passed[one.id] = due.next_at

@@ -1,4 +1,4 @@
-"""Failure storms: many pipelines that fail of one cause at about the same time. Pure."""
+"""Failure storms: many pipelines that fail for the same cause at about the same time. Pure."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Failure:
 
 
 def storms(stats: Mapping[Pipeline, RunStats], *, pipelines: int, window: float) -> list[Failure]:
-    """The failures that are part of a storm: so many pipelines fail of one cause within `window` seconds.
+    """The failures that are part of a storm: at least `pipelines` fail for the same cause within `window` seconds.
 
-    Whatever fails of that cause no longer than `window` before or after one of them belongs to it as well.
+    Failures for that cause up to `window` seconds before or after one of them belong to it too.
     """
     by_cause: defaultdict[tuple[str, str], list[Failure]] = defaultdict(list)
     for pipeline, one in stats.items():
@@ -40,12 +40,12 @@ def storms(stats: Mapping[Pipeline, RunStats], *, pipelines: int, window: float)
 
 
 def _cause(run: KnownRun) -> tuple[str, str]:
-    """What nobody has named yet is one cause where the message is the same."""
+    """Failures without a known cause have the same cause if their messages have the same pattern."""
     return run.cause, run.pattern if run.cause == OTHER_CAUSE else ""
 
 
 def _chains(failures: Iterable[Failure], window: float) -> Iterator[list[Failure]]:
-    """Splits failures, the oldest first, where more than `window` seconds lie between two."""
+    """Splits failures, the oldest first, at gaps of more than `window` seconds."""
     chain: list[Failure] = []
     for failure in failures:
         if chain and failure.at - chain[-1].at > window:
@@ -57,6 +57,6 @@ def _chains(failures: Iterable[Failure], window: float) -> Iterator[list[Failure
 
 
 def _is_dense(chain: Sequence[Failure], pipelines: int, window: float) -> bool:
-    """Whether so many failures of the chain lie within `window` seconds somewhere."""
+    """Whether any `pipelines` successive failures of the chain lie within `window` seconds."""
     ends = zip(chain, chain[pipelines - 1 :], strict=False)
     return any(last.at - first.at <= window for first, last in ends)

@@ -1,4 +1,4 @@
-"""What task runs add: outcomes, time, retries and failures by task. Pure, like the fold of flow runs."""
+"""The fold of task runs: outcomes, time, retries and failures by task. Pure, like the fold of flow runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DID_NOT_RUN: Final = frozenset({CACHED, ROLLED_BACK})
 class ObservedTaskRun:
     """A task run as read now, the names it is counted under (no pipeline: excluded), and its states where needed.
 
-    `missing_after`: where only its row was counted, the instant after which its earlier states are not.
+    `missing_after`: where only its row was counted, the instant after which its earlier states are not counted.
     """
 
     run: TaskRun
@@ -35,14 +35,14 @@ class ObservedTaskRun:
 
 
 def needs_task_history(run: TaskRun, known: KnownTaskRun | None) -> bool:
-    """Whether terminal states may hide behind the present one: a roll-back follows a completion, a hand may move it.
+    """Whether the run may have had terminal states before the present one, through a roll-back or a manual change.
 
-    Or whether the present one is a failure that does not tell its cause.
+    Also true when the present state is a failure whose message is not known.
     """
     if known is not None and known.state_id == run.state.id:
         return False
-    silent = run.state.type in BAD_TYPES and not run.message_known
-    return silent or known is not None or run.is_rolled_back or run.state.at != run.ended_at
+    lacks_message = run.state.type in BAD_TYPES and not run.message_known
+    return lacks_message or known is not None or run.is_rolled_back or run.state.at != run.ended_at
 
 
 def fold_tasks(
@@ -51,7 +51,7 @@ def fold_tasks(
     observed_runs: Sequence[ObservedTaskRun],
     cause_of: Callable[[str], str],
 ) -> Changes:
-    """What `observed_runs` add to the `known` task runs. States entered before `horizon` are history, not news."""
+    """The changes from `observed_runs`, given the `known` ones. States entered before `horizon` are not counted."""
     changes = Changes()
     for observed in observed_runs:
         run = observed.run
@@ -69,7 +69,7 @@ def fold_tasks(
 
 
 def _says_the_same(before: KnownTaskRun, run: TaskRun) -> bool:
-    """Whether nothing is new; a state that was deleted, or is there again, is the one that the row still tells of."""
+    """Whether nothing is new; a state that was deleted or restored is compared by kind and end of the row."""
     is_stand_in = run.id in {before.state_id, run.state.id}
     return before.state_id == run.state.id or (
         is_stand_in and (before.kind, before.ended_at) == (run.kind, run.ended_at)
@@ -79,7 +79,7 @@ def _says_the_same(before: KnownTaskRun, run: TaskRun) -> bool:
 def _count_missing(
     changes: Changes, observed: ObservedTaskRun, before: KnownTaskRun, after: float, cause_of: Callable[[str], str]
 ) -> None:
-    """Counts the outcomes before the one that the run's row showed, which alone is counted."""
+    """Counts the outcomes before the one in the run's row, which is already counted."""
     missing = [state for state in observed.history if state.is_terminal and after < state.at <= before.state_at]
     _count_outcomes(changes, observed, [state for state in missing if state.id != before.state_id], cause_of)
 

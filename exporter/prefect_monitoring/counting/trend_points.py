@@ -1,4 +1,4 @@
-"""What the points of a trend store add to the metric that is declared for it. Pure."""
+"""Counts the points of a trend store in the metric that is declared for it. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DIGITS: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class TrendPoint:
-    """A value of a point. `id`: 32 hex digits, the same with each reading. `fault`: why it cannot be counted."""
+    """A value of a point. `id`: 32 hex digits, the same at each reading. `fault`: why it cannot be counted."""
 
     id: str
     at: float
@@ -37,14 +37,14 @@ class TrendPoint:
 
 
 def points_in(metric: CustomMetric, stored: Iterable[Any]) -> list[Any] | None:
-    """The points in what a store holds; None where there is no list in the place that is declared."""
+    """The points in a store's values; None where the declared place has no list."""
     lists = [_list_in(value, metric.source.points) for value in stored]
     found = [points for points in lists if points is not None]
     return [point for points in found for point in points] if found or not lists else None
 
 
 def _list_in(value: Any, key: str) -> list[Any] | None:
-    if isinstance(value, str):  # Variables held nothing but text once, and many still write JSON as text
+    if isinstance(value, str):  # older Variables were text only, and JSON is still often written as text
         try:
             value = json.loads(value)
         except ValueError:
@@ -57,14 +57,14 @@ def _list_in(value: Any, key: str) -> list[Any] | None:
 def read_points(metric: CustomMetric, points: Iterable[Any], now: float) -> list[TrendPoint]:
     """The values of `points` for this metric, each once, the oldest first; at most the newest `MAX_POINTS`.
 
-    Points with one `id` are one point. Those without are told apart by instant, value and labels; of those that are
-    equal in all of these, each counts.
+    Points with the same `id` are one point. Points without an id are identified by instant, value and labels; equal
+    ones each count.
     """
     equal: Counter[str] = Counter()
     found: dict[str, TrendPoint] = {}
     for raw in points:
         if isinstance(raw, Mapping) and raw.get(metric.source.field) is None:
-            continue  # it was not measured
+            continue  # not measured
         point = _point(metric, raw, now)
         if point.fault or not _has_id(raw):
             equal[point.id] += 1
@@ -74,7 +74,7 @@ def read_points(metric: CustomMetric, points: Iterable[Any], now: float) -> list
 
 
 def _point(metric: CustomMetric, raw: Any, now: float) -> TrendPoint:
-    """What cannot be counted is known by all that it holds: once somebody has put it right, it counts."""
+    """A faulty point is identified by its whole content, so that it counts once it is corrected."""
     source = metric.source
     try:
         at = instant({"timestamp": raw[source.timestamp]})
@@ -123,7 +123,7 @@ def _digest(*parts: object) -> str:
 def fold_points(
     metric: CustomMetric, points: Sequence[TrendPoint], known: Collection[str], values: Values, admits: Admits
 ) -> Changes:
-    """What those of `points` add whose ids are not `known`."""
+    """The changes from those of `points` whose ids are not `known`."""
     changes = Changes(zero_born={SeriesKey(VALUES_REJECTED, NO_FLOW, reason) for reason in Reason})
     for point in points:
         if point.id in known:

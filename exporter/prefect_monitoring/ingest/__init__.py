@@ -1,1 +1,1 @@
-"""Reading each source into the ledger."""
+"""Readers of each source into the ledger."""

@@ -1,7 +1,7 @@
-"""Which flow runs are under way: listed, and late ones counted where they are too many to be listed at each poll.
+"""Lists active flow runs, and counts late ones where they are too many to be listed at each poll.
 
-They are counted in groups of deployments, by the API's own counts: one that has few is listed, one that has many is
-halved, down to a single deployment. What one poll leaves, the next goes on with; until then the last count holds.
+They are counted by groups of deployments, with the API's own counts: a group with few is listed, a group with many is
+halved, down to a single deployment. The next poll continues an unfinished count; until then the last count is used.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from prefect_monitoring.model.records import FlowRun, Pipeline
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.flow_runs import RunGroup
 
-# More is not listed at each poll: ten pages, which a slow server takes some seconds for.
+# More runs are not listed at each poll: ten pages, which take a slow server some seconds.
 MANY_RUNS: Final = 2000
-# Two pages, which show the runs of many deployments at once.
+# Two pages, which have the runs of many deployments at once.
 FEW_RUNS: Final = 400
 _GROUP: Final = 200
 
@@ -30,9 +30,9 @@ Late = Mapping[LateKey, LateRuns]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The runs under way. `late`: those that are counted instead; None while no count of them is complete.
+    """The active runs. `late`: late runs that are counted instead of listed; None before the first complete count.
 
-    Not `complete`: the count is under way.
+    Not `complete`: a count is in progress.
     """
 
     runs: Sequence[FlowRun]
@@ -41,7 +41,7 @@ class Listing:
 
 
 class ActiveRunsLister:
-    """Lists what is under way; `names` gives what is known to exist, `pipelines_of` the pipelines of runs, by id."""
+    """Lists active runs; `names` gives the known flows and deployments, `pipelines_of` the pipelines of runs, by id."""
 
     def __init__(self, api: FlowRunSource, names: Callable[[], Names], pipelines_of: PipelinesOf) -> None:
         self._api = api
@@ -49,7 +49,7 @@ class ActiveRunsLister:
         self._is_long = False
 
     async def read(self, now: float, until: float) -> Listing:
-        """Begins no further count after `until`, by the monotonic clock. Raises ApiError."""
+        """Lists and counts; starts no further count after `until` (monotonic clock). Raises ApiError."""
         if not self._is_long:
             runs = await self._list(now, MANY_RUNS)
             if len(runs) <= MANY_RUNS:
@@ -66,17 +66,17 @@ class ActiveRunsLister:
         return Listing(runs, self._late.result, complete)
 
     async def _list(self, now: float, most: int | None) -> list[FlowRun]:
-        """All of them, or some more than `most`."""
+        """All active runs, or some more than `most`."""
         listed = await self._api.active_runs(most=most)
         if most is not None and len(listed) > most:
             return listed
-        ids = {run.id for run in listed}  # one that became Late in between is in both
+        ids = {run.id for run in listed}  # a run that became Late in between is in both lists
         unnoticed = await self._api.overdue_runs(now - MARGIN_SECONDS, ["Scheduled"], most=most)
         return list(as_they_are([*listed, *(run for run in unnoticed if run.id not in ids)], now))
 
 
 class _LateCount:
-    """`result`: the last complete count."""
+    """A count of late runs over several polls. `result`: the last complete count."""
 
     def __init__(self, api: FlowRunSource, names: Callable[[], Names], pipelines_of: PipelinesOf) -> None:
         self.result: Late | None = None
@@ -91,7 +91,7 @@ class _LateCount:
         self.result, self._to_count, self._found = None, [], {}
 
     async def go_on(self, before: float, until: float) -> bool:
-        """Counts on, at least one group; whether the count is complete."""
+        """Continues the count by at least one group; returns whether it is complete."""
         if not self._to_count:
             self._to_count, self._found, self._before = list(groups_of(self._names())), {}, before
         while self._to_count:
@@ -118,7 +118,7 @@ class _LateCount:
             self._to_count += group.halves()
 
     async def _add(self, runs: Sequence[FlowRun], each: int) -> None:
-        """Adds runs, each of which stands for so many."""
+        """Adds runs, each of which represents `each` runs."""
         pipelines = await self._pipelines_of(runs)
         for run in runs:
             pipeline = pipelines[run.id]
@@ -128,7 +128,7 @@ class _LateCount:
 
 
 def groups_of(names: Names) -> Iterable[RunGroup]:
-    """Deployments, and flows for their runs without one: all that can have runs."""
+    """Groups of everything that can have runs: deployments, and flows for runs without a deployment."""
     for kind, objects in (("deployments", names.deployments), ("flows", names.flows)):
         ids = sorted(objects.keys() - names.gone)
         for start in range(0, len(ids), _GROUP):
@@ -136,7 +136,7 @@ def groups_of(names: Names) -> Iterable[RunGroup]:
 
 
 def late_among(runs: Iterable[tuple[Pipeline, FlowRun]]) -> dict[LateKey, LateRuns]:
-    """Those of listed runs that are late, as a count shows them."""
+    """The late runs among listed ones, in the form of a count."""
     found: dict[LateKey, LateRuns] = {}
     for pipeline, run in runs:
         if run.state.label == LATE and run.due_at is not None:

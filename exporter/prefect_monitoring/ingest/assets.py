@@ -1,4 +1,4 @@
-"""Reading which assets were materialized: forwards, each event counted once by its id."""
+"""Reads materializations of assets, oldest first; each event is counted once by its id."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prefect_monitoring.model.cursor import ASSET_EVENTS, OVERLAP_SECONDS, Curso
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.prefect_api.events import Materializations
 
-_TIE_SECONDS: Final = 1e-6  # the least difference between two instants of Prefect's
+_TIE_SECONDS: Final = 1e-6  # Prefect's resolution of timestamps
 
 
 class AssetReader:
@@ -45,46 +45,46 @@ class AssetReader:
         self._stopped: float | None = None
 
     def declared(self) -> Mapping[str, float | None]:
-        """How old each declared asset's last materialization may be; None where nobody said."""
+        """The maximum age of each declared asset's last materialization; None without a limit."""
         return declared_assets(self._rules, known_assets(self._reader.ledger.values)) if self._rules else {}
 
     async def read(self) -> Reading:
-        """Counts what happened since the watermark, and what came late before it; two requests at most.
+        """Counts events since the watermark, and late ones before it, with at most two requests.
 
-        What is left is for the next reading, which goes on there. Raises ApiError or LedgerError.
+        The next reading continues where this one stops. Raises ApiError or LedgerError.
         """
         now, cursor = self._reader.clock(), self._reader.ledger.cursors[ASSET_EVENTS]
         look_back = cursor.watermark - OVERLAP_SECONDS if self._stopped is None else self._stopped
         after = max(cursor.horizon, look_back, now - self._lookback)
-        found = await self._api.materializations(after, now + OVERLAP_SECONDS)
-        await self._reader.in_ledger(self._count, found, now)
+        page = await self._api.materializations(after, now + OVERLAP_SECONDS)
+        await self._reader.in_ledger(self._count, page, now)
         self._stopped = None
-        if not found.complete and found.last is not None:
-            self._stopped = max(found.last, after + _TIE_SECONDS)
+        if not page.complete and page.last is not None:
+            self._stopped = max(page.last, after + _TIE_SECONDS)
         await try_again(self._reader, ASSET_EVENTS, self._api.materializations, self._count_again)
-        return Reading(len(found.materializations), complete=found.complete)
+        return Reading(len(page.materializations), complete=page.complete)
 
-    def _count_again(self, found: Materializations) -> set[str]:
+    def _count_again(self, page: Materializations) -> set[str]:
         self._reader.aside.store()
-        self._store(found, None, self._reader.clock())
-        return {one.id for one in found.materializations}
+        self._store(page, None, self._reader.clock())
+        return {event.id for event in page.materializations}
 
-    def _count(self, found: Materializations, now: float) -> None:
-        self._reader.aside.store()  # before the cursor passes them
+    def _count(self, page: Materializations, now: float) -> None:
+        self._reader.aside.store()  # before the cursor moves past them
         cursor = self._reader.ledger.cursors[ASSET_EVENTS]
-        # In silence it stays behind the present: our clock may be ahead of the server's.
-        reached = now - HOUR if found.last is None else min(found.last, now)
+        # Without events the watermark stays behind the present: our clock may be ahead of the server's.
+        reached = now - HOUR if page.last is None else min(page.last, now)
         after = replace(
             cursor,
             watermark=max(cursor.watermark, reached),
-            baseline_complete=cursor.baseline_complete or found.complete,
+            baseline_complete=cursor.baseline_complete or page.complete,
         )
-        self._store(found, after if after != cursor else None, now)
+        self._store(page, after if after != cursor else None, now)
 
-    def _store(self, found: Materializations, cursor: Cursor | None, now: float) -> None:
+    def _store(self, page: Materializations, cursor: Cursor | None, now: float) -> None:
         ledger = self._reader.ledger
-        counted = ledger.counted_lines([one.id for one in found.materializations])
-        fresh = [one for one in found.materializations if one.id not in counted]
+        counted = ledger.counted_lines([event.id for event in page.materializations])
+        fresh = [event for event in page.materializations if event.id not in counted]
         known = known_assets(ledger.values)
 
         def admits_asset(asset: str) -> bool:

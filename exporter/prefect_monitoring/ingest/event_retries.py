@@ -1,4 +1,4 @@
-"""Events that could not be read, tried again by their ids."""
+"""Tries events again, by their ids, that could not be read."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ class Events(Protocol):
     def complete(self) -> bool: ...
 
 
-Found = TypeVar("Found", bound=Events)
+EventPage = TypeVar("EventPage", bound=Events)
 
 
 async def try_again(
     reader: Reader,
     cursor: str,
-    read: Callable[[float, float, Collection[str]], Awaitable[Found]],
-    count: Callable[[Found], set[str]],
+    read: Callable[[float, float, Collection[str]], Awaitable[EventPage]],
+    count: Callable[[EventPage], set[str]],
 ) -> None:
-    """Reads again what was set aside of the source with this cursor, as far as that is due.
+    """Reads again the records of the cursor's source that were set aside and are due.
 
-    `read` as `EventsApi.failed_actions`. `count` runs on the ledger's thread, moves no cursor, and returns the events'
+    `read`: as `EventsApi.failed_actions`. `count` runs on the ledger's thread, moves no cursor, and returns the events'
     ids. Raises LedgerError.
     """
     due = await reader.in_ledger(reader.aside.due, cursor)
     if not due:
         return
-    ids = {one.id for one in due}
-    since = min(one.since - DAY if one.after is None else one.after for one in due)
+    ids = {record.id for record in due}
+    since = min(record.since - DAY if record.after is None else record.after for record in due)
     try:
-        found = await read(since, reader.clock() + OVERLAP_SECONDS, ids)
+        page = await read(since, reader.clock() + OVERLAP_SECONDS, ids)
     except ApiError as fault:
         log.debug("What was set aside is tried later: %s", fault)
         return
-    there = await reader.in_ledger(count, found)
-    await reader.in_ledger(reader.aside.settle, cursor, due, there, () if found.complete else ids - there)
+    there = await reader.in_ledger(count, page)
+    await reader.in_ledger(reader.aside.settle, cursor, due, there, () if page.complete else ids - there)

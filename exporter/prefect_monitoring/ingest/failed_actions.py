@@ -1,4 +1,4 @@
-"""Reading which actions of Prefect's own automations failed: forwards, each event counted once by its id."""
+"""Reads failed actions of Prefect's own automations, oldest first; each event is counted once by its id."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prefect_monitoring.model.cursor import AUTOMATION_EVENTS, OVERLAP_SECONDS, 
 from prefect_monitoring.model.units import HOUR
 from prefect_monitoring.prefect_api.events import FailedActions
 
-_TIE_SECONDS: Final = 1e-6  # the least difference between two instants of Prefect's
+_TIE_SECONDS: Final = 1e-6  # Prefect's resolution of timestamps
 
 
 class FailedActionReader:
@@ -28,10 +28,10 @@ class FailedActionReader:
         self._stopped: float | None = None
 
     async def read(self) -> Reading:
-        """Counts what failed since the watermark, and what came late before it; two requests at most.
+        """Counts failures since the watermark, and late ones before it, with at most two requests.
 
-        What failed before the first start is not counted. What is left is for the next reading, which goes on there: to
-        look back first, each time, might never come to what is new. Raises ApiError or LedgerError.
+        Failures before the first start are not counted. The next reading continues where this one stops: if each began
+        with the overlap, it might never reach new events. Raises ApiError or LedgerError.
         """
         now, cursor = self._reader.clock(), self._reader.ledger.cursors[AUTOMATION_EVENTS]
         if not cursor.baseline_complete:
@@ -39,34 +39,34 @@ class FailedActionReader:
             return Reading(0, asked=False)
         look_back = cursor.watermark - OVERLAP_SECONDS if self._stopped is None else self._stopped
         after = max(cursor.horizon, look_back)
-        found = await self._api.failed_actions(after, now + OVERLAP_SECONDS)
-        await self._reader.in_ledger(self._count, found, now)
+        page = await self._api.failed_actions(after, now + OVERLAP_SECONDS)
+        await self._reader.in_ledger(self._count, page, now)
         self._stopped = None
-        if not found.complete and found.last is not None:
-            self._stopped = max(found.last, after + _TIE_SECONDS)
+        if not page.complete and page.last is not None:
+            self._stopped = max(page.last, after + _TIE_SECONDS)
         await try_again(self._reader, AUTOMATION_EVENTS, self._api.failed_actions, self._count_again)
-        return Reading(len(found.actions), complete=found.complete)
+        return Reading(len(page.actions), complete=page.complete)
 
-    def _count_again(self, found: FailedActions) -> set[str]:
+    def _count_again(self, page: FailedActions) -> set[str]:
         self._reader.aside.store()
-        self._store(found, None, self._reader.clock())
-        return {action.id for action in found.actions}
+        self._store(page, None, self._reader.clock())
+        return {action.id for action in page.actions}
 
     def _begin(self, now: float) -> None:
         ledger = self._reader.ledger
         cursor = replace(ledger.cursors[AUTOMATION_EVENTS], watermark=now, horizon=now, baseline_complete=True)
         ledger.commit(fold_failed_actions((), self._names(), ledger.series), cursor, now, AUTOMATION_EVENTS)
 
-    def _count(self, found: FailedActions, now: float) -> None:
-        self._reader.aside.store()  # before the cursor passes them
+    def _count(self, page: FailedActions, now: float) -> None:
+        self._reader.aside.store()  # before the cursor moves past them
         cursor = self._reader.ledger.cursors[AUTOMATION_EVENTS]
-        # In silence it stays behind the present: our clock may be ahead of the server's.
-        reached = now - HOUR if found.last is None else min(found.last, now)
+        # Without events the watermark stays behind the present: our clock may be ahead of the server's.
+        reached = now - HOUR if page.last is None else min(page.last, now)
         after = replace(cursor, watermark=max(cursor.watermark, reached))
-        self._store(found, after if after != cursor else None, now)
+        self._store(page, after if after != cursor else None, now)
 
-    def _store(self, found: FailedActions, cursor: Cursor | None, now: float) -> None:
+    def _store(self, page: FailedActions, cursor: Cursor | None, now: float) -> None:
         ledger = self._reader.ledger
-        counted = ledger.counted_lines([action.id for action in found.actions])
-        fresh = [action for action in found.actions if action.id not in counted]
+        counted = ledger.counted_lines([action.id for action in page.actions])
+        fresh = [action for action in page.actions if action.id not in counted]
         ledger.commit(fold_failed_actions(fresh, self._names(), ledger.series), cursor, now, AUTOMATION_EVENTS)

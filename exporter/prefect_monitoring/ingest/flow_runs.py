@@ -1,4 +1,4 @@
-"""Reading runs and what counting them takes, histories and names: pages in, one ledger transaction a page out."""
+"""Reads flow runs, with the histories and names that counting needs, in one ledger transaction per batch."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-# How long a run may wait for its start, and still be found when it ends without one on a server that notes no end then.
+# Servers may set no end time for a run that ends before its start; it is found if it waited no longer than this.
 UNSTARTED_SECONDS: Final = 7 * 86400.0
 
 
-# What Prefect counts against the limit of a work queue.
+# State types that Prefect counts against the limit of a work queue.
 _IN_SLOTS: Final = frozenset({"PENDING", "RUNNING", "CANCELLING"})
 
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:
-    """The active flow runs of the last reading, with their pipelines, by id; `orphans`: whose parent run is over.
+    """The active flow runs of the last reading, with their pipelines, by id; `orphans`: runs whose parent is over.
 
-    `late`: those that are too many to be listed. `slots_used`: of all runs, also those that the filters exclude, how
-    many take a slot, by (work pool, work queue).
+    `late`: late runs that are too many to be listed. `slots_used`: how many runs take a slot, by (work pool, work
+    queue), including runs that the filters exclude.
     """
 
     runs: Mapping[str, tuple[Pipeline, FlowRun]]
@@ -57,10 +57,10 @@ class UnderWay:
 
 
 class Reader:
-    """Reads into the ledger. All ledger work happens on one thread, so that no two changes can interleave.
+    """Reads flow runs into the ledger. All ledger work happens on one thread, so that changes cannot interleave.
 
-    The catalogue is used on that thread too: a lookup may admit a pipeline. Elsewhere only what the ledger replaces as
-    a whole is read: `names` and `cursors`.
+    The catalogue is used only on that thread too, because a lookup may admit a pipeline. Other threads read only what
+    the ledger replaces as a whole: `names` and `cursors`.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Reader:
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **kwargs))
 
     def close(self) -> None:
-        """Waits for the transaction under way, then closes the ledger."""
+        """Waits for the current transaction, then closes the ledger."""
         self._thread.shutdown(wait=True, cancel_futures=True)
         self.ledger.close()
 
@@ -104,7 +104,7 @@ class Reader:
         )
 
     async def read_finished(self, budget: float) -> Reading:
-        """Reads every end since the watermark; begins no page after `budget` seconds. Raises ApiError."""
+        """Reads every end since the watermark; requests no page after `budget` seconds. Raises ApiError."""
         since = max(self.ledger.cursor.horizon, self.ledger.cursor.watermark - UNSTARTED_SECONDS)
         reading = await self.finished.read_new(self.ledger.cursor.after, budget)
         if not reading.complete:
@@ -117,7 +117,7 @@ class Reader:
         return Reading(reading.records + len(endless), complete=not absorbed.left)
 
     async def _try_again(self) -> None:
-        """Reads again what was set aside, as far as that is due; what cannot be asked for now stays as it is."""
+        """Reads again the records that were set aside and are due."""
         due = await self.in_ledger(self.aside.due, FLOW_RUNS)
         if not due:
             return
@@ -132,9 +132,9 @@ class Reader:
         await self.in_ledger(self.aside.settle, FLOW_RUNS, due, {run.id for run in runs} - left, left)
 
     async def read_under_way(self, budget: float = math.inf) -> Reading:
-        """Reads the active runs, for `under_way`; begins no count of late ones after `budget` seconds. Raises ApiError.
+        """Reads the active runs, for `under_way`; starts no count of late runs after `budget` seconds. Raises ApiError.
 
-        Until they are counted for the first time, those that were listed last stay.
+        Until the first count is complete, the runs that were listed last are kept.
         """
         listing = await self._active.read(self.clock(), time.monotonic() + budget)
         runs = await self._named(listing.runs)
@@ -149,14 +149,14 @@ class Reader:
         return Reading(len(runs) + sum(one.number for one in late.values()), complete=listing.complete)
 
     async def read_active(self) -> list[tuple[Pipeline, FlowRun]]:
-        """The runs that need attention or resources now and are listed, with their pipelines. Raises ApiError."""
+        """The active runs that are listed, with their pipelines. Raises ApiError."""
         return await self._named((await self._active.read(self.clock(), math.inf)).runs)
 
     async def _pipelines(self, runs: Sequence[FlowRun]) -> Mapping[str, Pipeline | None]:
         return await self.in_ledger(lambda: {run.id: self.catalog.pipeline_of(self.ledger.names, run) for run in runs})
 
     async def _named(self, runs: Sequence[FlowRun]) -> list[tuple[Pipeline, FlowRun]]:
-        """The same runs with their pipelines. ApiError when some have no name."""
+        """The runs with their pipelines. ApiError when some have no name."""
         absorbed = await self.absorb(runs, lambda _left: None)
         runs = [run for run in runs if run.id not in (collected() or {})]
         if unnamed := [run for run in runs if run.id not in absorbed.pipelines]:
@@ -165,9 +165,10 @@ class Reader:
         return [(pipeline, run) for pipeline, run in named if pipeline is not None]
 
     async def _with_attempts(self, runs: Iterable[FlowRun]) -> list[FlowRun]:
-        """The same runs; those that are Running, and not for the first time, with how long they were so before.
+        """The runs; retried ones that are Running get the seconds of their earlier attempts.
 
-        Each attempt's history is read once. What could not be read is tried again: so long, it counts from its state.
+        The history of each attempt is read once, and tried again if it could not be read. Until then, only the present
+        state counts.
         """
         runs = list(runs)
         again = {run.state.id: run for run in runs if run.state.type == "RUNNING" and run.run_time}
@@ -179,7 +180,7 @@ class Reader:
         return [replace(run, ran_before=before.get(run.state.id, 0.0)) for run in runs]
 
     async def orphans(self, active: Iterable[FlowRun]) -> set[str]:
-        """The ids of those active subflow runs whose parent run is not active any more."""
+        """The ids of active subflow runs whose parent run is no longer active."""
         active = list(active)
         subflows = {run.id for run in active if run.is_subflow}
         return subflows - await self.api.active_children(run.id for run in active) if subflows else set()
@@ -187,9 +188,9 @@ class Reader:
     async def absorb(
         self, runs: Sequence[FlowRun], cursor_after: CursorAfter, *, again: bool = False
     ) -> Absorbed[FlowRun]:
-        """Counts `runs` and stores the cursor that `cursor_after` gives for those that had to be left.
+        """Counts `runs`, and stores the cursor that `cursor_after` gives for the runs that had to be left.
 
-        `again`: they were set aside, and their histories are read in any case.
+        `again`: the runs were set aside; their histories are read in any case.
         """
         naming = await self.name(runs)
         faults = {run.id: fault for run in runs if (fault := naming.fault_of(run))}
@@ -218,10 +219,10 @@ class Reader:
             for run in named
             if run.id in ready
         ]
-        # Before the cursor passes them.
+        # Before the cursor moves past them.
         self.aside.store()
         self.aside.store_refused(FLOW_RUNS, {one: why for one, why in histories.refused.items() if one in ready}, {})
-        # Known again, here: another source may have counted the same run since.
+        # Looked up again: another source may have counted the same run since.
         known = self.ledger.known(list(pipelines))
         self.ledger.commit(fold(known, observed_runs, self._cause_of), cursor, self.clock())
         return pipelines
@@ -240,8 +241,8 @@ class Reader:
     def _store_names(self, update: Callable[[Names], Names]) -> None:
         self.ledger.store_names(update(self.ledger.names), (), self.clock())
 
-    async def bear(self) -> None:
-        """Gives birth to the series of all that can run; once it is known which flows have deployments."""
+    async def create_zero_born_series(self) -> None:
+        """Creates zero-valued series for every live pipeline, once it is known which flows have deployments."""
         await self.in_ledger(self._bear)
 
     def _bear(self) -> None:
@@ -249,18 +250,18 @@ class Reader:
         self.ledger.store_names(names, self.catalog.zero_born_series(names), self.clock())
 
     async def read_flows(self) -> Reading:
-        """Reads all flows; what is no longer there is gone."""
+        """Reads all flows, and marks missing ones as gone."""
         before = self.ledger.names
         flows = await self.api.flows()
         if missing := {flow.id for flow in before.live_flows()} - flows.keys():
-            flows |= await self.api.flows(missing)  # a listing that shifted between pages may have skipped one
-        # Not what others have learnt while the listing was read.
+            flows |= await self.api.flows(missing)  # rows that moved between pages may have been skipped
+        # Without flows that were learned from runs while the list was read.
         gone = set() if some_are_nameless() else before.flows.keys() - flows.keys() - (collected() or {}).keys()
         await self._learn(lambda names: names.with_flows(flows).without(gone))
         return Reading(len(flows))
 
     async def read_deployments(self) -> Reading:
-        """Reads all deployments; what is no longer there is gone."""
+        """Reads all deployments, and marks missing ones as gone."""
         before = self.ledger.names
         deployments = await self.api.deployments()
         if missing := {deployment.id for _, deployment in before.live_deployments()} - deployments.keys():

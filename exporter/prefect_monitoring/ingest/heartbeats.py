@@ -1,4 +1,4 @@
-"""Reading the heartbeats of the runs under way: one request a poll, by their ids."""
+"""Reads the heartbeats of active runs, by their ids, with one request per poll."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from prefect_monitoring.ingest.source import Reading
 from prefect_monitoring.model.heartbeats import Pulse
 from prefect_monitoring.model.units import HOUR
 
-# The clocks of the machines that flows run on may be off by as much, in both directions.
+# The maximum clock error, in both directions, of the machines that flows run on.
 CLOCKS_APART_SECONDS: Final = HOUR
 WINDOW_SECONDS: Final = 2 * HOUR
-# After a longer gap between two readings, beats may have been lost as well: nothing was watched.
+# After a longer gap between readings, heartbeats may have been missed, and the gap does not count as silence.
 LONGEST_GAP_SECONDS: Final = 60.0
 
 
 class HeartbeatReader:
-    """`pulses`: by run id, of the runs under way that ever sent a heartbeat; None before the first reading."""
+    """`pulses`: by run id, of active runs that ever sent a heartbeat; None before the first reading."""
 
     def __init__(self, reader: Reader, api: EventSource, default_interval: float) -> None:
         self.pulses: Mapping[str, Pulse] | None = None
@@ -31,7 +31,7 @@ class HeartbeatReader:
         self._under_way: UnderWay | None = None
 
     async def read(self) -> Reading:
-        """Counts the beats of what was last found running; nothing while the list of active runs is not read anew."""
+        """Counts the heartbeats of the runs that were last Running; nothing before the active runs are read again."""
         under_way, now = self._reader.under_way, self._reader.clock()
         if under_way is None or under_way is self._under_way:
             return Reading(0, asked=False)

@@ -1,7 +1,7 @@
 """The incremental reader of finished runs: what is new since the cursor, newest end first, resumable.
 
-Newest first, because what a run is now is right before what it was; a transaction every few pages, because a crash
-then costs as much, whatever the size of the window.
+Newest first, so that the present state of pipelines is right before their past. A transaction every few pages limits
+what a crash costs, whatever the size of the window.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
 from prefect_monitoring.prefect_api.pagination import Page
 from prefect_monitoring.prefect_api.state_history import NO_TIME
 
-# Counted in one transaction, once there is more than a page to catch up with.
+# Pages that are counted in one transaction, once there is more than a page to catch up with.
 BATCH_PAGES: Final = 4
 
 
@@ -36,15 +36,15 @@ class Finished(Protocol):
 
 Run = TypeVar("Run", bound=Finished)
 Position = tuple[float | None, int]
-"""Where a page begins: before an end, at an offset."""
+"""Where a page begins: before an end time, at an offset."""
 CursorAfter = Callable[[Sequence[Finished]], Cursor | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Absorbed(Generic[Run]):
-    """What became of a batch: the pipeline of each run that could be named, which runs must be read again, and why.
+    """The result of a batch: the pipeline of each run that could be named, which runs must be read again, and why.
 
-    `reason` is "" where there only was no time for them.
+    `reason` is "" where only time ran out.
     """
 
     pipelines: Mapping[str, Pipeline | None]
@@ -56,7 +56,7 @@ class Absorbed(Generic[Run]):
 class IncrementalReader(Generic[Run]):
     """Reads finished runs of one source.
 
-    `fetch` gives the page of those that ended within [after, before] at an offset, `absorb` counts a batch.
+    `fetch` gives the page at an offset of runs that ended within [after, before]; `absorb` counts a batch.
     """
 
     fetch: Callable[[float, float | None, int], Awaitable[Page[Run]]]
@@ -65,10 +65,10 @@ class IncrementalReader(Generic[Run]):
     clock: Callable[[], float]
 
     async def read_new(self, after: float, budget: float) -> Reading:
-        """Reads every end since `after`, newest first; resumes a reading that was cut short.
+        """Reads every end since `after`, newest first; resumes an interrupted reading.
 
-        While pages are counted, the next ones are fetched; none is begun after `budget` seconds. Raises ApiError, also
-        when runs had to be left for the next reading.
+        The next pages are fetched while pages are counted; none is requested after `budget` seconds. Raises ApiError,
+        also when runs had to be left for the next reading.
         """
         until = time.monotonic() + budget
         count, waiting, reason = 0, 0, ""
@@ -110,7 +110,7 @@ class IncrementalReader(Generic[Run]):
             except ApiError:
                 if not pages:
                     raise
-                return pages, position  # what there is counts; the next request tells the fault
+                return pages, position  # these pages count; the next request raises the error
             pages.append(page)
             if page.complete:
                 return pages, position
@@ -119,14 +119,14 @@ class IncrementalReader(Generic[Run]):
                 return pages, position
 
     async def read_again(self, low: float, high: float) -> list[Run]:
-        """Reads every end within [low, high] again; the runs that are there. Raises ApiError."""
+        """Reads every end within [low, high] again, and returns the runs. Raises ApiError."""
         found: dict[str, Run] = {}
         before: float | None = high
         offset = 0
         while True:
             page = await self.fetch(low, before, offset)
             left: Sequence[Run] = page.runs
-            while left:  # as long as there only is no time for the histories of all at once
+            while left:  # while only time for the histories runs out
                 absorbed = await self.absorb(left, lambda _left: None)
                 if absorbed.left and (absorbed.reason or len(absorbed.left) >= len(left)):
                     raise ApiError(absorbed.reason or NO_TIME, INCOMPLETE)
@@ -151,7 +151,7 @@ def _advance_over(cursor: Cursor, pages: Sequence[Page[Run]], now: float, left: 
 
 
 def advance(cursor: Cursor, page: Page[Run], now: float, left: Sequence[Finished]) -> Cursor:
-    """The cursor after `page`. A reading that is through moves the watermark, but never past a run that was left."""
+    """The cursor after `page`. A finished reading moves the watermark, but not past a run that was left."""
     newest = cursor.window_newest
     if newest is None and page.runs:
         newest = page.runs[0].ended_at
@@ -160,7 +160,7 @@ def advance(cursor: Cursor, page: Page[Run], now: float, left: Sequence[Finished
     if not page.complete:
         before, offset = next_page(page, cursor.page_before, cursor.page_offset)
         return replace(cursor, window_newest=newest, page_before=before, page_offset=offset, earliest_left=earliest)
-    # The exporter's clock bounds it, or one run with an end in the future would hide all that end before it.
+    # Bounded by the exporter's clock: otherwise a run with an end in the future would hide all that end before it.
     watermark = max(cursor.watermark, min(newest if newest is not None else cursor.watermark, now))
     if earliest is not None:
         watermark = min(watermark, earliest)

@@ -1,6 +1,6 @@
-"""What there is beside runs: pools, workers, queues, limits, automations, the deployments' tags and due starts.
+"""Reads what exists besides runs: pools, workers, queues, limits, automations, deployments' tags and due starts.
 
-Each part is kept with the instant it was read at; none waits for another.
+Each part is kept with the time of its reading; parts do not wait for each other.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Part(Generic[Value]):
 
 
 class InventoryReader:
-    """Holds what was last read of each part; `schedules` go into the ledger. The parts may be read side by side."""
+    """Holds the last reading of each part; `schedules` go into the ledger. Parts may be read concurrently."""
 
     def __init__(self, reader: Reader, api: InventorySource, filters: FilterSettings, labels: LabelSettings) -> None:
         self.pools: Part[Sequence[WorkPool]] | None = None
@@ -53,7 +53,7 @@ class InventoryReader:
         self._asked: Mapping[str, Asked] = {}
 
     def current(self, live: Mapping[Pipeline, Deployment], now: float, limit: float) -> Inventory:
-        """What was read within the last `limit` seconds, about the deployments that are alive."""
+        """What was read within the last `limit` seconds, for the `live` deployments."""
         since = now - limit
         limits = _since(since, self.limits)
         return Inventory(
@@ -66,7 +66,7 @@ class InventoryReader:
         )
 
     async def read_work_pools(self) -> Reading:
-        """Reads pools, then the workers of each that has any. ApiError when some could not be read; the rest counts."""
+        """Reads pools, then the workers of each pool that has workers. ApiError when some could not be read."""
         pools = [pool for pool in await self._api.work_pools() if self._filters.allow_pool(pool.name)]
         self.pools = Part(tuple(pools), self._reader.clock())
         staffed = [pool.name for pool in pools if pool.has_workers]
@@ -96,7 +96,7 @@ class InventoryReader:
         return Reading(len(automations))
 
     async def read_schedules(self) -> Reading:
-        """Asks when deployments are due next, where that is not known; what was due meanwhile is remembered."""
+        """Reads the next start of deployments where it is not known; stores starts that were due since."""
         now = self._reader.clock()
         live = {one.id: one for one in self._wanted_deployments()}
         plan = await self._reader.in_ledger(self._plan, live.values(), now)
@@ -111,7 +111,7 @@ class InventoryReader:
                 yield one
 
     def _plan(self, live: Collection[Deployment], now: float) -> Plan:
-        """What to ask about, and in the ledger who is paused since when and who is due no more."""
+        """Plans the requests; stores which deployments are paused, since when, and which are no longer due."""
         known = self._reader.ledger.schedules
         plan = schedules.plan(live, known, self._asked, now)
         off = {one: replace(known.get(one, schedules.UNKNOWN), next_at=None, unscheduled_at=now) for one in plan.off}
@@ -123,7 +123,7 @@ class InventoryReader:
         return plan
 
     def _store_starts(self, plan: Plan, starts: Mapping[str, float]) -> None:
-        """In this order: were the process killed in between, the next start would still be there to have passed."""
+        """In this order: if the process is killed in between, the old next start is still stored and can pass."""
         ledger = self._reader.ledger
         if plan.passed:
             ledger.commit(Changes(due=plan.passed), None, self._reader.clock())
@@ -146,7 +146,7 @@ def _asked_after(
 def named_limits(
     limits: Iterable[ConcurrencyLimit], deployments: Iterable[tuple[Pipeline, Deployment]]
 ) -> dict[str, ConcurrencyLimit]:
-    """Limits by name: a deployment's own limit has the deployment's, and is left out where that is gone."""
+    """Limits by name; a deployment's own limit has the deployment's name, and is left out if that is gone."""
     names = {deployment.id: f"{pipeline.flow}/{pipeline.deployment}" for pipeline, deployment in deployments}
     own = {names[one.deployment_id]: one for one in limits if one.deployment_id in names}
     return own | {one.name: one for one in limits if one.deployment_id is None}

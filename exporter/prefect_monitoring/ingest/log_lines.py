@@ -1,4 +1,4 @@
-"""Reading log lines: forwards, some hours at a time, each line counted once however late its batch comes."""
+"""Reads log lines, oldest first, some hours at a time; each line is counted once, however late its batch comes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from prefect_monitoring.prefect_api.unreadable import note
 
 log = logging.getLogger(__name__)
 
-# Without an index on their text, the server looks at every line of a window: it is as wide as is quickly answered.
+# The server has no index on the text and scans every line of a window, so the window adapts to a quick answer.
 WINDOW_SECONDS: Final = HOUR
 MAX_WINDOW_SECONDS: Final = 24 * HOUR
 QUICK_SECONDS: Final = 0.25
@@ -34,10 +34,10 @@ DEEP_EVERY_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """How late lines may be, in seconds; what is read again costs requests.
+    """How late lines may be, in seconds; reading them again costs requests.
 
-    `usual`: lines come in batches. `deep`: many at once, or written by a slow clock; looked for once a minute.
-    `patience`: a line comes before its task run, which a busy recorder writes later; so long it waits to be named.
+    `usual`: lines come in batches. `deep`: many at once, or written by a slow clock; read once a minute. `patience`: a
+    line may come before its task run, which a busy server writes later; this long it waits for it.
     """
 
     usual: float
@@ -52,7 +52,7 @@ LINES_KEPT_SECONDS: Final = 2 * SEARCHED.deep
 
 @dataclass(slots=True)
 class _Place:
-    """Where the next page begins: after an instant, so far down among the lines since. `deep`: it looked far back."""
+    """Where the next page begins: after an instant, at an offset. `deep`: the reading began with the deep overlap."""
 
     after: float
     offset: int = 0
@@ -77,16 +77,16 @@ class LogReader:
         self._deep_at = 0.0
         self._stopped: _Place | None = None
         self._window: float = WINDOW_SECONDS
-        self._told: set[tuple[Pipeline | None, str, Reason]] = set()
+        self._logged: set[tuple[Pipeline | None, str, Reason]] = set()
 
     @property
     def _lateness(self) -> Lateness:
         return SEARCHED if self._api.can_search else UNSEARCHED
 
     async def read(self, budget: float) -> Reading:
-        """Counts the lines since the watermark, and late ones before it; begins no page after `budget` seconds.
+        """Counts the lines since the watermark, and late ones before it; requests no page after `budget` seconds.
 
-        What was not finished goes on where it stopped: to look back first, each time, might never come to what is new.
+        An unfinished reading is continued: if each began with the overlap, it might never reach new lines.
         """
         until = time.monotonic() + budget
         now, cursor = self._reader.clock(), self._reader.ledger.cursors[LOG_LINES]
@@ -107,19 +107,19 @@ class LogReader:
         return Reading(count, complete=finished)
 
     async def _try_again(self, now: float) -> None:
-        """Reads again what was set aside, as far as that is due, each line where it was met."""
+        """Reads again the lines that were set aside and are due, each near its time."""
         aside = self._reader.aside
         due = await self._reader.in_ledger(aside.due, LOG_LINES)
         there: set[str] = set()
         left: set[str] = set()
         try:
-            for one in due:
-                after = one.after or 0.0
+            for record in due:
+                after = record.after or 0.0
                 page = await self._api.page(after, after + MAX_WINDOW_SECONDS, 0)
-                line = [line for line in page.lines if line.id == one.id]
+                line = [line for line in page.lines if line.id == record.id]
                 await self._absorb(LogPage(tuple(line), 0, None, complete=False), None, now)
-                there |= {one.id for _ in line}
-                left |= {one.id} if not line and not page.complete else set()
+                there |= {record.id for _ in line}
+                left |= {record.id} if not line and not page.complete else set()
         except ApiError as fault:
             log.debug("What was set aside is tried later: %s", fault)
             return
@@ -127,7 +127,7 @@ class LogReader:
             await self._reader.in_ledger(aside.settle, LOG_LINES, due, there, left)
 
     async def _read_page(self, place: _Place, before: float | None, now: float) -> tuple[int, bool]:
-        """Counts the page at `place` and moves on; how many lines it had, and whether nothing newer is left."""
+        """Counts the page at `place` and advances it; returns its number of lines, and whether it was the last."""
         begun = time.monotonic()
         page = await self._api.page(place.after, before, place.offset)
         seconds = time.monotonic() - begun
@@ -138,7 +138,7 @@ class LogReader:
             place.after, place.offset = before, 0
             wider = 2 * self._window if seconds < QUICK_SECONDS else self._window / 2
             self._window = min(max(wider, WINDOW_SECONDS), MAX_WINDOW_SECONDS)
-        elif page.last is None or page.last == place.after:  # many bear one instant: further down among them
+        elif page.last is None or page.last == place.after:  # more lines of one instant than a page holds
             place.offset += page.rows
         else:
             place.after, place.offset = page.last, 0
@@ -158,7 +158,7 @@ class LogReader:
         )
         fresh = [line for line in fresh if line not in orphans]
         named = await self._with_tasks(fresh, now)
-        # In silence it stays behind the present: our clock may be ahead of those that write the lines.
+        # Without lines the watermark stays behind the present: our clock may be ahead of those that write the lines.
         end = now - WINDOW_SECONDS if before is None else before
         reached = max(end, page.last or end) if page.complete else page.last
         complete = page.complete and before is None
@@ -187,9 +187,9 @@ class LogReader:
         ledger, catalog, now = self._reader.ledger, self._reader.catalog, self._reader.clock()
         counted = ledger.counted_lines([line.id for line, _ in named])
         fresh = [self._labelled(line, task, owners) for line, task in named if line.id not in counted]
-        for one in fresh:
-            self._tell_rejected(one)
-        self._reader.aside.store()  # before the cursor passes them
+        for labelled in fresh:
+            self._log_rejected(labelled)
+        self._reader.aside.store()  # before the cursor moves past them
         changes = fold_lines(fresh, ledger.values.get, catalog.admits_custom, self._cause_of, self._declarations)
         cursor = ledger.cursors[LOG_LINES]
         watermark = max(cursor.watermark, min(reached if reached is not None else cursor.watermark, now))
@@ -201,12 +201,12 @@ class LogReader:
         pipeline = owners[line.flow_run_id] if line.flow_run_id else catalog.pipeline_outside_flows()
         return LabelledLine(line, pipeline, catalog.task_of(pipeline, task) if pipeline is not None and task else task)
 
-    def _tell_rejected(self, labelled: LabelledLine) -> None:
-        """Names the flow, the task and the fault, once; the line itself may hold what no log of ours should."""
+    def _log_rejected(self, labelled: LabelledLine) -> None:
+        """Logs flow, task and fault once, but not the line, which may contain secrets."""
         for reason in parse(labelled.line.message).rejected:
             place = (labelled.pipeline, labelled.task, reason)
-            if labelled.pipeline is not None and place not in self._told:
-                self._told.add(place)
+            if labelled.pipeline is not None and place not in self._logged:
+                self._logged.add(place)
                 where = f"flow {labelled.pipeline.flow!r}" + (f", task {labelled.task!r}" if labelled.task else "")
                 log.warning(
                     "Part of a METRIC line of %s was rejected: %s; docs/metrics.md says what is read", where, reason

@@ -1,4 +1,4 @@
-"""The flow and the deployment of runs: asked for by id where the ledger does not know them."""
+"""Flow and deployment names of runs, requested by id where the ledger does not know them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from prefect_monitoring.prefect_api.unreadable import Rows, UnreadableRow, colle
 class Naming:
     """What the API knows about the flows and deployments of runs.
 
-    `lost`: the ids that it no longer has. `unnamed`: those that could not be asked for, because of `reason`.
-    `unreadable`: what is wrong with a row that is there, but cannot be read.
+    `lost`: ids that it no longer has. `unnamed`: ids that could not be requested, because of `reason`. `unreadable`:
+    rows that exist but cannot be read, with their faults.
     """
 
     flows: Mapping[str, Flow]
@@ -29,7 +29,7 @@ class Naming:
     unreadable: Mapping[str, UnreadableRow]
 
     def waits(self, run: FlowRun) -> bool:
-        """Whether the run has to wait until its flow and deployment can be asked for."""
+        """Whether the run has to wait until its flow and deployment can be requested."""
         return run.flow_id in self.unnamed or run.deployment_id in self.unnamed
 
     def fault_of(self, run: FlowRun) -> str:
@@ -39,14 +39,14 @@ class Naming:
 
 
 async def ask_names(api: FlowRunSource, names: Names, runs: Sequence[FlowRun]) -> Naming:
-    """What `names` lacks for `runs`. Never raises ApiError."""
+    """Requests the names of `runs` that `names` lacks. Never raises ApiError."""
     flow_ids, deployment_ids = unknown_ids(names, runs)
     unnamed: set[str] = set()
     unreadable: Rows = {}
     reason = ""
     flows: dict[str, Flow] = {}
     deployments: dict[str, Deployment] = {}
-    # Their own: in those of the reading, the id of a flow would pass for that of a run.
+    # Collected separately: among those of the reading, the id of a flow would be taken for that of a run.
     with nullcontext() if collected() is None else collected_in(unreadable):
         try:
             flows = await api.flows(flow_ids) if flow_ids else {}
@@ -56,10 +56,10 @@ async def ask_names(api: FlowRunSource, names: Names, runs: Sequence[FlowRun]) -
             deployments = await api.deployments(deployment_ids) if deployment_ids else {}
         except ApiError as fault:
             unnamed, reason = unnamed | deployment_ids, str(fault)
-    if some_are_nameless(unreadable):  # what is missing may be among these rows
+    if some_are_nameless(unreadable):  # missing objects may be among these rows
         missing = (flow_ids | deployment_ids) - flows.keys() - deployments.keys() - unnamed
         unreadable |= {one: UnreadableRow(one, "the server does not answer it") for one in missing}
-    # Remembered as deleted, or every reading would ask for them again.
+    # Stored as deleted; otherwise every reading would request them again.
     lost = (flow_ids | deployment_ids) - flows.keys() - deployments.keys() - unnamed - unreadable.keys()
     flows |= {gone: Flow(gone, DELETED) for gone in lost & flow_ids}
     deployments |= {gone: Deployment(gone, DELETED, "", "", "", ()) for gone in lost & deployment_ids}

@@ -1,4 +1,4 @@
-"""What the readers ask of the Prefect API; `prefect_api` answers it, and so do the tests' models of a server.
+"""What the readers need from the Prefect API; `prefect_api` implements it, and so do the tests' fake servers.
 
 Every method raises ApiError when there is no usable answer. Times are seconds since the epoch.
 """

@@ -1,7 +1,8 @@
-"""Closed hours compared with the API's own counts. What differs is read again: a state set by hand moves no end_time.
+"""Compares closed hours with the API's own counts. Where they differ, runs are read again.
 
-More in the API than in the ledger was missed, and is counted now; what cannot be counted even so is told. Less was
-deleted or runs again: noted, never counted back.
+Runs that only the API has were missed, for example because a manual state change moves no end_time: they are counted
+now, or reported if that fails. Runs that only the ledger has were deleted or run again: they are marked, but counters
+never go down.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ CountByKind = Callable[[float, float, Collection[str]], Awaitable[dict[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an audit came to: runs read again, and runs that the API has but the ledger could not count."""
+    """The result of a comparison: runs read again, and runs that the API has but the ledger could not count."""
 
     read_again: int = 0
     missing: int = 0
@@ -43,7 +44,7 @@ class Verdict:
 
 @dataclass(slots=True)
 class Reconciliation:
-    """Compares one source of finished runs: what the API counts, and how its runs are read again.
+    """Compares one source of finished runs with the API, by `count`, and reads runs again, with `finished`.
 
     `report` is None before the first comparison. `whole_at`: when everything was last compared.
     """
@@ -61,7 +62,7 @@ class Reconciliation:
     async def read(self, until: float | None) -> Reading:
         """Compares the last day before `until`, and once an hour everything.
 
-        What was missing of everything stays reported until everything is compared again. Raises ApiError.
+        Runs missing from a comparison of everything are reported until the next one. Raises ApiError.
         """
         now = self.reader.clock()
         until = now if until is None else until
@@ -79,9 +80,9 @@ class Reconciliation:
         return Reading(verdict.read_again)
 
     async def closed_hours(self, low: float, high: float) -> Verdict:
-        """Compares the ends within [low, high], of which the last minutes are left out. Raises ApiError.
+        """Compares the ends within [low, high] without the last minutes. Raises ApiError.
 
-        Costs one count a kind when nothing differs; a difference is narrowed down by halving.
+        Costs one count per kind when nothing differs; a difference is narrowed down by halving.
         """
         low = max(low, self.reader.ledger.cursors[self.source].horizon)
         return await self._narrow(low, high - OVERLAP_SECONDS, self.kinds)
@@ -118,7 +119,7 @@ class Reconciliation:
         return Verdict(len(present), missing)
 
     def _mark_gone(self, low: float, high: float, present: set[str], begun_at: float) -> int:
-        """Nothing is gone while rows without an id were met: it may be one of these."""
+        """Marks runs as gone, unless there were rows without a readable id, which may be the missing runs."""
         aside = self.reader.aside
         if aside.met_nameless(self.source, begun_at):
             return 0

@@ -1,4 +1,4 @@
-"""Records that cannot be read: set aside in the ledger, tried again with growing delays and after a restart."""
+"""Sets records aside that cannot be read; they are tried again with growing delays and after a restart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prefect_monitoring.prefect_api.unreadable import Rows, UnreadableRow, colle
 log = logging.getLogger(__name__)
 
 TRIED_AT_ONCE: Final = 200
-# Everything is compared once an hour: what was not met since can be read, or is gone.
+# Everything is compared once an hour: a record that was not seen since is readable, or gone.
 NAMELESS_KEPT_SECONDS: Final = 2 * HOUR
 
 
@@ -27,36 +27,35 @@ class _Met:
 
 
 class SetAside:
-    """What could not be read, by source: counted records in the ledger, of which none may be lost, others in memory.
+    """Records that could not be read, by source: records to count are kept in the ledger, others in memory.
 
-    So is what has no id to ask by, a row that the server cannot answer for one; the reconciliation reads it again.
-
-    Everything that touches the ledger is for the ledger's thread.
+    Rows without an id are kept in memory too, because they cannot be requested; the reconciliation reads them again.
+    Methods that touch the ledger must run on the ledger's thread.
     """
 
     def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
         self._ledger = ledger
         self._clock = clock
         self._reported: dict[str, Rows] = {}
-        self._tried: set[tuple[str, str]] = set()  # since the start: after one, nobody waits for a delay to pass
+        self._tried: set[tuple[str, str]] = set()  # since the start: the first try after a restart does not wait
         self._met_again: set[tuple[str, str]] = set()
         self._nameless: dict[str, dict[str, _Met]] = {}
         self._listed: dict[str, dict[str, float]] = {}
 
     @contextmanager
     def reading(self, source: str, cursor: str) -> Iterator[None]:
-        """Takes up what cannot be read within it: of a source that is counted, by `cursor`, else of a mere list."""
+        """Collects the rows that cannot be read within it; without a `cursor`, those of a list that is not counted."""
         rows = self._reported.setdefault(cursor, {}) if cursor else {}
         with collected_in(rows):
             yield
         if not cursor:
             before, now = self._listed.get(source, {}), self._clock()
-            self._listed[source] = {one: before.get(one, now) for one in rows}
-            for one in rows.keys() - before.keys():
-                _warn(source, rows[one])
+            self._listed[source] = {identifier: before.get(identifier, now) for identifier in rows}
+            for identifier in rows.keys() - before.keys():
+                _warn(source, rows[identifier])
 
     def since(self, source: str, cursor: str) -> list[float]:
-        """When each record of a source that cannot be read now was first met."""
+        """When each record of a source that cannot be read now was first seen."""
         if not cursor:
             return list(self._listed.get(source, {}).values())
         lately = self._clock() - NAMELESS_KEPT_SECONDS
@@ -64,25 +63,25 @@ class SetAside:
         return [one.since for one in self._ledger.unreadable.values() if one.cursor == cursor] + nameless
 
     def met_nameless(self, cursor: str, since: float) -> bool:
-        """Whether rows without an id were met since: what is missing in a list may be one of them."""
+        """Whether rows without an id were seen since then: a record missing in a list may be one of them."""
         return any(met.last >= since for met in self._nameless.get(cursor, {}).values())
 
     def ids(self, cursor: str, *, uncounted: bool = False) -> set[str]:
-        """The ids of what is set aside of a counted source; `uncounted`: only of what is not counted by its row."""
+        """The ids of a counted source that are set aside; `uncounted`: only those not counted by their row."""
         waiting = [one for one in self._ledger.unreadable.values() if one.cursor == cursor]
         return {one.id for one in waiting if not (uncounted and one.counted)}
 
     def due(self, cursor: str) -> list[Unreadable]:
-        """What is to be tried again now."""
+        """The records to try again now."""
         now = self._clock()
         waiting = [one for one in self._ledger.unreadable.values() if one.cursor == cursor]
         return [one for one in waiting if one.next_at <= now or (cursor, one.id) not in self._tried][:TRIED_AT_ONCE]
 
     def store(self) -> None:
-        """Sets aside what was reported since; before the cursor passes it."""
+        """Sets aside the rows collected since the last call; to be called before the cursor moves past them."""
         fresh = []
         for cursor, rows in list(self._reported.items()):
-            while rows:  # readings that are under way go on to put rows into it
+            while rows:  # concurrent readings may add rows
                 identifier, row = rows.popitem()
                 if (cursor, identifier) in self._ledger.unreadable:
                     self._met_again.add((cursor, identifier))
@@ -101,7 +100,7 @@ class SetAside:
         self._nameless[cursor] = {key: met for key, met in known.items() if met.last >= now - NAMELESS_KEPT_SECONDS}
 
     def store_refused(self, cursor: str, refused: Mapping[str, str], after: Mapping[str, float]) -> None:
-        """Sets aside runs that are counted by their rows alone; their states `after` those instants are missing."""
+        """Sets aside runs of which only the row is counted; their states `after` those instants are missing."""
         fresh = []
         for run_id, reason in refused.items():
             if (cursor, run_id) in self._ledger.unreadable:
@@ -113,7 +112,7 @@ class SetAside:
         self._keep(fresh)
 
     def settle(self, cursor: str, tried: Collection[Unreadable], read: Collection[str], left: Collection[str]) -> None:
-        """After another try: `read` is there now, of `left` nothing is known; the rest, unless met again, is gone."""
+        """Ends a try: `read` are readable now, `left` still unknown; those that failed again stay, others are gone."""
         self.store()
         now = self._clock()
         keys = {(cursor, one.id) for one in tried}
@@ -124,8 +123,8 @@ class SetAside:
         self._met_again -= keys
         self._ledger.store_unreadable(still, over)
         for _, identifier in sorted(over):
-            what = "can be read now" if identifier in read else "is gone"
-            log.info("%s of %s %s", identifier, cursor, what)
+            result = "can be read now" if identifier in read else "is gone"
+            log.info("%s of %s %s", identifier, cursor, result)
 
     def _keep(self, fresh: Collection[Unreadable]) -> None:
         if fresh:
@@ -139,7 +138,7 @@ def _warn(source: str, row: UnreadableRow) -> None:
 
 
 def _shown(identifier: str) -> str:
-    """For a log: what is no id may be anything, a secret too."""
+    """The id for the log; an invalid id is not shown, because it may be anything, even a secret."""
     if is_unlisted(identifier):
         return identifier.capitalize()
     return "A row whose id is not valid" if is_nameless(identifier) else identifier

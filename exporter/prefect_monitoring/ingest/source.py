@@ -1,4 +1,4 @@
-"""One reading of one source: its turn, its deadline, its success, its duration, and an outage reported once."""
+"""A source's readings: turn, deadline, success and duration; each outage is logged once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Turn(StrEnum):
-    """What is read together: at each poll, beside it, at each inventory interval, and at each audit interval."""
+    """Sources that are read together: at each poll, concurrently with it, at each inventory, and at each audit."""
 
     POLL = "poll"
     DETAILS = "details"
@@ -28,7 +28,7 @@ class Turn(StrEnum):
 
 
 class Lookback(StrEnum):
-    """The option that says how far back a first start reads, and how long what was counted is remembered."""
+    """The option that sets how far back a first start reads, and for how long records are kept."""
 
     RUNS = "lookback"
     DETAILS = "task_lookback"
@@ -36,7 +36,7 @@ class Lookback(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """How far a reading goes: it begins no page after `budget` seconds, and compares nothing after the instant `until`.
+    """Limits of a reading: it requests no page after `budget` seconds, and compares nothing after the instant `until`.
 
     `until` is None except for a source that `compares`.
     """
@@ -47,9 +47,9 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one reading gave. Not `complete`: there is more, which the next reading takes up, at once.
+    """The result of a reading. Not `complete`: the next reading, which starts at once, has more to read.
 
-    Not `asked`: by what another source last gave, there was nothing to ask for.
+    Not `asked`: given the last result of another source, there was nothing to request.
     """
 
     records: int
@@ -59,9 +59,9 @@ class Reading:
 
 @dataclass(slots=True)
 class _Outage:
-    """What keeps a source from being read: the faults of an outage, and since when, by the monotonic clock.
+    """The faults of a source's outage, and since when (monotonic clock).
 
-    `is_reported`: the log has it as a warning, and its end is to be there too.
+    `is_reported`: it was logged as a warning, so its end is to be logged too.
     """
 
     since: float
@@ -70,10 +70,10 @@ class _Outage:
 
 
 class OutageLog:
-    """Logs each outage once, and its end once: one that several sources meet alike is one outage.
+    """Logs each outage and its end once; the same fault of several sources is one outage.
 
-    It is, while nothing else works. A source that fails while another one is read has an outage to itself, whatever
-    its fault, and whatever else is down.
+    That holds while no source works. A source that fails while another one works has its own outage, whatever its
+    fault.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class OutageLog:
         self._worked_at = -math.inf
 
     def failed(self, source: str, reason: str, defect: Exception | None = None) -> None:
-        fault = reason.lstrip("0123456789 ")  # how many runs wait changes with every reading, the fault does not
+        fault = reason.lstrip("0123456789 ")  # the number of waiting runs changes with every reading
         own = self._failing.setdefault(source, _Outage(time.monotonic()))
         is_known = fault in own.faults or any(
             fault in outage.faults and outage.since >= self._worked_at for outage in self._failing.values()
@@ -100,19 +100,19 @@ class OutageLog:
         if not self._failing:
             log.info("Every source is read again; the last to recover was %s, after %.0f s", source, seconds)
             return
-        others = (other for other in self._failing.values() if not other.is_reported and other.faults & outage.faults)
-        if outage.is_reported and (heir := next(others, None)) is not None:
-            heir.is_reported, outage.is_reported = True, False  # it goes on there, and so does its report
+        same = (other for other in self._failing.values() if not other.is_reported and other.faults & outage.faults)
+        if outage.is_reported and (heir := next(same, None)) is not None:
+            heir.is_reported, outage.is_reported = True, False  # the outage continues there
         level = logging.INFO if outage.is_reported else logging.DEBUG
         log.log(level, "Reading %s works again after %.0f s", source, seconds)
 
 
 @dataclass(slots=True)
 class Source:
-    """A source's readings so far. `read` never raises: an outage of one source is no other source's business.
+    """A source's readings so far. `read` never raises, so that an outage of one source does not stop others.
 
-    `answered` is whether the API did, whatever became of the answer: a full disk is no outage of Prefect's.
-    `has_more`: the last reading worked, and left something for the next.
+    `answered`: whether the API answered, even if the answer could not be stored: a full disk is not an API outage.
+    `has_more`: the last reading worked, and the next has more to read.
     """
 
     name: str
@@ -130,10 +130,10 @@ class Source:
     code: str = ""
 
     async def read(self, reading: Callable[[], Awaitable[Reading]], follows: Source | None = None) -> bool:
-        """Runs `reading` within the source's deadline; whether it worked.
+        """Runs `reading` within the source's deadline, and returns whether it worked.
 
-        What it asks for depends on the source that it `follows`: while that cannot be read, to ask for nothing is no
-        success.
+        Its requests depend on the source that it `follows`: while that one cannot be read, a reading without requests
+        is not a success.
         """
         started, begun = self.clock(), time.monotonic()
         self.has_more = False

@@ -1,4 +1,4 @@
-"""Every source that is read: one entry for each, which poller, ledger, snapshot, backfill and check read."""
+"""The table of all sources, used by poller, ledger, snapshot, backfill and check."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from prefect_monitoring.prefect_api.trend_stores import TrendStoreApi
 
 @dataclass(frozen=True, slots=True)
 class Readers:
-    """One for each subject; all of them work on the ledger of `flow_runs`."""
+    """The readers of all subjects, which share the ledger of `flow_runs`."""
 
     flow_runs: Reader
     task_runs: TaskReader
@@ -112,7 +112,7 @@ def make_readers(
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A small reading, by which `check` finds out whether `what` can be read."""
+    """A small reading, with which `check` tests whether `what` can be read."""
 
     what: str
     read: Callable[[PrefectApi], Awaitable[object]]
@@ -120,18 +120,18 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class SourceEntry:
-    """A source: when it is read, how, and what it waits for.
+    """A source: when and how it is read, and what it waits for.
 
     `read` may raise ApiError or LedgerError; its deadline is `source_timeout`.
-    `cursor`: the cursor in the ledger of what is counted from it, `lookback` how far back that begins.
+    `cursor`: the ledger's cursor of a counted source; `lookback`: how far back it begins.
     `gates_ready`: the exporter is not ready before the baseline of its cursor is complete.
-    `after`: sources of the same turn that are read before it, whether that worked or not.
-    `follows`: the source by which it knows what to ask for, if anything.
+    `after`: sources of the same turn that are read first, successfully or not.
+    `follows`: the source whose result decides what to request.
     `requires`: cursors whose baseline must be complete before it is read.
-    `prefers`: the same, unless the source of that cursor is failing: waiting for it would take as long as its outage.
-    `compares`: the source whose records it compares with the API's counts, once that has been read to the end.
-    `is_possible`: whether the server can answer at all, as far as is known.
-    `is_wanted`: whether anything that is declared or shown is made of it; else it is neither read nor reported.
+    `prefers`: the same, unless the source of that cursor is failing, so that its outage does not delay this one.
+    `compares`: the source whose records it compares with the API's counts, once that one is read to the end.
+    `is_possible`: whether the server can answer, as far as is known.
+    `is_wanted`: whether any declared or shown metric needs it; otherwise it is neither read nor reported.
     """
 
     name: str
@@ -180,7 +180,7 @@ _QUEUES: Final = (
 
 
 def _counted_from(cursor: str) -> tuple[str, ...]:
-    """The metrics that are counted from the source with this cursor, as they are exposed."""
+    """The exposed names of metrics that are counted from the source with this cursor."""
     return tuple(name for row in COUNTED_METRICS.values() if cursor in row.sources for name in row.families)
 
 
@@ -189,7 +189,7 @@ _LINES: Final = (*_counted_from(LOG_LINES), "prefect_custom_metric_last_observed
 
 
 def _shows(*names: str) -> Callable[[MetricSettings], bool]:
-    """Whether any of these metrics is shown: what only they come from is not asked once all are switched off."""
+    """Whether any of these metrics is shown: a source that only they need is not read when all are switched off."""
 
     def shows(metrics: MetricSettings) -> bool:
         off, on = set(metrics.metrics_off), set(metrics.metrics_on)
@@ -207,7 +207,7 @@ def _shows_lines(metrics: MetricSettings) -> bool:
     return declared or _shows(*_LINES)(metrics)
 
 
-# Probes ask for what there cannot be: the answer is empty, and cheap.
+# Probes request objects that cannot exist, so that the answer is empty and cheap.
 _NOBODY: Final = (str(UUID(int=0)),)
 _NO_NAME: Final = ("no-type/no-name",)
 _NEVER: Final = 4e9
@@ -221,12 +221,12 @@ async def _probe_histories(api: PrefectApi) -> None:
 
 async def _probe_task_run_counts(api: PrefectApi) -> None:
     tasks = TaskApi(api.paginator)
-    await tasks.finished_page(_NEVER, None, 0)  # shows whether the server can count by ends
+    await tasks.finished_page(_NEVER, None, 0)  # finds out whether the server can count by ends
     if tasks.filters_ends:
         await tasks.count(0, 1)
 
 
-# Status page and metrics list them in this order; a backfill loads those with a cursor in it.
+# In the order of the status page and the metrics; a backfill loads those with a cursor in this order.
 SOURCES: Final = (
     SourceEntry(
         FINISHED_FLOW_RUNS,
@@ -254,7 +254,7 @@ SOURCES: Final = (
         follows=ACTIVE_FLOW_RUNS,
         is_wanted=_shows("prefect_flow_run_heartbeat_timestamp_seconds", "prefect_flow_runs_unresponsive"),
     ),
-    # Before the baseline of the flow runs is complete, those of the task runs would be asked for one by one.
+    # Before the baseline of flow runs is complete, the flow runs of task runs would be requested one by one.
     SourceEntry(
         FINISHED_TASK_RUNS,
         Turn.DETAILS,
@@ -391,7 +391,7 @@ _TRIED_AGAIN: Final = frozenset({FLOW_RUNS, TASK_RUNS, LOG_LINES, AUTOMATION_EVE
 
 
 def cursor_of(entry: SourceEntry) -> str:
-    """The cursor under which a source's unreadable records are kept, to be tried again; "" where they are not."""
+    """The cursor under which a source's unreadable records are kept to be tried again; "" where they are not kept."""
     cursor = entry.cursor or next((one.cursor for one in SOURCES if one.name == entry.compares), "")
     return cursor if cursor in _TRIED_AGAIN else ""
 
@@ -403,15 +403,15 @@ async def read_source(entry: SourceEntry, readers: Readers, scope: Scope) -> Rea
 
 
 def lookbacks(settings: HistorySettings) -> dict[str, float]:
-    """How far back each cursor reaches, in seconds: none further than that of the runs."""
+    """How far back each cursor reaches, in seconds: no further than that of the runs."""
     longest = settings.lookback
     return {cursor: min(float(getattr(settings, entry.lookback)), longest) for cursor, entry in COUNTED_SOURCES.items()}
 
 
 def stages(entries: Iterable[SourceEntry]) -> tuple[Sequence[SourceEntry], ...]:
-    """The entries of one turn in the order in which they are read: those of a stage side by side.
+    """The entries of one turn in reading order; those of a stage are read concurrently.
 
-    Raises ValueError where entries wait for each other.
+    Raises ValueError for circular dependencies.
     """
     waiting, ordered = list(entries), []
     while waiting:

@@ -1,4 +1,4 @@
-"""Reading task runs: which flow run they belong to, what counting them takes, and which are under way."""
+"""Reads finished and active task runs, with their flow runs' pipelines and the histories that counting needs."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ MAX_OWNERS_KEPT: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """The pipeline of each flow run, None for an excluded one.
+    """The pipeline of each flow run, None for excluded ones.
 
-    `faults`: why some cannot be named, by flow run id. `reason`: why others could not be asked for now, if so.
+    `faults`: why some cannot be named, by flow run id. `reason`: why others could not be requested now; "" if none.
     """
 
     pipelines: Mapping[str, Pipeline | None]
@@ -56,9 +56,9 @@ class TaskReader:
         )
 
     async def read_finished(self, budget: float) -> Reading:
-        """Reads every end since the watermark, and the time before it again where the API counts more or less there.
+        """Reads every end since the watermark, and the overlap before it again where the API's count differs.
 
-        Begins no page after `budget` seconds.
+        Requests no page after `budget` seconds.
         """
         cursor = self.reader.ledger.cursors[TASK_RUNS]
         settled = cursor.baseline_complete and cursor.page_before is None
@@ -69,23 +69,23 @@ class TaskReader:
         return reading
 
     async def _try_again(self) -> None:
-        """Reads again what was set aside, as far as that is due; what cannot be asked for now stays as it is."""
+        """Reads again the records that were set aside and are due."""
         aside = self.reader.aside
         due = await self.reader.in_ledger(aside.due, TASK_RUNS)
         if not due:
             return
         try:
-            runs = await self.api.by_id([one.id for one in due])
+            runs = await self.api.by_id([record.id for record in due])
         except ApiError as fault:
             log.debug("What was set aside is tried later: %s", fault)
             return
-        hidden = {one.id for one in due} - {run.id for run in runs} if some_are_nameless() else set()
-        absorbed = await self._absorb(runs, lambda _left: None, due={one.id: one for one in due})
+        hidden = {record.id for record in due} - {run.id for run in runs} if some_are_nameless() else set()
+        absorbed = await self._absorb(runs, lambda _left: None, due={record.id: record for record in due})
         left = {run.id for run in absorbed.left} | hidden
         await self.reader.in_ledger(aside.settle, TASK_RUNS, due, {run.id for run in runs} - left, left)
 
     async def _came_late(self, cursor: Cursor) -> bool:
-        """Whether ends before the watermark came since; where the server cannot count them, they may have."""
+        """Whether ends before the watermark may have arrived late; true where the server cannot count them."""
         if not self.api.filters_ends:
             return True
         ledger = self.reader.ledger
@@ -99,14 +99,14 @@ class TaskReader:
         return theirs != sum(ours.values())
 
     async def read_under_way(self) -> Reading:
-        """Reads the task runs of the flow runs that were last found active, for `under_way`."""
+        """Reads the active task runs of the flow runs that were last active, for `under_way`."""
         flow_runs = self.reader.under_way
         alive = _alive(flow_runs.runs if flow_runs is not None else {})
         self.under_way = await self._unfinished(alive)
         return Reading(len(self.under_way), asked=bool(alive))
 
     async def read_active(self, flow_runs: Mapping[str, tuple[Pipeline, FlowRun]]) -> list[tuple[Pipeline, TaskRun]]:
-        """The task runs under way in `flow_runs`, by id, without those that an earlier attempt left behind dead."""
+        """The active task runs of `flow_runs` (by id), without dead ones of earlier attempts."""
         return await self._unfinished(_alive(flow_runs))
 
     async def _unfinished(self, alive: Mapping[str, tuple[Pipeline, FlowRun]]) -> list[tuple[Pipeline, TaskRun]]:
@@ -119,30 +119,30 @@ class TaskReader:
         return under_way
 
     async def owners(self, flow_run_ids: Collection[str]) -> Owners:
-        """Whose pipeline each flow run is."""
-        found = await self.reader.in_ledger(self.reader.ledger.pipelines_of, list(flow_run_ids))
-        unknown = set(flow_run_ids) - found.keys()
+        """The pipeline of each flow run."""
+        pipelines = await self.reader.in_ledger(self.reader.ledger.pipelines_of, list(flow_run_ids))
+        unknown = set(flow_run_ids) - pipelines.keys()
         if not unknown:
-            return Owners(found)
+            return Owners(pipelines)
         unreadable: Rows = {}
         with collected_in(unreadable):
             runs = await self.reader.api.flow_runs(unknown)
             naming = await self.reader.name(runs)
         if naming.unnamed:
-            return Owners(found, reason=naming.reason)
+            return Owners(pipelines, reason=naming.reason)
         missing = unknown - {run.id for run in runs}
         hidden = missing if some_are_nameless(unreadable) else missing & unreadable.keys()
         reason, unnamed = await self._learn_owners(hidden)
-        faults = {one: f"its flow run {one} cannot be read" for one in unnamed}
+        faults = {run_id: f"its flow run {run_id} cannot be read" for run_id in unnamed}
         faults |= {run.id: fault for run in runs if (fault := naming.fault_of(run))}
         known = unknown - faults.keys() - (hidden - self._owners.keys())
-        found |= await self.reader.in_ledger(self._pipelines_of, known, runs)
-        return Owners(found, faults, reason)
+        pipelines |= await self.reader.in_ledger(self._pipelines_of, known, runs)
+        return Owners(pipelines, faults, reason)
 
     async def _learn_owners(self, run_ids: Collection[str]) -> tuple[str, set[str]]:
-        """Asks for the flows of flow runs whose rows cannot be read, some at a time.
+        """Requests the flows of flow runs whose rows cannot be read, some at a time.
 
-        Why not of all, and those of which the flow or the deployment cannot be read either.
+        Returns why some are still unknown ("" if none), and the runs whose flow or deployment cannot be read either.
         """
         waiting = sorted(set(run_ids) - self._owners.keys())
         unnamed: set[str] = set()
@@ -164,7 +164,7 @@ class TaskReader:
         return left, unnamed
 
     def _pipelines_of(self, run_ids: set[str], runs: Sequence[FlowRun]) -> dict[str, Pipeline | None]:
-        """The pipeline of each of `run_ids`, of which the API still has `runs`."""
+        """The pipeline of each of `run_ids`; `runs` are those that the API still has."""
         catalog, names = self.reader.catalog, self.reader.ledger.names
         pipelines = {run.id: catalog.pipeline_of(names, run) for run in runs if run.id in run_ids}
         for run_id in run_ids - pipelines.keys():
@@ -185,9 +185,9 @@ class TaskReader:
     async def _absorb(
         self, runs: Sequence[TaskRun], cursor_after: CursorAfter, *, due: Mapping[str, Unreadable] | None = None
     ) -> Absorbed[TaskRun]:
-        """Counts `runs` and stores the cursor that `cursor_after` gives for those that had to be left.
+        """Counts `runs`, and stores the cursor that `cursor_after` gives for the runs that had to be left.
 
-        `due`: they were set aside, and their histories are read in any case.
+        `due`: the runs were set aside; their histories are read in any case.
         """
         owners = await self.owners({run.flow_run_id for run in runs if run.flow_run_id is not None})
         faults = {run.id: owners.faults[run.flow_run_id or ""] for run in runs if run.flow_run_id in owners.faults}
@@ -211,7 +211,7 @@ class TaskReader:
         return Absorbed({}, left, owners.reason or histories.outage or unwritten)
 
     def _half_written(self, runs: Sequence[TaskRun], histories: Mapping[str, tuple[State, ...]]) -> set[str]:
-        """Those whose present state is not in their history yet. Not for ever: the server may have died before that."""
+        """Recently ended runs whose present state is not in their history yet; it never is if the server died."""
         since = self.reader.clock() - HALF_WRITTEN_SECONDS
         return {
             run.id
@@ -240,7 +240,7 @@ class TaskReader:
             observed_runs.append(
                 ObservedTaskRun(run, pipeline, task, histories.states.get(run.id, ()), missing_after.get(run.id))
             )
-        # Before the cursor passes them.
+        # Before the cursor moves past them.
         aside.store()
         refused = {run.id: histories.refused[run.id] for run in runs if run.id in histories.refused}
         aside.store_refused(
@@ -251,5 +251,5 @@ class TaskReader:
 
 
 def _alive(flow_runs: Mapping[str, tuple[Pipeline, FlowRun]]) -> dict[str, tuple[Pipeline, FlowRun]]:
-    """Those in which task runs may be under way."""
+    """The flow runs that may have active task runs."""
     return {run_id: one for run_id, one in flow_runs.items() if one[1].state.type in {"RUNNING", "CANCELLING"}}

@@ -1,4 +1,4 @@
-"""Reading trend stores: lists of points in Variables and blocks, each point counted once."""
+"""Reads trend stores: lists of points in Variables and blocks; each point is counted once."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class TrendStoreReader:
         self._reported: set[tuple[str, str]] = set()
 
     async def read(self) -> Reading:
-        """Counts the points that are new; what a metric's first reading finds is its baseline.
+        """Counts new points; those of a metric's first reading are its baseline.
 
-        A request for all Variables, one for all blocks, and one or more for each `PipelineMetrics` block. Raises
-        ApiError or LedgerError.
+        Sends one request for all Variables, one for all blocks, and one or more for each `PipelineMetrics` block.
+        Raises ApiError or LedgerError.
         """
         sources = [metric.source for metric in self._declared]
-        variables = await self._api.variables({one.variable for one in sources if one.variable})
-        blocks = await self._api.blocks({one.block for one in sources if one.block})
+        variables = await self._api.variables({source.variable for source in sources if source.variable})
+        blocks = await self._api.blocks({source.block for source in sources if source.block})
         return Reading(await self._reader.in_ledger(self._count, variables, blocks))
 
     def _count(self, variables: Mapping[str, list[Any]], blocks: Mapping[str, list[Any]]) -> int:
@@ -68,7 +68,7 @@ class TrendStoreReader:
         return len(points)
 
     def _report(self, metric: CustomMetric, fault: str) -> None:
-        """Once, and without what the store holds."""
+        """Logs a fault once, without the store's content."""
         if (metric.name, fault) not in self._reported:
             self._reported.add((metric.name, fault))
             log.warning("%s: %s %s; nothing is counted", metric.place, metric.source.store, fault)

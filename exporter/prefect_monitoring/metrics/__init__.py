@@ -41,9 +41,9 @@ CATALOGUE: Final[tuple[Metric, ...]] = tuple(metric for metrics in SUBJECTS.valu
 def shown_metrics(
     on: Collection[str], off: Collection[str], declared: Iterable[CustomMetric] = ()
 ) -> tuple[Metric, ...]:
-    """The metrics to expose: those that are so by default, those in `on`, those that are `declared`; none in `off`.
+    """The metrics to expose: default metrics, those in `on` and those `declared`, without those in `off`.
 
-    Raises SettingsError for a name that no metric has.
+    Raises SettingsError for an unknown name.
     """
     own = tuple(custom.declared_metric(metric) for metric in declared if metric.enabled)
     names = {metric.name for metric in (*CATALOGUE, *own)}
@@ -54,5 +54,5 @@ def shown_metrics(
 
 
 def metrics_of(settings: MetricSettings) -> tuple[Metric, ...]:
-    """The metrics that the settings choose and declare. Raises SettingsError for a name that no metric has."""
+    """The metrics that the settings select and declare. Raises SettingsError for an unknown name."""
     return shown_metrics(settings.metrics_on, settings.metrics_off, settings.custom_metrics)

@@ -1,4 +1,4 @@
-"""What the exporter does to Prefect: actions, whether they are allowed, and what is in force."""
+"""Actions in Prefect: how many there were, whether they are allowed, and what is in force."""
 
 from __future__ import annotations
 

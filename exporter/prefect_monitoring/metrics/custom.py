@@ -1,4 +1,4 @@
-"""Custom metrics: the numbers that their flows log as METRIC lines."""
+"""Custom metrics: numbers that flows log as METRIC lines, and declared metrics."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def _rows(
     row: CountedMetric = COUNTED_METRICS[CUSTOM_VALUE],
     declared: tuple[str, ...] | None = None,
 ) -> Iterator[Row]:
-    """Rows with a column for every label that any of the lines has: to Prometheus, an empty label is an absent one.
+    """Rows with a column for every label that any of the lines has; for Prometheus, an empty label is an absent one.
 
-    `declared`: the labels of the user's own that there are columns for; None where nobody said.
+    `declared`: the user's own labels that get a column; None for all.
     """
     own = _own_labels(values) if declared is None else declared
     labels_of = row.label_values
@@ -52,7 +52,7 @@ def _counts(snapshot: Snapshot) -> dict[SeriesKey, float]:
 
 
 def declared_metric(declared: CustomMetric) -> Metric:
-    """A metric that users declare, as they do."""
+    """A metric as a user declares it."""
     name, own, row = declared.name, declared.own_labels, declared.row
 
     def values(snapshot: Snapshot) -> Mapping[SeriesKey, float | Series]:
@@ -96,7 +96,7 @@ METRICS: Final = (
         lambda snapshot: _rows(_instants(snapshot)),
         more_labels=_labels_of(_instants),
     ),
-    # A summary in all but its type, which allows no sum below zero: OpenMetrics would refuse the whole scrape.
+    # Not of type summary: OpenMetrics allows no negative sum, and Prometheus would reject the whole scrape.
     Metric(
         f"{CUSTOM_OBSERVED}_sum",
         "unknown",

@@ -33,7 +33,7 @@ def _known(value: Callable[[Deployment], bool | None]) -> Callable[[Snapshot], I
 
 
 def _due(at: Callable[[Schedule], float | None]) -> Callable[[Snapshot], Iterator[Row]]:
-    """From the ledger: what is due does not depend on whether Prefect answers."""
+    """Rows from the ledger, so that due starts are exposed during an outage of the API too."""
 
     def rows(snapshot: Snapshot) -> Iterator[Row]:
         for pipeline, due in snapshot.schedules.items():

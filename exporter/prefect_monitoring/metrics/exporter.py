@@ -1,4 +1,4 @@
-"""The exporter about itself: can its numbers be trusted, and what do they cost."""
+"""The exporter's own metrics: whether its numbers can be trusted, and what they cost."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _series(snapshot: Snapshot) -> Iterator[Row]:
 
 
 def _folded(snapshot: Snapshot) -> Iterator[Row]:
-    """From zero on, or increase() would miss the first; of metrics that are kept."""
+    """For each kept metric, starting at zero, or increase() would miss the first."""
     for metric in sorted(snapshot.series):
         yield (metric,), snapshot.about.folded.get(metric, 0.0)
 

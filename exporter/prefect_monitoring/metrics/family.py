@@ -1,4 +1,4 @@
-"""A metric as data: name, type, help, labels and the function that gives its rows, side by side."""
+"""A metric as data: name, type, help, labels and the function that gives its rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = tuple[tuple[str, ...], float | Series]
 
 
 class DuplicateSeriesError(Exception):
-    """Two rows of a metric have the same labels; Prometheus would silently keep one of them."""
+    """Two rows of a metric have the same labels, of which Prometheus would silently keep one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +73,4 @@ class Metric:
 
 def as_text(value: float) -> str:
     """A number as the exposition writes it."""
-    return str(floatToGoString(value))  # type: ignore[no-untyped-call] # prometheus_client types it not
+    return str(floatToGoString(value))  # type: ignore[no-untyped-call] # untyped in prometheus_client

@@ -1,4 +1,4 @@
-"""Flow runs: outcomes, durations, delays, what is running now, and how each pipeline stands."""
+"""Flow runs: outcomes, durations, delays, active runs, and run statistics of each pipeline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is declared about pipelines, so that rules are generic: whose they are, what they promise."""
+"""Policies of pipelines, so that rules can be generic: team, criticality and objectives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that several subjects share: what the ledger keeps, and how pipelines stand."""
+"""Rows that several subjects share: counted metrics and run statistics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PIPELINE: Final = ("flow", "deployment")
 
 
 def counted(name: str, text: str) -> Metric:
-    """A counter or histogram that the ledger keeps, as its row in the table of these says; `text` is its help."""
+    """A counter or histogram that the ledger keeps, from its row in COUNTED_METRICS; `text` is its help."""
     row = COUNTED_METRICS[name]
     labels_of = row.label_values
 
@@ -35,7 +35,7 @@ def counted(name: str, text: str) -> Metric:
 
 
 def of_run_stats(values: Callable[[RunStats], Iterable[Row]]) -> Callable[[Snapshot], Iterator[Row]]:
-    """Rows that follow from how each live pipeline stands."""
+    """Rows from the run statistics of each live pipeline."""
 
     def rows(snapshot: Snapshot) -> Iterator[Row]:
         for pipeline, one in snapshot.run_stats.items():

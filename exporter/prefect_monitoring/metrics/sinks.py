@@ -1,4 +1,4 @@
-"""Where numbers, messages and files go besides `/metrics`: whether each sink that is switched on keeps up."""
+"""Sinks that are switched on: whether each keeps up, and why deliveries failed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _last_success(snapshot: Snapshot) -> Iterator[Row]:
 
 
 def _errors(snapshot: Snapshot) -> Iterator[Row]:
-    """Each reason from zero on, or increase() would miss the first."""
+    """Each reason, starting at zero, or increase() would miss the first."""
     for sink in snapshot.about.sinks:
         for reason, count in sink.errors.items():
             yield (sink.name, reason), count

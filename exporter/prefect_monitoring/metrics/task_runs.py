@@ -1,4 +1,4 @@
-"""Task runs: outcomes, time, retries, and which task a flow run's time goes to."""
+"""Task runs: outcomes, time, retries, and the tasks' shares of a flow run's time."""
 
 from __future__ import annotations
 

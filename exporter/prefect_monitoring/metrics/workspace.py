@@ -1,4 +1,4 @@
-"""What belongs to the whole server or workspace: concurrency limits and automations."""
+"""The whole server or workspace: concurrency limits and automations."""
 
 from __future__ import annotations
 

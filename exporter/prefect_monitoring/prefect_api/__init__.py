@@ -1,1 +1,1 @@
-"""The only code that talks to Prefect."""
+"""The only package that talks to Prefect."""

@@ -1,4 +1,4 @@
-"""The requests that change Prefect, by who may send them; every other client only reads."""
+"""The requests that change Prefect, and the groups in which clients may send them; other clients only read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EVENTS: Final = ("POST", "/events")
 
 ACT_ON_RUNS: Final = frozenset({_SET_STATE, _PAUSE, _RESUME, _UPDATE_POOL, _EVENTS})
 
-# Answers after which nobody knows whether the request was carried out; other faults say that it was not.
+# After these answers it is unknown whether the request was carried out; after other errors, it was not.
 _UNCLEAR: Final = frozenset({"timeout", "error", "invalid_json", "500", "502", "503", "504"})
 _NOT_NOW: Final = frozenset({"429", "throttled"})
 _GONE: Final = "404"
@@ -29,7 +29,7 @@ _REPEATED: Final = "already made this state transition"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a request. SENT: nobody knows, PLANNED: not carried out, and worth another try."""
+    """The outcome of a request. SENT: unknown whether carried out; PLANNED: not carried out, and worth another try."""
 
     result: ActionResult
     reason: str = ""
@@ -40,7 +40,7 @@ DONE: Final = Outcome(ActionResult.DONE)
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One state of a run's history, with the id that its proposer gave the transition ("" for none)."""
+    """One state of a run's history, with the transition id that the client proposed ("" for none)."""
 
     state_id: str
     type: str
@@ -50,13 +50,13 @@ class Transition:
 
 
 class ActionsApi:
-    """Needs a client that was opened for `ACT_ON_RUNS`. No write raises an ApiError: what happened is its Outcome."""
+    """Needs a client that was opened for `ACT_ON_RUNS`. Writes never raise ApiError; they return an Outcome."""
 
     def __init__(self, http: PrefectHttp) -> None:
         self._http = http
 
     async def history(self, run_id: str) -> tuple[Transition, ...]:
-        """Every state that the run was in, oldest first; none of a run that is gone. Raises ApiError."""
+        """Every state that the run was in, oldest first; empty for a deleted run. Raises ApiError."""
         rows = await self._http.request("/flow_run_states/", params={"flow_run_id": run_id})
         return tuple(sorted(decode_all(_transition, rows), key=lambda one: one.at))
 
@@ -67,17 +67,17 @@ class ActionsApi:
         return await self._set_state(run_id, state)
 
     async def skip(self, run_id: str, transition_id: str, message: str) -> Outcome:
-        """Ends a run that has not started. By CANCELLING: a worker that holds it at Submitting runs a CANCELLED one."""
+        """Ends a run that has not started. By CANCELLING: a worker that is submitting it would run a CANCELLED one."""
         state = _state("CANCELLING", "Cancelling", message, transition_id)
-        # Without infrastructure to stop, Prefect rejects CANCELLING, and sets CANCELLED instead.
+        # For a run without infrastructure, Prefect rejects CANCELLING and sets CANCELLED instead.
         return await self._set_state(run_id, state, instead=frozenset({"CANCELLED"}))
 
     async def mark_crashed(self, run_id: str, transition_id: str, message: str) -> Outcome:
-        """Ends a run that is Running, as its worker does when its process is gone."""
+        """Ends a Running run as Crashed, as its worker does when its process is gone."""
         return await self._set_state(run_id, _state("CRASHED", "Crashed", message, transition_id))
 
     async def pause(self, deployment_id: str) -> Outcome:
-        """Its schedules stop, and Prefect deletes the runs that they have scheduled."""
+        """Pauses a deployment: its schedules stop, and Prefect deletes the runs that they have scheduled."""
         return await self._write(_PAUSE, {"id": deployment_id})
 
     async def resume(self, deployment_id: str) -> Outcome:
@@ -88,13 +88,13 @@ class ActionsApi:
         return await self._write(_UPDATE_POOL, {"name": pool}, {"concurrency_limit": slots})
 
     async def emit(self, events: Sequence[Mapping[str, Any]]) -> Outcome:
-        """Sends events; Prefect stores an id that it has already only once."""
+        """Sends events; Prefect stores each id only once."""
         return await self._write(_EVENTS, {}, list(events))
 
     async def _set_state(
         self, run_id: str, state: Mapping[str, Any], instead: Collection[str] = frozenset()
     ) -> Outcome:
-        """`instead`: types of the states that are as good when Prefect sets them in place of `state`."""
+        """Proposes a state; `instead`: state types that Prefect may set in its place and that are accepted."""
         try:
             answer = await self._http.write(*_SET_STATE, json={"state": state, "force": False}, names={"id": run_id})
             status = str(answer["status"])
@@ -104,7 +104,7 @@ class ActionsApi:
             return _outcome_of(error)
         except (TypeError, KeyError, AttributeError):
             return Outcome(ActionResult.SENT, "the API answered something of another shape than Prefect's")
-        is_repeat = _REPEATED in reason  # its current state has our transition id: carried out before, unseen
+        is_repeat = _REPEATED in reason  # its current state has our transition id: an earlier request was carried out
         is_done = status == "ACCEPT" or (status == "REJECT" and (is_repeat or set_to in instead))
         return DONE if is_done else Outcome(ActionResult.REFUSED, f"{status.lower()}: {reason}")
 
@@ -117,7 +117,7 @@ class ActionsApi:
 
 
 def _state(kind: str, name: str, message: str, transition_id: str, **details: str) -> dict[str, Any]:
-    """A state to propose, of this type (`kind`): Prefect sets none twice under one transition id."""
+    """A state of type `kind` to propose; Prefect sets a state only once per transition id."""
     return {
         "type": kind,
         "name": name,

@@ -1,4 +1,4 @@
-"""Where the Prefect API is."""
+"""The address of the Prefect API."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def api_address() -> str:
         raise NoApiUrlError
     if found := public_address(address):
         return found
-    # Not shown: where it is no URL, nobody can tell which part of it is a password.
+    # Not shown: in an invalid URL, a password cannot be recognized.
     raise NoApiUrlError("The Prefect API address is not an http:// or https:// URL")
 
 
@@ -36,10 +36,10 @@ def public_address(address: str) -> str:
 
 
 def watched_address() -> str:
-    """The configured API address without credentials; "" where there is none."""
+    """The configured API address without credentials; "" if not configured."""
     return public_address(PREFECT_API_URL.value() or "")
 
 
 def ui_address() -> str:
-    """Where Prefect itself says that its UI is, without credentials; "" where that is no http(s) address."""
+    """The UI address of Prefect's own settings, without credentials; "" if it is not an http(s) address."""
     return public_address(PREFECT_UI_URL.value() or "")

@@ -1,4 +1,4 @@
-"""Prefect's own automations: reading them, and creating, replacing and deleting them."""
+"""Reads, creates, replaces and deletes Prefect's own automations."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class AutomationsApi:
         return frozenset(decode(lambda row: str(row["id"]), rows))
 
     async def notification_blocks(self) -> list[NotificationBlock]:
-        """The blocks that can send messages; what they hold stays with Prefect."""
+        """The blocks that can send messages, without their contents."""
         criteria = {
             "block_schemas": {"block_capabilities": {"all_": ["notify"]}},
             "include_secrets": False,
@@ -54,11 +54,11 @@ class AutomationsApi:
         await self._write("POST", "/automations/", definition, {})
 
     async def replace(self, automation_id: str, definition: Mapping[str, Any]) -> None:
-        """`definition` without an `owner_resource`, which Prefect takes only from the one who creates it."""
+        """Replaces a definition; without `owner_resource`, which Prefect accepts only at creation."""
         await self._write("PUT", "/automations/{id}", definition, {"id": automation_id})
 
     async def delete(self, automation_id: str) -> None:
-        """One that is gone already is as good as deleted."""
+        """Deletes an automation; one that is already gone is no error."""
         try:
             await self._write("DELETE", "/automations/{id}", None, {"id": automation_id})
         except ApiError as error:
@@ -76,7 +76,7 @@ class AutomationsApi:
 
 
 def _reason(body: bytes) -> str:
-    """What the server says is wrong with a definition."""
+    """The server's error about a definition."""
     with suppress(ValueError, KeyError, TypeError, AttributeError):
         said = json.loads(body)
         faults = said.get("exception_detail") or said.get("detail") or ""

@@ -1,7 +1,7 @@
 """Requests to the Prefect API over Prefect's own client: counted, throttled, with errors that say what happened.
 
-Prefect's client brings every `PREFECT_*` setting, profiles, keys, TLS, CSRF and proxies. What it would do unseen,
-retrying and sleeping, is prevented: the response hook raises before the client gets to it.
+Prefect's client supports every `PREFECT_*` setting, profiles, keys, TLS, CSRF and proxies. Its silent retries and
+sleeps are prevented: the response hook raises before the client gets to them.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from prefect_monitoring.prefect_api.csrf import is_csrf_business, share_csrf_tok
 from prefect_monitoring.prefect_api.errors import ApiError, ClientSettingsError, ThrottledError, TooLargeError
 from prefect_monitoring.prefect_api.startup import proxy_of
 
-# Lists and counts are asked for with POST, everything else with GET: so no reading can change Prefect. Its reads that
-# write (get_scheduled_flow_runs marks deployments ready) are POSTs of another form.
+# Only lists and counts use POST, everything else GET, so that no reading can change Prefect. Prefect's reads that write
+# (get_scheduled_flow_runs marks deployments ready) are other POSTs.
 _QUERIES: Final = ("/filter", "/count", "/count-by/resource")
 SHORT_WAIT_SECONDS: Final = 5.0
 MAX_TRIES: Final = 3
-# Decoded, an answer takes several times as much; the largest single row that Prefect allows is far smaller.
+# A decoded answer takes several times the memory; the largest single row that Prefect allows is far smaller.
 MAX_ANSWER_BYTES: Final = 12 * 2**20
 TRANSIENT_CODES: Final = frozenset({"502", "503"})
 TRANSIENT_WAIT_SECONDS: Final = 0.3
@@ -50,21 +50,21 @@ _HINTS: Final[Mapping[int, str]] = {
     404: "not found: check that PREFECT_API_URL ends in /api (or names the Cloud account and workspace)",
     422: "the server does not understand the request: Prefect 3.4.20 is the oldest that is supported",
 }
-# Told alike for every endpoint: it is one outage, and one line in the log and in `check`.
+# With the same text for every endpoint, so that it is one outage and one line in the log and in `check`.
 _WHOLE_API: Final = frozenset({401, 502, 503, 504})
 _PAUSED: Final = "the API asked for a pause (429 or Retry-After)"
 
 
 @dataclass(slots=True)
 class Traffic:
-    """What was sent since the process began: requests by (endpoint, code), and how often the API wanted a pause."""
+    """Requests since the start of the process, by (endpoint, code), and how often the API asked for a pause."""
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     throttled: int = 0
 
 
 def _is_worth_another_try(state: RetryCallState) -> bool:
-    """After a short pause that the API asked for; once where a writer may have been in a server's way, on SQLite."""
+    """Retry after a short pause that the API asked for; once after an error that a lock of SQLite may have caused."""
     fault = state.outcome.exception() if state.outcome else None
     if isinstance(fault, ThrottledError):
         return fault.seconds <= SHORT_WAIT_SECONDS and state.attempt_number < MAX_TRIES
@@ -72,19 +72,19 @@ def _is_worth_another_try(state: RetryCallState) -> bool:
 
 
 def _was_turned_away(state: RetryCallState) -> bool:
-    """Of a write: after 429 alone, which says that it was not carried out."""
+    """Retry a write only after 429, which says that it was not carried out."""
     fault = state.outcome.exception() if state.outcome else None
     return isinstance(fault, ThrottledError) and fault.code == _TOO_MANY and _is_worth_another_try(state)
 
 
 def _wait_before_next_try(state: RetryCallState) -> float:
-    """A pause that the API asked for holds for all requests: each try waits for its end first."""
+    """No extra wait after a pause that the API asked for: all requests wait for its end anyway."""
     paused = state.outcome is not None and isinstance(state.outcome.exception(), ThrottledError)
     return 0.0 if paused else TRANSIENT_WAIT_SECONDS
 
 
 class PrefectHttp:
-    """Sends requests that only read, and the writes that `open_http` made it for."""
+    """Sends requests that only read, and the writes that `open_http` allowed."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class PrefectHttp:
         params: Mapping[str, str] | None = None,
         names: Mapping[str, str] | None = None,
     ) -> Any:
-        """The decoded answer of an endpoint that reads: lists, dicts, numbers or text, as Prefect's API has it.
+        """The decoded answer of a read: lists, dicts, numbers or text, as Prefect's API returns it.
 
         Raises as `sized` does.
         """
@@ -126,18 +126,18 @@ class PrefectHttp:
         params: Mapping[str, str] | None = None,
         names: Mapping[str, str] | None = None,
     ) -> tuple[Any, int]:
-        """The same, and how many bytes it was.
+        """The same, and its size in bytes.
 
-        `names` stand where `endpoint` has them in braces; traffic is counted without them. A fault that may pass within
-        seconds is met with another try. Raises ApiError; ThrottledError when the API wants a pause that is not short;
-        ValueError for an endpoint with a body that is neither a list nor a count.
+        `names` replace the names in braces in `endpoint`; traffic is counted without them. An error that may pass
+        within seconds is retried. Raises ApiError; ThrottledError when the API asks for a longer pause; ValueError for
+        an endpoint with a body that is neither a list nor a count.
         """
         method = "POST" if endpoint.endswith(_QUERIES) else "GET"
         if method == "GET" and json is not None:
             raise ValueError(f"{endpoint} is no list and no count: reading it with a body might change something")
         await self._wait_out_pause()
         await self._limiter.acquire()
-        await self._wait_out_pause()  # one that began while this request waited for its turn
+        await self._wait_out_pause()  # a pause may have begun while this request waited
         return await self._send(method, endpoint, json, params, names or {})
 
     @retry(retry=_was_turned_away, wait=_wait_before_next_try, reraise=True)
@@ -146,8 +146,8 @@ class PrefectHttp:
     ) -> Any:
         """The decoded answer, None for an empty one.
 
-        Only what was throttled is sent again: of any other failure, nobody knows whether it was carried out.
-        Raises ApiError and ThrottledError as `request`, ValueError for a write that this client was not opened for.
+        Only throttled requests are retried: after other errors it is unknown whether the write was carried out.
+        Raises ApiError and ThrottledError as `request`, ValueError for a write that this client may not send.
         """
         if (method, endpoint) not in self._writes:
             raise ValueError(f"{method} {endpoint} is not among the writes that this client may send")
@@ -157,7 +157,7 @@ class PrefectHttp:
         return answer
 
     def _pause(self, seconds: float) -> None:
-        """A pause that is on already is the same, whatever else is refused meanwhile."""
+        """Starts a pause; refusals during a pause belong to it."""
         now = time.monotonic()
         self._traffic.throttled += now >= self._paused_until
         self._paused_until = max(self._paused_until, now + seconds)
@@ -212,12 +212,12 @@ async def open_http(
 ) -> AsyncIterator[PrefectHttp]:
     """A client for the API that Prefect's settings name. Raises NoApiUrlError without one.
 
-    `writes`: the (method, endpoint) pipelines that it may send besides reading, from `actions.py`; without them, none.
+    `writes`: the (method, endpoint) pairs that it may send besides reads, from `actions.py`; none by default.
     """
     address = api_address()
     burst = max(1.0, max_requests_per_second)
     limiter = AsyncLimiter(burst, burst / max_requests_per_second)
-    # One retry, which the CSRF token's renewal needs. The hooks below keep from it what was answered, and all writes.
+    # One retry, which renewal of the CSRF token needs. The hooks below prevent it for other answers and for writes.
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
         async with _make_client(address) as client:
             share_csrf_token(client)
@@ -226,9 +226,9 @@ async def open_http(
 
 
 def _make_client(address: str) -> PrefectClient:
-    """Prefect's client. Raises NoApiUrlError where httpx cannot stand the settings.
+    """Prefect's client. Raises NoApiUrlError for settings that httpx does not accept.
 
-    Proxies are ours to choose: httpx fails on networks and IPv6 addresses in NO_PROXY.
+    The proxy is chosen here, because httpx fails on networks and IPv6 addresses in NO_PROXY.
     """
     settings = {
         "event_hooks": {"request": [_refuse_repeated_write], "response": [_take_answer]},
@@ -246,14 +246,14 @@ def _make_client(address: str) -> PrefectClient:
 
 
 def _segment(name: str) -> str:
-    """A name as one segment of a path, whatever it is made of; `..` would lead elsewhere."""
+    """A name as one path segment, with everything escaped; `..` would lead elsewhere."""
     return quote(name, safe="").replace(".", "%2E")
 
 
 async def _refuse_repeated_write(request: httpx.Request) -> None:
-    """Raises ApiError where Prefect's client would send a write again that got no answer.
+    """Raises ApiError where Prefect's client would repeat a write that got no answer.
 
-    By then the run that it was about may have started, failed and be past it.
+    By then the state of its run may have changed several times.
     """
     if request.method == "GET" or request.url.path.endswith(_QUERIES):
         return
@@ -263,13 +263,13 @@ async def _refuse_repeated_write(request: httpx.Request) -> None:
 
 
 async def _take_answer(response: httpx.Response) -> None:
-    """Reads the answer. Raises ApiError when it tells of a fault."""
+    """Reads the answer. Raises ApiError for an error status."""
     response.request.extensions.pop(_UNANSWERED, None)
     body = await _read(response)
-    # It refers back to the response: page upon page would wait in memory for the garbage collector.
+    # It refers to the response, a cycle that would keep pages in memory until garbage collection.
     response.stream = httpx.ByteStream(b"")
     if response.has_redirect_location and response.request.method == "POST" and response.status_code < _KEEPS_METHOD:
-        # Followed, the POST would become a GET, and whatever answers that is no list of runs.
+        # If followed, the POST would become a GET, whose answer is not a list of runs.
         where = f"{response.request.url.path} is redirected elsewhere ({response.status_code})"
         hint = "give PREFECT_API_URL the address that it leads to (https instead of http, a login page?)"
         raise ApiError(f"{where}: {hint}", str(response.status_code))
@@ -286,7 +286,7 @@ async def _take_answer(response: httpx.Response) -> None:
 
 
 async def _read(response: httpx.Response) -> bytes:
-    """The body. Raises TooLargeError once there is more of it than `MAX_ANSWER_BYTES`, and reads no further."""
+    """The body. Raises TooLargeError, and stops reading, after `MAX_ANSWER_BYTES`."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.aiter_bytes():
@@ -296,8 +296,8 @@ async def _read(response: httpx.Response) -> bytes:
             await response.aclose()
             endpoint = response.request.url.path
             raise TooLargeError(f"{endpoint} answered more than {MAX_ANSWER_BYTES // 2**20} MiB", "too_large")
-    # As aread() does: Prefect's client looks at it as well.
-    response._content = b"".join(chunks)  # noqa: SLF001 there is no other way to it
+    # As aread() does, because Prefect's client reads it too.
+    response._content = b"".join(chunks)  # noqa: SLF001 no public way
     return response.content
 
 
@@ -324,7 +324,7 @@ def _explain(status: int, endpoint: str) -> str:
     return f"{who} answered {status}{': ' + hint if hint else ''}"
 
 
-# What a failed connection says in its text, and what that mostly means.
+# Texts of failed connections, and their usual meaning.
 _CONNECTION_FAULTS: Final = (
     ("WRONG_VERSION_NUMBER", "PREFECT_API_URL says https, and the server speaks http: give http://"),
     ("record layer failure", "PREFECT_API_URL says https, and the server speaks http: give http://"),
@@ -347,7 +347,7 @@ _PROXY_FAULT: Final = (
 
 
 def unreachable(error: httpx.HTTPError, *, has_proxy: bool = False) -> str:
-    """Why the API could not be reached, and what to do about it where that can be told."""
+    """Why the API could not be reached, and what to do about it where known."""
     meaning = next((meaning for text, meaning in _CONNECTION_FAULTS if text in str(error)), "")
     if has_proxy and isinstance(error, (httpx.ConnectError, httpx.ProxyError)) and "certificate" not in meaning:
         meaning = _PROXY_FAULT
@@ -356,5 +356,5 @@ def unreachable(error: httpx.HTTPError, *, has_proxy: bool = False) -> str:
 
 
 def _reason(error: httpx.HTTPError) -> str:
-    """The error's text without what a URL could give away."""
+    """The error's text without URLs, which may contain secrets."""
     return str(error).split("://")[0] or "no details"

@@ -1,4 +1,4 @@
-"""Prefect's own credentials from files: containers get them so, and Prefect takes them only as values."""
+"""Reads Prefect's credentials from files, as containers provide them; Prefect itself accepts only values."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SETTINGS: Final = {"PREFECT_API_KEY": PREFECT_API_KEY, "PREFECT_API_AUTH_STRING
 
 @contextmanager
 def credentials_from_files(environment: Mapping[str, str]) -> Iterator[None]:
-    """Prefect's settings with what `PREFECT_API_KEY_FILE` and `PREFECT_API_AUTH_STRING_FILE` hold.
+    """Prefect's settings with the contents of `PREFECT_API_KEY_FILE` and `PREFECT_API_AUTH_STRING_FILE`.
 
-    Raises SettingsError, which names every one that is wrong.
+    Raises SettingsError, which names every faulty one.
     """
     found, faults = {}, []
     for name, setting in _SETTINGS.items():
@@ -40,6 +40,6 @@ def credentials_from_files(environment: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def acting_credentials(api_key: str) -> Iterator[None]:
-    """Prefect's settings with another API key; with "", as they are. A client keeps what holds when it is opened."""
+    """Prefect's settings with another API key, unchanged for "". A client keeps the settings it is opened with."""
     with temporary_settings({PREFECT_API_KEY: api_key} if api_key else {}):
         yield

@@ -1,4 +1,4 @@
-"""One CSRF token for all requests of Prefect's client, and which answers are about tokens alone."""
+"""One CSRF token for all requests of Prefect's client, and which answers only concern tokens."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from prefect.client.orchestration import PrefectClient
 
 
 def share_csrf_token(client: PrefectClient) -> None:
-    """One CSRF token for requests that run side by side.
+    """Lets concurrent requests share one CSRF token.
 
-    In Prefect's client each of them would fetch one for itself, and the server knows only the last of these: the
-    others were refused at every start and every hour.
+    Prefect's client would fetch a token for each request, and the server accepts only the last one: the other requests
+    would be refused at every start and every hour.
     """
-    http: Any = client._client  # noqa: SLF001 there is no other way to it
+    http: Any = client._client  # noqa: SLF001 no public way
     add_headers = getattr(http, "_add_csrf_headers", None)
     if add_headers is None:
         return
@@ -29,7 +29,7 @@ def share_csrf_token(client: PrefectClient) -> None:
         refused, asked_at = request.headers.get("Prefect-Csrf-Token"), time.monotonic()
         async with lock:
             if failed_at > asked_at:
-                raise fault  # so that an outage is not waited for once by each, one after the other
+                raise fault  # so that requests do not wait for the outage one after the other
             if refused is not None and refused != latest:
                 http.csrf_token = latest  # another request has renewed it meanwhile
             try:
@@ -43,7 +43,7 @@ def share_csrf_token(client: PrefectClient) -> None:
 
 
 def is_csrf_business(response: httpx.Response, body: bytes) -> bool:
-    """Prefect's client handles these itself: a token to renew, and a server that wants no tokens (422)."""
+    """Whether Prefect's client handles the answer itself: a token to renew, or a server without tokens (422)."""
     if response.request.url.path.endswith("/csrf-token"):
         return response.status_code == httpx.codes.UNPROCESSABLE_ENTITY
     return response.status_code == httpx.codes.FORBIDDEN and b"CSRF" in body

@@ -8,9 +8,9 @@ INCOMPLETE: Final = "incomplete"
 
 
 class ApiError(Exception):
-    """A request that gave no usable answer. `code` is what `prefect_exporter_api_requests_total` shows for it.
+    """A request that gave no usable answer. `code` is its label in `prefect_exporter_api_requests_total`.
 
-    INCOMPLETE is the code of a reading that was answered, but that lacks what another endpoint did not give.
+    INCOMPLETE is the code of a reading that was answered but needs data that another endpoint did not give.
     """
 
     def __init__(self, message: str, code: str, *, detail: bytes = b"") -> None:
@@ -20,7 +20,7 @@ class ApiError(Exception):
 
 
 class ThrottledError(ApiError):
-    """The API asked for a pause of so many `seconds` (429 or Retry-After); until it is over, nothing is sent."""
+    """The API asked for a pause (429 or Retry-After); nothing is sent for `seconds`."""
 
     def __init__(self, message: str, code: str, seconds: float) -> None:
         super().__init__(message, code)
@@ -28,7 +28,7 @@ class ThrottledError(ApiError):
 
 
 class TooLargeError(ApiError):
-    """An answer that was not read to its end, because it is larger than what there is memory for."""
+    """An answer that was not read to its end because it is too large."""
 
 
 class NoApiUrlError(Exception):
@@ -42,7 +42,7 @@ class NoApiUrlError(Exception):
 
 
 class ClientSettingsError(NoApiUrlError):
-    """Prefect's client cannot be built with the settings that there are."""
+    """Prefect's client cannot be built with the present settings."""
 
     def __init__(self, message: str) -> None:
         Exception.__init__(self, message)

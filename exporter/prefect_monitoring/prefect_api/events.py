@@ -1,4 +1,4 @@
-"""Events of Prefect: failed actions of automations, assets that were materialized, heartbeats of flow runs."""
+"""Reads Prefect's events: failed actions of automations, materializations of assets, heartbeats of flow runs."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from prefect_monitoring.prefect_api.pagination import (
 from prefect_monitoring.prefect_api.partial_pages import may_be_one_row, split_window
 from prefect_monitoring.prefect_api.unreadable import UNLISTED, collected
 
-PAGE: Final = 50  # the server allows no more
+PAGE: Final = 50  # the server's maximum
 MAX_PAGES: Final = 2
 _CANNOT_COUNT: Final = frozenset({"404", "405", "422"})
-MAX_RUNS: Final = 1000  # asked for at once
+MAX_RUNS: Final = 1000  # per request
 _HEARTBEAT: Final = "prefect.flow-run.heartbeat"
 _RUN: Final = "prefect.flow-run."
 _TOKEN: Final = "page-token"  # noqa: S105 it says where a page begins
 _MATERIALIZATION: Final = "prefect.asset.materialization."
 _MATERIALIZED: Final = (f"{_MATERIALIZATION}succeeded", f"{_MATERIALIZATION}failed")
 _FAILED: Final = ("prefect.automation.action.failed", "prefect-cloud.automation.action.failed")
-# Prefect cancels a run that has no infrastructure yet, and reports that as a failure.
+# Prefect cancels a run that has no infrastructure yet, but reports this as a failure.
 _CANCELLED_ALL_THE_SAME: Final = "has no infrastructure to terminate"
 
 
 @dataclass(frozen=True, slots=True)
 class FailedActions:
-    """Oldest first. `last`: when the newest of the events that were read occurred, those left out included.
+    """Oldest first. `last`: when the newest event that was read occurred, including events that are left out.
 
     `complete`: nothing newer is left.
     """
@@ -70,9 +70,9 @@ class EventsApi:
         )
 
     async def heartbeats(self, run_ids: Collection[str], since: float, until: float) -> dict[str, Beats]:
-        """The heartbeats within [since, until] of those flow runs that sent any; of none where the server cannot count.
+        """The heartbeats within [since, until] of flow runs that sent any; empty where the server cannot count them.
 
-        By the ids, never without `since`: so it costs 20 ms for 200 runs, however many events there are.
+        With ids and `since`, the request takes 20 ms for 200 runs, however many events there are.
         """
         found: dict[str, Beats] = {}
         wanted = sorted(run_ids)
@@ -118,7 +118,7 @@ class EventsApi:
     async def _oldest(
         self, names: Sequence[str], after: float, before: float, ids: Collection[str] = ()
     ) -> tuple[list[Row], bool]:
-        """The oldest events of these names, and whether that is all of them."""
+        """The oldest events of these names, and whether these are all."""
         criteria: dict[str, object] = {"event": {"name": names}, "order": "ASC"}
         if ids:
             criteria["id"] = {"id": sorted(ids)}
@@ -145,7 +145,7 @@ class EventsApi:
 def _joined(
     before: tuple[list[Row], str] | None, after: tuple[list[Row], str] | None, low: float, high: float
 ) -> tuple[list[Row], bool]:
-    """The rows around one between `low` and `high` that the server cannot answer, and whether that is all of them."""
+    """The rows around one between `low` and `high` that the server cannot answer, and whether these are all."""
     rows, has_more = before or ([], "")
     if has_more:
         return rows, False
@@ -155,7 +155,7 @@ def _joined(
 
 
 def _page(answer: Any) -> tuple[list[Row], str]:
-    """The rows, and the token of the next page: its address may name a host that only the server knows."""
+    """The rows, and the token of the next page, because its address may have a host that only the server knows."""
     try:
         rows, address = rows_with_ids(list(answer["events"]), 0), answer.get("next_page")
         token = parse_qs(urlsplit(address).query)[_TOKEN][0] if address else ""
@@ -189,7 +189,7 @@ def _materialization(row: Row) -> Materialization:
 
 
 def _numbers(payload: object) -> tuple[tuple[str, float], ...]:
-    """The numbers in an asset's metadata; what else it says is for people. JSON has only finite ones."""
+    """The numbers in an asset's metadata, which are finite in JSON; other values are left out."""
     items = payload.items() if isinstance(payload, Mapping) else ()
     return tuple((str(name), float(value)) for name, value in items if _is_number(value))
 

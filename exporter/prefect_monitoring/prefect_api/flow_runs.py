@@ -1,4 +1,4 @@
-"""What is read from the Prefect API, and how its JSON becomes records. Nothing behind this module sees JSON."""
+"""Reads flow runs, flows and deployments from the Prefect API, as records instead of JSON."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _TERMINAL: Final = sorted(TERMINAL_TYPES)
 _OVERDUE: Final = ("Scheduled", "Late")
 
 
-def _active(*others: str) -> dict[str, Any]:
-    """The filter for what is neither over nor under one of these state names."""
-    state = {"operator": "and_", "type": {"not_any_": _TERMINAL}, "name": {"not_any_": list(others)}}
+def _active(*excluded: str) -> dict[str, Any]:
+    """The filter for runs that are not over and whose state has none of these names."""
+    state = {"operator": "and_", "type": {"not_any_": _TERMINAL}, "name": {"not_any_": list(excluded)}}
     return {"operator": "and_", "state": state}
 
 
 @dataclass(frozen=True, slots=True)
 class RunGroup:
-    """Runs of some `deployments`, or those of some `flows` that have no deployment; by id."""
+    """Runs of some `deployments`, or runs of some `flows` without a deployment; by id."""
 
     deployments: tuple[str, ...] = ()
     flows: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class PrefectApi:
         return Page(runs, len(rows) < limit, len(rows) - len(runs))
 
     async def runs_without_end(self, after: float) -> list[FlowRun]:
-        """Runs that are over, expected `after`, but have no end time: older servers give none to what never started."""
+        """Runs that are over, expected `after`, without an end time: older servers set none if a run never started."""
         criteria = {
             "flow_runs": {
                 "end_time": {"is_null_": True},
@@ -95,9 +95,9 @@ class PrefectApi:
         return decode(_flow_run, await self.paginator.all("/flow_runs/filter", criteria))
 
     async def active_runs(self, *, late: bool = True, most: int | None = None) -> list[FlowRun]:
-        """Every run that needs attention or resources now: neither over nor merely scheduled for later.
+        """Every active run: neither over nor merely scheduled for later.
 
-        Without those that are Late, or some more than `most`, where that is asked for.
+        Without Late runs if `late` is false; with `most`, possibly only some more than that.
         """
         criteria = {"flow_runs": _active("Scheduled", *(() if late else ("Late",))), "sort": "ID_DESC"}
         return decode(_flow_run, await self.paginator.all("/flow_runs/filter", criteria, most=most))
@@ -110,19 +110,19 @@ class PrefectApi:
         group: RunGroup | None = None,
         most: int | None = None,
     ) -> list[FlowRun]:
-        """Runs that wait for their start, under one of these state names, and were expected before.
+        """Runs that wait for their start, in a state with one of these names, and were expected before.
 
-        Those of a `group`, or some more than `most`, where that is asked for.
+        Only those of the `group`, if given; with `most`, possibly only some more than that.
         """
         criteria = {**_overdue(before, names, group), "sort": "ID_DESC"}
         return decode(_flow_run, await self.paginator.all("/flow_runs/filter", criteria, most=most))
 
     async def count_overdue(self, before: float, group: RunGroup | None = None) -> int:
-        """How many runs wait for a start that was expected before, in all or in a group."""
+        """How many runs wait for a start that was expected before; all, or those of a group."""
         return await self.paginator.count("/flow_runs/count", _overdue(before, _OVERDUE, group))
 
     async def longest_overdue(self, before: float, group: RunGroup) -> list[FlowRun]:
-        """Of the same the one that was expected first."""
+        """The run that was expected first among those that `count_overdue` counts, in a list."""
         criteria = {**_overdue(before, _OVERDUE, group), "sort": "EXPECTED_START_TIME_ASC"}
         rows, _ = await self.paginator.page("/flow_runs/filter", criteria, 0, at_most=1)
         return decode(_flow_run, rows)
@@ -158,11 +158,11 @@ class PrefectApi:
         return await self.paginator.count("/flow_runs/count", {"flows": {"id": {"any_": [flow_id]}}, "flow_runs": runs})
 
     async def flow_runs(self, ids: Collection[str]) -> list[FlowRun]:
-        """Those of `ids` that exist, in whatever state."""
+        """Those of `ids` that exist, in any state."""
         return decode(_flow_run, await self.paginator.by_id("/flow_runs/filter", "flow_runs", ids, sort="ID_DESC"))
 
     async def owner(self, run_id: str) -> tuple[Flow | None, Deployment | None]:
-        """The flow and the deployment of a run, also of one whose row cannot be read; None for what does not exist."""
+        """The flow and deployment of a run, even if its row cannot be read; None for those that do not exist."""
         run = {"flow_runs": {"id": {"any_": [run_id]}}}
         flows = decode(_flow, await self.paginator.all("/flows/filter", {**run, "sort": "NAME_ASC"}))
         rows = await self.paginator.all("/deployments/filter", {**run, "sort": "CREATED_DESC"}) if flows else []
@@ -221,6 +221,6 @@ def _deployment(row: Row) -> Deployment:
 
 
 def _active_schedules(row: Row) -> str:
-    """The active schedules as text that changes when one of them does; "" without one."""
+    """The active schedules, as text that changes when they change; "" without any."""
     active = [one["schedule"] for one in row.get("schedules") or () if one.get("active")]
     return orjson.dumps(active, option=orjson.OPT_SORT_KEYS).decode() if active else ""

@@ -1,4 +1,4 @@
-"""What there is beside runs: work pools, workers, queues, limits, automations, and what is scheduled next."""
+"""Reads what exists besides runs: work pools, workers, queues, limits, automations, and next starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from prefect_monitoring.prefect_api.pagination import (
 WORKER_CONCURRENCY: Final = 4
 MISSED_HEARTBEATS: Final = 3
 LEAST_PATIENCE_SECONDS: Final = 90.0
-WORKER_FAULTS: Final = 3  # one broken pool is left alone; a dead endpoint is not asked for every pool
+WORKER_FAULTS: Final = 3  # tolerates a broken pool, but does not ask a dead endpoint for every pool
 _OF_DEPLOYMENT: Final = "deployment:"
 _BY_SCHEDULE: Final = "auto-scheduled"  # the tag that the scheduler gives its runs
 
@@ -47,7 +47,7 @@ class InventoryApi:
         return Workers(online, len(seen) - online, max((at for _, at in seen if at is not None), default=None))
 
     async def workers_of(self, pools: Sequence[str]) -> tuple[dict[str, Workers], ApiError | None]:
-        """The workers of each pool that could be read, and the fault that kept others from being read."""
+        """The workers of each pool that could be read, and the error for others, if any."""
         gate = asyncio.Semaphore(WORKER_CONCURRENCY)
         found: dict[str, Workers] = {}
         faults: list[ApiError] = []
@@ -67,7 +67,7 @@ class InventoryApi:
     async def work_queues(self) -> list[WorkQueue]:
         rows, limit = await self._paginator.page("/work_queues/filter", {}, 0)
         if len(rows) >= limit:
-            # Sorted by names that every pool has: what lies beyond a page may come in another order each time.
+            # Sorted by name, and names repeat across pools: rows beyond a page may come in another order each time.
             names = sorted(pool.name for pool in await self.work_pools())
             rows = [row for name in names for row in await self._queues_of(name)]
         return decode(_work_queue, rows)
@@ -76,19 +76,19 @@ class InventoryApi:
         return await self._paginator.all("/work_pools/{name}/queues/filter", {}, {"name": pool})
 
     async def concurrency_limits(self) -> list[ConcurrencyLimit]:
-        """The active ones."""
+        """Active concurrency limits."""
         rows = await self._paginator.all("/v2/concurrency_limits/filter", {})
         return decode(_concurrency_limit, [row for row in rows if row.get("active", True)])
 
     async def automations(self) -> list[tuple[str, bool]]:
-        """The automations' names, which need not differ, and whether each is enabled."""
+        """The automations' names, which need not be unique, and whether each is enabled."""
         rows = await self._paginator.all("/automations/filter", {"sort": "CREATED_DESC"})
         return decode(lambda row: (text(row["name"]), bool(row["enabled"])), rows)
 
     async def next_starts(self, deployment_ids: Collection[str], now: float) -> dict[str, float]:
-        """When the schedules of these deployments next start a run; without those for which nothing is scheduled.
+        """When the schedules of these deployments next start a run; without deployments that have no scheduled run.
 
-        Deployments that were found are not asked for again: some have sixty runs scheduled, and one is of interest.
+        A deployment with a result is left out of further requests, because some have sixty scheduled runs.
         """
         found: dict[str, float] = {}
         wanted = sorted(deployment_ids)
@@ -119,7 +119,7 @@ def _start(row: Row) -> tuple[str, float]:
 
 
 def _work_pool(row: Row) -> WorkPool:
-    # Without workers, the server never finds a pool ready.
+    # The server never marks a pool ready that has no workers.
     kind, is_paused = text(row["type"]), bool(row.get("is_paused"))
     return WorkPool(
         name=text(row["name"]),
@@ -148,9 +148,9 @@ def _is_ready(row: Row) -> bool | None:
 
 
 def _heartbeat(row: Row, now: float) -> tuple[bool, float | None]:
-    """Whether a worker is online, and when it was last heard of.
+    """Whether a worker is online, and its last heartbeat.
 
-    The server's service that marks workers offline may be off: a heartbeat that is too old is enough.
+    A worker with an old heartbeat is offline, even if the server's service that marks workers offline is off.
     """
     at = maybe_instant(row.get("last_heartbeat_time"))
     patience = max(MISSED_HEARTBEATS * float(row.get("heartbeat_interval_seconds") or 0.0), LEAST_PATIENCE_SECONDS)

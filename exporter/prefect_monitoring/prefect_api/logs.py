@@ -1,4 +1,4 @@
-"""Log lines as the Prefect API tells them: only those that say something about metrics or saved failures."""
+"""Reads log lines from the Prefect API: only those with metrics or failures that a retry follows."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from prefect_monitoring.prefect_api.pagination import (
 )
 from prefect_monitoring.prefect_api.unreadable import is_unlisted
 
-# Terms are ORed; the server also finds them in logger names and in any case, so that each hit is looked at again.
+# Terms are ORed; the server also matches logger names and ignores case, so that each hit is checked again.
 _QUERY: Final = f'"{MARK}" "{FAILURE_PHRASE}"'
 _CANNOT_SEARCH: Final = frozenset({"422", "500"})
-SEARCH_TRIES: Final = 2  # a 500 that passes is no missing search: for an hour, all lines would be read instead
+SEARCH_TRIES: Final = 2  # a temporary 500 must not disable the search, which would read all lines for an hour
 
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """Lines, oldest first, out of so many `rows`, of which the last was written at `last`.
+    """Lines, oldest first, from `rows` rows, the last of which was written at `last`.
 
     `complete`: nothing newer is left in the window.
     """
@@ -44,7 +44,7 @@ class LogPage:
 class LogApi:
     """Reads of log lines. Every method raises ApiError when there is no usable answer.
 
-    `can_search`: whether the server finds text; where it does not, all lines come over and are searched here.
+    `can_search`: whether the server can search text; otherwise all lines are read and searched here.
     """
 
     def __init__(self, paginator: Paginator) -> None:
@@ -69,7 +69,7 @@ class LogApi:
             except ApiError as error:
                 if error.code not in _CANNOT_SEARCH:
                     raise
-        # Asked for, so that a broken endpoint is not taken for a missing search.
+        # Before the refusal is recorded: this raises if the endpoint is broken, rather than without search.
         page = await self._page(criteria, after, offset)
         self._search.refused()
         return page

@@ -1,4 +1,4 @@
-"""Lists of the Prefect API, page by page, and the decoding that every list shares."""
+"""Reads lists of the Prefect API, page by page, and decodes their rows."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from prefect_monitoring.prefect_api.unreadable import UnreadableRow, collected, 
 log = logging.getLogger(__name__)
 
 MAX_PAGE: Final = 200
-# Of a page; decoded, it takes several times as much memory.
+# The target size of a page; decoded, it takes several times as much memory.
 TARGET_BYTES: Final = 4 * 2**20
 MAX_REREADS: Final = 3
-# Where more than half of so many rows cannot be read, the server is another product or of another version.
+# If more than half of at least this many rows cannot be read, the server is another product or version.
 MANY_ROWS: Final = 10
 
 Record = TypeVar("Record")
@@ -36,7 +36,7 @@ Row = Mapping[str, Any]
 class Page(Generic[Record]):
     """One page of runs, newest end first. `complete`: nothing older is left in the window.
 
-    `unreadable`: how many further rows it had, which could not be read.
+    `unreadable`: how many further rows could not be read.
     """
 
     runs: tuple[Record, ...]
@@ -59,7 +59,7 @@ class Paginator:
     async def by_id(
         self, endpoint: str, kind: str, ids: Collection[str] | None, *, sort: str = "NAME_ASC"
     ) -> list[Row]:
-        """The objects of `ids` that exist, or all there are; `sort` by what no two of them share."""
+        """The objects of `ids` that exist, or all; `sort` must be by a unique field."""
         if ids is None:
             return await self.all(endpoint, {"sort": sort})
         return await self.among(endpoint, kind, "id", ids, sort=sort)
@@ -67,9 +67,9 @@ class Paginator:
     async def among(
         self, endpoint: str, kind: str, column: str, values: Collection[str], *, sort: str, **others: object
     ) -> list[Row]:
-        """The objects whose `column` is among `values`, a page's worth of these at a time; `others` filter as well.
+        """The objects whose `column` is among `values`, requested a page at a time; `others` are further filters.
 
-        Raises ApiError for rows of other ids than were asked for: nobody could know then which of these are gone.
+        Raises ApiError for rows with other ids than requested, because it would be unknown which objects are gone.
         """
         rows: list[Row] = []
         wanted = sorted(values)
@@ -89,10 +89,10 @@ class Paginator:
         *,
         most: int | None = None,
     ) -> list[Row]:
-        """Every row, once, or some more than `most`; `names` as `PrefectHttp.request` takes them.
+        """Every row, once, or some more than `most`; `names` as for `PrefectHttp.request`.
 
-        Pages overlap by a row: where that row has moved, one came or went and all is read again. Where rows never stand
-        still, the last reading goes on to the end all the same.
+        Pages overlap by one row: if it has moved, rows were added or removed and everything is read again. After
+        `MAX_REREADS`, the last reading is used anyway.
         """
         found: dict[str, Row] = {}
         for rereads_left in reversed(range(MAX_REREADS)):
@@ -120,7 +120,7 @@ class Paginator:
         return answer
 
     def _learn(self, endpoint: str, rows: int, size: int) -> None:
-        """How many rows to ask for next, after an answer of `rows` in `size` bytes: not more than twice as many."""
+        """Adjusts the number of rows to request, after an answer of `rows` in `size` bytes; at most doubles it."""
         if rows:
             fitting = max(TARGET_BYTES * rows // size, 1)
             self._small_limits[endpoint] = min(fitting, 2 * self._small_limits.get(endpoint, MAX_PAGE), MAX_PAGE)
@@ -134,10 +134,9 @@ class Paginator:
         *,
         at_most: int = MAX_PAGE,
     ) -> tuple[list[Row], int]:
-        """Rows, `at_most` so many, and the limit they were asked with: fewer after an answer that was large.
+        """Rows, `at_most` so many, and the limit of the request, which is lower after large answers.
 
-        A row that is too large by itself is one that cannot be read. A server that allows smaller pages says so in its
-        422.
+        A row that is too large by itself counts as unreadable. A server with a lower page limit says so in its 422.
         """
         limit = min(self._page_limit, self._small_limits.get(endpoint, MAX_PAGE), at_most)
 
@@ -171,12 +170,12 @@ class Paginator:
         return rows_with_ids(rows, offset), limit
 
 
-# What comes with runs and deployments, half a megabyte at a time, and is of no use here.
+# Fields of runs and deployments that are not needed, up to half a megabyte each.
 _BULKY: Final = ("parameters", "parameter_openapi_schema", "job_variables", "context", "pull_steps", "task_inputs")
 
 
 def _slim(row: Row) -> Row:
-    """A row without what is large and not read: a list may be long."""
+    """A row without large fields that are not needed, because a list may be long."""
     slim = {key: value for key, value in row.items() if key not in _BULKY}
     state = slim.get("state")
     if isinstance(state, Mapping) and isinstance(state.get("message"), str):
@@ -185,9 +184,9 @@ def _slim(row: Row) -> Row:
 
 
 def rows_with_ids(rows: Sequence[object], offset: int, *, whole: bool = True) -> list[Row]:
-    """Rows of a list; one without an id has its place for one, which no record takes.
+    """Rows of a list; a row without an id gets its place in the list as one, which no record accepts.
 
-    Raises ApiError when none has one, unless it is not the `whole` list.
+    Raises ApiError when no row of a `whole` list has an id.
     """
     if whole and rows and not any(map(_has_id, rows)):
         raise ApiError("the API answered rows of another shape than Prefect's", "invalid_json")
@@ -206,9 +205,9 @@ def _allowed_limit(error: ApiError) -> int | None:
 def decode(
     decoder: Callable[[Mapping[str, Any]], Record], rows: Iterable[Mapping[str, Any]], *, after: float | None = None
 ) -> list[Record]:
-    """Records from rows, without those that cannot be read: these are noted, with `after`.
+    """Records from rows, without those that cannot be read, which are noted with `after`.
 
-    Raises ApiError where nobody sets them aside, and where most of many rows cannot be read.
+    Raises ApiError for them where rows are not set aside, and where most of many rows cannot be read.
     """
     records: list[Record] = []
     unreadable: list[UnreadableRow] = []
@@ -231,7 +230,7 @@ def decode(
 
 
 def decode_all(decoder: Callable[[Mapping[str, Any]], Record], rows: Iterable[Mapping[str, Any]]) -> list[Record]:
-    """Records from rows that are of use only together. ApiError for a row that is not what Prefect sends."""
+    """Records from rows that are needed together. ApiError if one cannot be read."""
     try:
         return [decoder(row) for row in rows]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -240,12 +239,12 @@ def decode_all(decoder: Callable[[Mapping[str, Any]], Record], rows: Iterable[Ma
 
 
 def identifier(text: object) -> str:
-    """A UUID as Prefect writes it. Raises ValueError for anything else."""
+    """A UUID in Prefect's format. Raises ValueError for anything else."""
     return str(UUID(str(text)))
 
 
 def text(value: object) -> str:
-    """A text that there must be. Raises TypeError."""
+    """A required text. Raises TypeError."""
     if not isinstance(value, str):
         raise TypeError(f"a text is expected, not {type(value).__name__}")
     return value
@@ -258,7 +257,7 @@ def maybe_int(value: Any) -> int | None:
 def ended(low: float, high: float | None, types: Iterable[str] = ()) -> dict[str, Any]:
     """The filter for runs that ended within [low, high], in one of these state types if any are given.
 
-    Without is much faster: SQLite prefers its index of states, and sorts all that ever ended for each page.
+    It is much faster without types: with them, SQLite uses its index of states and sorts all ended runs for each page.
     """
     window = {"after_": iso(low)} | ({"before_": iso(high)} if high is not None else {})
     chosen = sorted(types)
@@ -266,12 +265,12 @@ def ended(low: float, high: float | None, types: Iterable[str] = ()) -> dict[str
 
 
 async def count_by_type(count: Callable[[Sequence[str]], Awaitable[int]], types: Collection[str]) -> dict[str, int]:
-    """How many there are of each of `types`, by `count`, which counts all when it is given none.
+    """How many there are of each of `types`, by `count`, which counts all types when given none.
 
-    Of all terminal types, completed runs are what the others leave: to count so many by state takes SQLite long.
+    For all terminal types, completed runs are the difference to the total, because SQLite counts them slowly by state.
     """
     counted = set(types) - {"COMPLETED"} if set(types) >= TERMINAL_TYPES else set(types)
-    # One after the other: side by side, those that a first failure leaves behind would go on unseen.
+    # One after the other: after a failure, concurrent requests would continue unobserved.
     counts = {one: await count([one]) for one in sorted(counted)}
     if len(counted) < len(set(types)):
         counts["COMPLETED"] = await count(()) - sum(counts.values())
@@ -289,7 +288,7 @@ def instant(text: str) -> float:
 
 
 def last_instant(rows: Sequence[Row], key: str) -> float | None:
-    """The instant of the last of `rows` that has a readable one."""
+    """The instant of the last row that has a readable one."""
     for row in reversed(rows):
         with suppress(KeyError, TypeError, ValueError, AttributeError):
             return instant(row[key])

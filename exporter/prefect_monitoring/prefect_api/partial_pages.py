@@ -1,4 +1,4 @@
-"""Pages that the server cannot answer because of single rows: split until the rest is there."""
+"""Splits pages that the server cannot answer because of single rows, until the other rows are read."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, Final
 from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.unreadable import UNLISTED
 
-# At most so many requests for one page: what they leave is the next page's. To find a single row takes 16 of 200.
+# Requests for one page at most; remaining rows are left to the next page. Finding 1 row in 200 takes 16 requests.
 MAX_PARTS: Final = 40
 SMALLEST_WINDOW_SECONDS: Final = 1.0
 _SERVER_FAULT: Final = "500"
 _INSTANTS: Final = ("end_time", "timestamp", "occurred")
 
 Ask = Callable[[int, int], Awaitable[tuple[list[Any], int]]]
-"""Rows of a list, from an offset on, at most so many; and in how many bytes they came."""
+"""Gives the rows of a list from an offset, up to a limit, and their size in bytes."""
 
 
 def may_be_one_row(error: ApiError) -> bool:
@@ -24,9 +24,9 @@ def may_be_one_row(error: ApiError) -> bool:
 
 
 async def read_in_parts(ask: Ask, offset: int, limit: int, fault: ApiError) -> tuple[list[Any], int]:
-    """The rows from `offset` on, `limit` at most, and how many were asked for: fewer than `limit` where there are more.
+    """The rows from `offset` on, at most `limit`, and how many were requested: fewer than `limit` if some are left.
 
-    A row that the server cannot answer has a stand-in. Raises `fault` where the server answers nothing of this list.
+    A placeholder replaces a row that the server cannot answer. Raises `fault` if it answers nothing of the list.
     """
     if not (await _answers(ask, offset + limit) or await _answers(ask, offset)):
         raise fault
@@ -62,13 +62,13 @@ async def _answers(ask: Ask, offset: int) -> bool:
 
 
 AskWithin = Callable[[float, float], Awaitable[Any]]
-"""The oldest records within these instants."""
+"""Gives the oldest records within these instants."""
 
 
 async def split_window(ask: AskWithin, low: float, high: float, fault: ApiError) -> tuple[Any, Any, float, float]:
-    """What comes before and after the first record that the server cannot answer, and between which instants that is.
+    """The answers before and after the first record that the server cannot answer, and the instants around it.
 
-    After it: None where the server cannot answer that either. Raises `fault` where it answers nothing.
+    The answer after it is None where the server cannot answer that either. Raises `fault` if it answers nothing.
     """
 
     async def answer(since: float, until: float) -> Any:
@@ -96,7 +96,7 @@ def _halves(start: int, size: int) -> list[tuple[int, int]]:
 
 
 def _with_stand_ins(rows: Sequence[Any], offset: int) -> list[Any]:
-    """`rows` with a row in place of each None, whose id says where in the list it is."""
+    """`rows` with a placeholder for each None, whose id says where in the list it is."""
     following = next((row for row in rows if row is not None), None)
     place = f"ahead of {_named(following)}" if following is not None else f"from {offset} on"
     named: list[Any] = []
@@ -112,7 +112,7 @@ def _with_stand_ins(rows: Sequence[Any], offset: int) -> list[Any]:
 
 
 def _named(row: object) -> str:
-    """A row, and when it ended or occurred, so that people find its neighbour."""
+    """A row's id and time, so that users can find its neighbour."""
     if not isinstance(row, Mapping):
         return "another"
     at = next((row[name] for name in _INSTANTS if row.get(name)), None)

@@ -1,4 +1,4 @@
-"""Finished runs with all that belongs to them, as the API has it: the archive keeps what nothing else here needs."""
+"""Reads finished runs with all their data, as the API returns it, for the archive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prefect_monitoring.prefect_api.errors import ApiError
 from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Paginator, Row, decode, ended, iso
 
 RUNS_A_PAGE: Final = 50
-"""Runs come with their parameters, half a megabyte each at most, whether these are wanted or not."""
+"""Runs always include their parameters, at most half a megabyte each."""
 _FLOW_RUNS: Final = "/flow_runs/filter"
 _TASK_RUNS: Final = "/task_runs/filter"
 _BROKEN: Final = frozenset({"404", "422", "500"})
@@ -43,20 +43,20 @@ class RawRunsApi:
             yield rows
 
     async def task_runs(self, flow_run_ids: Collection[str]) -> AsyncIterator[list[Row]]:
-        """The task runs of these runs, those that stand for subflow runs among them, a page at a time."""
+        """The task runs of these runs, including placeholders of subflows, a page at a time."""
         criteria = {"flow_runs": {"id": {"any_": sorted(flow_run_ids)}}, "sort": "ID_DESC"}
         seen: set[str] = set()
         offset = 0
         while True:
             rows, limit = await self._paginator.page(_TASK_RUNS, criteria, offset)
-            yield [row for row in rows if row["id"] not in seen]  # a new one shifts the others onto the next page
+            yield [row for row in rows if row["id"] not in seen]  # a new row moves others to the next page
             seen.update(row["id"] for row in rows)
             offset += len(rows)
             if len(rows) < limit:
                 return
 
     async def states(self, flow_run_id: str) -> list[Row] | None:
-        """All states of a run, oldest first; None where the server cannot give those of this run."""
+        """All states of a run, oldest first; None where the server cannot answer for this run."""
         try:
             rows = await self._paginator.http.request("/flow_run_states/", params={"flow_run_id": flow_run_id})
         except ApiError as error:
@@ -89,9 +89,9 @@ class RawRunsApi:
         *,
         at_most: int = MAX_PAGE,
     ) -> AsyncIterator[list[Row]]:
-        """Rows sorted by `column`, each once: a page begins at the last instant of the one before.
+        """Rows sorted by `column`, each once: a page begins at the last instant of the previous page.
 
-        An offset would cost the more the further it is; it is needed only within more equal instants than a page holds.
+        Large offsets are slow; they are only needed where more rows share an instant than fit a page.
         """
         offset = 0
         seen: set[str] = set()

@@ -1,6 +1,6 @@
-"""What Prefect and its HTTP client cannot stand, found before they do: one line a fault, which names the setting.
+"""Checks settings that Prefect or its HTTP client would fail on: one line per fault, which names the setting.
 
-Nothing of Prefect is imported before the environment is fit for that.
+Prefect is not imported before the environment allows it.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _SERVICE_LINK: Final = (
 
 
 def prefect_faults(environment: MutableMapping[str, str] | None = None) -> list[str]:
-    """Every fault that keeps Prefect from being imported, or its client from being built; none when all is well."""
+    """Every fault that prevents Prefect's import or the construction of its client; empty if there are none."""
     environment = os.environ if environment is None else environment
     give_home(environment)
     return [*_all_settings_faults(environment), *_proxy_faults(environment), *_certificate_faults(environment)]
 
 
 def give_home(environment: MutableMapping[str, str]) -> None:
-    """Gives Prefect an empty home where there is none to write to: only its settings are of use, not what it stores."""
+    """Gives Prefect an empty home if there is no writable one: only its settings are needed, not what it stores."""
     if environment.get("PREFECT_HOME") or _can_be_made(_home(environment)):
         return
     environment["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-home-")
     if _home(environment) is None:
-        environment["HOME"] = _NO_HOME  # not the same: a ledger there would be a new one at each start
+        environment["HOME"] = _NO_HOME  # not the temporary one: a ledger there would be new at each start
 
 
 def _home(environment: Mapping[str, str]) -> Path | None:
@@ -60,21 +60,21 @@ def _can_be_made(folder: Path | None) -> bool:
 
 
 def _all_settings_faults(environment: MutableMapping[str, str]) -> list[str]:
-    """Prefect stops at the first group of settings with a fault: it is looked at again without what was found."""
-    found: list[str] = []
+    """Prefect stops at the first faulty group of settings, so it is tried again without the faulty variables."""
+    all_faults: list[str] = []
     without: dict[str, str] = {}
     try:
-        while faults := [fault for fault in _settings_faults(environment) if fault not in found]:
-            found += faults
+        while faults := [fault for fault in _settings_faults(environment) if fault not in all_faults]:
+            all_faults += faults
             named = {fault.partition(":")[0] for fault in faults} & environment.keys()
             without |= {name: environment.pop(name) for name in named}
     finally:
         environment.update(without)
-    return found
+    return all_faults
 
 
 def _settings_faults(environment: Mapping[str, str]) -> Iterator[str]:
-    from pydantic import ValidationError  # noqa: PLC0415 it takes as long to import as --help may
+    from pydantic import ValidationError  # noqa: PLC0415 slow to import
 
     try:
         with _silence():
@@ -86,7 +86,7 @@ def _settings_faults(environment: Mapping[str, str]) -> Iterator[str]:
     except ValidationError as error:
         yield from _validation_faults(error, environment)
         return
-    except Exception as error:  # noqa: BLE001 whatever it is, it is a fault of the settings
+    except Exception as error:  # noqa: BLE001 any error is a fault of the settings
         yield _other_fault(error, environment)
         return
     wanted = environment.get("PREFECT_PROFILE")
@@ -100,7 +100,7 @@ def _settings_faults(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def _header_faults(settings: Any) -> Iterator[str]:
-    """What HTTP cannot send, of the settings that become headers; never their values."""
+    """Settings that become headers and that HTTP cannot send; without their values."""
     for name, value in settings.client.custom_headers.items():
         if not (_can_be_sent(name) and _can_be_sent(value)):
             yield (
@@ -118,10 +118,10 @@ def _can_be_sent(text: str) -> bool:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """What Prefect prints at its import, with the values of settings that are wrong, is not for any log."""
+    """Discards what Prefect prints at its import, because it includes the values of faulty settings."""
     sys.stderr.flush()
     kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 it is no path
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 not a path
         os.dup2(nowhere.fileno(), 2)
     try:
         yield
@@ -133,9 +133,9 @@ def _silence() -> Iterator[None]:
 
 def _validation_faults(error: Any, environment: Mapping[str, str]) -> Iterator[str]:
     for detail in error.errors():
-        if detail["type"] == "default_factory_not_called":  # it follows from another
+        if detail["type"] == "default_factory_not_called":  # caused by another fault
             continue
-        # The innermost that is a variable: keys of an object are part of where a fault is.
+        # The innermost part that is a variable: the location also has keys of objects.
         names = [_variable(str(error.title), str(field), environment) for field in reversed(detail["loc"] or ("",))]
         name = next((name for name in names if name in environment), names[0])
         value = environment.get(name, "")
@@ -144,7 +144,7 @@ def _validation_faults(error: Any, environment: Mapping[str, str]) -> Iterator[s
 
 
 def _variable(model: str, field: str, environment: Mapping[str, str]) -> str:
-    """The variable that sets a field of a group of Prefect's settings, by the name of its class."""
+    """The variable that sets a field of a group of Prefect's settings, given by its class name."""
     ending = field.upper()
     if ending.startswith("PREFECT_"):
         return ending
@@ -220,9 +220,9 @@ def _certificate_faults(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def proxy_of(address: str, environment: Mapping[str, str]) -> str | None:
-    """The proxy for requests to `address`, by the variables that curl and httpx know; None for none.
+    """The proxy for requests to `address`, from the variables that curl and httpx know; None without one.
 
-    NO_PROXY may hold names, their ends (`.corp`), addresses and networks of both IP versions, with a port or without.
+    NO_PROXY may have names, suffixes (`.corp`), addresses and networks of both IP versions, with or without a port.
     """
     variables = {name.lower(): value for name, value in sorted(environment.items()) if value}
     url = urlsplit(address)

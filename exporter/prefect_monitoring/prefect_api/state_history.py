@@ -1,4 +1,4 @@
-"""State histories, a request a run: side by side, within a budget; a dead endpoint is not asked for every run."""
+"""Reads state histories, one request per run, concurrently and within a time budget."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from prefect_monitoring.prefect_api.errors import INCOMPLETE, ApiError
 from prefect_monitoring.prefect_api.pagination import Row, decode_all, identifier, instant
 
 HISTORY_CONCURRENCY: Final = 4
-HISTORY_SECONDS: Final = 5.0  # what is left is read next time: a batch that never ends would never count anything
-HISTORY_FAULTS: Final = 3  # one broken run is left alone; a dead endpoint is not asked for every run
-# What says that nothing is answered now, whichever run is asked for.
+HISTORY_SECONDS: Final = 5.0  # the rest is read next time: a batch that never ends would never count anything
+HISTORY_FAULTS: Final = 3  # tolerates a broken run, but does not ask a dead endpoint for every run
+# Codes of errors that affect every run.
 _OUTAGE_CODES: Final = frozenset({"401", "403", "408", "429", "502", "503", "504", "error", "throttled"})
 NO_TIME: Final = "there are more state histories to read than there is time"
 _NO_RUN: Final = str(UUID(int=0))
@@ -28,11 +28,11 @@ _UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError)
 
 @dataclass(frozen=True, slots=True)
 class Histories:
-    """What was read of the runs that were asked for.
+    """The histories of the requested runs.
 
     `states`: every state that a run was in, oldest first, by run id. `refused`: why the history of a run is not
-    answered, although the endpoint works. `fault` is what kept the others from being read, an outage or, with the code
-    INCOMPLETE, the time.
+    answered although the endpoint works. `fault`: why the others could not be read: an outage or, with the code
+    INCOMPLETE, lack of time.
     """
 
     states: Mapping[str, tuple[State, ...]] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Histories:
 
     @property
     def outage(self) -> str:
-        """Why the others could not be read; "" where there only was no time for them."""
+        """Why the others could not be read; "" where only time ran out."""
         return str(self.fault) if self.fault is not None and self.fault.code != INCOMPLETE else ""
 
 
@@ -60,7 +60,7 @@ async def read_histories(http: PrefectHttp, endpoint: str, parameter: str, run_i
 
 
 class _Reading:
-    """`failed`: the fault of each run that was asked for in vain. `is_alive`: the endpoint is known to work."""
+    """`failed`: the error of each run that could not be read. `is_alive`: the endpoint is known to work."""
 
     def __init__(self, http: PrefectHttp, endpoint: str, parameter: str) -> None:
         self.states: dict[str, tuple[State, ...]] = {}
@@ -91,11 +91,11 @@ class _Reading:
             self.failed[run_id] = fault
 
     def odd(self) -> dict[str, str]:
-        """Why runs were asked for in vain, where that is not the reason of an outage."""
+        """The errors of runs that could not be read, without those of an outage."""
         return {run_id: str(fault) for run_id, fault in self.failed.items() if fault.code not in _OUTAGE_CODES}
 
     async def answers(self) -> bool:
-        """Whether the endpoint works for a run that there cannot be."""
+        """Whether the endpoint works, tested with a run id that cannot exist."""
         with suppress(ApiError):
             await self._history(_NO_RUN)
             return True
@@ -105,7 +105,7 @@ class _Reading:
         try:
             async with asyncio.timeout(HISTORY_SECONDS):
                 rows = await self._http.request(self._endpoint, params={self._parameter: run_id})
-        except TimeoutError:  # else one run would take the whole batch's time
+        except TimeoutError:  # otherwise one run would take the whole batch's time
             raise ApiError(f"{self._endpoint} did not answer in time", "timeout") from None
         if not isinstance(rows, list):
             raise ApiError(f"{self._endpoint} answered something that is not a list", "invalid_json")
@@ -113,7 +113,7 @@ class _Reading:
 
 
 def state_of(row: Row) -> State:
-    """A state that the API gives. Raises KeyError, TypeError or ValueError for one that lacks its type or its time."""
+    """A state from the API's JSON. Raises KeyError, TypeError or ValueError without a valid type or time."""
     state_type = str(row["type"])
     return State(
         id=identifier(row["id"]),
@@ -125,10 +125,10 @@ def state_of(row: Row) -> State:
 
 
 def present_state(row: Row) -> tuple[State, bool]:
-    """The state that a run is in, and whether it is there with its message, or only what the run's own row says of it.
+    """The present state of a run, and whether it has its message or is only derived from the run's row.
 
-    The server writes a task run before its state, seconds earlier when very many end, and for ever when it dies in
-    between; and people delete states. Without a state id, the run's id stands for it.
+    The server writes a task run before its state: seconds before under load, and never the state if it dies in
+    between. States can also be deleted. Without a state id, the run's id is used.
     """
     try:
         return state_of(row["state"]), True

@@ -1,4 +1,4 @@
-"""Task runs as the Prefect API tells them. Placeholders of subflows are no task runs and are never asked for."""
+"""Reads task runs from the Prefect API, without placeholders of subflows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from prefect_monitoring.prefect_api.state_history import Histories, present_stat
 
 _ENDPOINT: Final = "/task_runs/filter"
 _NO_PLACEHOLDERS: Final = {"subflow_runs": {"exists_": False}}
-# The filter of task runs knows no "not".
+# The filter of task runs has no "not".
 _UNFINISHED: Final = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
 _KEY_HASH: Final = re.compile(r"-[0-9a-f]{8}$")
 
@@ -34,7 +34,7 @@ _KEY_HASH: Final = re.compile(r"-[0-9a-f]{8}$")
 class TaskApi:
     """Reads of task runs. Every method raises ApiError when there is no usable answer.
 
-    `filters_ends`: whether the server chooses task runs by their end; only then can it count them so.
+    `filters_ends`: whether the server can filter task runs by their end; only then can it count them by end.
     """
 
     def __init__(self, paginator: Paginator) -> None:
@@ -59,7 +59,9 @@ class TaskApi:
             except ApiError as error:
                 if error.code != "422":
                     raise
-                page = await self._page_by_start(after, before, offset)  # a broken endpoint is no older server
+                page = await self._page_by_start(
+                    after, before, offset
+                )  # raises if the endpoint is broken rather than old
             self._ends.refused()
             return page
         return await self._page_by_start(after, before, offset)
@@ -134,9 +136,9 @@ def _task_run(row: Row) -> TaskRun:
 
 
 def task_name(run_name: str, task_key: str, dynamic_key: str) -> str:
-    """The task's name: the run's without what Prefect appends, or the function's where the user names the runs.
+    """The task's name: that of the run without Prefect's suffix, or of the function where the user names the runs.
 
-    A task's key ends in a hash of its code, which changes with every edit.
+    A task key ends in a hash of the code, which changes with every edit.
     """
     for suffix in (dynamic_key[:3], dynamic_key):
         if suffix and run_name.endswith(f"-{suffix}") and len(run_name) > len(suffix) + 1:
@@ -152,9 +154,9 @@ async def page_by_start(
     before: float | None,
     offset: int,
 ) -> Page[TaskRun]:
-    """Task runs that ended within [after, before], newest first, less the first `offset` of them; `others` filter too.
+    """Task runs that ended within [after, before], newest first, without the first `offset`; `others` filter too.
 
-    What ended by `before` has begun by then. What began by then and ended later comes first, and is passed over.
+    Runs that ended by `before` started by then; runs that started by then and ended later are skipped.
     """
     begun = {"start_time": {"before_": iso(before)}} if before is not None else {}
     criteria = {"task_runs": {**begun, **others}, "sort": "END_TIME_DESC"}

@@ -1,4 +1,4 @@
-"""Variables and blocks in which flows keep lists of points. Secrets in blocks are never asked for."""
+"""Reads Variables and blocks in which flows keep lists of points, without secrets of blocks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MAX_PAGES: Final = 5
 _BLOCKS: Final = "/block_documents/filter"
 
 Stored = Mapping[str, list[Any]]
-"""What each store holds, by the store's name: one value, or several that belong together."""
+"""The contents of each store, by its name: one value, or several that belong together."""
 
 
 class TrendStoreApi:
-    """Reads what stores hold. Every method raises ApiError when there is no usable answer."""
+    """Reads the contents of stores. Every method raises ApiError when there is no usable answer."""
 
     def __init__(self, paginator: Paginator) -> None:
         self._paginator = paginator
@@ -32,7 +32,7 @@ class TrendStoreApi:
     async def blocks(self, names: Collection[str]) -> Stored:
         """The data of the blocks of these names, `type-slug/name`, that exist.
 
-        Of a `PipelineMetrics` block, also of the documents beside it: one more request for each, more for long lists.
+        A `PipelineMetrics` block includes its point documents: one more request for each block, more for long lists.
         """
         if not names:
             return {}
@@ -51,7 +51,7 @@ class TrendStoreApi:
         return [data for _, name, data in rows if is_part.fullmatch(name)]
 
     async def _documents(self, wanted: Mapping[str, object], slugs: Collection[str]) -> list[Row]:
-        """At most `MAX_PAGES` pages: points have ids, so that rows that shift between pages do no harm."""
+        """Documents of at most `MAX_PAGES` pages; rows that move between pages are harmless, as points have ids."""
         criteria = {
             "block_documents": wanted,
             "block_types": {"slug": {"any_": sorted(slugs)}},

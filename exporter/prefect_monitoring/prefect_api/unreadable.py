@@ -1,4 +1,4 @@
-"""Rows that cannot be read are noted for the reading under way: one of them does not stop the others."""
+"""Collects rows that cannot be read during a reading, so that they do not stop the others."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRow:
-    """The id of a row, and what is wrong with it. `after`: an instant that it lies after, where only that is known."""
+    """The id of a row, and its fault. `after`: an instant before the row's, where its own is not known."""
 
     id: str
     reason: str
     after: float | None = None
 
 
-# How the id of a row begins that the server cannot answer: what is known of it is its place in a list.
+# The prefix of ids of rows that the server cannot answer, followed by their place in the list.
 UNLISTED: Final = "unlisted row "
 
 Rows = dict[str, UnreadableRow]
@@ -28,7 +28,7 @@ _rows: Final[ContextVar[Rows | None]] = ContextVar("rows", default=None)
 
 @contextmanager
 def collected_in(rows: Rows) -> Iterator[None]:
-    """Within it, and in the tasks that it starts, every row that cannot be read is put into `rows`, by its id."""
+    """Within it, and in tasks started there, every row that cannot be read is added to `rows`, by id."""
     token = _rows.set(rows)
     try:
         yield
@@ -37,14 +37,14 @@ def collected_in(rows: Rows) -> Iterator[None]:
 
 
 def collected() -> Rows | None:
-    """Where unreadable rows are put; None where nobody sets them aside: there they are errors."""
+    """The current collection of unreadable rows; None outside `collected_in`, where they are errors."""
     return _rows.get()
 
 
 def note(reasons: Mapping[str, str], after: Mapping[str, float] | None = None) -> None:
-    """Sets rows aside that can be read, but not be counted: why, and after which instant, by id.
+    """Adds rows that can be read but not counted: reasons, and instants `after` which they are, by id.
 
-    Does nothing where nobody sets rows aside: what `reasons` says is an error there, and was raised.
+    Does nothing outside `collected_in`, where these faults were raised as errors.
     """
     noted = collected()
     if noted is not None:
@@ -52,12 +52,12 @@ def note(reasons: Mapping[str, str], after: Mapping[str, float] | None = None) -
 
 
 def is_unlisted(identifier: str) -> bool:
-    """Whether this stands for the id of a row that the server cannot answer."""
+    """Whether this is the placeholder id of a row that the server cannot answer."""
     return identifier.startswith(UNLISTED)
 
 
 def is_nameless(identifier: str) -> bool:
-    """Whether this is no id that the server can be asked for."""
+    """Whether this is not an id that can be requested from the server."""
     try:
         UUID(identifier)
     except ValueError:
@@ -66,8 +66,8 @@ def is_nameless(identifier: str) -> bool:
 
 
 def some_are_nameless(rows: Rows | None = None) -> bool:
-    """Whether there are rows whose id nobody knows: what is missing in a list may be one of them.
+    """Whether there are rows with an unknown id, so that a record missing in a list may be one of them.
 
-    Among `rows`; without these, among what the reading under way met.
+    Among `rows`, by default those of the present reading.
     """
     return any(map(is_nameless, (collected() or {}) if rows is None else rows))

@@ -1,1 +1,1 @@
-"""What runs when."""
+"""Scheduling: which readings and jobs run when."""

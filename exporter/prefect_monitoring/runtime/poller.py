@@ -1,4 +1,4 @@
-"""What is read, how often, in what order, and when the result becomes visible."""
+"""What is read, how often and in which order, and when the result becomes visible."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ log = logging.getLogger(__name__)
 
 PRUNE_INTERVAL: Final = HOUR
 DETAILS_PATIENCE: Final = 2.0
-# A new failure is shown for so long at least, whatever completes meanwhile: Prometheus and Alertmanager take a minute
-# or two to notify.
+# A new failure is exposed for at least this long, whatever completes meanwhile: Prometheus and Alertmanager need a
+# minute or two to notify.
 FAILURE_SHOWN_SECONDS: Final = 300.0
 BUDGET_OF_INTERVAL: Final = 0.9
 _STAGES: Final = {turn: stages(entry for entry in SOURCES if entry.turn is turn) for turn in Turn}
 
 PlanActions = Callable[[Mapping[Pipeline, Policy], float], ActionsReport | None]
-"""Decides which failed runs are retried, given what is declared and the time; what is to be said of actions."""
+"""Decides which failed runs to retry, given policies and time; returns the report about actions."""
 
 
 class Poller:
     """Runs the readings and hands each resulting snapshot to `publish`, which returns once a scrape can see it.
 
-    Birth holds count from then on. `plan` runs on the ledger's thread before each snapshot: what it decides to retry is
+    Birth holds begin then. `plan` runs on the ledger's thread before each snapshot: runs that it decides to retry are
     not shown as failed.
     """
 
@@ -110,8 +110,8 @@ class Poller:
             failure_message=failure_message,
         )
 
-    def start(self, others: Iterable[Job] = ()) -> Scheduler:
-        """Begins to read, and to do the `others`; the caller stops it."""
+    def start(self, other_jobs: Iterable[Job] = ()) -> Scheduler:
+        """Starts the readings and the `other_jobs`; the caller stops the scheduler."""
         settings = self._settings
         turns = (
             (Turn.POLL, settings.poll_interval, self.poll),
@@ -125,17 +125,17 @@ class Poller:
                     Job(turn.value, Every(seconds), work, partial(self._has_more, turn))
                     for turn, seconds, work in turns
                 ),
-                *others,
+                *other_jobs,
             ]
         )
         scheduler.start()
         return scheduler
 
     async def poll(self) -> None:
-        """Reads finished and active flow runs side by side, and publishes whatever came of it."""
+        """Reads finished and active flow runs concurrently, and publishes the result, whether or not that worked."""
         baseline_was_complete = self._ledger.cursor.baseline_complete
         await self._take(Turn.POLL)
-        if self._details is not None:  # mostly done at about the same time; never waited for long
+        if self._details is not None:  # usually done at about the same time; the wait is short
             await asyncio.wait([self._details], timeout=DETAILS_PATIENCE)
         await self.publish()
         if not baseline_was_complete:
@@ -150,22 +150,22 @@ class Poller:
             self._details = None
 
     async def take_inventory(self) -> None:
-        """Reads what exists."""
+        """Reads flows, deployments, pools and so on."""
         if not self._reader.server_version:
             await self._read_version()
         await self._take(Turn.INVENTORY)
         if self.sources[DEPLOYMENTS].last_success is not None:
-            with suppress(LedgerError):  # which the next commit meets again, and tells
-                await self._reader.bear()
+            with suppress(LedgerError):  # the next commit fails too, and reports it
+                await self._reader.create_zero_born_series()
         if self._clock() - self._pruned_at >= PRUNE_INTERVAL:
             await self._prune()
 
     async def audit(self) -> None:
-        """Compares closed hours with what the API counts there."""
+        """Compares closed hours with the API's counts."""
         await self._take(Turn.AUDIT)
 
     async def publish(self) -> None:
-        """Builds a snapshot of what is known now and hands it over."""
+        """Builds a snapshot of the present state and publishes it."""
         now = self._clock()
         try:
             await self._reader.in_ledger(self._refresh, now)
@@ -177,7 +177,7 @@ class Poller:
         await self._reader.in_ledger(self._failures.show, self._run_stats.held, self._clock())
 
     async def _take(self, turn: Turn) -> None:
-        """Reads the sources of `turn` that can be read now: stage by stage, those of a stage side by side."""
+        """Reads the sources of `turn` that can be read now: stage by stage, those of a stage concurrently."""
         for stage in _STAGES[turn]:
             await asyncio.gather(*(self._read(entry) for entry in stage if self._is_due(entry)))
 
@@ -188,7 +188,7 @@ class Poller:
         await self.sources[entry.name].read(lambda: read_source(entry, self._readers, scope), follows)
 
     def _is_due(self, entry: SourceEntry) -> bool:
-        """Whether what the entry waits for is there."""
+        """Whether the conditions for reading the entry are met."""
         return (
             all(self._has_baseline(cursor) for cursor in entry.requires)
             and all(self._has_baseline(cursor) or not self._source_of(cursor).up for cursor in entry.prefers)
@@ -204,12 +204,12 @@ class Poller:
         return self.sources[COUNTED_SOURCES[cursor].name]
 
     def _has_more(self, turn: Turn) -> bool:
-        """Whether a baseline, or what an outage left, is to be read on at once."""
+        """Whether a source has more to read at once: its baseline, or a backlog after an outage."""
         return any(self.sources[entry.name].has_more for entry in SOURCES if entry.turn is turn)
 
     @property
     def _budget(self) -> float:
-        """Seconds after which a reading begins no further page: what is left goes into the next one, at once."""
+        """Seconds after which a reading requests no further page; the next one, at once, reads the rest."""
         return min(self._settings.source_timeout / 2, BUDGET_OF_INTERVAL * self._settings.poll_interval)
 
     async def _read_version(self) -> None:
@@ -245,7 +245,7 @@ class Poller:
         self._reader.catalog.keep(self._ledger.keys)
 
     def _refresh(self, now: float) -> None:
-        """Ends birth holds that are due, and renews what is declared about pipelines and how they stand."""
+        """Ends birth holds that are due, and updates policies and run statistics."""
         due = self._hold.due(now)
         self._ledger.release(due, now)
         self._hold.forget(due)
@@ -269,7 +269,7 @@ def make_poller(
     plan: PlanActions = lambda _policies, _now: None,
     sinks: Callable[[], tuple[SinkStatus, ...]] = tuple,
 ) -> Poller:
-    """A poller, each part of it with its group of the settings. Raises SettingsError for a broken pipelines file."""
+    """A poller with the groups of settings that its parts need. Raises SettingsError for a broken pipelines file."""
     return Poller(
         readers,
         settings.poll,

@@ -1,4 +1,4 @@
-"""Hands the newest snapshot to whoever makes something of it: the web, sinks, actions, each at its own pace."""
+"""Hands the newest snapshot to its subscribers (web, sinks, actions), each at its own pace."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Take = Callable[[Snapshot], Awaitable[None]]
 
 @dataclass(slots=True)
 class _Subscriber:
-    """`newest`: its slot, with the snapshot that it has not begun with. Times are of the publisher's clock."""
+    """`newest`: the snapshot that it has not started with yet. Times are from the publisher's clock."""
 
     name: str
     take: Take
@@ -35,9 +35,9 @@ class _Subscriber:
 
 
 class Publisher:
-    """Each subscriber has a slot: a snapshot that it did not get to is replaced by the next, and no queue grows.
+    """Each subscriber has a slot for one snapshot, which the next one replaces, so that no queue grows.
 
-    One that hangs or raises keeps nothing from the others; the log says so once, and once when it works again.
+    A subscriber that hangs or raises does not affect others; this is logged once, and once when it works again.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,48 +45,64 @@ class Publisher:
         self._subscribers: list[_Subscriber] = []
 
     def subscribe(self, name: str, take: Take, *, awaited: bool = False) -> None:
-        """Calls `take` with each snapshot from now on, never with two at once; what takes long is awaited in it.
+        """Calls `take` with each snapshot from now on, one at a time; `take` must not block the event loop.
 
         `awaited`: `publish` returns only when this subscriber has the snapshot, or after `AWAITED_SECONDS`.
         """
         self._subscribers.append(_Subscriber(name, take, awaited))
 
     async def publish(self, snapshot: Snapshot) -> None:
-        """Never raises what a subscriber raises."""
-        for one in self._subscribers:
-            one.newest = snapshot
-            if one.worker is None or one.worker.done():
-                one.worker = asyncio.create_task(self._hand_over(one), name=f"publish to {one.name}")
-            elif one.busy_since is not None and self._clock() - one.busy_since >= STALLED_SECONDS and not one.stalled:
-                one.stalled = True
-                log.warning("The %s has been busy with one snapshot for %.0f s", one.name, STALLED_SECONDS)
-        awaited = [one.worker for one in self._subscribers if one.awaited and one.worker is not None]
+        """Hands a snapshot to all subscribers. Never raises their exceptions."""
+        for subscriber in self._subscribers:
+            subscriber.newest = snapshot
+            if subscriber.worker is None or subscriber.worker.done():
+                subscriber.worker = asyncio.create_task(
+                    self._hand_over(subscriber), name=f"publish to {subscriber.name}"
+                )
+            elif (
+                subscriber.busy_since is not None
+                and self._clock() - subscriber.busy_since >= STALLED_SECONDS
+                and not subscriber.stalled
+            ):
+                subscriber.stalled = True
+                log.warning("The %s has been busy with one snapshot for %.0f s", subscriber.name, STALLED_SECONDS)
+        awaited = [
+            subscriber.worker
+            for subscriber in self._subscribers
+            if subscriber.awaited and subscriber.worker is not None
+        ]
         if awaited:
             await asyncio.wait(awaited, timeout=AWAITED_SECONDS)
 
     async def stop(self) -> None:
-        """Cancels what is under way, and waits for its end, for `STOP_SECONDS` at most."""
-        workers = [one.worker for one in self._subscribers if one.worker is not None]
+        """Cancels running subscribers and waits for their end, for at most `STOP_SECONDS`."""
+        workers = [subscriber.worker for subscriber in self._subscribers if subscriber.worker is not None]
         for worker in workers:
             worker.cancel()
         if workers:
             await asyncio.wait(workers, timeout=STOP_SECONDS)
 
-    async def _hand_over(self, one: _Subscriber) -> None:
-        while one.newest is not None:
-            snapshot, one.newest = one.newest, None
-            one.busy_since = self._clock()
+    async def _hand_over(self, subscriber: _Subscriber) -> None:
+        while subscriber.newest is not None:
+            snapshot, subscriber.newest = subscriber.newest, None
+            subscriber.busy_since = self._clock()
             try:
-                await one.take(snapshot)
+                await subscriber.take(snapshot)
             except Exception:
-                level = logging.WARNING if one.failing_since is None else logging.DEBUG
-                one.failing_since = one.busy_since if one.failing_since is None else one.failing_since
-                log.log(level, "The %s could not take a snapshot", one.name, exc_info=True)
+                level = logging.WARNING if subscriber.failing_since is None else logging.DEBUG
+                subscriber.failing_since = (
+                    subscriber.busy_since if subscriber.failing_since is None else subscriber.failing_since
+                )
+                log.log(level, "The %s could not take a snapshot", subscriber.name, exc_info=True)
             else:
-                self._worked(one)
+                self._worked(subscriber)
 
-    def _worked(self, one: _Subscriber) -> None:
-        troubled_since = one.busy_since if one.stalled and one.failing_since is None else one.failing_since
-        one.stalled, one.failing_since = False, None
+    def _worked(self, subscriber: _Subscriber) -> None:
+        troubled_since = (
+            subscriber.busy_since
+            if subscriber.stalled and subscriber.failing_since is None
+            else subscriber.failing_since
+        )
+        subscriber.stalled, subscriber.failing_since = False, None
         if troubled_since is not None:
-            log.info("The %s takes snapshots again after %.0f s", one.name, self._clock() - troubled_since)
+            log.info("The %s takes snapshots again after %.0f s", subscriber.name, self._clock() - troubled_since)

@@ -1,4 +1,4 @@
-"""Jobs on the running event loop: each at its times, never twice at once, again at once while it has more to do."""
+"""Runs jobs on the event loop at their times, one instance at a time, and again at once while they have more to do."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _WEEKDAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """At once, and then every so many `seconds`."""
+    """At once, and then every `seconds`."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """At the times of a crontab `expression` of five fields, as the clocks of `zone` (an IANA name) show them.
+    """At the times of a crontab `expression` of five fields, in the time zone `zone` (an IANA name).
 
-    Weekdays count from Sunday, 0 or 7, as in crontab(5). Unlike there, a day has to match both its fields.
+    Weekdays count from Sunday, 0 or 7, as in crontab(5). Unlike there, a day has to match both day fields.
     """
 
     expression: str
@@ -44,7 +44,7 @@ class Cron:
 class Job:
     """`work`, at the times of `trigger`; `has_more` says after each run whether to run again at once.
 
-    `at_start`: also when the scheduler starts, as jobs that run Every so often do.
+    `at_start`: also when the scheduler starts, as `Every` always does.
     """
 
     name: str
@@ -55,14 +55,14 @@ class Job:
 
 
 class Scheduler:
-    """Runs jobs from `start` to `stop`. A run that takes longer than until the next one is due delays that one.
+    """Runs jobs from `start` to `stop`. A run that takes too long delays the next one.
 
-    Times that passed meanwhile, while the process did not run or while the machine slept, are one run, however late.
-    A job whose work raises is logged with its traceback, and runs again at its next time.
+    Missed times, also while the machine slept, become one run, however late. An exception of a job is logged with its
+    traceback, and the job runs again at its next time.
     """
 
     def __init__(self, jobs: Iterable[Job]) -> None:
-        """Raises ValueError for a cron expression or time zone that is none."""
+        """Raises ValueError for an invalid cron expression or time zone."""
         self._running: dict[str, asyncio.Task[Any] | None] = {}
         self._idle = asyncio.Event()
         self._stopping = False
@@ -84,11 +84,11 @@ class Scheduler:
         self._scheduler.add_listener(self._on_end, EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
 
     def start(self) -> None:
-        """Call it on the event loop that the jobs run on."""
+        """Starts the jobs on the running event loop."""
         self._scheduler.start()
 
     async def stop(self) -> None:
-        """Cancels what runs and waits until it is over, for `STOP_SECONDS` at most; nothing runs from then on."""
+        """Cancels running jobs and waits for their end, for at most `STOP_SECONDS`; nothing runs after that."""
         self._stopping = True
         self._scheduler.pause()
         for task in filter(None, self._running.values()):
@@ -103,7 +103,7 @@ class Scheduler:
         self._scheduler.shutdown(wait=False)
 
     async def _run(self, job: Job) -> bool:
-        """Whether to run it again at once."""
+        """Runs a job; returns whether to run it again at once."""
         if self._stopping:
             return False
         self._running[job.name] = asyncio.current_task()
@@ -115,7 +115,7 @@ class Scheduler:
         return job.has_more()
 
     def _on_begin(self, event: Any) -> None:
-        """A job that runs has no next time: APScheduler would start it again, and warn that it cannot."""
+        """Removes a running job's next time; otherwise APScheduler would try to start it again, and warn that it cannot."""
         self._running[event.job_id] = None
         self._scheduler.pause_job(event.job_id)
 
@@ -131,9 +131,9 @@ class Scheduler:
 
 
 def latest_time(cron: Cron, after: float, until: float) -> float | None:
-    """The last of the times of `cron` within (after, until], in epoch seconds; None of none.
+    """The last of the times of `cron` within (after, until], in epoch seconds; None if there is none.
 
-    What the clocks show twice, when they are set back, is a time once. Raises ValueError as the scheduler does.
+    A local time that occurs twice, when clocks are set back, counts once. Raises ValueError as the scheduler does.
     """
     trigger, latest = _trigger_of(cron), None
     following = trigger.get_next_fire_time(None, _just_after(after))

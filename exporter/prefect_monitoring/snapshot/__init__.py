@@ -1,1 +1,1 @@
-"""The immutable snapshot that one poll leaves behind."""
+"""The immutable snapshot that a poll produces."""

@@ -1,4 +1,4 @@
-"""Building the snapshot: what the ledger and the readers know now, as one immutable value."""
+"""Builds the snapshot: the present knowledge of the ledger and the readers, as one immutable value."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ from prefect_monitoring.snapshot.model import (
 
 @dataclass(frozen=True, slots=True)
 class SnapshotBuilder:
-    """Everything that a snapshot is taken of; `sources` are those of the table, by name.
+    """Everything that a snapshot is built from; `sources` are those of the table, by name.
 
-    `sinks` gives the status of those that are switched on.
+    `sinks` gives the status of each sink that is switched on.
     """
 
     readers: Readers
@@ -73,7 +73,7 @@ class SnapshotBuilder:
     failure_message: str = "line"
 
     def take(self, now: float, actions: ActionsReport | None = None) -> tuple[Snapshot, set[SeriesKey]]:
-        """The snapshot, and which of its series it shows at zero because of their birth hold."""
+        """The snapshot, and which of its series are at zero because of their birth hold."""
         ledger, catalog = self.readers.flow_runs.ledger, self.readers.flow_runs.catalog
         pipelines, deployments = catalog.live_pipelines(ledger.names), catalog.live_deployments(ledger.names)
         complete = {source for source, cursor in ledger.cursors.items() if cursor.baseline_complete}
@@ -148,13 +148,13 @@ class SnapshotBuilder:
         return (self.sources[entry.name] for entry in SOURCES if entry.gates_ready)
 
     def _loading(self, ledger: Ledger) -> Iterator[Source]:
-        """The sources that must have a complete baseline, and do not yet."""
+        """The sources that gate readiness and whose baseline is not complete."""
         for cursor, entry in COUNTED_SOURCES.items():
             if entry.gates_ready and not ledger.cursors[cursor].baseline_complete:
                 yield self.sources[entry.name]
 
     def _status(self, entry: SourceEntry) -> SourceStatus:
-        # What a comparison cannot read is shown with the source that it compares.
+        # Records that a comparison cannot read are shown with the source that it compares.
         since = () if entry.compares else self.readers.flow_runs.aside.since(entry.name, cursor_of(entry))
         return replace(self.sources[entry.name].status(), unreadable=tuple(since))
 
@@ -177,7 +177,7 @@ class SnapshotBuilder:
 
 
 def with_message(stats: RunStats, wanted: str) -> RunStats:
-    """`stats` with no more of the last failure's message than the option `failure_message` allows."""
+    """`stats` with only as much of the last failure's message as the option `failure_message` allows."""
     if wanted == "line" or stats.last_failure is None:
         return stats
     message = exception_type(stats.last_failure.message) if wanted == "type" else ""
@@ -194,7 +194,7 @@ def _is_fresh(source: Source, now: float, limit: float) -> bool:
 
 
 def _is_always_asked(entry: SourceEntry) -> bool:
-    """At each poll, whatever another source found."""
+    """Whether it is read at each poll, independent of other sources."""
     return entry.turn is Turn.POLL and not entry.after
 
 
@@ -203,8 +203,8 @@ def _any_answered(sources: Iterable[Source]) -> bool | None:
     return any(asked) if asked else None
 
 
-# When a run that waits was due, by state. The server notices some time later that a run is late; one that waits for a
-# slot gets a new state with each try; a retry may be delayed by hours, and is lost when it still waits after that.
+# When a waiting run was due, by state. The server marks a run late only after some time; a run that waits for a slot
+# gets a new state with each try; a retry may be delayed by hours, and is lost if it still waits after that.
 _DUE_AT: Final[Mapping[str, Callable[[FlowRun], float | None]]] = {
     "late": attrgetter("due_at"),
     "awaiting_concurrency_slot": attrgetter("expected_at"),
@@ -213,7 +213,7 @@ _DUE_AT: Final[Mapping[str, Callable[[FlowRun], float | None]]] = {
 
 
 def shown_metrics(complete: Collection[str], kept: Mapping[str, CountedMetric] = COUNTED_METRICS) -> set[str]:
-    """The `kept` metrics of which the baseline of every source is `complete`."""
+    """The `kept` metrics whose sources all have a `complete` baseline."""
     return {name for name, row in kept.items() if set(row.sources) <= set(complete)}
 
 
@@ -222,34 +222,34 @@ def shown(
     complete: Collection[str],
     kept: Mapping[str, CountedMetric] = COUNTED_METRICS,
 ) -> ShownSeries:
-    """The ledger's series, without metrics whose baseline is not `complete`; zero during the birth hold."""
+    """The ledger's series by metric, without metrics whose baseline is not `complete`; zero during the birth hold."""
     metrics = shown_metrics(complete, kept)
-    found: dict[str, dict[SeriesKey, Series]] = {}
+    by_metric: dict[str, dict[SeriesKey, Series]] = {}
     for key, one in series.items():
         if key.metric in metrics:
-            found.setdefault(key.metric, {})[key] = one if one.released else one.zero
-    return found
+            by_metric.setdefault(key.metric, {})[key] = one if one.released else one.zero
+    return by_metric
 
 
 def summarise_active(runs: Iterable[tuple[Pipeline, FlowRun]], orphans: Collection[str] = ()) -> ActiveRuns:
-    """`orphans`: the ids of those whose parent run is over."""
+    """Counts and oldest states of active runs; `orphans`: the ids of runs whose parent run is over."""
     counts: Counter[tuple[Pipeline, str, str]] = Counter()
     late: Counter[tuple[str, str]] = Counter()
     oldest: dict[tuple[Pipeline, str], float] = {}
-    left_over: Counter[Pipeline] = Counter()
+    orphaned: Counter[Pipeline] = Counter()
     for pipeline, run in runs:
         label = run.state.label
         counts[pipeline, run.work_pool, label] += 1
         late[run.work_pool, run.work_queue] += label == LATE
-        left_over[pipeline] += run.id in orphans
+        orphaned[pipeline] += run.id in orphans
         since = _since(run)
         if pipeline != OVERFLOW:
             oldest[pipeline, label] = min(since, oldest.get((pipeline, label), since))
-    return ActiveRuns(counts, oldest, late, +left_over)
+    return ActiveRuns(counts, oldest, late, +orphaned)
 
 
 def with_late(active: ActiveRuns, late: Mapping[LateKey, LateRuns]) -> ActiveRuns:
-    """`active` with the late runs that are counted instead of listed."""
+    """`active` with the late runs that are counted rather than listed."""
     counts, by_queue, oldest = Counter(active.counts), Counter(active.late_by_queue), dict(active.oldest)
     for (pipeline, pool, queue), (number, due_at) in late.items():
         counts[pipeline, pool, LATE] += number
@@ -262,7 +262,7 @@ def with_late(active: ActiveRuns, late: Mapping[LateKey, LateRuns]) -> ActiveRun
 def with_heartbeats(
     active: ActiveRuns, runs: Iterable[tuple[Pipeline, FlowRun]], reader: HeartbeatReader
 ) -> ActiveRuns:
-    """`active` with what the heartbeats say of those of `runs` that are Running and send any."""
+    """`active` with the heartbeats of those of `runs` that are Running and send any."""
     last: dict[Pipeline, float] = {}
     unresponsive: Counter[Pipeline] = Counter()
     silent: list[SilentRun] = []
@@ -279,9 +279,9 @@ def with_heartbeats(
 
 
 def _since(run: FlowRun) -> float:
-    """Since when the run is in its state, or should have left it; a retry that is not due yet, from then on.
+    """Since when the run has been in its state, or should have left it; when a retry is due, even in the future.
 
-    What is Running has its earlier attempts added to its age: the run may not take longer, in however many attempts.
+    The age of a Running run includes its earlier attempts, because limits apply to all attempts together.
     """
     due_at = _DUE_AT.get(run.state.label)
     due = due_at(run) if due_at else None
@@ -289,6 +289,6 @@ def _since(run: FlowRun) -> float:
 
 
 def find_links(settings: LinkSettings) -> Links:
-    """Prefect's address is the setting's, else what Prefect itself takes it for; never with credentials."""
+    """Prefect's address is that of the setting, else that of Prefect's own settings, without credentials."""
     prefect = settings.prefect_ui_url or ui_address()
     return Links(prefect, settings.grafana_url, settings.runbook_url, watched_address())

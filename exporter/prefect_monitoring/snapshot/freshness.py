@@ -1,4 +1,4 @@
-"""How old what was read may be and still pass for the present."""
+"""How old readings may be to count as current."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ STALE_AFTER_INTERVALS: Final = 3
 
 
 def current_limit(settings: PollSettings) -> float:
-    """How old what is read at each poll may be and still pass for the present, in seconds.
+    """The maximum age of what each poll reads, in seconds.
 
-    A reading may take its whole time, and another one beside it too, before either is published.
+    A reading may take up to its timeout before its result is published.
     """
     return STALE_AFTER_INTERVALS * settings.poll_interval + settings.source_timeout
 
 
 def listing_limit(settings: PollSettings) -> float:
-    """The same for what each inventory reads: deployments, pools, queues, limits, automations."""
+    """The maximum age of what each inventory reads: deployments, pools, queues, limits, automations."""
     return STALE_AFTER_INTERVALS * settings.inventory_interval + settings.source_timeout

@@ -1,4 +1,4 @@
-"""What the ledger says of every live pipeline, kept between polls and renewed where it may have changed."""
+"""Run statistics of every live pipeline, kept between polls and updated where they may have changed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from prefect_monitoring.model.run_quantiles import RunQuantiles
 from prefect_monitoring.model.run_stats import FailureKey, RunStats
 from prefect_monitoring.model.units import HOUR
 
-# Above so many runs in 30 days, one more hardly moves a quantile: those are renewed hourly.
+# With more runs in 30 days than this, one more hardly moves a quantile: such quantiles are updated hourly.
 MANY_RUNS: Final = 1000
-# Of those that are an hour old, so many in one poll: sorting a month's runs of all pipelines at once would delay it.
+# How many of these are updated in one poll: sorting a month's runs of all pipelines at once would delay it.
 RENEWED_AT_ONCE: Final = 50
 
 
 class LiveRunStats:
-    """Run statistics of every live pipeline: renewed where it was touched or has a new SLO window, and hourly.
+    """Run statistics of live pipelines, updated hourly, and when a pipeline was touched or has a new SLO window.
 
-    Unresolved failures are read each time: time alone resolves some. `unresolved_for`: for how many seconds at most.
+    Unresolved failures are read each time, because they expire after `unresolved_for` seconds.
     """
 
     def __init__(self, unresolved_for: float) -> None:
@@ -36,7 +36,7 @@ class LiveRunStats:
     def renew(
         self, ledger: Ledger, now: float, slo_windows: Mapping[Pipeline, float], live: Collection[Pipeline]
     ) -> None:
-        """Raises LedgerError, and is as it was."""
+        """Updates everything. Raises LedgerError, and then changes nothing."""
         hour = int(now // HOUR)
         known = self._settled if hour == self._hour else {}
         kept = {pipeline: one for pipeline, one in known.items() if pipeline in live}

@@ -1,4 +1,4 @@
-"""The snapshot that one poll leaves behind: immutable, and all that the metrics are made of."""
+"""The immutable snapshot that a poll produces, from which metrics, status page and sinks are made."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class ActiveRuns:
     """Runs neither over nor merely scheduled: counts by (pipeline, work pool, state), since when by (pipeline, state).
 
     `late_by_queue`: how many are late, by (work pool, work queue); `slots_by_queue`: how many take a slot. `orphans`:
-    subflow runs whose parent run is over. Of running runs that send heartbeats: `heartbeats` are the oldest of their
-    last ones, `unresponsive` how many missed theirs, and `silent` which ones; None where that is not known.
+    subflow runs whose parent run is over. For running runs that send heartbeats: `heartbeats` are their oldest last
+    heartbeats, `unresponsive` how many runs missed theirs, and `silent` these runs; None where unknown.
     """
 
     counts: Mapping[tuple[Pipeline, str, str], int]
@@ -42,9 +42,9 @@ class ActiveRuns:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What `/-/ready` tells: everything that is not yet as it should be, in words.
+    """What `/-/ready` reports: everything that is not ready yet, as text.
 
-    Before `baseline_complete`, the past is not known: that a pipeline has no run statistics says nothing.
+    Before `baseline_complete`, a pipeline without run statistics may still have past runs.
     """
 
     not_ready: tuple[str, ...]
@@ -53,7 +53,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Where people open Prefect, Grafana and the runbooks, without a slash at the end; "" where that is not known.
+    """Addresses of Prefect, Grafana and the runbooks, without a trailing slash; "" where unknown.
 
     `api_url` is the API that is watched, without credentials.
     """
@@ -66,7 +66,7 @@ class Links:
 
 @dataclass(frozen=True, slots=True)
 class ActionsReport:
-    """What the exporter does to Prefect. `recent`: the newest actions, newest first; `holds`: what is in force now.
+    """The exporter's actions in Prefect. `recent`: the newest actions, newest first; `holds`: those in force now.
 
     `acting` is None in a dry run.
     """
@@ -80,7 +80,7 @@ class ActionsReport:
 class SelfReport:
     """The exporter about itself: the ledger, the sources, the traffic. `api_up` is None before the first poll.
 
-    `pipelines_file` is None when there is none. `sinks` are those that are switched on.
+    `pipelines_file` is None without a pipelines file. `sinks` are those that are switched on.
     """
 
     version: str
@@ -103,10 +103,9 @@ class Snapshot:
     """Instants in epoch seconds.
 
     `series` (by metric), `values`, `run_stats` and `quantiles` are empty before the baseline of their source is
-    complete; what describes the present is None when what was last read is too old to pass for it. `actions` is None
-    while the exporter only watches. `assets`: how old the last materialization of each declared asset may be, in
-    seconds.
-    `storms`: the failures that are part of a storm.
+    complete; parts about the present are None when the last reading is too old. `actions` is None while actions are
+    switched off. `assets`: the maximum age of the last materialization of each declared asset, in seconds. `storms`:
+    the failures that are part of a storm.
     """
 
     taken_at: float

@@ -47,7 +47,7 @@ async def crowd(fake: FakePrefect, reader: Reader) -> dict[Pipeline, int]:
     late(fake, fake.add_flow("ad-hoc"), None, 25)
     await reader.read_flows()
     await reader.read_deployments()
-    await reader.bear()
+    await reader.create_zero_born_series()
     return {Pipeline("etl", name): number for name, number in numbers.items() if number} | {Pipeline("ad-hoc", ""): 25}
 
 

@@ -407,7 +407,7 @@ async def test_flow_that_shows_another_name_is_another_pipeline(
     for name in ("etl", "elt"):
         fake.rename_flow(place[0], name)
         await reader.read_flows()
-        await reader.bear()
+        await reader.create_zero_born_series()
         run = fake.schedule(*place)
         fake.start(run)
         fake.finish(run, 10, "FAILED", "boom")

@@ -62,7 +62,7 @@ class Process:
         await self.reader.read_flows()
         await self.reader.read_deployments()
         worked = {name: await source.read(self.readings[name]) for name, source in self.sources.items()}
-        await self.reader.bear()
+        await self.reader.create_zero_born_series()
         return worked
 
     @property
