@@ -29,8 +29,8 @@ class LateRuns(NamedTuple):
     due_at: float
 
 
-def merged(one: LateRuns | None, other: LateRuns) -> LateRuns:
-    return other if one is None else LateRuns(one.number + other.number, min(one.due_at, other.due_at))
+def merged(counted: LateRuns | None, more: LateRuns) -> LateRuns:
+    return more if counted is None else LateRuns(counted.number + more.number, min(counted.due_at, more.due_at))
 
 
 def as_they_are(runs: Iterable[FlowRun], now: float) -> Iterator[FlowRun]:

@@ -89,8 +89,8 @@ def settled_all(
     While `completed` is None (unknown), nothing is unmet: otherwise alerts would fire for starts that were met.
     """
     found = {
-        pipeline: settled(known.get(one.id, UNKNOWN), one, now, (completed or {}).get(pipeline))
-        for pipeline, one in deployments.items()
+        pipeline: settled(known.get(deployment.id, UNKNOWN), deployment, now, (completed or {}).get(pipeline))
+        for pipeline, deployment in deployments.items()
     }
     return (
         found if completed is not None else {pipeline: replace(due, unmet_at=None) for pipeline, due in found.items()}
@@ -102,23 +102,23 @@ def plan(
 ) -> Plan:
     """What to do about deployments; those not read since the process started are left alone."""
     result = Plan()
-    for one in deployments:
-        due = schedules.get(one.id, UNKNOWN)
-        if one.paused is None:
+    for deployment in deployments:
+        due = schedules.get(deployment.id, UNKNOWN)
+        if deployment.paused is None:
             continue
-        if one.paused != (due.paused_at is not None):
-            result.pauses[one.id] = now if one.paused else None
-        if not is_scheduled(one):
+        if deployment.paused != (due.paused_at is not None):
+            result.pauses[deployment.id] = now if deployment.paused else None
+        if not is_scheduled(deployment):
             if due.next_at is not None or (due.unmet_at is not None and not is_no_longer_due(due)):
-                result.off.append(one.id)
+                result.off.append(deployment.id)
             continue
-        before = asked.get(one.id)
+        before = asked.get(deployment.id)
         has_passed = due.next_at is not None and due.next_at <= now
         # With other schedules than before, it is unknown whether the expected start came.
-        changed = before is not None and before.schedules != one.schedules
+        changed = before is not None and before.schedules != deployment.schedules
         if has_passed and not changed and due.next_at is not None:
-            result.passed[one.id] = due.next_at
+            result.passed[deployment.id] = due.next_at
         recent = before is not None and now - before.at < ASK_AGAIN_SECONDS
         if due.next_at is None or has_passed or changed or not recent:
-            result.ask.append(one.id)
+            result.ask.append(deployment.id)
     return result

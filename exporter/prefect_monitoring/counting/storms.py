@@ -27,9 +27,9 @@ def storms(stats: Mapping[Pipeline, RunStats], *, pipelines: int, window: float)
     Failures for that cause up to `window` seconds before or after one of them belong to it too.
     """
     by_cause: defaultdict[tuple[str, str], list[Failure]] = defaultdict(list)
-    for pipeline, one in stats.items():
-        run = one.last_failure
-        if one.unresolved and run is not None and run.ended_at is not None:
+    for pipeline, pipeline_stats in stats.items():
+        run = pipeline_stats.last_failure
+        if pipeline_stats.unresolved and run is not None and run.ended_at is not None:
             by_cause[_cause(run)].append(Failure(pipeline, run.cause, run.ended_at))
     found = []
     for failures in by_cause.values():

@@ -221,7 +221,9 @@ class Reader:
         ]
         # Before the cursor moves past them.
         self.aside.store()
-        self.aside.store_refused(FLOW_RUNS, {one: why for one, why in histories.refused.items() if one in ready}, {})
+        self.aside.store_refused(
+            FLOW_RUNS, {run_id: why for run_id, why in histories.refused.items() if run_id in ready}, {}
+        )
         # Looked up again: another source may have counted the same run since.
         known = self.ledger.known(list(pipelines))
         self.ledger.commit(fold(known, observed_runs, self._cause_of), cursor, self.clock())

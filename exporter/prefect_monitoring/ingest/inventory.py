@@ -98,7 +98,7 @@ class InventoryReader:
     async def read_schedules(self) -> Reading:
         """Reads the next start of deployments where it is not known; stores starts that were due since."""
         now = self._reader.clock()
-        live = {one.id: one for one in self._wanted_deployments()}
+        live = {deployment.id: deployment for deployment in self._wanted_deployments()}
         plan = await self._reader.in_ledger(self._plan, live.values(), now)
         starts = await self._api.next_starts(plan.ask, now) if plan.ask else {}
         await self._reader.in_ledger(self._store_starts, plan, starts)
@@ -106,9 +106,9 @@ class InventoryReader:
         return Reading(len(starts), asked=bool(plan.ask))
 
     def _wanted_deployments(self) -> Iterator[Deployment]:
-        for pipeline, one in self._reader.ledger.names.live_deployments():
-            if self._filters.allow(pipeline, one.tags, one.work_pool):
-                yield one
+        for pipeline, deployment in self._reader.ledger.names.live_deployments():
+            if self._filters.allow(pipeline, deployment.tags, deployment.work_pool):
+                yield deployment
 
     def _plan(self, live: Collection[Deployment], now: float) -> Plan:
         """Plans the requests; stores which deployments are paused, since when, and which are no longer due."""
@@ -148,5 +148,5 @@ def named_limits(
 ) -> dict[str, ConcurrencyLimit]:
     """Limits by name; a deployment's own limit has the deployment's name, and is left out if that is gone."""
     names = {deployment.id: f"{pipeline.flow}/{pipeline.deployment}" for pipeline, deployment in deployments}
-    own = {names[one.deployment_id]: one for one in limits if one.deployment_id in names}
-    return own | {one.name: one for one in limits if one.deployment_id is None}
+    own = {names[limit.deployment_id]: limit for limit in limits if limit.deployment_id in names}
+    return own | {limit.name: limit for limit in limits if limit.deployment_id is None}

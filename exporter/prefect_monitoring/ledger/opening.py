@@ -72,7 +72,7 @@ def open_ledger(
             forget_metrics(connection, gone)
             forgotten = {trend_cursor(name) for name in gone}
             _drop_rebucketed(connection, stored["bounds"], bounds)
-            known_cursors = {one: cursor for one, cursor in stored["cursors"].items() if one not in forgotten}
+            known_cursors = {name: cursor for name, cursor in stored["cursors"].items() if name not in forgotten}
             cursors = _cursors(known_cursors, {source: now - seconds for source, seconds in lookbacks.items()})
             # A histogram that is switched off for a while keeps its bounds, so that it continues where it stopped.
             known = {**stored["bounds"], **_plain(bounds)}

@@ -17,15 +17,15 @@ def write_rollups(connection: sa.Connection, changes: Changes, ids: PipelineIds)
     """Adds the changes to hours and days."""
     for table, grain in ((schema.hourly_rollups, HOUR), (schema.daily_rollups, DAY)):
         sums: dict[tuple[int, int], Rollup] = {}
-        for (pipeline, hour), one in changes.rollups.items():
+        for (pipeline, hour), change in changes.rollups.items():
             more = sums.setdefault((ids[pipeline], hour // grain * grain), Rollup())
-            more.good += one.good
-            more.bad += one.bad
-            more.timed += one.timed
-            more.seconds += one.seconds
+            more.good += change.good
+            more.bad += change.bad
+            more.timed += change.timed
+            more.seconds += change.seconds
         rows = [{"pipeline_id": number, "start": start, **asdict(more)} for (number, start), more in sums.items()]
         upsert(connection, table, rows, good=added, bad=added, timed=added, seconds=added)
-    moved = [key for key, one in changes.rollups.items() if one.timed or one.seconds]
+    moved = [key for key, change in changes.rollups.items() if change.timed or change.seconds]
     _write_medians(connection, [(ids[pipeline], hour) for pipeline, hour in moved])
 
 

@@ -41,10 +41,13 @@ def passed_schedules(
     pipeline_ids: Mapping[str, int],
 ) -> dict[str, Schedule]:
     """The schedules that change because the start expected at an instant in `passed` is over; all by deployment id."""
-    before = {one: known.get(one, UNKNOWN) for one in passed}
-    moving = {one: at for one, at in passed.items() if at > (before[one].last_at or 0.0)}
-    completed = _last_completions(connection, {pipeline_ids[one] for one in moving})
-    return {one: after_passing(before[one], at, completed.get(pipeline_ids[one])) for one, at in moving.items()}
+    before = {deployment_id: known.get(deployment_id, UNKNOWN) for deployment_id in passed}
+    moving = {deployment_id: at for deployment_id, at in passed.items() if at > (before[deployment_id].last_at or 0.0)}
+    completed = _last_completions(connection, {pipeline_ids[deployment_id] for deployment_id in moving})
+    return {
+        deployment_id: after_passing(before[deployment_id], at, completed.get(pipeline_ids[deployment_id]))
+        for deployment_id, at in moving.items()
+    }
 
 
 def _last_completions(connection: sa.Connection, pipeline_ids: Collection[int]) -> dict[int, float]:

@@ -60,8 +60,8 @@ def _names(pipeline: Pipeline) -> tuple[str, str]:
 
 def _quantiles(values: Callable[[RunQuantiles], ByWindow]) -> Callable[[Snapshot], Iterator[Row]]:
     def rows(snapshot: Snapshot) -> Iterator[Row]:
-        for pipeline, one in snapshot.quantiles.items():
-            for labels, seconds in values(one).items():
+        for pipeline, quantiles in snapshot.quantiles.items():
+            for labels, seconds in values(quantiles).items():
                 yield (*_names(pipeline), *labels), seconds
 
     return rows
@@ -128,7 +128,7 @@ METRICS: Final = (
         "gauge",
         "When a flow run last entered this terminal state.",
         (*PIPELINE, "state"),
-        of_run_stats(lambda one: (((state,), at) for state, at in one.last_outcomes.items())),
+        of_run_stats(lambda stats: (((state,), at) for state, at in stats.last_outcomes.items())),
     ),
     Metric(
         "prefect_flow_run_last_duration_seconds",
@@ -142,21 +142,21 @@ METRICS: Final = (
         "gauge",
         "Flow runs that failed, timed out or crashed since the last completed one; a pending retry does not count.",
         PIPELINE,
-        of_run_stats(lambda one: [((), one.consecutive_failures)]),
+        of_run_stats(lambda stats: [((), stats.consecutive_failures)]),
     ),
     Metric(
         "prefect_flow_run_failures_unresolved",
         "gauge",
         "Flow runs that failed for good and that no retry, later run or deletion resolved; for some hours at most.",
         PIPELINE,
-        of_run_stats(lambda one: [((), one.unresolved)]),
+        of_run_stats(lambda stats: [((), stats.unresolved)]),
     ),
     Metric(
         "prefect_flow_run_unresolved_since_timestamp_seconds",
         "gauge",
         "When the oldest unresolved failure of a flow run ended; absent without one.",
         PIPELINE,
-        of_run_stats(lambda one: [((), one.unresolved_since)] if one.unresolved_since is not None else []),
+        of_run_stats(lambda stats: [((), stats.unresolved_since)] if stats.unresolved_since is not None else []),
     ),
     Metric(
         "prefect_flow_run_storm_timestamp_seconds",
@@ -177,41 +177,41 @@ METRICS: Final = (
         "gauge",
         "When a flow run first failed since the last completed one, also if it was retried; absent without such a run.",
         PIPELINE,
-        of_run_stats(lambda one: [((), one.failing_since)] if one.failing_since is not None else []),
+        of_run_stats(lambda stats: [((), stats.failing_since)] if stats.failing_since is not None else []),
     ),
     Metric(
         "prefect_flow_run_failure_timestamp_seconds",
         "gauge",
         "When the nth newest failed flow run of the last day ended, for rules such as three failures within an hour.",
         (*PIPELINE, "nth"),
-        of_run_stats(lambda one: (((str(nth),), at) for nth, at in enumerate(one.recent_failures, 1))),
+        of_run_stats(lambda stats: (((str(nth),), at) for nth, at in enumerate(stats.recent_failures, 1))),
     ),
     Metric(
         "prefect_flow_run_duration_baseline_seconds",
         "gauge",
         "Median seconds of completed flow runs over 1d, 7d, 30d, 30d_before, same_weekday (1d in the last 4 weeks).",
         (*PIPELINE, "window"),
-        of_run_stats(lambda one: (((window,), median) for window, median in one.baselines.items())),
+        of_run_stats(lambda stats: (((window,), median) for window, median in stats.baselines.items())),
     ),
     Metric(
         "prefect_flow_run_duration_quantile_seconds",
         "gauge",
         "Exact quantiles of the seconds that the completed flow runs of a window took; each is the duration of a run.",
         (*PIPELINE, "window", "quantile"),
-        _quantiles(lambda one: one.duration),
+        _quantiles(lambda quantiles: quantiles.duration),
     ),
     Metric(
         "prefect_flow_run_start_delay_quantile_seconds",
         "gauge",
         "Exact quantiles of the seconds from the expected to the first start, of flow runs that ended in a window.",
         (*PIPELINE, "window", "quantile"),
-        _quantiles(lambda one: one.start_delay),
+        _quantiles(lambda quantiles: quantiles.start_delay),
     ),
     Metric(
         "prefect_flow_run_window_runs",
         "gauge",
         "Flow runs by last state, good (completed) or bad (failed, timed out, crashed), over the same windows and slo.",
         (*PIPELINE, "window", "result"),
-        of_run_stats(lambda one: ((key, runs) for key, runs in one.window_runs.items())),
+        of_run_stats(lambda stats: ((key, runs) for key, runs in stats.window_runs.items())),
     ),
 )

@@ -38,8 +38,8 @@ def of_run_stats(values: Callable[[RunStats], Iterable[Row]]) -> Callable[[Snaps
     """Rows from the run statistics of each live pipeline."""
 
     def rows(snapshot: Snapshot) -> Iterator[Row]:
-        for pipeline, one in snapshot.run_stats.items():
-            for labels, value in values(one):
+        for pipeline, stats in snapshot.run_stats.items():
+            for labels, value in values(stats):
                 yield (pipeline.flow, pipeline.deployment, *labels), value
 
     return rows

@@ -47,7 +47,7 @@ METRICS: Final = (
         "gauge",
         "Share of the last finished flow run's time in which at least one run of the task was running, 0 to 1.",
         TASK,
-        of_run_stats(lambda one: (((task,), share) for task, share in one.time_shares.items())),
+        of_run_stats(lambda stats: (((task,), share) for task, share in stats.time_shares.items())),
     ),
     Metric(
         "prefect_task_runs",

@@ -74,12 +74,12 @@ class _Reading:
     async def read(self, run_ids: Sequence[str]) -> None:
         gate = asyncio.Semaphore(HISTORY_CONCURRENCY)
 
-        async def one(run_id: str) -> None:
+        async def read_one(run_id: str) -> None:
             async with gate:
                 if not self._is_hopeless() and time.monotonic() < self._until:
                     await self._read(run_id)
 
-        await asyncio.gather(*map(one, run_ids))
+        await asyncio.gather(*map(read_one, run_ids))
 
     def _is_hopeless(self) -> bool:
         return len(self.failed) >= HISTORY_FAULTS and not (self.states or self.is_alive)

@@ -48,7 +48,9 @@ def note(reasons: Mapping[str, str], after: Mapping[str, float] | None = None) -
     """
     noted = collected()
     if noted is not None:
-        noted.update({one: UnreadableRow(one, reason, (after or {}).get(one)) for one, reason in reasons.items()})
+        noted.update(
+            {run_id: UnreadableRow(run_id, reason, (after or {}).get(run_id)) for run_id, reason in reasons.items()}
+        )
 
 
 def is_unlisted(identifier: str) -> bool:

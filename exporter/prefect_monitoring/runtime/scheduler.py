@@ -115,7 +115,7 @@ class Scheduler:
         return job.has_more()
 
     def _on_begin(self, event: Any) -> None:
-        """Removes a running job's next time; otherwise APScheduler would try to start it again, and warn that it cannot."""
+        """Removes a running job's next time; otherwise APScheduler would try to start it again and warn."""
         self._running[event.job_id] = None
         self._scheduler.pause_job(event.job_id)
 
