@@ -29,7 +29,7 @@ def _table(*rows: tuple[str, str]) -> tuple[CausePattern, ...]:
 
 
 # Narrow causes come before wide ones: a connection that timed out is a timeout, a query that deadlocked is a lock. Code
-# errors with a telling name come first, because the text of a KeyError or TypeError is the user's own.
+# errors come first, by the name of the exception: the text of a KeyError or TypeError may contain any word.
 CAUSE_PATTERNS: Final = _table(
     (
         "code",

@@ -1,4 +1,4 @@
-"""Label values of bounded length: names and messages in Prefect are as long as people make them."""
+"""Bounds the length of label values, because names and messages in Prefect have no limit."""
 
 from __future__ import annotations
 

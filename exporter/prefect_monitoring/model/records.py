@@ -137,7 +137,7 @@ class TaskRun:
 
     @property
     def kind(self) -> str:
-        """The state type, by which reconciliation compares finished runs; roll-backs have a kind of their own."""
+        """The state type, by which reconciliation compares finished runs; roll-backs are their own kind."""
         return ROLLED_BACK if self.is_rolled_back else self.state.type
 
     @property

@@ -32,7 +32,7 @@ class TooLargeError(ApiError):
 
 
 class NoApiUrlError(Exception):
-    """Prefect has no usable API address: without one, its client would start an empty server of its own."""
+    """Prefect has no usable API address: without one, its client would start its own empty server."""
 
     def __init__(self, what: str = "No Prefect API address") -> None:
         super().__init__(

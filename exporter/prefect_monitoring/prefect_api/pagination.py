@@ -134,7 +134,7 @@ class Paginator:
         *,
         at_most: int = MAX_PAGE,
     ) -> tuple[list[Row], int]:
-        """Rows, `at_most` so many, and the limit of the request, which is lower after large answers.
+        """At most `at_most` rows, and the limit of the request, which is lower after large answers.
 
         A row that is too large by itself counts as unreadable. A server with a lower page limit says so in its 422.
         """
