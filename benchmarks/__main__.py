@@ -20,8 +20,8 @@ from typing import Final
 import prefect
 
 from benchmarks.archive import LONG_LOG, measure_archive, measure_long_log
+from benchmarks.baseline import measure_baseline
 from benchmarks.late import measure_late
-from benchmarks.level import measure_level
 from benchmarks.measures import Measure, markdown, same_for_all
 from benchmarks.past import measure_past
 from benchmarks.requests import AUDIT, INVENTORY, POLL, measure_requests
@@ -33,7 +33,7 @@ from support.postgres import start_postgres
 from support.prefect_server import PrefectServer, start_server
 
 SIZES: Final = {"1k": 1_000, "10k": 10_000, "100k": 100_000}
-PARTS: Final = ("level", "requests", "polls", "scrapes", "backfill", "archive")
+PARTS: Final = ("baseline", "requests", "polls", "scrapes", "backfill", "archive")
 SUSTAINED: Final = "sustained"
 LATE: Final = "late"
 ON_REQUEST: Final = (SUSTAINED, LATE)  # a quarter of an hour each

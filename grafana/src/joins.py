@@ -28,8 +28,9 @@ def with_failed_run(expr: str) -> str:
     """Adds cause, flow_run_id and flow_run_name of the last failed run, if the pipeline has not completed since."""
     labels = ("cause", "flow_run_id", "flow_run_name")
     run = _one("prefect_flow_run_last_failure_info", *labels)
-    every_pair = f"{_EVERY_PIPELINE}\n  or on ({BY_PIPELINE}) {merged(lately('prefect_pipeline_info'))}"
-    return f"({expr})\n* on ({BY_PIPELINE}) group_left ({', '.join(labels)}) (\n  {run}\n  or on ({BY_PIPELINE}) {every_pair}\n)"
+    every_pipeline = f"{_EVERY_PIPELINE}\n  or on ({BY_PIPELINE}) {merged(lately('prefect_pipeline_info'))}"
+    known = f"{run}\n  or on ({BY_PIPELINE}) {every_pipeline}"
+    return f"({expr})\n* on ({BY_PIPELINE}) group_left ({', '.join(labels)}) (\n  {known}\n)"
 
 
 def with_prefect_url(expr: str) -> str:

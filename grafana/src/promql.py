@@ -135,7 +135,7 @@ def chosen(expr: str, *, past: bool = False) -> str:
     """Keeps, of anything with workspace, flow and deployment, the pipelines that team, criticality and tag select.
 
     No series has the label `unchosen`: the regex of three times All matches its absence, `!~` then matches nothing, and
-    nothing is taken away. So pipelines without a policy are there until somebody asks for a team, a criticality or a tag.
+    nothing is removed. So pipelines without a policy are there until a team, a criticality or a tag is chosen.
     `past`: for a range that may begin before any policy was known, as that of counts by step.
     """
     asked = "`${team:regex}${criticality:regex}${tag:regex}`"

@@ -22,7 +22,7 @@ LATE: Final = steps(GOOD, (60.0, WATCH), (300.0, BAD))
 READY: Final = {"0": ("not ready", BAD), "1": ("ready", GOOD), "2": ("paused", CALM)}
 
 
-def _standing(ready_metric: str, paused: str, by: str) -> str:
+def _readiness(ready_metric: str, paused: str, by: str) -> str:
     """0 not ready, 1 ready, 2 paused on purpose."""
     ready, is_paused = (f"max by ({by}) ({of_pools(metric)})" for metric in (ready_metric, paused))
     return f"clamp_max({ready} + 2 * {is_paused}, 2)"

@@ -71,7 +71,7 @@ def running_demo(directory: Path, output: Path) -> Iterator[RunningDemo]:
     try:
         yield running
     except BaseException:
-        print(output.read_text())
+        sys.stdout.write(output.read_text())
         raise
     finally:
         if process.poll() is None:

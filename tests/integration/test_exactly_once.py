@@ -97,14 +97,14 @@ async def test_retried_from_the_ui(
             == truth(server.url, flow_prefix=unique)
         )
         samples = exporter.samples
-        assert value(samples, "prefect_flow_run_duration_seconds_count", **pair) == 1
-        assert value(samples, "prefect_flow_run_duration_seconds_sum", **pair) <= at_most, "without the wait"
-        assert value(samples, "prefect_flow_run_start_delay_seconds_count", **pair) == 1
-        assert value(samples, "prefect_flow_run_start_delay_seconds_sum", **pair) <= at_most, "without a delay"
-        assert value(samples, "prefect_flow_run_retries_total", **pair) == 1
-        assert value(samples, "prefect_flow_run_consecutive_failures", **pair) == 0
-        assert value(samples, "prefect_flow_run_window_runs", **pair, window="1d", result="good") == 1
-        assert value(samples, "prefect_flow_run_window_runs", **pair, window="1d", result="bad") == 0
+        assert value(samples, "prefect_flow_run_duration_seconds_count", **pipeline) == 1
+        assert value(samples, "prefect_flow_run_duration_seconds_sum", **pipeline) <= at_most, "without the wait"
+        assert value(samples, "prefect_flow_run_start_delay_seconds_count", **pipeline) == 1
+        assert value(samples, "prefect_flow_run_start_delay_seconds_sum", **pipeline) <= at_most, "without a delay"
+        assert value(samples, "prefect_flow_run_retries_total", **pipeline) == 1
+        assert value(samples, "prefect_flow_run_consecutive_failures", **pipeline) == 0
+        assert value(samples, "prefect_flow_run_window_runs", **pipeline, window="1d", result="good") == 1
+        assert value(samples, "prefect_flow_run_window_runs", **pipeline, window="1d", result="bad") == 0
 
 
 @pytest.mark.parametrize(

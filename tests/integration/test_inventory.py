@@ -322,7 +322,7 @@ async def test_unchanged_inventory_costs_one_request_per_endpoint(
     assert "/flow_runs/filter" not in asked, "every next start is known"
 
 
-def standing(seeder: Seeder, unique: str) -> dict[str, Any]:
+def inventory_rows(seeder: Seeder, unique: str) -> dict[str, Any]:
     """The fields of this test's deployments, pools and queues that a reading could change."""
     everything: dict[str, Any] = {}
     for kind in ("deployments", "work_pools", "work_queues"):

@@ -47,7 +47,7 @@ AGO = {
 }
 
 
-def _standing(number: int, minutes: float, task: str, share: float, good: int, bad: int) -> RunStats:
+def _run_stats(number: int, minutes: float, task: str, share: float, good: int, bad: int) -> RunStats:
     chance = random.Random(number)  # the picture must be reproducible
     usual = minutes * MINUTE
     drift = 0.5 if number == 0 else 0.05

@@ -196,7 +196,7 @@ class Controller:
                 await self._store(action)
                 outcome = await step.send(self._world.actions, action)
                 if outcome.result is ActionResult.REFUSED:  # has an earlier request succeeded?
-                    again = await step.judge(self._world, action, holds)
+                    again = await step.check(self._world, action, holds)
                     outcome = again if again.result is ActionResult.DONE else outcome
         except ApiError as fault:
             outcome = Outcome(action.result, str(fault))

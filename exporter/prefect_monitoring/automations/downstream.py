@@ -97,7 +97,7 @@ def _last_success(stats: RunStats | None) -> float:
     return (stats.last_success or 0.0) if stats else 0.0
 
 
-def judge_pause(action: Action, deployment: Deployment | None, ours: Sequence[Action]) -> Outcome:
+def check_pause(action: Action, deployment: Deployment | None, ours: Sequence[Action]) -> Outcome:
     """PLANNED if it may be sent. `ours`: pauses in force of the same deployment, for other pipelines."""
     if deployment is None:
         return Outcome(ActionResult.REFUSED, f"{action.target_name} does not exist any more")
@@ -108,7 +108,7 @@ def judge_pause(action: Action, deployment: Deployment | None, ours: Sequence[Ac
     return Outcome(ActionResult.REFUSED, f"{action.target_name} was paused already, and not by the exporter")
 
 
-def judge_resume(action: Action, deployment: Deployment | None) -> Outcome:
+def check_resume(action: Action, deployment: Deployment | None) -> Outcome:
     """PLANNED if it may be sent."""
     if deployment is None:
         return Outcome(ActionResult.REFUSED, f"{action.target_name} does not exist any more")

@@ -24,7 +24,7 @@ def ending(kind: Kind, pipeline: Pipeline, run: FlowRun, *, cause: str, at: floa
     )
 
 
-def judge_ending(action: Action, target: Target, *, instead: str = "") -> Outcome:
+def check_ending(action: Action, target: Target, *, instead: str = "") -> Outcome:
     """PLANNED if it may be sent, DONE if it was sent already. `instead`: the type that Prefect may set instead."""
     if any(state.transition_id == action.id for state in target.history):
         return DONE

@@ -34,6 +34,6 @@ def _waits_for_its_first_start(run: FlowRun) -> bool:
     return first and run.state.type == "SCHEDULED" and run.state.name in WAITING_NAMES
 
 
-def judge_skip(action: Action, target: Target) -> Outcome:
+def check_skip(action: Action, target: Target) -> Outcome:
     """PLANNED if it may be sent, DONE if it was sent already."""
-    return judge_ending(action, target, instead="CANCELLED")
+    return check_ending(action, target, instead="CANCELLED")

@@ -82,7 +82,7 @@ class Planner:
 
     def acting(self, now: float) -> Acting:
         """Whether actions are allowed now. Enabled once the baseline is loaded: its failures are history."""
-        if not self._ledger.cursor.level_complete or not (self.mode.act or self.mode.dry_run):
+        if not self._ledger.cursor.baseline_complete or not (self.mode.act or self.mode.dry_run):
             return Acting()
         if self.mode.dry_run:
             self._shown_since = self._shown_since if self._shown_since is not None else now

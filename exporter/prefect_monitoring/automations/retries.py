@@ -91,7 +91,7 @@ def _retry(run: KnownRun, rule: Retry, made: int, now: float) -> Action:
     return replace(action, result=ActionResult.EXHAUSTED, reason=reason, finished_at=now, attempt=made, at=None)
 
 
-def judge_retry(action: Action, target: Target) -> Outcome:
+def check_retry(action: Action, target: Target) -> Outcome:
     """Judges a run that was read right before the request: PLANNED if it may be sent, DONE if it was sent already."""
     run, history = target.run, target.history
     if any(state.transition_id == action.id for state in history):
@@ -110,7 +110,7 @@ def judge_retry(action: Action, target: Target) -> Outcome:
     return _check_history(action, history)
 
 
-def _judge_history(action: Action, history: tuple[Transition, ...]) -> Outcome:
+def _check_history(action: Action, history: tuple[Transition, ...]) -> Outcome:
     """REFUSED once a person has retried the run or set its state. Retries that the ledger has lost count too."""
     made = 0
     for before, after in pairwise(history):

@@ -101,7 +101,7 @@ def _raise(pool: str, want: Want, hold: Action | None, limit: int, now: float) -
     )
 
 
-def judge_slots(action: Action, slots: Mapping[str, int | None], holds: Sequence[Action]) -> Outcome:
+def check_slots(action: Action, slots: Mapping[str, int | None], holds: Sequence[Action]) -> Outcome:
     """PLANNED if the limit is still what it was when the action was decided.
 
     `slots`: the pools' limits as read right before. `holds`: raised limits in force.

@@ -21,7 +21,7 @@ Holds = Sequence[Action]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`judge` reads Prefect: PLANNED if the request may be sent. `then` yields the holds that the result changes."""
+    """`check` reads Prefect: PLANNED if the request may be sent. `then` yields the holds that the result changes."""
 
     check: Callable[[World, Action, Holds], Awaitable[Outcome]]
     send: Callable[[ActionsApi, Action], Awaitable[Outcome]]
@@ -99,11 +99,11 @@ def _release_slots(action: Action, holds: Holds) -> Iterator[Action]:
 
 
 STEPS: Final[Mapping[Kind, Step]] = {
-    Kind.RETRY: Step(_judge_retry, _send_retry, _no_holds),
-    Kind.SKIP: Step(_judge_skip, _send_skip, _no_holds),
-    Kind.MARK_CRASHED: Step(_judge_mark, _send_mark, _no_holds),
-    Kind.PAUSE: Step(_judge_pause, lambda api, action: api.pause(action.target), _no_holds),
-    Kind.RESUME: Step(_judge_resume, lambda api, action: api.resume(action.target), _release_pause),
-    Kind.SCALE_UP: Step(_judge_slots, _set_slots, _release_slots),
-    Kind.SCALE_DOWN: Step(_judge_slots, _set_slots, _release_slots),
+    Kind.RETRY: Step(_check_retry, _send_retry, _no_holds),
+    Kind.SKIP: Step(_check_skip, _send_skip, _no_holds),
+    Kind.MARK_CRASHED: Step(_check_mark, _send_mark, _no_holds),
+    Kind.PAUSE: Step(_check_pause, lambda api, action: api.pause(action.target), _no_holds),
+    Kind.RESUME: Step(_check_resume, lambda api, action: api.resume(action.target), _release_pause),
+    Kind.SCALE_UP: Step(_check_slots, _set_slots, _release_slots),
+    Kind.SCALE_DOWN: Step(_check_slots, _set_slots, _release_slots),
 }

@@ -160,7 +160,7 @@ async def _lint(file: PipelinesFile, api: PrefectApi, now: float) -> list[Findin
     }
     ids |= {pipeline: (deployment.flow_id, deployment.id) for pipeline, deployment in names.live_deployments()}
     runs = {
-        pipeline: await api.judged_runs(*ids[pipeline], now - policy.window, now)
+        pipeline: await api.good_and_bad_runs(*ids[pipeline], now - policy.window, now)
         for pipeline, policy in sorted(with_objective(file, ids).items())
     }
     pools = {pool.name: pool.slots for pool in await InventoryApi(api.paginator).work_pools()}

@@ -46,16 +46,16 @@ def beside(tmp_path: Path) -> Place:
 
 
 def _team(reloader: PolicyReloader, now: float = NOW) -> str:
-    reloader.renew(LIVE, [PAIR, Pipeline("etl", "")], now)
-    return reloader.current[PAIR].team
+    reloader.renew(LIVE, [PIPELINE, Pipeline("etl", "")], now)
+    return reloader.current[PIPELINE].team
 
 
 def test_without_a_file_tags_count_and_nothing_is_said_of_a_file(beside: Place) -> None:
     reloader = PolicyReloader(PolicySettings(), LabelSettings(), beside.ledger, NOW)
 
     assert _team(reloader) == "tagged"
-    assert reloader.current[PAIR].tags == ()
-    assert reloader.current.keys() == {PAIR}
+    assert reloader.current[PIPELINE].tags == ()
+    assert reloader.current.keys() == {PIPELINE}
     assert reloader.status is None
 
 

@@ -61,7 +61,7 @@ def _out_of_date(snapshot: Snapshot, stale_after: float, now: float) -> Iterator
 
 
 def _gaps(snapshot: Snapshot) -> Iterator[Banner]:
-    if not snapshot.health.level_complete:
+    if not snapshot.health.baseline_complete:
         text = "History is still being loaded: past runs, ratios and durations appear when it is complete."
         yield Banner(Tone.WARN, text)
     if snapshot.active is None:
