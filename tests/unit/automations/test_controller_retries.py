@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,19 +20,32 @@ from unit.fake_prefect import FakePrefect
 
 RULES = "pipelines: [{flow: etl, retry: {max: 3, delay: 1m, jitter: 0%, not_causes: [code]}}]"
 
+FailARun = Callable[..., Awaitable[tuple[ActingProcess, str]]]
+
 
 def _counted(process: ActingProcess) -> dict[tuple[str, ...], float]:
     series = process.last.series.get(ACTIONS, {})
     return {tuple(value for _, value in key.labels): one.value for key, one in series.items() if one.value}
 
 
+@pytest.fixture
+def fail_a_run(begin: Begin, fake: FakePrefect, place: tuple[str, str]) -> FailARun:
+    """Starts a process, completes its baseline load and fails one run: returns the process and the run's id."""
+
+    async def start(rules: str = RULES, **options: object) -> tuple[ActingProcess, str]:
+        process = begin(rules, **options)
+        await process.begin()
+        run = fake.schedule(*place)
+        process.fail(run)
+        return process, run
+
+    return start
+
+
 async def test_a_failed_run_is_retried_after_its_delay_and_not_reported_meanwhile(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+    fail_a_run: FailARun, fake: FakePrefect
 ) -> None:
-    process = begin(RULES)
-    await process.begin()
-    run = fake.schedule(*place)
-    process.fail(run)
+    process, run = await fail_a_run()
     failed_at = fake.now
 
     snapshot = await process.poll()
@@ -52,7 +65,7 @@ async def test_a_failed_run_is_retried_after_its_delay_and_not_reported_meanwhil
 
 
 async def test_retry_of_the_exporter_is_no_failure_for_good_until_it_is_exhausted(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+    fail_a_run: FailARun, fake: FakePrefect
 ) -> None:
     process = begin("pipelines: [{flow: etl, retry: {max: 1, delay: 1m, jitter: 0%}}]")
     await process.begin()
@@ -133,12 +146,8 @@ async def test_after_an_outage_only_young_failures_are_retried(
 
 
 @pytest.mark.parametrize("mode", [OFF, DRY_RUN])
-async def test_nothing_is_sent_unless_acting_is_on(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str], mode: object
-) -> None:
-    process = begin(RULES, mode=mode)
-    await process.begin()
-    process.fail(fake.schedule(*place))
+async def test_nothing_is_sent_unless_acting_is_on(fail_a_run: FailARun, fake: FakePrefect, mode: object) -> None:
+    process, _ = await fail_a_run(mode=mode)
 
     snapshot = await process.act()
 
@@ -167,12 +176,9 @@ async def test_a_failure_from_before_acting_was_enabled_is_left_alone(
 
 
 async def test_plan_passes_over_a_failure_that_ended_before_acting_was_enabled(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+    fail_a_run: FailARun, fake: FakePrefect
 ) -> None:
-    process = begin(RULES, mode=OFF)
-    await process.begin()
-    run = fake.schedule(*place)
-    process.fail(run)
+    process, run = await fail_a_run(mode=OFF)
     snapshot = await process.poll()
     failures = process.ledger.failed_since(0.0)
 
@@ -197,16 +203,9 @@ async def test_plan_passes_over_a_failure_that_ended_before_acting_was_enabled(
     ],
 )
 async def test_what_changed_between_decision_and_request_is_left_alone(
-    begin: Begin,
-    fake: FakePrefect,
-    place: tuple[str, str],
-    take_over: Callable[[FakePrefect, str], None],
-    reason: str,
+    fail_a_run: FailARun, fake: FakePrefect, take_over: Callable[[FakePrefect, str], None], reason: str
 ) -> None:
-    process = begin(RULES)
-    await process.begin()
-    run = fake.schedule(*place)
-    process.fail(run)
+    process, run = await fail_a_run()
     await process.poll()
 
     take_over(fake, run)
@@ -219,12 +218,9 @@ async def test_what_changed_between_decision_and_request_is_left_alone(
 
 
 async def test_a_run_that_somebody_retried_by_hand_is_theirs_from_then_on(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+    fail_a_run: FailARun, fake: FakePrefect
 ) -> None:
-    process = begin(RULES)
-    await process.begin()
-    run = fake.schedule(*place)
-    process.fail(run)
+    process, run = await fail_a_run()
     fake.retry(run)
     process.fail(run)
 
@@ -235,12 +231,9 @@ async def test_a_run_that_somebody_retried_by_hand_is_theirs_from_then_on(
 
 
 async def test_a_run_that_somebody_set_from_one_failure_to_another_is_not_retried(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+    fail_a_run: FailARun, fake: FakePrefect
 ) -> None:
-    process = begin(RULES)
-    await process.begin()
-    run = fake.schedule(*place)
-    process.fail(run)
+    process, run = await fail_a_run()
     fake.set_state(run, "CRASHED", force=True)
 
     await process.act()
@@ -283,12 +276,9 @@ async def test_a_retry_of_prefects_own_is_left_to_prefect(
 
 @pytest.mark.parametrize("fault", [LOSE_ANSWER, LOSE_REQUEST, THROTTLE])
 async def test_a_request_of_unknown_fate_is_decided_by_reading_the_run(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str], fault: str
+    fail_a_run: FailARun, begin: Begin, fake: FakePrefect, fault: str
 ) -> None:
-    process = begin(RULES)
-    await process.begin()
-    run = fake.schedule(*place)
-    process.fail(run)
+    process, run = await fail_a_run()
     fake.actions.faults.append(fault)
 
     await process.act()
@@ -302,11 +292,9 @@ async def test_a_request_of_unknown_fate_is_decided_by_reading_the_run(
 
 
 async def test_a_request_that_prefect_forbids_fails_and_the_run_is_reported(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+    fail_a_run: FailARun, fake: FakePrefect
 ) -> None:
-    process = begin(RULES)
-    await process.begin()
-    process.fail(fake.schedule(*place))
+    process, _ = await fail_a_run()
     fake.actions.faults.append(FORBID)
 
     snapshot = await process.act()
@@ -316,11 +304,9 @@ async def test_a_request_that_prefect_forbids_fails_and_the_run_is_reported(
 
 
 async def test_an_intention_that_cannot_be_carried_out_in_time_fails_and_the_run_is_reported(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+    fail_a_run: FailARun, fake: FakePrefect
 ) -> None:
-    process = begin(RULES)
-    await process.begin()
-    process.fail(fake.schedule(*place))
+    process, _ = await fail_a_run()
     fake.broken["history"] = ApiError("the API is away", "503")
 
     await process.act()
@@ -332,11 +318,9 @@ async def test_an_intention_that_cannot_be_carried_out_in_time_fails_and_the_run
 
 
 async def test_intentions_of_an_exporter_that_no_longer_acts_do_not_hide_failures_for_ever(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+    fail_a_run: FailARun, begin: Begin
 ) -> None:
-    process = begin(RULES)
-    await process.begin()
-    process.fail(fake.schedule(*place))
+    process, _ = await fail_a_run()
     await process.poll()
 
     process = begin(RULES, mode=OFF)
@@ -439,11 +423,9 @@ async def test_what_was_refused_is_not_what_blows_the_fuse(
 
 
 async def test_a_stop_halts_within_one_poll_and_survives_a_restart(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+    fail_a_run: FailARun, begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
-    process = begin(RULES)
-    await process.begin()
-    process.fail(fake.schedule(*place))
+    process, _ = await fail_a_run()
     await process.poll()
 
     process.ledger.change_acting(lambda acting: acting.stopped(fake.now, STOPPED_BY_HAND))
@@ -513,12 +495,9 @@ async def test_retries_that_the_ledger_lost_are_counted_from_the_runs_history(
 
 
 async def test_every_action_is_an_event_about_its_run_with_the_actions_id(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+    fail_a_run: FailARun, fake: FakePrefect
 ) -> None:
-    process = begin(RULES)
-    await process.begin()
-    run = fake.schedule(*place)
-    process.fail(run)
+    process, run = await fail_a_run()
     await process.act()
 
     (action,) = process.actions()
@@ -529,12 +508,9 @@ async def test_every_action_is_an_event_about_its_run_with_the_actions_id(
 
 
 async def test_what_the_planner_ends_at_once_is_an_event_too(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str]
+    fail_a_run: FailARun, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
-    process = begin(RULES.replace("max: 3", "max: 1"), mode=replace(ACT, fuse=Fuse(1, 1)))
-    await process.begin()
-    run = fake.schedule(*place)
-    process.fail(run)
+    process, run = await fail_a_run(RULES.replace("max: 3", "max: 1"), mode=replace(ACT, fuse=Fuse(1, 1)))
     await process.act()
     process.fail(run)
     for _ in range(2):
