@@ -122,11 +122,11 @@ CASES = [
 
 
 @pytest.mark.parametrize(("cause", "message"), CASES, ids=[f"{cause}: {message[:60]}" for cause, message in CASES])
-def test_message_tells_the_cause(cause: str, message: str) -> None:
+def test_failure_message_has_the_expected_cause(cause: str, message: str) -> None:
     assert cause_of(message) == cause
 
 
-def test_own_patterns_come_first_in_their_order() -> None:
+def test_custom_patterns_take_precedence_in_their_order() -> None:
     own = [
         CausePattern("vendor", compile_pattern(r"acme")),
         CausePattern("never", compile_pattern(r"acme down")),
@@ -135,7 +135,7 @@ def test_own_patterns_come_first_in_their_order() -> None:
     assert cause_of("429 Too Many Requests", own) == "rate_limit"
 
 
-def test_causes_are_the_catalogues() -> None:
+def test_causes_match_the_catalogue() -> None:
     assert {row.cause for row in CAUSE_PATTERNS} == {
         "rate_limit",
         "timeout",
@@ -150,7 +150,7 @@ def test_causes_are_the_catalogues() -> None:
 
 
 @pytest.mark.parametrize("word", ["table ", "column x "])
-def test_long_message_takes_no_long_time(word: str) -> None:
+def test_long_message_is_classified_quickly(word: str) -> None:
     """A failed INSERT quotes its statement: 30 kB of SQL on one line must not stop the poll, or the scrapes."""
     begun = time.process_time()
     cause_of(word * (30_000 // len(word)))

@@ -31,7 +31,7 @@ from prefect_monitoring.analysis.message_patterns import (
         ("login postgres://etl:Sesam-0451@db/dwh failed", "login postgres://***@db/dwh failed"),
     ],
 )
-def test_pattern_keeps_what_runs_have_in_common(message: str, pattern: str) -> None:
+def test_pattern_drops_what_differs_between_runs(message: str, pattern: str) -> None:
     assert pattern_of(message) == pattern
 
 
@@ -62,5 +62,5 @@ def test_message_is_the_first_line_without_secrets(message: str, line: str, kind
     assert exception_type(line) == kind
 
 
-def test_message_of_megabytes_is_short() -> None:
+def test_message_of_a_huge_text_is_short() -> None:
     assert len(message_line("x" * 5_000_000)) == MAX_MESSAGE

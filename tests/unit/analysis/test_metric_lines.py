@@ -78,7 +78,7 @@ READ = {
 
 
 @pytest.mark.parametrize(("message", "expected"), READ.items(), ids=map(repr, READ))
-def test_what_is_right_is_read(message: str, expected: list[Observation]) -> None:
+def test_valid_lines_are_read(message: str, expected: list[Observation]) -> None:
     assert parse(message) == Parsed(tuple(expected), ())
 
 
@@ -159,7 +159,7 @@ FAULTY = {
 
 
 @pytest.mark.parametrize(("piece", "reason"), FAULTY.items(), ids=map(repr, FAULTY))
-def test_a_faulty_piece_never_costs_its_neighbours(piece: str, reason: Reason) -> None:
+def test_faulty_pair_leaves_its_neighbours_intact(piece: str, reason: Reason) -> None:
     assert parse(f"METRIC: {piece}") == Parsed((), (reason,))
     expected = Parsed((one("x", 1), one("y", 2, k="v")), (reason,))
     assert parse(f'METRIC: x=1 {piece} y{{k="v"}}=2') == expected
@@ -199,7 +199,7 @@ SORTED_OUT: dict[str, tuple[list[Observation], list[Reason]]] = {
 
 
 @pytest.mark.parametrize(("message", "expected"), SORTED_OUT.items(), ids=map(repr, SORTED_OUT))
-def test_what_is_right_is_sorted_from_what_is_wrong(
+def test_mixed_line_yields_valid_pairs_and_reject_reasons(
     message: str, expected: tuple[list[Observation], list[Reason]]
 ) -> None:
     observations, rejected = expected
@@ -233,14 +233,14 @@ LONG = {
 
 @pytest.mark.parametrize(("unit", "counts"), LONG.items(), ids=map(repr, LONG))
 @pytest.mark.slow
-def test_a_long_line_is_read_to_its_end(unit: str, counts: tuple[int, int]) -> None:
+def test_long_line_is_parsed_completely(unit: str, counts: tuple[int, int]) -> None:
     """Anything but linear time would take minutes here."""
     parsed = parse("METRIC: " + unit * MANY)
     assert (len(parsed.observations), len(parsed.rejected)) == counts
 
 
 @pytest.mark.parametrize("unit", ["\n", " ", "\r\n", "METRIC", " METRIC:\n"])
-def test_a_long_message_is_read_to_its_end(unit: str) -> None:
+def test_long_message_is_parsed_completely(unit: str) -> None:
     expected = Parsed((one("a", 1),), (MALFORMED,) * (MANY * unit.count("METRIC:")))
     assert parse(unit * MANY + "\nMETRIC: a=1") == expected
 
@@ -279,7 +279,7 @@ def written(draw: st.DrawFn, observation: Observation) -> str:
 
 
 @given(data=st.data(), pairs=st.lists(observations, min_size=1, max_size=6))
-def test_what_is_written_comes_back(data: st.DataObject, pairs: list[Observation]) -> None:
+def test_written_observations_are_parsed_back(data: st.DataObject, pairs: list[Observation]) -> None:
     line = "METRIC:" + "".join(data.draw(separators) + data.draw(written(pair)) for pair in pairs)
     assert parse(line + data.draw(st.just("") | separators)) == Parsed(tuple(pairs), ())
 
@@ -289,7 +289,9 @@ APART = [piece for piece in FAULTY if not piece.startswith(("=", "{")) and not p
 
 
 @given(data=st.data(), pair=observations, before=st.lists(st.sampled_from(APART)), after=st.text())
-def test_a_pair_survives_its_neighbours(data: st.DataObject, pair: Observation, before: list[str], after: str) -> None:
+def test_valid_pair_is_parsed_whatever_surrounds_it(
+    data: st.DataObject, pair: Observation, before: list[str], after: str
+) -> None:
     """Whatever follows costs nothing at all, nor does what is closed before."""
     parsed = parse(" ".join(["METRIC:", *before, data.draw(written(pair)), after]))
     assert parsed.observations[:1] == (pair,)
@@ -305,7 +307,7 @@ fragments = st.lists(
 
 @given(fragments | st.text())
 @example('a{a="1"}=1 a{="}')
-def test_any_text_is_read_without_fail(text: str) -> None:
+def test_any_text_is_parsed_without_error(text: str) -> None:
     parsed = parse("METRIC:" + text)
     assert parsed.observations or parsed.rejected
     for observation in parsed.observations:

@@ -28,7 +28,7 @@ def everything(site: Site) -> bytes:
     return "\n".join(texts).encode()
 
 
-async def test_run_is_archived_with_states_tasks_and_lines(archived: Site, fake_runs: FakeRuns) -> None:
+async def test_run_is_archived_with_states_task_runs_and_log_lines(archived: Site, fake_runs: FakeRuns) -> None:
     run_id = fake_runs.add(1, NOON, "FAILED", "no rows", parent_task_run_id="parent")
     fake_runs.add_task(run_id, "load", NOON - 1)
     fake_runs.add_task(run_id, "child", NOON - 1, child="run-of-child")
@@ -68,7 +68,7 @@ async def test_run_is_archived_with_states_tasks_and_lines(archived: Site, fake_
     assert len(batches) == 1
 
 
-async def test_document_is_that_of_the_flow_helper(archived: Site, fake_runs: FakeRuns) -> None:
+async def test_document_equals_that_of_the_flow_helper(archived: Site, fake_runs: FakeRuns) -> None:
     run_id = fake_runs.add(1, NOON, "FAILED", "password=x no rows")
     fake_runs.add_task(run_id, "load", NOON - 1)
     fake_runs.log(run_id, NOON - 2, "lone \ud800 token=abc")
@@ -95,7 +95,7 @@ async def test_no_secret_is_written(archived: Site, fake_runs: FakeRuns, caplog:
     assert SECRET not in caplog.text
 
 
-async def test_parameters_are_left_out_unless_asked_for(archived: Site, fake_runs: FakeRuns) -> None:
+async def test_parameters_are_archived_only_on_request(archived: Site, fake_runs: FakeRuns) -> None:
     fake_runs.add(1, NOON, parameters={"rows": "all-of-them"})
     await archived.archive(NOON, NOON)
     assert b"all-of-them" not in everything(archived)
@@ -108,7 +108,7 @@ async def test_documents_can_be_switched_off(archived: Site, fake_runs: FakeRuns
     assert len(archived.read("runs")) == 1
 
 
-async def test_many_runs_of_few_instants_are_archived_once_each(
+async def test_runs_with_equal_end_times_are_archived_once_each(
     archived: Site, fake_runs: FakeRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archiver, "BATCH_RUNS", 7)
@@ -125,9 +125,7 @@ async def test_many_runs_of_few_instants_are_archived_once_each(
     assert of_run == [f"{ids[0]} 0", f"{ids[0]} 40"]
 
 
-async def test_batch_is_bounded_by_bytes_as_well(
-    archived: Site, fake_runs: FakeRuns, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_batch_is_bounded_by_bytes(archived: Site, fake_runs: FakeRuns, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archiver, "BATCH_BYTES", 5000)
     for number in range(6):
         fake_runs.add(number, NOON, parameters={"text": "x" * 3000})
@@ -135,7 +133,7 @@ async def test_batch_is_bounded_by_bytes_as_well(
     assert len(archived.files("runs")) == 3
 
 
-async def test_what_is_archived_is_left_alone_by_the_next_process(archived: Site, fake_runs: FakeRuns) -> None:
+async def test_archived_runs_are_not_written_again_after_a_restart(archived: Site, fake_runs: FakeRuns) -> None:
     fake_runs.add(1, NOON)
     assert await archived.archive(NOON, NOON) == 1
     before = archived.files()
@@ -161,7 +159,7 @@ async def test_later_change_writes_a_higher_version(archived: Site, fake_runs: F
     ]
 
 
-async def test_run_without_a_state_is_archived_by_its_own_columns(archived: Site, fake_runs: FakeRuns) -> None:
+async def test_run_without_a_state_is_archived_from_its_own_columns(archived: Site, fake_runs: FakeRuns) -> None:
     """People prune states by SQL; the server then answers 500 for the run's history."""
     run_id = fake_runs.add(1, NOON, "FAILED")
     fake_runs.runs[run_id] |= {"state": None, "state_id": None}
@@ -178,7 +176,7 @@ async def test_run_without_a_state_is_archived_by_its_own_columns(archived: Site
 
 
 @pytest.mark.parametrize("endpoint", ["/logs/filter", "/task_runs/filter", "/flows/filter", "/flow_run_states/"])
-async def test_api_fault_archives_nothing_of_the_batch_and_all_of_it_later(
+async def test_api_fault_leaves_the_batch_unarchived_until_a_later_pass(
     archived: Site, fake_runs: FakeRuns, endpoint: str
 ) -> None:
     run_id = fake_runs.add(1, NOON)
@@ -196,14 +194,14 @@ async def test_api_fault_archives_nothing_of_the_batch_and_all_of_it_later(
     assert await archived.archive(NOON, NOON) == 1
 
 
-async def test_only_reviewed_reads_are_asked_for(archived: Site, fake_runs: FakeRuns) -> None:
+async def test_archiver_requests_only_reviewed_endpoints(archived: Site, fake_runs: FakeRuns) -> None:
     run_id = fake_runs.add(1, NOON)
     fake_runs.log(run_id, NOON, "line")
     await archived.archive(NOON, NOON)
     assert set(fake_runs.asked) <= READS
 
 
-def test_stretches_are_days_in_utc() -> None:
+def test_stretches_are_utc_days() -> None:
     found = list(archiver.stretches(NOON, NOON + DAY))
     assert [(str(one.day), at(one.after), at(one.before)) for one in found] == [
         ("2026-11-28", "2026-11-28T12:00:00+00:00", "2026-11-28T23:59:59.999999+00:00"),

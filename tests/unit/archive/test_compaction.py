@@ -43,7 +43,7 @@ async def busy(archived: Site, fake_runs: FakeRuns, monkeypatch: pytest.MonkeyPa
     return site
 
 
-async def test_day_becomes_one_file_a_table_with_the_same_answers(busy: Site) -> None:
+async def test_compacted_day_has_one_file_per_table_and_the_same_rows(busy: Site) -> None:
     before = answers(busy)
     assert len(busy.files("logs")) == 6
     done = compact(busy.store, DAY)
@@ -54,7 +54,7 @@ async def test_day_becomes_one_file_a_table_with_the_same_answers(busy: Site) ->
     assert await busy.archive(NOON, NOON + 3600) == 0, "all is still known to be archived"
 
 
-async def test_compacted_day_is_left_alone_until_there_is_more(busy: Site) -> None:
+async def test_compacted_day_is_not_rewritten_until_new_files_arrive(busy: Site) -> None:
     compact(busy.store, DAY)
     before = busy.files()
     compact(busy.store, DAY)
@@ -68,7 +68,7 @@ async def test_compacted_day_is_left_alone_until_there_is_more(busy: Site) -> No
 
 
 @pytest.mark.parametrize("writes_last", [True, False])
-async def test_killed_at_every_write_and_delete_the_answers_stay(busy: Site, *, writes_last: bool) -> None:
+async def test_compaction_killed_at_any_write_or_delete_keeps_the_rows(busy: Site, *, writes_last: bool) -> None:
     expected = answers(busy)
     deaths = 0
     for lives in range(100):
@@ -84,7 +84,7 @@ async def test_killed_at_every_write_and_delete_the_answers_stay(busy: Site, *, 
     assert [len(busy.files(table)) for table in ("runs", "task_runs", "logs", "_batches")] == [1, 1, 1, 1]
 
 
-async def test_what_another_process_is_writing_is_left_alone_and_what_was_cut_short_goes(busy: Site) -> None:
+async def test_compaction_keeps_files_of_a_live_writer_and_removes_abandoned_ones(busy: Site) -> None:
     key = f"logs/dt={DAY}/{'0' * 24}-000.parquet"
     busy.store.put(key, b"on its way")
     busy.store.put(f"logs/dt={DAY}/notes.txt", b"not ours")
@@ -95,7 +95,7 @@ async def test_what_another_process_is_writing_is_left_alone_and_what_was_cut_sh
     assert f"logs/dt={DAY}/notes.txt" in busy.files("logs")
 
 
-async def test_rows_of_a_run_that_was_set_aside_do_not_come_back(
+async def test_compaction_does_not_restore_rows_of_a_set_aside_run(
     archived: Site, fake_runs: FakeRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, good = fake_runs.add(1, NOON, created="yesterday"), fake_runs.add(2, NOON)
@@ -110,7 +110,7 @@ async def test_rows_of_a_run_that_was_set_aside_do_not_come_back(
     assert archived.view("select message from latest_logs order by all") == [("line",), ("other line",)]
 
 
-async def test_large_day_becomes_files_of_about_one_size(busy: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_day_is_compacted_into_files_of_similar_size(busy: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     before = answers(busy)
     size = sum(entry.size for entry in busy.store.list("logs/"))
     monkeypatch.setattr(compaction, "MAX_FILE_BYTES", size // 20)  # most of such small files is their footers
@@ -124,7 +124,7 @@ async def test_large_day_becomes_files_of_about_one_size(busy: Site, monkeypatch
     }
 
 
-def test_small_row_groups_become_larger_ones(tmp_path: Path) -> None:
+def test_compaction_merges_small_row_groups(tmp_path: Path) -> None:
     small = TableWriter(tmp_path, "logs", "small")
     for number in range(50):
         small.add({"flow_run_id": "r", "line": number, "message": "m"})

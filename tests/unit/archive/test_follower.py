@@ -50,7 +50,7 @@ async def test_run_is_archived_once_it_has_settled(archived: Site, fake_runs: Fa
     assert len(archived.read("runs")) == 1
 
 
-async def test_idle_pass_takes_one_request(archived: Site, fake_runs: FakeRuns, clock: Clock) -> None:
+async def test_idle_pass_makes_one_request(archived: Site, fake_runs: FakeRuns, clock: Clock) -> None:
     following = follower(archived, clock)
     await following.run_pass()
     clock.now += 300
@@ -60,9 +60,7 @@ async def test_idle_pass_takes_one_request(archived: Site, fake_runs: FakeRuns, 
     assert archived.files() == before
 
 
-async def test_end_that_was_written_late_is_found_by_the_overlap(
-    archived: Site, fake_runs: FakeRuns, clock: Clock
-) -> None:
+async def test_end_written_late_is_found_by_the_overlap(archived: Site, fake_runs: FakeRuns, clock: Clock) -> None:
     following = follower(archived, clock)
     await following.run_pass()
     fake_runs.add(1, NOON - 1200)
@@ -70,7 +68,7 @@ async def test_end_that_was_written_late_is_found_by_the_overlap(
     assert await following.run_pass() == 1
 
 
-async def test_later_change_is_found_at_the_recheck(archived: Site, fake_runs: FakeRuns, clock: Clock) -> None:
+async def test_later_change_is_found_by_the_recheck(archived: Site, fake_runs: FakeRuns, clock: Clock) -> None:
     following = follower(archived, clock)
     run_id = fake_runs.add(1, NOON - 2 * DAY, "FAILED")
     await following.run_pass()
@@ -82,7 +80,7 @@ async def test_later_change_is_found_at_the_recheck(archived: Site, fake_runs: F
     assert len(archived.read("runs")) == 2
 
 
-async def test_archive_that_was_down_for_longer_than_the_lookback_goes_on_where_it_was(
+async def test_follower_down_for_longer_than_the_lookback_resumes_where_it_stopped(
     archived: Site, fake_runs: FakeRuns, clock: Clock
 ) -> None:
     fake_runs.add(1, NOON - HOUR)
@@ -94,9 +92,7 @@ async def test_archive_that_was_down_for_longer_than_the_lookback_goes_on_where_
     assert following.status.complete_until == clock.now - 600
 
 
-async def test_first_start_reaches_back_as_far_as_the_lookback(
-    archived: Site, fake_runs: FakeRuns, clock: Clock
-) -> None:
+async def test_first_start_archives_the_lookback(archived: Site, fake_runs: FakeRuns, clock: Clock) -> None:
     fake_runs.add(1, NOON - 8 * DAY)
     fake_runs.add(2, NOON - 6 * DAY)
     assert await follower(archived, clock).run_pass() == 1
@@ -104,7 +100,7 @@ async def test_first_start_reaches_back_as_far_as_the_lookback(
 
 
 @pytest.mark.parametrize(("fault", "reason"), [(ApiError("down", "503"), "api"), (StoreError("full"), "store")])
-async def test_fault_is_counted_logged_once_and_caught_up_with(
+async def test_api_fault_is_counted_logged_once_and_caught_up(
     archived: Site,
     fake_runs: FakeRuns,
     clock: Clock,
@@ -149,7 +145,7 @@ async def test_days_before_a_fault_are_complete(archived: Site, fake_runs: FakeR
     assert NOON - 2 * DAY < following.status.complete_until < NOON - DAY, bad
 
 
-async def test_run_that_cannot_be_read_holds_up_no_other(
+async def test_unreadable_run_does_not_block_others(
     archived: Site, fake_runs: FakeRuns, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     following = follower(archived, clock)
@@ -166,7 +162,7 @@ async def test_run_that_cannot_be_read_holds_up_no_other(
     assert following.status.set_aside == set()
 
 
-async def test_damaged_memory_of_where_it_was_is_no_fault(archived: Site, fake_runs: FakeRuns, clock: Clock) -> None:
+async def test_damaged_cursor_file_is_ignored(archived: Site, fake_runs: FakeRuns, clock: Clock) -> None:
     archived.store.put("_following.json", b"{}")
     fake_runs.add(1, NOON - DAY)
     assert await follower(archived, clock).run_pass() == 1

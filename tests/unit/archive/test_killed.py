@@ -65,7 +65,7 @@ def check_whole(site: Site, runs: int) -> None:
 
 
 @pytest.mark.parametrize("writes_last", [True, False])
-async def test_killed_at_every_write_nothing_is_missing_and_nothing_double(
+async def test_archiver_killed_at_every_write_loses_and_doubles_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, writes_last: bool
 ) -> None:
     """Each process dies one write later than the one before, on what that left."""
@@ -89,7 +89,7 @@ async def test_killed_at_every_write_nothing_is_missing_and_nothing_double(
     check_whole(site, 12)
 
 
-def test_killed_at_any_moment_nothing_is_missing_and_nothing_double(tmp_path: Path) -> None:
+def test_archiver_killed_at_any_moment_loses_and_doubles_nothing(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["unit.archive.killed_process"])
     chance = random.Random(4)

@@ -67,7 +67,7 @@ def read_back(client: Any, folder: Path) -> Site:
     return Site(folder, FakeRuns())
 
 
-async def test_outage_of_s3_loses_no_run_doubles_none_and_shows_in_the_metrics(
+async def test_s3_outage_loses_and_doubles_no_run_and_shows_in_the_metrics(
     s3: S3, archived: Site, fake_runs: FakeRuns, tmp_path: Path
 ) -> None:
     options = ArchiveSettings(archive_to=f"s3://{BUCKET}")

@@ -46,14 +46,14 @@ async def test_past_is_archived_oldest_day_first_and_each_day_is_reported(
     assert [run for (run,) in archived.read("runs", "id")] == ["run-000001", "run-000002"]
 
 
-async def test_past_until_a_date_has_no_line_for_that_date(fake_runs: FakeRuns, settings: Settings) -> None:
+async def test_past_until_a_date_excludes_that_date(fake_runs: FakeRuns, settings: Settings) -> None:
     fake_runs.add(1, NOON - DAY)
     told: list[str] = []
     await archive_past(settings, Past(NOON - 1.5 * DAY, NOON - 0.5 * DAY), told.append)
     assert [line.rpartition(" in ")[0] for line in told[:-1]] == ["2026-11-27 (1 of 1): 1 runs"]
 
 
-async def test_past_that_was_cut_short_goes_on(
+async def test_interrupted_past_resumes(
     archived: Site, fake_runs: FakeRuns, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
@@ -76,7 +76,7 @@ async def test_past_that_was_cut_short_goes_on(
     assert len(archived.read("runs")) == 3
 
 
-async def test_past_does_not_reach_into_what_has_not_settled(
+async def test_past_leaves_out_runs_that_have_not_settled(
     fake_runs: FakeRuns, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running.time, "time", lambda: NOON)
@@ -86,7 +86,7 @@ async def test_past_does_not_reach_into_what_has_not_settled(
     assert told == ["Archived 0 runs, 0 task runs and 0 log lines: 0.0 MiB of Parquet, 0 requests to Prefect"]
 
 
-async def test_closed_days_are_compacted_and_the_present_one_is_left_alone(
+async def test_compaction_of_the_past_skips_the_current_day(
     archived: Site, fake_runs: FakeRuns, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running.time, "time", lambda: NOON + DAY)
@@ -100,7 +100,7 @@ async def test_closed_days_are_compacted_and_the_present_one_is_left_alone(
     assert len(archived.files("runs")) == 3
 
 
-async def test_verification_reports_each_day_and_whether_all_is_well(
+async def test_verification_reports_each_day_and_the_overall_result(
     archived: Site, fake_runs: FakeRuns, settings: Settings
 ) -> None:
     fake_runs.add(1, NOON)
@@ -116,7 +116,7 @@ async def test_verification_reports_each_day_and_whether_all_is_well(
     ]
 
 
-def test_part_of_the_past_on_a_day() -> None:
+def test_past_is_split_into_days() -> None:
     past = Past(NOON, NOON + DAY)
     parts = [past.on(stretch.day) for stretch in days_of(past, 0)]
     assert [(part.since, round(part.until - part.since)) for part in parts] == [(NOON, 43200), (NOON + 43200, 43200)]

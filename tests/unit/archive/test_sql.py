@@ -32,7 +32,7 @@ def row_of(run: ServerRun) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_success_rate_of_30_days_is_the_ledgers(
+async def test_success_rate_over_30_days_matches_the_ledger(
     archived: Site, fake_runs: FakeRuns, fake: FakePrefect, ledger: Ledger, make_reader: MakeReader, seed: int
 ) -> None:
     chance = random.Random(seed)
@@ -80,7 +80,7 @@ async def archive_all(archived: Site, fake_runs: FakeRuns, fake: FakePrefect, be
     await archived.archive(begun, fake.now, archive_documents=False)
 
 
-async def test_columns_of_the_page_are_those_of_the_files(archived: Site, fake_runs: FakeRuns) -> None:
+async def test_documented_columns_match_the_files(archived: Site, fake_runs: FakeRuns) -> None:
     run_id = fake_runs.add(1, NOON)
     fake_runs.add_task(run_id, "load", NOON)
     fake_runs.log(run_id, NOON, "line")
@@ -102,7 +102,7 @@ async def test_columns_of_the_page_are_those_of_the_files(archived: Site, fake_r
         }
 
 
-def test_page_registers_every_table_in_every_engine() -> None:
+def test_docs_register_every_table_in_every_engine() -> None:
     page = archive_schema_page()
     for table in TABLES:
         assert f"CREATE EXTERNAL TABLE {table} (" in page

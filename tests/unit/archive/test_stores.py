@@ -70,7 +70,7 @@ def listed(store: Store, prefix: str) -> list[tuple[str, int]]:
     return [(entry.key, entry.size) for entry in store.list(prefix)]
 
 
-def test_files_come_back_as_they_went(store: Store, tmp_path: Path) -> None:
+def test_files_are_read_back_unchanged(store: Store, tmp_path: Path) -> None:
     assert store.check() == []
     (tmp_path / "file").write_bytes(b"from a file")
     store.put("a/1.json", b"one")
@@ -90,7 +90,7 @@ def test_files_come_back_as_they_went(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("to", ["", "/var/archive", "s3://", f"https://u:{SECRET}@x/y", f"s3://u:{SECRET}@bucket/x"])
-def test_other_address_is_refused_without_repeating_it(to: str) -> None:
+def test_unsupported_address_is_refused_without_quoting_it(to: str) -> None:
     with pytest.raises(StoreError, match="neither s3://bucket/prefix nor file:///folder") as caught:
         open_store(ArchiveSettings.model_construct(archive_to=to))
     assert SECRET not in str(caught.value)
@@ -100,7 +100,7 @@ def test_other_address_is_refused_without_repeating_it(to: str) -> None:
 
 
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
-def test_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int) -> None:
+def test_full_disk_leaves_the_file_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int) -> None:
     store = DiskStore(tmp_path)
     store.put("runs/a", b"before")
 
@@ -116,7 +116,7 @@ def test_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "runs/a").read_bytes() == b"before"
 
 
-def test_what_a_killed_process_left_is_never_listed_and_goes_after_a_day(tmp_path: Path) -> None:
+def test_partial_files_are_never_listed_and_removed_after_a_day(tmp_path: Path) -> None:
     """Until then it may be what another process is writing."""
     store = DiskStore(tmp_path)
     store.put("runs/a", b"a")
@@ -130,7 +130,7 @@ def test_what_a_killed_process_left_is_never_listed_and_goes_after_a_day(tmp_pat
     assert not left.exists()
 
 
-def test_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match=r"Not a directory|File exists"):
         DiskStore(tmp_path / "file/archive").check()
@@ -156,7 +156,7 @@ def test_large_file_is_sent_in_parts(bucket: Any, tmp_path: Path, monkeypatch: p
         ({"archive_encryption": "sse-kms", "archive_kms_key": "alias/archive"}, "aws:kms", "alias/archive"),
     ],
 )
-def test_encryption_is_asked_for_with_every_file(
+def test_encryption_is_requested_for_every_file(
     bucket: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -174,20 +174,20 @@ def test_encryption_is_asked_for_with_every_file(
         assert (found.server_side_encryption, found.ssekms_key_id) == (encryption, key)
 
 
-def test_public_bucket_is_warned_about(bucket: Any) -> None:
+def test_public_bucket_logs_a_warning(bucket: Any) -> None:
     bucket.Acl().put(ACL="public-read")
     (warning,) = s3().check()
     assert "can be read by everybody" in warning
 
 
-def test_missing_bucket_is_one_clear_line(aws: str) -> None:
+def test_missing_bucket_is_a_one_line_error(aws: str) -> None:
     with pytest.raises(StoreError, match="the bucket does not exist: create it"):
         s3().check()
     with pytest.raises(StoreError, match=r"NoSuchBucket.*the bucket does not exist"):
         s3().put("a", b"")
 
 
-def test_endpoint_that_is_not_there_is_one_clear_line(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_endpoint_is_a_one_line_error(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_store, "ATTEMPTS", 1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(StoreError, match="the endpoint does not answer") as caught:
@@ -233,9 +233,7 @@ def refusing(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[i
         (301, "PermanentRedirect", "another region"),
     ],
 )
-def test_refusal_says_what_to_do_and_no_secret(
-    refusing: list[tuple[int, str]], status: int, code: str, advice: str
-) -> None:
+def test_refusal_has_a_hint_and_no_secret(refusing: list[tuple[int, str]], status: int, code: str, advice: str) -> None:
     refusing[:] = [(status, code)] * 9
     with pytest.raises(StoreError, match=advice) as caught:
         s3().put("a", b"content")
@@ -243,7 +241,7 @@ def test_refusal_says_what_to_do_and_no_secret(
     assert SECRET not in str(caught.value)
 
 
-def test_throttled_request_is_sent_again(refusing: list[tuple[int, str]]) -> None:
+def test_throttled_request_is_retried(refusing: list[tuple[int, str]]) -> None:
     refusing[:] = [(503, "SlowDown"), (503, "SlowDown")]
     s3().put("a", b"content")
     assert refusing == []

@@ -28,12 +28,12 @@ async def faults(site: Site) -> list[str]:
     return (await verify(site.store, site.api, WHOLE_DAY)).faults
 
 
-async def test_whole_archive_has_no_fault(whole: Site) -> None:
+async def test_intact_archive_has_no_fault(whole: Site) -> None:
     found = await verify(whole.store, whole.api, WHOLE_DAY)
     assert (found.faults, found.runs, found.files, found.lines) == ([], RUNS, 3, RUNS * LINES)
 
 
-async def test_what_prefect_has_deleted_is_no_fault(whole: Site) -> None:
+async def test_run_deleted_in_prefect_is_no_fault(whole: Site) -> None:
     del whole.fake.runs["run-000001"]
     whole.fake.lines = whole.fake.lines[:-1]
     whole.fake.tasks = whole.fake.tasks[:-1]
@@ -78,6 +78,6 @@ def more_lines(site: Site) -> str:
     [flip_a_byte, lose_a_file, more_runs, another_state, more_task_runs, more_lines],
     ids=lambda one: one.__name__,
 )
-async def test_fault_is_named(whole: Site, harm: Callable[[Site], str]) -> None:
+async def test_damage_is_reported_by_name(whole: Site, harm: Callable[[Site], str]) -> None:
     fault = harm(whole)
     assert fault in await faults(whole)

@@ -24,7 +24,7 @@ async def get(done: ArchiveStatus, path: str, web: WebSettings | None = None, **
         return await client.get(path, headers=headers)
 
 
-async def test_metrics_are_what_the_archive_did() -> None:
+async def test_metrics_report_what_was_archived() -> None:
     now = datetime(2026, 11, 28, tzinfo=UTC)
     manifest = Manifest("b", now.date(), now, (("r1", "s1"), ("r2", "s2")), ())
     done = status()
@@ -59,18 +59,18 @@ async def test_metrics_are_what_the_archive_did() -> None:
     assert (await get(done, "/-/healthy")).status_code == 200
 
 
-async def test_what_is_not_known_yet_is_absent() -> None:
+async def test_unknown_values_are_absent() -> None:
     text = (await get(status(), "/metrics")).text
     assert not re.search(r"^prefect_exporter_archive_(up|oldest|last)", text, re.MULTILINE)
 
 
-async def test_metrics_ask_for_the_exporters_token() -> None:
+async def test_metrics_require_the_exporters_token() -> None:
     web = WebSettings(auth_token=SecretStr("t0ken"))
     assert (await get(status(), "/metrics", web)).status_code == 401
     assert (await get(status(), "/metrics", web, Authorization="Bearer t0ken")).status_code == 200
 
 
-def test_names_follow_the_catalogues_conventions() -> None:
+def test_metric_names_follow_the_catalogue_conventions() -> None:
     names = [metric.name for metric in ARCHIVE_METRICS]
     assert len(names) == len(set(names))
     assert not set(names) & {metric.name for metric in CATALOGUE}

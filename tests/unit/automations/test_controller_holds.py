@@ -70,7 +70,7 @@ async def test_downstream_is_paused_once_per_failure_and_resumed_on_the_next_suc
     assert fake.actions.writes[2:] == [("pause", report)]
 
 
-async def test_downstream_is_not_paused_for_a_failure_from_before_acting_was_enabled(
+async def test_downstream_is_not_paused_for_a_failure_before_acting_was_enabled(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
 ) -> None:
     process = begin(rules(PAUSE), mode=OFF)
@@ -86,7 +86,7 @@ async def test_downstream_is_not_paused_for_a_failure_from_before_acting_was_ena
     assert fake.actions.writes == [("pause", report)]
 
 
-async def test_downstream_is_not_paused_while_the_failed_run_has_a_retry_to_come(
+async def test_downstream_is_not_paused_while_the_failed_run_awaits_a_retry(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
 ) -> None:
     process = await _begin(begin, PAUSE.replace("{flow: etl,", "{flow: etl, retry: {max: 1},"))
@@ -100,7 +100,7 @@ async def test_downstream_is_not_paused_while_the_failed_run_has_a_retry_to_come
     assert fake.actions.writes == [("retry", run), ("pause", report)]
 
 
-async def test_a_deployment_that_a_person_paused_is_not_resumed(
+async def test_deployment_paused_by_hand_is_not_resumed(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
 ) -> None:
     process = await _begin(begin, PAUSE)
@@ -116,7 +116,7 @@ async def test_a_deployment_that_a_person_paused_is_not_resumed(
     assert fake.actions.writes == []
 
 
-async def test_a_resume_by_hand_wins_until_the_pipeline_completes(
+async def test_manual_resume_is_kept_until_the_pipeline_completes(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
 ) -> None:
     process = await _begin(begin, PAUSE)
@@ -137,7 +137,7 @@ async def test_a_resume_by_hand_wins_until_the_pipeline_completes(
     assert _kinds(process)[-1] == ("pause", "refused")
 
 
-async def test_what_two_pipelines_paused_is_resumed_when_both_have_completed(
+async def test_deployment_paused_by_two_pipelines_is_resumed_after_both_complete(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
 ) -> None:
     flow = fake.add_flow("crm")
@@ -155,7 +155,7 @@ async def test_what_two_pipelines_paused_is_resumed_when_both_have_completed(
     assert fake.actions.writes == [("pause", report), ("resume", report)]
 
 
-async def test_what_two_pipelines_paused_is_resumed_when_both_complete_between_two_polls(
+async def test_deployment_paused_by_two_pipelines_is_resumed_when_both_complete_between_polls(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
 ) -> None:
     flow = fake.add_flow("crm")
@@ -171,7 +171,7 @@ async def test_what_two_pipelines_paused_is_resumed_when_both_complete_between_t
     assert fake.actions.writes == [("pause", report), ("resume", report)]
 
 
-async def test_a_pause_whose_fate_is_unknown_for_long_is_still_undone(
+async def test_pause_with_a_long_unknown_result_is_still_undone(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
 ) -> None:
     process = await _begin(begin, PAUSE)
@@ -190,7 +190,7 @@ async def test_a_pause_whose_fate_is_unknown_for_long_is_still_undone(
     assert process.deployment(report).paused is False
 
 
-async def test_a_pause_without_an_answer_at_the_last_moment_is_still_undone(
+async def test_pause_unanswered_at_the_deadline_is_still_undone(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
 ) -> None:
     process = await _begin(begin, PAUSE)
@@ -211,7 +211,7 @@ async def test_a_pause_without_an_answer_at_the_last_moment_is_still_undone(
     assert process.deployment(report).paused is False
 
 
-async def test_a_failure_while_the_fate_of_a_pause_is_unknown_pauses_nothing_twice(
+async def test_failure_during_a_pause_with_unknown_result_does_not_pause_twice(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
 ) -> None:
     process = await _begin(begin, PAUSE)
@@ -228,7 +228,7 @@ async def test_a_failure_while_the_fate_of_a_pause_is_unknown_pauses_nothing_twi
 
 
 @pytest.mark.parametrize("fault", [LOSE_ANSWER, LOSE_REQUEST])
-async def test_a_pause_of_unknown_fate_is_decided_by_reading_the_deployment(
+async def test_pause_with_unknown_result_is_settled_by_reading_the_deployment(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str, fault: str
 ) -> None:
     process = await _begin(begin, PAUSE)
@@ -244,9 +244,7 @@ async def test_a_pause_of_unknown_fate_is_decided_by_reading_the_deployment(
     assert process.deployment(report).paused is False
 
 
-async def test_downstream_that_does_not_exist_is_refused_once(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str]
-) -> None:
+async def test_missing_downstream_is_refused_once(begin: Begin, fake: FakePrefect, place: tuple[str, str]) -> None:
     process = await _begin(begin, PAUSE)
     process.fail(fake.schedule(*place))
     await process.act()
@@ -281,7 +279,7 @@ def _slots(fake: FakePrefect) -> int | None:
     return fake.inventory.pools[0].slots
 
 
-async def test_a_pool_is_raised_while_a_run_takes_too_long_and_restored_after(
+async def test_pool_limit_is_raised_during_a_long_run_and_restored_after(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     _pool(fake, 4)
@@ -304,7 +302,7 @@ async def test_a_pool_is_raised_while_a_run_takes_too_long_and_restored_after(
 
 
 @pytest.mark.parametrize("by_hand", [6, 20])
-async def test_a_limit_that_a_person_set_meanwhile_stays(
+async def test_limit_changed_by_hand_is_kept(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], by_hand: int
 ) -> None:
     _pool(fake, 4)
@@ -324,7 +322,7 @@ async def test_a_limit_that_a_person_set_meanwhile_stays(
 
 
 @pytest.mark.parametrize("slots", [10, 12, None])
-async def test_a_pool_with_slots_enough_is_left_alone(
+async def test_pool_with_enough_slots_is_left_alone(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], slots: int | None
 ) -> None:
     _pool(fake, slots)
@@ -335,7 +333,7 @@ async def test_a_pool_with_slots_enough_is_left_alone(
     assert (_slots(fake), process.actions()) == (slots, [])
 
 
-async def test_two_pipelines_on_one_pool_get_the_greater_limit_and_the_first_one_back(
+async def test_two_pipelines_on_one_pool_get_the_higher_limit_and_restore_the_original(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     _pool(fake, 4)
@@ -360,7 +358,7 @@ async def test_two_pipelines_on_one_pool_get_the_greater_limit_and_the_first_one
 
 
 @pytest.mark.parametrize("fault", [LOSE_ANSWER, LOSE_REQUEST])
-async def test_a_raise_of_unknown_fate_is_decided_by_reading_the_pool(
+async def test_raise_with_unknown_result_is_settled_by_reading_the_pool(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], fault: str
 ) -> None:
     _pool(fake, 4)
@@ -374,7 +372,7 @@ async def test_a_raise_of_unknown_fate_is_decided_by_reading_the_pool(
 
 
 @pytest.mark.parametrize("fault", [THROTTLE, LOSE_ANSWER, LOSE_REQUEST])
-async def test_a_limit_that_a_person_sets_while_a_raise_is_open_is_what_comes_back(
+async def test_limit_set_by_hand_during_a_pending_raise_is_restored(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], fault: str
 ) -> None:
     _pool(fake, 4)
@@ -393,7 +391,7 @@ async def test_a_limit_that_a_person_sets_while_a_raise_is_open_is_what_comes_ba
     assert _slots(fake) == 6
 
 
-async def test_a_greater_limit_while_the_fate_of_a_raise_is_unknown_is_restored_to_the_first(
+async def test_higher_raise_during_an_unknown_one_restores_the_original_limit(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     _pool(fake, 4)
@@ -416,7 +414,7 @@ async def test_a_greater_limit_while_the_fate_of_a_raise_is_unknown_is_restored_
     assert _slots(fake) == 4
 
 
-async def test_a_pool_that_is_gone_is_forgotten(begin: Begin, fake: FakePrefect, place: tuple[str, str]) -> None:
+async def test_deleted_pool_is_forgotten(begin: Begin, fake: FakePrefect, place: tuple[str, str]) -> None:
     _pool(fake, 4)
     process = await _begin(begin, SCALE)
     run = fake.schedule(*place)
@@ -433,9 +431,7 @@ async def test_a_pool_that_is_gone_is_forgotten(begin: Begin, fake: FakePrefect,
 # Skip
 
 
-async def test_a_run_that_is_too_late_is_ended_by_cancelling_it(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str]
-) -> None:
+async def test_run_that_is_too_late_is_cancelled(begin: Begin, fake: FakePrefect, place: tuple[str, str]) -> None:
     process = await _begin(begin, SKIP)
     late = fake.schedule(*place, in_seconds=1.0)
     early = fake.schedule(*place, in_seconds=3600.0)
@@ -451,7 +447,7 @@ async def test_a_run_that_is_too_late_is_ended_by_cancelling_it(
 
 
 @pytest.mark.parametrize("fault", [LOSE_ANSWER, LOSE_REQUEST])
-async def test_a_skip_of_unknown_fate_is_decided_by_reading_the_run(
+async def test_skip_with_unknown_result_is_settled_by_reading_the_run(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], fault: str
 ) -> None:
     process = await _begin(begin, SKIP)
@@ -464,7 +460,7 @@ async def test_a_skip_of_unknown_fate_is_decided_by_reading_the_run(
     assert _kinds(process) == [("skip", "done")]
 
 
-async def test_late_runs_that_no_rule_is_about_are_not_listed(
+async def test_late_runs_without_a_rule_are_not_listed(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There may be very many of them; and of those that a rule is about, some are ended at a time."""
@@ -484,7 +480,7 @@ async def test_late_runs_that_no_rule_is_about_are_not_listed(
     assert {fake.runs[run].state.name for run in left} == {"Scheduled"}
 
 
-async def test_a_request_that_is_refused_for_its_pool_being_gone_is_final(
+async def test_request_refused_because_its_pool_is_deleted_is_final(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     _pool(fake, 4)
@@ -498,7 +494,7 @@ async def test_a_request_that_is_refused_for_its_pool_being_gone_is_final(
     assert process.results() == [("scale_up", "refused", "the work pool process does not exist any more")]
 
 
-async def test_a_run_that_was_due_before_acting_was_enabled_is_left_alone(
+async def test_run_due_before_acting_was_enabled_is_left_alone(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     fake.schedule(*place)
@@ -509,7 +505,7 @@ async def test_a_run_that_was_due_before_acting_was_enabled_is_left_alone(
     assert process.actions() == []
 
 
-async def test_a_run_that_starts_in_between_is_left_alone(
+async def test_run_that_starts_before_the_request_is_left_alone(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process = await _begin(begin, SKIP)
@@ -526,9 +522,7 @@ async def test_a_run_that_starts_in_between_is_left_alone(
     assert process.results() == [("skip", "refused", "the run is Running by now")]
 
 
-async def test_a_run_that_waits_for_a_retry_is_not_skipped(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str]
-) -> None:
+async def test_run_awaiting_a_retry_is_not_skipped(begin: Begin, fake: FakePrefect, place: tuple[str, str]) -> None:
     process = await _begin(begin, SKIP)
     run = fake.schedule(*place, in_seconds=1.0)
     fake.now += 10

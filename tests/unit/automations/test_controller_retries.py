@@ -42,7 +42,7 @@ def fail_a_run(begin: Begin, fake: FakePrefect, place: tuple[str, str]) -> FailA
     return start
 
 
-async def test_a_failed_run_is_retried_after_its_delay_and_not_reported_meanwhile(
+async def test_failed_run_is_retried_after_its_delay_without_counting_as_failed(
     fail_a_run: FailARun, fake: FakePrefect
 ) -> None:
     process, run = await fail_a_run()
@@ -64,7 +64,7 @@ async def test_a_failed_run_is_retried_after_its_delay_and_not_reported_meanwhil
     assert (snapshot.run_stats[PIPELINE].consecutive_failures, len(process.actions())) == (0, 1)
 
 
-async def test_retry_of_the_exporter_is_no_failure_for_good_until_it_is_exhausted(
+async def test_failed_run_is_unresolved_only_after_its_retries_are_exhausted(
     fail_a_run: FailARun, fake: FakePrefect
 ) -> None:
     process = begin("pipelines: [{flow: etl, retry: {max: 1, delay: 1m, jitter: 0%}}]")
@@ -79,7 +79,7 @@ async def test_retry_of_the_exporter_is_no_failure_for_good_until_it_is_exhauste
     assert (stats.unresolved, stats.last_failure_retries) == (1, 1)
 
 
-async def test_a_run_that_fails_again_and_again_is_retried_max_times_and_then_reported(
+async def test_run_that_keeps_failing_is_retried_max_times_and_then_counts_as_failed(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process = begin(RULES)
@@ -100,7 +100,7 @@ async def test_a_run_that_fails_again_and_again_is_retried_max_times_and_then_re
     assert _counted(process) == {("retry", "done"): 3, ("retry", "exhausted"): 1}
 
 
-async def test_another_run_that_failed_for_good_is_reported_while_one_waits_for_its_retry(
+async def test_final_failure_counts_while_another_run_waits_for_its_retry(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process = begin(RULES)
@@ -115,7 +115,7 @@ async def test_another_run_that_failed_for_good_is_reported_while_one_waits_for_
     assert (stats.consecutive_failures, stats.last_failure.run_id) == (1, hopeless)
 
 
-async def test_a_first_start_on_a_history_of_failures_retries_none(
+async def test_first_start_retries_no_failure_of_the_baseline(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process = begin(RULES)
@@ -130,7 +130,7 @@ async def test_a_first_start_on_a_history_of_failures_retries_none(
     assert process.last.run_stats[PIPELINE].consecutive_failures == 600
 
 
-async def test_after_an_outage_only_young_failures_are_retried(
+async def test_only_recent_failures_are_retried_after_an_outage(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process = begin(RULES)
@@ -157,7 +157,7 @@ async def test_nothing_is_sent_unless_acting_is_on(fail_a_run: FailARun, fake: F
     assert _counted(process) == ({} if mode is OFF else {("retry", "dry_run"): 1})
 
 
-async def test_a_failure_from_before_acting_was_enabled_is_left_alone(
+async def test_failure_before_acting_was_enabled_is_left_alone(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     await begin(RULES, mode=OFF).begin()
@@ -175,7 +175,7 @@ async def test_a_failure_from_before_acting_was_enabled_is_left_alone(
     assert [result for _, result, _ in process.results()] == ["done"]
 
 
-async def test_plan_passes_over_a_failure_that_ended_before_acting_was_enabled(
+async def test_plan_skips_a_failure_that_ended_before_acting_was_enabled(
     fail_a_run: FailARun, fake: FakePrefect
 ) -> None:
     process, run = await fail_a_run(mode=OFF)
@@ -202,7 +202,7 @@ async def test_plan_passes_over_a_failure_that_ended_before_acting_was_enabled(
         (lambda fake, run: setattr(fake.runs[run], "deployment_id", None), "the run has no deployment"),
     ],
 )
-async def test_what_changed_between_decision_and_request_is_left_alone(
+async def test_run_changed_between_decision_and_request_is_left_alone(
     fail_a_run: FailARun, fake: FakePrefect, take_over: Callable[[FakePrefect, str], None], reason: str
 ) -> None:
     process, run = await fail_a_run()
@@ -217,9 +217,7 @@ async def test_what_changed_between_decision_and_request_is_left_alone(
     assert why.startswith(reason)
 
 
-async def test_a_run_that_somebody_retried_by_hand_is_theirs_from_then_on(
-    fail_a_run: FailARun, fake: FakePrefect
-) -> None:
+async def test_run_retried_by_hand_is_left_alone_from_then_on(fail_a_run: FailARun, fake: FakePrefect) -> None:
     process, run = await fail_a_run()
     fake.retry(run)
     process.fail(run)
@@ -230,9 +228,7 @@ async def test_a_run_that_somebody_retried_by_hand_is_theirs_from_then_on(
     assert snapshot.run_stats[PIPELINE].consecutive_failures == 1
 
 
-async def test_a_run_that_somebody_set_from_one_failure_to_another_is_not_retried(
-    fail_a_run: FailARun, fake: FakePrefect
-) -> None:
+async def test_run_set_by_hand_from_failed_to_crashed_is_not_retried(fail_a_run: FailARun, fake: FakePrefect) -> None:
     process, run = await fail_a_run()
     fake.set_state(run, "CRASHED", force=True)
 
@@ -242,7 +238,7 @@ async def test_a_run_that_somebody_set_from_one_failure_to_another_is_not_retrie
     assert fake.actions.writes == []
 
 
-async def test_a_run_that_somebody_cancelled_is_not_retried_when_its_process_reports_a_crash(
+async def test_cancelled_run_is_not_retried_when_its_process_reports_a_crash(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process = begin(RULES)
@@ -258,9 +254,7 @@ async def test_a_run_that_somebody_cancelled_is_not_retried_when_its_process_rep
     assert fake.actions.writes == []
 
 
-async def test_a_retry_of_prefects_own_is_left_to_prefect(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str]
-) -> None:
+async def test_retry_by_prefect_is_left_to_prefect(begin: Begin, fake: FakePrefect, place: tuple[str, str]) -> None:
     process = begin(RULES)
     await process.begin()
     run = fake.schedule(*place, retries=1)
@@ -275,7 +269,7 @@ async def test_a_retry_of_prefects_own_is_left_to_prefect(
 
 
 @pytest.mark.parametrize("fault", [LOSE_ANSWER, LOSE_REQUEST, THROTTLE])
-async def test_a_request_of_unknown_fate_is_decided_by_reading_the_run(
+async def test_retry_with_unknown_result_is_settled_by_reading_the_run(
     fail_a_run: FailARun, begin: Begin, fake: FakePrefect, fault: str
 ) -> None:
     process, run = await fail_a_run()
@@ -291,7 +285,7 @@ async def test_a_request_of_unknown_fate_is_decided_by_reading_the_run(
     assert [state.name for state in fake.runs[run].states].count("AwaitingRetry") == 1
 
 
-async def test_a_request_that_prefect_forbids_fails_and_the_run_is_reported(
+async def test_retry_that_prefect_forbids_fails_and_the_run_counts_as_failed(
     fail_a_run: FailARun, fake: FakePrefect
 ) -> None:
     process, _ = await fail_a_run()
@@ -303,7 +297,7 @@ async def test_a_request_that_prefect_forbids_fails_and_the_run_is_reported(
     assert snapshot.run_stats[PIPELINE].consecutive_failures == 1
 
 
-async def test_an_intention_that_cannot_be_carried_out_in_time_fails_and_the_run_is_reported(
+async def test_intention_not_carried_out_in_time_fails_and_the_run_counts_as_failed(
     fail_a_run: FailARun, fake: FakePrefect
 ) -> None:
     process, _ = await fail_a_run()
@@ -317,7 +311,7 @@ async def test_an_intention_that_cannot_be_carried_out_in_time_fails_and_the_run
     assert snapshot.run_stats[PIPELINE].consecutive_failures == 1
 
 
-async def test_intentions_of_an_exporter_that_no_longer_acts_do_not_hide_failures_for_ever(
+async def test_intention_left_after_acting_was_disabled_expires_and_the_run_counts_as_failed(
     fail_a_run: FailARun, begin: Begin
 ) -> None:
     process, _ = await fail_a_run()
@@ -330,7 +324,7 @@ async def test_intentions_of_an_exporter_that_no_longer_acts_do_not_hide_failure
     assert process.results() == [("retry", "failed", "it was not carried out in time")]
 
 
-async def test_a_retry_waits_while_another_run_of_the_pipeline_is_running(
+async def test_retry_waits_while_another_run_of_the_pipeline_is_running(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process = begin(RULES.replace("max: 3", "max: 3, unless_running: true"))
@@ -348,7 +342,7 @@ async def test_a_retry_waits_while_another_run_of_the_pipeline_is_running(
     assert fake.actions.writes == [("retry", failed)]
 
 
-async def test_a_retry_that_waited_too_long_is_refused_and_the_run_reported(
+async def test_retry_that_waited_too_long_is_refused_and_the_run_counts_as_failed(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process = begin(RULES.replace("max: 3", "max: 3, unless_running: true"))
@@ -365,7 +359,7 @@ async def test_a_retry_that_waited_too_long_is_refused_and_the_run_reported(
 
 
 @pytest.mark.slow
-async def test_a_storm_blows_the_fuse_which_closes_after_a_quiet_hour(
+async def test_storm_blows_the_fuse_until_a_quiet_hour_has_passed(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process = begin(RULES)
@@ -387,7 +381,7 @@ async def test_a_storm_blows_the_fuse_which_closes_after_a_quiet_hour(
     assert len(fake.actions.writes) == 101
 
 
-async def test_a_storm_of_one_cause_blows_the_fuse_earlier_and_says_why(
+async def test_storm_of_one_cause_blows_the_fuse_earlier_with_a_reason(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process = begin(RULES, mode=replace(ACT, fuse=Fuse(100, 5)))
@@ -402,7 +396,7 @@ async def test_a_storm_of_one_cause_blows_the_fuse_earlier_and_says_why(
     assert reasons == {"withheld: 5 actions for the cause connection within an hour"}
 
 
-async def test_what_was_refused_is_not_what_blows_the_fuse(
+async def test_refused_actions_do_not_count_towards_the_fuse(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process = begin(RULES, mode=replace(ACT, fuse=Fuse(2, 2)))
@@ -422,7 +416,7 @@ async def test_what_was_refused_is_not_what_blows_the_fuse(
     assert fake.actions.writes == [("retry", failed)]
 
 
-async def test_a_stop_halts_within_one_poll_and_survives_a_restart(
+async def test_stop_takes_effect_within_one_poll_and_survives_a_restart(
     fail_a_run: FailARun, begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process, _ = await fail_a_run()
@@ -449,9 +443,7 @@ async def test_a_stop_halts_within_one_poll_and_survives_a_restart(
     assert sorted(fake.actions.writes) == [("retry", young), ("retry", newest)]
 
 
-async def test_attempts_outlive_the_run_that_the_ledger_has_forgotten(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str]
-) -> None:
+async def test_retry_attempts_outlive_the_pruned_run(begin: Begin, fake: FakePrefect, place: tuple[str, str]) -> None:
     process = begin(RULES)
     await process.begin()
     run = fake.schedule(*place)
@@ -472,7 +464,7 @@ async def test_attempts_outlive_the_run_that_the_ledger_has_forgotten(
     assert process.results()[-1][1] == "exhausted"
 
 
-async def test_retries_that_the_ledger_lost_are_counted_from_the_runs_history(
+async def test_retries_missing_in_the_ledger_are_counted_from_the_run_history(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], open_it: Callable[..., Ledger], tmp_path: Path
 ) -> None:
     process = begin(RULES)
@@ -494,9 +486,7 @@ async def test_retries_that_the_ledger_lost_are_counted_from_the_runs_history(
     process.readers.flow_runs.close()
 
 
-async def test_every_action_is_an_event_about_its_run_with_the_actions_id(
-    fail_a_run: FailARun, fake: FakePrefect
-) -> None:
+async def test_action_emits_an_event_about_its_run_with_its_id(fail_a_run: FailARun, fake: FakePrefect) -> None:
     process, run = await fail_a_run()
     await process.act()
 
@@ -507,7 +497,7 @@ async def test_every_action_is_an_event_about_its_run_with_the_actions_id(
     assert event["payload"]["message"] == f"retry 1 of 3 of etl/daily ({fake.runs[run].name}): done"
 
 
-async def test_what_the_planner_ends_at_once_is_an_event_too(
+async def test_action_ended_by_the_planner_emits_an_event(
     fail_a_run: FailARun, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process, run = await fail_a_run(RULES.replace("max: 3", "max: 1"), mode=replace(ACT, fuse=Fuse(1, 1)))
@@ -523,7 +513,7 @@ async def test_what_the_planner_ends_at_once_is_an_event_too(
     assert {action.id for action in process.actions()} == fake.actions.events.keys()
 
 
-async def test_events_wait_for_an_api_that_takes_them_and_are_dropped_after_an_hour(
+async def test_events_wait_for_the_api_and_are_dropped_after_an_hour(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process = begin(RULES)
@@ -548,7 +538,7 @@ async def test_events_wait_for_an_api_that_takes_them_and_are_dropped_after_an_h
     assert process.ledger.events_due(10) == []
 
 
-def test_a_stop_by_hand_replaces_a_blown_fuse_and_not_the_other_way_round() -> None:
+def test_manual_stop_replaces_a_blown_fuse_but_not_vice_versa() -> None:
     blown = Acting(enabled_at=1.0).stopped(2.0, "100 actions within an hour")
     by_hand = blown.stopped(3.0, STOPPED_BY_HAND)
 

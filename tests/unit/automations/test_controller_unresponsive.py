@@ -66,7 +66,7 @@ async def test_run_that_stops_sending_heartbeats_is_marked_crashed_once(
     ]
 
 
-async def test_run_without_a_deployment_is_marked_where_an_entry_names_it(
+async def test_run_without_a_deployment_is_marked_if_an_entry_names_it(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process = begin(MARK)
@@ -76,7 +76,7 @@ async def test_run_without_a_deployment_is_marked_where_an_entry_names_it(
     assert fake.runs[script].state.name == "Crashed"
 
 
-async def test_other_pipelines_and_runs_that_wait_are_left_alone(
+async def test_waiting_runs_and_other_pipelines_are_left_alone(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process = begin(MARK.replace("etl", "another"))
@@ -127,7 +127,7 @@ async def test_no_run_is_marked_while_prefect_loses_events(
         (lambda fake, run: fake.delete_run(run), "the run does not exist any more"),
     ],
 )
-async def test_run_that_changes_right_before_the_request_is_left_alone(
+async def test_run_that_changes_before_the_request_is_left_alone(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], meanwhile: Callable[[FakePrefect, str], None], reason: str
 ) -> None:
     process = begin(MARK)
@@ -144,7 +144,7 @@ async def test_run_that_changes_right_before_the_request_is_left_alone(
     assert _marks(process) == [("refused", reason)]
 
 
-async def test_run_that_sends_heartbeats_again_before_the_request_is_left_alone(
+async def test_run_whose_heartbeats_resume_before_the_request_is_left_alone(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process = begin(MARK)
@@ -161,7 +161,7 @@ async def test_run_that_sends_heartbeats_again_before_the_request_is_left_alone(
 
 
 @pytest.mark.parametrize("fault", [LOSE_ANSWER, LOSE_REQUEST, THROTTLE])
-async def test_request_of_unknown_fate_is_decided_by_reading_the_run(
+async def test_request_with_unknown_result_is_settled_by_reading_the_run(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], fault: str
 ) -> None:
     process = begin(MARK)
@@ -173,7 +173,7 @@ async def test_request_of_unknown_fate_is_decided_by_reading_the_run(
     assert [result for result, _ in _marks(process)] == ["done"]
 
 
-async def test_request_that_prefect_forbids_fails_once(begin: Begin, fake: FakePrefect, place: tuple[str, str]) -> None:
+async def test_forbidden_request_fails_once(begin: Begin, fake: FakePrefect, place: tuple[str, str]) -> None:
     process = begin(MARK)
     await process.begin()
     await _running(fake, process, place)
@@ -182,9 +182,7 @@ async def test_request_that_prefect_forbids_fails_once(begin: Begin, fake: FakeP
     assert _marks(process) == [("failed", "403")]
 
 
-async def test_fuse_keeps_most_of_many_runs_from_being_marked(
-    begin: Begin, fake: FakePrefect, place: tuple[str, str]
-) -> None:
+async def test_fuse_limits_how_many_runs_are_marked(begin: Begin, fake: FakePrefect, place: tuple[str, str]) -> None:
     process = begin(MARK, mode=type(ACT)(Fuse(100, 3), act=True))
     await process.begin()
     runs = await _running(fake, process, *[place] * 8)
@@ -194,7 +192,7 @@ async def test_fuse_keeps_most_of_many_runs_from_being_marked(
 
 
 @pytest.mark.parametrize(("also", "retried"), [("", False), (", retry_unresponsive: true", True)])
-async def test_marked_run_is_retried_only_where_that_is_declared(
+async def test_marked_run_is_retried_only_if_declared(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], also: str, *, retried: bool
 ) -> None:
     process = begin(RETRY % also)
@@ -206,7 +204,7 @@ async def test_marked_run_is_retried_only_where_that_is_declared(
     assert kinds == ["mark_crashed", "retry"] if retried else kinds == ["mark_crashed"]
 
 
-async def test_run_that_its_worker_reports_crashed_is_retried_as_any_other(
+async def test_run_reported_crashed_by_its_worker_is_retried_like_any_other(
     begin: Begin, fake: FakePrefect, place: tuple[str, str]
 ) -> None:
     process = begin(RETRY % "")

@@ -65,7 +65,7 @@ async def http(site: Loopback, traffic: Traffic) -> AsyncIterator[PrefectHttp]:
 
 
 @pytest.mark.parametrize("carries_out", [True, False])
-async def test_hung_request_delays_no_poll_and_no_scrape_and_is_decided_by_reading_the_run(
+async def test_hung_request_delays_no_poll_or_scrape_and_is_settled_by_reading_the_run(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], site: Loopback, http: PrefectHttp, *, carries_out: bool
 ) -> None:
     process: ActingProcess = begin(RULES)

@@ -54,7 +54,7 @@ def last_told(output: Output, name: str) -> float:
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.slow
-def test_the_live_sum_is_never_a_hair_below_that_of_the_past(tmp_path: Path, seed: int) -> None:
+def test_live_sum_is_never_below_the_backfilled_sum(tmp_path: Path, seed: int) -> None:
     """Prometheus would take that for a reset, and count the whole sum again."""
     chance = random.Random(seed)
     ended = [(MIDNIGHT + number * HOUR / 3 + 1.0, chance.uniform(0.001, 300)) for number in range(140)]
@@ -73,7 +73,7 @@ def test_the_live_sum_is_never_a_hair_below_that_of_the_past(tmp_path: Path, see
     again.close()
 
 
-def test_a_past_that_comes_to_something_else_is_refused(tmp_path: Path) -> None:
+def test_export_that_does_not_add_up_to_the_counters_is_refused(tmp_path: Path) -> None:
     ledger = ledger_with(tmp_path, [(MIDNIGHT + 60.0, 5.0), (MIDNIGHT + 9000.0, 7.0)])
     ledger.replace_values({DURATION: 12.5}, MIDNIGHT)
     past = Past(ledger, MetricSettings(), output_in(tmp_path, MIDNIGHT + 4 * HOUR))
@@ -84,7 +84,7 @@ def test_a_past_that_comes_to_something_else_is_refused(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_declared_counters_and_histograms_have_a_past_and_gauges_have_none(tmp_path: Path) -> None:
+def test_export_has_declared_counters_and_histograms_but_no_gauges(tmp_path: Path) -> None:
     declared = MetricSettings.model_validate(
         {
             "custom_metrics": [

@@ -45,7 +45,7 @@ def told(files: list[Path]) -> dict[tuple[str, tuple[tuple[str, str], ...]], lis
     return found
 
 
-def test_every_family_has_its_metric_and_the_labels_of_the_live_one() -> None:
+def test_family_has_the_name_and_labels_of_the_live_metric() -> None:
     assert {family.metric for family in FAMILIES} == {name for name, row in COUNTED_METRICS.items() if row.backfilled}
     live = {metric.name: metric for metric in CATALOGUE}
     for family in FAMILIES:
@@ -57,7 +57,7 @@ def test_every_family_has_its_metric_and_the_labels_of_the_live_one() -> None:
         assert written == labels, family.name
 
 
-def test_what_is_switched_off_has_no_past() -> None:
+def test_disabled_metric_is_not_exported() -> None:
     kept = exposed(FAMILIES, [counted_metrics.OUTCOMES, f"{CUSTOM_OBSERVED}_sum"])
     assert len(kept) == len(FAMILIES) - 2
     assert not any(family.metric == counted_metrics.OUTCOMES for family in kept)
@@ -79,7 +79,7 @@ def test_series_begin_a_step_before_they_move_and_zero_born_ones_with_their_flow
 
 
 @given(st.floats(1e9, 2e9), st.sampled_from([60, 900, 3600, 86400]))
-def test_a_slot_is_the_first_that_has_seen_it(at: float, step: int) -> None:
+def test_outcome_belongs_to_the_first_slot_at_or_after_it(at: float, step: int) -> None:
     slot = slot_of(at, step)
     assert slot % step == 0
     assert slot - step < at <= slot
@@ -89,7 +89,7 @@ def test_a_slot_is_the_first_that_has_seen_it(at: float, step: int) -> None:
     moves=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 9)), min_size=1, max_size=40),
     hours=st.integers(1, 60),
 )
-def test_each_sample_is_the_sum_of_what_came_before(
+def test_sample_is_the_sum_of_all_earlier_outcomes(
     tmp_path_factory: Any, moves: list[tuple[int, int]], hours: int
 ) -> None:
     """Whatever the days, whenever the end."""
@@ -111,12 +111,12 @@ def test_each_sample_is_the_sum_of_what_came_before(
             assert value == sum(move.amount for move in written if move.slot <= at)
 
 
-def test_what_began_after_the_end_makes_no_day() -> None:
+def test_series_that_begin_after_the_end_are_not_exported() -> None:
     assert list(history({COMPLETED: MIDNIGHT + 6 * HOUR}, MIDNIGHT + 5 * HOUR).days) == []
     assert list(history({COMPLETED: MIDNIGHT + 5 * HOUR}, MIDNIGHT + 5 * HOUR).days) == [MIDNIGHT]
 
 
-def test_sums_and_counts_are_told_apart(tmp_path: Path) -> None:
+def test_sums_and_counts_are_distinct(tmp_path: Path) -> None:
     past = history({DURATION: MIDNIGHT, ROWS: MIDNIGHT}, MIDNIGHT + HOUR)
     moves = [Move(MIDNIGHT + HOUR, DURATION, 12.5, 2), Move(MIDNIGHT + HOUR, ROWS, -4.0, 1)]
     size = write_day(tmp_path / "day.om", past, MIDNIGHT, {}, moves)
@@ -140,7 +140,7 @@ def test_sums_and_counts_are_told_apart(tmp_path: Path) -> None:
 
 
 @given(st.text(max_size=20), st.text(max_size=20))
-def test_any_name_is_read_back_as_it_is(tmp_path_factory: Any, flow: str, task: str) -> None:
+def test_any_name_is_read_back_unchanged(tmp_path_factory: Any, flow: str, task: str) -> None:
     file = tmp_path_factory.mktemp("texts") / "day.om"
     key = SeriesKey(TASK_SECONDS, Pipeline(flow, ""), task=task)
     try:
@@ -152,7 +152,7 @@ def test_any_name_is_read_back_as_it_is(tmp_path_factory: Any, flow: str, task: 
     assert dict(labels) == {name: value for name, value in {"flow": flow, "task": task}.items() if value} | TARGET
 
 
-def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
+def test_interrupted_write_leaves_no_file(tmp_path: Path) -> None:
     def cut_short() -> Any:
         yield Move(MIDNIGHT, COMPLETED, 1, 1)
         raise KeyboardInterrupt
@@ -162,7 +162,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     assert not (tmp_path / "day.om").exists()
 
 
-def test_blocks_that_lack_samples_or_series_are_not_whole(tmp_path: Path) -> None:
+def test_blocks_without_all_samples_and_series_are_incomplete(tmp_path: Path) -> None:
     for number, (hour, samples, series) in enumerate([(0, 5, 1), (18, 4, 2), (26, 7, 2)]):
         block = tmp_path / f"01ABC{number}"
         block.mkdir()

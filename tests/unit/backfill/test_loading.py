@@ -31,7 +31,7 @@ class Reader:
         return Reading(7)
 
 
-async def test_faults_are_waited_out_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_api_faults_are_retried_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     reader = Reader(ThrottledError("asked for a pause", "429", 0.03), ApiError("answered 500", "500"))
     with caplog.at_level(logging.INFO):
         assert await loading._patiently(lambda: reader.read()) == Reading(7)  # as its callers do
@@ -39,7 +39,7 @@ async def test_faults_are_waited_out_and_logged(caplog: pytest.LogCaptureFixture
     assert messages == ["asked for a pause; trying again in 0 s", "answered 500; trying again in 0 s"]
 
 
-async def test_fault_that_stays_is_raised_after_the_last_wait() -> None:
+async def test_persistent_fault_is_raised_after_the_last_wait() -> None:
     reader = Reader(*[ApiError(f"answered 500, try {number}", "500") for number in range(1, 9)])
     with pytest.raises(ApiError, match="try 3"):
         await loading._patiently(reader.read)
@@ -47,14 +47,14 @@ async def test_fault_that_stays_is_raised_after_the_last_wait() -> None:
 
 
 @pytest.mark.parametrize("code", ["401", "403"])
-async def test_refused_credentials_are_not_tried_again(code: str) -> None:
+async def test_refused_credentials_are_not_retried(code: str) -> None:
     reader = Reader(ApiError("refused", code))
     with pytest.raises(ApiError, match="refused"):
         await loading._patiently(reader.read)
     assert reader.tries == 1
 
 
-async def test_defect_of_ours_is_not_tried_again() -> None:
+async def test_defect_in_the_exporter_is_not_retried() -> None:
     reader = Reader(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         await loading._patiently(reader.read)

@@ -45,7 +45,7 @@ def test_archive_without_an_api_address_is_refused(tmp_path: Path, capsys: pytes
     assert "PREFECT_API_URL" in capsys.readouterr().err
 
 
-def test_instants_are_lengths_of_time_or_dates() -> None:
+def test_instants_are_durations_or_dates() -> None:
     assert parse_instant("12h", NOON) == NOON - 43_200
     assert parse_instant("2026-03-02T13:00:00+01:00", 0) == NOON
     assert parse_instant("2026-03-02", 0) == NOON - 43_200

@@ -65,7 +65,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
 @pytest.mark.slow
-def test_help_waits_for_no_library_that_it_does_not_need(arguments: list[str]) -> None:
+def test_help_imports_only_what_it_needs(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom prefect_monitoring.cli import main\n"
         f"try:\n    main({arguments!r})\nexcept SystemExit: pass\n"
@@ -87,7 +87,9 @@ def test_help_waits_for_no_library_that_it_does_not_need(arguments: list[str]) -
         (["check", "--quux", "--max-pair=3"], "check: there is no --quux, there is no --max-pair; did you mean"),
     ],
 )
-def test_mistake_is_one_line(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_are_a_one_line_error(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert complaint in refusal(capsys, *arguments)
 
 
@@ -102,12 +104,14 @@ def test_mistake_is_one_line(arguments: list[str], complaint: str, capsys: pytes
     ],
     ids=" ".join,
 )
-def test_mistake_repeats_no_value(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_does_not_repeat_the_value(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert SECRET not in refusal(capsys, *arguments)
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"demo", "backfill"}))
-def test_ledger_url_with_a_password_is_refused_without_it(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ledger_url_with_a_password_is_refused_without_showing_it(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     needed = ["plan"] if command in {"automations", "cloudwatch"} else []
     assert main([command, *needed, "--ledger-url", f"postgresql://me:{SECRET}@db/ledger"]) in {1, FAULT}
     output = "".join(capsys.readouterr())

@@ -8,7 +8,7 @@ from prefect_monitoring.cli.parser import FAULT
 
 @pytest.mark.parametrize("command", ["automations", "cloudwatch"])
 @pytest.mark.parametrize(("switches", "code"), [([], FAULT), (["--detailed-exitcode"], 1)])
-def test_fault_of_prefects_settings_is_one_line(
+def test_invalid_prefect_settings_are_a_one_line_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, switches: list[str], code: int
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "ftp://proxy")

@@ -37,7 +37,7 @@ def _acting(ledger: Ledger) -> Acting:
     return ledger.change_acting(lambda acting: acting)
 
 
-def test_actions_are_listed_while_the_exporter_has_the_ledger(
+def test_actions_are_listed_while_the_exporter_uses_the_ledger(
     options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*options, "--since", "36500d"]) == 0
@@ -47,13 +47,13 @@ def test_actions_are_listed_while_the_exporter_has_the_ledger(
     assert second.endswith("UTC  retry 2 of 3 of etl/daily (able-lynx): done")
 
 
-def test_actions_from_before_are_not_listed(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_actions_before_the_period_are_not_listed(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*options, "--since", "1s"]) == 0
 
     assert capsys.readouterr().out.splitlines()[1:] == ["no actions"]
 
 
-def test_a_stop_and_a_resume_reach_the_ledger_of_the_exporter(
+def test_stop_and_resume_reach_the_running_exporter(
     options: list[str], ledger: Ledger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*options, "--stop"]) == 0
@@ -70,7 +70,7 @@ def test_a_stop_and_a_resume_reach_the_ledger_of_the_exporter(
     ("more", "reason"),
     [(["--since", "soon"], "is not a duration"), (["--ledger-url", "sqlite:////nowhere/x.db"], "There is no ledger")],
 )
-def test_what_cannot_be_done_is_refused_with_a_reason(
+def test_invalid_request_is_refused_with_a_reason(
     options: list[str], capsys: pytest.CaptureFixture[str], more: list[str], reason: str
 ) -> None:
     assert main([*options, *more]) == 2

@@ -109,7 +109,7 @@ async def _run(
     return code, out.getvalue()
 
 
-async def test_plan_shows_what_would_change_and_writes_nothing(workspace: Workspace, file: Path) -> None:
+async def test_plan_shows_changes_and_writes_nothing(workspace: Workspace, file: Path) -> None:
     assert await _run("plan", file, detailed=True) == (WOULD_CHANGE, (await _run("plan", file))[1])
 
     code, text = await _run("plan", file)
@@ -136,7 +136,7 @@ async def test_apply_twice_writes_once(workspace: Workspace, file: Path) -> None
     assert workspace.writes == ["POST"] * 3
 
 
-async def test_drift_is_repaired_and_a_pause_by_hand_is_kept(workspace: Workspace, file: Path) -> None:
+async def test_apply_reverts_drift_but_keeps_a_manual_pause(workspace: Workspace, file: Path) -> None:
     await _run("apply", file)
     edited = workspace.held["a1"]
     edited["trigger"]["within"], edited["enabled"] = 99.0, False
@@ -148,7 +148,7 @@ async def test_drift_is_repaired_and_a_pause_by_hand_is_kept(workspace: Workspac
     assert (workspace.held["a1"]["trigger"]["within"], workspace.held["a1"]["enabled"]) == (0.0, False)
 
 
-async def test_destroy_removes_its_own_and_nothing_else(workspace: Workspace, file: Path) -> None:
+async def test_destroy_removes_only_its_own(workspace: Workspace, file: Path) -> None:
     workspace.held["theirs"] = {
         "id": "theirs",
         "name": "prefect-monitoring",
@@ -168,7 +168,7 @@ async def test_destroy_removes_its_own_and_nothing_else(workspace: Workspace, fi
     assert "Nothing to change" in (await _run("destroy", file))[1]
 
 
-async def test_what_the_file_declares_no_more_is_destroyed(workspace: Workspace, file: Path) -> None:
+async def test_apply_destroys_what_is_no_longer_declared(workspace: Workspace, file: Path) -> None:
     await _run("apply", file)
     _declare(file, "pipelines: [{flow: etl, deployment: daily, notify: {slack: ops}}]")
 
@@ -178,7 +178,7 @@ async def test_what_the_file_declares_no_more_is_destroyed(workspace: Workspace,
     ]
 
 
-async def test_nothing_is_written_where_a_name_leads_nowhere(workspace: Workspace, file: Path) -> None:
+async def test_apply_with_an_unknown_name_writes_nothing(workspace: Workspace, file: Path) -> None:
     _declare(file, PIPELINES.replace("etl/refresh", "etl/refesh").replace("ops", "opps"))
 
     with pytest.raises(SettingsError) as refused:
@@ -189,7 +189,7 @@ async def test_nothing_is_written_where_a_name_leads_nowhere(workspace: Workspac
 
 
 @pytest.mark.parametrize("step", ["apply", "destroy"])
-async def test_nothing_is_written_unless_somebody_agrees(
+async def test_apply_without_consent_writes_nothing(
     workspace: Workspace, file: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await _run("apply", file)
@@ -210,7 +210,7 @@ async def test_nothing_is_written_unless_somebody_agrees(
     assert len(workspace.writes) > len(before)
 
 
-async def test_a_write_that_fails_stops_and_says_why(workspace: Workspace, file: Path) -> None:
+async def test_failed_write_stops_with_its_reason(workspace: Workspace, file: Path) -> None:
     workspace.refuses = "POST"
 
     with pytest.raises(ApiError, match="no such block\nWhat is reported above was changed: run the command again"):
@@ -218,7 +218,7 @@ async def test_a_write_that_fails_stops_and_says_why(workspace: Workspace, file:
     assert workspace.writes == ["POST"], "what may have been carried out is not sent again"
 
 
-async def test_filters_keep_other_teams_deployments_out(workspace: Workspace, file: Path) -> None:
+async def test_filters_exclude_deployments_of_other_teams(workspace: Workspace, file: Path) -> None:
     _declare(file, "defaults: {notify: {slack: ops}}")
     flags = {"pipelines": str(file), "installation": "prod", "exclude_deployments": "refresh"}
     settings, out = load_settings(flags, {}), StringIO()
@@ -227,7 +227,7 @@ async def test_filters_keep_other_teams_deployments_out(workspace: Workspace, fi
     assert "watches etl/daily\n" in out.getvalue()
 
 
-async def test_export_is_what_apply_creates(workspace: Workspace, file: Path) -> None:
+async def test_export_equals_what_apply_creates(workspace: Workspace, file: Path) -> None:
     _, text = await _run("export", file)
     assert workspace.writes == []
     exported = yaml.safe_load(text)["automations"]
@@ -250,7 +250,7 @@ async def test_export_is_what_apply_creates(workspace: Workspace, file: Path) ->
         (["plan", "--detailed-exitcode", "--installation", "Prod 1"], 1, "is not a name for an installation"),
     ],
 )
-def test_command_line_says_what_is_missing(
+def test_incomplete_arguments_are_reported(
     capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, told: str
 ) -> None:
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):

@@ -57,7 +57,7 @@ def files_in(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
-async def test_all_is_well_and_nothing_is_made(site: Loopback, tmp_path: Path) -> None:
+async def test_check_succeeds_without_creating_anything(site: Loopback, tmp_path: Path) -> None:
     findings = await check(settings_of(tmp_path))
     assert [finding.ok for finding in findings] == [True] * len(findings)
     text = "\n".join(finding.text for finding in findings)
@@ -80,7 +80,7 @@ FLOW, DEPLOYMENT = (f"00000000-0000-0000-0000-00000000000{number}" for number in
         ('pipelines: [{flow: etl, deployment: "|daily"}]', ["etl: 0.99", "etl/daily: 0.99"], [None, DEPLOYMENT]),
     ],
 )
-async def test_every_declared_objective_is_reviewed(
+async def test_check_lints_every_declared_objective(
     site: Loopback, tmp_path: Path, text: str, told: list[str], counted: list[str | None]
 ) -> None:
     rows = {
@@ -120,7 +120,7 @@ async def test_every_declared_objective_is_reviewed(
         (Answer(503), "503"),
     ],
 )
-async def test_fault_of_the_whole_api_is_one_finding_without_a_list(
+async def test_api_outage_is_one_finding_without_a_list(
     site: Loopback, tmp_path: Path, answer: Answer, words: str
 ) -> None:
     site.answer = lambda _: answer
@@ -129,7 +129,7 @@ async def test_fault_of_the_whole_api_is_one_finding_without_a_list(
     assert "flow runs" not in bad.text
 
 
-async def test_address_without_api_is_told_from_another_product(site: Loopback, tmp_path: Path) -> None:
+async def test_address_without_api_is_distinguished_from_another_product(site: Loopback, tmp_path: Path) -> None:
     site.answer = lambda _: Answer(404, {"detail": "Not Found"})
     with temporary_settings({PREFECT_API_URL: site.url.removesuffix("/api")}):
         (bad,) = [finding for finding in await check(settings_of(tmp_path)) if not finding.ok]
@@ -138,7 +138,7 @@ async def test_address_without_api_is_told_from_another_product(site: Loopback, 
 
 @pytest.mark.usefixtures("site")
 @pytest.mark.slow
-async def test_that_nothing_listens_is_told(tmp_path: Path) -> None:
+async def test_closed_port_is_reported(tmp_path: Path) -> None:
     nobody = bind("127.0.0.1:0")
     address = f"http://127.0.0.1:{nobody.getsockname()[1]}/api"
     nobody.close()
@@ -158,11 +158,11 @@ async def test_that_nothing_listens_is_told(tmp_path: Path) -> None:
         ("something else", "could not be reached (ConnectError: something else)"),
     ],
 )
-def test_failed_connection_says_what_it_means(text: str, words: str) -> None:
+def test_failed_connection_is_explained(text: str, words: str) -> None:
     assert words in unreachable(ConnectError(text))
 
 
-def test_connection_that_fails_through_a_proxy_names_the_proxy() -> None:
+def test_failed_connection_through_a_proxy_names_the_proxy() -> None:
     told = unreachable(ConnectError("[Errno -2] Name or service not known"), has_proxy=True)
     assert "HTTPS_PROXY" in told
     assert "PREFECT_API_URL" not in told
@@ -170,7 +170,7 @@ def test_connection_that_fails_through_a_proxy_names_the_proxy() -> None:
     assert "PREFECT_API_SSL_CERT_FILE" in unreachable(certificate, has_proxy=True)
 
 
-async def test_what_some_endpoints_refuse_is_listed(site: Loopback, tmp_path: Path) -> None:
+async def test_refused_endpoints_are_listed(site: Loopback, tmp_path: Path) -> None:
     usual = site.answer
     site.answer = lambda asked: Answer(403) if "automations" in asked.path else usual(asked)
     (bad,) = [finding for finding in await check(settings_of(tmp_path)) if not finding.ok]
@@ -178,7 +178,7 @@ async def test_what_some_endpoints_refuse_is_listed(site: Loopback, tmp_path: Pa
     assert "flow runs" not in bad.text
 
 
-async def test_what_no_shown_metric_comes_from_is_not_asked(site: Loopback, tmp_path: Path) -> None:
+async def test_endpoint_of_disabled_metrics_is_not_requested(site: Loopback, tmp_path: Path) -> None:
     usual = site.answer
     site.answer = lambda asked: Answer(403) if "automations" in asked.path else usual(asked)
     off = "prefect_automations,prefect_automation_actions_failed_total"
@@ -187,7 +187,7 @@ async def test_what_no_shown_metric_comes_from_is_not_asked(site: Loopback, tmp_
     assert not [asked.path for asked in site.asked if "automations" in asked.path]
 
 
-async def test_address_that_is_taken_is_a_fault_unless_we_have_it(
+async def test_address_in_use_is_a_fault_unless_the_exporter_has_it(
     site: Loopback, tmp_path: Path, open_it: OpenLedger
 ) -> None:
     taken = bind("127.0.0.1:0")
@@ -201,7 +201,9 @@ async def test_address_that_is_taken_is_a_fault_unless_we_have_it(
 
 
 @pytest.mark.parametrize(("version", "ok"), [("3.4.19", False), ("3.4.20", True), ("3.12.0rc1", True), ("dev", True)])
-async def test_server_that_is_too_old_is_named(site: Loopback, tmp_path: Path, version: str, *, ok: bool) -> None:
+async def test_unsupported_server_version_is_reported(
+    site: Loopback, tmp_path: Path, version: str, *, ok: bool
+) -> None:
     usual = site.answer
     site.answer = lambda asked: Answer(body=version) if asked.path.endswith("/version") else usual(asked)
     bad = [finding.text for finding in await check(settings_of(tmp_path)) if not finding.ok]
@@ -209,14 +211,14 @@ async def test_server_that_is_too_old_is_named(site: Loopback, tmp_path: Path, v
     assert ok or "the oldest that is supported is 3.4.20" in bad[0]
 
 
-async def test_ledger_of_another_api_is_found(site: Loopback, tmp_path: Path, open_it: OpenLedger) -> None:
+async def test_ledger_of_another_api_is_a_fault(site: Loopback, tmp_path: Path, open_it: OpenLedger) -> None:
     open_it().close()
     bad = [finding.text for finding in await check(settings_of(tmp_path)) if not finding.ok]
     assert len(bad) == 1
     assert "--moved-from" in bad[0]
 
 
-async def test_ledger_in_use_is_as_it_should_be(site: Loopback, tmp_path: Path, ledger: Ledger) -> None:
+async def test_ledger_in_use_by_the_exporter_is_ok(site: Loopback, tmp_path: Path, ledger: Ledger) -> None:
     findings = await check(settings_of(tmp_path))
     assert findings[-1].ok
     assert "in use" in findings[-1].text
@@ -224,13 +226,13 @@ async def test_ledger_in_use_is_as_it_should_be(site: Loopback, tmp_path: Path, 
 
 
 @pytest.mark.usefixtures("no_api")
-async def test_without_an_address_the_ledger_is_still_looked_at(tmp_path: Path) -> None:
+async def test_ledger_is_checked_without_an_api_address(tmp_path: Path) -> None:
     findings = await check(settings_of(tmp_path))
     assert [finding.ok for finding in findings] == [True, False, True]
     assert "PREFECT_API_URL" in findings[1].text
 
 
-async def test_ledger_url_that_is_no_file(site: Loopback) -> None:
+async def test_ledger_url_that_is_no_file_is_a_fault(site: Loopback) -> None:
     findings = await check(settings_with(ledger_url="postgresql://me:s3cret@db/x"))
     assert not findings[-1].ok
     assert "s3cret" not in findings[-1].text
@@ -238,7 +240,7 @@ async def test_ledger_url_that_is_no_file(site: Loopback) -> None:
 
 
 @pytest.mark.usefixtures("no_api")
-def test_command_line_refuses_with_every_fault(
+def test_invalid_options_are_all_reported_at_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ENV_PREFIX + "LOOKBACK", "5")
@@ -287,7 +289,9 @@ SECRET = "Sesam-0451"
         ),
     ],
 )
-async def test_endpoints(site: Loopback, tmp_path: Path, options: dict[str, object], told: list[str]) -> None:
+async def test_exposed_endpoints_are_reported(
+    site: Loopback, tmp_path: Path, options: dict[str, object], told: list[str]
+) -> None:
     if options.get("tls"):
         pair = make_pair(tmp_path)
         options = {**options, "tls_cert": str(pair.cert), "tls_key": str(pair.key)}

@@ -90,7 +90,7 @@ async def run(step: str, file: Path, *, detailed: bool = False, **flags: str) ->
 
 
 @pytest.mark.usefixtures("prefect")
-async def test_plan_shows_what_would_change_and_writes_nothing(aws: Any, file: Path) -> None:
+async def test_plan_shows_changes_and_writes_nothing(aws: Any, file: Path) -> None:
     code, text = await run("plan", file, detailed=True)
     assert code == WOULD_CHANGE
     lines = text.splitlines()
@@ -117,7 +117,7 @@ async def test_apply_twice_changes_nothing_the_second_time(aws: Any, file: Path)
 
 
 @pytest.mark.usefixtures("prefect")
-async def test_drift_is_repaired_and_switched_off_actions_stay_off(aws: Any, file: Path) -> None:
+async def test_apply_reverts_drift_but_keeps_actions_disabled(aws: Any, file: Path) -> None:
     await run("apply", file)
     edited = alarms(aws)[f"{PREFIX}etl/daily duration"]
     kept = ("AlarmName", "Namespace", "MetricName", "Dimensions", "Statistic", "Period", "ComparisonOperator")
@@ -137,7 +137,7 @@ def with_another_chart(aws: Any) -> str:
 
 
 @pytest.mark.usefixtures("prefect")
-async def test_destroy_removes_its_own_and_nothing_else(aws: Any, file: Path) -> None:
+async def test_destroy_removes_only_its_own(aws: Any, file: Path) -> None:
     theirs = {"Namespace": "x", "MetricName": "m", "ComparisonOperator": "GreaterThanThreshold", "Threshold": 1.0}
     theirs |= {"Period": 60, "EvaluationPeriods": 1, "Statistic": "Sum"}
     aws.put_metric_alarm(AlarmName=f"{PREFIX}copied by hand", **theirs)
@@ -154,7 +154,7 @@ async def test_destroy_removes_its_own_and_nothing_else(aws: Any, file: Path) ->
 
 
 @pytest.mark.usefixtures("prefect")
-async def test_what_somebody_else_made_under_our_name_is_refused_and_left(aws: Any, file: Path) -> None:
+async def test_foreign_alarm_under_our_name_is_refused_and_left_alone(aws: Any, file: Path) -> None:
     """In an installation that no other test has: moto remembers the tags of alarms that are deleted."""
     name = "prefect-monitoring taken: exporter silent"
     theirs = {"Namespace": "x", "MetricName": "m", "ComparisonOperator": "GreaterThanThreshold", "Threshold": 7.0}
@@ -168,7 +168,7 @@ async def test_what_somebody_else_made_under_our_name_is_refused_and_left(aws: A
 
 
 @pytest.mark.usefixtures("prefect")
-async def test_a_write_that_fails_stops_and_says_why(aws: Any, file: Path, server: StandIn) -> None:
+async def test_failed_write_stops_with_its_reason(aws: Any, file: Path, server: StandIn) -> None:
     reads = ["", "", ""]
     server.faults.extend([*reads, "", "", "denied"])
     with pytest.raises(
@@ -186,7 +186,7 @@ async def test_a_write_that_fails_stops_and_says_why(aws: Any, file: Path, serve
         ({"cloudwatch_pipelines": ""}, "--cloudwatch-pipelines: name the pipelines"),
     ],
 )
-async def test_what_is_missing_is_named(flags: dict[str, str], message: str, file: Path) -> None:
+async def test_missing_prerequisite_is_named(flags: dict[str, str], message: str, file: Path) -> None:
     with pytest.raises(SettingsError, match=message):
         await run("plan", file, **flags)
 
@@ -197,7 +197,7 @@ async def test_without_boto3_the_extra_is_named(file: Path, monkeypatch: pytest.
         await run("destroy", file)
 
 
-def test_command_line_ends_with_one_line_for_aws_without_a_region(
+def test_missing_aws_region_is_a_one_line_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], server: StandIn
 ) -> None:
     for name, value in server.environment().items():

@@ -47,13 +47,13 @@ async def served(settings: WebSettings, *, clock: float | None = None) -> AsyncI
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost", "[::1]", "[::]"])
-async def test_asks_where_it_listens(host: str) -> None:
+async def test_healthcheck_asks_the_listen_address(host: str) -> None:
     settings = WebSettings(listen=f"{host}:{free_port()}")
     async with served(settings):
         assert await asyncio.to_thread(ask, settings, ready=False) == (True, "healthy")
 
 
-async def test_certificate_for_another_name_and_credentials_are_no_obstacle(tmp_path: Path) -> None:
+async def test_healthcheck_works_with_credentials_and_a_certificate_for_another_name(tmp_path: Path) -> None:
     pair = make_pair(tmp_path)  # for 127.0.0.1, by an authority that nobody knows
     settings = WebSettings(
         listen=f"0.0.0.0:{free_port()}", tls_cert=str(pair.cert), tls_key=str(pair.key), auth_token="sesame"
@@ -62,7 +62,7 @@ async def test_certificate_for_another_name_and_credentials_are_no_obstacle(tmp_
         assert await asyncio.to_thread(ask, settings, ready=False) == (True, "healthy")
 
 
-async def test_says_what_is_wrong() -> None:
+async def test_healthcheck_reports_the_reason() -> None:
     settings = WebSettings(listen=f"127.0.0.1:{free_port()}")
     async with served(settings, clock=4e9) as published:
         assert await asyncio.to_thread(ask, settings, ready=True) == (False, "not ready: starting")
@@ -79,12 +79,14 @@ async def test_says_what_is_wrong() -> None:
         (["--listen", "nowhere"], "--listen: 'nowhere' is not HOST:PORT"),
     ],
 )
-def test_command_that_cannot_ask_ends_with_1(given: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_healthcheck_without_an_answer_exits_with_1(
+    given: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["healthcheck", *given]) == 1
     assert told in capsys.readouterr().out
 
 
-async def test_command_takes_the_settings_of_the_environment(
+async def test_healthcheck_reads_settings_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = WebSettings(listen=f"127.0.0.1:{free_port()}")

@@ -32,7 +32,7 @@ def slack(tmp_path: Path) -> Iterator[Slack]:
         yield running
 
 
-def test_report_is_printed_while_the_exporter_has_the_ledger(
+def test_report_is_printed_while_the_exporter_uses_the_ledger(
     options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(options) == 0
@@ -42,14 +42,16 @@ def test_report_is_printed_while_the_exporter_has_the_ledger(
 
 
 @pytest.mark.parametrize(("form", "begin"), [("markdown", "# Prefect"), ("html", "<!doctype html>"), ("slack", "{")])
-def test_each_form_is_printed(options: list[str], capsys: pytest.CaptureFixture[str], form: str, begin: str) -> None:
+def test_report_is_printed_in_each_format(
+    options: list[str], capsys: pytest.CaptureFixture[str], form: str, begin: str
+) -> None:
     assert main([*options, "--format", form, "--days", "30"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(begin)
     assert "30 days" in out
 
 
-def test_report_is_sent_in_the_form_of_slack(
+def test_report_is_sent_to_slack_in_its_format(
     options: list[str], slack: Slack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*options, "--send", "--report-slack-webhook-url-file", str(slack.webhook)]) == 0
@@ -69,14 +71,14 @@ def test_report_is_sent_in_the_form_of_slack(
         (["--pipelines", "/nowhere/pipelines.yml"], "cannot be read"),
     ],
 )
-def test_what_cannot_be_done_is_refused_with_a_reason(
+def test_invalid_request_is_refused_with_a_reason(
     options: list[str], capsys: pytest.CaptureFixture[str], more: list[str], reason: str
 ) -> None:
     assert main([*options, *more]) == 2
     assert reason in capsys.readouterr().err
 
 
-def test_slack_that_cannot_be_reached_is_an_error_without_its_address(
+def test_unreachable_slack_is_an_error_without_its_address(
     options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "webhook"

@@ -19,14 +19,14 @@ from support.ports import free_port
 from support.processes import wait_until
 
 
-def test_small_answers_do_not_wait_for_the_reader_s_acknowledgement() -> None:
+def test_small_responses_do_not_wait_for_acknowledgements() -> None:
     with bind("127.0.0.1:0") as listener, socket.create_connection(listener.getsockname()):
         connection, _ = listener.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_a_port_that_is_taken_is_told() -> None:
+def test_port_in_use_is_reported() -> None:
     with bind("127.0.0.1:0") as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ListenError, match=f"Cannot listen on {address} "):
@@ -51,7 +51,7 @@ def server() -> uvicorn.Server:
     return uvicorn.Server(uvicorn.Config(lambda: None))
 
 
-async def test_ledger_in_use_is_waited_for(
+async def test_serve_waits_for_a_ledger_in_use(
     ledger: Ledger, server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = Lock(ledger, busy=2)
@@ -129,7 +129,7 @@ def refused(port: int) -> bool:
         ("http://[::]:9877", f"http://{socket.gethostname()}:9877/runbooks"),
     ],
 )
-def test_messages_link_to_the_exporter_s_own_runbooks_by_default(url: str, runbooks: str) -> None:
+def test_messages_link_to_the_exporters_runbooks_by_default(url: str, runbooks: str) -> None:
     assert serve.with_runbooks(settings_with(), url).links.runbook_url == runbooks
     elsewhere = settings_with(runbook_url="https://docs.example.com/runbooks")
     assert serve.with_runbooks(elsewhere, url) == elsewhere

@@ -26,7 +26,7 @@ def faults(tmp_path: Path, text: str) -> list[str]:
     return [line.removeprefix(f"{tmp_path}/config.yml:") for line in str(caught.value).splitlines()]
 
 
-def test_declaration_has_defaults_and_knows_its_place(tmp_path: Path) -> None:
+def test_declaration_has_defaults_and_its_line(tmp_path: Path) -> None:
     (metric,) = declare(tmp_path, "- name: orders_rows\n  type: gauge\n  help: Rows.\n")
     assert metric.reported_name == "orders_rows"
     assert (metric.labels, metric.enabled, metric.keep_generic) == (None, True, True)
@@ -34,7 +34,7 @@ def test_declaration_has_defaults_and_knows_its_place(tmp_path: Path) -> None:
     assert metric.row.labels == RUN_LABELS
 
 
-def test_everything_can_be_said(tmp_path: Path) -> None:
+def test_declaration_with_every_key_is_read(tmp_path: Path) -> None:
     (metric,) = declare(
         tmp_path,
         "- name: load_duration_seconds\n  type: histogram\n  help: How long loads take.\n  unit: seconds\n"
@@ -84,7 +84,9 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
         ("help", "''", 5, "help"),
     ],
 )
-def test_what_is_refused_names_its_line(tmp_path: Path, key: str, value: str, line: int, what: str) -> None:
+def test_invalid_declaration_is_refused_with_its_line(
+    tmp_path: Path, key: str, value: str, line: int, what: str
+) -> None:
     keys = {**GOOD, key: value}
     text = "# a comment\n- " + "\n  ".join(f"{name}: {given}" for name, given in keys.items())
     (fault,) = faults(tmp_path, text)
@@ -129,7 +131,7 @@ def test_conventional_names_are_accepted(name: str, kind: str, unit: str) -> Non
     assert name_fault(name, kind, unit) is None
 
 
-def test_names_of_samples_are_those_of_an_exposition() -> None:
+def test_sample_names_match_the_exposition() -> None:
     assert exposed_names("a_total", "counter") == {"a", "a_total", "a_created"}
     assert exposed_names("a", "histogram") == {"a", "a_bucket", "a_sum", "a_count", "a_created"}
     assert exposed_names("a", "gauge") == {"a"}

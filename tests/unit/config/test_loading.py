@@ -119,7 +119,7 @@ GOES_WITH = {
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_is_the_same_from_a_flag_a_variable_and_a_file(option: str, tmp_path: Path, config: Path) -> None:
+def test_option_has_the_same_value_from_flag_variable_and_file(option: str, tmp_path: Path, config: Path) -> None:
     text, expected = VALUES.get(option, ("a.*,b", ("a.*", "b")))
     if option.endswith("_file"):
         text = expected = str(tmp_path / "secret")
@@ -150,7 +150,7 @@ COUNTED = ("max_pairs", "max_tasks", "max_tags", "poll_interval", "birth_hold", 
 
 
 @given(st.dictionaries(st.sampled_from(COUNTED), st.sets(st.sampled_from(sorted(RANK)), min_size=1)))
-def test_highest_place_that_gives_an_option_counts(
+def test_option_given_several_times_takes_the_highest_source(
     tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, set[str]]
 ) -> None:
     def options(place: str) -> dict[str, str]:
@@ -176,12 +176,12 @@ def test_file_may_hold_lists(config: Path) -> None:
     assert settings.labels.failure_causes[0].cause == "vendor"
 
 
-def test_empty_file_is_no_options(config: Path) -> None:
+def test_empty_file_sets_no_options(config: Path) -> None:
     config.write_text("# nothing yet\n")
     assert load_settings({}, {}, config) == Settings()
 
 
-def test_every_fault_at_once_and_where_each_was_given(config: Path) -> None:
+def test_all_faults_are_reported_with_their_source(config: Path) -> None:
     config.write_text("poll_interval: 30\nbirth_hould: 5s\nexclude_flows: ['(']\n")
     environment = {env_name("lookback"): "5m", "PREFECT_MONITORING_POLL_INTREVAL": "5s"}
     with pytest.raises(SettingsError) as caught:
@@ -201,7 +201,7 @@ def test_every_fault_at_once_and_where_each_was_given(config: Path) -> None:
         assert any(line.startswith(where) and what in line for line in lines), where
 
 
-def test_fault_of_an_option_given_twice_is_where_it_counts(config: Path) -> None:
+def test_fault_of_an_option_given_twice_names_the_effective_source(config: Path) -> None:
     config.write_text("poll_interval: 15s\n")
     with pytest.raises(SettingsError, match=r"^PREFECT_MONITORING_POLL_INTERVAL:"):
         load_settings({}, {env_name("poll_interval"): "soon"}, config)
@@ -241,7 +241,7 @@ def test_fault_of_an_option_given_twice_is_where_it_counts(config: Path) -> None
         ("failure_causes", "vendor"),
     ],
 )
-def test_what_is_refused(option: str, text: str) -> None:
+def test_invalid_value_is_refused(option: str, text: str) -> None:
     with pytest.raises(SettingsError, match=f"^{flag_name(option)}"):
         load_settings({option: text}, {})
 
@@ -263,19 +263,19 @@ def test_what_is_refused(option: str, text: str) -> None:
         (b"listen: x\nlog_level: \x00", ":2: is not YAML"),
     ],
 )
-def test_file_that_holds_no_options(config: Path, content: bytes, complaint: str) -> None:
+def test_file_without_options_is_refused(config: Path, content: bytes, complaint: str) -> None:
     config.write_bytes(content)
     with pytest.raises(SettingsError, match=complaint) as caught:
         load_settings({}, {}, config)
     assert "Sesam" not in str(caught.value)
 
 
-def test_file_that_is_not_there(config: Path) -> None:
+def test_missing_file_is_refused(config: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read: No such file"):
         load_settings({}, {}, config)
 
 
-def test_defaults_are_the_promised_ones() -> None:
+def test_defaults_are_as_documented() -> None:
     settings = Settings()
     assert settings.web.listen.startswith("127.0.0.1:"), "nothing is served to the world unasked"
     assert settings.metrics.duration_buckets == DEFAULT_BOUNDS[DURATION]
@@ -283,7 +283,7 @@ def test_defaults_are_the_promised_ones() -> None:
     assert settings.history.lookback == 30 * 86400
 
 
-def test_service_links_of_kubernetes_are_no_options() -> None:
+def test_kubernetes_service_links_are_ignored() -> None:
     """A Service named prefect-monitoring puts these into every pod of its namespace."""
     links = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_9877_TCP", "PORT_9877_TCP_ADDR")
     assert load_settings({}, {f"PREFECT_MONITORING_{name}": "tcp://10.0.0.1:9877" for name in links})
@@ -291,19 +291,19 @@ def test_service_links_of_kubernetes_are_no_options() -> None:
         load_settings({}, {"PREFECT_MONITORING_POLL": "1s"})
 
 
-def test_group_is_no_key_of_the_file(config: Path) -> None:
+def test_group_name_is_not_a_key_of_the_file(config: Path) -> None:
     config.write_text("poll: {poll_interval: 1s}\n")
     with pytest.raises(SettingsError, match=r":1: poll: there is no such option"):
         load_settings({}, {}, config)
 
 
-def test_fault_within_a_list_names_its_own_line(config: Path) -> None:
+def test_fault_within_a_list_names_its_line(config: Path) -> None:
     config.write_text("failure_causes:\n- {cause: a, pattern: x}\n- cause: b\n  pattern: '('\n")
     with pytest.raises(SettingsError, match=r":4: failure_causes\[1\]\.pattern: '\(' is not a regular expression"):
         load_settings({}, {}, config)
 
 
-def test_unknown_key_of_an_asset_names_its_line_and_what_was_meant(config: Path) -> None:
+def test_unknown_key_of_an_asset_names_its_line_and_suggests_a_key(config: Path) -> None:
     config.write_text("assets:\n- asset: s3://lake\n  max_stalenes: 1d\n")
     with pytest.raises(
         SettingsError, match=r":3: assets\[0\]\.max_stalenes: there is no such key; did you mean `max_staleness`"
@@ -327,7 +327,7 @@ def told(config: Path | None = None, flags: dict[str, str] | None = None, **envi
 
 
 @pytest.mark.parametrize("kind", ["token", "password"])
-def test_secret_from_a_file(tmp_path: Path, config: Path, kind: str) -> None:
+def test_secret_is_read_from_a_file(tmp_path: Path, config: Path, kind: str) -> None:
     file = tmp_path / "secret"
     file.write_text(f"{SECRET}\n")
     config.write_text(f"auth_{kind}_file: {file}\n" + ("auth_username: ops\n" if kind == "password" else ""))
@@ -342,7 +342,7 @@ def test_secret_from_a_file(tmp_path: Path, config: Path, kind: str) -> None:
         assert SECRET not in repr(settings) + settings.model_dump_json()
 
 
-def test_secret_given_twice(tmp_path: Path, config: Path) -> None:
+def test_secret_given_twice_is_refused(tmp_path: Path, config: Path) -> None:
     config.write_text(f"auth_token: {SECRET}\nauth_password: {SECRET}\nauth_username: ops\n")
     flags = {"auth_password_file": str(tmp_path / "password")}
     assert told(config, flags, auth_token_file=str(tmp_path / "token")) == [
@@ -351,7 +351,7 @@ def test_secret_given_twice(tmp_path: Path, config: Path) -> None:
     ]
 
 
-def test_secret_files_that_are_no_good_are_told_with_their_place(tmp_path: Path) -> None:
+def test_invalid_secret_file_is_refused_with_its_source(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "words").write_text(f"{SECRET} {SECRET}")
     first, second = told(
@@ -380,20 +380,20 @@ def test_secret_files_that_are_no_good_are_told_with_their_place(tmp_path: Path)
         ({"auth_tokn": SECRET}, "AUTH_TOKN: there is no such option"),
     ],
 )
-def test_what_would_leave_the_endpoints_open_is_refused(options: dict[str, str], complaint: str) -> None:
+def test_options_that_would_leave_the_endpoints_open_are_refused(options: dict[str, str], complaint: str) -> None:
     (line,) = told(**options)
     assert line.startswith(f"PREFECT_MONITORING_{complaint}")
 
 
 @pytest.mark.parametrize("text", ["", "0451", "[Sesam-0451]", "{a: Sesam-0451}", "true", "null"])
-def test_secret_in_the_file_is_text(config: Path, text: str) -> None:
+def test_secret_in_the_file_must_be_text(config: Path, text: str) -> None:
     """An empty one would be no protection, and nobody knows what 0451 is to YAML."""
     config.write_text(f"auth_token: {text}\n")
     (line,) = told(config)
     assert line.startswith(f"{config}:1: auth_token: ")
 
 
-def test_rules_come_with_all_other_faults() -> None:
+def test_violated_rules_are_reported_with_all_other_faults() -> None:
     assert len(told(auth_username="ops", tls_key="x", poll_interval="soon", auth_token=f"{SECRET} ")) == 4
 
 
@@ -408,24 +408,24 @@ def test_secret_on_the_command_line_is_refused_beside_all_other_faults(option: s
     assert any(line.startswith("--poll-interval: ") for line in lines)
 
 
-def test_ledger_url_without_a_password_is_no_secret() -> None:
+def test_ledger_url_without_a_password_is_not_a_secret() -> None:
     settings = load_settings({"ledger_url": "postgresql://me@db/ledger"}, {})
     assert settings.ledger.ledger_url.get_secret_value() == "postgresql://me@db/ledger"
 
 
-def test_ledger_url_of_a_file_beside_one_of_a_flag(tmp_path: Path) -> None:
+def test_ledger_url_from_a_file_and_a_flag_is_refused(tmp_path: Path) -> None:
     lines = told(flags={"ledger_url": "sqlite:///x.db"}, ledger_url_file=str(tmp_path / "url"))
     assert lines == ["--ledger-url and PREFECT_MONITORING_LEDGER_URL_FILE: both give ledger_url: leave one of them out"]
 
 
-def test_ledger_url_is_in_no_message(tmp_path: Path) -> None:
+def test_ledger_url_appears_in_no_message(tmp_path: Path) -> None:
     (tmp_path / "url").write_text(f"postgresql://me:{SECRET}@db/ledger\n")
     settings = load_settings({"ledger_url_file": str(tmp_path / "url")}, {})
     assert SECRET in settings.ledger.ledger_url.get_secret_value()
     assert SECRET not in f"{settings!r} {settings} {settings.model_dump_json()}"
 
 
-def test_ledger_url_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ledger_url_may_start_with_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ops")
     for settings in (load_settings({"ledger_url": "sqlite:///~/a~b.db"}, {}), load_settings({}, {})):
         assert settings.ledger.ledger_url.get_secret_value() in {
@@ -434,11 +434,11 @@ def test_ledger_url_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
         }
 
 
-def test_basic_and_bearer_go_together() -> None:
+def test_basic_and_bearer_can_be_combined() -> None:
     assert load_settings({}, {env_name(name): "x" for name in ("auth_username", "auth_password", "auth_token")})
 
 
-def test_settings_made_in_code_tell_no_secret_either() -> None:
+def test_settings_made_in_code_show_no_secret() -> None:
     with pytest.raises(ValidationError) as caught:
         WebSettings(auth_token=SecretStr(f"{SECRET} "))
     assert SECRET not in str(caught.value)

@@ -41,7 +41,7 @@ def test_exception_is_a_key_with_its_traceback() -> None:
 
 
 @pytest.mark.parametrize("name", ["color_message", "api_key", "time", "level"])
-def test_what_a_library_attaches_to_its_records_is_left_out(name: str) -> None:
+def test_attributes_of_other_libraries_are_left_out(name: str) -> None:
     line = json.loads(json_formatter().format(record_of("request", created=0.0, **{name: "s3cret"})))
     assert list(line) == ["time", "level", "logger", "message"]
     assert "s3cret" not in str(line)

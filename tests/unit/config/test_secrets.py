@@ -32,7 +32,7 @@ def file(tmp_path: Path) -> Path:
         ("pässwörd€\n".encode(), "pässwörd€"),
     ],
 )
-def test_content_is_the_secret(tmp_path: Path, content: bytes, secret: str) -> None:
+def test_file_content_is_the_secret(tmp_path: Path, content: bytes, secret: str) -> None:
     path = tmp_path / "secret"
     path.write_bytes(content)
     assert read_secret(str(path)) == secret
@@ -46,7 +46,7 @@ def test_content_is_the_secret(tmp_path: Path, content: bytes, secret: str) -> N
         (b"Sesam-0451\xff", "is not UTF-8 text"),
     ],
 )
-def test_content_that_is_no_secret(tmp_path: Path, content: bytes, complaint: str) -> None:
+def test_invalid_file_content_is_refused(tmp_path: Path, content: bytes, complaint: str) -> None:
     path = tmp_path / "secret"
     path.write_bytes(content)
     with pytest.raises(SecretFileError, match=complaint) as caught:
@@ -55,7 +55,7 @@ def test_content_that_is_no_secret(tmp_path: Path, content: bytes, complaint: st
     assert SECRET not in str(caught.value)
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_file_is_refused(tmp_path: Path) -> None:
     for path, reason in ((tmp_path / "missing", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(SecretFileError, match=reason) as caught:
             read_secret(str(path))
@@ -68,7 +68,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "setting"), [("PREFECT_API_KEY", PREFECT_API_KEY), ("PREFECT_API_AUTH_STRING", PREFECT_API_AUTH_STRING)]
 )
-def test_credentials_of_prefect(file: Path, name: str, setting: object) -> None:
+def test_prefect_credentials_are_read_from_files(file: Path, name: str, setting: object) -> None:
     with temporary_settings({setting: "of a profile"}):
         with credentials_from_files({f"{name}_FILE": str(file)}):
             assert setting.value() == SECRET
@@ -77,7 +77,7 @@ def test_credentials_of_prefect(file: Path, name: str, setting: object) -> None:
             assert setting.value() == "of a profile", "nothing is done without a file"
 
 
-def test_every_wrong_credential_of_prefect_is_told(file: Path, tmp_path: Path) -> None:
+def test_every_invalid_prefect_credential_is_reported(file: Path, tmp_path: Path) -> None:
     environment = {
         "PREFECT_API_KEY": SECRET,
         "PREFECT_API_KEY_FILE": str(file),

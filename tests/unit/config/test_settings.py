@@ -21,14 +21,14 @@ from support.options import flat
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_has_its_flag_its_variable_and_a_help_that_is_a_sentence(option: str) -> None:
+def test_every_option_has_a_flag_a_variable_and_a_help_sentence(option: str) -> None:
     assert flag_name(option) == "--" + option.replace("_", "-")
     assert env_name(option) == "PREFECT_MONITORING_" + option.upper()
     assert (OPTIONS[option].description or "").endswith((".", ")"))
 
 
 @pytest.mark.parametrize("name", GROUPS)
-def test_every_group_has_a_title_and_says_what_it_is_about(name: str) -> None:
+def test_every_group_has_a_title_and_a_description(name: str) -> None:
     group = GROUPS[name]
     assert group.model_config.get("title")
     assert (group.__doc__ or "").endswith(".")
@@ -66,11 +66,11 @@ def test_needed_options_exist() -> None:
         ("failure_causes", "YAML", ""),
     ],
 )
-def test_metavar_and_default_say_what_goes_in(option: str, metavar: str, default: str) -> None:
+def test_metavar_and_default_describe_the_value(option: str, metavar: str, default: str) -> None:
     assert (notation_of(option).metavar, default_of(option)) == (metavar, default)
 
 
-def test_default_is_written_as_it_can_be_given() -> None:
+def test_default_is_shown_as_it_can_be_given() -> None:
     written = {option: default_of(option) for option in OPTIONS if default_of(option)}
     assert len(written) > 20
     assert flat(Settings.model_validate(in_groups(written))) == flat(Settings())

@@ -22,20 +22,20 @@ from prefect_monitoring.config.types import holds_password
         ("0s", 0),
     ],
 )
-def test_durations(text: str, seconds: float) -> None:
+def test_duration_is_parsed(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize(
     "text", ["30", "abc", "", "30 s", "-5s", "5x", "s", "1h30", "1,5h", "1e3s", 30, 30.0, None, True]
 )
-def test_what_is_no_duration(text: object) -> None:
+def test_invalid_duration_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="is not a duration: write a number with a unit"):
         parse_duration(text)
 
 
 @pytest.mark.parametrize("seconds", [1, 30, 70, 900, 5400, 86400, 2592000, 604800])
-def test_durations_come_back_as_they_are_written(seconds: float) -> None:
+def test_duration_is_formatted_as_it_is_parsed(seconds: float) -> None:
     assert parse_duration(format_duration(seconds)) == seconds
 
 
@@ -53,5 +53,5 @@ def test_durations_come_back_as_they_are_written(seconds: float) -> None:
         ("postgresql:me:pw@db", True),
     ],
 )
-def test_password_in_a_database_url(url: str, expected: bool) -> None:
+def test_password_in_a_database_url_is_detected(url: str, expected: bool) -> None:
     assert holds_password(url) == expected

@@ -84,7 +84,7 @@ def pipeline_under(settings: Settings, one: FlowRun) -> Pipeline | None:
         ({"include_flows": "etl", "include_pools": "process"}, False),
     ],
 )
-def test_filters(options: dict[str, str], allowed: bool) -> None:
+def test_filters_exclude_runs(options: dict[str, str], allowed: bool) -> None:
     settings = settings_with(**options)
     assert (pipeline_under(settings, run(tags=("mine",))) is not None) == allowed
 
@@ -99,7 +99,7 @@ def test_filters(options: dict[str, str], allowed: bool) -> None:
         ({"include_tags": ["any"]}, False),
     ],
 )
-def test_empty_pattern_is_a_run_without_one(options: dict[str, list[str]], allowed: bool) -> None:
+def test_empty_pattern_matches_a_run_without_deployment(options: dict[str, list[str]], allowed: bool) -> None:
     settings = settings_with(**options)
     assert (pipeline_under(settings, run("f2", None, pool="")) is not None) == allowed
 
@@ -111,7 +111,7 @@ def test_pipelines_are_made_of_names() -> None:
     assert NAMES.pipeline_of("f9", None) == Pipeline(DELETED, "")
 
 
-def test_gone_names_are_still_names_but_not_alive() -> None:
+def test_deleted_names_are_kept_but_not_live() -> None:
     assert NAMES.live_pipelines() == {
         Pipeline("etl", "daily"),
         Pipeline("etl", "adhoc"),
@@ -125,7 +125,7 @@ def test_gone_names_are_still_names_but_not_alive() -> None:
     assert back.live_pipelines() == NAMES.live_pipelines()
 
 
-def test_cap_admits_the_known_first_and_folds_the_rest() -> None:
+def test_cap_admits_known_pipelines_first_and_folds_others() -> None:
     catalog = catalog_of(Pipeline("old", "one"), OVERFLOW, max_pairs=2)
     assert catalog.pipeline_of(NAMES, run()) == Pipeline("etl", "daily")
     assert catalog.pipeline_of(NAMES, run(deployment="d2")) == OVERFLOW
@@ -141,7 +141,7 @@ def test_zero_born_series_are_those_of_deployments_and_of_flows_without_one() ->
     assert list(catalog.live_deployments(NAMES)) == [Pipeline("etl", "daily")]
 
 
-def test_what_is_excluded_is_not_live() -> None:
+def test_excluded_pipeline_is_not_live() -> None:
     """Or its last failures would be shown, and page, for ever."""
     everything = catalog_of(*NAMES.live_pipelines())
     assert Pipeline("etl", "daily") in everything.live_pipelines(NAMES)
@@ -149,13 +149,13 @@ def test_what_is_excluded_is_not_live() -> None:
     assert excluding.live_pipelines(NAMES) == {Pipeline("ml", "")}
 
 
-def test_deployment_made_anew_stands_once_while_the_old_one_is_not_known_to_be_gone() -> None:
+def test_recreated_deployment_is_one_pipeline_before_the_old_one_is_known_to_be_deleted() -> None:
     twice = NAMES.with_deployments({"d9": replace(NAMES.deployments["d1"], id="d9")})
     live = catalog_of(*NAMES.live_pipelines()).live_deployments(twice)
     assert live[Pipeline("etl", "daily")].id == "d9"
 
 
-def test_ids_without_a_name() -> None:
+def test_unknown_ids_are_those_without_a_name() -> None:
     runs = [run(), run("f8", "d8"), run("f9", None)]
     assert unknown_ids(NAMES, runs) == ({"f8", "f9"}, {"d8"})
 
@@ -178,7 +178,7 @@ def test_tasks_of_a_pipeline_beyond_its_cap_are_counted_together() -> None:
     assert catalog.task_of(OVERFLOW, "a") == OTHER
 
 
-def test_tasks_that_are_there_are_admitted_first() -> None:
+def test_known_tasks_are_admitted_first() -> None:
     keys = [SeriesKey(TASK_OUTCOMES, Pipeline("etl", "daily"), "completed", task) for task in ("old", OTHER)]
     catalog = catalog_with(settings_with(max_tasks=2), keys)
     assert [catalog.task_of(Pipeline("etl", "daily"), task) for task in ("new", "newer", "old")] == [
@@ -198,18 +198,18 @@ def test_custom_metrics_of_a_pipeline_beyond_its_cap_are_refused() -> None:
     assert not catalog.admits_custom(custom("bytes", OVERFLOW)), "nobody could tell whose it is"
 
 
-def test_custom_metrics_that_are_there_are_admitted_first() -> None:
+def test_known_custom_metrics_are_admitted_first() -> None:
     catalog = catalog_with(settings_with(max_custom_metrics=1), [custom("rows")])
     assert catalog.admits_custom(custom("rows"))
     assert not catalog.admits_custom(custom("bytes"))
 
 
-def test_custom_metric_takes_no_room_from_tasks() -> None:
+def test_custom_metrics_do_not_count_towards_the_cap_of_tasks() -> None:
     catalog = catalog_with(settings_with(max_tasks=1), [custom("rows", task=task) for task in ("a", "b")])
     assert catalog.task_of(Pipeline("etl", "daily"), "load") == "load"
 
 
-def test_what_is_no_longer_there_makes_room() -> None:
+def test_expired_series_make_room_under_the_cap() -> None:
     catalog = catalog_of(max_pairs=1, max_tasks=1, max_custom_metrics=1)
     daily = Pipeline("etl", "daily")
     assert catalog.pipeline_of(NAMES, run()) == daily
@@ -224,13 +224,13 @@ def test_what_is_no_longer_there_makes_room() -> None:
     assert catalog.admits_custom(custom("rows"))
 
 
-def test_series_that_belong_to_no_flow_take_no_room_from_flows() -> None:
+def test_series_without_a_flow_do_not_count_towards_the_cap() -> None:
     """The counter of rejected lines has no flow for a label."""
     catalog = catalog_with(settings_with(max_pairs=1), [SeriesKey(REJECTED, NO_FLOW, "malformed")])
     assert catalog.pipeline_of(NAMES, run()) == Pipeline("etl", "daily")
 
 
-def test_histogram_of_tasks_takes_no_room_from_flows() -> None:
+def test_task_histogram_does_not_count_towards_the_cap() -> None:
     """It is kept by flow, without a deployment: no pipeline that anything else is counted under."""
     keys = [
         SeriesKey(TASK_OUTCOMES, Pipeline("etl", "daily"), "completed", "load"),
@@ -252,7 +252,7 @@ def test_histogram_of_tasks_takes_no_room_from_flows() -> None:
         ({"include_deployments": "daily"}, None, None),
     ],
 )
-def test_what_has_no_flow_any_more_is_filtered_too(
+def test_filters_apply_to_runs_without_a_flow(
     options: dict[str, str], outside: Pipeline | None, deleted: Pipeline | None
 ) -> None:
     catalog = catalog_of(**options)
@@ -260,7 +260,7 @@ def test_what_has_no_flow_any_more_is_filtered_too(
     assert catalog.pipeline_of_deleted() == deleted
 
 
-def test_what_has_no_flow_counts_under_the_cap() -> None:
+def test_runs_without_a_flow_count_towards_the_cap() -> None:
     catalog = catalog_of(max_pairs=1)
     assert catalog.pipeline_outside_flows() == NO_FLOW
     assert catalog.pipeline_of_deleted() == OVERFLOW

@@ -97,7 +97,7 @@ def test_retry_begins_a_new_duration() -> None:
     )
 
 
-def test_in_process_retries_are_one_duration_from_the_first_running() -> None:
+def test_in_process_retries_are_one_duration_from_the_first_running_state() -> None:
     history = (
         state(1, "RUNNING", 100.0),
         state(2, "SCHEDULED", 110.0, "AwaitingRetry"),
@@ -109,7 +109,7 @@ def test_in_process_retries_are_one_duration_from_the_first_running() -> None:
     assert changes.increments[SeriesKey(RETRIES, PIPELINE)] == 1
 
 
-def test_pausing_and_resuming_is_no_retry() -> None:
+def test_pause_and_resume_is_not_a_retry() -> None:
     """The server counts another attempt when a run is resumed in its process, none when it was rescheduled."""
     waits = (state(3, "SCHEDULED", 111.0, "Resuming"), state(4, "PENDING", 112.0))
     for between, attempts in (((), 2), (waits, 1)):
@@ -127,7 +127,7 @@ def test_pausing_and_resuming_is_no_retry() -> None:
         assert changes.observations[SeriesKey(DURATION, PIPELINE)] == [20.0]
 
 
-def test_a_retry_after_a_pause_is_one() -> None:
+def test_retry_after_a_pause_is_counted() -> None:
     """After a resumption in its process, the server does not count the next attempt."""
     history = (
         state(1, "RUNNING", 100.0),
@@ -146,7 +146,7 @@ def test_a_retry_after_a_pause_is_one() -> None:
     assert changes.failed_at == {("r", "s4"): 120.0}
 
 
-def test_completed_by_hand_moves_the_run_from_bad_to_good_and_has_no_duration() -> None:
+def test_run_completed_by_hand_turns_from_bad_to_good_without_a_duration() -> None:
     failed = state(2, "FAILED", 120.0)
     first = fold(NOTHING, [ObservedRun(run_of(failed, ended_at=120.0), PIPELINE)], cause_of)
     by_hand = state(3, "COMPLETED", 9000.0)
@@ -160,7 +160,7 @@ def test_completed_by_hand_moves_the_run_from_bad_to_good_and_has_no_duration() 
     assert (rollup.good, rollup.bad, rollup.timed) == (1, -1, 0)
 
 
-def test_states_before_the_horizon_are_history() -> None:
+def test_states_before_the_horizon_are_not_counted() -> None:
     history = (
         state(1, "RUNNING", 100.0),
         state(2, "FAILED", 120.0),
@@ -173,7 +173,7 @@ def test_states_before_the_horizon_are_history() -> None:
     assert START_DELAY not in {key.metric for key in changes.observations}
 
 
-def test_excluded_run_adds_nothing_and_never_becomes_news() -> None:
+def test_excluded_run_is_never_counted() -> None:
     end = state(3, "FAILED", 130.0)
     observed = ObservedRun(run_of(end, ended_at=130.0), None)
     first = fold(NOTHING, [observed], cause_of)
@@ -211,7 +211,7 @@ def test_two_terminal_states_in_one_microsecond_are_two_outcomes() -> None:
     assert changes.counted == {("r", "s2"), ("r", "s3")}
 
 
-def test_results_are_those_of_the_last_state() -> None:
+def test_result_is_that_of_the_last_state() -> None:
     def result(state_type: str, ended_at: float | None = 1.0) -> Result | None:
         return KnownRun("r", PIPELINE, "s", state_type, 1.0, 1, start_counted=True, ended_at=ended_at).result
 
@@ -297,7 +297,7 @@ def test_any_order_any_duplicates_any_batches_give_the_same_sums(life: tuple[str
     assert rollups["bad"] == (last_type in {"FAILED", "CRASHED"})
 
 
-def test_state_set_in_the_very_instant_of_the_known_one_is_the_present_one() -> None:
+def test_state_with_the_same_timestamp_as_the_known_one_is_the_current_one() -> None:
     failed, by_hand = state(2, "FAILED", 130.0), state(3, "COMPLETED", 130.0)
     known = Known({"r": fold(NOTHING, [ObservedRun(run_of(failed, ended_at=130.0), PIPELINE)], cause_of).runs["r"]},
                   frozenset({("r", "s2")}), 0.0)  # fmt: skip

@@ -72,13 +72,13 @@ def test_run_killed_after_a_single_beat_is_found_after_the_default_interval() ->
     assert 3 * DEFAULT <= found <= 3 * DEFAULT + 2 * POLL
 
 
-def test_run_that_sends_none_is_never_unresponsive() -> None:
+def test_run_that_never_sent_a_heartbeat_is_never_unresponsive() -> None:
     assert follow({}, [run()], {}, POLL) == {}
     assert first_alarm([], {0.0: run()}, 90_000.0) is None
 
 
 @pytest.mark.parametrize("state_type", ["PAUSED", "SCHEDULED", "CANCELLING", "PENDING"])
-def test_run_that_waits_is_not_silent_and_counts_anew_when_it_runs_again(state_type: str) -> None:
+def test_waiting_run_is_not_silent_and_starts_over_when_it_runs_again(state_type: str) -> None:
     before = [(30.0 * number, 30.0 * number) for number in range(10)]
     states = {0.0: run(), 280.0: run("s2", state_type), 4000.0: run("s3", attempts=2)}
     found = first_alarm(before, states, 9000.0)
@@ -88,7 +88,7 @@ def test_run_that_waits_is_not_silent_and_counts_anew_when_it_runs_again(state_t
     assert first_alarm([*before, *again], states, 9000.0) is None
 
 
-def test_time_that_was_not_watched_does_not_count() -> None:
+def test_time_without_polls_is_not_silence() -> None:
     pulses = follow({}, [run()], {"r": Beats(5, 0.0, 120.0)}, 0.0)
     for _ in range(100):
         pulses = follow(pulses, [run()], {"r": Beats(5, 0.0, 120.0)}, 0.0)

@@ -50,7 +50,7 @@ def shown(**changes: object) -> list[str]:
     ],
     ids=str,
 )
-def test_run_that_waits(changes: dict[str, object], labels: list[str]) -> None:
+def test_waiting_run_has_the_expected_label(changes: dict[str, object], labels: list[str]) -> None:
     assert shown(**changes) == labels
 
 

@@ -105,7 +105,7 @@ def test_failure_that_a_retry_saved_is_one_failure_of_the_task() -> None:
         ("", None),
     ],
 )
-def test_only_an_attempt_that_is_retried_is_a_saved_failure(message: str, what: str | None) -> None:
+def test_only_a_retried_attempt_is_a_saved_failure(message: str, what: str | None) -> None:
     expected = "E('a\nb - Retry 1/2 will wait')" if "\n" in message else what
     assert saved_failure(message) == expected
 

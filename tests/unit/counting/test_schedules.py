@@ -62,7 +62,7 @@ def test_plan(deployment: Deployment, due: Schedule, before: Asked | None, expec
     assert plan([deployment], {"d": due}, asked, NOW) == expected
 
 
-def test_others_are_no_business_of_a_deployments() -> None:
+def test_plan_keeps_deployments_apart() -> None:
     other = replace(ONE, id="e")
     assert plan(
         [ONE, other], {"d": Schedule(None, AHEAD), "e": Schedule(None, PAST)}, {"d": JUST, "e": JUST}, NOW
@@ -79,7 +79,7 @@ def test_others_are_no_business_of_a_deployments() -> None:
         (Schedule(PAST, PAST - 60), Schedule(PAST, None)),
     ],
 )
-def test_start_that_has_passed_is_the_last_one(due: Schedule, expected: Schedule) -> None:
+def test_start_that_has_passed_is_the_last_start(due: Schedule, expected: Schedule) -> None:
     assert settled(due, ONE, NOW, None) == expected
 
 
@@ -93,7 +93,7 @@ def test_start_that_was_cancelled_was_never_due(deployment: Deployment) -> None:
     periods=st.lists(st.integers(5, 400), min_size=1, max_size=4),
     steps=st.lists(st.tuples(st.integers(1, 300), st.booleans()), max_size=40),
 )
-def test_what_is_shown_is_what_the_schedules_said(periods: list[int], steps: list[tuple[int, bool]]) -> None:
+def test_due_starts_match_the_schedules(periods: list[int], steps: list[tuple[int, bool]]) -> None:
     """Deployments that start every so many seconds, passes at any distance, and processes that begin in between."""
     deployments = [replace(ONE, id=str(period)) for period in periods]
     schedules: dict[str, Schedule] = {}
@@ -126,13 +126,13 @@ def test_what_is_shown_is_what_the_schedules_said(periods: list[int], steps: lis
         (Schedule(PAST, None, None), PAST + 1, NOW),
     ],
 )
-def test_the_earliest_start_since_the_last_success_is_the_unmet_one(
+def test_unmet_start_is_the_earliest_since_the_last_success(
     due: Schedule, completed_at: float | None, unmet_at: float
 ) -> None:
     assert passed(due, NOW, completed_at) == Schedule(NOW, None, unmet_at)
 
 
-def test_a_success_meets_all_that_was_due_before_it() -> None:
+def test_success_meets_every_earlier_start() -> None:
     due = Schedule(PAST, AHEAD, PAST - 600)
 
     assert settled(due, ONE, NOW, PAST - 601).unmet_at == PAST - 600
@@ -140,7 +140,7 @@ def test_a_success_meets_all_that_was_due_before_it() -> None:
 
 
 @pytest.mark.parametrize("deployment", [PAUSED, BARE])
-def test_what_is_off_is_not_asked_for(deployment: Deployment) -> None:
+def test_paused_deployment_has_no_schedule(deployment: Deployment) -> None:
     assert settled(Schedule(PAST, None, PAST), deployment, NOW, None) == UNKNOWN
     assert settled(Schedule(PAST, None, PAST), UNREAD, NOW, None) == Schedule(PAST, None, PAST), (
         "nobody knows yet whether it is off"
@@ -159,7 +159,7 @@ def test_what_was_due_before_a_pause_is_not_asked_for_after_it() -> None:
     assert passed(due, NOW, None).unmet_at == NOW
 
 
-def test_a_schedule_of_every_five_minutes_does_not_hide_how_long_it_fails() -> None:
+def test_unmet_start_of_a_frequent_schedule_stays_the_earliest() -> None:
     due, failing_since = UNKNOWN, NOW
     for start in range(12):
         due = passed(due, NOW + 300 * start, NOW - 30)
@@ -167,7 +167,7 @@ def test_a_schedule_of_every_five_minutes_does_not_hide_how_long_it_fails() -> N
     assert (due.last_at, due.unmet_at) == (NOW + 300 * 11, failing_since)
 
 
-def test_until_it_is_known_what_completed_nothing_is_unmet() -> None:
+def test_start_is_not_unmet_before_completed_runs_are_known() -> None:
     pipeline, known = Pipeline("etl", "daily"), {"d": Schedule(PAST, AHEAD, PAST)}
 
     assert settled_all(known, {pipeline: ONE}, NOW, None) == {pipeline: Schedule(PAST, AHEAD)}

@@ -37,7 +37,7 @@ def members(failures: Iterable[tuple[float, str]], pattern: str = "", unresolved
     ],
     ids=["within", "too slow", "too few", "with those before and after", "a trickle", "none"],
 )
-def test_storm_is_five_pipelines_within_five_minutes_and_what_joins_them(
+def test_storm_is_five_pipelines_within_five_minutes_and_later_ones(
     instants: list[float], expected: list[float]
 ) -> None:
     assert members((at, "connection") for at in instants) == expected
@@ -57,5 +57,5 @@ def test_failures_without_a_known_cause_are_a_storm_where_their_messages_are_ali
     assert storms(stats, pipelines=5, window=300.0) == []
 
 
-def test_resolved_failures_are_no_storm() -> None:
+def test_resolved_failures_are_not_a_storm() -> None:
     assert members(((float(number), "auth") for number in range(9)), unresolved=0) == []

@@ -110,14 +110,14 @@ def test_task_run_that_is_not_over_is_not_counted() -> None:
 # Order and duplicates
 
 
-def test_the_same_state_again_adds_nothing() -> None:
+def test_repeated_state_adds_nothing() -> None:
     once = fold(DONE)
     assert fold(DONE, DONE) == once
     assert fold(DONE, known=once.task_runs) == Changes()
     assert not needs_task_history(DONE.run, once.task_runs["t"])
 
 
-def test_roll_back_that_was_seen_after_the_completion_is_one_outcome_more() -> None:
+def test_roll_back_after_the_completion_adds_one_outcome() -> None:
     first = fold(DONE)
     second = fold(UNDONE, known=first.task_runs)
     assert second.increments == {SeriesKey(TASK_OUTCOMES, PIPELINE, "rolled_back", LOAD): 1}
@@ -126,7 +126,7 @@ def test_roll_back_that_was_seen_after_the_completion_is_one_outcome_more() -> N
     assert fold(DONE, known=second.task_runs) == Changes(), "an old page is no news"
 
 
-def test_roll_back_alone_tells_of_the_completion_before_it() -> None:
+def test_roll_back_alone_implies_the_completion_before_it() -> None:
     changes = fold(UNDONE)
     assert outcomes(changes) == {"completed": 1, "rolled_back": 1}
     assert changes.increments[SeriesKey(TASK_SECONDS, PIPELINE, task=LOAD)] == 5.0
@@ -136,14 +136,14 @@ def test_roll_back_alone_tells_of_the_completion_before_it() -> None:
     assert outcomes(fold(DONE, UNDONE)) == outcomes(changes)
 
 
-def test_states_newer_than_the_one_that_was_read_are_left_to_the_next_reading() -> None:
+def test_states_newer_than_the_current_one_are_left_to_the_next_reading() -> None:
     """The history is asked for after the run."""
     changes = fold(observed(run_of(COMPLETED, ended_at=110.0), COMPLETED, ROLLED_BACK))
     assert outcomes(changes) == {"completed": 1}
     assert outcomes(fold(UNDONE, known=changes.task_runs)) == {"rolled_back": 1}
 
 
-def test_state_set_by_hand_is_one_outcome_more() -> None:
+def test_state_set_by_hand_adds_one_outcome() -> None:
     failed = state(3, "Failed", 110.0, "boom")
     by_hand = state(5, "Completed", 500.0)
     first = fold(observed(run_of(failed, ended_at=110.0)))
@@ -151,7 +151,7 @@ def test_state_set_by_hand_is_one_outcome_more() -> None:
     assert second.increments == {SeriesKey(TASK_OUTCOMES, PIPELINE, "completed", LOAD): 1}
 
 
-def test_run_that_ran_again_adds_what_is_new_of_its_attempts_and_seconds() -> None:
+def test_run_that_ran_again_adds_only_its_new_attempts_and_seconds() -> None:
     failed = state(3, "Failed", 110.0)
     again = state(6, "Completed", 130.0)
     first = fold(observed(run_of(failed, ended_at=110.0, attempts=2, run_time=5.0)))
@@ -175,11 +175,11 @@ def test_run_that_ran_again_adds_what_is_new_of_its_attempts_and_seconds() -> No
         (run_of(state(5, "Completed", 500.0), ended_at=110.0), True),
     ],
 )
-def test_history_is_asked_for_where_a_state_may_hide(run: TaskRun, needed: bool) -> None:
+def test_history_is_requested_where_a_state_may_be_hidden(run: TaskRun, needed: bool) -> None:
     assert needs_task_history(run, None) == needed
 
 
-def test_history_is_asked_for_when_the_state_moved() -> None:
+def test_history_is_requested_when_the_state_changed() -> None:
     known = fold(DONE).task_runs["t"]
     assert needs_task_history(run_of(state(9, "Completed", 120.0), ended_at=120.0), known)
 
@@ -191,7 +191,7 @@ SILENT = replace(run_of(state(3, "Failed", 110.0), ended_at=110.0), message_know
 TOLD = state(3, "Failed", 110.0, "Task run encountered an exception ConnectionError: reset by peer")
 
 
-def test_cause_that_is_not_there_yet_is_looked_for_in_the_history() -> None:
+def test_missing_cause_is_read_from_the_history() -> None:
     assert needs_task_history(SILENT, None)
     assert not needs_task_history(replace(DONE.run, message_known=False), None), "a success has no cause"
     changes = fold(observed(SILENT, TOLD))
@@ -201,7 +201,7 @@ def test_cause_that_is_not_there_yet_is_looked_for_in_the_history() -> None:
     assert fold(whole, known=changes.task_runs) == Changes(), "it is counted"
 
 
-def test_state_that_never_comes_keeps_nothing_from_being_counted() -> None:
+def test_run_without_its_last_state_is_still_counted() -> None:
     """The server died between the two."""
     changes = fold(observed(SILENT))
     assert outcomes(changes) == {"failed": 1}
@@ -211,7 +211,7 @@ def test_state_that_never_comes_keeps_nothing_from_being_counted() -> None:
 # Excluded, forgotten, nameless
 
 
-def test_excluded_is_remembered_and_not_counted() -> None:
+def test_excluded_task_run_is_remembered_and_not_counted() -> None:
     changes = fold(replace(DONE, pipeline=None))
     assert not changes.increments
     assert not changes.observations
@@ -219,14 +219,14 @@ def test_excluded_is_remembered_and_not_counted() -> None:
     assert changes.task_runs.keys() == {"t"}
 
 
-def test_what_ended_before_the_horizon_is_history() -> None:
+def test_task_run_that_ended_before_the_horizon_is_not_counted() -> None:
     assert fold(DONE, horizon=110.1) == Changes()
     assert outcomes(fold(DONE, horizon=110.0)) == {"completed": 1}
     known = fold(DONE).task_runs
     assert outcomes(fold(UNDONE, known=known, horizon=111.0)) == {"rolled_back": 1}, "what is known goes on"
 
 
-def test_task_is_counted_under_the_name_that_it_was_given() -> None:
+def test_task_is_counted_under_its_given_name() -> None:
     changes = fold(replace(DONE, task="(other)"))
     assert {key.task for key in (*changes.increments, *changes.zero_born, *changes.observations)} == {"(other)"}
     assert changes.task_runs["t"].task == LOAD, "the ledger remembers what it is really called"

@@ -37,7 +37,7 @@ def test_prometheus_is_linked_where_it_has_its_alerts(page: str) -> None:
     ]
 
 
-def test_an_alertmanager_without_pages_gets_its_amtool_lines() -> None:
+def test_alertmanager_without_ui_gets_amtool_commands() -> None:
     hint = monitoring_hint(AT, server({"/alerts": "…"}), server({"/": DEBIAN}))
     assert "http://127.0.0.1:9093/#/alerts" not in hint
     assert "amtool --alertmanager.url=http://127.0.0.1:9093 alert query" in hint

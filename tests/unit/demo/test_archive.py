@@ -14,7 +14,7 @@ from unit.archive.fake_runs import NOON, FakeRuns
 from unit.archive.site import Site
 
 
-async def test_query_that_is_printed_shows_the_archived_runs(tmp_path: Path) -> None:
+async def test_printed_query_shows_the_archived_runs(tmp_path: Path) -> None:
     site = Site(tmp_path / "archive", FakeRuns())
     site.fake.add(1, NOON, "FAILED")
     await site.archive(NOON, NOON)
@@ -27,7 +27,7 @@ async def test_query_that_is_printed_shows_the_archived_runs(tmp_path: Path) -> 
     assert "FAILED" in done.stdout
 
 
-def test_demo_without_pyarrow_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_demo_without_pyarrow_prints_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert archive.is_installed()
     monkeypatch.setattr(archive, "find_spec", lambda name: None)
     assert not archive.is_installed()

@@ -12,7 +12,7 @@ from prefect_monitoring.demo.processes import Launcher
 URL = "http://127.0.0.1:5005"
 
 
-def test_settings_of_the_user_for_aws_do_not_reach_the_exporter() -> None:
+def test_aws_settings_of_the_user_do_not_reach_the_exporter() -> None:
     users = {"AWS_PROFILE": "prod", "AWS_SESSION_TOKEN": "secret", "aws_ca_bundle": "x", "PATH": "/bin"}
     environment = cloudwatch.for_stand_in(Launcher(users, Path(), Path()), URL).environment
     assert environment["PATH"] == "/bin"
@@ -21,7 +21,7 @@ def test_settings_of_the_user_for_aws_do_not_reach_the_exporter() -> None:
     assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN", "aws_ca_bundle"} & environment.keys()
 
 
-def test_it_says_where_the_stand_in_is_or_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cloudwatch_stand_in_or_its_install_command_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cloudwatch.is_installed()
     assert f"--endpoint-url {URL}" in cloudwatch.hint(URL)
     monkeypatch.setattr(cloudwatch, "find_spec", lambda name: None if name == "moto" else object())

@@ -47,7 +47,7 @@ def test_pools_flows_and_deployments_are_made_and_leftovers_settled() -> None:
     assert any(path == "/flow_runs/running/set_state" for _, path, _ in server.asked)
 
 
-def test_the_pool_that_the_exporter_scales_has_a_limit() -> None:
+def test_scaled_pool_has_a_limit() -> None:
     server = Server()
     flows.deploy_flows(server.client())
     pools = [body for _, path, body in server.asked if path == "/work_pools/" and isinstance(body, dict)]
@@ -57,14 +57,14 @@ def test_the_pool_that_the_exporter_scales_has_a_limit() -> None:
     }
 
 
-def test_a_server_of_somebodys_own_is_left_alone() -> None:
+def test_server_of_the_user_is_left_alone() -> None:
     server = Server(EXAMPLES[0].flow, "payroll")
     with pytest.raises(DemoError, match="is not the demo's server: it knows payroll"):
         flows.deploy_flows(server.client())
     assert [path for _, path, _ in server.asked] == ["/health", "/flows/filter"]
 
 
-def test_command_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_error_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(flows, "_SERVER_TIMEOUT", 0)
     assert flows.main([URL]) == 1
     assert capsys.readouterr().err == f"{URL}/ did not answer within 0 s\n"

@@ -54,7 +54,7 @@ async def messages(site: httpx.AsyncClient) -> list[dict[str, Any]]:
     return found
 
 
-async def test_slack_takes_a_message(site: httpx.AsyncClient) -> None:
+async def test_slack_accepts_a_message(site: httpx.AsyncClient) -> None:
     answer = await site.post("/slack/data-alerts", json=slack())
     assert (answer.status_code, answer.text) == (200, "ok"), "Alertmanager 0.26 and newer looks for this word"
     await site.post("/slack/other", json=slack(title="✅ Resolved: orders failed"))
@@ -86,7 +86,7 @@ SLACK_REFUSES = {
 
 
 @pytest.mark.parametrize(("body", "fault"), SLACK_REFUSES.values(), ids=SLACK_REFUSES)
-async def test_slack_refuses(site: httpx.AsyncClient, body: Any, fault: str) -> None:
+async def test_slack_refuses_invalid_messages(site: httpx.AsyncClient, body: Any, fault: str) -> None:
     answer = await site.post("/slack/data-alerts", json=body)
     assert answer.status_code == 400
     assert answer.text.startswith("invalid_payload: ")
@@ -94,21 +94,21 @@ async def test_slack_refuses(site: httpx.AsyncClient, body: Any, fault: str) -> 
     assert await messages(site) == []
 
 
-async def test_slack_takes_what_just_fits(site: httpx.AsyncClient) -> None:
+async def test_slack_accepts_a_message_at_its_limits(site: httpx.AsyncClient) -> None:
     body = slack(text="🦆" * 3000, title="x" * 1024, footer="x" * 300, actions=[{"text": "x" * 75}] * 5)
     assert (await site.post("/slack/data-alerts", json=body)).status_code == 200
     assert (await site.post("/slack/data-alerts", json={"text": "plain"})).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/slack/data-alerts", "/pagerduty/v2/enqueue", "/heartbeat"])
-async def test_bad_json_and_wrong_methods(site: httpx.AsyncClient, path: str) -> None:
+async def test_bad_json_and_wrong_methods_are_refused(site: httpx.AsyncClient, path: str) -> None:
     for content in (b"", b"{", b"\xff", b"payload=x"):
         assert (await site.post(path, content=content)).status_code == 400
     assert (await site.get(path)).status_code == 405
     assert await messages(site) == []
 
 
-async def test_pagerduty_takes_an_incident_and_its_end(site: httpx.AsyncClient) -> None:
+async def test_pagerduty_accepts_an_incident_and_its_resolution(site: httpx.AsyncClient) -> None:
     answer = await site.post("/pagerduty/v2/enqueue", json=event())
     assert answer.status_code == 202
     assert answer.json() == {"status": "success", "message": "Event processed", "dedup_key": "d1"}
@@ -138,7 +138,7 @@ PAGERDUTY_REFUSES = {
 
 
 @pytest.mark.parametrize(("body", "fault"), PAGERDUTY_REFUSES.values(), ids=PAGERDUTY_REFUSES)
-async def test_pagerduty_refuses(site: httpx.AsyncClient, body: Any, fault: str) -> None:
+async def test_pagerduty_refuses_invalid_events(site: httpx.AsyncClient, body: Any, fault: str) -> None:
     answer = await site.post("/pagerduty/v2/enqueue", json=body)
     assert answer.status_code == 400
     assert answer.json()["status"] == "invalid event"
@@ -146,13 +146,13 @@ async def test_pagerduty_refuses(site: httpx.AsyncClient, body: Any, fault: str)
     assert await messages(site) == []
 
 
-async def test_pagerduty_refuses_half_a_megabyte(site: httpx.AsyncClient) -> None:
+async def test_pagerduty_refuses_a_payload_of_half_a_megabyte(site: httpx.AsyncClient) -> None:
     body = event(payload={"custom_details": {"x": "x" * 512_000}})
     assert (await site.post("/pagerduty/v2/enqueue", json=body)).status_code == 413
     assert await messages(site) == []
 
 
-async def test_only_the_last_are_kept_and_heartbeats_push_nothing_out(site: httpx.AsyncClient, clock: Clock) -> None:
+async def test_only_the_newest_messages_are_kept_apart_from_heartbeats(site: httpx.AsyncClient, clock: Clock) -> None:
     for number in range(KEPT + 3):
         clock.now += 1
         await site.post("/slack/data-alerts", json=slack(title=f"message {number}"))
@@ -197,7 +197,7 @@ async def shown(site: httpx.AsyncClient) -> Page:
     return Page((await site.get("/")).text)
 
 
-async def test_empty_page(site: httpx.AsyncClient) -> None:
+async def test_page_without_messages_is_shown(site: httpx.AsyncClient) -> None:
     answer = await site.get("/")
     assert answer.headers["content-security-policy"] == "default-src 'none'; style-src 'unsafe-inline'"
     assert 'http-equiv="refresh"' in answer.text
@@ -205,7 +205,7 @@ async def test_empty_page(site: httpx.AsyncClient) -> None:
     assert "no heartbeat yet" in Page(answer.text).text
 
 
-async def test_page_shows_what_a_person_would_get(site: httpx.AsyncClient, clock: Clock) -> None:
+async def test_page_shows_messages_as_recipients_see_them(site: httpx.AsyncClient, clock: Clock) -> None:
     text = "It failed.\n*Cause*  `1 &lt; 2 &amp; *so*`\n*not closed, 2*3*4"
     actions = [
         {"type": "button", "text": "View run", "url": "http://prefect.test/runs", "style": "primary"},
@@ -229,7 +229,7 @@ async def test_page_shows_what_a_person_would_get(site: httpx.AsyncClient, clock
     assert "empty" not in page.text
 
 
-async def test_newest_first(site: httpx.AsyncClient, clock: Clock) -> None:
+async def test_page_lists_newest_first(site: httpx.AsyncClient, clock: Clock) -> None:
     for title in ("first", "second"):
         clock.now += 1
         await site.post("/slack/data-alerts", json=slack(title=title))
@@ -237,7 +237,7 @@ async def test_newest_first(site: httpx.AsyncClient, clock: Clock) -> None:
     assert text.index("second") < text.index("first")
 
 
-async def test_everything_is_escaped(site: httpx.AsyncClient) -> None:
+async def test_page_escapes_everything(site: httpx.AsyncClient) -> None:
     evil = """<script>alert(1)</script><img src=x onerror=alert(1)>"'`*&lt;script&gt;"""
     url = "javascript:alert(1)"
     before = await shown(site)
@@ -254,7 +254,7 @@ async def test_everything_is_escaped(site: httpx.AsyncClient) -> None:
     assert page.text.count("<script>alert(1)</script>") >= 8
 
 
-async def test_the_barest_messages_have_a_place_on_the_page(site: httpx.AsyncClient) -> None:
+async def test_minimal_messages_are_shown(site: httpx.AsyncClient) -> None:
     for body in (
         {"text": "only text"},
         {"text": "x", "attachments": [{}]},

@@ -47,26 +47,26 @@ by_flow = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: examp
 # --- the schedule --------------------------------------------------------------------------------------------------
 
 
-def test_no_two_runs_ever_start_in_the_same_slot() -> None:
+def test_no_two_runs_start_in_the_same_slot() -> None:
     periods = lcm(*(example.every or 1 for example in EXAMPLES)) + 1  # until it repeats, and over the edge
     assert min(later - earlier for earlier, later in pairwise(starts(EXAMPLES, periods))) >= SLOT_SECONDS
 
 
 @by_flow
-def test_a_slot_lies_in_the_period_and_not_in_the_lead_before_the_next(example: Example) -> None:
+def test_slot_lies_in_its_period_before_the_lead_of_the_next(example: Example) -> None:
     assert example.slots[0] >= 0
     assert example.slots[-1] * SLOT_SECONDS <= PERIOD_SECONDS - LEAD_SECONDS
 
 
 @by_flow
-def test_what_is_due_several_times_a_period_has_a_slot_for_each(example: Example) -> None:
+def test_deployment_due_several_times_a_period_has_a_slot_for_each(example: Example) -> None:
     if example.times > 1:
         assert [slot * SLOT_SECONDS for slot in example.slots] == [
             example.offset_seconds + number * example.interval_seconds for number in range(example.times)
         ]
 
 
-def test_a_deployment_due_in_every_second_period_is_not_due_in_the_first_and_second() -> None:
+def test_deployment_due_every_second_period_is_not_due_in_adjacent_periods() -> None:
     assert starts([Example("a", (1,), (), "", every=2), Example("b", (3, 4), (), "")], periods=2) == [
         SLOT_SECONDS,
         3 * SLOT_SECONDS,
@@ -80,7 +80,7 @@ def test_a_deployment_due_in_every_second_period_is_not_due_in_the_first_and_sec
 
 
 @by_flow
-def test_the_entrypoint_is_the_flow_of_that_name(example: Example) -> None:
+def test_entrypoint_is_the_flow_of_that_name(example: Example) -> None:
     file, function = example.entrypoint.split(":")
     spec = importlib.util.spec_from_file_location(function, FLOWS / file)
     assert spec is not None
@@ -97,21 +97,21 @@ def test_every_example_flow_is_deployed() -> None:
     assert deployed == {file.name for file in FLOWS.glob("*.py")}
 
 
-def test_what_a_flow_starts_is_a_deployment_without_a_schedule() -> None:
+def test_deployment_started_by_a_flow_has_no_schedule() -> None:
     started = {
         name for file in FLOWS.glob("*.py") for name in re.findall(r'run_deployment\(\s*"(.+?)"', file.read_text())
     }
     assert started == {f"{example.flow}/{example.name}" for example in EXAMPLES if not example.every}
 
 
-def test_the_supplier_is_down_every_other_run() -> None:
+def test_supplier_fails_every_other_run() -> None:
     (example,) = (example for example in EXAMPLES if example.flow == "supplier-prices")
     seconds = re.search(r"^OUTAGE_SECONDS = (\d+)", (FLOWS / "supplier_prices.py").read_text(), re.MULTILINE)
     assert seconds is not None
     assert int(seconds[1]) == example.interval_seconds
 
 
-def test_rules_of_the_pipelines_file_act_on_what_is_deployed() -> None:
+def test_rules_of_the_pipelines_file_name_deployed_pipelines() -> None:
     path = shipped("examples/pipelines.yml")
     declared = parse_pipelines(read_pipelines(path), str(path)).pipelines
     paused = {target for pipeline in declared if pipeline.on_failure for target in pipeline.on_failure.pause}
@@ -123,7 +123,7 @@ def test_rules_of_the_pipelines_file_act_on_what_is_deployed() -> None:
     assert all((paused, raised, retried, [pipeline for pipeline in declared if pipeline.skip]))
 
 
-def test_a_schedule_is_anchored_at_its_own_slot_of_the_first_period() -> None:
+def test_schedule_is_anchored_at_its_slot_of_the_first_period() -> None:
     example = Example("my-flow", (3,), ("daily",), "Something", every=2)
     body = deployment(example, Path("/flows"), datetime(2026, 1, 1, tzinfo=UTC))
     assert body["entrypoint"] == "my_flow.py:my_flow"
@@ -136,7 +136,7 @@ def test_a_schedule_is_anchored_at_its_own_slot_of_the_first_period() -> None:
 # --- the processes -------------------------------------------------------------------------------------------------
 
 
-def test_nothing_of_the_users_prefect_reaches_the_demo() -> None:
+def test_prefect_settings_of_the_user_do_not_reach_the_demo() -> None:
     inherited = {
         "PATH": "/bin",
         "PREFECT_API_KEY": "secret",
@@ -155,17 +155,17 @@ def test_nothing_of_the_users_prefect_reaches_the_demo() -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9877", "[::1]:80", "localhost:0"])
-def test_an_address_survives_being_taken_apart(address: str) -> None:
+def test_address_is_split_and_joined_unchanged(address: str) -> None:
     assert join_address(*split_address(address)) == address
 
 
 @pytest.mark.parametrize("address", ["", "9877", ":9877", "localhost", "localhost:", "localhost:http", "localhost:-1"])
-def test_a_wrong_address_is_refused(address: str) -> None:
+def test_wrong_address_is_refused(address: str) -> None:
     with pytest.raises(DemoError, match="HOST:PORT"):
         split_address(address)
 
 
-def test_a_taken_port_is_replaced_and_a_free_one_is_not() -> None:
+def test_port_in_use_is_replaced_and_a_free_one_is_kept() -> None:
     free = free_port()
     assert usable_port("127.0.0.1", free) == free
     with socket.create_server(("127.0.0.1", free)):
@@ -180,7 +180,7 @@ def launcher(tmp_path: Path) -> Launcher:
     return Launcher(os.environ, tmp_path, tmp_path)
 
 
-def test_one_that_ended_by_itself_is_told_with_the_end_of_its_log(launcher: Launcher) -> None:
+def test_process_that_ended_is_reported_with_the_end_of_its_log(launcher: Launcher) -> None:
     child = start(launcher, "worker", ("-c", "print(*range(100), sep='\\n'); raise SystemExit(3)"))
     child.process.wait(10)
     with pytest.raises(DemoError, match=r"(?s)The worker ended by itself \(exit code 3\).*\n  98\n  99\n") as raised:
@@ -194,7 +194,7 @@ _PARENT = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c'
 
 
 @pytest.mark.parametrize("leader", ["time.sleep(60)", _DEAF], ids=["polite", "deaf"])
-def test_a_stop_ends_the_whole_group(launcher: Launcher, leader: str) -> None:
+def test_stop_ends_the_whole_process_group(launcher: Launcher, leader: str) -> None:
     child = start(launcher, "family", ("-c", _PARENT + leader), grace_seconds=0.3)
     wait_until(lambda: "deaf" in child.log.read_text(), 60, "the deaf child")
     began = time.monotonic()
@@ -204,7 +204,7 @@ def test_a_stop_ends_the_whole_group(launcher: Launcher, leader: str) -> None:
     assert time.monotonic() - began < 30
 
 
-def test_stopping_what_has_ended_is_fine(launcher: Launcher) -> None:
+def test_stopping_an_ended_process_is_no_error(launcher: Launcher) -> None:
     child = start(launcher, "short", ("-c", ""))
     child.process.wait(10)
     stop(child)

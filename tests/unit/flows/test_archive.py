@@ -51,7 +51,7 @@ def test_logs_of_any_timestamps_are_read_once_each_in_order(seconds: list[int], 
     assert logs.is_complete
 
 
-def test_logs_past_the_deadline_are_left_out_and_said_to_be() -> None:
+def test_logs_past_the_deadline_are_left_out_and_marked_incomplete() -> None:
     logs = _Logs(Server([{"id": "1", "timestamp": "t"}], 10), "r1", float("-inf"))  # type: ignore[arg-type]
     assert list(logs.read()) == []
     assert not logs.is_complete
@@ -76,11 +76,11 @@ def test_document_holds_run_states_and_lines_redacted() -> None:
     assert (found["logs_complete"], found["deployment"]) == (False, None)
 
 
-def test_document_parameters_are_there_when_asked_for_and_redacted() -> None:
+def test_document_parameters_on_request_are_redacted() -> None:
     assert written([], with_parameters=True)["flow_run"]["parameters"] == {"api_key": "***", "rows": 3}
 
 
-def test_document_of_very_many_lines_is_made_in_little_memory() -> None:
+def test_document_of_many_lines_is_built_in_little_memory() -> None:
     record = RunRecord(RUN, "etl", "", [], [])
     lines = ({"timestamp": "t", "level": 20, "name": "n", "message": f"line {number}"} for number in range(20_000))
     tracemalloc.start()

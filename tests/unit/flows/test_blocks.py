@@ -24,7 +24,7 @@ from prefect_monitoring.model.trend_points import instant, merge, parts_pattern
         ({"row_count": 1}, "save the block first"),
     ],
 )
-def test_record_of_what_cannot_be_kept_raises(point: dict[str, Any], rule: str) -> None:
+def test_record_of_an_invalid_point_raises(point: dict[str, Any], rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         PipelineMetrics().record(**point)
 
@@ -49,7 +49,7 @@ def test_merge_keeps_each_point_once_in_order(drawn: list[tuple[int, str | None]
     assert [instant(point) for point in merged] == sorted(recent)[-at_most:]
 
 
-def test_parts_pattern_is_of_one_block_only() -> None:
+def test_parts_pattern_matches_one_block_only() -> None:
     digits = "0123456789abcdef" * 2
     assert parts_pattern("dbt").fullmatch(f"dbt-points-{digits}")
     assert not parts_pattern("dbt").fullmatch(f"dbt-points-points-{digits}")

@@ -114,7 +114,7 @@ def test_push_cloudwatch_after_a_pause_is_sent_without_a_flush(
         (("", 1, "Count"), "a name has"),
     ],
 )
-def test_push_cloudwatch_of_what_aws_refuses_warns_and_goes_on(
+def test_push_cloudwatch_refused_by_aws_warns_and_continues(
     fresh: pytest.LogCaptureFixture, arguments: tuple[str, float, str], reason: str
 ) -> None:
     push_cloudwatch(*arguments)
@@ -150,7 +150,7 @@ def test_push_cloudwatch_without_a_region_warns_once(
     assert len(fresh.messages) == 1
 
 
-def test_push_cloudwatch_takes_the_region_that_aws_sets_in_its_containers(
+def test_push_cloudwatch_uses_the_region_of_aws_containers(
     fresh: pytest.LogCaptureFixture, aws: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
@@ -215,7 +215,7 @@ if __name__ == "__main__":
 """
 
 
-def test_push_cloudwatch_at_the_end_of_processes_is_sent(aws: str, tmp_path: Path) -> None:
+def test_push_cloudwatch_is_flushed_at_process_exit(aws: str, tmp_path: Path) -> None:
     script = tmp_path / "push.py"
     script.write_text(SCRIPT)
     env = os.environ | environment(aws, PREFECT_MONITORING_CLOUDWATCH_NAMESPACE="ends")

@@ -82,7 +82,7 @@ def test_emit_metric_outside_a_run_logs_plainly(caplog: pytest.LogCaptureFixture
     assert caplog.messages == [r'METRIC: rows_loaded{table="or\"ders"}=42']
 
 
-def test_emit_metric_below_the_log_level_of_its_run_says_that_it_is_lost(
+def test_emit_metric_below_the_log_level_of_its_run_warns(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logger = logging.getLogger("team.flows")

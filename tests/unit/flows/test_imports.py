@@ -28,7 +28,7 @@ def modules_after(statement: str) -> set[str]:
     return set(names)
 
 
-def test_importing_flows_brings_in_neither_prefect_nor_any_library() -> None:
+def test_importing_flows_imports_neither_prefect_nor_any_library() -> None:
     added = modules_after("import prefect_monitoring.flows") - modules_after("")
     ours = {name for name in added if name.startswith("prefect_monitoring.")}
     assert {name.split(".")[1] for name in ours} <= set(LOW)
@@ -38,7 +38,7 @@ def test_importing_flows_brings_in_neither_prefect_nor_any_library() -> None:
 
 
 @pytest.mark.slow
-def test_importing_blocks_brings_in_nothing_that_prefect_does_not() -> None:
+def test_importing_blocks_imports_nothing_beyond_prefect() -> None:
     added = modules_after("import prefect_monitoring.flows.blocks") - modules_after(
         "import prefect, prefect.blocks.core"
     )

@@ -14,7 +14,7 @@ from prefect_monitoring.flows import archive_logs, notify_slack, slack_crashed, 
     "hook",
     [slack_failure("alerts"), slack_success("alerts"), slack_crashed("alerts"), archive_logs("file:///var/archive")],
 )
-def test_hooks_take_the_keywords_of_prefects_runner(hook: object) -> None:
+def test_hooks_accept_the_keywords_of_prefects_runner(hook: object) -> None:
     assert list(inspect.signature(hook).parameters) == ["flow", "flow_run", "state"]  # type: ignore[arg-type]
 
 

@@ -37,7 +37,7 @@ def texts(value: Any) -> Iterator[tuple[str, str]]:
             yield from texts(inner)
 
 
-def test_run_message_of_a_failure_says_who_what_and_where() -> None:
+def test_run_message_of_a_failure_has_facts_error_and_links() -> None:
     text, blocks = run_message("failure", FACTS)
     assert text == "dbt-daily-pipeline failed: ValueError: no rows"
     assert [block["type"] for block in blocks] == ["header", "section", "section", "actions"]

@@ -83,7 +83,7 @@ def place_of(fake: FakePrefect) -> tuple[str, str]:
     return deployment.flow_id, deployment.id
 
 
-async def test_count_that_takes_several_polls_leaves_what_was_shown(
+async def test_count_over_several_polls_keeps_the_shown_values(
     fake: FakePrefect, reader: Reader, crowd: dict[Pipeline, int]
 ) -> None:
     polls = 0
@@ -119,7 +119,9 @@ async def test_listed_runs_stay_until_they_are_counted(fake: FakePrefect, reader
     assert by_pipeline(shown(reader)) == {Pipeline("etl", "daily"): 120, Pipeline("etl", "hourly"): 100}
 
 
-async def test_fault_in_between_loses_no_group(fake: FakePrefect, reader: Reader, crowd: dict[Pipeline, int]) -> None:
+async def test_fault_between_polls_loses_no_group(
+    fake: FakePrefect, reader: Reader, crowd: dict[Pipeline, int]
+) -> None:
     left = 9
 
     def break_now_and_then(endpoint: str) -> None:
@@ -140,7 +142,7 @@ async def test_fault_in_between_loses_no_group(fake: FakePrefect, reader: Reader
     assert by_pipeline(shown(reader)) == crowd
 
 
-async def test_after_the_crowd_runs_are_listed_again(
+async def test_runs_are_listed_again_once_they_are_few(
     fake: FakePrefect, reader: Reader, crowd: dict[Pipeline, int]
 ) -> None:
     await reader.read_under_way()

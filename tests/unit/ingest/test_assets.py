@@ -108,7 +108,7 @@ async def test_metadata_counts_once_through_restarts_and_overlaps(
     assert f'lake_rows_total{{asset="{ORDERS}"}} 13.0' in text, "no labels of a run"
 
 
-async def test_what_cannot_be_counted_is_rejected_by_reason(fake: FakePrefect, make_readers: MakeReaders) -> None:
+async def test_invalid_metadata_is_rejected_by_reason(fake: FakePrefect, make_readers: MakeReaders) -> None:
     readers = make_readers(assets=RULES, max_assets=1, custom_metrics=[ROWS])
     materialize(fake, ago=3, rows=-1, **{"row-count": 5})
     materialize(fake, "s3://lake/second", ago=2)
@@ -119,7 +119,7 @@ async def test_what_cannot_be_counted_is_rejected_by_reason(fake: FakePrefect, m
     assert last(readers.flow_runs.ledger).keys() == {(ORDERS, "succeeded")}
 
 
-async def test_more_events_than_one_reading_takes_are_read_in_several(fake: FakePrefect, readers: Readers) -> None:
+async def test_many_events_are_read_in_several_readings(fake: FakePrefect, readers: Readers) -> None:
     fake.events.limit = 2
     for number in range(7):
         materialize(fake, ago=100 - number, rows=1)
@@ -134,9 +134,7 @@ async def test_more_events_than_one_reading_takes_are_read_in_several(fake: Fake
     assert readers.flow_runs.ledger.series[key].released, "what a first start finds is the baseline"
 
 
-async def test_ids_are_remembered_while_they_can_be_read_again_and_not_for_ever(
-    fake: FakePrefect, readers: Readers
-) -> None:
+async def test_event_ids_are_forgotten_once_they_cannot_be_read_again(fake: FakePrefect, readers: Readers) -> None:
     ledger = readers.flow_runs.ledger
     keep = Keep(lookbacks=lookbacks(HistorySettings()), lines=1800, dead_series=7 * DAY)
     materialize(fake, rows=1)
@@ -151,7 +149,7 @@ async def test_ids_are_remembered_while_they_can_be_read_again_and_not_for_ever(
     assert ledger.counted_lines([event]) == set()
 
 
-async def test_exposition_has_the_declared_assets_alone(
+async def test_exposition_has_only_declared_assets(
     fake: FakePrefect, make_readers: MakeReaders, open_it: OpenLedger, ledger: Ledger
 ) -> None:
     ledger.close()

@@ -101,7 +101,7 @@ def site(fake: FakePrefect, open_it: OpenLedger, make_readers: MakeReaders, ledg
     return Site(fake, open_it, make_readers)
 
 
-async def test_each_type_does_what_it_is_for(site: Site, flow_run: str) -> None:
+async def test_each_declared_type_is_exposed(site: Site, flow_run: str) -> None:
     site.start(COUNTER, GAUGE, HISTOGRAM)
     for rows in (3, 5):
         site.fake.logs.emit("rows", rows, flow_run, table="orders")
@@ -172,7 +172,7 @@ async def test_every_line_counts_once_through_restarts(
     assert buckets == ([(0, sent, 0)] if sent else [])
 
 
-async def test_undeclared_lines_and_by_default_declared_ones_stay_generic(site: Site, flow_run: str) -> None:
+async def test_generic_metrics_remain_for_undeclared_and_declared_lines(site: Site, flow_run: str) -> None:
     site.start(COUNTER, {**GAUGE, "keep_generic": False})
     site.fake.logs.write("METRIC: rows=1 last_rows=2 other=3", flow_run)
     await site.read()
@@ -181,7 +181,7 @@ async def test_undeclared_lines_and_by_default_declared_ones_stay_generic(site: 
     assert site.last("orders_last_rows") == [2]
 
 
-async def test_metric_that_is_off_is_not_counted_and_goes_on_where_it_stopped(site: Site, flow_run: str) -> None:
+async def test_disabled_metric_is_not_counted_and_resumes_where_it_stopped(site: Site, flow_run: str) -> None:
     site.start(COUNTER)
     site.fake.logs.emit("rows", 1, flow_run)
     await site.read()
@@ -196,7 +196,7 @@ async def test_metric_that_is_off_is_not_counted_and_goes_on_where_it_stopped(si
     assert site.total("orders_rows_total") == 101
 
 
-async def test_values_below_zero_are_for_gauges(site: Site, flow_run: str) -> None:
+async def test_negative_values_are_accepted_only_for_gauges(site: Site, flow_run: str) -> None:
     site.start(COUNTER, GAUGE, {**HISTOGRAM, "source": {"metric_line": "rows"}})
     site.fake.logs.write("METRIC: rows=-1 last_rows=-2", flow_run)
     await site.read()
@@ -206,7 +206,7 @@ async def test_values_below_zero_are_for_gauges(site: Site, flow_run: str) -> No
 
 
 @pytest.mark.parametrize("declared", [COUNTER, {**GAUGE, "source": {"metric_line": "rows"}}], ids=["counter", "gauge"])
-async def test_label_sets_beyond_the_cap_are_rejected_after_a_restart_too(
+async def test_label_sets_beyond_the_cap_stay_rejected_after_a_restart(
     site: Site, flow_run: str, declared: dict[str, object]
 ) -> None:
     capped = {**declared, "max_series": 2, "keep_generic": False}
@@ -223,7 +223,7 @@ async def test_label_sets_beyond_the_cap_are_rejected_after_a_restart_too(
     assert site.rejected() == {"too_many": 2}
 
 
-async def test_declaration_added_later_begins_at_zero_and_one_removed_is_forgotten(site: Site, flow_run: str) -> None:
+async def test_added_declaration_starts_at_zero_and_removed_one_is_forgotten(site: Site, flow_run: str) -> None:
     site.start()
     site.fake.logs.emit("rows", 1, flow_run)
     await site.read()
@@ -247,7 +247,9 @@ async def test_declaration_added_later_begins_at_zero_and_one_removed_is_forgott
     [{"labels": ["flow"]}, {"source": {"metric_line": "other"}}, {"buckets": [5]}],
     ids=lambda one: next(iter(one)),
 )
-async def test_other_labels_source_or_buckets_begin_anew(site: Site, flow_run: str, change: dict[str, object]) -> None:
+async def test_changed_labels_source_or_buckets_start_over(
+    site: Site, flow_run: str, change: dict[str, object]
+) -> None:
     site.start(HISTOGRAM)
     site.fake.logs.emit("load", 3, flow_run)
     await site.read()
@@ -258,7 +260,7 @@ async def test_other_labels_source_or_buckets_begin_anew(site: Site, flow_run: s
     assert site.series("orders_load_seconds") == {}
 
 
-async def test_type_that_changes_is_refused_with_the_way_out(site: Site, tmp_path: Path) -> None:
+async def test_changed_type_is_refused_with_a_hint(site: Site, tmp_path: Path) -> None:
     counter, gauge = {**HISTOGRAM}, {**HISTOGRAM, "type": "gauge", "buckets": []}
     site.start(counter)
     with pytest.raises(
@@ -275,7 +277,7 @@ async def test_type_that_changes_is_refused_with_the_way_out(site: Site, tmp_pat
     site.start(gauge)
 
 
-async def test_labels_that_are_dropped_are_added_up_and_outlive_their_flow(site: Site, flow_run: str) -> None:
+async def test_dropped_labels_are_summed_and_outlive_their_flow(site: Site, flow_run: str) -> None:
     site.start({**COUNTER, "labels": []})
     site.fake.logs.emit("rows", 1, flow_run, table="a")
     site.fake.logs.emit("rows", 2, flow_run, table="b")

@@ -33,7 +33,7 @@ async def _read(fake: FakePrefect, readers: Readers, seconds: float = 60.0) -> i
     return (await readers.failed_actions.read()).records
 
 
-async def test_what_failed_before_the_first_start_is_not_counted(fake: FakePrefect, readers: Readers) -> None:
+async def test_action_failed_before_the_first_start_is_not_counted(fake: FakePrefect, readers: Readers) -> None:
     _fail(fake, ago=10)
 
     await _read(fake, readers)
@@ -45,7 +45,7 @@ async def test_what_failed_before_the_first_start_is_not_counted(fake: FakePrefe
     assert _counts(readers) == {"pause": 1}
 
 
-async def test_each_automation_that_exists_starts_at_zero(fake: FakePrefect, readers: Readers) -> None:
+async def test_existing_automations_start_at_zero(fake: FakePrefect, readers: Readers) -> None:
     fake.inventory.enabled = {True: 2, False: 1}
     await readers.inventory.read_automations()
     await _read(fake, readers)
@@ -58,7 +58,7 @@ async def test_each_automation_that_exists_starts_at_zero(fake: FakePrefect, rea
     assert not ledger.series[held].released, "an automation that is new is shown at zero first"
 
 
-async def test_an_event_is_counted_once_however_often_it_is_read(
+async def test_event_read_several_times_is_counted_once(
     fake: FakePrefect, readers: Readers, make_readers: MakeReaders, open_it: OpenLedger
 ) -> None:
     await _read(fake, readers)
@@ -73,7 +73,7 @@ async def test_an_event_is_counted_once_however_often_it_is_read(
     assert _counts(restarted) == {"pause": 1}
 
 
-async def test_an_event_that_comes_late_is_counted(fake: FakePrefect, readers: Readers) -> None:
+async def test_late_event_is_counted(fake: FakePrefect, readers: Readers) -> None:
     await _read(fake, readers)
     _fail(fake)
     await _read(fake, readers, OVERLAP_SECONDS)
@@ -84,7 +84,7 @@ async def test_an_event_that_comes_late_is_counted(fake: FakePrefect, readers: R
 
 
 @pytest.mark.parametrize("same_instant", [True, False])
-async def test_many_events_are_read_to_the_end(fake: FakePrefect, readers: Readers, *, same_instant: bool) -> None:
+async def test_many_events_are_all_read(fake: FakePrefect, readers: Readers, *, same_instant: bool) -> None:
     fake.events.limit = 3
     await _read(fake, readers)
     fake.now += 30
@@ -97,9 +97,7 @@ async def test_many_events_are_read_to_the_end(fake: FakePrefect, readers: Reade
     assert _counts(readers) == {"pause": 3 if same_instant else 10, "last": 1}
 
 
-async def test_after_an_outage_nothing_is_lost_or_doubled_though_lines_were_pruned(
-    fake: FakePrefect, readers: Readers
-) -> None:
+async def test_outage_with_pruned_lines_loses_and_doubles_nothing(fake: FakePrefect, readers: Readers) -> None:
     ledger = readers.flow_runs.ledger
     await _read(fake, readers)
     _fail(fake)
@@ -118,7 +116,7 @@ async def test_after_an_outage_nothing_is_lost_or_doubled_though_lines_were_prun
     assert _counts(readers) == {"pause": 2}
 
 
-async def test_in_silence_the_window_stays_short(fake: FakePrefect, readers: Readers) -> None:
+async def test_window_stays_short_without_events(fake: FakePrefect, readers: Readers) -> None:
     await _read(fake, readers)
     for _ in range(5):
         await _read(fake, readers, 10 * HOUR)

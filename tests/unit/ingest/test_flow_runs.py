@@ -77,7 +77,7 @@ def retried_by_hand(fake: FakePrefect, place: tuple[str, str], number: int) -> N
 
 
 @pytest.mark.usefixtures("_little_time")
-async def test_first_load_with_many_retries_goes_on_until_all_are_counted(
+async def test_initial_sync_with_many_retries_continues_until_all_are_counted(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
     fake.page_limit = 10
@@ -94,7 +94,9 @@ async def test_first_load_with_many_retries_goes_on_until_all_are_counted(
 
 
 @pytest.mark.usefixtures("_little_time")
-async def test_audit_with_many_retries_is_no_fault(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> None:
+async def test_audit_of_many_retries_reports_no_fault(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
     await read(reader)
     retried_by_hand(fake, place, 20)
     fake.now += 2 * OVERLAP_SECONDS
@@ -102,7 +104,7 @@ async def test_audit_with_many_retries_is_no_fault(fake: FakePrefect, reader: Re
     assert outcomes(reader.ledger) == {"completed": 20, "failed": 10}
 
 
-async def test_failure_and_its_retry_between_two_polls(
+async def test_failure_and_its_retry_between_two_polls_are_both_counted(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
     run = fake.schedule(*place)
@@ -119,7 +121,7 @@ async def test_failure_and_its_retry_between_two_polls(
 
 
 @pytest.mark.parametrize("ending", ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"])
-async def test_crash_before_start_is_not_lost_however_its_retry_ends(
+async def test_crash_before_the_start_is_counted_whatever_its_retry_does(
     fake: FakePrefect, reader: Reader, place: tuple[str, str], ending: str
 ) -> None:
     """The server forgets that a run was rescheduled when its retry fails, and no attempt more shows it either."""
@@ -159,7 +161,9 @@ async def test_failure_completed_by_hand_is_found_by_the_audit(
     assert await audit(reader, fake) == Verdict(), "nothing differs any more"
 
 
-async def test_late_arrival_behind_the_watermark(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> None:
+async def test_run_that_arrives_behind_the_watermark_is_counted(
+    fake: FakePrefect, reader: Reader, place: tuple[str, str]
+) -> None:
     """A commit that took minutes: the end lies before what was read, within the overlap or only in the audit's."""
     late, later = fake.schedule(*place), fake.schedule(*place)
     for run in (late, later):
@@ -188,7 +192,7 @@ async def test_late_arrival_behind_the_watermark(fake: FakePrefect, reader: Read
     assert outcomes(reader.ledger) == {"completed": 4}
 
 
-async def test_start_delay_counts_the_first_start_alone(
+async def test_start_delay_counts_only_the_first_start(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
     run = fake.schedule(*place)
@@ -211,7 +215,7 @@ async def test_start_delay_counts_the_first_start_alone(
 
 
 @pytest.mark.parametrize("page_limit", [1, 2, 3, 4, 5, 7])
-async def test_every_page_is_read_once_more_at_most(
+async def test_pages_are_read_at_most_twice(
     fake: FakePrefect, reader: Reader, place: tuple[str, str], page_limit: int
 ) -> None:
     """Seven runs, four of them with one and the same end."""
@@ -230,7 +234,7 @@ async def test_every_page_is_read_once_more_at_most(
     assert reader.ledger.cursor.page_before is None
 
 
-async def test_end_before_the_start_that_the_server_does_not_note(
+async def test_run_without_an_end_time_that_never_started_is_counted(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
     """Servers before 3.6 leave the end of such a run empty: no window of ends has it."""
@@ -305,7 +309,7 @@ async def test_reading_without_budget_begins_no_further_page(
     assert reader.ledger.cursor.baseline_complete
 
 
-async def test_run_that_ends_in_the_future_hides_none_that_end_before(
+async def test_run_with_an_end_in_the_future_hides_no_earlier_run(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
     now = fake.now
@@ -326,9 +330,7 @@ async def test_run_that_ends_in_the_future_hides_none_that_end_before(
 # Faults on the way
 
 
-async def test_history_that_cannot_be_read_is_waited_for(
-    fake: FakePrefect, reader: Reader, place: tuple[str, str]
-) -> None:
+async def test_unreadable_history_is_retried(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> None:
     run = fake.schedule(*place)
     fake.start(run)
     fake.finish(run, 10, "FAILED")
@@ -346,7 +348,7 @@ async def test_history_that_cannot_be_read_is_waited_for(
     assert reader.ledger.cursor.baseline_complete
 
 
-async def test_run_whose_names_cannot_be_read_is_waited_for_and_the_others_are_not(
+async def test_run_with_unreadable_names_waits_while_others_are_counted(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
     run = fake.schedule(*place)
@@ -371,7 +373,7 @@ async def test_run_whose_names_cannot_be_read_is_waited_for_and_the_others_are_n
 # Names
 
 
-async def test_run_of_a_deployment_that_was_never_seen_is_counted_as_deleted(
+async def test_run_of_an_unknown_deployment_is_counted_as_deleted(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
     run = fake.schedule(*place)
@@ -385,7 +387,7 @@ async def test_run_of_a_deployment_that_was_never_seen_is_counted_as_deleted(
     assert fake.requests["deployments"] == asked, "it is not asked for again"
 
 
-async def test_names_outlive_what_was_deleted(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> None:
+async def test_names_of_deleted_objects_are_kept(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> None:
     run = fake.schedule(*place)
     fake.start(run)
     await reader.read_flows()
@@ -398,9 +400,7 @@ async def test_names_outlive_what_was_deleted(fake: FakePrefect, reader: Reader,
     assert outcomes(reader.ledger) == {"completed": 1}
 
 
-async def test_flow_that_shows_another_name_is_another_pipeline(
-    fake: FakePrefect, reader: Reader, place: tuple[str, str]
-) -> None:
+async def test_renamed_flow_is_another_pipeline(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> None:
     """Not by the API, which renames no flow."""
     await reader.read_flows()
     await reader.read_deployments()
@@ -453,7 +453,7 @@ async def test_pipelines_beyond_the_cap_are_counted_together(fake: FakePrefect, 
 # The horizon
 
 
-async def test_what_ended_before_the_lookback_is_history(
+async def test_runs_that_ended_before_the_lookback_are_not_counted(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
     now = fake.now
@@ -497,7 +497,7 @@ async def month_old_world(fake: FakePrefect, reader: Reader, place: tuple[str, s
     return runs
 
 
-async def test_retry_of_a_pruned_run_counts_that_retry_alone(
+async def test_retry_of_a_pruned_run_counts_only_the_retry(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
     runs = await month_old_world(fake, reader, place)
@@ -513,7 +513,7 @@ async def test_retry_of_a_pruned_run_counts_that_retry_alone(
     assert value(reader.ledger, RETRIES) == 7
 
 
-async def test_prune_in_the_middle_of_a_page_does_not_bring_the_old_horizon_back(
+async def test_prune_during_a_page_keeps_the_new_horizon(
     fake: FakePrefect, reader: Reader, place: tuple[str, str], open_it: OpenLedger
 ) -> None:
     """Polling and pruning are two jobs: a cursor made before the prune is committed after it."""
@@ -532,7 +532,7 @@ async def test_prune_in_the_middle_of_a_page_does_not_bring_the_old_horizon_back
     assert horizon > MONDAY_NOON, "the prune's horizon stays"
 
 
-async def test_prune_in_the_middle_of_an_audit_counts_nothing_again(
+async def test_prune_during_an_audit_counts_nothing_twice(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
     await month_old_world(fake, reader, place)
@@ -554,7 +554,7 @@ async def test_prune_in_the_middle_of_an_audit_counts_nothing_again(
 # The audit
 
 
-async def test_run_that_was_deleted_is_gone_but_stays_counted(
+async def test_deleted_run_is_marked_gone_but_stays_counted(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
     runs = []
@@ -594,7 +594,7 @@ async def test_audit_narrows_a_difference_down(
     assert outcomes(reader.ledger) == {"failed": 32, "completed": 1}
 
 
-async def test_run_that_was_gone_and_is_back_is_no_lasting_difference(
+async def test_run_that_reappears_is_no_lasting_difference(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
     """A server restored from a backup, or a late run that is counted while the audit marks runs as gone."""
@@ -612,7 +612,7 @@ async def test_run_that_was_gone_and_is_back_is_no_lasting_difference(
     assert await audit(reader, fake) == Verdict(), "it is read again and again"
 
 
-async def test_microseconds_survive_the_ledger(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> None:
+async def test_ledger_keeps_microseconds(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> None:
     fake.now += 3 * MICROSECOND
     run = fake.schedule(*place)
     fake.start(run)
@@ -629,7 +629,7 @@ async def ran_before(reader: Reader) -> list[float]:
     return [run.ran_before for _, run in await reader.read_active()]
 
 
-async def test_attempts_of_a_run_add_up_without_the_waits_between_them(fake: FakePrefect, reader: Reader) -> None:
+async def test_running_time_adds_attempts_without_the_waits(fake: FakePrefect, reader: Reader) -> None:
     run = fake.schedule(fake.add_flow("etl"), retries=3)
     fake.start(run)
     assert await ran_before(reader) == [0.0]
@@ -641,7 +641,7 @@ async def test_attempts_of_a_run_add_up_without_the_waits_between_them(fake: Fak
     assert await ran_before(reader) == [3600.0]
 
 
-async def test_a_pause_is_no_running(fake: FakePrefect, reader: Reader) -> None:
+async def test_running_time_excludes_pauses(fake: FakePrefect, reader: Reader) -> None:
     run = fake.schedule(fake.add_flow("etl"))
     fake.start(run)
     fake.finish(run, 60.0, "PAUSED")
@@ -650,7 +650,7 @@ async def test_a_pause_is_no_running(fake: FakePrefect, reader: Reader) -> None:
     assert await ran_before(reader) == [60.0]
 
 
-async def test_a_run_that_is_run_again_begins_anew(fake: FakePrefect, reader: Reader) -> None:
+async def test_running_time_of_a_rerun_starts_over(fake: FakePrefect, reader: Reader) -> None:
     """Days later, by hand: it is no run of days, although its start is still the first one."""
     flow = fake.add_flow("etl")
     run = fake.schedule(flow, fake.add_deployment("daily", flow), retries=1)
@@ -662,9 +662,7 @@ async def test_a_run_that_is_run_again_begins_anew(fake: FakePrefect, reader: Re
     assert await ran_before(reader) == [0.0]
 
 
-async def test_earlier_attempts_are_read_once_and_again_when_they_could_not_be(
-    fake: FakePrefect, reader: Reader
-) -> None:
+async def test_earlier_attempts_are_read_once_and_retried_after_a_fault(fake: FakePrefect, reader: Reader) -> None:
     run = fake.schedule(fake.add_flow("etl"), retries=1)
     fake.start(run)
     fake.finish(run, 1800.0, "FAILED")

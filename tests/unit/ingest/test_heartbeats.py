@@ -41,7 +41,7 @@ async def test_silence_begins_when_the_last_beat_was_seen(fake: FakePrefect, flo
     assert fake.events.beats_asked[-1] == {flow_run}, "nobody runs: nothing is asked"
 
 
-async def test_an_outage_is_no_silence(fake: FakePrefect, flow_run: str, readers: Readers) -> None:
+async def test_outage_is_not_silence(fake: FakePrefect, flow_run: str, readers: Readers) -> None:
     fake.events.sent[flow_run] = [fake.now - 30.0 * number for number in range(4)]
     assert await watch(fake, readers, 30.0) == 0
     fake.now += 3600.0
@@ -57,7 +57,7 @@ async def test_an_outage_is_no_silence(fake: FakePrefect, flow_run: str, readers
     assert await watch(fake, readers, 30.0) == 1
 
 
-async def test_beats_are_asked_for_by_run_and_never_without_a_time(site: Loopback, http: PrefectHttp) -> None:
+async def test_heartbeats_are_requested_by_run_within_a_time_range(site: Loopback, http: PrefectHttp) -> None:
     run_id = "00000000-0000-0000-0000-000000000007"
     row = {
         "value": f"prefect.flow-run.{run_id}",
@@ -86,7 +86,7 @@ async def test_beats_are_asked_for_by_run_and_never_without_a_time(site: Loopbac
 
 
 @pytest.mark.parametrize("status", [404, 405, 422])
-async def test_server_that_cannot_count_events_is_not_asked_again(
+async def test_server_that_cannot_count_events_is_not_requested_again(
     site: Loopback, http: PrefectHttp, status: int
 ) -> None:
     site.answer = lambda _: Answer(status)
@@ -96,6 +96,6 @@ async def test_server_that_cannot_count_events_is_not_asked_again(
     assert len(site.asked) == 1
 
 
-def test_heartbeats_are_no_counted_source() -> None:
+def test_heartbeats_are_not_a_counted_source() -> None:
     entry = next(entry for entry in SOURCES if entry.name == "heartbeats")
     assert cursor_of(entry) == ""

@@ -153,12 +153,12 @@ async def test_every_metric_has_its_value(process: Process, fake: FakePrefect, a
     assert rows(replace(process.snapshot, active=None))["prefect_work_queue_slots_used"] == {}
 
 
-def test_what_was_never_read_has_no_rows(process: Process) -> None:
+def test_inventory_that_was_never_read_has_no_rows(process: Process) -> None:
     snapshot = replace(process.snapshot, deployments=None)
     assert {name for name, found in rows(snapshot).items() if found} == set()
 
 
-async def test_pool_without_a_worker_so_far_has_both_states_at_zero(process: Process, api: FakeInventory) -> None:
+async def test_pool_that_never_had_a_worker_has_both_states_at_zero(process: Process, api: FakeInventory) -> None:
     api.workers.clear()
     await process.read()
     shown = rows(process.snapshot)
@@ -178,7 +178,7 @@ async def test_pool_without_a_worker_so_far_has_both_states_at_zero(process: Pro
         ("automations", "automations", "automations"),
     ],
 )
-async def test_dead_endpoint_hides_nothing_else(
+async def test_failing_endpoint_hides_nothing_else(
     process: Process, fake: FakePrefect, api: FakeInventory, endpoint: str, source: str, part: str
 ) -> None:
     await process.read()
@@ -213,9 +213,7 @@ async def test_pool_whose_workers_cannot_be_read_keeps_its_other_metrics(
     assert current.workers.keys() == {"k8s"}
 
 
-async def test_workers_that_were_read_lately_stay_for_a_while(
-    process: Process, fake: FakePrefect, api: FakeInventory
-) -> None:
+async def test_workers_read_recently_stay_for_a_while(process: Process, fake: FakePrefect, api: FakeInventory) -> None:
     await process.read()
     api.broken = {"k8s": DOWN}
     fake.now += 60
@@ -227,7 +225,7 @@ async def test_workers_that_were_read_lately_stay_for_a_while(
     assert process.current.pools is not None
 
 
-async def test_pool_that_is_deleted_takes_its_workers_along(process: Process, api: FakeInventory) -> None:
+async def test_deleted_pool_removes_its_workers(process: Process, api: FakeInventory) -> None:
     await process.read()
     api.pools = [PUSH]
     await process.read()
@@ -237,7 +235,7 @@ async def test_pool_that_is_deleted_takes_its_workers_along(process: Process, ap
 # Filters, names, tags
 
 
-async def test_filters_hold_for_pools_and_queues(
+async def test_filters_apply_to_pools_and_queues(
     fake: FakePrefect, api: FakeInventory, make_reader: MakeReader
 ) -> None:
     options = {"include_pools": "k8s.*", "exclude_pools": "k8s-old"}
@@ -251,7 +249,7 @@ async def test_filters_hold_for_pools_and_queues(
     assert current.workers.keys() == {"k8s"}
 
 
-def test_limit_of_a_deployment_bears_its_name_while_it_lives() -> None:
+def test_limit_of_a_deployment_has_its_name_while_it_exists() -> None:
     own = ConcurrencyLimit("deployment:d", "d", 1, 0)
     of_gone = ConcurrencyLimit("deployment:gone", "gone", 1, 0)
     assert named_limits([own, of_gone, LIMIT], [(PIPELINE, DEPLOYMENT)]) == {"etl/daily": own, "database": LIMIT}
@@ -272,7 +270,7 @@ def test_limit_of_a_deployment_bears_its_name_while_it_lives() -> None:
         ({"max_tags": 2}, ("team:c", "team:b", "team:a"), ("team:a", "team:b")),
     ],
 )
-async def test_tags_are_allowed_and_capped(
+async def test_tags_are_allowlisted_and_capped(
     fake: FakePrefect,
     api: FakeInventory,
     make_reader: MakeReader,
@@ -323,7 +321,7 @@ async def test_start_is_next_and_then_last(
     assert api.asked == [[scheduled], [scheduled]]
 
 
-async def test_pause_is_dated_when_it_is_first_seen_and_outlives_a_restart(
+async def test_pause_starts_when_first_seen_and_survives_a_restart(
     process: Process, fake: FakePrefect, scheduled: str
 ) -> None:
     def since(event: str = "paused_since") -> float | None:
@@ -349,7 +347,7 @@ async def test_pause_is_dated_when_it_is_first_seen_and_outlives_a_restart(
 
 
 @pytest.mark.parametrize("off", [{"paused": True}, {"schedules": ""}], ids=["paused", "schedules off"])
-async def test_what_was_due_before_it_was_off_is_not_asked_for_when_it_is_on_again(
+async def test_start_due_before_a_pause_is_not_expected_after_the_resume(
     process: Process, fake: FakePrefect, api: FakeInventory, scheduled: str, off: dict[str, object]
 ) -> None:
     def told() -> list[object]:
@@ -378,7 +376,7 @@ async def test_what_was_due_before_it_was_off_is_not_asked_for_when_it_is_on_aga
     assert told() == [due, due]
 
 
-async def test_pass_in_which_nothing_changed_asks_nothing(
+async def test_pass_without_changes_requests_nothing(
     process: Process, fake: FakePrefect, api: FakeInventory, scheduled: str
 ) -> None:
     await process.read()
@@ -388,7 +386,7 @@ async def test_pass_in_which_nothing_changed_asks_nothing(
     assert len(api.asked) == 1
 
 
-async def test_start_passes_also_while_the_exporter_is_off(
+async def test_start_passes_while_the_exporter_is_stopped(
     process: Process, fake: FakePrefect, api: FakeInventory, scheduled: str
 ) -> None:
     await process.read()
@@ -399,7 +397,7 @@ async def test_start_passes_also_while_the_exporter_is_off(
     assert later.due() == (MONDAY_NOON + 1000, MONDAY_NOON + 2000)
 
 
-async def test_outage_hides_no_start_that_has_passed(
+async def test_start_that_passes_during_an_outage_is_kept(
     process: Process, fake: FakePrefect, api: FakeInventory, scheduled: str
 ) -> None:
     await process.read()
@@ -413,7 +411,7 @@ async def test_outage_hides_no_start_that_has_passed(
     assert process.due() == (MONDAY_NOON + 1000, MONDAY_NOON + 9000), "what was due in between, its runs tell"
 
 
-async def test_paused_deployment_is_not_due_and_never_was(
+async def test_paused_deployment_has_no_due_start(
     process: Process, fake: FakePrefect, api: FakeInventory, scheduled: str
 ) -> None:
     await process.read()
@@ -430,7 +428,7 @@ async def test_paused_deployment_is_not_due_and_never_was(
     assert process.due() == (None, MONDAY_NOON + 2000)
 
 
-async def test_other_schedules_are_asked_about_at_once(
+async def test_changed_schedules_are_requested_at_once(
     process: Process, fake: FakePrefect, api: FakeInventory, scheduled: str
 ) -> None:
     await process.read()
@@ -444,7 +442,7 @@ async def test_other_schedules_are_asked_about_at_once(
     assert process.due() == (None, None)
 
 
-async def test_start_that_a_person_cancelled_is_found_out_within_the_hour(
+async def test_start_cancelled_by_hand_is_noticed_within_the_hour(
     process: Process, fake: FakePrefect, api: FakeInventory, scheduled: str
 ) -> None:
     api.starts[scheduled] = [MONDAY_NOON + 7200]
@@ -455,7 +453,7 @@ async def test_start_that_a_person_cancelled_is_found_out_within_the_hour(
     assert process.due() == (None, MONDAY_NOON + 9000)
 
 
-async def test_newly_scheduled_is_asked_for_until_the_scheduler_has_been_there(
+async def test_new_schedule_is_requested_until_the_scheduler_has_planned_runs(
     process: Process, fake: FakePrefect, api: FakeInventory
 ) -> None:
     identifier = add(fake, DEPLOYMENT)
@@ -468,7 +466,7 @@ async def test_newly_scheduled_is_asked_for_until_the_scheduler_has_been_there(
     assert len(api.asked) == 2
 
 
-async def test_excluded_deployments_are_not_asked_about(
+async def test_excluded_deployments_are_not_requested(
     fake: FakePrefect, api: FakeInventory, make_reader: MakeReader, scheduled: str
 ) -> None:
     options = {"exclude_deployments": "daily"}
@@ -501,7 +499,7 @@ async def test_start_is_met_by_a_completed_run_of_any_name(
 
 
 @pytest.mark.parametrize(("state_type", "name", "failures"), [("COMPLETED", "Failed", 0), ("FAILED", "Completed", 2)])
-async def test_streak_ends_by_type_whatever_the_name(
+async def test_failure_streak_ends_by_state_type_not_name(
     process: Process, fake: FakePrefect, state_type: str, name: str, failures: int
 ) -> None:
     deployment = add(fake, DEPLOYMENT)

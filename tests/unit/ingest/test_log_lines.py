@@ -61,7 +61,9 @@ def _is(key: SeriesKey, metric: str, pipeline: Pipeline, detail: str, task: str)
     return (key.metric, key.pipeline, key.detail, key.task) == (metric, pipeline, detail, task)
 
 
-async def test_lines_are_counted_under_their_runs_names(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+async def test_lines_are_counted_under_the_names_of_their_runs(
+    fake: FakePrefect, readers: Readers, flow_run: str
+) -> None:
     task_run = fake.tasks.begin("load", flow_run)
     fake.logs.emit("rows", 5, flow_run)
     fake.logs.emit("rows", 7, flow_run, task_run, table="orders")
@@ -80,7 +82,7 @@ async def test_lines_are_counted_under_their_runs_names(fake: FakePrefect, reade
 # Each line once
 
 
-async def test_line_that_is_read_again_adds_nothing(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+async def test_line_read_again_adds_nothing(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
     fake.logs.emit("rows", 5, flow_run)
     await poll(fake, readers, 1200)
     assert observed(readers.flow_runs.ledger) == (1, 5)
@@ -88,7 +90,7 @@ async def test_line_that_is_read_again_adds_nothing(fake: FakePrefect, readers: 
 
 @pytest.mark.parametrize("can_search", [True, False])
 @pytest.mark.parametrize("page_limit", [1, 2, 3, 5, 7])
-async def test_equal_instants_over_the_edges_of_pages(
+async def test_lines_with_equal_timestamps_across_pages_are_counted_once(
     fake: FakePrefect, readers: Readers, flow_run: str, page_limit: int, can_search: bool
 ) -> None:
     fake.page_limit, fake.logs.can_search = page_limit, can_search
@@ -113,7 +115,7 @@ async def test_late_batches_are_counted(fake: FakePrefect, readers: Readers, flo
     assert observed(readers.flow_runs.ledger) == (2, 12)
 
 
-async def test_late_line_behind_newer_ones(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+async def test_late_line_behind_newer_ones_is_counted(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
     fake.logs.delay = 300.0
     fake.logs.emit("rows", 5, flow_run)
     fake.logs.delay = 0.0
@@ -137,7 +139,9 @@ async def test_pruned_lines_are_not_read_again(fake: FakePrefect, readers: Reade
     assert 0 < len(ledger.counted_lines(ids)) < 20
 
 
-async def test_line_from_a_clock_that_is_fast_hides_none(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+async def test_line_with_a_timestamp_in_the_future_hides_no_other(
+    fake: FakePrefect, readers: Readers, flow_run: str
+) -> None:
     await read(readers)
     fake.logs.emit("rows", 5, flow_run, at=fake.now + 3000)
     await poll(fake, readers, 60)
@@ -148,7 +152,7 @@ async def test_line_from_a_clock_that_is_fast_hides_none(fake: FakePrefect, read
     assert observed(readers.flow_runs.ledger) == (5, 9)
 
 
-async def test_idle_server_is_not_searched_further_back_every_time(
+async def test_idle_server_is_not_searched_ever_further_back(
     fake: FakePrefect, readers: Readers, flow_run: str
 ) -> None:
     fake.logs.emit("rows", 5, flow_run)
@@ -180,7 +184,7 @@ async def test_line_waits_for_its_task_run(fake: FakePrefect, readers: Readers, 
 
 
 @pytest.mark.parametrize("can_search", [True, False])
-async def test_line_whose_task_run_never_comes_is_counted_after_some_patience(
+async def test_line_whose_task_run_never_appears_is_counted_after_a_while(
     fake: FakePrefect, readers: Readers, flow_run: str, can_search: bool
 ) -> None:
     fake.logs.can_search = can_search
@@ -213,7 +217,9 @@ async def test_line_that_waits_is_still_there_after_a_restart(
     assert observed(second.flow_runs.ledger) == (1, 7)
 
 
-async def test_line_of_a_deleted_flow_run(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+async def test_line_of_a_deleted_flow_run_is_counted_as_deleted(
+    fake: FakePrefect, readers: Readers, flow_run: str
+) -> None:
     fake.logs.emit("rows", 5, flow_run)
     fake.delete_run(flow_run)
     await read(readers)
@@ -258,13 +264,13 @@ async def test_baseline_is_complete_once_everything_is_read(
     assert not second.flow_runs.ledger.in_birth_hold, "series of the baseline are released at once"
 
 
-async def test_reading_without_a_budget_reads_nothing_and_says_so(fake: FakePrefect, readers: Readers) -> None:
+async def test_reading_without_a_budget_reads_nothing_and_is_incomplete(fake: FakePrefect, readers: Readers) -> None:
     reading = await readers.log_lines.read(0)
     assert (reading.records, reading.complete) == (0, False)
     assert not readers.flow_runs.ledger.cursors[LOG_LINES].baseline_complete
 
 
-async def test_more_lines_than_one_reading_has_time_for_are_read_in_several(
+async def test_many_lines_are_read_in_several_readings(
     fake: FakePrefect, readers: Readers, flow_run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where looking back alone takes longer than a reading may: else it would never come to what is new."""
@@ -280,16 +286,14 @@ async def test_more_lines_than_one_reading_has_time_for_are_read_in_several(
     assert observed(readers.flow_runs.ledger) == (60, 60)
 
 
-async def test_lines_before_the_horizon_are_history(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+async def test_lines_before_the_horizon_are_not_counted(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
     fake.logs.emit("rows", 5, flow_run, at=fake.now - 31 * DAY)
     fake.logs.emit("rows", 7, flow_run, at=fake.now - 29 * DAY)
     await read(readers)
     assert observed(readers.flow_runs.ledger) == (1, 7)
 
 
-async def test_month_of_silence_is_read_in_windows_that_widen_while_the_server_is_quick(
-    fake: FakePrefect, readers: Readers
-) -> None:
+async def test_month_without_lines_is_read_in_widening_windows(fake: FakePrefect, readers: Readers) -> None:
     asked: list[tuple[float, float | None]] = []
     original = fake.logs.page
 
@@ -309,7 +313,7 @@ async def test_month_of_silence_is_read_in_windows_that_widen_while_the_server_i
 # Excluded, capped, rejected
 
 
-async def test_excluded_lines_are_known_and_not_counted(
+async def test_excluded_lines_are_remembered_and_not_counted(
     fake: FakePrefect, make_readers: MakeReaders, flow_run: str
 ) -> None:
     readers = make_readers(exclude_flows="e.*")
@@ -343,7 +347,7 @@ async def test_series_of_a_pipeline_beyond_the_cap_are_rejected_and_existing_one
     assert rejected(second.flow_runs.ledger) == {"too_many": 2}
 
 
-async def test_task_beyond_the_cap_keeps_its_numbers_under_other(
+async def test_values_of_a_task_beyond_the_cap_are_kept_under_other(
     fake: FakePrefect, make_readers: MakeReaders, flow_run: str
 ) -> None:
     readers = make_readers(max_tasks=1)
@@ -353,7 +357,7 @@ async def test_task_beyond_the_cap_keeps_its_numbers_under_other(
     assert observed(readers.flow_runs.ledger, OTHER) == (1, 5)
 
 
-async def test_what_was_rejected_is_told_once_without_the_line(
+async def test_rejected_value_is_logged_once_without_the_line(
     fake: FakePrefect, readers: Readers, flow_run: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
@@ -372,7 +376,7 @@ async def test_what_was_rejected_is_told_once_without_the_line(
 # Failures that a retry saved
 
 
-async def test_saved_failures_and_final_ones_come_to_all_failed_attempts(
+async def test_saved_and_final_failures_add_up_to_all_failed_attempts(
     fake: FakePrefect, readers: Readers, flow_run: str
 ) -> None:
     run = fake.tasks.begin("load", flow_run)
@@ -391,7 +395,7 @@ async def test_saved_failures_and_final_ones_come_to_all_failed_attempts(
 
 
 @pytest.mark.parametrize("endpoint", ["flow_runs", "flows", "tasks_by_id"])
-async def test_lines_that_cannot_be_named_are_waited_for(
+async def test_lines_of_an_unreadable_run_are_retried(
     fake: FakePrefect, readers: Readers, flow_run: str, endpoint: str
 ) -> None:
     fake.logs.emit("rows", 5, flow_run, fake.tasks.begin("load", flow_run))
@@ -422,7 +426,7 @@ async def test_windows_narrow_down_to_an_hour_while_the_server_is_slow(
     assert {before - after for after, before in asked if before is not None} == {WINDOW_SECONDS}
 
 
-async def test_clock_of_ours_that_is_fast_misses_no_line(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+async def test_fast_clock_of_the_exporter_misses_no_line(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
     """Lines are found by the clocks that wrote them, also after a silence."""
     readers.flow_runs.clock = lambda: fake.now + 1800
     await read(readers)

@@ -46,7 +46,9 @@ def reconciliations(readers: Readers) -> dict[str, Reconciliation]:
     return {audit.source: audit for audit in readers.reconciliations}
 
 
-async def test_nothing_differs(fake: FakePrefect, readers: Readers, place: tuple[str, str]) -> None:
+async def test_reconciliation_without_differences_finds_nothing(
+    fake: FakePrefect, readers: Readers, place: tuple[str, str]
+) -> None:
     run_one(fake, place)
     await read(readers)
     fake.now += HOUR
@@ -94,7 +96,7 @@ async def test_late_task_runs_are_counted_and_deleted_ones_noted(
     assert await audit.closed_hours(0.0, fake.now) == Verdict()
 
 
-async def test_deletion_and_late_arrival_at_once_are_both_found(
+async def test_simultaneous_deletion_and_late_arrival_are_both_found(
     fake: FakePrefect, readers: Readers, place: tuple[str, str]
 ) -> None:
     """Of different kinds: of one kind they would leave every count as it was."""
@@ -111,7 +113,7 @@ async def test_deletion_and_late_arrival_at_once_are_both_found(
     assert readers.flow_runs.ledger.ended_by_kind(FLOW_RUNS, 0, fake.now) == {"CANCELLED": 1}
 
 
-async def test_what_cannot_be_counted_even_so_is_told(
+async def test_runs_that_cannot_be_counted_are_reported_missing(
     fake: FakePrefect, readers: Readers, place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await read(readers)
@@ -148,7 +150,7 @@ async def test_verdicts_of_halves_add_up(
     assert readers.flow_runs.ledger.series[LOADED].value == 8
 
 
-async def test_run_whose_names_cannot_be_read_is_no_verdict(
+async def test_run_with_unreadable_names_gives_no_verdict(
     fake: FakePrefect, readers: Readers, place: tuple[str, str]
 ) -> None:
     await read(readers)
@@ -221,7 +223,7 @@ async def test_no_audit_before_the_baseline_is_complete(
     assert {source for source, _, _ in asked} == {FLOW_RUNS, TASK_RUNS}
 
 
-async def test_everything_once_an_hour_and_the_last_day_else(
+async def test_audit_covers_everything_hourly_and_otherwise_the_last_day(
     fake: FakePrefect, readers: Readers, poller: Poller, asked: list[tuple[str, float, float]]
 ) -> None:
     await poll(poller)
@@ -240,7 +242,7 @@ async def test_everything_once_an_hour_and_the_last_day_else(
     assert [before for _, before, _ in asked] == [fake.now] * 2
 
 
-async def test_nothing_that_was_not_read_yet_is_missing(
+async def test_runs_not_read_yet_are_not_missing(
     fake: FakePrefect, poller: Poller, asked: list[tuple[str, float, float]]
 ) -> None:
     await poll(poller)
@@ -265,7 +267,7 @@ def verdicts(monkeypatch: pytest.MonkeyPatch) -> Callable[[Verdict], None]:
     return change
 
 
-async def test_what_is_missing_is_told_until_an_audit_of_everything_finds_it(
+async def test_missing_runs_are_reported_until_a_full_audit_finds_them(
     fake: FakePrefect, poller: Poller, published: list[Snapshot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = verdicts(monkeypatch)

@@ -68,7 +68,7 @@ def retried(fake: FakePrefect, place: Place) -> str:
 # Flow runs
 
 
-async def test_unreadable_run_on_a_first_start_keeps_nothing_waiting(
+async def test_unreadable_run_does_not_delay_the_first_start(
     fake: FakePrefect, place: Place, readers: Readers, caplog: pytest.LogCaptureFixture
 ) -> None:
     finished(fake, place)
@@ -116,7 +116,7 @@ async def test_run_that_becomes_readable_is_counted_once_after_a_growing_delay(
     assert count(readers, OUTCOMES, "completed") == 1
 
 
-async def test_restart_tries_again_at_once(
+async def test_restart_retries_unreadable_runs_at_once(
     fake: FakePrefect, place: Place, readers: Readers, make_readers: MakeReaders, open_it: OpenLedger
 ) -> None:
     await read(readers)
@@ -133,9 +133,7 @@ async def test_restart_tries_again_at_once(
     assert (count(restarted, OUTCOMES, "completed"), aside(restarted, FLOW_RUNS)) == (1, set())
 
 
-async def test_run_that_is_deleted_meanwhile_is_not_asked_for_again(
-    fake: FakePrefect, place: Place, readers: Readers
-) -> None:
+async def test_deleted_unreadable_run_is_not_requested_again(fake: FakePrefect, place: Place, readers: Readers) -> None:
     bad = finished(fake, place)
     fake.unreadable = {bad}
     await read(readers)
@@ -158,7 +156,7 @@ async def test_many_unreadable_runs_of_one_instant_do_not_stop_the_paging(
     assert aside(readers, FLOW_RUNS) == fake.unreadable
 
 
-async def test_refused_history_counts_what_the_row_says_and_later_what_it_hides(
+async def test_run_with_a_refused_history_counts_its_row_and_later_its_history(
     fake: FakePrefect, place: Place, readers: Readers
 ) -> None:
     run = retried(fake, place)
@@ -179,7 +177,7 @@ async def test_refused_history_counts_what_the_row_says_and_later_what_it_hides(
     assert aside(readers, FLOW_RUNS) == set()
 
 
-async def test_audit_and_backfill_go_on_beside_unreadable_runs(
+async def test_audit_and_backfill_continue_beside_unreadable_runs(
     fake: FakePrefect, place: Place, readers: Readers
 ) -> None:
     finished(fake, place)
@@ -198,7 +196,7 @@ async def test_audit_and_backfill_go_on_beside_unreadable_runs(
     assert count(readers, OUTCOMES, "completed") == 2
 
 
-async def test_unreadable_run_under_way_is_left_out_alone(fake: FakePrefect, place: Place, readers: Readers) -> None:
+async def test_unreadable_active_run_alone_is_left_out(fake: FakePrefect, place: Place, readers: Readers) -> None:
     good, bad = fake.schedule(*place), fake.schedule(*place)
     fake.start(good)
     fake.start(bad)
@@ -219,7 +217,7 @@ async def test_unreadable_run_under_way_is_left_out_alone(fake: FakePrefect, pla
 # Flows, deployments and flow runs by which others are named
 
 
-async def test_run_of_an_unreadable_deployment_waits_for_its_name_alone(
+async def test_only_the_run_of_an_unreadable_deployment_waits_for_its_name(
     fake: FakePrefect, place: Place, readers: Readers
 ) -> None:
     flow, deployment = place
@@ -245,7 +243,7 @@ async def test_run_of_an_unreadable_deployment_waits_for_its_name_alone(
     assert aside(readers, FLOW_RUNS) == set()
 
 
-async def test_active_run_of_an_unreadable_flow_is_left_out_alone(
+async def test_only_the_active_run_of_an_unreadable_flow_is_left_out(
     fake: FakePrefect, place: Place, readers: Readers
 ) -> None:
     good, bad = fake.schedule(*place), fake.schedule(fake.add_flow("odd"))
@@ -300,7 +298,7 @@ async def test_flow_whose_row_has_no_id_is_not_taken_for_deleted(
 
 
 @pytest.mark.parametrize("counted_before", [True, False])
-async def test_run_whose_state_is_deleted_and_comes_back_is_counted_once(
+async def test_run_whose_deleted_state_reappears_is_counted_once(
     fake: FakePrefect, place: Place, readers: Readers, *, counted_before: bool
 ) -> None:
     run = finished(fake, place, "FAILED")
@@ -336,7 +334,9 @@ async def test_deleted_state_of_another_outcome_is_counted(fake: FakePrefect, pl
 # Task runs, lines, events
 
 
-async def test_task_runs_that_cannot_be_read(fake: FakePrefect, flow_run: str, readers: Readers) -> None:
+async def test_unreadable_task_run_is_counted_once_it_can_be_read(
+    fake: FakePrefect, flow_run: str, readers: Readers
+) -> None:
     await read(readers)
     fake.tasks.run("load", flow_run)
     bad = fake.tasks.run("load", flow_run)
@@ -358,7 +358,9 @@ async def test_task_runs_that_cannot_be_read(fake: FakePrefect, flow_run: str, r
     assert aside(readers, TASK_RUNS) == set()
 
 
-async def test_log_line_that_cannot_be_read(fake: FakePrefect, flow_run: str, readers: Readers) -> None:
+async def test_unreadable_log_line_is_counted_once_it_can_be_read(
+    fake: FakePrefect, flow_run: str, readers: Readers
+) -> None:
     await read(readers)
     fake.logs.emit("rows", 1, flow_run)
     fake.now += 1
@@ -381,7 +383,7 @@ async def test_log_line_that_cannot_be_read(fake: FakePrefect, flow_run: str, re
     assert aside(readers, LOG_LINES) == set()
 
 
-async def test_event_that_cannot_be_read(fake: FakePrefect, readers: Readers) -> None:
+async def test_unreadable_event_is_counted_once_it_can_be_read(fake: FakePrefect, readers: Readers) -> None:
     await read(readers, "failed_actions")
     ids = [fake.new_id() for _ in range(3)]
     for number, event in enumerate(ids):
@@ -400,7 +402,7 @@ async def test_event_that_cannot_be_read(fake: FakePrefect, readers: Readers) ->
     assert aside(readers, AUTOMATION_EVENTS) == set()
 
 
-async def test_materialization_that_cannot_be_read_is_counted_once_it_can_be(
+async def test_unreadable_materialization_is_counted_once_it_can_be_read(
     fake: FakePrefect, make_readers: MakeReaders
 ) -> None:
     readers = make_readers(assets=[{"asset": "lake/.*"}])
@@ -421,7 +423,7 @@ async def test_materialization_that_cannot_be_read_is_counted_once_it_can_be(
     assert readers.flow_runs.ledger.cursors[ASSET_EVENTS].watermark >= cursor.watermark
 
 
-async def test_retry_of_an_event_moves_no_cursor_past_what_is_not_read_yet(fake: FakePrefect, readers: Readers) -> None:
+async def test_retry_of_an_event_does_not_move_the_cursor(fake: FakePrefect, readers: Readers) -> None:
     await read(readers, "failed_actions")
     bad = fake.new_id()
     fake.events.happened.append(FailedAction(bad, "pause", fake.now + 1.0))
@@ -437,7 +439,7 @@ async def test_retry_of_an_event_moves_no_cursor_past_what_is_not_read_yet(fake:
     assert readers.flow_runs.ledger.cursors[AUTOMATION_EVENTS].watermark <= fake.now - 5 * 3600.0
 
 
-async def test_details_of_a_flow_run_that_cannot_be_read_count_under_its_flow(
+async def test_details_of_an_unreadable_flow_run_count_under_its_flow(
     fake: FakePrefect, place: Place, readers: Readers
 ) -> None:
     await read(readers)
@@ -462,7 +464,7 @@ async def test_details_of_a_flow_run_that_cannot_be_read_count_under_its_flow(
     assert (count(readers, TASK_OUTCOMES, "completed", "load"), fake.requests["owner"]) == (2, asked)
 
 
-async def test_flows_of_many_unreadable_runs_are_asked_for_some_at_a_time(
+async def test_flows_of_many_unreadable_runs_are_requested_in_batches(
     fake: FakePrefect, place: Place, readers: Readers
 ) -> None:
     await read(readers)
@@ -478,7 +480,7 @@ async def test_flows_of_many_unreadable_runs_are_asked_for_some_at_a_time(
     assert count(readers, TASK_OUTCOMES, "completed", "load") == len(runs)
 
 
-def test_waits_grow_up_to_an_hour() -> None:
+def test_retry_delay_grows_up_to_an_hour() -> None:
     one = set_aside(FLOW_RUNS, "r", 0.0, counted=False, after=None)
     waits = []
     for _ in range(12):

@@ -44,7 +44,7 @@ async def fails() -> Reading:
     raise ApiError("the API answered 503", "503")
 
 
-async def test_reading_that_works(clock: Clock, outages: OutageLog) -> None:
+async def test_successful_reading_is_up_and_complete(clock: Clock, outages: OutageLog) -> None:
     source = Source("flows", 5, outages, clock)
     assert source.status().up is None
     assert source.status().error == "not read yet"
@@ -63,7 +63,7 @@ async def test_reading_that_works(clock: Clock, outages: OutageLog) -> None:
     assert source.status().records == 14
 
 
-async def test_reading_that_left_something_is_up_but_not_complete(clock: Clock, outages: OutageLog) -> None:
+async def test_partial_reading_is_up_but_not_complete(clock: Clock, outages: OutageLog) -> None:
     source = Source("finished", 5, outages, clock)
 
     async def partly() -> Reading:
@@ -89,7 +89,7 @@ async def test_reading_that_left_something_is_up_but_not_complete(clock: Clock, 
         (TimeoutError(), "no complete answer within 5 s"),
     ],
 )
-async def test_reading_that_fails_is_told_and_raises_nothing(
+async def test_failed_reading_is_reported_without_raising(
     clock: Clock, outages: OutageLog, error: Exception, told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = Source("flows", 5, outages, clock)
@@ -108,7 +108,7 @@ async def test_reading_that_fails_is_told_and_raises_nothing(
     assert has_traceback == isinstance(error, ZeroDivisionError)
 
 
-async def test_deadline_ends_a_reading_that_hangs(clock: Clock, outages: OutageLog) -> None:
+async def test_hanging_reading_ends_at_its_deadline(clock: Clock, outages: OutageLog) -> None:
     source = Source("flows", 0.05, outages, clock)
 
     async def hangs() -> Reading:
@@ -122,7 +122,7 @@ async def test_deadline_ends_a_reading_that_hangs(clock: Clock, outages: OutageL
     assert READING_BOUNDS[0] == 0.05
 
 
-async def test_being_cancelled_is_no_fault_of_the_source(clock: Clock, outages: OutageLog) -> None:
+async def test_cancelled_reading_is_no_fault_of_the_source(clock: Clock, outages: OutageLog) -> None:
     source = Source("flows", 60, outages, clock)
     task = asyncio.create_task(source.read(lambda: asyncio.sleep(60)))  # type: ignore[arg-type,return-value]
     await asyncio.sleep(0.01)
@@ -132,7 +132,7 @@ async def test_being_cancelled_is_no_fault_of_the_source(clock: Clock, outages: 
     assert source.status().up is None
 
 
-async def test_one_outage_is_one_warning_and_one_recovery(
+async def test_outage_logs_one_warning_and_one_recovery(
     clock: Clock, outages: OutageLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     sources = [Source(name, 5, outages, clock) for name in ("finished", "active", "flows")]
@@ -171,7 +171,7 @@ async def test_each_outage_and_each_recovery_is_logged_while_another_lasts(
     assert all(line.startswith("Reading flapping works again") for line in recovered)
 
 
-async def test_an_outage_with_the_fault_of_another_is_logged_as_well(
+async def test_outage_with_the_error_of_a_lasting_one_is_logged(
     clock: Clock, outages: OutageLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A broken endpoint answers 503 for weeks; meanwhile the whole server does now and then."""
@@ -193,7 +193,7 @@ async def test_an_outage_with_the_fault_of_another_is_logged_as_well(
     assert [line.rpartition(" after")[0] for line in lines(caplog, logging.INFO)] == ["Reading flows works again"] * 2
 
 
-async def test_who_has_nothing_to_ask_is_up_with_the_source_that_says_so(clock: Clock, outages: OutageLog) -> None:
+async def test_source_without_requests_is_up_if_the_source_it_depends_on_is(clock: Clock, outages: OutageLog) -> None:
     active, beats = Source("active", 5, outages, clock), Source("beats", 5, outages, clock)
 
     async def nobody_runs() -> Reading:
@@ -212,7 +212,7 @@ async def test_who_has_nothing_to_ask_is_up_with_the_source_that_says_so(clock: 
     assert beats.status().last_success == 1060
 
 
-async def test_faults_that_take_turns_are_one_outage(
+async def test_alternating_faults_are_one_outage(
     clock: Clock, outages: OutageLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = Source("flows", 5, outages, clock)
@@ -227,7 +227,7 @@ async def test_faults_that_take_turns_are_one_outage(
     assert (len(lines(caplog, logging.WARNING)), len(lines(caplog, logging.INFO))) == (2, 1)
 
 
-async def test_how_many_runs_wait_is_no_new_fault(
+async def test_changed_number_of_waiting_runs_is_no_new_fault(
     clock: Clock, outages: OutageLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = Source("finished", 5, outages, clock)

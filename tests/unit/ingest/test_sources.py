@@ -34,7 +34,7 @@ def test_sources_have_names_and_cursors_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("entry", SOURCES, ids=lambda entry: entry.name)
-def test_an_entry_waits_for_what_there_is(entry: SourceEntry) -> None:
+def test_entry_waits_only_for_existing_sources(entry: SourceEntry) -> None:
     assert {BY_NAME[name].turn for name in entry.after} <= {entry.turn}, "else it would not wait"
     assert {*entry.requires, *entry.prefers} <= COUNTED_SOURCES.keys() - {entry.cursor}
     assert not entry.gates_ready or entry.cursor
@@ -45,7 +45,7 @@ def test_every_kept_metric_is_counted_from_a_source_with_a_cursor() -> None:
     assert {source for row in COUNTED_METRICS.values() for source in row.sources} <= COUNTED_SOURCES.keys()
 
 
-def test_what_is_read_is_probed_but_for_what_another_probe_asks_alike() -> None:
+def test_every_source_is_probed_unless_another_probe_covers_it() -> None:
     assert {entry.name for entry in SOURCES if not entry.probes} == {"active_task_runs", "heartbeats"}
 
 
@@ -75,7 +75,7 @@ def test_no_cursor_reaches_back_further_than_that_of_the_flow_runs(details: str,
     }
 
 
-def test_flow_runs_alone_must_be_loaded_before_it_is_ready() -> None:
+def test_readiness_requires_only_flow_runs() -> None:
     assert [entry.name for entry in SOURCES if entry.gates_ready] == [FINISHED_FLOW_RUNS]
 
 

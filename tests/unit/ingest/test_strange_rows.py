@@ -247,7 +247,7 @@ def check_good_rows(world: World, readers: Readers) -> None:
 
 
 @pytest.mark.parametrize("answers_500", [False, True])
-async def test_first_start_and_catching_up_go_on_beside_rows_that_cannot_be_read(
+async def test_initial_sync_and_catch_up_continue_beside_unreadable_rows(
     open_readers: Any, caplog: pytest.LogCaptureFixture, *, answers_500: bool
 ) -> None:
     world = World(answers_500=answers_500)
@@ -274,7 +274,7 @@ async def test_first_start_and_catching_up_go_on_beside_rows_that_cannot_be_read
 
 
 @pytest.mark.parametrize("answers_500", [False, True])
-async def test_backfill_and_reconciliation_go_on_beside_rows_that_cannot_be_read(
+async def test_backfill_and_reconciliation_continue_beside_unreadable_rows(
     open_readers: Any, *, answers_500: bool
 ) -> None:
     world = World(answers_500=answers_500)
@@ -290,7 +290,7 @@ async def test_backfill_and_reconciliation_go_on_beside_rows_that_cannot_be_read
 
 
 @pytest.mark.parametrize("answers_500", [False, True])
-async def test_rows_that_are_repaired_are_counted_once(open_readers: Any, *, answers_500: bool) -> None:
+async def test_repaired_rows_are_counted_once(open_readers: Any, *, answers_500: bool) -> None:
     world = World(answers_500=answers_500)
     readers = open_readers(world)
     await read_all(readers)
@@ -303,7 +303,7 @@ async def test_rows_that_are_repaired_are_counted_once(open_readers: Any, *, ans
     assert unreadable(readers, "finished_flow_runs") == 0
 
 
-async def test_events_that_cannot_be_read_stop_no_other(open_readers: Any) -> None:
+async def test_unreadable_events_do_not_block_others(open_readers: Any) -> None:
     world = World(answers_500=False)
     readers = open_readers(world)
     await read_all(readers)

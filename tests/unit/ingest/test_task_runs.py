@@ -35,7 +35,7 @@ async def read(readers: Readers) -> None:
     await readers.task_runs.read_finished(60)
 
 
-async def test_task_runs_are_counted_under_their_flow_runs_names(
+async def test_task_runs_are_counted_under_the_names_of_their_flow_runs(
     fake: FakePrefect, readers: Readers, flow_run: str
 ) -> None:
     fake.tasks.run("extract", flow_run, 2.0)
@@ -52,7 +52,7 @@ async def test_task_runs_are_counted_under_their_flow_runs_names(
     assert PIPELINE in ledger.touched
 
 
-async def test_flow_run_that_nobody_has_seen_is_asked_for_once(fake: FakePrefect, readers: Readers) -> None:
+async def test_unknown_flow_run_is_requested_once(fake: FakePrefect, readers: Readers) -> None:
     """Of a flow run that is only scheduled again, or began since the last poll, the ledger may know nothing."""
     for name in ("a", "b"):
         run = fake.schedule(fake.add_flow(name))
@@ -64,7 +64,9 @@ async def test_flow_run_that_nobody_has_seen_is_asked_for_once(fake: FakePrefect
     assert outcomes(readers.flow_runs.ledger, Pipeline("b", "")) == {("load", "completed"): 1}
 
 
-async def test_flow_run_that_is_gone_is_nobodys(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+async def test_task_run_of_a_deleted_flow_run_is_counted_as_deleted(
+    fake: FakePrefect, readers: Readers, flow_run: str
+) -> None:
     fake.tasks.run("load", flow_run)
     page = await fake.tasks.finished_page(0.0, None, 0)
 
@@ -83,14 +85,14 @@ async def test_task_runs_outside_flows_have_no_flow(fake: FakePrefect, readers: 
     assert outcomes(readers.flow_runs.ledger, NO_FLOW) == {("warm_up", "completed"): 1}
 
 
-async def test_placeholders_of_subflows_are_no_task_runs(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+async def test_subflow_placeholders_are_not_task_runs(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
     placeholder = fake.tasks.begin("child flow", flow_run, is_placeholder=True)
     fake.tasks.finish(placeholder, 1.0)
     await read(readers)
     assert outcomes(readers.flow_runs.ledger) == {}
 
 
-async def test_excluded_task_runs_are_known_and_not_counted(
+async def test_excluded_task_runs_are_remembered_and_not_counted(
     fake: FakePrefect, make_readers: MakeReaders, flow_run: str
 ) -> None:
     readers = make_readers(exclude_flows="e.*")
@@ -119,9 +121,7 @@ async def test_caps_hold_for_tasks_and_for_their_pipelines(
     assert outcomes(ledger, OVERFLOW) == {(OTHER, "completed"): 4}
 
 
-async def test_tasks_that_were_folded_away_are_told(
-    fake: FakePrefect, make_readers: MakeReaders, flow_run: str
-) -> None:
+async def test_folded_tasks_are_reported(fake: FakePrefect, make_readers: MakeReaders, flow_run: str) -> None:
     """Not only those of pipelines beyond `max_pairs`: those beyond `max_tasks` too, as the metric's help says."""
     readers = make_readers(max_tasks=1)
     for task in ("a", "b", "c"):
@@ -133,7 +133,7 @@ async def test_tasks_that_were_folded_away_are_told(
 # Retries
 
 
-async def test_attempts_of_a_task_run_are_retries(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+async def test_extra_attempts_of_a_task_run_are_retries(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
     run = fake.tasks.begin("load", flow_run)
     fake.now += 2
     fake.tasks.fail_and_retry(run, fake.logs)
@@ -167,9 +167,7 @@ async def test_roll_back_is_found_at_once_or_by_the_audit(fake: FakePrefect, rea
 # What comes late
 
 
-async def test_nothing_is_read_twice_while_nothing_comes_late(
-    fake: FakePrefect, readers: Readers, flow_run: str
-) -> None:
+async def test_nothing_is_read_twice_without_late_task_runs(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
     for _ in range(3):
         fake.tasks.run("load", flow_run)
     await read(readers)
@@ -181,7 +179,7 @@ async def test_nothing_is_read_twice_while_nothing_comes_late(
 
 
 @pytest.mark.parametrize("page_limit", [1, 2, 3, 200])
-async def test_recorder_that_is_a_minute_behind_loses_nothing(
+async def test_recorder_a_minute_behind_loses_nothing(
     fake: FakePrefect, readers: Readers, flow_run: str, page_limit: int
 ) -> None:
     fake.page_limit = page_limit
@@ -199,7 +197,7 @@ async def test_recorder_that_is_a_minute_behind_loses_nothing(
     assert counts[-1] == 4
 
 
-async def test_deletion_does_not_make_every_reading_a_deep_one_for_ever(
+async def test_deletion_does_not_cause_endless_deep_readings(
     fake: FakePrefect, readers: Readers, place: tuple[str, str]
 ) -> None:
     runs = []
@@ -235,7 +233,7 @@ async def test_restart_during_the_baseline_load_continues_it(
     assert second.flow_runs.ledger.cursors[TASK_RUNS].baseline_complete
 
 
-async def test_lookback_of_tasks_is_their_own(
+async def test_tasks_have_a_separate_lookback(
     fake: FakePrefect, open_it: OpenLedger, make_readers: MakeReaders, flow_run: str, tmp_path: Path
 ) -> None:
     fake.now = MONDAY_NOON - 3 * DAY
@@ -250,7 +248,7 @@ async def test_lookback_of_tasks_is_their_own(
 # Faults on the way
 
 
-async def test_task_run_whose_flow_run_cannot_be_named_is_waited_for(
+async def test_task_run_of_an_unreadable_flow_run_is_retried(
     fake: FakePrefect, readers: Readers, flow_run: str
 ) -> None:
     fake.tasks.run("load", flow_run)
@@ -265,7 +263,7 @@ async def test_task_run_whose_flow_run_cannot_be_named_is_waited_for(
     assert outcomes(readers.flow_runs.ledger) == {("load", "completed"): 1}
 
 
-async def test_history_that_cannot_be_read_is_waited_for(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
+async def test_unreadable_history_is_retried(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
     fake.tasks.roll_back(fake.tasks.run("load", flow_run))
     fake.broken["task_histories"] = DOWN
     with pytest.raises(ApiError, match="1 finished runs wait"):
@@ -290,7 +288,7 @@ async def test_cause_that_is_not_written_yet_is_waited_for(fake: FakePrefect, re
     assert readers.flow_runs.ledger.series[failed].value == 1
 
 
-async def test_cause_that_is_never_written_is_not_waited_for_for_ever(
+async def test_cause_that_is_never_written_is_not_retried_forever(
     fake: FakePrefect, readers: Readers, flow_run: str
 ) -> None:
     fake.tasks.state_lag = 10 * DAY
@@ -307,7 +305,7 @@ async def test_cause_that_is_never_written_is_not_waited_for_for_ever(
 # Under way
 
 
-async def test_active_task_runs_are_those_of_runs_that_are_alive(
+async def test_active_task_runs_belong_to_active_flow_runs(
     fake: FakePrefect, readers: Readers, place: tuple[str, str]
 ) -> None:
     alive, pending, over = fake.schedule(*place), fake.schedule(*place), fake.schedule(*place)
@@ -323,7 +321,7 @@ async def test_active_task_runs_are_those_of_runs_that_are_alive(
     assert [(pipeline, run.flow_run_id, run.state.label) for pipeline, run in found] == [(PIPELINE, alive, "running")]
 
 
-async def test_task_runs_that_an_earlier_attempt_left_behind_are_dead(
+async def test_task_runs_left_by_an_earlier_attempt_are_not_active(
     fake: FakePrefect, readers: Readers, flow_run: str
 ) -> None:
     fake.tasks.begin("load", flow_run, attempt=1)
@@ -335,7 +333,7 @@ async def test_task_runs_that_an_earlier_attempt_left_behind_are_dead(
     assert [run.id for _, run in await readers.task_runs.read_active(active)] == [second]
 
 
-async def test_nothing_is_asked_about_no_run(fake: FakePrefect, readers: Readers) -> None:
+async def test_no_request_without_active_runs(fake: FakePrefect, readers: Readers) -> None:
     assert await readers.task_runs.read_active({}) == []
 
 

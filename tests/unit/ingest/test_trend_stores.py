@@ -108,7 +108,7 @@ async def test_first_reading_is_the_baseline_and_later_points_are_an_increase(
     assert released == {"orders_rows_total": True, "orders_rows_again_total": True}
 
 
-async def test_points_that_are_folded_copied_and_deleted_count_once(site: Site) -> None:
+async def test_folded_copied_and_deleted_points_are_counted_once(site: Site) -> None:
     one, two, three, four = (site.point(number) for number in range(1, 5))
     site.start(ROWS)
     for stored in (
@@ -136,7 +136,7 @@ async def test_points_count_once_through_restarts(site: Site) -> None:
     assert site.total() == 5
 
 
-async def test_points_without_an_id_are_told_apart_by_what_they_say(site: Site) -> None:
+async def test_points_without_an_id_are_distinguished_by_content(site: Site) -> None:
     same = {"timestamp": "2026-01-05T12:00:00Z", "duration_seconds": 5}
     in_other_words = {"timestamp": "2026-01-05T13:00:00+01:00", "duration_seconds": 5.0, "comment": "added later"}
     site.start(SECONDS)
@@ -164,14 +164,14 @@ async def test_points_without_an_id_are_told_apart_by_what_they_say(site: Site) 
     ],
     ids=["list", "mapping", "text"],
 )
-async def test_variable_may_be_the_list_hold_it_or_hold_it_as_text(site: Site, stored: object) -> None:
+async def test_variable_is_a_list_an_object_or_json_text(site: Site, stored: object) -> None:
     site.fake.trends.values["orders"] = stored
     site.start(LAST)
     await site.read()
     assert site.ledger.values[SeriesKey("orders_rows", NO_FLOW)].value == 7
 
 
-async def test_gauge_is_the_point_of_the_latest_instant(site: Site) -> None:
+async def test_gauge_is_the_latest_point(site: Site) -> None:
     site.start(LAST)
     site.fake.trends.values["orders"] = [site.point(9, 90), site.point(3, 30)]
     await site.read()
@@ -195,7 +195,7 @@ async def test_labels_are_fields_of_the_point_and_other_names_may_be_declared(si
     }
 
 
-async def test_what_cannot_be_counted_is_rejected_once_by_reason_and_counts_once_it_is_right(site: Site) -> None:
+async def test_invalid_point_is_rejected_once_and_counted_once_corrected(site: Site) -> None:
     good, wrong = site.point(1), site.point(2, "many")
     bad = [
         wrong,
@@ -219,7 +219,7 @@ async def test_what_cannot_be_counted_is_rejected_once_by_reason_and_counts_once
     assert site.total() == 6
 
 
-async def test_field_that_is_missing_was_not_measured(site: Site) -> None:
+async def test_missing_field_is_skipped(site: Site) -> None:
     site.start(ROWS)
     site.fake.trends.documents[BLOCK] = documents([site.point(1, None), {"timestamp": 5.0}])
     await site.read()
@@ -233,7 +233,7 @@ async def test_label_sets_beyond_the_cap_are_rejected(site: Site) -> None:
     assert site.rejected() == {"too_many": 1}
 
 
-async def test_points_that_have_long_been_gone_are_forgotten(site: Site) -> None:
+async def test_points_deleted_long_ago_are_forgotten(site: Site) -> None:
     site.start(ROWS)
     site.fake.trends.documents[BLOCK] = documents([site.point(1)], [site.point(2)])
     await site.read()
@@ -245,7 +245,7 @@ async def test_points_that_have_long_been_gone_are_forgotten(site: Site) -> None
     assert len(site.ledger.known_points("orders_rows_total")) == 2
 
 
-async def test_of_very_many_points_the_newest_count(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_the_newest_of_many_points_are_counted(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     assert trend_points.MAX_POINTS >= 20_000
     monkeypatch.setattr(trend_points, "MAX_POINTS", 2)
     site.start(ROWS)
@@ -266,7 +266,7 @@ async def test_first_reading_after_an_outage_is_the_baseline(site: Site) -> None
     assert not site.ledger.in_birth_hold
 
 
-async def test_declaration_removed_and_added_again_begins_with_what_is_there(site: Site) -> None:
+async def test_declaration_added_again_starts_with_a_new_baseline(site: Site) -> None:
     site.fake.trends.documents[BLOCK] = documents([site.point(1)])
     site.start(ROWS)
     await site.read()
@@ -279,7 +279,7 @@ async def test_declaration_removed_and_added_again_begins_with_what_is_there(sit
     assert not site.ledger.in_birth_hold
 
 
-async def test_store_that_is_missing_or_no_list_is_named_once_without_its_content(
+async def test_missing_or_invalid_store_is_logged_once_without_its_content(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.fake.trends.values["orders"] = {"password": "s3cret", "points": "s3cret"}
@@ -296,7 +296,7 @@ async def test_store_that_is_missing_or_no_list_is_named_once_without_its_conten
 
 
 @pytest.mark.parametrize("declared", [[], [{**ROWS, "enabled": False}]], ids=["none", "off"])
-async def test_nothing_is_asked_for_that_is_not_declared(site: Site, declared: list[dict[str, object]]) -> None:
+async def test_undeclared_stores_are_not_requested(site: Site, declared: list[dict[str, object]]) -> None:
     site.start(*declared)
     await site.read()
     assert set().union(*site.fake.trends.asked) == set()
@@ -311,6 +311,6 @@ async def test_nothing_is_asked_for_that_is_not_declared(site: Site, declared: l
         ({"block": "orders", "field": "x"}, "block"),
     ],
 )
-def test_source_that_is_refused(source: dict[str, str], complaint: str) -> None:
+def test_invalid_source_is_refused(source: dict[str, str], complaint: str) -> None:
     with pytest.raises((SettingsError, ValueError), match=complaint):
         settings_with(custom_metrics=[{**ROWS, "source": source}])

@@ -27,7 +27,7 @@ def test_exporter_commits_while_its_ledger_is_read(ledger: Ledger, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("ledger")
-def test_nothing_can_be_written_while_reading(tmp_path: Path) -> None:
+def test_read_only_view_cannot_write(tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path}/ledger.db"
     with pytest.raises(LedgerError, match="read-only"), reading(address) as connection:
         connection.execute(sa.text("DELETE FROM prefect_monitoring_series"))
@@ -48,6 +48,6 @@ def test_copy_on_a_disk_that_cannot_be_written_is_read(
     assert [file.name for file in folder.iterdir()] == ["ledger.db"]
 
 
-def test_what_is_no_ledger_is_refused(tmp_path: Path) -> None:
+def test_file_that_is_no_ledger_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="There is no ledger"), reading(f"sqlite:///{tmp_path}/ledger.db"):
         pass

@@ -30,13 +30,13 @@ def counted(ledger: Ledger) -> Ledger:
     return ledger
 
 
-def test_days_hold_what_happened_on_them(counted: Ledger) -> None:
+def test_daily_counts_hold_the_increments_of_their_day(counted: Ledger) -> None:
     with counted.transaction() as connection:
         assert growth_within(connection, Period(YESTERDAY, TODAY))[RETRIES] == Growth(6, 2)
         assert growth_within(connection, Period(TODAY, TODAY + 1))[ROWS] == Growth(200, 2)
 
 
-def test_all_days_add_up_to_the_counters(counted: Ledger) -> None:
+def test_daily_counts_add_up_to_the_counters(counted: Ledger) -> None:
     with counted.transaction() as connection:
         growth = growth_within(connection, Period(0, TODAY + 1))
     assert {key.metric for key in growth} <= BY_DAY

@@ -31,12 +31,12 @@ MODULES = sorted(Path(ledger.__file__).parent.glob("*.py"))
 NEUTRAL = [module for module in MODULES if module.stem != "sqlite"]
 
 
-def test_there_are_modules_to_look_at() -> None:
+def test_ledger_modules_are_found() -> None:
     assert {"ledger", "opening", "run_stats", "schema", "sql"} < {module.stem for module in NEUTRAL}
 
 
 @pytest.mark.parametrize("module", NEUTRAL, ids=lambda module: module.stem)
-def test_only_one_module_speaks_to_sqlite_alone(module: Path) -> None:
+def test_only_one_module_uses_sqlite_specific_sql(module: Path) -> None:
     tree = ast.parse(module.read_text(encoding="utf-8"))
     names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     imported = {
@@ -79,7 +79,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     sa.event.remove(sa.Engine, "before_execute", note)
 
 
-def test_every_statement_has_a_text_for_postgresql(compiled: list[str], open_it: OpenLedger) -> None:
+def test_every_statement_compiles_for_postgresql(compiled: list[str], open_it: OpenLedger) -> None:
     ledger = open_it()
     names = Names({"f": Flow("f", "etl")}, {"d": Deployment("d", "daily", "f", "", "", ("tag",))}, frozenset())
     ledger.store_names(names, zero_born_series(Pipeline("new", "")), NOW)

@@ -31,7 +31,7 @@ COMPLETED = SeriesKey(OUTCOMES, PIPELINE, "completed")
 # Coming back
 
 
-def test_what_was_committed_is_there_after_a_restart(open_it: OpenLedger) -> None:
+def test_committed_data_survives_a_restart(open_it: OpenLedger) -> None:
     first = open_it()
     first.commit(outcome(1), baseline_cursor(first), NOW)
     first.commit(outcome(2, state_type="FAILED"), None, NOW)
@@ -51,7 +51,7 @@ def test_what_was_committed_is_there_after_a_restart(open_it: OpenLedger) -> Non
     assert known.counted == {(run_id(1), run_id(500_001)), (run_id(2), run_id(500_002))}
 
 
-def test_new_ledger_looks_back_as_far_as_it_is_told(open_it: OpenLedger) -> None:
+def test_new_ledger_starts_at_the_given_lookback(open_it: OpenLedger) -> None:
     ledger = open_it(lookback=3 * DAY)
     assert ledger.cursor == Cursor(NOW - 3 * DAY, NOW - 3 * DAY)
     ledger.close()
@@ -66,7 +66,7 @@ def test_series_of_the_baseline_are_released_at_once_and_later_ones_held(ledger:
     assert len(ledger.in_birth_hold) == len(set(zero_born_series(PIPELINE)))
 
 
-def test_release_is_in_the_file_before_anybody_sees_it(open_it: OpenLedger) -> None:
+def test_release_is_committed_before_it_is_shown(open_it: OpenLedger) -> None:
     ledger = open_it()
     ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     ledger.commit(outcome(2, pipeline=Pipeline("new", "")), None, NOW)
@@ -79,7 +79,7 @@ def test_release_is_in_the_file_before_anybody_sees_it(open_it: OpenLedger) -> N
     assert all(again.series[key].released for key in new)
 
 
-def test_counting_a_state_twice_fails_and_changes_nothing(ledger: Ledger) -> None:
+def test_counting_a_state_twice_fails_without_changes(ledger: Ledger) -> None:
     """The last line of defence: the fold leaves counted states out, and the file refuses them."""
     ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     before = memory_of(ledger)
@@ -105,7 +105,7 @@ def test_ledger_of_another_api_is_refused_by_name(open_it: OpenLedger) -> None:
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_ledger_moves_along_once(open_it: OpenLedger, slash: str) -> None:
+def test_ledger_accepts_a_new_api_address_once(open_it: OpenLedger, slash: str) -> None:
     first = open_it()
     first.commit(outcome(1), baseline_cursor(first), NOW)
     first.close()
@@ -126,7 +126,7 @@ def test_second_opener_is_refused_at_once(open_it: OpenLedger, ledger: Ledger) -
     open_it()
 
 
-def test_ledger_opened_on_one_thread_and_closed_on_another_is_free_again(open_it: OpenLedger) -> None:
+def test_ledger_closed_on_another_thread_is_unlocked(open_it: OpenLedger) -> None:
     """As `serve` does it: opened by a worker thread, closed by another."""
     opened: list[Ledger] = []
     opener = threading.Thread(target=lambda: opened.append(open_it()))
@@ -151,7 +151,7 @@ def overwrite_pages(content: bytes) -> bytes:
     [lambda content: b"this is no database, " * 400, overwrite_pages, lambda content: content[: len(content) // 2]],
     ids=["no database", "overwritten pages", "cut off"],
 )
-def test_damaged_ledger_is_refused_and_left_as_it_is(open_it: OpenLedger, tmp_path: Path, damage: object) -> None:
+def test_damaged_ledger_is_refused_unchanged(open_it: OpenLedger, tmp_path: Path, damage: object) -> None:
     ledger = open_it()
     for number in range(40):
         ledger.commit(outcome(number), baseline_cursor(ledger), NOW)
@@ -165,7 +165,7 @@ def test_damaged_ledger_is_refused_and_left_as_it_is(open_it: OpenLedger, tmp_pa
     assert path.read_bytes() == before
 
 
-def test_database_of_something_else_is_refused_and_left_as_it_is(open_it: OpenLedger, tmp_path: Path) -> None:
+def test_foreign_database_is_refused_unchanged(open_it: OpenLedger, tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with sqlite3.connect(path) as raw:
         raw.execute("CREATE TABLE customers (name TEXT)")
@@ -188,7 +188,7 @@ def test_database_of_something_else_is_refused_and_left_as_it_is(open_it: OpenLe
         ("/var/lib/ledger.db", "is not a URL"),
     ],
 )
-def test_url_that_is_no_file_is_refused_without_its_password(url: str, complaint: str) -> None:
+def test_url_of_no_file_is_refused_without_its_password(url: str, complaint: str) -> None:
     with pytest.raises(LedgerError, match=complaint) as caught:
         sqlite_path(url)
     assert "secret" not in str(caught.value)
@@ -244,7 +244,7 @@ def check_all_is_well(ledger: Ledger, open_it: OpenLedger) -> None:
     assert open_it().series[COMPLETED].value == 3
 
 
-def test_locked_ledger(busy_ledger: Ledger, tmp_path: Path, open_it: OpenLedger) -> None:
+def test_locked_ledger_changes_nothing(busy_ledger: Ledger, tmp_path: Path, open_it: OpenLedger) -> None:
     raw_connection(busy_ledger).execute("PRAGMA busy_timeout = 20")
     other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
@@ -254,7 +254,7 @@ def test_locked_ledger(busy_ledger: Ledger, tmp_path: Path, open_it: OpenLedger)
     check_all_is_well(busy_ledger, open_it)
 
 
-def test_full_disk(busy_ledger: Ledger, open_it: OpenLedger) -> None:
+def test_full_disk_changes_nothing(busy_ledger: Ledger, open_it: OpenLedger) -> None:
     raw = raw_connection(busy_ledger)
     pages = raw.execute("PRAGMA page_count").fetchone()[0]
     raw.execute(f"PRAGMA max_page_count = {pages}")
@@ -271,14 +271,14 @@ def test_full_disk(busy_ledger: Ledger, open_it: OpenLedger) -> None:
     check_all_is_well(busy_ledger, open_it)
 
 
-def test_read_only_ledger(busy_ledger: Ledger, open_it: OpenLedger) -> None:
+def test_read_only_ledger_changes_nothing(busy_ledger: Ledger, open_it: OpenLedger) -> None:
     raw_connection(busy_ledger).execute("PRAGMA query_only = ON")
     check_nothing_changes(busy_ledger, "read-only: give the user")
     raw_connection(busy_ledger).execute("PRAGMA query_only = OFF")
     check_all_is_well(busy_ledger, open_it)
 
 
-def test_defect_in_the_middle_of_a_transaction_changes_nothing(
+def test_exception_during_a_transaction_changes_nothing(
     busy_ledger: Ledger, open_it: OpenLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def defect(*_: object) -> None:
@@ -297,7 +297,7 @@ def test_defect_in_the_middle_of_a_transaction_changes_nothing(
 # Other buckets
 
 
-def test_other_buckets_start_that_histogram_anew_and_no_other(open_it: OpenLedger) -> None:
+def test_changed_buckets_reset_only_that_histogram(open_it: OpenLedger) -> None:
     first = open_it()
     changes = outcome(1)
     changes.observations[SeriesKey(START_DELAY, PIPELINE)].append(2.0)
@@ -349,7 +349,7 @@ def test_prune_keeps_the_newest_good_run_and_the_failures_after_it(open_it: Open
     assert ledger.series[COMPLETED].value == 2, "pruning takes nothing from a counter"
 
 
-def test_prune_never_passes_what_is_not_read_yet(open_it: OpenLedger) -> None:
+def test_prune_stops_at_what_is_not_read_yet(open_it: OpenLedger) -> None:
     """After weeks of being switched off, the catch-up's runs are older than anything that may be forgotten."""
     ledger = open_it(lookback=100 * DAY)
     ledger.commit(outcome(1, NOW - DAY), baseline_cursor(ledger, NOW - DAY), NOW)
@@ -359,7 +359,7 @@ def test_prune_never_passes_what_is_not_read_yet(open_it: OpenLedger) -> None:
     assert ledger.cursor.horizon == NOW - 31 * DAY, "and never goes back"
 
 
-def test_pruned_ledger_is_as_pruned_after_a_restart(open_it: OpenLedger) -> None:
+def test_pruned_ledger_is_the_same_after_a_restart(open_it: OpenLedger) -> None:
     ledger = open_it()
     ledger.commit(outcome(1, NOW), baseline_cursor(ledger, NOW + 60 * DAY), NOW)
     ledger.commit(outcome(2, NOW + 1), None, NOW)
@@ -372,7 +372,7 @@ def test_pruned_ledger_is_as_pruned_after_a_restart(open_it: OpenLedger) -> None
     assert again.known([run_id(1)]).counted == frozenset()
 
 
-def test_series_of_the_dead_expire_after_their_time(ledger: Ledger) -> None:
+def test_series_of_deleted_pipelines_expire(ledger: Ledger) -> None:
     """Eight idle days, then the deployment goes: its counters are shown for seven more days."""
     names = Names({"f": Flow("f", "etl")}, {"d": Deployment("d", "daily", "f", "", "", ())}, frozenset())
     ledger.store_names(names, (), NOW)
@@ -402,7 +402,7 @@ def sizes_of(ledger: Ledger) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_flows_that_came_and_went_leave_nothing_behind_in_the_end(open_it: OpenLedger) -> None:
+def test_short_lived_flows_leave_nothing_behind(open_it: OpenLedger) -> None:
     """As in a workspace whose flows are made for each of thousands of branches, and deleted."""
     many = range(10_000)
     ledger = open_it()
@@ -447,7 +447,7 @@ def test_flows_that_came_and_went_leave_nothing_behind_in_the_end(open_it: OpenL
     assert sizes_of(again) == after
 
 
-def test_deployment_that_is_made_anew_each_day_is_remembered_once(ledger: Ledger) -> None:
+def test_deployment_recreated_daily_is_kept_once(ledger: Ledger) -> None:
     """By delete and create: the name stays, and each day has another id."""
     names = Names({"f": Flow("f", "etl")}, {}, frozenset())
     for day in range(90):
@@ -479,7 +479,7 @@ def names_of(flow: str) -> Names:
     return Names({"f": Flow("f", flow)}, {"d": Deployment("d", "daily", "f", "", "", ())}, frozenset())
 
 
-def test_id_that_shows_another_name_stands_for_that_from_then_on(open_it: OpenLedger) -> None:
+def test_renamed_id_belongs_to_the_new_name_from_then_on(open_it: OpenLedger) -> None:
     """Not by the API, which renames neither flows nor deployments: a pipeline is its names."""
     ledger = open_it()
     new = Pipeline("elt", "daily")
@@ -500,7 +500,7 @@ def test_id_that_shows_another_name_stands_for_that_from_then_on(open_it: OpenLe
 # What is gone
 
 
-def test_mark_gone_takes_only_what_is_missing_in_the_window(ledger: Ledger) -> None:
+def test_mark_gone_marks_only_runs_missing_in_the_window(ledger: Ledger) -> None:
     for number in range(5):
         ledger.commit(outcome(number, NOW + number * 10, state_type="FAILED"), baseline_cursor(ledger), NOW)
     assert ledger.ended_by_kind(FLOW_RUNS, NOW + 10, NOW + 30) == {"FAILED": 3}
@@ -514,7 +514,7 @@ def test_mark_gone_takes_only_what_is_missing_in_the_window(ledger: Ledger) -> N
     assert ledger.series[SeriesKey(OUTCOMES, PIPELINE, "failed")].value == 5
 
 
-def test_run_that_never_ends_is_forgotten(ledger: Ledger) -> None:
+def test_run_that_never_ends_is_pruned(ledger: Ledger) -> None:
     """Deleted while it ran, or dead without a word."""
     old, young = (
         KnownRun(run_id(number), PIPELINE, run_id(number + 9), "RUNNING", NOW - days * DAY, 1, start_counted=True)
@@ -525,14 +525,14 @@ def test_run_that_never_ends_is_forgotten(ledger: Ledger) -> None:
     assert ledger.known([old.run_id, young.run_id]).runs.keys() == {young.run_id}
 
 
-def test_refused_ledger_is_let_go_of(open_it: OpenLedger) -> None:
+def test_refused_ledger_is_unlocked(open_it: OpenLedger) -> None:
     open_it().close()
     with pytest.raises(LedgerError, match="counts the runs of"):
         open_it(api="http://another.test/api")
     open_it()
 
 
-def test_looking_at_a_ledger_leaves_it_as_it_is(open_it: OpenLedger, tmp_path: Path) -> None:
+def test_inspecting_a_ledger_does_not_change_it(open_it: OpenLedger, tmp_path: Path) -> None:
     """Not even other buckets, which would start its histograms anew."""
     ledger = open_it()
     ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
@@ -545,7 +545,7 @@ def test_looking_at_a_ledger_leaves_it_as_it_is(open_it: OpenLedger, tmp_path: P
     assert open_it().series[COMPLETED].value == 1
 
 
-def test_commit_that_writes_nothing_does_not_hide_that_others_fail(ledger: Ledger) -> None:
+def test_commit_without_writes_does_not_clear_a_write_failure(ledger: Ledger) -> None:
     with ledger._database.engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")

@@ -86,7 +86,7 @@ def layout_of(engine: sa.Engine) -> dict[str, str]:
 # The baseline
 
 
-def test_baseline_makes_the_tables_of_the_metadata() -> None:
+def test_first_revision_creates_the_tables_of_the_metadata() -> None:
     migrated, created = sa.create_engine("sqlite://"), sa.create_engine("sqlite://")
     with migrated.begin() as connection:
         migrate(connection)
@@ -96,7 +96,7 @@ def test_baseline_makes_the_tables_of_the_metadata() -> None:
     assert layout_of(migrated) == layout_of(created), "WITHOUT ROWID too, which no comparison sees"
 
 
-def test_every_name_has_the_prefix_of_its_own() -> None:
+def test_table_and_index_names_have_the_prefix() -> None:
     """Or it would meet a table or an index of whoever else is in the database."""
     engine = sa.create_engine("sqlite://")
     with engine.begin() as connection:
@@ -106,7 +106,7 @@ def test_every_name_has_the_prefix_of_its_own() -> None:
     assert VERSION_TABLE == "prefect_monitoring_version"
 
 
-def test_files_are_named_by_their_revisions() -> None:
+def test_migration_files_are_named_by_revision() -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations.FOLDER))
     scripts = list(ScriptDirectory.from_config(config).walk_revisions())
@@ -114,7 +114,7 @@ def test_files_are_named_by_their_revisions() -> None:
     assert all(Path(script.path).name.startswith(f"{script.revision}_") for script in scripts)
 
 
-def test_ledger_beside_tables_of_others_leaves_them_alone() -> None:
+def test_tables_of_others_in_the_database_are_left_alone() -> None:
     """In Prefect's own database, `alembic_version` is Prefect's."""
     engine = sa.create_engine("sqlite://")
     with engine.begin() as connection:
@@ -128,14 +128,14 @@ def test_ledger_beside_tables_of_others_leaves_them_alone() -> None:
 # Opening
 
 
-def test_ledger_that_is_up_to_date_is_left_as_it_is(file: Path, open_it: OpenLedger) -> None:
+def test_current_ledger_is_not_migrated(file: Path, open_it: OpenLedger) -> None:
     open_it().close()
     before = content_of(file)
     open_it().close()
     assert content_of(file) == before
 
 
-def test_ledger_that_is_up_to_date_is_opened_without_alembic(file: Path, open_it: OpenLedger) -> None:
+def test_current_ledger_is_opened_without_importing_alembic(file: Path, open_it: OpenLedger) -> None:
     """Its import takes a tenth of a second, and each start and each `check` would wait for it."""
     open_it().close()
     script = (

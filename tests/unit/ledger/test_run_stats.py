@@ -47,7 +47,7 @@ def stats_of(ledger: Ledger, now: float = NOW):
     return ledger.run_stats([PIPELINE], now)[PIPELINE]
 
 
-def test_windows_are_whole_hours_with_the_running_one(ledger: Ledger, count) -> None:
+def test_windows_are_whole_hours_including_the_current_one(ledger: Ledger, count) -> None:
     count("2026-03-02 12:29:59.999999")
     count("2026-03-01 13:00:00", "FAILED")  # 24 hours end at 13:00 today: just inside
     count("2026-03-01 12:59:59.999999", "FAILED")  # just outside
@@ -110,7 +110,7 @@ def test_same_weekday_is_the_same_24_hours_of_the_last_four_weeks(ledger: Ledger
     assert at_one.baselines["same_weekday"] == 30.0, "the first hour has left, as it has from 1d"
 
 
-def test_of_the_running_hour_no_more_of_other_weeks_counts_than_has_passed(ledger: Ledger, count) -> None:
+def test_same_weekday_counts_only_the_elapsed_part_of_the_current_hour(ledger: Ledger, count) -> None:
     """Slow loads at night, and more quick runs from noon to one, most of which are still to come at 12:30."""
     for day in ("2026-02-02", "2026-02-09", "2026-02-16", "2026-02-23"):
         for minute in range(0, 60, 8):
@@ -122,7 +122,7 @@ def test_of_the_running_hour_no_more_of_other_weeks_counts_than_has_passed(ledge
     assert stats_of(ledger, at("2026-03-02 13:00")).baselines["same_weekday"] == 20.0, "12 of 20"
 
 
-def test_one_absurd_run_moves_no_baseline(ledger: Ledger, count) -> None:
+def test_one_outlier_does_not_move_a_baseline(ledger: Ledger, count) -> None:
     """As one that was dead for 90 days, until somebody set it to Completed: among others of its hour, or alone."""
     for second in range(20):
         count(NOW - 60 - second, seconds=2.0)
@@ -132,7 +132,7 @@ def test_one_absurd_run_moves_no_baseline(ledger: Ledger, count) -> None:
     assert (baselines["1d"], baselines["7d"], baselines["30d"]) == (2.0, 2.0, 2.0)
 
 
-def test_hours_count_for_a_baseline_by_their_runs(ledger: Ledger, count) -> None:
+def test_baseline_weights_hours_by_their_runs(ledger: Ledger, count) -> None:
     count("2026-03-02 11:00", seconds=100.0)
     count("2026-03-02 10:00", seconds=50.0)
     for second in range(5):
@@ -140,7 +140,7 @@ def test_hours_count_for_a_baseline_by_their_runs(ledger: Ledger, count) -> None
     assert stats_of(ledger).baselines["1d"] == 9.0
 
 
-def test_hours_from_before_medians_were_kept_count_with_their_mean(ledger: Ledger, count) -> None:
+def test_hours_without_a_stored_median_count_with_their_mean(ledger: Ledger, count) -> None:
     count("2026-03-02 11:00", seconds=10.0)
     count("2026-03-02 11:10", seconds=20.0)
     with ledger.transaction() as connection:
@@ -148,7 +148,7 @@ def test_hours_from_before_medians_were_kept_count_with_their_mean(ledger: Ledge
     assert stats_of(ledger).baselines["1d"] == 15.0
 
 
-def test_a_run_that_ends_again_leaves_the_median_of_its_old_hour(ledger: Ledger, count) -> None:
+def test_rerun_leaves_the_median_of_its_old_hour(ledger: Ledger, count) -> None:
     count("2026-03-02 09:00", seconds=5.0)
     count("2026-03-02 09:10", seconds=1.0)
     moved = outcome(1, at("2026-03-02 11:00"), PIPELINE, "COMPLETED", 3.0)
@@ -162,7 +162,7 @@ def test_a_run_that_ends_again_leaves_the_median_of_its_old_hour(ledger: Ledger,
 
 
 @pytest.mark.slow
-def test_slow_sundays_make_no_slow_mondays(ledger: Ledger) -> None:
+def test_slow_sundays_do_not_make_mondays_look_slow(ledger: Ledger) -> None:
     """An hourly flow that takes 10 minutes on Sundays and 2 otherwise is as slow as ever, at any hour of the week."""
     hours = range(int(at("2026-01-26")), int(at("2026-03-09")), int(HOUR))
     for number, start in enumerate(hours):
@@ -192,7 +192,7 @@ def test_rollups_outlive_the_runs(ledger: Ledger, count) -> None:
     assert stats_of(ledger).baselines["30d_before"] == pytest.approx(100.0)
 
 
-def test_rollups_are_forgotten_after_their_time(ledger: Ledger, count) -> None:
+def test_rollups_are_pruned_after_their_retention(ledger: Ledger, count) -> None:
     for days in (61, 63, 399, 401):
         count(NOW - days * DAY)
     ledger.prune(NOW, keep=KEEP, live=[PIPELINE])
@@ -240,16 +240,14 @@ def stats_of_many(ledger: Ledger, pipelines: int) -> Statements:
     return statements
 
 
-def test_statements_of_run_stats_are_as_many_for_one_pipeline_as_for_hundreds(
-    open_it: OpenLedger, tmp_path: Path
-) -> None:
+def test_run_stats_take_the_same_statements_for_one_pipeline_and_hundreds(open_it: OpenLedger, tmp_path: Path) -> None:
     few, many = (
         stats_of_many(open_it(url=f"sqlite:///{tmp_path}/{pipelines}.db"), pipelines) for pipelines in (2, 300)
     )
     assert few.count == many.count <= 12
 
 
-def test_run_stats_look_into_indexes_and_sort_nothing(ledger: Ledger) -> None:
+def test_run_stats_use_indexes_and_do_not_sort(ledger: Ledger) -> None:
     """They are asked for at each poll: neither the runs of years nor those of other pipelines must be read for them."""
     statements = stats_of_many(ledger, 2)
     plans = {}
@@ -283,7 +281,7 @@ def again(ledger: Ledger, number: int, when: str, state_type: str = "FAILED") ->
     ledger.commit(changes, baseline_cursor(ledger), NOW)
 
 
-def test_a_run_that_is_retried_by_hand_and_fails_again_fails_since_it_first_did(ledger: Ledger) -> None:
+def test_run_that_fails_again_after_a_manual_retry_fails_since_its_first_failure(ledger: Ledger) -> None:
     again(ledger, 1, "2026-03-02 08:00")
     assert stats_of(ledger).failing_since == at("2026-03-02 08:00")
     again(ledger, 1, "2026-03-02 11:00")
@@ -297,14 +295,14 @@ def test_a_run_that_is_retried_by_hand_and_fails_again_fails_since_it_first_did(
     assert stats_of(ledger).failing_since == at("2026-03-02 11:00"), "the second of its three failures"
 
 
-def test_failures_from_before_their_instants_were_kept_fail_since_their_end(ledger: Ledger) -> None:
+def test_failures_without_a_stored_instant_fail_since_their_end(ledger: Ledger) -> None:
     again(ledger, 1, "2026-03-02 08:00")
     with ledger.transaction() as connection:
         connection.execute(sa.update(schema.counted_states).values(failed_at=None))
     assert stats_of(ledger).failing_since == at("2026-03-02 08:00")
 
 
-def test_newest_runs_that_ended_at_one_instant_are_no_more_than_the_newest(ledger: Ledger, count) -> None:
+def test_recent_runs_with_equal_end_times_are_limited(ledger: Ledger, count) -> None:
     """As when somebody cancels or fails many at once."""
     for _ in range(RECENT_DURATIONS + 6):
         count(NOW - 60, seconds=5.0)
@@ -356,7 +354,7 @@ def test_failing_since_is_the_first_failure_after_the_last_success(ledger: Ledge
         (90 * DAY, 2, 3),  # beyond what is kept by the hour: whole days
     ],
 )
-def test_the_window_of_an_objective_is_its_own(ledger: Ledger, count, window: float, good: int, bad: int) -> None:
+def test_objective_has_its_own_window(ledger: Ledger, count, window: float, good: int, bad: int) -> None:
     for when, state_type in (
         ("2026-03-02 12:10", "COMPLETED"),
         ("2026-03-02 11:10", "FAILED"),
@@ -381,7 +379,7 @@ def test_pipelines_with_windows_of_different_lengths_do_not_mix(ledger: Ledger) 
     assert ("slo", "bad") not in ledger.run_stats([PIPELINE], NOW, {})[PIPELINE].window_runs
 
 
-def test_failed_run_that_is_deleted_counts_on_but_no_link_leads_to_it(ledger: Ledger, count) -> None:
+def test_deleted_failed_run_still_counts_but_has_no_link(ledger: Ledger, count) -> None:
     count(NOW - 2 * HOUR, "FAILED")
     count(NOW - HOUR, "FAILED")
     before = stats_of(ledger)

@@ -7,7 +7,7 @@ from unit.ledger_values import NOW
 from unit.rig import OpenLedger
 
 
-def test_values_of_a_sink_are_there_after_a_restart_in_the_order_of_their_keys(open_it: OpenLedger) -> None:
+def test_sink_values_survive_a_restart_in_key_order(open_it: OpenLedger) -> None:
     ledger = open_it()
     with ledger.transaction() as connection:
         write_sink(connection, "report", {"last": {"week": 9}}, NOW)
@@ -20,7 +20,7 @@ def test_values_of_a_sink_are_there_after_a_restart_in_the_order_of_their_keys(o
         assert read_sink(connection, "report") == {"last": {"week": 9}}
 
 
-def test_forgotten_values_are_those_of_the_sink_alone(open_it: OpenLedger) -> None:
+def test_forget_removes_values_of_that_sink_only(open_it: OpenLedger) -> None:
     with open_it().transaction() as connection:
         for sink in ("cloudwatch", "report"):
             write_sink(connection, sink, {str(number): number for number in range(1000)}, NOW)
@@ -29,7 +29,7 @@ def test_forgotten_values_are_those_of_the_sink_alone(open_it: OpenLedger) -> No
         assert len(read_sink(connection, "report")) == 1000
 
 
-def test_nothing_to_write_or_to_forget_is_no_statement(open_it: OpenLedger) -> None:
+def test_empty_write_or_forget_executes_no_statement(open_it: OpenLedger) -> None:
     with open_it().transaction() as connection:
         write_sink(connection, "cloudwatch", {}, NOW)
         forget_sink(connection, "cloudwatch", [])

@@ -36,7 +36,7 @@ def details_of(number: int, pipeline: Pipeline = PIPELINE, at: float = NOW) -> C
     )
 
 
-def test_details_are_there_after_a_restart(open_it: OpenLedger) -> None:
+def test_details_survive_a_restart(open_it: OpenLedger) -> None:
     first = open_it()
     first.commit(details_of(10), baseline_cursor_of(first, LOG_LINES), NOW, LOG_LINES)
     outside = replace(next(iter(details_of(20).task_runs.values())), flow_run_id=None, started_at=None)
@@ -67,7 +67,7 @@ def test_each_source_has_its_own_baseline(ledger: Ledger) -> None:
     assert not ledger.cursors[LOG_LINES].baseline_complete
 
 
-def test_what_is_switched_off_is_not_kept(open_it: OpenLedger) -> None:
+def test_disabled_metrics_are_not_kept(open_it: OpenLedger) -> None:
     ledger = open_it(bounds={})
     ledger.commit(details_of(10), None, NOW, TASK_RUNS)
     assert {key.metric for key in ledger.series} == {TASK_SECONDS}
@@ -77,7 +77,7 @@ def test_what_is_switched_off_is_not_kept(open_it: OpenLedger) -> None:
     assert {key.metric for key in again.series} == {TASK_SECONDS, CUSTOM_OBSERVED}
 
 
-def test_histogram_that_was_switched_off_for_a_while_goes_on_where_it_stopped(open_it: OpenLedger) -> None:
+def test_reenabled_histogram_resumes_where_it_stopped(open_it: OpenLedger) -> None:
     with_tasks = {**DEFAULT_BOUNDS, TASK_DURATION: (1.0, 10.0)}
     key = SeriesKey(TASK_DURATION, Pipeline("etl", ""), task="load")
     changes = Changes(observations=defaultdict(list, {key: [5.0]}))
@@ -90,7 +90,7 @@ def test_histogram_that_was_switched_off_for_a_while_goes_on_where_it_stopped(op
     assert key not in other.series
 
 
-def test_prune_forgets_task_runs_and_lines_that_are_behind_what_is_read(ledger: Ledger) -> None:
+def test_prune_forgets_task_runs_and_lines_behind_the_cursors(ledger: Ledger) -> None:
     old = NOW - 5 * DAY
     for number, at in ((100, old), (200, NOW)):
         ledger.commit(details_of(number, at=at), baseline_cursor_of(ledger, LOG_LINES), NOW, LOG_LINES)
@@ -103,7 +103,7 @@ def test_prune_forgets_task_runs_and_lines_that_are_behind_what_is_read(ledger: 
     assert ledger.series[SeriesKey(TASK_SECONDS, PIPELINE, task="load")].value == 10
 
 
-def test_prune_keeps_what_could_still_be_read_again(ledger: Ledger) -> None:
+def test_prune_keeps_rows_that_may_be_read_again(ledger: Ledger) -> None:
     """After a long outage the sources are far behind: what they have counted there must stay known."""
     behind = NOW - 6 * DAY
     for source in (TASK_RUNS, LOG_LINES):
@@ -113,7 +113,7 @@ def test_prune_keeps_what_could_still_be_read_again(ledger: Ledger) -> None:
     assert ledger.counted_lines([run_id(102)])
 
 
-def test_last_values_of_the_dead_go_and_others_stay(ledger: Ledger) -> None:
+def test_last_values_expire_only_for_deleted_pipelines(ledger: Ledger) -> None:
     gone = Pipeline("gone", "")
     for pipeline in (PIPELINE, gone):
         ledger.commit(details_of(10, pipeline), baseline_cursor_of(ledger, LOG_LINES), NOW, LOG_LINES)
@@ -123,7 +123,7 @@ def test_last_values_of_the_dead_go_and_others_stay(ledger: Ledger) -> None:
     assert ledger.values == {}, "nobody has told it for two months"
 
 
-def test_what_has_no_flow_is_not_dead(ledger: Ledger) -> None:
+def test_series_without_a_flow_do_not_expire(ledger: Ledger) -> None:
     """Task runs outside flows, and the exporter's own counters: no flow's end is theirs."""
     own = SeriesKey(REJECTED, NO_FLOW, "malformed")
     changes = details_of(10, NO_FLOW)

@@ -21,7 +21,7 @@ spans = st.tuples(points, points).map(lambda ends: (float(min(ends)), float(max(
 
 
 @given(st.lists(spans, max_size=12), spans)
-def test_covered_is_what_counting_second_by_second_comes_to(many: list[tuple[float, float]], whole: tuple) -> None:
+def test_covered_equals_a_count_second_by_second(many: list[tuple[float, float]], whole: tuple) -> None:
     seconds = range(int(whole[0]), int(whole[1]))
     expected = sum(any(start <= second < end for start, end in many) for second in seconds)
     assert covered(many, whole) == expected
@@ -70,7 +70,7 @@ def test_run_without_a_duration_has_no_shares(ledger: Ledger) -> None:
     assert shares(ledger) == {}
 
 
-def test_shares_of_the_last_run_outlive_the_tasks_of_others(ledger: Ledger) -> None:
+def test_shares_of_the_last_run_outlive_task_runs_of_other_runs(ledger: Ledger) -> None:
     for number, at in ((1, NOW), (2, NOW + 1)):
         ledger.commit(outcome(number, at, seconds=10.0), baseline_cursor(ledger, at), NOW)
         write(ledger, task_run(number, number, "load", at, 5.0), task_run(9, 3, "elsewhere", NOW, 5.0))

@@ -77,7 +77,7 @@ def test_check_namespace_that_aws_refuses_raises(namespace: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "taken"), [(0, True), (-14 * 86400, True), (-14 * 86400 - 1, False), (7200, True), (7201, False)]
 )
-def test_is_in_time_takes_two_weeks_back_and_two_hours_ahead(seconds: float, taken: bool) -> None:
+def test_is_in_time_accepts_two_weeks_back_and_two_hours_ahead(seconds: float, taken: bool) -> None:
     assert is_in_time(datum(timestamp=NOW + seconds), NOW) is taken
 
 

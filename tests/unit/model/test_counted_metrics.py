@@ -65,7 +65,7 @@ def test_bounds_default_to_the_buckets_of_the_table() -> None:
     assert DEFAULT_BOUNDS[DURATION] == COUNTED_METRICS[DURATION].buckets
 
 
-def test_bounds_are_those_of_the_options_and_of_what_is_switched_on() -> None:
+def test_bounds_follow_the_options_and_enabled_metrics() -> None:
     options = {"duration_buckets": (60.0, 600.0), "start_delay_buckets": (5.0,)}
     assert bounds_of([TASK_DURATION], options.__getitem__) == {
         DURATION: (60.0, 600.0),
@@ -83,7 +83,7 @@ def test_labels_are_read_from_the_key_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_a_row_is_consistent_and_exposed(row: CountedMetric) -> None:
+def test_row_is_consistent_and_exposed(row: CountedMetric) -> None:
     assert set(row.sources) <= {FLOW_RUNS, TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS, ASSET_EVENTS}
     assert row.sources or row.name == VALUES_REJECTED, "shown at once"
     assert (row.kind == "histogram") == bool(row.buckets)

@@ -7,7 +7,7 @@ from prefect_monitoring.model.label_values import MAX_LENGTH, bounded
 from unit.snapshots import make_snapshot
 
 
-def test_value_up_to_the_limit_stays_as_it_is() -> None:
+def test_value_up_to_the_limit_is_unchanged() -> None:
     assert bounded("x" * MAX_LENGTH) == "x" * MAX_LENGTH
     assert bounded("") == ""
 

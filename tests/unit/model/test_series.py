@@ -35,7 +35,7 @@ def test_bounds_are_upper_and_inclusive() -> None:
     assert moved[TIMES] == Series(pytest.approx(22.500001), (2, 2, 1), released=True)
 
 
-def test_increments_add_to_what_is_there_and_leave_the_rest() -> None:
+def test_increments_change_only_their_series() -> None:
     before = {COMPLETED: Series(5.0, (), released=True), TIMES: Series(1.0, (1, 0, 0), released=True)}
     changes = Changes()
     changes.increments[COMPLETED] += 2
@@ -65,7 +65,7 @@ def test_default_bounds_reach_from_a_second_to_a_day() -> None:
         assert list(limits) == sorted(set(limits))
 
 
-def test_shown_is_nothing_zero_or_the_value() -> None:
+def test_shown_series_is_hidden_zero_or_its_value() -> None:
     series = {COMPLETED: Series(3.0, (), released=False), TIMES: Series(4.0, (1, 0, 0), released=True)}
     assert shown(series, ()) == {}
     assert shown(series, {FLOW_RUNS}) == {OUTCOMES: {COMPLETED: Series(0.0)}, DURATION: {TIMES: series[TIMES]}}

@@ -14,7 +14,7 @@ def test_failures_are_counted_by_reason_from_zero() -> None:
     assert not any(SinkStatus("report").errors.values()), "the former status is as it was"
 
 
-def test_lag_is_the_age_of_what_waits() -> None:
+def test_lag_is_the_age_of_the_oldest_waiting_value() -> None:
     status = SinkStatus("report")
     assert status.lag(NOW) == 0
     assert status.succeeded(NOW - 5, NOW - 30).lag(NOW) == 30

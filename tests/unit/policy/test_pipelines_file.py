@@ -21,7 +21,7 @@ def _faults(text: str) -> list[str]:
     return str(caught.value).splitlines()
 
 
-def test_everything_that_can_be_said_is_read() -> None:
+def test_file_with_every_key_is_read() -> None:
     file = parse_pipelines(
         """
 defaults: {team: data, slo: {grace: 1h}}
@@ -96,7 +96,7 @@ pipelines:
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "pipelines: []", "{}"])
-def test_an_empty_file_declares_nothing(text: str) -> None:
+def test_empty_file_declares_nothing(text: str) -> None:
     assert parse_pipelines(text, "p.yml") == PipelinesFile()
 
 
@@ -171,23 +171,23 @@ def test_an_empty_file_declares_nothing(text: str) -> None:
         ("!!python/object:os.system {}", "p.yml:1: is not YAML"),
     ],
 )
-def test_a_fault_is_told_with_its_line(text: str, fault: str) -> None:
+def test_fault_is_reported_with_its_line(text: str, fault: str) -> None:
     assert any(fault in line for line in _faults(text)), _faults(text)
 
 
-def test_every_fault_is_told_at_once_in_the_order_of_the_lines() -> None:
+def test_all_faults_are_reported_in_line_order() -> None:
     faults = _faults("pipelines:\n- flow: a\n  team: 1\n- flow: b\n  slo: {grace: x, window: y}\ndefault: {}\n")
 
     assert [fault.split(":")[1] for fault in faults] == ["3", "5", "5", "6"]
 
 
-def test_a_fault_in_what_an_alias_stands_for_has_the_line_where_it_is_written() -> None:
+def test_fault_in_an_alias_has_the_line_of_its_anchor() -> None:
     faults = _faults("defaults: {slo: &slo {grace: soon}}\npipelines:\n- flow: a\n  slo: *slo\n")
 
     assert [fault.split(":")[1] for fault in faults] == ["1", "1"]
 
 
-def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
+def test_unreadable_file_is_a_fault(tmp_path: Path) -> None:
     binary = tmp_path / "latin.yml"
     binary.write_bytes(b"team: \xe4")
 
@@ -196,13 +196,13 @@ def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
             read_pipelines(path)
 
 
-def test_the_example_of_the_demo_is_valid() -> None:
+def test_demo_pipelines_file_is_valid() -> None:
     path = ROOT / "examples" / "pipelines.yml"
 
     assert parse_pipelines(read_pipelines(path), str(path)).pipelines
 
 
-def test_the_examples_in_the_docs_are_valid_and_every_key_is_explained() -> None:
+def test_documented_examples_are_valid_and_every_key_is_explained() -> None:
     page = (ROOT / "docs" / "pipelines.md").read_text()
     blocks = [rest.split("```")[0] for rest in page.split("```yaml\n")[1:]]
 
@@ -216,7 +216,7 @@ def test_the_examples_in_the_docs_are_valid_and_every_key_is_explained() -> None
     assert sorted(keys) == sorted(explained)
 
 
-def test_the_schema_describes_what_people_write() -> None:
+def test_schema_describes_values_as_written() -> None:
     schema = json.loads((ROOT / "docs" / "pipelines.schema.json").read_text())
 
     assert schema["additionalProperties"] is False

@@ -59,7 +59,7 @@ def test_without_a_file_tags_count_and_nothing_is_said_of_a_file(beside: Place) 
     assert reloader.status is None
 
 
-def test_a_change_holds_at_the_next_poll(beside: Place) -> None:
+def test_change_applies_at_the_next_poll(beside: Place) -> None:
     beside.file.write_text(GOOD)
     reloader = beside.reloader()
     assert _team(reloader) == "filed"
@@ -71,7 +71,7 @@ def test_a_change_holds_at_the_next_poll(beside: Place) -> None:
 
 
 @pytest.mark.parametrize("fault", ["broken", "gone"])
-def test_a_broken_file_keeps_the_last_good_one_and_is_told_once(
+def test_broken_file_keeps_the_last_good_one_and_is_logged_once(
     beside: Place, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
     beside.file.write_text(GOOD)
@@ -91,7 +91,7 @@ def test_a_broken_file_keeps_the_last_good_one_and_is_told_once(
     assert str(beside.file) in caplog.text
 
 
-def test_a_mended_file_is_valid_again_even_when_it_is_the_old_one(beside: Place) -> None:
+def test_fixed_file_is_valid_again_even_if_unchanged(beside: Place) -> None:
     beside.file.write_text(GOOD)
     reloader = beside.reloader()
     beside.file.write_text(BROKEN)
@@ -103,7 +103,7 @@ def test_a_mended_file_is_valid_again_even_when_it_is_the_old_one(beside: Place)
     assert reloader.status.valid
 
 
-def test_a_restart_beside_a_broken_file_goes_on_with_the_last_good_one(beside: Place) -> None:
+def test_restart_with_a_broken_file_uses_the_last_good_one(beside: Place) -> None:
     beside.file.write_text(GOOD)
     _team(beside.reloader())
     beside.file.write_text(BROKEN)
@@ -116,7 +116,7 @@ def test_a_restart_beside_a_broken_file_goes_on_with_the_last_good_one(beside: P
 
 
 @pytest.mark.parametrize("content", [BROKEN, None])
-def test_a_first_start_beside_a_broken_file_is_refused(beside: Place, content: str | None) -> None:
+def test_first_start_with_a_broken_file_is_refused(beside: Place, content: str | None) -> None:
     if content:
         beside.file.write_text(content)
 
@@ -124,7 +124,7 @@ def test_a_first_start_beside_a_broken_file_is_refused(beside: Place, content: s
         beside.reloader()
 
 
-def test_a_last_good_file_that_this_version_cannot_read_is_none(beside: Place) -> None:
+def test_last_good_file_unreadable_to_this_version_is_ignored(beside: Place) -> None:
     beside.ledger.store_pipelines_file("of: another version")
     beside.file.write_text(BROKEN)
 
@@ -132,7 +132,7 @@ def test_a_last_good_file_that_this_version_cannot_read_is_none(beside: Place) -
         beside.reloader()
 
 
-def test_an_empty_file_is_good_and_remembered_as_such(beside: Place) -> None:
+def test_empty_file_is_valid_and_remembered(beside: Place) -> None:
     beside.file.write_text("")
     assert _team(beside.reloader()) == "tagged"
     beside.file.write_text(BROKEN)

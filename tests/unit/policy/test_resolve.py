@@ -22,11 +22,11 @@ def _of(text: str, *tags: str, pipeline: Pipeline = PROD) -> Policy:
     return policy
 
 
-def test_what_nobody_declares_has_the_defaults() -> None:
+def test_undeclared_pipeline_has_the_defaults() -> None:
     assert _of("") == Policy("standard", "", (), {}, 0.99, 30 * 86400, 1800)
 
 
-def test_the_first_entry_that_matches_counts_alone() -> None:
+def test_only_the_first_matching_entry_applies() -> None:
     text = "pipelines:\n- {flow: e.., team: first}\n- {flow: etl, team: second, criticality: critical}"
 
     assert (_of(text).team, _of(text).criticality) == ("first", "standard")
@@ -45,14 +45,14 @@ def test_the_first_entry_that_matches_counts_alone() -> None:
         ("etl", ".*", Pipeline("etl", ""), True),
     ],
 )
-def test_a_pattern_matches_whole_names(flow: str, deployment: str, pipeline: Pipeline, matches: bool) -> None:
+def test_pattern_matches_whole_names(flow: str, deployment: str, pipeline: Pipeline, matches: bool) -> None:
     policies = _policies(f"pipelines: [{{flow: '{flow}', deployment: {deployment}, team: t}}]")
 
     policy = policies.of(pipeline, ())
     assert (policy is not None and policy.team == "t") is matches
 
 
-def test_an_entry_says_whether_single_failures_alert_and_the_defaults_say_it_for_the_rest() -> None:
+def test_alert_on_single_failures_comes_from_the_entry_or_the_defaults() -> None:
     text = "defaults: {alert_on: streak}\npipelines: [{flow: etl, alert_on: each}]"
 
     assert _of(text).alert_on == "each"
@@ -65,7 +65,7 @@ def test_runs_without_a_deployment_are_declared_only_by_name() -> None:
     assert _policies("pipelines: [{flow: etl, deployment: ''}]").of(Pipeline("etl", ""), ()) is not None
 
 
-def test_an_entry_beats_tags_and_tags_beat_defaults() -> None:
+def test_entry_overrides_tags_and_tags_override_defaults() -> None:
     text = "defaults: {criticality: low, team: d, labels: {domain: d, region: d}}\n"
     entry = "pipelines: [{flow: etl, criticality: standard, team: e, labels: {domain: e}}]"
     tags = ("critical", "team:t", "domain:t", "env:t")
@@ -80,7 +80,7 @@ def test_an_entry_beats_tags_and_tags_beat_defaults() -> None:
     assert declared.labels == {"domain": "e", "region": "d", "env": "t"}
 
 
-def test_objectives_are_taken_one_by_one() -> None:
+def test_objectives_are_resolved_one_by_one() -> None:
     policy = _of(
         "defaults: {slo: {window: 7d, grace: 1h}, max_pause: 2d}\n"
         "pipelines: [{flow: etl, slo: {grace: 1m, max_duration: 1h}}]"
@@ -102,7 +102,7 @@ def test_objectives_are_taken_one_by_one() -> None:
         (("url:http://x/y",), "standard", "", (), {"url": "http://x/y"}),
     ],
 )
-def test_tags_say_the_same(
+def test_tags_declare_the_same_as_an_entry(
     tags: tuple[str, ...], criticality: str, team: str, bare: tuple[str, ...], labels: dict[str, str]
 ) -> None:
     policy = _of("", *tags)
@@ -110,7 +110,7 @@ def test_tags_say_the_same(
     assert (policy.criticality, policy.team, policy.tags, policy.labels) == (criticality, team, bare, labels)
 
 
-def test_entries_that_count_for_nothing_are_noted() -> None:
+def test_unreachable_entries_are_noted() -> None:
     file = parse_pipelines("pipelines: [{flow: e.*}, {flow: etl}, {flow: gone}]", "p.yml")
 
     advice = list(idle_entries(file, {PROD, Pipeline("etl", ""), Pipeline("extra", "x")}))
@@ -119,7 +119,7 @@ def test_entries_that_count_for_nothing_are_noted() -> None:
     assert "matches nothing that exists" in advice[1]
 
 
-def test_an_objective_that_allows_no_failure_is_noted() -> None:
+def test_objective_that_allows_no_failure_is_noted() -> None:
     file = parse_pipelines("pipelines: [{flow: etl, slo: {min_success_ratio: 99%}}]", "p.yml")
 
     advice = list(unmeasurable(file, {PROD: 30, Pipeline("etl", "hourly"): 720}))
@@ -129,7 +129,7 @@ def test_an_objective_that_allows_no_failure_is_noted() -> None:
     ]
 
 
-def test_an_objective_of_the_defaults_is_noted_once() -> None:
+def test_objective_of_the_defaults_is_noted_once() -> None:
     file = parse_pipelines("defaults: {slo: {min_success_ratio: 90%}}\npipelines: [{flow: own}]", "p.yml")
 
     runs = {Pipeline("own", "x"): 1, **{Pipeline(f"f{number}", "d"): number for number in range(20)}}
@@ -143,7 +143,7 @@ def test_an_objective_of_the_defaults_is_noted_once() -> None:
     ]
 
 
-def test_an_entry_replaces_the_rule_of_the_defaults_as_a_whole_and_tags_declare_none() -> None:
+def test_rule_of_an_entry_replaces_the_default_rule_and_tags_declare_no_rules() -> None:
     text = "defaults: {retry: {max: 2, delay: 1m}, skip: {when_later_than: 1h}}\n"
     entry = "pipelines: [{flow: etl, retry: {max: 3}}, {flow: disabled, retry: {max: 0}}]"
 
@@ -170,12 +170,14 @@ def test_an_entry_replaces_the_rule_of_the_defaults_as_a_whole_and_tags_declare_
         ),
     ],
 )
-def test_an_entry_says_whether_unresponsive_runs_are_marked_and_retried(text: str, expected: tuple[bool, bool]) -> None:
+def test_entry_declares_whether_unresponsive_runs_are_marked_and_retried(
+    text: str, expected: tuple[bool, bool]
+) -> None:
     policy = _of(text)
     assert (policy.unresponsive is not None, policy.retry_unresponsive) == expected
 
 
-def test_the_defaults_rules_do_not_cover_runs_without_a_deployment() -> None:
+def test_default_rules_do_not_cover_runs_without_a_deployment() -> None:
     text = "defaults: {retry: {max: 2}, skip: {when_later_than: 1h}}\npipelines: [{flow: etl, deployment: .*}]"
 
     policy = _of(text, pipeline=Pipeline("etl", ""))
@@ -199,7 +201,7 @@ def test_coverage_counts_the_deployments_of_each_declared_rule() -> None:
     ]
 
 
-def test_rules_about_what_does_not_exist_are_noted() -> None:
+def test_rules_about_missing_objects_are_noted() -> None:
     scale = "scale: {when_running_longer_than: 1h, concurrency: 9, work_pool"
     text = (
         f"pipelines:\n- {{flow: a, on_failure: {{pause: [etl/prod, etl/gone]}}, {scale}: gone}}}}\n"

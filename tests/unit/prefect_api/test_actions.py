@@ -38,7 +38,7 @@ async def api(site: Loopback) -> AsyncIterator[ActionsApi]:
             yield ActionsApi(http)
 
 
-async def test_requests_say_what_is_to_change(api: ActionsApi, site: Loopback) -> None:
+async def test_request_describes_the_change(api: ActionsApi, site: Loopback) -> None:
     site.answer = lambda asked: Answer(201, ACCEPTED) if "set_state" in asked.path else Answer(204, b"")
 
     outcomes = [await request(api) for request in REQUESTS.values()]
@@ -84,7 +84,7 @@ async def test_requests_say_what_is_to_change(api: ActionsApi, site: Loopback) -
     ],
 )
 @pytest.mark.slow
-async def test_a_fault_says_whether_the_request_may_have_been_carried_out(
+async def test_error_says_whether_the_request_may_have_been_carried_out(
     api: ActionsApi,
     site: Loopback,
     request_of: Callable[[ActionsApi], Awaitable[Outcome]],
@@ -101,24 +101,20 @@ async def test_a_fault_says_whether_the_request_may_have_been_carried_out(
 
 
 @pytest.mark.parametrize("status", ["REJECT", "ABORT", "WAIT"])
-async def test_a_transition_that_prefect_does_not_accept_is_refused_with_its_reason(
-    api: ActionsApi, site: Loopback, status: str
-) -> None:
+async def test_rejected_transition_is_refused_with_its_reason(api: ActionsApi, site: Loopback, status: str) -> None:
     site.answer = lambda _: Answer(200, {"status": status, "details": {"reason": "no deployment"}})
 
     assert await REQUESTS["retry"](api) == Outcome(ActionResult.REFUSED, f"{status.lower()}: no deployment")
 
 
-async def test_a_run_without_infrastructure_that_prefect_cancels_at_once_is_skipped(
-    api: ActionsApi, site: Loopback
-) -> None:
+async def test_run_without_infrastructure_cancelled_at_once_is_skipped(api: ActionsApi, site: Loopback) -> None:
     site.answer = lambda _: Answer(200, {"status": "REJECT", "details": {}, "state": {"type": "CANCELLED"}})
 
     assert await REQUESTS["skip"](api) == DONE
     assert (await REQUESTS["retry"](api)).result is ActionResult.REFUSED
 
 
-async def test_a_transition_that_was_made_before_is_done(api: ActionsApi, site: Loopback) -> None:
+async def test_transition_made_before_is_done(api: ActionsApi, site: Loopback) -> None:
     details = {"reason": "This run has already made this state transition."}
     site.answer = lambda _: Answer(200, {"status": "REJECT", "details": details, "state": None})
 
@@ -126,13 +122,13 @@ async def test_a_transition_that_was_made_before_is_done(api: ActionsApi, site: 
 
 
 @pytest.mark.parametrize("body", [[], {}, {"status": "ACCEPTED?", "details": 1}, "text"])
-async def test_an_answer_of_another_shape_is_no_success(api: ActionsApi, site: Loopback, body: object) -> None:
+async def test_response_of_another_shape_is_not_a_success(api: ActionsApi, site: Loopback, body: object) -> None:
     site.answer = lambda _: Answer(200, body)
 
     assert (await REQUESTS["retry"](api)).result is not ActionResult.DONE
 
 
-async def test_a_history_has_the_transition_ids_of_its_states(api: ActionsApi, site: Loopback) -> None:
+async def test_history_has_the_transition_ids_of_its_states(api: ActionsApi, site: Loopback) -> None:
     def state(number: int, **details: object) -> dict[str, object]:
         at = f"2026-03-02T12:00:0{number}Z"
         return {"id": f"{number}", "type": "FAILED", "name": "Failed", "timestamp": at, "state_details": details}
@@ -147,21 +143,21 @@ async def test_a_history_has_the_transition_ids_of_its_states(api: ActionsApi, s
         await api.history(RUN)
 
 
-async def test_a_client_that_only_reads_sends_no_write(http: PrefectHttp, site: Loopback) -> None:
+async def test_read_only_client_sends_no_write(http: PrefectHttp, site: Loopback) -> None:
     for method, endpoint in ACT_ON_RUNS:
         with pytest.raises(ValueError, match="is not among the writes"):
             await http.write(method, endpoint, names={"id": RUN, "name": "p"})
     assert site.asked == []
 
 
-async def test_an_acting_client_sends_no_other_write(api: ActionsApi, site: Loopback) -> None:
+async def test_acting_client_sends_only_its_writes(api: ActionsApi, site: Loopback) -> None:
     for method, endpoint in [("DELETE", "/flow_runs/{id}"), ("PATCH", "/deployments/{id}"), ("POST", "/automations/")]:
         with pytest.raises(ValueError, match="is not among the writes"):
             await api._http.write(method, endpoint, names={"id": RUN})
     assert site.asked == []
 
 
-def test_endpoints_that_are_read_are_not_writes() -> None:
+def test_read_endpoints_are_not_writes() -> None:
     assert not READS & {endpoint for _, endpoint in ACT_ON_RUNS}
 
 
@@ -177,14 +173,14 @@ def _calls(name: str) -> set[str]:
 
 
 @pytest.mark.slow
-def test_prefects_client_is_called_in_one_module_alone() -> None:
+def test_prefects_client_is_called_in_one_module_only() -> None:
     flows_of_users = {module for module in _calls("get_client") if module.startswith("flows/")}
     assert _calls("get_client") - flows_of_users == {"prefect_api/client.py"}
     http_writes = {module for module in _calls("write") if module.startswith("prefect_api/")}
     assert http_writes <= {"prefect_api/actions.py", "prefect_api/automations.py"}
 
 
-def test_only_the_commands_that_act_open_a_client_that_writes() -> None:
+def test_only_acting_commands_open_a_writing_client() -> None:
     with_writes = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

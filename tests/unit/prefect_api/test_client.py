@@ -56,7 +56,7 @@ def test_endpoints_of_the_package_are_the_reviewed_reads() -> None:
     assert endpoints - writes == READS
 
 
-async def test_no_other_endpoint_can_be_asked(http: PrefectHttp, site: Loopback) -> None:
+async def test_no_other_endpoint_can_be_requested(http: PrefectHttp, site: Loopback) -> None:
     with pytest.raises(ValueError, match="might change"):
         await http.request("/deployments/get_scheduled_flow_runs", json={})
     assert site.asked == []
@@ -83,7 +83,7 @@ async def test_nothing_of_an_answer_waits_for_the_garbage_collector(http: Prefec
         gc.enable()
 
 
-async def test_answer_is_decoded_and_counted(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
+async def test_response_is_decoded_and_counted(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
     site.answer = lambda asked: Answer(body={"you": asked.body})
     assert await http.request(FLOWS, json={"a": 1}) == {"you": {"a": 1}}
     assert await http.request("/flow_run_states/", params={"flow_run_id": "7"})
@@ -103,7 +103,7 @@ async def test_answer_is_decoded_and_counted(http: PrefectHttp, site: Loopback, 
         (Answer(200, b"<html>login</html>"), "invalid_json", "not JSON"),
     ],
 )
-async def test_fault_says_what_to_do(
+async def test_error_has_a_hint(
     http: PrefectHttp, site: Loopback, traffic: Traffic, answer: Answer, code: str, message: str
 ) -> None:
     site.answer = lambda _: answer
@@ -114,9 +114,7 @@ async def test_fault_says_what_to_do(
     assert len(site.asked) == 1, "what will not get better is not asked again"
 
 
-async def test_server_that_is_away_for_a_moment_is_asked_again_but_not_for_long(
-    http: PrefectHttp, site: Loopback, traffic: Traffic
-) -> None:
+async def test_short_server_outage_is_retried_only_briefly(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
     """Prefect's client would go on for minutes."""
     answers = iter([Answer(503), Answer(200, [1])])
     site.answer = lambda _: next(answers)
@@ -132,7 +130,7 @@ async def test_server_that_is_away_for_a_moment_is_asked_again_but_not_for_long(
 
 
 @pytest.mark.slow
-async def test_nobody_there(site: Loopback, traffic: Traffic) -> None:
+async def test_refused_connection_is_an_error(site: Loopback, traffic: Traffic) -> None:
     with temporary_settings({PREFECT_API_URL: "http://user:s3cret@127.0.0.1:9/api"}):
         async with open_http(traffic, 100) as http:
             with pytest.raises(ApiError, match="could not be reached") as caught:
@@ -141,7 +139,7 @@ async def test_nobody_there(site: Loopback, traffic: Traffic) -> None:
     assert traffic.requests == {(FLOWS, "error"): 1}
 
 
-async def test_reading_that_is_given_up_counts_as_timeout(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
+async def test_cancelled_request_counts_as_timeout(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
     site.answer = lambda _: Answer(delay=30)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
@@ -156,16 +154,16 @@ async def test_reading_that_is_given_up_counts_as_timeout(http: PrefectHttp, sit
     ("header", "seconds"),
     [("0", 0), ("3", 3), ("2.5", 2.5), ("-4", 0), ("999999", 3600), ("soon", 60), ("", 60), (None, SHORT_WAIT_SECONDS)],
 )
-def test_retry_after(header: str | None, seconds: float) -> None:
+def test_retry_after_is_parsed(header: str | None, seconds: float) -> None:
     assert _retry_after_seconds(header) == seconds
 
 
 @pytest.mark.parametrize("header", ["nan", "inf", "-inf", "1e400"])
-def test_retry_after_that_is_no_number_is_still_a_bounded_pause(header: str) -> None:
+def test_invalid_retry_after_is_a_bounded_pause(header: str) -> None:
     assert 0 <= _retry_after_seconds(header) <= 3600
 
 
-def test_retry_after_as_a_date() -> None:
+def test_retry_after_date_is_parsed() -> None:
     soon = datetime.now(UTC) + timedelta(seconds=90)
     assert 85 <= _retry_after_seconds(format_datetime(soon, usegmt=True)) <= 91
     assert _retry_after_seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0
@@ -181,7 +179,7 @@ async def test_short_pause_is_waited_out(http: PrefectHttp, site: Loopback, traf
     assert traffic.throttled == 1
 
 
-async def test_short_pauses_without_end_are_given_up(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
+async def test_endless_short_pauses_are_given_up(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
     site.answer = lambda _: Answer(429, headers={"Retry-After": "0"})
     with pytest.raises(ThrottledError):
         await http.request(FLOWS, json={})
@@ -204,7 +202,7 @@ async def test_nothing_is_sent_during_a_long_pause(
     assert traffic.throttled == 1, "one pause, whatever was put off"
 
 
-async def test_request_that_waits_for_its_turn_is_not_sent_into_a_pause(site: Loopback, traffic: Traffic) -> None:
+async def test_queued_request_is_not_sent_during_a_pause(site: Loopback, traffic: Traffic) -> None:
     """Two a second: the later ones of a batch stand in the queue when the API asks for a pause."""
     site.answer = lambda _: Answer(429, headers={"Retry-After": "60"})
     with temporary_settings({PREFECT_API_URL: site.url}):
@@ -214,7 +212,7 @@ async def test_request_that_waits_for_its_turn_is_not_sent_into_a_pause(site: Lo
     assert len(site.asked) <= 4, "no more than were under way at once"
 
 
-async def test_rate_is_limited(site: Loopback, traffic: Traffic) -> None:
+async def test_request_rate_is_limited(site: Loopback, traffic: Traffic) -> None:
     with temporary_settings({PREFECT_API_URL: site.url}):
         async with open_http(traffic, 20) as http:
             begun = time.monotonic()
@@ -234,7 +232,7 @@ async def test_rate_is_limited(site: Loopback, traffic: Traffic) -> None:
         ("https://user:s3cret@prefect.test/api", "https://prefect.test/api"),
     ],
 )
-def test_address_is_told_without_credentials(url: str, address: str) -> None:
+def test_address_is_shown_without_credentials(url: str, address: str) -> None:
     with temporary_settings({PREFECT_API_URL: url}):
         assert api_address() == address
 
@@ -242,7 +240,7 @@ def test_address_is_told_without_credentials(url: str, address: str) -> None:
 @pytest.mark.parametrize(
     "url", ["prefect.test/api", "http://prefect.test:99999/api", "http://pre fect/api", "http://:4200/api"]
 )
-def test_address_that_is_none_is_refused_without_being_shown(url: str) -> None:
+def test_invalid_address_is_refused_without_showing_it(url: str) -> None:
     with temporary_settings({PREFECT_API_URL: url}), pytest.raises(NoApiUrlError, match="not an http://") as fault:
         api_address()
     assert url not in str(fault.value)
@@ -257,7 +255,7 @@ async def test_without_an_address_nothing_is_started(traffic: Traffic) -> None:
                 raise AssertionError
 
 
-async def test_key_is_sent_and_never_told(site: Loopback, traffic: Traffic) -> None:
+async def test_api_key_is_sent_and_never_shown(site: Loopback, traffic: Traffic) -> None:
     def refuse(asked: Asked) -> Answer:
         assert "s3cret-key" in asked.headers["authorization"]
         return Answer(401, {"detail": "no"})
@@ -272,5 +270,5 @@ async def test_key_is_sent_and_never_told(site: Loopback, traffic: Traffic) -> N
     assert caught.value.code == "401"
 
 
-def test_hints_exist_for_what_operators_meet() -> None:
+def test_common_errors_have_hints() -> None:
     assert {401, 403, 404, 422} <= client._HINTS.keys()

@@ -32,7 +32,7 @@ def _event(number: int, reason: str = "Notification failed", **resource: str) ->
     }
 
 
-async def test_events_of_both_names_are_asked_for_and_read_in_order(api: EventsApi, site: Loopback) -> None:
+async def test_events_of_both_names_are_requested_and_read_in_order(api: EventsApi, site: Loopback) -> None:
     site.answer = lambda _: Answer(body={"events": [_event(1), _event(2)], "total": 2, "next_page": None})
 
     found = await api.failed_actions(0.0, 60.0)
@@ -49,7 +49,7 @@ async def test_events_of_both_names_are_asked_for_and_read_in_order(api: EventsA
     }
 
 
-async def test_no_more_than_two_pages_are_read_whatever_host_the_server_names(api: EventsApi, site: Loopback) -> None:
+async def test_at_most_two_pages_are_read_from_the_configured_host(api: EventsApi, site: Loopback) -> None:
     def answer(asked: Asked) -> Answer:
         number = len(site.asked)
         address = f"http://internal:4200/api/events/filter/next?page-token=t%3D{number}"
@@ -66,7 +66,7 @@ async def test_no_more_than_two_pages_are_read_whatever_host_the_server_names(ap
     ]
 
 
-async def test_a_cancelled_run_without_infrastructure_is_no_failure(api: EventsApi, site: Loopback) -> None:
+async def test_cancelled_run_without_infrastructure_is_no_failure(api: EventsApi, site: Loopback) -> None:
     cancelled = _event(3, "Failed to set state: Scheduled flow run has no infrastructure to terminate.")
     site.answer = lambda _: Answer(body={"events": [_event(1), cancelled], "total": 2, "next_page": None})
 
@@ -76,7 +76,7 @@ async def test_a_cancelled_run_without_infrastructure_is_no_failure(api: EventsA
     assert found.last == 3.0, "it is read all the same"
 
 
-async def test_an_automation_without_a_name_is_counted_by_its_id(api: EventsApi, site: Loopback) -> None:
+async def test_automation_without_a_name_is_counted_by_its_id(api: EventsApi, site: Loopback) -> None:
     event = _event(1, **{"prefect.resource.name": ""})
     site.answer = lambda _: Answer(body={"events": [event], "total": 1, "next_page": None})
 
@@ -87,7 +87,7 @@ async def test_an_automation_without_a_name_is_counted_by_its_id(api: EventsApi,
     "body",
     [[], {}, {"events": 1}, {"events": [{}], "next_page": None}, {"events": [], "next_page": "http://x/?other=1"}],
 )
-async def test_an_answer_of_another_shape_is_a_fault(api: EventsApi, site: Loopback, body: object) -> None:
+async def test_response_of_another_shape_is_an_error(api: EventsApi, site: Loopback, body: object) -> None:
     site.answer = lambda _: Answer(body=body)
 
     with pytest.raises(ApiError, match="of another shape"):
@@ -120,9 +120,7 @@ async def test_materializations_have_their_result_and_the_numbers_of_their_metad
 
 
 @pytest.mark.parametrize("events", [[], [_event(1)]])
-async def test_event_that_was_sent_is_looked_for_by_its_id(
-    api: EventsApi, site: Loopback, events: list[dict[str, Any]]
-) -> None:
+async def test_sent_event_is_found_by_its_id(api: EventsApi, site: Loopback, events: list[dict[str, Any]]) -> None:
     site.answer = lambda _: Answer(body={"events": events, "next_page": None})
 
     assert await api.exists(E1, 60.0) is bool(events)

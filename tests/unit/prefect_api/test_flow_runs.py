@@ -71,13 +71,13 @@ async def test_flow_run_is_decoded(site: Loopback, api: PrefectApi) -> None:
 
 
 @pytest.mark.parametrize("policy", [None, {}, {"retry_type": None}, {"retry_type": "in_process"}])
-async def test_run_that_was_not_rescheduled(site: Loopback, api: PrefectApi, policy: object) -> None:
+async def test_run_that_was_not_rescheduled_has_no_reschedule(site: Loopback, api: PrefectApi, policy: object) -> None:
     site.answer = lambda _: Answer(body=[run_row(empirical_policy=policy)])
     (run,) = await api.active_runs()
     assert not run.rescheduled
 
 
-def test_names_of_a_users_own_making_are_their_type() -> None:
+def test_custom_state_name_maps_to_its_type() -> None:
     assert State("s", "COMPLETED", "Nothing to do, order 4711", 0, "").label == "completed"
     assert State("s", "FAILED", "TimedOut", 0, "").label == "timed_out"
     assert State("s", "CRASHED", "", 0, "").label == "crashed"
@@ -86,7 +86,7 @@ def test_names_of_a_users_own_making_are_their_type() -> None:
 @pytest.mark.parametrize(
     "rows", [[{}], [None], ["x"], {"detail": "?"}, None, [run_row(state=None)], [run_row(end_time="yesterday")]]
 )
-async def test_rows_of_another_shape_are_a_fault_not_a_crash(site: Loopback, api: PrefectApi, rows: object) -> None:
+async def test_rows_of_another_shape_are_an_error_not_a_crash(site: Loopback, api: PrefectApi, rows: object) -> None:
     site.answer = lambda _: Answer(body=rows)
     with pytest.raises(ApiError) as caught:
         await api.finished_page(0.0, None, 0)
@@ -113,13 +113,13 @@ def flow_rows(count: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("count", [0, 1, 199, 200, 201, 399, 400, 555])
-async def test_lists_are_read_to_their_end(site: Loopback, api: PrefectApi, count: int) -> None:
+async def test_lists_are_read_completely(site: Loopback, api: PrefectApi, count: int) -> None:
     site.answer = listing(flow_rows(count))
     assert len(await api.flows()) == count
 
 
 @pytest.mark.parametrize("allowed", [1, 2, 50])
-async def test_server_that_allows_smaller_pages(site: Loopback, api: PrefectApi, allowed: int) -> None:
+async def test_server_with_a_smaller_page_limit_is_read(site: Loopback, api: PrefectApi, allowed: int) -> None:
     site.answer = listing(flow_rows(7), allowed)
     assert len(await api.flows()) == 7
     before = len(site.asked)
@@ -127,7 +127,7 @@ async def test_server_that_allows_smaller_pages(site: Loopback, api: PrefectApi,
     assert all(one.body["limit"] == allowed for one in site.asked[before:]), "the refusal is remembered"
 
 
-async def test_list_that_shifts_while_it_is_read_is_read_again(site: Loopback, api: PrefectApi) -> None:
+async def test_list_that_shifts_during_paging_is_read_again(site: Loopback, api: PrefectApi) -> None:
     rows = flow_rows(450)
     plain = listing(rows)
 
@@ -142,7 +142,7 @@ async def test_list_that_shifts_while_it_is_read_is_read_again(site: Loopback, a
     assert {row["id"] for row in rows} <= found.keys()
 
 
-async def test_many_ids_are_asked_for_in_batches(site: Loopback, api: PrefectApi) -> None:
+async def test_many_ids_are_requested_in_batches(site: Loopback, api: PrefectApi) -> None:
     rows = flow_rows(450)
     site.answer = listing(rows)
     found = await api.flows({row["id"] for row in rows[:430]} | {"00000000-0000-0000-0000-00000000ffff"})
@@ -164,7 +164,7 @@ async def test_active_runs_are_neither_over_nor_merely_scheduled(site: Loopback,
     assert state["name"]["not_any_"] == ["Scheduled"]
 
 
-async def test_active_children_are_asked_for_by_their_parents(site: Loopback, api: PrefectApi) -> None:
+async def test_active_children_are_requested_by_parent(site: Loopback, api: PrefectApi) -> None:
     site.answer = listing([run_row(7)])
     found = await api.active_children(["parent-2", "parent-1"])
     asked = site.asked[-1].body["flow_runs"]
@@ -187,7 +187,7 @@ def a_state(number: int, state_type: str = "RUNNING", **changes: Any) -> dict[st
     return {"id": str(UUID(int=number)), "type": state_type, "name": None, "timestamp": at, **changes}
 
 
-async def test_histories_are_sorted_and_a_broken_one_harms_no_other(site: Loopback, api: PrefectApi) -> None:
+async def test_histories_are_sorted_and_a_broken_one_affects_no_other(site: Loopback, api: PrefectApi) -> None:
     body = [a_state(2, "FAILED", name="Failed", message="boom"), a_state(1)]
     site.answer = histories_of({"good": Answer(body=body), "bad": Answer(500)})
     found = await api.histories(["good", "bad", "fine"])
@@ -203,14 +203,14 @@ async def test_histories_are_sorted_and_a_broken_one_harms_no_other(site: Loopba
     [Answer(500), Answer(404), Answer(body={}), Answer(body=[{}]), Answer(body=[a_state(1, timestamp=None)])],
     ids=["500", "404", "object", "no state", "no time"],
 )
-async def test_history_that_is_refused_alone_is_no_outage(site: Loopback, api: PrefectApi, answer: Answer) -> None:
+async def test_refused_histories_alone_are_not_an_outage(site: Loopback, api: PrefectApi, answer: Answer) -> None:
     site.answer = histories_of({f"bad{number}": answer for number in range(5)})
     found = await api.histories([f"bad{number}" for number in range(5)])
     assert (len(found.refused), found.fault) == (5, None), "the endpoint works for a run that there is not"
 
 
 @pytest.mark.parametrize("status", [500, 503, 401, 404])
-async def test_dead_endpoint_is_not_asked_for_every_run(site: Loopback, api: PrefectApi, status: int) -> None:
+async def test_failing_endpoint_is_not_requested_for_every_run(site: Loopback, api: PrefectApi, status: int) -> None:
     site.answer = lambda _: Answer(status)
     found = await api.histories([str(number) for number in range(100)])
     assert (found.states, found.refused) == ({}, {})
@@ -218,7 +218,7 @@ async def test_dead_endpoint_is_not_asked_for_every_run(site: Loopback, api: Pre
     assert len(site.asked) <= 2 * (HISTORY_FAULTS + 4)
 
 
-async def test_counts_by_type(site: Loopback, api: PrefectApi) -> None:
+async def test_runs_are_counted_by_type(site: Loopback, api: PrefectApi) -> None:
     counts = {"FAILED": 3, "COMPLETED": 0}
     site.answer = lambda asked: Answer(body=counts[asked.body["flow_runs"]["state"]["type"]["any_"][0]])
     assert await api.ended_by_type(0.0, 10.0, counts) == counts
@@ -226,7 +226,7 @@ async def test_counts_by_type(site: Loopback, api: PrefectApi) -> None:
         assert one.body["flow_runs"]["end_time"]["before_"] == "1970-01-01T00:00:10+00:00"
 
 
-async def test_completed_runs_are_what_the_other_terminal_states_leave(site: Loopback, api: PrefectApi) -> None:
+async def test_completed_count_is_the_total_less_other_terminal_states(site: Loopback, api: PrefectApi) -> None:
     others = {"CANCELLED": 1, "CRASHED": 2, "FAILED": 3}
 
     def answer(asked: Asked) -> Answer:
@@ -238,7 +238,7 @@ async def test_completed_runs_are_what_the_other_terminal_states_leave(site: Loo
     assert len(site.asked) == 4
 
 
-async def test_histories_that_take_too_long_are_left_for_the_next_reading(
+async def test_histories_beyond_the_deadline_are_left_for_the_next_reading(
     site: Loopback, api: PrefectApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("prefect_monitoring.prefect_api.state_history.HISTORY_SECONDS", -1.0)
@@ -247,7 +247,7 @@ async def test_histories_that_take_too_long_are_left_for_the_next_reading(
     assert "than there is time" in str(found.fault)
 
 
-async def test_list_that_never_stands_still_is_read_to_its_end_all_the_same(site: Loopback, api: PrefectApi) -> None:
+async def test_constantly_shifting_list_is_still_read_completely(site: Loopback, api: PrefectApi) -> None:
     arrivals = 0
 
     def answer(asked: Asked) -> Answer:
@@ -260,7 +260,7 @@ async def test_list_that_never_stands_still_is_read_to_its_end_all_the_same(site
     assert len(await api.active_runs()) >= 1000
 
 
-async def test_runs_are_asked_for_by_id_in_batches_and_in_whatever_state(site: Loopback, api: PrefectApi) -> None:
+async def test_runs_are_requested_by_id_in_batches_in_any_state(site: Loopback, api: PrefectApi) -> None:
     def answer(asked: Asked) -> Answer:
         wanted = asked.body["flow_runs"]["id"]["any_"][asked.body["offset"] :][: asked.body["limit"]]
         return Answer(body=[run_row(UUID(one).int) for one in wanted])
@@ -276,7 +276,7 @@ async def test_runs_are_asked_for_by_id_in_batches_and_in_whatever_state(site: L
 
 
 @pytest.mark.parametrize("answer", [None, "many", [], {"count": 1}])
-async def test_count_that_is_no_number_is_a_fault(site: Loopback, api: PrefectApi, answer: object) -> None:
+async def test_count_that_is_no_number_is_an_error(site: Loopback, api: PrefectApi, answer: object) -> None:
     site.answer = lambda _: Answer(body=answer)
     with pytest.raises(ApiError):
         await api.ended_by_type(0.0, 10.0, ["FAILED"])
@@ -324,7 +324,7 @@ async def test_overdue_runs_are_counted_and_listed_by_group(site: Loopback, api:
 
 
 @pytest.mark.parametrize("group", [RunGroup(deployments=("a", "b", "c")), RunGroup(flows=("a", "b"))])
-def test_halves_of_a_group_are_the_whole(group: RunGroup) -> None:
+def test_halves_add_up_to_the_group(group: RunGroup) -> None:
     first, second = group.halves()
     assert (*first.deployments, *second.deployments) == group.deployments
     assert (*first.flows, *second.flows) == group.flows
@@ -332,7 +332,7 @@ def test_halves_of_a_group_are_the_whole(group: RunGroup) -> None:
     assert second.is_single
 
 
-async def test_single_row_that_is_too_large_stops_no_other(
+async def test_oversized_row_does_not_block_others(
     site: Loopback, api: PrefectApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("prefect_monitoring.prefect_api.client.MAX_ANSWER_BYTES", 5_000)
@@ -348,7 +348,7 @@ async def test_single_row_that_is_too_large_stops_no_other(
     assert (page.runs, page.complete, page.unreadable) == ((), False, 1)
 
 
-async def test_of_a_long_message_its_ends_are_kept(site: Loopback, api: PrefectApi) -> None:
+async def test_long_message_keeps_its_beginning_and_end(site: Loopback, api: PrefectApi) -> None:
     """Five megabytes have been seen; what went wrong is at the beginning or at the end."""
     row = run_row(1)
     row["state"]["message"] = "ValueError: at first" + "x" * 5_000_000 + "at last"

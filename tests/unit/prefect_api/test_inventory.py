@@ -65,7 +65,7 @@ async def test_pool_that_needs_no_worker_is_ready_unless_it_is_paused(
     ],
     ids=["ready", "paused", "older server"],
 )
-async def test_work_pool(site: Loopback, api: InventoryApi, row: dict[str, Any], expected: WorkPool) -> None:
+async def test_work_pool_is_decoded(site: Loopback, api: InventoryApi, row: dict[str, Any], expected: WorkPool) -> None:
     site.answer = lambda _: Answer(body=identified([{"name": "p", "type": "process", **row}]))
     assert await api.work_pools() == [expected]
     assert (site.asked[-1].method, site.asked[-1].body) == ("POST", {"limit": MAX_PAGE, "offset": 0})
@@ -89,7 +89,7 @@ def test_pools_without_workers_by_design(kind: str, has_workers: bool) -> None:
     assert pool.has_workers is has_workers
 
 
-async def test_workers(site: Loopback, api: InventoryApi) -> None:
+async def test_workers_are_counted_by_status(site: Loopback, api: InventoryApi) -> None:
     rows = [
         {"name": "a", "status": "ONLINE", "last_heartbeat_time": "2026-03-02T12:00:00Z"},
         {"name": "b", "status": "OFFLINE", "last_heartbeat_time": "2026-03-01T12:00:00Z"},
@@ -105,7 +105,7 @@ async def test_workers(site: Loopback, api: InventoryApi) -> None:
     ("interval", "age", "online"),
     [(None, 90, 1), (None, 91, 0), (10, 90, 1), (10, 91, 0), (60, 180, 1), (60, 181, 0), (30, -600, 1), (30, 21600, 0)],
 )
-async def test_worker_with_an_old_heartbeat_is_offline_whatever_its_status_says(
+async def test_worker_with_an_old_heartbeat_is_offline_despite_its_status(
     site: Loopback, api: InventoryApi, interval: int | None, age: float, online: int
 ) -> None:
     at = iso(NOON - age)
@@ -114,7 +114,7 @@ async def test_worker_with_an_old_heartbeat_is_offline_whatever_its_status_says(
     assert await api.workers("p") == Workers(online, 1 - online, NOON - age)
 
 
-async def test_work_queue(site: Loopback, api: InventoryApi) -> None:
+async def test_work_queue_is_decoded(site: Loopback, api: InventoryApi) -> None:
     rows = [
         {
             "work_pool_name": "p",
@@ -164,7 +164,7 @@ async def test_only_active_limits_count(site: Loopback, api: InventoryApi) -> No
     ]
 
 
-async def test_automations(site: Loopback, api: InventoryApi) -> None:
+async def test_automations_are_counted_by_name_and_state(site: Loopback, api: InventoryApi) -> None:
     rows = identified([{"name": "same", "enabled": number % 3 > 0} for number in range(MAX_PAGE + 10)])
     site.answer = lambda asked: page_of(rows, asked)
     found = await api.automations()
@@ -175,7 +175,7 @@ async def test_automations(site: Loopback, api: InventoryApi) -> None:
 
 
 @pytest.mark.parametrize("rows", [[{"id": "1"}], [{"id": "1", "name": None}], {"detail": "?"}])
-async def test_rows_of_another_shape_are_a_fault_not_a_crash(site: Loopback, api: InventoryApi, rows: object) -> None:
+async def test_rows_of_another_shape_are_an_error_not_a_crash(site: Loopback, api: InventoryApi, rows: object) -> None:
     site.answer = lambda _: Answer(body=rows)
     reads = (
         api.work_pools,
@@ -197,9 +197,7 @@ async def test_rows_of_another_shape_are_a_fault_not_a_crash(site: Loopback, api
 
 
 @pytest.mark.parametrize("name", ["plain", "two words", "Größe", "50%", "50%25", "a/b", "..", "?x=1#y", "🦆", "a&b+c"])
-async def test_name_of_a_pool_is_one_segment_of_the_path(
-    site: Loopback, api: InventoryApi, traffic: Traffic, name: str
-) -> None:
+async def test_pool_name_is_one_path_segment(site: Loopback, api: InventoryApi, traffic: Traffic, name: str) -> None:
     await api.workers(name)
     path = site.asked[-1].path
     assert path.startswith("/api/work_pools/")
@@ -209,7 +207,7 @@ async def test_name_of_a_pool_is_one_segment_of_the_path(
     assert dict(traffic.requests) == {("/work_pools/{name}/workers/filter", "200"): 1}, "no label is made of a name"
 
 
-async def test_pool_whose_workers_cannot_be_read_harms_no_other(site: Loopback, api: InventoryApi) -> None:
+async def test_pool_with_unreadable_workers_affects_no_other(site: Loopback, api: InventoryApi) -> None:
     site.answer = lambda asked: Answer(500) if "/bad/" in asked.path else Answer()
     found, fault = await api.workers_of(["bad", "fine", "good"])
     assert found.keys() == {"fine", "good"}
@@ -218,7 +216,7 @@ async def test_pool_whose_workers_cannot_be_read_harms_no_other(site: Loopback, 
     assert await api.workers_of([]) == ({}, None)
 
 
-async def test_dead_endpoint_is_not_asked_for_every_pool(site: Loopback, api: InventoryApi) -> None:
+async def test_failing_endpoint_is_not_requested_for_every_pool(site: Loopback, api: InventoryApi) -> None:
     site.answer = lambda _: Answer(500)
     found, fault = await api.workers_of([f"pool-{number}" for number in range(50)])
     assert found == {}
@@ -244,7 +242,7 @@ def runs_of(starts: dict[str, list[float]]):
     return answer
 
 
-async def test_next_starts_are_asked_for_as_the_server_understands(site: Loopback, api: InventoryApi) -> None:
+async def test_next_starts_are_requested_with_a_valid_filter(site: Loopback, api: InventoryApi) -> None:
     site.answer = runs_of({"a": [5.0, 1.0], "b": [3.0]})
     assert await api.next_starts(["b", "a", "c"], NOON) == {"a": NOON + 3660, "b": NOON + 3780}
     (asked,) = site.asked
@@ -271,7 +269,7 @@ async def test_deployments_with_many_runs_do_not_hide_the_others(site: Loopback,
     assert site.asked[1].body["flow_runs"]["deployment_id"]["any_"] == ["never", "rare"], "what was found is done"
 
 
-async def test_ids_are_asked_for_in_batches(site: Loopback, api: InventoryApi) -> None:
+async def test_ids_are_requested_in_batches(site: Loopback, api: InventoryApi) -> None:
     ids = [f"{number:04}" for number in range(450)]
     site.answer = runs_of({one: [1.0] for one in ids[:430]})
     assert len(await api.next_starts(ids, NOON)) == 430
@@ -279,7 +277,7 @@ async def test_ids_are_asked_for_in_batches(site: Loopback, api: InventoryApi) -
     assert await api.next_starts([], NOON) == {}
 
 
-async def test_server_that_repeats_itself_is_not_asked_for_ever(site: Loopback, api: InventoryApi) -> None:
+async def test_server_that_repeats_rows_is_not_requested_forever(site: Loopback, api: InventoryApi) -> None:
     row = {"id": "r", "deployment_id": "of nobody", "expected_start_time": "2026-03-02T13:00:00Z"}
     site.answer = lambda _: Answer(body=[row] * MAX_PAGE)
     assert "a" not in await api.next_starts(["a"], NOON)

@@ -42,7 +42,7 @@ def with_text(asked: Asked) -> bool:
     return "text" in asked.body["logs"]
 
 
-async def test_line_is_decoded_and_asked_for_by_its_words(site: Loopback, api: LogApi) -> None:
+async def test_lines_are_found_by_phrase_and_decoded(site: Loopback, api: LogApi) -> None:
     site.answer = lambda _: Answer(body=[row(1), row(2, SAVED, flow_run_id=None, task_run_id="t")])
     page = await api.page(NOON, NOON + 60, 400)
     assert page == LogPage(
@@ -63,7 +63,7 @@ async def test_line_is_decoded_and_asked_for_by_its_words(site: Loopback, api: L
     assert "before_" not in site.asked[-1].body["logs"]["timestamp"]
 
 
-async def test_hits_are_looked_at_again_and_the_page_still_ends_where_it_ends(site: Loopback, api: LogApi) -> None:
+async def test_false_hits_are_dropped_but_count_as_read(site: Loopback, api: LogApi) -> None:
     """The server searches in any case and in logger names; what it found beside counts as read."""
     others = [row(2, "metric: rows=1"), row(3, "nothing", name="METRIC: x"), row(4, None), row(5, "task run failed")]
     site.answer = lambda _: Answer(body=[row(1), *others])
@@ -72,7 +72,7 @@ async def test_hits_are_looked_at_again_and_the_page_still_ends_where_it_ends(si
     assert (page.rows, page.last, page.complete) == (5, NOON + 5.5, True)
 
 
-async def test_empty_and_full_pages(site: Loopback, api: LogApi) -> None:
+async def test_empty_page_is_complete_and_full_page_is_not(site: Loopback, api: LogApi) -> None:
     site.answer = lambda _: Answer(body=[])
     assert await api.page(NOON, None, 0) == LogPage((), 0, None, complete=True)
     site.answer = lambda _: Answer(body=[row(number, "nothing") for number in range(MAX_PAGE)])
@@ -95,7 +95,7 @@ def cannot_search(status: int) -> Callable[[Asked], Answer]:
 
 
 @pytest.mark.parametrize("status", [422, 500])
-async def test_server_without_a_search_is_read_whole(site: Loopback, api: LogApi, status: int) -> None:
+async def test_server_without_text_search_is_read_completely(site: Loopback, api: LogApi, status: int) -> None:
     site.answer = cannot_search(status)
     page = await api.page(NOON, None, 0)
     assert ([line.id for line in page.lines], page.rows) == ([row(1)["id"]], 2)
@@ -105,7 +105,7 @@ async def test_server_without_a_search_is_read_whole(site: Loopback, api: LogApi
     assert [with_text(one) for one in site.asked[asked:]] == [False], "it is not tried again"
 
 
-async def test_one_500_is_no_missing_search(site: Loopback, api: LogApi) -> None:
+async def test_single_500_is_not_a_missing_search(site: Loopback, api: LogApi) -> None:
     statuses = iter([500])
     site.answer = lambda asked: Answer(next(statuses, 200) if with_text(asked) else 200, [row(1)])
     page = await api.page(NOON, None, 0)
@@ -114,9 +114,7 @@ async def test_one_500_is_no_missing_search(site: Loopback, api: LogApi) -> None
     assert all(map(with_text, site.asked))
 
 
-async def test_search_that_was_refused_is_tried_again_later(
-    site: Loopback, api: LogApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_refused_search_is_retried_later(site: Loopback, api: LogApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prefect_monitoring.prefect_api.capabilities.ASK_AGAIN_SECONDS", 0.0)
     site.answer = cannot_search(500)
     await api.page(NOON, None, 0)
@@ -139,7 +137,7 @@ async def test_broken_endpoint_is_not_taken_for_a_missing_search(site: Loopback,
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-async def test_refusal_is_no_missing_search(site: Loopback, api: LogApi, status: int) -> None:
+async def test_other_refusal_is_not_a_missing_search(site: Loopback, api: LogApi, status: int) -> None:
     site.answer = lambda _: Answer(status, {"detail": "no"})
     with pytest.raises(ApiError):
         await api.page(NOON, None, 0)
@@ -147,7 +145,7 @@ async def test_refusal_is_no_missing_search(site: Loopback, api: LogApi, status:
     assert all(with_text(one) for one in site.asked)
 
 
-async def test_server_that_allows_smaller_pages_can_search_all_the_same(site: Loopback, api: LogApi) -> None:
+async def test_server_with_a_smaller_page_limit_can_still_search(site: Loopback, api: LogApi) -> None:
     def answer(asked: Asked) -> Answer:
         if asked.body["limit"] > 50:
             return Answer(422, {"detail": "Invalid limit: must be less than or equal to 50."})
@@ -171,7 +169,7 @@ async def test_server_that_allows_smaller_pages_can_search_all_the_same(site: Lo
         [row(timestamp="yesterday")],
     ],
 )
-async def test_rows_of_another_shape_are_a_fault_not_a_crash(site: Loopback, api: LogApi, rows: object) -> None:
+async def test_rows_of_another_shape_are_an_error_not_a_crash(site: Loopback, api: LogApi, rows: object) -> None:
     site.answer = lambda _: Answer(body=rows)
     with pytest.raises(ApiError) as caught:
         await api.page(NOON, None, 0)

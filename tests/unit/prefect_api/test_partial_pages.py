@@ -47,7 +47,7 @@ async def test_all_other_rows_of_a_list_are_read(site: Loopback, http: PrefectHt
     assert len(site.asked) <= pages * (MAX_PARTS + 3)
 
 
-async def test_single_bad_row_costs_few_requests_and_its_place_is_named(site: Loopback, http: PrefectHttp) -> None:
+async def test_single_bad_row_takes_few_requests_and_is_located(site: Loopback, http: PrefectHttp) -> None:
     site.answer = server(MAX_PAGE, {77})
     noted: Rows = {}
     with collected_in(noted):
@@ -61,7 +61,7 @@ async def test_single_bad_row_costs_few_requests_and_its_place_is_named(site: Lo
     assert rows[0]["id"].startswith("unlisted row 1 ahead of")
 
 
-async def test_server_that_answers_nothing_of_a_list_is_an_outage(site: Loopback, http: PrefectHttp) -> None:
+async def test_list_that_fails_completely_is_an_outage(site: Loopback, http: PrefectHttp) -> None:
     site.answer = lambda _: Answer(500)
     with collected_in({}), pytest.raises(ApiError) as caught:
         await Paginator(http).page(FLOWS, {}, 0)
@@ -72,7 +72,7 @@ async def test_server_that_answers_nothing_of_a_list_is_an_outage(site: Loopback
         await Paginator(http).page(FLOWS, {}, 0)
 
 
-async def test_fault_while_a_page_is_split_is_that_fault(site: Loopback, http: PrefectHttp) -> None:
+async def test_error_while_splitting_a_page_is_raised(site: Loopback, http: PrefectHttp) -> None:
     whole = server(10, {1})
     site.answer = lambda asked: whole(asked) if asked.body["limit"] in {1, MAX_PAGE} else Answer(401)
     with collected_in({}), pytest.raises(ApiError) as caught:
@@ -80,7 +80,7 @@ async def test_fault_while_a_page_is_split_is_that_fault(site: Loopback, http: P
     assert caught.value.code == "401"
 
 
-def test_whether_rows_are_missing_is_known_within_a_reading() -> None:
+def test_missing_rows_are_known_within_the_reading() -> None:
     assert not some_are_nameless()
     with collected_in({}):
         assert not some_are_nameless()
@@ -100,9 +100,7 @@ def events(times: list[float], bad: set[float]) -> Callable[[Asked], Answer]:
 
 
 @pytest.mark.parametrize("bad", [100.0, 5000.0, 86000.0])
-async def test_events_around_one_that_the_server_cannot_answer_are_read(
-    site: Loopback, http: PrefectHttp, bad: float
-) -> None:
+async def test_events_around_an_unlisted_one_are_read(site: Loopback, http: PrefectHttp, bad: float) -> None:
     times = [100.0, 2000.0, 5000.0, 86000.0]
     site.answer = events(times, {bad})
     noted: Rows = {}
@@ -116,7 +114,7 @@ async def test_events_around_one_that_the_server_cannot_answer_are_read(
         await EventsApi(http).failed_actions(0.0, 7 * 86400.0)
 
 
-async def test_server_that_answers_no_events_is_an_outage(site: Loopback, http: PrefectHttp) -> None:
+async def test_events_that_fail_completely_are_an_outage(site: Loopback, http: PrefectHttp) -> None:
     site.answer = lambda _: Answer(500)
     with collected_in({}), pytest.raises(ApiError):
         await EventsApi(http).failed_actions(0.0, 86400.0)

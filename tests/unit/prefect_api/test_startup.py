@@ -39,13 +39,13 @@ PROXY = {"HTTP_PROXY": "http://proxy:3128", "HTTPS_PROXY": "proxy:3129"}
     ],
 )
 @pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
-def test_no_proxy_knows_names_addresses_and_networks(
+def test_no_proxy_matches_names_addresses_and_networks(
     address: str, exceptions: str, name: str, *, is_excepted: bool
 ) -> None:
     assert proxy_of(address, {**PROXY, name: exceptions}) == (None if is_excepted else "http://proxy:3128")
 
 
-def test_proxy_is_that_of_the_scheme() -> None:
+def test_proxy_depends_on_the_scheme() -> None:
     assert proxy_of("https://cloud/api", PROXY) == "http://proxy:3129", "without a scheme it is an http proxy"
     assert proxy_of("https://cloud/api", {"all_proxy": "http://any:1"}) == "http://any:1"
     assert proxy_of("http://cloud/api", {}) is None
@@ -61,13 +61,13 @@ def test_proxy_is_that_of_the_scheme() -> None:
         ({"SSL_CERT_FILE": __file__}, "SSL_CERT_FILE: .* holds no certificates"),
     ],
 )
-def test_fault_names_its_setting_and_no_password(changes: dict[str, str], words: str) -> None:
+def test_error_names_its_setting_and_no_password(changes: dict[str, str], words: str) -> None:
     (fault,) = prefect_faults({**os.environ, **changes})
     assert re.search(words, fault)
     assert "\n" not in fault
 
 
-def test_socks_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_socks_proxy_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {**os.environ, "ALL_PROXY": "socks5://user:secret@127.0.0.1:1"}
     monkeypatch.setattr("prefect_monitoring.prefect_api.startup.find_spec", lambda _: None)
     (fault,) = prefect_faults(environment)
@@ -77,7 +77,7 @@ def test_socks_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert prefect_faults(environment) == []
 
 
-def test_home_is_given_only_where_there_is_none(tmp_path: Path) -> None:
+def test_home_is_set_only_if_missing(tmp_path: Path) -> None:
     usable = {"HOME": str(tmp_path)}
     give_home(usable)
     assert usable == {"HOME": str(tmp_path)}
@@ -99,7 +99,7 @@ def test_home_is_given_only_where_there_is_none(tmp_path: Path) -> None:
         ("PREFECT_API_KEY", "pnu_s\u00e9cret"),
     ],
 )
-def test_what_cannot_be_sent_as_a_header_is_a_fault_of_its_setting(
+def test_value_invalid_in_a_header_is_an_error_of_its_setting(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -109,7 +109,7 @@ def test_what_cannot_be_sent_as_a_header_is_a_fault_of_its_setting(
     assert "secret" not in fault
 
 
-def test_faults_of_prefects_own_settings_come_all_at_once_and_without_a_traceback(tmp_path: Path) -> None:
+def test_invalid_prefect_settings_are_reported_at_once_without_a_traceback(tmp_path: Path) -> None:
     environment = {
         **os.environ,
         "PREFECT_HOME": str(tmp_path),
@@ -137,7 +137,7 @@ def test_faults_of_prefects_own_settings_come_all_at_once_and_without_a_tracebac
     assert done.stderr == ""
 
 
-def test_active_profile_that_does_not_exist_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_active_profile_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "profiles.toml"
     file.write_text('active = "locl"\n[profiles.local]\nPREFECT_API_URL = "http://127.0.0.1:4200/api"\n')
     with temporary_settings({PREFECT_PROFILES_PATH: file}):
@@ -149,7 +149,7 @@ def test_active_profile_that_does_not_exist_is_a_fault(tmp_path: Path, monkeypat
         assert prefect_faults() == []
 
 
-def test_ledger_is_not_put_into_a_home_that_is_gone_after_the_next_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ledger_is_not_created_in_a_temporary_home(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_entry() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -172,7 +172,7 @@ def test_ledger_is_not_put_into_a_home_that_is_gone_after_the_next_start(monkeyp
     ],
     ids=["prefect.toml", "profiles", "profile"],
 )
-def test_broken_file_of_settings_is_one_fault(tmp_path: Path, files: dict[str, str], words: str) -> None:
+def test_broken_settings_file_is_one_error(tmp_path: Path, files: dict[str, str], words: str) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     unset = ("PREFECT_API_REQUEST_TIMEOUT", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")

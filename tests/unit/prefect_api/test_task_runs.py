@@ -76,13 +76,13 @@ HEX = "0a1b2c3d-0000-4000-8000-000000000000"
         ("load-", "other-1a2b3c4d", "", "other"),
     ],
 )
-def test_task_is_the_functions_name_or_the_decorators(
+def test_task_name_is_that_of_the_function_or_decorator(
     run_name: str, task_key: str, dynamic_key: str, task: str
 ) -> None:
     assert task_name(run_name, task_key, dynamic_key) == task
 
 
-def test_edit_of_the_code_is_no_other_task() -> None:
+def test_edited_code_is_the_same_task() -> None:
     assert task_name("mine", "load-1a2b3c4d", HEX) == task_name("mine", "load-99999999", HEX)
 
 
@@ -104,7 +104,7 @@ async def test_task_run_is_decoded(site: Loopback, api: TaskApi) -> None:
     }
 
 
-async def test_what_older_servers_leave_out(site: Loopback, api: TaskApi) -> None:
+async def test_fields_missing_on_older_servers_have_defaults(site: Loopback, api: TaskApi) -> None:
     bare = row(flow_run_id=None, start_time=None, end_time=None)
     del bare["flow_run_run_count"], bare["total_run_time"]
     site.answer = lambda _: Answer(body=[bare])
@@ -124,7 +124,7 @@ async def test_what_older_servers_leave_out(site: Loopback, api: TaskApi) -> Non
     [(NOON, AFTER, AFTER), (NOON, None, NOON), (None, None, BEFORE)],
     ids=["over", "running", "pending"],
 )
-async def test_run_whose_state_is_not_written_yet(
+async def test_run_with_an_unwritten_state_is_decoded(
     site: Loopback, api: TaskApi, begun: str | None, ended: str | None, at: str
 ) -> None:
     """Prefect 3.8.8 on SQLite, while 2,000 task runs end at once."""
@@ -149,7 +149,7 @@ async def test_run_whose_state_is_not_written_yet(
         [row(task_key=None, name=None)],
     ],
 )
-async def test_rows_of_another_shape_are_a_fault_not_a_crash(site: Loopback, api: TaskApi, rows: object) -> None:
+async def test_rows_of_another_shape_are_an_error_not_a_crash(site: Loopback, api: TaskApi, rows: object) -> None:
     site.answer = lambda _: Answer(body=rows)
     with pytest.raises(ApiError) as caught:
         await api.finished_page(0.0, None, 0)
@@ -177,14 +177,14 @@ async def test_unfinished_task_runs_of_flow_runs(site: Loopback, api: TaskApi) -
     assert {"PENDING", "RUNNING", "SCHEDULED"} <= set(chosen["state"]["type"]["any_"])
 
 
-async def test_nothing_is_asked_about_nothing(site: Loopback, api: TaskApi) -> None:
+async def test_empty_ids_make_no_request(site: Loopback, api: TaskApi) -> None:
     assert await api.unfinished(()) == []
     assert await api.by_id(()) == []
     assert await api.histories([]) == Histories()
     assert site.asked == []
 
 
-async def test_many_ids_are_asked_for_in_batches(site: Loopback, api: TaskApi) -> None:
+async def test_many_ids_are_requested_in_batches(site: Loopback, api: TaskApi) -> None:
     def answer(asked: Asked) -> Answer:
         wanted = asked.body["task_runs"]["id"]["any_"][asked.body["offset"] :][: asked.body["limit"]]
         return Answer(body=[row(UUID(one).int) for one in wanted])
@@ -201,7 +201,7 @@ def chosen_state(asked: Asked) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(state.get("type", {}).get("any_", ())), tuple(state.get("name", {}).get("any_", ()))
 
 
-async def test_count_of_all_that_ended(site: Loopback, api: TaskApi) -> None:
+async def test_ended_task_runs_are_counted(site: Loopback, api: TaskApi) -> None:
     site.answer = lambda _: Answer(body=7)
     assert await api.count(0.0, 10.0) == 7
     asked = site.asked[-1]
@@ -214,7 +214,7 @@ async def test_count_of_all_that_ended(site: Loopback, api: TaskApi) -> None:
     }
 
 
-async def test_counts_tell_roll_backs_from_completions(site: Loopback, api: TaskApi) -> None:
+async def test_counts_distinguish_rollbacks_from_completions(site: Loopback, api: TaskApi) -> None:
     counts = {(("COMPLETED",), ()): 9, (("COMPLETED",), ("RolledBack",)): 2, (("FAILED",), ()): 3}
     site.answer = lambda asked: Answer(body=counts[chosen_state(asked)])
     everything = {"COMPLETED", "FAILED", "RolledBack"}
@@ -224,7 +224,7 @@ async def test_counts_tell_roll_backs_from_completions(site: Loopback, api: Task
     assert await api.ended_by_kind(0.0, 10.0, {"FAILED"}) == {"FAILED": 3}
 
 
-async def test_completions_are_what_the_other_terminal_states_leave(site: Loopback, api: TaskApi) -> None:
+async def test_completion_count_is_the_total_less_other_terminal_states(site: Loopback, api: TaskApi) -> None:
     counts = {((state,), ()): 1 for state in TERMINAL_TYPES - {"COMPLETED"}}
     counts |= {((), ()): 10, (("COMPLETED",), ("RolledBack",)): 2}
     site.answer = lambda asked: Answer(body=counts[chosen_state(asked)])
@@ -233,7 +233,7 @@ async def test_completions_are_what_the_other_terminal_states_leave(site: Loopba
 
 
 @pytest.mark.parametrize("answer", [None, "many", [], {"count": 1}])
-async def test_count_that_is_no_number_is_a_fault(site: Loopback, api: TaskApi, answer: object) -> None:
+async def test_count_that_is_no_number_is_an_error(site: Loopback, api: TaskApi, answer: object) -> None:
     site.answer = lambda _: Answer(body=answer)
     with pytest.raises(ApiError):
         await api.count(0.0, 10.0)
@@ -304,14 +304,14 @@ async def test_older_servers_are_paged_by_start_times(site: Loopback, api: TaskA
     assert not api.filters_ends
 
 
-async def test_older_servers_are_not_asked_for_ends_again_for_an_hour(site: Loopback, api: TaskApi) -> None:
+async def test_older_servers_are_probed_for_end_filters_once_an_hour(site: Loopback, api: TaskApi) -> None:
     site.answer = older_server([(1, 5)], 200)
     await api.finished_page(0.0, None, 0)
     await api.finished_page(0.0, None, 0)
     assert ["end_time" in asked.body["task_runs"] for asked in site.asked] == [True, False, False]
 
 
-async def test_broken_endpoint_is_no_older_server(site: Loopback, api: TaskApi) -> None:
+async def test_broken_endpoint_is_not_an_older_server(site: Loopback, api: TaskApi) -> None:
     site.answer = lambda _: Answer(422, body={})
     with pytest.raises(ApiError):
         await api.finished_page(0.0, None, 0)

@@ -24,7 +24,7 @@ def document(name: str, data: object, slug: str = "pipeline-metrics") -> dict[st
     return {"id": name, "name": name, "data": data, "block_type": {"slug": slug}}
 
 
-async def test_all_variables_are_asked_for_at_once(api: TrendStoreApi, site: Loopback) -> None:
+async def test_all_variables_are_requested_at_once(api: TrendStoreApi, site: Loopback) -> None:
     site.answer = lambda _: Answer(body=[{"id": "1", "name": "a", "value": [1]}, {"id": "2", "name": "b", "value": {}}])
     assert await api.variables(["b", "a", "missing"]) == {"a": [[1]], "b": [{}]}
     (asked,) = site.asked
@@ -32,7 +32,7 @@ async def test_all_variables_are_asked_for_at_once(api: TrendStoreApi, site: Loo
     assert asked.body["variables"] == {"name": {"any_": ["a", "b", "missing"]}}
 
 
-async def test_blocks_are_read_without_secrets_and_with_the_documents_beside_them(
+async def test_blocks_are_read_without_secrets_and_with_their_part_documents(
     api: TrendStoreApi, site: Loopback
 ) -> None:
     def answer(asked: Asked) -> Answer:
@@ -55,12 +55,12 @@ async def test_blocks_are_read_without_secrets_and_with_the_documents_beside_the
     assert site.asked[0].body["block_types"] == {"slug": {"any_": ["own", "pipeline-metrics"]}}
 
 
-async def test_nothing_declared_is_no_request(api: TrendStoreApi, site: Loopback) -> None:
+async def test_no_request_without_declarations(api: TrendStoreApi, site: Loopback) -> None:
     assert (await api.variables([]), await api.blocks([])) == ({}, {})
     assert site.asked == []
 
 
-async def test_store_of_too_many_documents_is_given_up_after_some_pages(api: TrendStoreApi, site: Loopback) -> None:
+async def test_store_with_too_many_documents_is_given_up(api: TrendStoreApi, site: Loopback) -> None:
     def answer(asked: Asked) -> Answer:
         return Answer(body=[document("orders", {})] * asked.body["limit"])
 
@@ -71,7 +71,7 @@ async def test_store_of_too_many_documents_is_given_up_after_some_pages(api: Tre
 
 
 @pytest.mark.parametrize("body", [{}, [{"id": "1"}], [{"id": "1", "name": "x", "block_type": None, "data": {}}]])
-async def test_answer_of_another_shape(api: TrendStoreApi, site: Loopback, body: object) -> None:
+async def test_response_of_another_shape_is_an_error(api: TrendStoreApi, site: Loopback, body: object) -> None:
     site.answer = lambda _: Answer(body=body)
     with pytest.raises(ApiError):
         await api.blocks(["pipeline-metrics/orders"])

@@ -106,7 +106,7 @@ CASES: dict[str, tuple[Read, dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_bad_row_is_noted_and_the_others_are_read(site: Loopback, http: PrefectHttp, case: str) -> None:
+async def test_bad_row_is_noted_and_others_are_read(site: Loopback, http: PrefectHttp, case: str) -> None:
     read, good, changes = CASES[case]
     rows = [{**good, "id": BAD, **changes}, good]
     site.answer = lambda asked: Answer(body={"events": rows} if "/events/" in asked.path else rows)
@@ -156,7 +156,7 @@ def inside(value: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_no_value_of_a_row_stops_the_reading_of_another(case: str) -> None:
+async def test_bad_value_in_a_row_blocks_no_other_row(case: str) -> None:
     read, good, _ = CASES[case]
     for row in strange_rows(good):
         http = cast("PrefectHttp", Answering([row, good]))
@@ -166,7 +166,7 @@ async def test_no_value_of_a_row_stops_the_reading_of_another(case: str) -> None
         assert len(noted) <= 1, row
 
 
-async def test_page_of_which_most_rows_are_bad_is_of_another_server(site: Loopback, http: PrefectHttp) -> None:
+async def test_page_of_mostly_bad_rows_is_an_error(site: Loopback, http: PrefectHttp) -> None:
     bad = [{**RUN, **NO_STATE, "id": str(UUID(int=10 + number))} for number in range(MANY_ROWS)]
     site.answer = lambda _: Answer(body=[*bad, RUN])
     with collected_in({}), pytest.raises(ApiError, match="of another shape"):
@@ -177,9 +177,7 @@ async def test_page_of_which_most_rows_are_bad_is_of_another_server(site: Loopba
     assert (len(page.runs), page.unreadable) == (1, 2)
 
 
-async def test_lookup_answered_with_another_row_does_not_say_that_the_object_is_gone(
-    site: Loopback, http: PrefectHttp
-) -> None:
+async def test_lookup_answered_with_another_row_does_not_mean_deleted(site: Loopback, http: PrefectHttp) -> None:
     site.answer = lambda _: Answer(body=[{"id": GOOD, "name": "etl"}, {"surprise": 1, "id": BAD}])
     with collected_in({}), pytest.raises(ApiError, match="other rows"):
         await PrefectApi(http).flows([GOOD, str(UUID(int=4))])
@@ -198,7 +196,7 @@ async def test_flow_or_deployment_without_a_name_is_not_named_by_its_id(
 
 
 @pytest.mark.parametrize("other", [{}, {"id": None}, {"id": "7"}])
-async def test_lookup_answered_with_a_row_without_an_id_says_that_some_row_cannot_be_read(
+async def test_lookup_answered_with_a_row_without_an_id_is_unreadable(
     site: Loopback, http: PrefectHttp, other: dict[str, Any]
 ) -> None:
     site.answer = lambda _: Answer(body=[{"id": GOOD, "name": "etl"}, {"surprise": 1, **other}])
@@ -210,7 +208,7 @@ async def test_lookup_answered_with_a_row_without_an_id_says_that_some_row_canno
 
 
 @pytest.mark.parametrize("gone", [{"state": None}, {"state": None, "state_id": None}, {"state": {"id": "?"}}])
-async def test_run_without_its_state_is_what_its_row_says(
+async def test_run_without_its_state_is_decoded_from_its_row(
     site: Loopback, http: PrefectHttp, gone: dict[str, Any]
 ) -> None:
     site.answer = lambda _: Answer(body=[{**RUN, **gone}])

@@ -21,12 +21,12 @@ async def http(site: Loopback, traffic: Traffic) -> AsyncIterator[PrefectHttp]:
             yield one
 
 
-def test_writes_are_those_of_automations_alone() -> None:
+def test_writes_are_limited_to_automations() -> None:
     assert {endpoint.split("/")[1] for _, endpoint in MANAGE_AUTOMATIONS} == {"automations"}
     assert not READS & {endpoint for _, endpoint in MANAGE_AUTOMATIONS}
 
 
-async def test_a_client_that_was_opened_to_read_cannot_write(site: Loopback, traffic: Traffic) -> None:
+async def test_read_only_client_cannot_write(site: Loopback, traffic: Traffic) -> None:
     with temporary_settings({PREFECT_API_URL: site.url}):
         async with open_http(traffic, 100) as http:
             with pytest.raises(ValueError, match="not among the writes"):
@@ -43,7 +43,7 @@ async def test_no_other_write_can_be_sent(http: PrefectHttp, site: Loopback, wri
     assert site.asked == []
 
 
-async def test_an_empty_answer_is_none(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
+async def test_empty_response_is_none(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
     site.answer = lambda _: Answer(204, b"")
     assert await http.write("DELETE", "/automations/{id}", names={"id": "../flows"}) is None
     assert (site.asked[0].method, site.asked[0].path) == ("DELETE", "/api/automations/%2E%2E%2Fflows")
@@ -51,14 +51,14 @@ async def test_an_empty_answer_is_none(http: PrefectHttp, site: Loopback, traffi
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
-async def test_a_write_that_failed_is_not_sent_again(http: PrefectHttp, site: Loopback, status: int) -> None:
+async def test_failed_write_is_not_retried(http: PrefectHttp, site: Loopback, status: int) -> None:
     site.answer = lambda _: Answer(status)
     with pytest.raises(ApiError):
         await http.write("POST", "/automations/", json={})
     assert len(site.asked) == 1
 
 
-async def test_a_write_without_an_answer_is_not_sent_again(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
+async def test_write_without_a_response_is_not_retried(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
     """Prefect's client would, unseen, two seconds later."""
 
     def hang_up(_: Asked) -> Answer:
@@ -73,13 +73,13 @@ async def test_a_write_without_an_answer_is_not_sent_again(http: PrefectHttp, si
     assert await http.write("POST", "/automations/", json={}) == {"id": "1"}
 
 
-async def test_a_write_that_was_throttled_is_sent_again(http: PrefectHttp, site: Loopback) -> None:
+async def test_throttled_write_is_retried(http: PrefectHttp, site: Loopback) -> None:
     answers = [Answer(429, headers={"Retry-After": "0"}), Answer(201, {"id": "1"})]
     site.answer = lambda _: answers.pop(0)
     assert await http.write("POST", "/automations/", json={}) == {"id": "1"}
 
 
-async def test_a_pause_that_is_not_short_is_left_to_the_caller(http: PrefectHttp, site: Loopback) -> None:
+async def test_long_pause_is_left_to_the_caller(http: PrefectHttp, site: Loopback) -> None:
     site.answer = lambda _: Answer(503, headers={"Retry-After": "0"})
     with pytest.raises(ThrottledError):
         await http.write("POST", "/automations/", json={})

@@ -57,7 +57,7 @@ def figures(process: Process, tmp_path: Path, days: int = 7) -> Figures:
 
 
 @pytest.mark.parametrize("days", DAYS)
-def test_runs_and_success_are_those_of_the_windows(process: Process, tmp_path: Path, days: int) -> None:
+def test_runs_and_success_match_the_window_metrics(process: Process, tmp_path: Path, days: int) -> None:
     runs = metric(process, "prefect_flow_run_window_runs")
     found = figures(process, tmp_path, days)
     assert len(found.pipelines) == 3
@@ -69,7 +69,7 @@ def test_runs_and_success_are_those_of_the_windows(process: Process, tmp_path: P
     assert found.total.runs == sum(total) > 0
 
 
-def test_mean_durations_are_those_of_the_runs(process: Process, fake: FakePrefect, tmp_path: Path) -> None:
+def test_mean_durations_match_the_runs(process: Process, fake: FakePrefect, tmp_path: Path) -> None:
     found = figures(process, tmp_path)
     for one in found.pipelines:
         took = [
@@ -82,7 +82,7 @@ def test_mean_durations_are_those_of_the_runs(process: Process, fake: FakePrefec
         assert one.now.mean_seconds == pytest.approx(mean(took))
 
 
-def test_budgets_are_those_of_the_recording_rules(process: Process, tmp_path: Path) -> None:
+def test_budgets_match_the_recording_rules(process: Process, tmp_path: Path) -> None:
     runs, objectives = (
         metric(process, name) for name in ("prefect_flow_run_window_runs", "prefect_slo_objective_ratio")
     )

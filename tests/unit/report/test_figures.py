@@ -30,9 +30,7 @@ def figures(settings: Settings, days: int = 7, team: str = "", at: float = NOW) 
 # Success
 
 
-def test_success_of_each_pipeline_is_compared_with_its_objective_and_the_week_before(
-    past: Past, settings: Settings
-) -> None:
+def test_success_is_compared_with_the_objective_and_the_previous_week(past: Past, settings: Settings) -> None:
     past.exists(ETL, DBT, LAB, tags=("team:data",))
     past.ran(ETL, 1, times=8)
     past.ran(ETL, 2, state_type="FAILED", times=2)
@@ -67,7 +65,7 @@ def test_empty_ledger_has_no_figures(past: Past, settings: Settings) -> None:
     assert found.total.success_ratio is None
 
 
-def test_time_before_is_not_compared_where_the_ledger_does_not_know_it(open_it: OpenLedger, settings: Settings) -> None:
+def test_previous_period_is_not_compared_if_the_ledger_is_younger(open_it: OpenLedger, settings: Settings) -> None:
     past = Past(open_it(lookback=10 * DAY, task_lookback=3 * DAY), NOW)
     past.exists(ETL)
     past.ran(ETL, 1)
@@ -79,7 +77,7 @@ def test_time_before_is_not_compared_where_the_ledger_does_not_know_it(open_it: 
     assert figures(settings, days=3).total_before is not None
 
 
-def test_runs_of_deleted_pipelines_and_of_those_over_the_cap_are_named_apart(past: Past, settings: Settings) -> None:
+def test_runs_of_deleted_and_folded_pipelines_are_counted_separately(past: Past, settings: Settings) -> None:
     past.exists(ETL)
     past.ran(ETL, 1)
     past.ran(Pipeline("gone", "prod"), 1, times=2)
@@ -106,7 +104,7 @@ def test_failures_are_grouped_by_cause_and_pattern(past: Past, settings: Setting
     assert (second.cause, second.runs) == ("code", 1)
 
 
-def test_run_that_is_about_to_be_retried_has_not_failed(past: Past, settings: Settings) -> None:
+def test_run_awaiting_a_retry_has_not_failed(past: Past, settings: Settings) -> None:
     past.exists(ETL)
     [run] = past.ran(ETL, 0.01, state_type="FAILED")
     state = past.ledger.known([run]).runs[run].state_id
@@ -118,7 +116,7 @@ def test_run_that_is_about_to_be_retried_has_not_failed(past: Past, settings: Se
 # Budgets
 
 
-def test_budget_is_counted_in_runs_over_its_own_window(past: Past, tmp_path: Path) -> None:
+def test_budget_is_counted_in_runs_over_its_window(past: Past, tmp_path: Path) -> None:
     past.exists(ETL, DBT)
     past.ran(ETL, 20, times=195)
     past.ran(ETL, 20, state_type="FAILED", times=5)
@@ -131,7 +129,7 @@ def test_budget_is_counted_in_runs_over_its_own_window(past: Past, tmp_path: Pat
     assert (second.pipeline, second.allowed, second.failed) == (DBT, 1, 0), "at least one run may fail"
 
 
-def test_pipelines_file_that_the_ledger_keeps_holds_for_a_copy(past: Past, settings: Settings) -> None:
+def test_pipelines_file_in_the_ledger_applies_to_a_copy(past: Past, settings: Settings) -> None:
     past.exists(ETL)
     past.ran(ETL, 1)
     past.ledger.store_pipelines_file("defaults: {team: data}\npipelines:\n- {flow: etl, slo: {min_success_ratio: 50%}}")
@@ -142,7 +140,7 @@ def test_pipelines_file_that_the_ledger_keeps_holds_for_a_copy(past: Past, setti
 # Tasks
 
 
-def test_tasks_that_retry_most_come_first_with_their_causes(past: Past, settings: Settings) -> None:
+def test_tasks_with_most_retries_come_first_with_their_causes(past: Past, settings: Settings) -> None:
     past.exists(ETL)
     past.task(ETL, "load", 8, runs=20, retries=5, cause="timeout")
     past.task(ETL, "load", 1, runs=20, retries=4, cause="db_lock")
@@ -156,7 +154,7 @@ def test_tasks_that_retry_most_come_first_with_their_causes(past: Past, settings
     assert (found.retries, found.retries_before) == (15, 5)
 
 
-def test_retries_of_all_time_are_the_counter(past: Past, settings: Settings) -> None:
+def test_total_retries_equal_the_counter(past: Past, settings: Settings) -> None:
     past.exists(ETL)
     past.task(ETL, "load", 13, retries=5)
     past.task(ETL, "load", 1, retries=2)
@@ -176,7 +174,7 @@ def test_every_cause_but_other_has_a_likely_fix() -> None:
 # Slower, volumes
 
 
-def test_pipelines_and_tasks_that_got_slower_are_listed_by_the_time_they_lost(past: Past, settings: Settings) -> None:
+def test_slower_pipelines_and_tasks_are_sorted_by_lost_time(past: Past, settings: Settings) -> None:
     past.exists(ETL, DBT)
     past.ran(ETL, 8, times=5, seconds=100)
     past.ran(ETL, 1, times=5, seconds=130)
@@ -191,7 +189,7 @@ def test_pipelines_and_tasks_that_got_slower_are_listed_by_the_time_they_lost(pa
     assert figures(settings).slower == (Slower(ETL, "load", 20, 40, 10), Slower(ETL, "", 100, 130, 5))
 
 
-def test_volumes_that_moved_by_half_are_listed(past: Past, settings: Settings) -> None:
+def test_volumes_that_changed_by_half_are_listed(past: Past, settings: Settings) -> None:
     past.exists(ETL, DBT)
     past.ran(ETL, 8, times=20)
     past.ran(ETL, 1, times=8)
@@ -208,7 +206,7 @@ def test_volumes_that_moved_by_half_are_listed(past: Past, settings: Settings) -
 # What acted, what stands still
 
 
-def test_actions_count_by_result_and_retries_by_what_they_saved(past: Past, settings: Settings) -> None:
+def test_actions_are_counted_by_result_and_saved_runs(past: Past, settings: Settings) -> None:
     past.exists(ETL)
     saved, lost = past.ran(ETL, 1) + past.ran(ETL, 1, state_type="FAILED")
     past.acted(ETL, Kind.RETRY, ActionResult.DONE, saved)
@@ -222,7 +220,7 @@ def test_actions_count_by_result_and_retries_by_what_they_saved(past: Past, sett
     assert found.failed_automations == {"to Slack": 1}
 
 
-def test_what_paused_missed_its_start_or_never_ran_is_listed(past: Past, settings: Settings) -> None:
+def test_paused_overdue_and_idle_pipelines_are_listed(past: Past, settings: Settings) -> None:
     paused, missed, never, met, recent = (
         Pipeline(name, "prod") for name in ("paused", "missed", "never", "met", "recent")
     )
@@ -244,7 +242,7 @@ def test_what_paused_missed_its_start_or_never_ran_is_listed(past: Past, setting
 # Teams
 
 
-def test_report_of_a_team_holds_its_pipelines_alone(past: Past, settings: Settings) -> None:
+def test_report_of_a_team_has_only_its_pipelines(past: Past, settings: Settings) -> None:
     past.exists(ETL, tags=("team:data",))
     past.exists(DBT, tags=("team:analytics",))
     for pipeline in (ETL, DBT):

@@ -88,19 +88,19 @@ def test_every_table_of_a_rich_report_has_rows(rich: Document) -> None:
     assert all(len(row) == len(table.columns) for table in rich.tables for row in table.rows)
 
 
-def test_instants_are_those_of_the_time_zone(past: Past, settings: Settings) -> None:
+def test_timestamps_are_in_the_configured_time_zone(past: Past, settings: Settings) -> None:
     document = document_of(figures_of(read_facts(settings, NOW, 7)), ZoneInfo("Asia/Tokyo"))
     assert "Mon 02 Mar 2026 21:00 (Asia/Tokyo)" in document.period
 
 
 @pytest.mark.usefixtures("past")
 @pytest.mark.parametrize("form", FORMATS)
-def test_report_of_an_empty_ledger_says_that_nothing_ran(form: str, settings: Settings) -> None:
+def test_report_of_an_empty_ledger_states_that_nothing_ran(form: str, settings: Settings) -> None:
     assert "No run ended in this time." in FORMATS[form](make_report(settings, NOW, 7))
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_each_form_holds_every_line_and_every_row(form: str, rich: Document) -> None:
+def test_each_format_has_every_line_and_row(form: str, rich: Document) -> None:
     text = FORMATS[form](rich).replace("\N{NO-BREAK SPACE}", " ")
     for word in ("81.8 %", "etl/daily", "lake/prod", "idle/prod", "no answer in", "+200 %"):
         assert word in text, word
@@ -128,7 +128,7 @@ def test_hostile_text_is_no_markup_in_markdown(past: Past, settings: Settings, r
     )
 
 
-def test_hostile_text_is_shown_as_it_is_in_markdown(past: Past, settings: Settings) -> None:
+def test_hostile_text_is_shown_verbatim_in_markdown(past: Past, settings: Settings) -> None:
     page = unescape(MARKDOWN.render(markdown.render(hostile(past, settings)))).replace("\u200b", "")
     for text in HOSTILE:
         assert f"<td>{' '.join(text.split())}</td>" in page, text
@@ -158,7 +158,7 @@ def test_hostile_text_is_no_markup_in_html(past: Past, settings: Settings, rich:
     assert "script" not in page.tags
 
 
-def test_page_stands_alone(rich: Document) -> None:
+def test_html_is_self_contained(rich: Document) -> None:
     page = html.render(rich)
     assert re.findall(r"(?:src|href)=|url\(|@import|<script|<link|javascript:", page) == []
     assert "default-src 'none'" in page
@@ -195,7 +195,7 @@ def test_hostile_text_is_no_markup_in_slack(past: Past, settings: Settings) -> N
     assert all(one.get("verbatim") for one in elements if one["type"] == "mrkdwn"), "no address becomes a link"
 
 
-def test_five_hundred_pipelines_fit_into_every_form(past: Past, settings: Settings) -> None:
+def test_five_hundred_pipelines_fit_into_every_format(past: Past, settings: Settings) -> None:
     pipelines = [Pipeline(f"flow-{number:03} {'x' * 150} <&>", "prod") for number in range(500)]
     past.exists(*pipelines)
     with past.in_one_commit():
@@ -211,7 +211,7 @@ def test_five_hundred_pipelines_fit_into_every_form(past: Past, settings: Settin
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Zurich"])
-def test_one_pipeline_makes_a_small_message(past: Past, zone: str, settings: Settings) -> None:
+def test_report_of_one_pipeline_is_a_short_message(past: Past, zone: str, settings: Settings) -> None:
     past.exists(ETL)
     past.ran(ETL, 1)
     report = make_report(

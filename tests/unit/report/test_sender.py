@@ -124,7 +124,7 @@ async def test_report_is_not_sent_again_after_a_restart(make_world: MakeWorld) -
     assert world.sender.status.last_success == DUE, "the metric goes on after the restart, too"
 
 
-async def test_report_that_was_due_while_nothing_ran_is_sent_once_at_the_start(make_world: MakeWorld) -> None:
+async def test_report_due_while_stopped_is_sent_once_at_the_start(make_world: MakeWorld) -> None:
     world = make_world()
     await world.at(NOW)
     world.start()
@@ -134,7 +134,7 @@ async def test_report_that_was_due_while_nothing_ran_is_sent_once_at_the_start(m
     assert len(world.sent) == 1
 
 
-async def test_report_waits_until_what_ended_by_then_is_counted(make_world: MakeWorld) -> None:
+async def test_report_waits_until_runs_of_its_period_are_counted(make_world: MakeWorld) -> None:
     world = make_world()
     await world.at(NOW)
     world.counts_everything = False
@@ -142,7 +142,7 @@ async def test_report_waits_until_what_ended_by_then_is_counted(make_world: Make
     assert world.sent == [DUE + 15]
 
 
-async def test_other_schedule_begins_now(make_world: MakeWorld) -> None:
+async def test_changed_schedule_starts_now(make_world: MakeWorld) -> None:
     world = make_world()
     await world.at(NOW)
     world.start(report_schedule="0 8 * * tue")
@@ -155,7 +155,7 @@ async def test_other_schedule_begins_now(make_world: MakeWorld) -> None:
 # Clocks that change
 
 
-async def test_time_that_the_clocks_show_twice_is_one_report(make_world: MakeWorld) -> None:
+async def test_time_repeated_by_dst_sends_one_report(make_world: MakeWorld) -> None:
     world, zone = make_world("30 2 * * *", "Europe/Zurich"), "Europe/Zurich"
     first = instant("2026-10-25T02:30", zone)
     for at in (first - HOUR, first, first + HOUR / 2, first + HOUR, first + HOUR + 1, first + 2 * HOUR):
@@ -165,7 +165,7 @@ async def test_time_that_the_clocks_show_twice_is_one_report(make_world: MakeWor
     assert len(world.sent) == 2
 
 
-async def test_time_that_the_clocks_skip_is_one_report(make_world: MakeWorld) -> None:
+async def test_time_skipped_by_dst_sends_one_report(make_world: MakeWorld) -> None:
     world, zone = make_world("30 2 * * *", "Europe/Zurich"), "Europe/Zurich"
     midnight = instant("2026-03-29T00:00", zone)
     for hours in (0, 1, 2, 3, 4, 12):
@@ -173,7 +173,7 @@ async def test_time_that_the_clocks_skip_is_one_report(make_world: MakeWorld) ->
     assert len(world.sent) == 1
 
 
-async def test_local_time_stays_when_the_clocks_change(make_world: MakeWorld) -> None:
+async def test_local_time_is_kept_across_dst(make_world: MakeWorld) -> None:
     world, zone = make_world("0 8 * * mon", "Europe/Zurich"), "Europe/Zurich"
     before, after = instant("2026-10-19T08:00", zone), instant("2026-10-26T08:00", zone)
     assert after - before == 7 * DAY + HOUR
@@ -185,9 +185,7 @@ async def test_local_time_stays_when_the_clocks_change(make_world: MakeWorld) ->
 # Faults
 
 
-async def test_slack_that_is_down_is_tried_again_ever_more_rarely(
-    make_world: MakeWorld, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_slack_outage_is_retried_with_backoff(make_world: MakeWorld, caplog: pytest.LogCaptureFixture) -> None:
     world = make_world()
     await world.at(NOW)
     world.faults = [SlackError(SinkError.UNREACHABLE, "Slack answered 503")] * 8 + [
@@ -219,7 +217,7 @@ async def test_lag_grows_while_slack_is_down(make_world: MakeWorld) -> None:
     assert world.sender.status.lag(world.now) == 0
 
 
-async def test_restart_while_slack_is_down_tries_again(make_world: MakeWorld) -> None:
+async def test_restart_during_a_slack_outage_retries(make_world: MakeWorld) -> None:
     world = make_world()
     await world.at(NOW)
 
@@ -235,7 +233,7 @@ async def test_restart_while_slack_is_down_tries_again(make_world: MakeWorld) ->
     assert world.sent == [DUE + 30]
 
 
-async def test_ledger_that_cannot_be_written_sends_no_report_twice(
+async def test_unwritable_ledger_sends_no_report_twice(
     make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = make_world()
@@ -251,7 +249,7 @@ async def test_ledger_that_cannot_be_written_sends_no_report_twice(
     assert "no room is left" in caplog.text
 
 
-async def test_defect_is_counted_and_tried_again(
+async def test_exception_is_counted_and_retried(
     make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = make_world()
@@ -279,7 +277,7 @@ async def test_broken_pipelines_file_delays_no_report(make_world: MakeWorld, tmp
 
 
 @pytest.mark.parametrize("schedule", ["0 25 * * *", "a b c d e", "0 8 * * mox"])
-def test_schedule_that_is_none_is_refused(schedule: str) -> None:
+def test_invalid_schedule_is_refused(schedule: str) -> None:
     settings = settings_with(report_schedule=schedule)
     with pytest.raises(SettingsError, match="report_schedule: '"):
         checked_schedule(settings.report)

@@ -36,7 +36,7 @@ async def test_message_is_posted_as_json(caplog: pytest.LogCaptureFixture) -> No
         (302, b"", SinkError.REFUSED, "302"),
     ],
 )
-async def test_answer_that_is_no_success_is_an_error(status: int, body: bytes, reason: SinkError, said: str) -> None:
+async def test_unsuccessful_response_is_an_error(status: int, body: bytes, reason: SinkError, said: str) -> None:
     async with loopback() as site:
         site.answer = lambda _: Answer(status, body)
         with pytest.raises(SlackError, match=f"^Slack answered {said}$") as caught:
@@ -44,7 +44,7 @@ async def test_answer_that_is_no_success_is_an_error(status: int, body: bytes, r
     assert caught.value.reason is reason
 
 
-async def test_slack_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hanging_slack_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook, "TIMEOUT_SECONDS", 0.2)
     async with loopback() as site:
         site.answer = lambda _: Answer(delay=5)
@@ -54,14 +54,14 @@ async def test_slack_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("url", [f"http://127.0.0.1:1{PATH}", f"hooks.slack.test{PATH}", f"https://[{PATH}"])
-async def test_address_that_leads_nowhere_is_an_error_without_it(url: str) -> None:
+async def test_unreachable_address_is_an_error_without_it(url: str) -> None:
     with pytest.raises(SlackError) as caught:
         await post(url, MESSAGE)
     assert "Sesam" not in str(caught.value)
     assert caught.value.__cause__ is None
 
 
-async def test_proxy_that_cannot_be_used_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unusable_proxy_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "nonsense://proxy:1")
     with pytest.raises(SlackError, match="check report_slack_webhook_url and the proxies") as caught:
         await post(f"https://hooks.slack.test{PATH}", MESSAGE)

@@ -45,9 +45,7 @@ async def one_run(fake: FakePrefect, process: Process, flow: str, deployment: st
     await process.inventory()
 
 
-async def test_flows_that_are_created_and_deleted_leave_nothing_behind(
-    fake: FakePrefect, make_readers: MakeReaders
-) -> None:
+async def test_created_and_deleted_flows_leave_nothing_behind(fake: FakePrefect, make_readers: MakeReaders) -> None:
     process = Process(fake, make_readers(), settings_with(birth_hold="0s", max_pairs="10000"))
     flow = fake.add_flow("stays")
     lasting = flow, fake.add_deployment("daily", flow)

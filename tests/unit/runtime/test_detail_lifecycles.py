@@ -300,6 +300,6 @@ def play(page_limit: int, story: list[tuple[str, object]]) -> None:
         ("restart", 0),
     ],
 )
-def test_whatever_happens_every_detail_is_counted_once(page_limit: int, story: list[tuple[str, object]]) -> None:
+def test_every_detail_is_counted_once_under_faults(page_limit: int, story: list[tuple[str, object]]) -> None:
     note(f"pages of {page_limit}")
     play(page_limit, story)

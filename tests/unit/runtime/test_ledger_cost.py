@@ -55,7 +55,7 @@ async def changes(process: Process, places: list[tuple[str, str]]) -> Statements
 
 
 @pytest.mark.slow
-async def test_statements_and_rows_of_a_poll_follow_what_changed(open_it: OpenLedger, tmp_path: Path) -> None:
+async def test_statements_and_rows_of_a_poll_depend_on_changes(open_it: OpenLedger, tmp_path: Path) -> None:
     small, large = [await changes(*await started(open_it, tmp_path, pipelines)) for pipelines in (100, 2000)]
     assert (large.count, large.rows) == (small.count, small.rows), [
         (n, t[:90]) for t, n in (large.executed - small.executed).items()
@@ -63,7 +63,7 @@ async def test_statements_and_rows_of_a_poll_follow_what_changed(open_it: OpenLe
     assert small.rows > CHANGED
 
 
-async def test_poll_without_changes_writes_no_row_but_the_cursors(open_it: OpenLedger, tmp_path: Path) -> None:
+async def test_poll_without_changes_writes_only_the_cursors(open_it: OpenLedger, tmp_path: Path) -> None:
     process, _ = await started(open_it, tmp_path, 100)
     with counted(process.ledger._database.engine) as statements:
         await process.poll()

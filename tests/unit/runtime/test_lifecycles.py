@@ -204,7 +204,7 @@ def play(page_limit: int, story: list[tuple[str, object]]) -> None:
     page_limit=2,
     story=[("schedule", 0), ("start", 0), ("poll", 0), ("fail", 0), ("retry", 0), ("start", 0), ("complete", 0)],
 )
-def test_whatever_happens_everything_is_counted_once(page_limit: int, story: list[tuple[str, object]]) -> None:
+def test_every_outcome_is_counted_once_under_faults(page_limit: int, story: list[tuple[str, object]]) -> None:
     note(f"pages of {page_limit}")
     reconcile.MAX_PAGE, before = 2, reconcile.MAX_PAGE  # type: ignore[misc] # so that a difference is halved
     try:

@@ -98,7 +98,7 @@ async def test_baseline_is_exposed_at_once_and_complete(
     assert process.outcome() == 6, "a series of the baseline has no birth hold"
 
 
-async def test_restart_during_the_hold_starts_it_again(
+async def test_restart_during_the_hold_restarts_it(
     fake: FakePrefect, process: Process, place: tuple[str, str], open_it: OpenLedger, make_readers: MakeReaders
 ) -> None:
     await process.poll()
@@ -117,7 +117,7 @@ async def test_restart_during_the_hold_starts_it_again(
     assert values == [0, 0, 0, 0, 0, 1, 1], "a new process cannot know that anybody saw the old one's zero"
 
 
-async def test_release_that_cannot_be_stored_is_not_shown(
+async def test_release_is_not_shown_before_it_is_stored(
     fake: FakePrefect, process: Process, place: tuple[str, str]
 ) -> None:
     await process.poll()
@@ -163,7 +163,7 @@ async def test_what_can_run_is_born_before_it_runs(fake: FakePrefect, process: P
 # Outages
 
 
-async def test_outage_keeps_what_is_known_and_drops_the_live_state_when_stale(
+async def test_outage_keeps_counters_and_drops_stale_active_runs(
     fake: FakePrefect, process: Process, place: tuple[str, str]
 ) -> None:
     fail_one(fake, place)
@@ -190,7 +190,7 @@ async def test_outage_keeps_what_is_known_and_drops_the_live_state_when_stale(
     assert snapshot.active.counts == {(PIPELINE, "process", "running"): 1}
 
 
-async def test_source_that_fails_harms_no_other(fake: FakePrefect, process: Process, place: tuple[str, str]) -> None:
+async def test_failing_source_affects_no_other(fake: FakePrefect, process: Process, place: tuple[str, str]) -> None:
     fake.broken = {"active_runs": DOWN}
     fail_one(fake, place)
     snapshot = await process.poll()
@@ -204,7 +204,7 @@ async def test_source_that_fails_harms_no_other(fake: FakePrefect, process: Proc
     assert process.outcome() == 1
 
 
-async def test_not_ready_until_a_poll_worked(fake: FakePrefect, process: Process) -> None:
+async def test_not_ready_before_the_first_successful_poll(fake: FakePrefect, process: Process) -> None:
     fake.broken = {"finished_page": DOWN, "active_runs": DOWN}
     snapshot = await process.poll()
     assert len(snapshot.health.not_ready) == 2
@@ -226,7 +226,7 @@ async def test_lag_counts_from_the_last_complete_reading(fake: FakePrefect, proc
 # Standings
 
 
-async def test_windows_move_on_without_any_run(fake: FakePrefect, process: Process, place: tuple[str, str]) -> None:
+async def test_windows_move_on_without_runs(fake: FakePrefect, process: Process, place: tuple[str, str]) -> None:
     fail_one(fake, place)
     await process.inventory()
     await process.poll()
@@ -298,7 +298,7 @@ def told(caplog: pytest.LogCaptureFixture) -> Callable[[int], list[str]]:
     return at
 
 
-async def test_outage_is_told_once_over_all_sources_and_polls(
+async def test_outage_is_logged_once_over_all_sources_and_polls(
     fake: FakePrefect, process: Process, told: Callable[[int], list[str]]
 ) -> None:
     await process.poll()
@@ -330,7 +330,7 @@ async def test_complete_baseline_is_logged(
 # Subflows
 
 
-async def test_subflow_run_whose_parent_is_over_is_counted_as_an_orphan(
+async def test_subflow_run_with_an_ended_parent_is_an_orphan(
     fake: FakePrefect, process: Process, place: tuple[str, str]
 ) -> None:
     parent, child = fake.schedule(*place), fake.schedule(place[0])
@@ -345,7 +345,7 @@ async def test_subflow_run_whose_parent_is_over_is_counted_as_an_orphan(
     assert (await process.poll()).active.orphans == {}
 
 
-async def test_without_subflows_nobody_asks_for_parents(
+async def test_no_request_for_parents_without_subflows(
     fake: FakePrefect, process: Process, place: tuple[str, str]
 ) -> None:
     fake.start(fake.schedule(*place))
@@ -356,7 +356,7 @@ async def test_without_subflows_nobody_asks_for_parents(
 # Declarations
 
 
-async def test_declarations_hold_through_an_outage_and_objectives_have_windows_of_their_own(
+async def test_declarations_survive_an_outage_and_objectives_have_their_windows(
     fake: FakePrefect, make_readers: MakeReaders, place: tuple[str, str], tmp_path: Path
 ) -> None:
     file = tmp_path / "pipelines.yml"

@@ -118,7 +118,7 @@ async def test_tasks_are_hidden_before_their_baseline(fake: FakePrefect, process
 # What is under way
 
 
-async def test_task_runs_under_way_go_when_they_are_stale(fake: FakePrefect, process: Details, flow_run: str) -> None:
+async def test_stale_active_task_runs_are_dropped(fake: FakePrefect, process: Details, flow_run: str) -> None:
     for _ in range(2):
         fake.tasks.begin("load", flow_run)
     fake.tasks.begin("extract", flow_run)
@@ -132,7 +132,7 @@ async def test_task_runs_under_way_go_when_they_are_stale(fake: FakePrefect, pro
     assert (await process.poll()).active_tasks == expected
 
 
-async def test_source_of_details_that_fails_harms_no_other(fake: FakePrefect, process: Details, flow_run: str) -> None:
+async def test_failing_detail_source_affects_no_other(fake: FakePrefect, process: Details, flow_run: str) -> None:
     fake.tasks.run("load", flow_run)
     fake.logs.emit("rows", 5, flow_run)
     fake.broken = {"task_page": DOWN}
@@ -146,7 +146,7 @@ async def test_source_of_details_that_fails_harms_no_other(fake: FakePrefect, pr
     assert snapshot.health.not_ready == (), "details are no condition of readiness"
 
 
-async def test_poll_waits_a_moment_for_details_and_not_for_long(
+async def test_poll_waits_only_briefly_for_details(
     fake: FakePrefect, process: Details, flow_run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(poller, "DETAILS_PATIENCE", 0.3)
@@ -178,7 +178,7 @@ async def test_poll_waits_a_moment_for_details_and_not_for_long(
 # Standings, and what is gone
 
 
-async def test_shares_follow_task_runs_that_come_late(fake: FakePrefect, process: Details, flow_run: str) -> None:
+async def test_time_shares_follow_late_task_runs(fake: FakePrefect, process: Details, flow_run: str) -> None:
     fake.now += 1
     fake.tasks.lag = 100.0
     fake.tasks.run("load", flow_run, 5.0)
@@ -214,7 +214,7 @@ async def test_deleted_deployment_loses_its_last_values_at_once(
 # Servers that cannot count task runs by their end
 
 
-async def test_older_server_is_read_again_instead_of_counted_and_no_fault(
+async def test_older_server_is_read_again_instead_of_counted(
     fake: FakePrefect, process: Details, flow_run: str
 ) -> None:
     def refuse(endpoint: str) -> None:
@@ -242,7 +242,7 @@ async def test_older_server_is_read_again_instead_of_counted_and_no_fault(
     assert states["audit_task_runs"] is not False, "what a server cannot do is no outage"
 
 
-async def test_what_no_shown_metric_comes_from_is_not_read(fake: FakePrefect, make_readers: MakeReaders) -> None:
+async def test_source_of_disabled_metrics_is_not_read(fake: FakePrefect, make_readers: MakeReaders) -> None:
     off = ["prefect_automations", "prefect_automation_actions_failed_total"]
     process = Details(fake, make_readers(metrics_off=off), settings_with(metrics_off=off))
     await process.poller.take_inventory()

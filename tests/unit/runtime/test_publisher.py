@@ -84,7 +84,7 @@ async def test_every_subscriber_gets_each_snapshot_while_it_keeps_up(publisher: 
     assert [one.took for one in subscribers] == [[0.0, 1.0, 2.0]] * 2
 
 
-async def test_slow_subscriber_gets_the_newest_and_delays_no_other(publisher: Publisher) -> None:
+async def test_slow_subscriber_gets_the_newest_without_delaying_others(publisher: Publisher) -> None:
     slow, quick = Subscriber(), Subscriber()
     slow.gate.clear()
     publisher.subscribe("sink", slow.take)
@@ -98,7 +98,7 @@ async def test_slow_subscriber_gets_the_newest_and_delays_no_other(publisher: Pu
     assert slow.took == [0.0, 4.0]
 
 
-async def test_subscriber_that_raises_harms_nobody_and_is_logged_once_per_outage(
+async def test_raising_subscriber_affects_no_other_and_is_logged_once_per_outage(
     publisher: Publisher, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -125,7 +125,7 @@ async def test_subscriber_that_raises_harms_nobody_and_is_logged_once_per_outage
         assert logged(caplog)[1:] == ["INFO The sink takes snapshots again after 25 s"]
 
 
-async def test_subscriber_that_hangs_is_logged_once_until_it_goes_on(
+async def test_hanging_subscriber_is_logged_once_until_it_continues(
     publisher: Publisher, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -142,7 +142,7 @@ async def test_subscriber_that_hangs_is_logged_once_until_it_goes_on(
     assert logged(caplog)[1:] == ["INFO The sink takes snapshots again after 120 s"]
 
 
-async def test_awaited_subscriber_that_hangs_does_not_hold_up_polling(
+async def test_hanging_awaited_subscriber_does_not_block_polling(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publishing, "AWAITED_SECONDS", 0.05)
@@ -156,7 +156,7 @@ async def test_awaited_subscriber_that_hangs_does_not_hold_up_polling(
     assert web.took == []
 
 
-async def test_nothing_is_under_way_after_the_stop(publisher: Publisher, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_delivery_is_running_after_the_stop(publisher: Publisher, caplog: pytest.LogCaptureFixture) -> None:
     sink = Subscriber()
     sink.gate.clear()
     publisher.subscribe("sink", sink.take)

@@ -86,7 +86,7 @@ async def test_job_runs_again_at_once_while_it_has_more(start: Start) -> None:
     await work.has_run(5)
 
 
-async def test_job_that_has_no_more_waits_for_its_time(start: Start) -> None:
+async def test_job_without_more_work_waits_for_its_interval(start: Start) -> None:
     work, other = Work(), Work()
     start(Job("poll", NEVER, work, has_more=lambda: work.runs < 2), Job("other", SOON, other))
     await work.has_run(2)
@@ -94,9 +94,7 @@ async def test_job_that_has_no_more_waits_for_its_time(start: Start) -> None:
     assert work.runs == 2
 
 
-async def test_long_run_is_never_joined_by_a_second_and_makes_no_log_lines(
-    start: Start, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_long_run_does_not_overlap_and_logs_nothing(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     """A baseline takes hours, in which hundreds of polls would have been due."""
     gate = asyncio.Event()
     slow, quick = Work(gate), Work()
@@ -109,7 +107,7 @@ async def test_long_run_is_never_joined_by_a_second_and_makes_no_log_lines(
     assert said(caplog.records) == []
 
 
-def test_apscheduler_s_loggers_keep_their_levels() -> None:
+def test_apscheduler_loggers_keep_their_levels() -> None:
     """People may want to see them, and other schedulers of the process use them too."""
     levels = {name: logging.getLogger(name).level for name in ("apscheduler", "apscheduler.scheduler")}
     Scheduler([Job("poll", NEVER, Work())])
@@ -117,7 +115,7 @@ def test_apscheduler_s_loggers_keep_their_levels() -> None:
     assert {name: logging.getLogger(name).level for name in levels} == levels
 
 
-async def test_job_that_raises_is_logged_and_runs_again(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+async def test_raising_job_is_logged_and_runs_again(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     work = Work()
 
     async def broken() -> None:
@@ -146,7 +144,7 @@ def next_times(cron: Cron, after: str, count: int) -> list[str]:
     return found
 
 
-def test_cron_follows_the_clocks_of_its_zone() -> None:
+def test_cron_follows_its_time_zone() -> None:
     """Summer time begins in Zurich on 2026-03-29."""
     assert next_times(Cron("0 8 * * MON", "Europe/Zurich"), "2026-03-20T00:00", 2) == [
         "2026-03-23T08:00:00+01:00",
@@ -188,7 +186,7 @@ def test_cron_counts_weekdays_as_crontab_does(expression: str, expected: list[st
         Cron("0 8 * * *", "Mars/Olympus"),
     ],
 )
-def test_cron_that_is_none_is_refused(cron: Cron) -> None:
+def test_invalid_cron_is_refused(cron: Cron) -> None:
     with pytest.raises(ValueError, match=r"."):
         Scheduler([Job("report", cron, Work())])
 
@@ -200,7 +198,7 @@ async def test_cron_job_does_not_run_at_the_start(start: Start) -> None:
     assert report.runs == 0
 
 
-async def test_cron_job_runs_at_the_start_where_that_is_asked_for(start: Start) -> None:
+async def test_cron_job_runs_at_the_start_if_requested(start: Start) -> None:
     report = Work()
     start(Job("report", Cron("0 0 29 2 *"), report, at_start=True))
     await report.has_run(1)
@@ -222,11 +220,11 @@ def latest(expression: str, after: str, until: str, zone: str = "UTC") -> str | 
         ("2026-03-31T00:00", "2026-03-02T08:00", None),
     ],
 )
-def test_latest_time_is_the_last_that_has_come_since(after: str, until: str, expected: str | None) -> None:
+def test_latest_time_is_the_last_one_due(after: str, until: str, expected: str | None) -> None:
     assert latest("0 8 * * mon", after, until) == expected
 
 
-def test_latest_time_is_the_first_of_two_that_the_clocks_show() -> None:
+def test_latest_time_repeated_by_dst_is_the_first() -> None:
     """Summer time ends in Zurich on 2026-10-25: 02:30 comes twice."""
     first = "2026-10-25T02:30:00+02:00"
     assert latest("30 2 * * *", "2026-10-25T00:00", "2026-10-25T12:00", "Europe/Zurich") == first
@@ -257,7 +255,7 @@ async def test_nothing_runs_after_the_stop(start: Start, caplog: pytest.LogCaptu
     assert said(caplog.records) == []
 
 
-async def test_job_that_cannot_be_cancelled_is_waited_for_within_a_bound(
+async def test_uncancellable_job_is_awaited_up_to_a_limit(
     start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(scheduling, "STOP_SECONDS", 0.1)
@@ -279,7 +277,7 @@ async def test_job_that_cannot_be_cancelled_is_waited_for_within_a_bound(
     enough.set()
 
 
-async def test_job_that_has_not_begun_does_not_begin(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+async def test_stop_keeps_a_pending_job_from_starting(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     work = Work()
     scheduler = start(Job("poll", NEVER, work))
     async with asyncio.timeout(30):
@@ -291,7 +289,7 @@ async def test_job_that_has_not_begun_does_not_begin(start: Start, caplog: pytes
     assert said(caplog.records) == []
 
 
-async def test_stop_right_after_the_start(start: Start) -> None:
+async def test_stop_right_after_the_start_runs_no_job(start: Start) -> None:
     work = Work()
     await start(Job("poll", NEVER, work)).stop()
     for _ in range(10):

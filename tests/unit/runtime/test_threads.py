@@ -58,7 +58,7 @@ def of_everything(fake: FakePrefect) -> None:
     fake.inventory.starts = {deployment: [fake.now + 3600.0]}
 
 
-async def test_whatever_is_read_touches_the_ledger_and_the_catalogue_on_one_thread(
+async def test_ledger_and_catalogue_are_accessed_on_one_thread(
     fake: FakePrefect, readers: Readers, strays: set[str]
 ) -> None:
     process = Process(fake, readers, settings_with(birth_hold="0s"))
@@ -84,7 +84,7 @@ async def test_whatever_is_read_touches_the_ledger_and_the_catalogue_on_one_thre
         lambda readers: readers.flow_runs.catalog.task_of(Pipeline("etl", ""), "load"),
     ],
 )
-async def test_what_is_accessed_on_another_thread_is_noticed(
+async def test_access_on_another_thread_is_detected(
     readers: Readers, strays: set[str], stray: Callable[[Readers], object]
 ) -> None:
     await readers.flow_runs.in_ledger(stray, readers)

@@ -65,7 +65,7 @@ async def test_each_of_several_failures_counts(fake: FakePrefect, process: Proce
     assert stats.last_failure.run_id == runs[2]
 
 
-async def test_later_run_that_completes_stands_in_once_the_failure_was_shown_for_five_minutes(
+async def test_later_completed_run_resolves_a_failure_shown_for_five_minutes(
     fake: FakePrefect, process: Process, start: Start
 ) -> None:
     fake.finish(start(), 5, "FAILED")
@@ -78,9 +78,7 @@ async def test_later_run_that_completes_stands_in_once_the_failure_was_shown_for
     assert shown == [1, 1, 1, 1, 1, 0]
 
 
-async def test_later_run_that_is_still_running_or_fails_stands_in_for_nothing(
-    fake: FakePrefect, process: Process, start: Start
-) -> None:
+async def test_later_run_that_runs_or_fails_resolves_nothing(fake: FakePrefect, process: Process, start: Start) -> None:
     fake.finish(start(), 5, "FAILED")
     start()
     fake.finish(start(), 5, "CANCELLED")
@@ -89,7 +87,7 @@ async def test_later_run_that_is_still_running_or_fails_stands_in_for_nothing(
     assert unresolved(process) == 1
 
 
-async def test_retry_ends_a_failure_at_once_and_a_second_failure_counts_anew(
+async def test_retry_resolves_a_failure_at_once_and_a_second_failure_counts(
     fake: FakePrefect, process: Process, start: Start
 ) -> None:
     run = start()
@@ -106,9 +104,7 @@ async def test_retry_ends_a_failure_at_once_and_a_second_failure_counts_anew(
     assert unresolved(process) == 1, "held by its own five minutes"
 
 
-async def test_retry_that_prefect_will_make_is_no_failure_for_good(
-    fake: FakePrefect, process: Process, start: Start
-) -> None:
+async def test_run_that_prefect_will_retry_is_not_unresolved(fake: FakePrefect, process: Process, start: Start) -> None:
     run = start()
     fake.set_state(run, "SCHEDULED", "AwaitingRetry")
     await process.poll()
@@ -128,7 +124,7 @@ async def test_deleted_run_is_resolved(fake: FakePrefect, process: Process, star
     assert (stats.unresolved, stats.consecutive_failures) == (0, 1)
 
 
-async def test_failure_ages_out(fake: FakePrefect, process: Process, start: Start) -> None:
+async def test_old_failure_is_resolved(fake: FakePrefect, process: Process, start: Start) -> None:
     fake.finish(start(), 5, "FAILED")
     await process.poll()
     await process.poll(4 * HOUR - 60)
@@ -151,7 +147,7 @@ async def test_failures_of_the_baseline_are_not_held(
     assert (stats.unresolved, stats.last_failure and stats.last_failure.run_id) == (1, parallel)
 
 
-async def test_hold_begins_again_after_a_restart_and_stays_over_once_it_is(
+async def test_hold_restarts_after_a_restart_unless_it_was_over(
     fake: FakePrefect, process: Process, start: Start, make_readers: MakeReaders, open_it: OpenLedger
 ) -> None:
     fake.finish(start(), 5, "FAILED")
@@ -170,7 +166,7 @@ async def test_hold_begins_again_after_a_restart_and_stays_over_once_it_is(
     assert unresolved(again) == 0
 
 
-async def test_five_pipelines_that_fail_of_one_cause_are_a_storm_until_they_are_retried(
+async def test_five_pipelines_failing_for_one_cause_are_a_storm_until_retried(
     fake: FakePrefect, process: Process
 ) -> None:
     flow = fake.add_flow("loads")

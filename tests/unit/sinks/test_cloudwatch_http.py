@@ -70,7 +70,7 @@ def sum_of(stand_in: StandIn, name: str) -> tuple[float, float]:
     return sum(point["Sum"] for point in points), sum(point["SampleCount"] for point in points)
 
 
-async def test_outage_over_http_is_caught_up_and_the_sums_are_the_ledgers(world: World, stand_in: StandIn) -> None:
+async def test_outage_over_http_is_caught_up_and_sums_match_the_ledger(world: World, stand_in: StandIn) -> None:
     stand_in.faults.extend(["throttled", "lost", "unavailable", "denied"])
     for _ in range(5):
         await world.end("COMPLETED")
@@ -84,7 +84,7 @@ async def test_outage_over_http_is_caught_up_and_the_sums_are_the_ledgers(world:
     assert not stand_in.faults
 
 
-async def test_hanging_cloudwatch_is_given_up_and_tried_again(world: World, stand_in: StandIn) -> None:
+async def test_hanging_cloudwatch_is_given_up_and_retried(world: World, stand_in: StandIn) -> None:
     world.make_client = lambda: make_client("cloudwatch", read_seconds=0.1, attempts=1)
     stand_in.faults.extend(["hangs"] * 2)
     await world.pass_time()
@@ -98,13 +98,13 @@ async def test_hanging_cloudwatch_is_given_up_and_tried_again(world: World, stan
 # check
 
 
-async def test_check_of_cloudwatch_that_answers_pushes_nothing(stand_in: StandIn) -> None:
+async def test_check_of_working_cloudwatch_pushes_nothing(stand_in: StandIn) -> None:
     finding = await checks._check_access(settings_with(cloudwatch_namespace="Checked").cloudwatch)
     assert (finding.ok, finding.text) == (True, "cloudwatch: eu-west-1 accepts metrics into Checked")
     assert stand_in.client("cloudwatch").list_metrics(Namespace="Checked")["Metrics"] == []
 
 
-async def test_check_takes_a_refusal_of_its_empty_request_for_an_answer(stand_in: StandIn) -> None:
+async def test_check_accepts_the_refusal_of_its_empty_request(stand_in: StandIn) -> None:
     stand_in.faults.append("invalid")
     assert (await checks._check_access(CHOSEN.cloudwatch)).ok
 
@@ -116,7 +116,7 @@ async def test_check_takes_a_refusal_of_its_empty_request_for_an_answer(stand_in
         ("bad key", f"cloudwatch: {NO_RIGHT} (ClientError (UnrecognizedClientException))"),
     ],
 )
-async def test_check_says_in_one_line_what_is_wrong(stand_in: StandIn, fault: str, text: str) -> None:
+async def test_check_reports_a_fault_in_one_line(stand_in: StandIn, fault: str, text: str) -> None:
     stand_in.faults.append(fault)
     finding = await checks._check_access(CHOSEN.cloudwatch)
     assert (finding.ok, finding.text) == (False, text)
@@ -135,7 +135,7 @@ async def test_check_says_in_one_line_what_is_wrong(stand_in: StandIn, fault: st
         ),
     ],
 )
-async def test_check_names_what_is_missing(
+async def test_check_names_the_missing_setting(
     stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, variable: str, value: str | None, text: str
 ) -> None:
     monkeypatch.delenv("AWS_REGION", raising=False)
@@ -158,7 +158,7 @@ async def test_check_without_boto3_names_the_extra(monkeypatch: pytest.MonkeyPat
     )
 
 
-async def test_check_says_nothing_where_it_is_switched_off() -> None:
+async def test_check_is_silent_if_cloudwatch_is_disabled() -> None:
     assert await checks.check_cloudwatch(settings_with()) == []
 
 
@@ -182,6 +182,6 @@ def test_serve_without_boto3_names_the_extra(
         ({"cloudwatch_metrics": "RunsFailed"}, "12 pipelines with 1 metrics each and PrefectUp are 13 metrics"),
     ],
 )
-def test_costs_are_those_of_the_metrics_at_most(options: dict[str, str], text: str) -> None:
+def test_estimated_costs_cover_the_selected_metrics(options: dict[str, str], text: str) -> None:
     chosen = settings_with(cloudwatch_pipelines=".*", **options).cloudwatch
     assert checks.costs_of(12, chosen).startswith(text)

@@ -53,12 +53,12 @@ def test_minute_is_pushed_with_unit_dimensions_and_stamp() -> None:
     assert not owed.requests
 
 
-def test_what_different_polls_counted_within_the_minute_is_one_datum() -> None:
+def test_counts_of_several_polls_within_a_minute_are_one_datum() -> None:
     owed = delivery([item(), item(), item("RunsFailed", "etl", (1.0, 5))])
     assert [member["Counts"] for member in owed.requests[0]["MetricData"]] == [[9.0]]
 
 
-def test_large_minute_is_several_requests_within_the_limits() -> None:
+def test_large_minute_is_split_into_requests_within_the_limits() -> None:
     cloudwatch = fake()
     items = [item("RunDuration", f"flow {number}") for number in range(1500)]
     items.append(item("RunDuration", "busy", *((float(number), 1) for number in range(400))))
@@ -69,7 +69,7 @@ def test_large_minute_is_several_requests_within_the_limits() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 2.0**361])
-def test_value_that_cloudwatch_cannot_hold_is_lost_alone(value: float) -> None:
+def test_only_an_unsupported_value_is_lost(value: float) -> None:
     cloudwatch, owed = fake(), delivery([item(), item("rows", "etl", (value, 1), (5.0, 1))])
     send(cloudwatch, owed, NOW)
     assert Counter(one.name for one in cloudwatch.taken[0]) == {"RunsFailed": 1, "rows": 1}
@@ -77,7 +77,7 @@ def test_value_that_cloudwatch_cannot_hold_is_lost_alone(value: float) -> None:
     assert "rows" in next(iter(owed.notes))
 
 
-def test_refused_metric_is_lost_alone() -> None:
+def test_only_a_refused_metric_is_lost() -> None:
     cloudwatch = fake()
     cloudwatch.refuses = lambda member: {"Name": "Flow", "Value": "flow 77"} in member["Dimensions"]
     owed = delivery([item("RunsFailed", f"flow {number}") for number in range(300)])
@@ -88,7 +88,7 @@ def test_refused_metric_is_lost_alone() -> None:
     assert list(owed.notes) == ["CloudWatch refuses RunsFailed: ClientError (InvalidParameterValue)"]
 
 
-def test_when_everything_is_refused_few_requests_find_it_out() -> None:
+def test_refusal_of_everything_takes_few_requests() -> None:
     cloudwatch = fake()
     cloudwatch.refuses = lambda member: True
     owed = delivery([item("RunsFailed", f"flow {number}") for number in range(1000)])
@@ -109,7 +109,7 @@ def test_when_everything_is_refused_few_requests_find_it_out() -> None:
         ("hangs", SinkError.UNREACHABLE),
     ],
 )
-def test_fault_has_its_reason_and_what_was_taken_is_not_sent_again(fault: str, reason: SinkError) -> None:
+def test_fault_has_a_reason_and_accepted_values_are_not_resent(fault: str, reason: SinkError) -> None:
     cloudwatch = fake()
     cloudwatch.faults = deque(["", fault])
     owed = delivery([item("RunsFailed", f"flow {number}") for number in range(2500)])
@@ -125,7 +125,7 @@ def test_fault_has_its_reason_and_what_was_taken_is_not_sent_again(fault: str, r
 
 
 @pytest.mark.parametrize(("age", "is_taken"), [(13 * DAY, True), (14 * DAY - 200, False), (20 * DAY, False)])
-def test_minute_of_two_weeks_ago_has_expired(age: float, is_taken: bool) -> None:
+def test_minute_older_than_two_weeks_has_expired(age: float, is_taken: bool) -> None:
     cloudwatch = FakeCloudWatch(lambda: MINUTE + age)
     owed = delivery([item(), item("RunsCompleted")])
     send(cloudwatch, owed, MINUTE + age)

@@ -41,7 +41,7 @@ def changes_of(pipeline: Pipeline = PIPELINE, **custom: float) -> Changes:
     return changes
 
 
-def test_every_name_of_the_options_has_its_metric() -> None:
+def test_every_selectable_name_has_a_metric() -> None:
     assert tuple(PUSHED_METRICS) == PUSHED_NAMES
     assert len(PUSHED_NAMES) <= 10
 
@@ -64,13 +64,13 @@ def test_failed_outcome_under_any_name_counts_as_failed() -> None:
 
 
 @pytest.mark.parametrize("pipeline", [OTHER_PIPELINE, Pipeline("etl2", "daily"), OVERFLOW, NO_FLOW])
-def test_pipelines_that_no_pattern_names_are_left_out(pipeline: Pipeline) -> None:
+def test_pipelines_without_a_matching_pattern_are_left_out(pipeline: Pipeline) -> None:
     assert selection().changes(changes_of(pipeline)) == []
     assert selection(cloudwatch_pipelines="").changes(changes_of()) == []
     assert not selection(cloudwatch_pipelines=".*").has(OVERFLOW)
 
 
-def test_custom_metrics_are_owed_where_asked_for_and_as_far_as_there_is_room() -> None:
+def test_selected_custom_metrics_are_owed_up_to_the_cap() -> None:
     chosen = selection(cloudwatch_custom_metrics="rows_.*")
     assert owed(chosen.changes(changes_of(rows_a=7.0, seconds=1.0)))["rows_a"] == [[7.0, 1]]
     later = owed(chosen.changes(changes_of(rows_b=1.0, rows_a=8.0)))
@@ -82,17 +82,17 @@ def test_custom_metrics_are_owed_where_asked_for_and_as_far_as_there_is_room() -
     assert "rows_b" not in owed(again.changes(changes_of(rows_b=1.0))), "after a restart as well"
 
 
-def test_custom_metric_with_the_name_of_ours_is_left_out() -> None:
+def test_custom_metric_with_a_reserved_name_is_left_out() -> None:
     assert owed(selection(cloudwatch_custom_metrics=".*").changes(changes_of(RunsFailed=9.0)))["RunsFailed"] == [[1, 2]]
 
 
-def test_metrics_that_are_not_chosen_are_left_out() -> None:
+def test_unselected_metrics_are_left_out() -> None:
     chosen = selection(cloudwatch_metrics="RunsFailed,BudgetLeft", cloudwatch_max_metrics=1)
     assert owed(chosen.changes(changes_of())).keys() == {"RunsFailed"}
     assert owed(chosen.gauges(make_snapshot())).keys() == {"PrefectUp"}
 
 
-def test_gauges_say_how_a_pipeline_stands() -> None:
+def test_gauges_show_the_run_statistics_of_a_pipeline() -> None:
     snapshot = make_snapshot()
     stats = replace(snapshot.run_stats[PIPELINE], window_runs={("slo", "good"): 28, ("slo", "bad"): 2})
     snapshot = replace(
@@ -107,21 +107,21 @@ def test_gauges_say_how_a_pipeline_stands() -> None:
     }
 
 
-def test_gauges_that_are_not_known_are_not_owed() -> None:
+def test_unknown_gauges_are_not_owed() -> None:
     snapshot = make_snapshot()
     stats = replace(snapshot.run_stats[PIPELINE], window_runs={}, last_outcomes={})
     unknown = replace(snapshot, run_stats={PIPELINE: stats}, policies={}, about=replace(snapshot.about, api_up=None))
     assert owed(selection().gauges(unknown)).keys() == {"ConsecutiveFailures"}
 
 
-def test_names_become_dimensions_that_cloudwatch_takes() -> None:
+def test_names_become_valid_cloudwatch_dimensions() -> None:
     assert dimensions_of(Pipeline("größe\n", ""), "prod") == {"Flow": "gr\\xf6\\xdfe\\n", "Installation": "prod"}
     assert as_dimension("x" * 2000) == "x" * 1024
     assert as_dimension(" ") == "(blank)"
 
 
 @pytest.mark.parametrize("name", ["completed", "skipped", "cached", "rolled_back"])
-def test_last_success_is_a_completed_run_under_whatever_name(name: str) -> None:
+def test_last_success_is_a_completed_run_with_any_state_name(name: str) -> None:
     snapshot = make_snapshot()
     stats = replace(snapshot.run_stats[PIPELINE], last_outcomes={name: NOW - 60.0, "failed": NOW})
     gauges = selection().gauges(replace(snapshot, run_stats={PIPELINE: stats}))

@@ -117,7 +117,7 @@ async def test_outage_of_an_hour_is_caught_up_in_order(world: World) -> None:
     assert failed == {SinkError.UNREACHABLE: 2, SinkError.THROTTLED: 1}
 
 
-async def test_outage_is_logged_once_and_so_is_its_end(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_outage_and_its_end_are_logged_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "prefect_monitoring.sinks")
     world.cloudwatch.faults.extend(["denied"] * 5)
     await world.pass_time()
@@ -129,7 +129,7 @@ async def test_outage_is_logged_once_and_so_is_its_end(world: World, caplog: pyt
     ]
 
 
-async def test_outage_of_days_keeps_counts_and_hours_of_gauges(world: World) -> None:
+async def test_outage_of_days_keeps_all_counts_but_only_hours_of_gauges(world: World) -> None:
     world.cloudwatch.gate.clear()
     step = 20 * MINUTE
     for _ in range(4 * 8 * 3):
@@ -144,7 +144,7 @@ async def test_outage_of_days_keeps_counts_and_hours_of_gauges(world: World) -> 
     assert world.sink.status.errors[SinkError.EXPIRED] > 0
 
 
-async def test_what_is_older_than_two_weeks_is_lost_and_counted(world: World) -> None:
+async def test_values_older_than_two_weeks_are_lost_and_counted(world: World) -> None:
     await world.end("FAILED")
     await world.crash()
     world.now += 15 * DAY
@@ -156,7 +156,7 @@ async def test_what_is_older_than_two_weeks_is_lost_and_counted(world: World) ->
     assert world.sink.status.errors[SinkError.EXPIRED] == 1
 
 
-async def test_refused_metric_costs_no_other(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_refused_metric_affects_no_other(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.cloudwatch.refuses = lambda member: member["MetricName"] == "RunsFailed"
     for _ in range(3):
         await world.end("FAILED")
@@ -168,7 +168,7 @@ async def test_refused_metric_costs_no_other(world: World, caplog: pytest.LogCap
     assert len([message for message in caplog.messages if "refuses RunsFailed" in message]) == 1
 
 
-async def test_client_that_cannot_be_made_is_tried_again(world: World) -> None:
+async def test_failing_client_creation_is_retried(world: World) -> None:
     made = iter([ModuleNotFoundError("boto3"), answer("ExpiredToken", 400)])
 
     def make() -> FakeCloudWatch:
@@ -184,7 +184,7 @@ async def test_client_that_cannot_be_made_is_tried_again(world: World) -> None:
     assert world.sink.status.errors[SinkError.CONFIGURATION] == world.sink.status.errors[SinkError.CREDENTIALS] == 1
 
 
-async def test_defect_of_ours_is_counted_and_the_next_minute_tries_again(
+async def test_exception_is_counted_and_retried_with_the_next_minute(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
@@ -197,7 +197,7 @@ async def test_defect_of_ours_is_counted_and_the_next_minute_tries_again(
     assert world.pushed("PrefectUp")["PrefectUp"] >= 2
 
 
-async def test_ledger_that_fails_after_the_push_does_not_bring_the_minute_back(world: World) -> None:
+async def test_ledger_fault_after_the_push_does_not_push_the_minute_again(world: World) -> None:
     faults = iter([LedgerError("disk full"), LedgerError("disk full")])
     forget = world.sink._forget
 
@@ -213,7 +213,7 @@ async def test_ledger_that_fails_after_the_push_does_not_bring_the_minute_back(w
     assert world.times_pushed() == {NOW: 1}
 
 
-async def test_ledger_that_cannot_be_read_is_tried_again_with_the_next_minute(
+async def test_unreadable_ledger_is_retried_with_the_next_minute(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     read = world.sink._next_owed
@@ -234,7 +234,7 @@ async def test_ledger_that_cannot_be_read_is_tried_again_with_the_next_minute(
 # Nobody waits for it
 
 
-async def test_hanging_cloudwatch_delays_neither_snapshots_nor_the_ledger_nor_the_end(world: World) -> None:
+async def test_hanging_cloudwatch_delays_neither_snapshots_nor_the_ledger_nor_shutdown(world: World) -> None:
     world.cloudwatch.gate.clear()
     await world.pass_time()
     await world.pass_time()
@@ -250,7 +250,7 @@ async def test_hanging_cloudwatch_delays_neither_snapshots_nor_the_ledger_nor_th
             await world.sink.stop(world.task)
 
 
-async def test_end_waits_for_the_request_under_way_lest_it_is_sent_twice(world: World) -> None:
+async def test_shutdown_waits_for_the_request_in_progress(world: World) -> None:
     world.cloudwatch.gate.clear()
     await world.end("FAILED")
     await world.pass_time()
@@ -294,7 +294,7 @@ async def run_story(world: World, chance: random.Random) -> tuple[int, int]:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.slow
-async def test_counts_pushed_are_the_ledgers_whatever_is_lost_throttled_or_killed(world: World, seed: int) -> None:
+async def test_pushed_counts_match_the_ledger_through_faults_and_kills(world: World, seed: int) -> None:
     before = totals(world.reader.ledger)
     crashes, answers_lost = await run_story(world, random.Random(seed))
     times = world.times_pushed()

@@ -23,14 +23,14 @@ def run(number: int, name: str, *, at: float, expected_at: float | None = None, 
 
 
 @pytest.mark.parametrize("name", ["Late", "AwaitingConcurrencySlot"])
-def test_what_waits_to_start_has_waited_since_it_was_expected(name: str) -> None:
+def test_waiting_run_has_waited_since_its_expected_start(name: str) -> None:
     """Late is noticed some time later; a run that waits for a slot enters a new state with each try."""
     active = summarise_active([(PIPELINE, run(1, name, at=NOW, expected_at=NOW - 5000))])
     assert list(active.oldest.values()) == [NOW - 5000]
 
 
 @pytest.mark.parametrize("due", [NOW + 600, NOW - 1200])
-def test_a_retry_is_waited_for_since_it_is_due(due: float) -> None:
+def test_run_awaiting_a_retry_has_waited_since_the_retry_was_due(due: float) -> None:
     """A delay may be hours long; but what is due and does not come back is lost."""
     waiting = replace(run(1, "AwaitingRetry", at=NOW - 9000, expected_at=NOW - 99999), scheduled_at=due)
     assert summarise_active([(PIPELINE, waiting)]).oldest == {(PIPELINE, "awaiting_retry"): due}
@@ -38,7 +38,7 @@ def test_a_retry_is_waited_for_since_it_is_due(due: float) -> None:
     assert summarise_active([(PIPELINE, unknown)]).oldest == {(PIPELINE, "awaiting_retry"): NOW - 9000}
 
 
-def test_the_oldest_run_of_a_state_counts_and_every_run_is_counted() -> None:
+def test_active_runs_are_counted_with_the_start_of_the_oldest() -> None:
     runs = [run(1, "Running", at=NOW - 60), run(2, "Running", at=NOW - 600), run(3, "Pending", at=NOW - 5)]
     active = summarise_active([(PIPELINE, one) for one in runs])
     assert active.oldest == {(PIPELINE, "running"): NOW - 600, (PIPELINE, "pending"): NOW - 5}
@@ -53,12 +53,12 @@ def test_late_runs_are_counted_by_queue_and_orphans_by_pipeline() -> None:
     assert active.orphans == {PIPELINE: 1}
 
 
-def test_what_has_no_room_has_no_age() -> None:
+def test_run_beyond_the_cap_has_no_age() -> None:
     active = summarise_active([(OVERFLOW, run(1, "Running", at=NOW))])
     assert active.oldest == {}
     assert active.counts == {(OVERFLOW, "k8s", "running"): 1}
 
 
-def test_a_retried_run_has_been_running_for_as_long_as_all_its_attempts() -> None:
+def test_running_time_of_a_retried_run_covers_all_attempts() -> None:
     third = replace(run(1, "Retrying", at=NOW - 60), ran_before=3600.0)
     assert summarise_active([(PIPELINE, third)]).oldest == {(PIPELINE, "retrying"): NOW - 3660}

@@ -17,7 +17,7 @@ INFO = next(metric for metric in METRICS if metric.name == "prefect_flow_run_las
     ("wanted", "message"),
     [("line", 'PermissionError: "orders" is closed'), ("type", "PermissionError"), ("off", "")],
 )
-def test_label_message_says_what_the_option_allows(wanted: str, message: str) -> None:
+def test_label_message_follows_the_option(wanted: str, message: str) -> None:
     snapshot = make_snapshot()
     stats = with_message(snapshot.run_stats[PIPELINE], wanted)
     ((labels, _),) = INFO.rows(replace(snapshot, run_stats={PIPELINE: stats}))

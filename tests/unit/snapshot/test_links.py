@@ -21,12 +21,12 @@ from prefect_monitoring.snapshot.builder import find_links
         ),
     ],
 )
-def test_prefect_is_where_prefect_itself_takes_it_to_be(api: str, ui: str) -> None:
+def test_prefect_ui_address_is_derived_as_prefect_does(api: str, ui: str) -> None:
     with temporary_settings({PREFECT_API_URL: api}, restore_defaults={PREFECT_UI_URL}):
         assert find_links(LinkSettings()).prefect_url == ui
 
 
-def test_what_prefect_is_told_beats_what_it_guesses_and_our_own_setting_beats_both() -> None:
+def test_ui_url_of_the_exporter_overrides_that_of_prefect() -> None:
     with temporary_settings({PREFECT_UI_URL: "https://robot:hunter2@ui.example.com/"}):
         assert find_links(LinkSettings()).prefect_url == "https://ui.example.com"
         assert (
@@ -42,7 +42,7 @@ def test_without_an_address_there_is_no_link() -> None:
 
 @pytest.mark.parametrize("option", ["prefect_ui_url", "grafana_url", "runbook_url"])
 @pytest.mark.parametrize("url", ["https://robot:hunter2@grafana.example.com", "ftp://robot:hunter2@x", "grafana", "/x"])
-def test_an_address_that_nobody_can_open_is_refused_without_its_password(option: str, url: str) -> None:
+def test_address_that_cannot_be_opened_is_refused_without_its_password(option: str, url: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings({option: url}, {})
     assert "hunter2" not in str(caught.value)

@@ -39,7 +39,7 @@ def site() -> Site:
     return Site()
 
 
-async def test_before_the_first_snapshot(site: Site) -> None:
+async def test_not_ready_before_the_first_snapshot(site: Site) -> None:
     assert (await site.get("/metrics")).status_code == 503
     ready = await site.get("/-/ready")
     assert (ready.status_code, ready.text) == (503, "not ready: starting\n")
@@ -47,7 +47,7 @@ async def test_before_the_first_snapshot(site: Site) -> None:
     assert "Starting." in (await site.get("/")).text
 
 
-async def test_scrape(site: Site) -> None:
+async def test_scrape_returns_metrics_in_the_requested_format(site: Site) -> None:
     site.published.publish(make_snapshot())
     plain = await site.get("/metrics")
     assert plain.status_code == 200
@@ -73,7 +73,7 @@ async def test_scrape(site: Site) -> None:
         ("gzip;q=0", False),
     ],
 )
-async def test_gzip_for_who_accepts_it(site: Site, encodings: str, zipped: bool) -> None:
+async def test_response_is_gzipped_if_accepted(site: Site, encodings: str, zipped: bool) -> None:
     site.published.publish(make_snapshot())
     answer = await site.get("/metrics", accept_encoding=encodings)
     assert (answer.headers.get("content-encoding") == "gzip") == zipped
@@ -122,7 +122,7 @@ class Tags(HTMLParser):
 
 
 @pytest.mark.parametrize("where", ["name", "error", "ready", "version"])
-async def test_status_page_escapes(site: Site, where: str) -> None:
+async def test_status_page_escapes_names(site: Site, where: str) -> None:
     snapshot = make_snapshot()
     source = snapshot.about.sources[0]
     changed: dict[str, Callable[[], object]] = {
@@ -145,7 +145,7 @@ async def test_status_page_escapes(site: Site, where: str) -> None:
     assert HOSTILE in parsed.text
 
 
-async def test_status_page_shows_how_the_sources_are(site: Site) -> None:
+async def test_status_page_shows_the_sources(site: Site) -> None:
     site.published.publish(make_snapshot())
     page = (await site.get("/")).text
     for expected in (
@@ -163,7 +163,7 @@ async def test_status_page_shows_how_the_sources_are(site: Site) -> None:
     assert "does not answer" in (await site.get("/")).text
 
 
-async def test_status_document_takes_no_parameters_and_is_for_no_other_site(site: Site) -> None:
+async def test_status_document_ignores_parameters_and_allows_no_other_origin(site: Site) -> None:
     assert (await site.get("/api/v1/status")).status_code == 503
     site.published.publish(make_snapshot())
     plain, packed = await site.get("/api/v1/status"), await site.get("/api/v1/status", accept_encoding="gzip")
@@ -176,7 +176,7 @@ async def test_status_document_takes_no_parameters_and_is_for_no_other_site(site
     assert not [name for name in asked.headers if name.startswith("access-control")]
 
 
-async def test_status_page_is_packed_guarded_and_reloads_only_when_asked(site: Site) -> None:
+async def test_status_page_is_compressed_guarded_and_reloads_only_on_request(site: Site) -> None:
     for published in (False, True):
         if published:
             site.published.publish(make_snapshot())
@@ -198,7 +198,7 @@ async def test_status_page_is_packed_guarded_and_reloads_only_when_asked(site: S
         assert "refresh" not in (await site.get(other)).headers
 
 
-async def test_status_page_says_when_polling_has_stopped(site: Site) -> None:
+async def test_status_page_shows_that_polling_has_stopped(site: Site) -> None:
     site.published.publish(make_snapshot())
     limit = current_limit(SETTINGS.poll)
     site.now = NOW + limit
@@ -207,7 +207,7 @@ async def test_status_page_says_when_polling_has_stopped(site: Site) -> None:
     assert "Polling has stopped" in (await site.get("/")).text
 
 
-async def test_nothing_else_and_no_writes(site: Site) -> None:
+async def test_other_paths_and_methods_are_refused(site: Site) -> None:
     site.published.publish(make_snapshot())
     assert (await site.get("/admin")).status_code == 404
     transport = httpx.ASGITransport(app=site.app)
@@ -218,7 +218,7 @@ async def test_nothing_else_and_no_writes(site: Site) -> None:
         assert head.content == b""
 
 
-async def test_metrics_off_reaches_the_scrape() -> None:
+async def test_disabled_metrics_are_missing_in_the_scrape() -> None:
     settings = MetricSettings(metrics_off="prefect_flow_runs")
     published = Published(settings)
     published.publish(make_snapshot())

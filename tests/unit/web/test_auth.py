@@ -45,9 +45,7 @@ async def get(
 @pytest.mark.parametrize(
     ("settings", "schemes"), [(BASIC, ["basic"]), (BEARER, ["bearer"]), (BOTH, ["basic", "bearer"])]
 )
-async def test_without_credentials_nothing_but_the_probes_answers(
-    settings: WebSettings, schemes: list[str], path: str
-) -> None:
+async def test_only_probes_answer_without_credentials(settings: WebSettings, schemes: list[str], path: str) -> None:
     for method in ("GET", "HEAD", "POST"):
         answer = await get(settings, path, method=method)
         assert answer.status_code == 401
@@ -97,21 +95,21 @@ async def test_without_credentials_nothing_but_the_probes_answers(
         (BOTH, b"Basic " + b"A" * 100_000, 401),
     ],
 )
-async def test_credentials(settings: WebSettings, authorization: bytes, status: int) -> None:
+async def test_credentials_are_checked(settings: WebSettings, authorization: bytes, status: int) -> None:
     for path in ("/metrics", "/"):
         assert (await get(settings, path, authorization)).status_code == status
     assert (await get(settings, "/admin", authorization)).status_code == (404 if status == 200 else 401)
     assert (await get(settings, "/-/ready", authorization)).status_code == 200, "whatever a probe sends"
 
 
-async def test_without_configured_credentials_everybody_may_read() -> None:
+async def test_everything_is_readable_without_configured_credentials() -> None:
     for authorization in (None, b"Bearer x", b"Basic \xff"):
         answer = await get(WebSettings(), "/metrics", authorization)
         assert answer.status_code == 200
         assert "www-authenticate" not in answer.headers
 
 
-async def test_pages_tell_no_secret() -> None:
+async def test_pages_show_no_secret() -> None:
     for path in ("/metrics", "/"):
         page = (await get(BOTH, path, GOOD_BASIC)).text
         assert PASSWORD not in page
@@ -119,7 +117,7 @@ async def test_pages_tell_no_secret() -> None:
     assert PASSWORD not in repr(BOTH) + str(BOTH) + BOTH.model_dump_json()
 
 
-def test_no_scheme_is_accepted_that_is_not_configured() -> None:
+def test_unconfigured_scheme_is_refused() -> None:
     assert accepted_credentials(WebSettings()) == {}
     assert list(accepted_credentials(BASIC)) == ["basic"]
     assert list(accepted_credentials(BEARER)) == ["bearer"]
@@ -138,7 +136,7 @@ def test_no_scheme_is_accepted_that_is_not_configured() -> None:
         ("exporter.example:9877", True),
     ],
 )
-def test_credentials_travel_in_clear(listen: str, clear: bool) -> None:
+def test_credentials_sent_in_clear_text_are_detected(listen: str, clear: bool) -> None:
     assert travel_in_clear(BEARER.model_copy(update={"listen": listen})) == clear
     assert not travel_in_clear(BEARER.model_copy(update={"listen": listen, "tls_cert": "server.crt"}))
     assert not travel_in_clear(WebSettings(listen=listen)), "there are none"

@@ -40,7 +40,7 @@ def without_process(text: str) -> str:
     )
 
 
-def test_every_line_of_a_small_snapshot() -> None:
+def test_exposition_of_a_small_snapshot_matches_line_by_line() -> None:
     text = without_process(render(make_snapshot(), CATALOGUE).text.plain.decode())
     expected = GOLDEN.read_text(encoding="utf-8").replace("PYTHON_VERSION", platform.python_version())
     assert text == expected
@@ -56,7 +56,7 @@ def samples(families: object) -> dict[tuple[str, tuple[tuple[str, str], ...]], f
     return found
 
 
-def test_both_formats_say_the_same_to_real_parsers() -> None:
+def test_both_formats_parse_to_the_same_samples() -> None:
     exposition = render(make_snapshot(), CATALOGUE)
     openmetrics = samples(parse_openmetrics(exposition.openmetrics.plain.decode()))
     text = samples(parse_text(exposition.text.plain.decode()))
@@ -71,17 +71,17 @@ def test_both_formats_say_the_same_to_real_parsers() -> None:
     assert exposition.openmetrics.plain.endswith(b"# EOF\n")
 
 
-def test_process_metrics_are_there() -> None:
+def test_process_metrics_are_exposed() -> None:
     assert b"process_resident_memory_bytes" in render(make_snapshot(), CATALOGUE).text.plain
 
 
-def test_gzipped_is_the_same() -> None:
+def test_gzipped_exposition_is_the_same() -> None:
     exposition = render(make_snapshot(), CATALOGUE)
     for body in (exposition.text, exposition.openmetrics):
         assert gzip.decompress(body.gzipped) == body.plain
 
 
-def test_metrics_that_are_off_are_not_exposed() -> None:
+def test_disabled_metrics_are_not_exposed() -> None:
     metrics = shown_metrics((), ("prefect_flow_run_duration_seconds", OUTCOMES))
     text = render(make_snapshot(), metrics).text.plain.decode()
     starts = {line.removeprefix("# TYPE ").partition("{")[0].partition(" ")[0] for line in text.splitlines()}
@@ -89,7 +89,7 @@ def test_metrics_that_are_off_are_not_exposed() -> None:
     assert "prefect_flow_run_start_delay_seconds_bucket" in starts
 
 
-def test_two_series_with_the_same_labels_cost_one_family_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_duplicate_series_drop_only_their_family(caplog: pytest.LogCaptureFixture) -> None:
     snapshot = make_snapshot()
     twice = {**snapshot.series[RETRIES], SeriesKey(RETRIES, PIPELINE, "no label shows this"): counter(1.0)}
     with caplog.at_level(logging.ERROR):
@@ -121,7 +121,7 @@ def test_ledger_series_are_hidden_before_the_baseline_and_gauges_once_stale() ->
 
 
 @pytest.mark.parametrize("name", ["", "ünïcödé 🚀", "a\\nb", "\u2028", "{}", '"', "\x00"])
-def test_hostile_names_survive_both_formats(name: str) -> None:
+def test_hostile_names_are_escaped_in_both_formats(name: str) -> None:
     outcomes = {SeriesKey(OUTCOMES, Pipeline(name, name), "completed"): counter(7.0)}
     snapshot = replace(make_snapshot(), series={OUTCOMES: outcomes})
     exposition = render(snapshot, CATALOGUE)
@@ -130,7 +130,7 @@ def test_hostile_names_survive_both_formats(name: str) -> None:
     assert samples(parse_openmetrics(exposition.openmetrics.plain.decode()))[key] == 7
 
 
-def test_defect_in_one_family_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
+def test_exception_in_one_family_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
     def broken(_: object) -> object:
         raise ZeroDivisionError
 
@@ -173,7 +173,7 @@ def sample_of(snapshot: Snapshot, name: str, **labels: str) -> float:
     return values.pop()
 
 
-def test_own_labels_are_those_of_all_lines_together() -> None:
+def test_custom_labels_are_the_union_over_all_lines() -> None:
     snapshot = custom("bytes", 9.0, customer="acme", table="orders")
     labels = {"metric": "bytes", "customer": "acme", "table": "orders"}
     assert sample_of(snapshot, "prefect_custom_metric_value", **labels) == 9
@@ -183,7 +183,7 @@ def test_own_labels_are_those_of_all_lines_together() -> None:
     assert sample_of(snapshot, "prefect_custom_metric_value", **others) == 21.25
 
 
-def test_without_lines_there_are_no_labels_of_their_own() -> None:
+def test_no_custom_labels_without_lines() -> None:
     snapshot = replace(make_snapshot(), values={}, series={}, policies={})
     for metric in CATALOGUE:
         if metric.more_labels is not None:
@@ -192,11 +192,11 @@ def test_without_lines_there_are_no_labels_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("text", ["ünïcödé 🚀", "a\\nb", "\u2028", "{}", '"', "a\nb", "\\"])
-def test_hostile_label_values_of_users_survive_both_formats(text: str) -> None:
+def test_hostile_label_values_are_escaped_in_both_formats(text: str) -> None:
     assert sample_of(custom("rows", 3.0, table=text), "prefect_custom_metric_value", metric="rows", table=text) == 3
 
 
-def test_numbers_below_zero_can_be_read_in_both_formats() -> None:
+def test_negative_numbers_are_readable_in_both_formats() -> None:
     """OpenMetrics has no negative sums: its reference parser refuses the whole scrape."""
     assert sample_of(custom("degrees", -3.5), "prefect_custom_metric_value", metric="degrees") == -3.5
 
@@ -204,14 +204,14 @@ def test_numbers_below_zero_can_be_read_in_both_formats() -> None:
 # What is shown on request
 
 
-def test_histogram_of_tasks_is_shown_on_request_alone() -> None:
+def test_task_histogram_is_shown_only_on_request() -> None:
     for names, is_shown in (((), False), ((TASK_DURATION,), True)):
         text = render(make_snapshot(), shown_metrics(names, ())).text.plain.decode()
         assert (f"# TYPE {TASK_DURATION} " in text) == is_shown
         assert (f"{TASK_DURATION}_bucket" in text) == is_shown
 
 
-def test_histogram_of_tasks_before_its_first_task() -> None:
+def test_task_histogram_without_tasks_is_exposed() -> None:
     """Also where the ledger was opened without its bounds."""
     snapshot = make_snapshot()
     bare = replace(snapshot, series={}, bounds={DURATION: (1.0,), START_DELAY: (1.0,)})

@@ -51,7 +51,7 @@ TEXT_FIRST = "text/plain;version=0.0.4;q=0.3,application/openmetrics-text;versio
         (",;,=;q", TEXT),
     ],
 )
-def test_format_is_the_one_that_the_scraper_prefers(accept: str, content_type: str) -> None:
+def test_format_is_the_one_the_scraper_prefers(accept: str, content_type: str) -> None:
     assert exposition_type(accept) == content_type
 
 
@@ -70,11 +70,11 @@ def test_format_is_the_one_that_the_scraper_prefers(accept: str, content_type: s
         ("gzipped", False),
     ],
 )
-def test_gzip_for_who_accepts_it(encodings: str, accepted: bool) -> None:
+def test_response_is_gzipped_if_accepted(encodings: str, accepted: bool) -> None:
     assert accepts_gzip(encodings) == accepted
 
 
-def test_the_library_still_ignores_weights() -> None:
+def test_library_still_ignores_weights() -> None:
     """Once it follows them, its negotiation can take the place of ours."""
     assert choose_encoder(TEXT_FIRST)[1].startswith("application/openmetrics-text")
     assert gzip_accepted("gzip;q=0")

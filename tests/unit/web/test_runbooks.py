@@ -22,7 +22,7 @@ def site(**web: SecretStr) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://exporter.test")
 
 
-async def test_each_alert_has_a_page_and_no_link_is_dead() -> None:
+async def test_each_alert_has_a_page_without_dead_links() -> None:
     async with site() as client:
         index = await client.get(f"{PATH}/")
         assert index.status_code == 200
@@ -39,12 +39,12 @@ async def test_each_alert_has_a_page_and_no_link_is_dead() -> None:
 
 
 @pytest.mark.parametrize("name", ["Nothing.md", "..%2FREADME.md", "%2e%2e%2fmetrics.md", "a/b.md", "x" * 500])
-async def test_nothing_else_is_served(name: str) -> None:
+async def test_other_paths_are_not_served(name: str) -> None:
     async with site() as client:
         assert (await client.get(f"{PATH}/{name}")).status_code == 404
 
 
-async def test_credentials_hold_for_the_runbooks() -> None:
+async def test_runbooks_require_credentials() -> None:
     async with site(auth_token=SecretStr("x" * 16)) as client:
         assert (await client.get(f"{PATH}/README.md")).status_code == 401
         assert (

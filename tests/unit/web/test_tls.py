@@ -26,7 +26,7 @@ def settings_of(pair: Pair) -> WebSettings:
     return WebSettings(tls_cert=str(pair.cert), tls_key=str(pair.key))
 
 
-def test_good_pairs(pair: Pair, tmp_path: Path) -> None:
+def test_valid_pair_is_accepted(pair: Pair, tmp_path: Path) -> None:
     tls.check_pair(WebSettings())
     tls.check_pair(settings_of(pair))
     both = tmp_path / "both.pem"
@@ -60,7 +60,7 @@ def files(folder: Path) -> None:
         ("locked.crt", "locked.key", ["locked.key is protected by a password", "without one"]),
     ],
 )
-def test_bad_pairs(tmp_path: Path, cert: str, key: str, complaints: list[str]) -> None:
+def test_invalid_pair_is_refused(tmp_path: Path, cert: str, key: str, complaints: list[str]) -> None:
     files(tmp_path)
     keyed = {"tls_key": str(tmp_path / key)} if key else {}
     settings = WebSettings(tls_cert=str(tmp_path / cert), **keyed)
@@ -111,6 +111,6 @@ async def test_renewed_certificate_is_served(
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "WARNING"], "each is told once"
 
 
-async def test_without_tls_there_is_nothing_to_keep() -> None:
+async def test_without_tls_no_certificate_is_watched() -> None:
     async with asyncio.timeout(1):
         await tls.keep_current(None, WebSettings())

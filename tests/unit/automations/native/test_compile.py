@@ -32,11 +32,11 @@ def _compile(text: str, *others: Pipeline) -> Compiled:
     )
 
 
-def test_nothing_declared_is_nothing_made() -> None:
+def test_empty_pipelines_file_creates_no_automation() -> None:
     assert _compile("") == Compiled((), (), ())
 
 
-def test_notify_makes_one_automation_for_all_deployments_that_share_it() -> None:
+def test_notify_shared_by_deployments_is_one_automation() -> None:
     compiled = _compile("defaults: {notify: {slack: ops, pagerduty: on-call}}")
 
     assert [rule.title for rule in compiled.rules] == [
@@ -51,7 +51,7 @@ def test_notify_makes_one_automation_for_all_deployments_that_share_it() -> None
     assert compiled.faults == compiled.notes == ()
 
 
-def test_notify_after_repeated_failures_counts_within_the_time() -> None:
+def test_notify_after_repeated_failures_counts_within_its_window() -> None:
     (rule,) = _compile(
         "pipelines: [{flow: etl, notify: {slack: incoming, states: [crashed], after_failures: 3, within: 1h}}]"
     ).rules
@@ -63,7 +63,7 @@ def test_notify_after_repeated_failures_counts_within_the_time() -> None:
     assert rule.action["block_document_id"] == "b3"
 
 
-def test_notify_with_states_in_another_order_is_the_same_automation() -> None:
+def test_notify_states_order_does_not_matter() -> None:
     compiled = _compile(
         "pipelines: [{flow: etl, notify: {slack: ops, states: [crashed, failed]}}, {flow: r.*, notify: {slack: ops}}]"
     )
@@ -71,7 +71,7 @@ def test_notify_with_states_in_another_order_is_the_same_automation() -> None:
     assert [len(rule.deployment_ids) for rule in compiled.rules] == [3]
 
 
-def test_messages_hold_no_state_message() -> None:
+def test_notifications_contain_no_state_message() -> None:
     (rule,) = _compile("defaults: {notify: {slack: ops}}").rules
 
     assert "state.message" not in rule.action["subject"] + rule.action["body"]
@@ -89,7 +89,7 @@ def test_messages_hold_no_state_message() -> None:
         ("pagerduty: zzz", "there is no PagerDuty webhook block named zzz"),
     ],
 )
-def test_notify_by_a_block_that_is_missing_is_a_fault(notify: str, fault: str) -> None:
+def test_notify_with_a_missing_block_is_a_fault(notify: str, fault: str) -> None:
     compiled = _compile(f"pipelines: [{{flow: etl, notify: {{{notify}}}}}]")
 
     assert (compiled.rules, compiled.faults) == ((), (f"notify.{notify.partition(':')[0]}: {fault}",))
@@ -112,7 +112,7 @@ def test_on_failure_by_prefect_pauses_and_resumes() -> None:
     )
 
 
-def test_on_failure_of_several_sources_shares_a_pause_and_never_resumes() -> None:
+def test_on_failure_of_several_sources_shares_a_pause_without_resume() -> None:
     compiled = _compile(
         "pipelines: [{flow: etl, on_failure: {pause: [refresh/prod], resume_on_success: true, by: prefect}}]"
     )
@@ -124,13 +124,13 @@ def test_on_failure_of_several_sources_shares_a_pause_and_never_resumes() -> Non
     assert compiled.notes[0].startswith("refresh/prod is not resumed: 2 deployments pause it")
 
 
-def test_on_failure_of_a_deployment_that_is_missing_is_one_fault() -> None:
+def test_on_failure_of_a_missing_deployment_is_one_fault() -> None:
     compiled = _compile("pipelines: [{flow: etl, on_failure: {pause: [refresh/prd], by: prefect}}]")
 
     assert compiled.faults == ("on_failure.pause: there is no deployment refresh/prd; did you mean refresh/prod?",)
 
 
-def test_cancel_ends_late_runs_of_the_declared_deployments() -> None:
+def test_cancel_covers_late_runs_of_the_declared_deployments() -> None:
     (rule,) = _compile("pipelines: [{flow: etl, deployment: hourly, cancel: {when: late}}]").rules
 
     assert (rule.events, rule.action, rule.deployment_ids) == (
@@ -140,7 +140,7 @@ def test_cancel_ends_late_runs_of_the_declared_deployments() -> None:
     )
 
 
-def test_what_prefect_cannot_do_safely_is_never_made_and_noted() -> None:
+def test_rule_that_prefect_cannot_run_safely_is_skipped_with_a_note() -> None:
     compiled = _compile(
         "pipelines: [{flow: etl, retry: {max: 3}, skip: {when_later_than: 2h}, on_failure: {pause: [refresh/prod]},"
         " scale: {when_running_longer_than: 1h, work_pool: p, concurrency: 3}}]"
@@ -155,7 +155,7 @@ def test_what_prefect_cannot_do_safely_is_never_made_and_noted() -> None:
     ]
 
 
-def test_a_retry_beside_a_native_rule_is_noted() -> None:
+def test_retry_beside_a_native_rule_is_noted() -> None:
     compiled = _compile("pipelines: [{flow: etl, deployment: daily, retry: {max: 3}, notify: {slack: ops}}]")
 
     assert any(note.startswith("1 deployment with a retry: Prefect notifies") for note in compiled.notes)

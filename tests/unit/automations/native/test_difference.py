@@ -43,7 +43,7 @@ def _with(path: tuple[Any, ...], value: Any) -> Automation:
     return automation
 
 
-def test_what_is_as_declared_needs_nothing() -> None:
+def test_unchanged_automation_needs_no_change() -> None:
     found = plan([DEFINITION], [_existing()])
 
     assert found.is_empty
@@ -64,7 +64,7 @@ def test_what_is_as_declared_needs_nothing() -> None:
         (("tags",), ["prefect-monitoring:prod", "prefect-monitoring"]),
     ],
 )
-def test_the_same_written_differently_needs_nothing(path: tuple[Any, ...], value: Any) -> None:
+def test_equivalent_automation_needs_no_change(path: tuple[Any, ...], value: Any) -> None:
     assert plan([DEFINITION], [_with(path, value)]).is_empty
 
 
@@ -80,7 +80,7 @@ def test_the_same_written_differently_needs_nothing(path: tuple[Any, ...], value
         (("actions_on_trigger",), [{"type": "do-nothing"}], Edit("actions_on_trigger", [{"type": "do-nothing"}], [])),
     ],
 )
-def test_drift_is_changed_back(path: tuple[Any, ...], value: Any, edit: Edit) -> None:
+def test_drift_is_reverted(path: tuple[Any, ...], value: Any, edit: Edit) -> None:
     found = plan([DEFINITION], [_with(path, value)])
 
     (change,) = found.change
@@ -89,7 +89,7 @@ def test_drift_is_changed_back(path: tuple[Any, ...], value: Any, edit: Edit) ->
     assert not found.destroy
 
 
-def test_a_trigger_of_another_kind_is_changed_back() -> None:
+def test_trigger_of_another_kind_is_reverted() -> None:
     compound = {"type": "compound", "triggers": [{"type": "event"}], "require": "all", "within": None}
 
     (change,) = plan([DEFINITION], [_existing(trigger=compound)]).change
@@ -97,21 +97,21 @@ def test_a_trigger_of_another_kind_is_changed_back() -> None:
     assert Edit("trigger.type", "compound", "event") in change.edits
 
 
-def test_what_is_declared_no_more_is_destroyed_and_what_is_missing_created() -> None:
+def test_undeclared_automation_is_destroyed_and_missing_one_created() -> None:
     found = plan([DEFINITION], [_existing(name="prefect-monitoring prod: old")])
 
     assert [definition["name"] for definition in found.create] == [DEFINITION["name"]]
     assert [automation.name for automation in found.destroy] == ["prefect-monitoring prod: old"]
 
 
-def test_of_two_with_one_name_the_first_stays() -> None:
+def test_duplicate_name_keeps_the_first_automation() -> None:
     found = plan([DEFINITION], [_existing(1), _existing(2)])
 
     assert [automation.id for automation in found.destroy] == ["a2"]
     assert found.unchanged == 1
 
 
-def test_what_somebody_paused_stays_paused() -> None:
+def test_automation_paused_by_hand_stays_paused() -> None:
     found = plan([DEFINITION], [_existing(enabled=False)])
 
     assert found.is_empty
@@ -129,17 +129,19 @@ def test_what_somebody_paused_stays_paused() -> None:
         (["prefect-monitoring"], "prefect-monitoring prod: x", {"a2"}, False),
     ],
 )
-def test_only_what_this_installation_made_is_its_own(tags: list[str], name: str, owned: set[str], *, own: bool) -> None:
+def test_only_automations_of_this_installation_are_managed(
+    tags: list[str], name: str, owned: set[str], *, own: bool
+) -> None:
     assert bool(PROD.own([_existing(tags=tags, name=name)], owned)) is own
 
 
-def test_no_definition_relies_on_a_proactive_trigger_or_retries() -> None:
+def test_definitions_use_no_proactive_trigger_and_no_retry() -> None:
     assert DEFINITION["trigger"]["posture"] == "Reactive"
     assert "owner_resource" not in DEFINITION, "Prefect refuses it in a change"
     assert PROD.creation(DEFINITION)["owner_resource"] == "prefect-monitoring.installation.prod"
 
 
-def test_a_plan_is_read_with_names_for_ids() -> None:
+def test_plan_shows_names_instead_of_ids() -> None:
     changed = _with(("trigger", "match_related", "prefect.resource.id"), [f"prefect.deployment.{HOURLY}"])
     names = {DAILY: "etl/daily", HOURLY: "etl/hourly"}
     other = {**DEFINITION, "name": "prefect-monitoring prod: new"}

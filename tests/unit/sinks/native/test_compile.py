@@ -28,7 +28,7 @@ def alarms_of(policies: dict[Pipeline, Policy], pushed: Any = PUSHED_NAMES) -> d
     return {alarm["AlarmName"].removeprefix(PROD.prefix): alarm for alarm in alarms}
 
 
-def test_pipeline_has_an_alarm_for_each_promise() -> None:
+def test_pipeline_has_an_alarm_for_each_objective() -> None:
     alarms = alarms_of({DAILY: PROMISED})
     conditions = {
         name: (
@@ -58,7 +58,7 @@ def test_pipeline_has_an_alarm_for_each_promise() -> None:
     assert "90 % of the runs of 30d" in alarms["etl/daily success ratio"]["AlarmDescription"]
 
 
-def test_what_is_not_promised_or_not_pushed_has_no_alarm_and_says_so() -> None:
+def test_undeclared_or_unpushed_metric_has_no_alarm_but_a_note() -> None:
     compiled = compile_rules({DAILY: Policy()}, ("ConsecutiveFailures",))
     assert [rule.title for rule in compiled.rules] == ["exporter silent", "etl/daily failures"]
     assert [chart.metric for chart in compiled.charts] == ["ConsecutiveFailures"]
@@ -75,7 +75,7 @@ def test_low_pipelines_alarm_at_the_third_failure() -> None:
     assert alarms_of({DAILY: Policy(criticality="low")})["etl/daily failures"]["Threshold"] == 3
 
 
-def test_names_that_are_too_long_are_cut_and_stay_different() -> None:
+def test_long_names_are_shortened_and_stay_distinct() -> None:
     names = {name for end in "ab" for name in alarms_of({Pipeline("x" * 300, end): Policy()}) if "xxx" in name}
     assert len(names) == 4
     assert all(len(PROD.prefix + name) <= 255 for name in names)
@@ -100,7 +100,7 @@ def test_dashboard_shows_the_most_critical_pipelines_within_the_limits_of_cloudw
     assert heading["width"] == 24
 
 
-def test_nothing_that_matches_is_nothing_to_make() -> None:
+def test_no_matching_pipeline_creates_nothing() -> None:
     compiled = compile_rules({}, PUSHED_NAMES)
     assert (compiled.rules, compiled.charts) == ((), ())
     assert compiled.notes
@@ -120,13 +120,13 @@ def existing(*, enabled: bool = True, **changes: Any) -> Alarm:
 @pytest.mark.parametrize(
     "changes", [{}, {"Dimensions": DEFINITION["Dimensions"][::-1]}, {"Threshold": 1}, {"StateValue": "ALARM"}]
 )
-def test_what_is_as_declared_needs_nothing(changes: dict[str, Any]) -> None:
+def test_unchanged_automation_needs_no_change(changes: dict[str, Any]) -> None:
     found = plan([DEFINITION], [existing(**changes)], {"widgets": []}, {"widgets": []})
     assert found.is_empty
     assert found.unchanged == 2
 
 
-def test_edits_are_shown_and_switched_off_actions_are_kept() -> None:
+def test_edits_are_shown_and_disabled_actions_are_kept() -> None:
     found = plan([DEFINITION], [existing(enabled=False, Threshold=5.0, AlarmActions=[])])
     (change,) = found.change
     assert change.edits == (Edit("Threshold", 5.0, 1.0), Edit("AlarmActions", [], list(PROD.actions)))
@@ -136,7 +136,7 @@ def test_edits_are_shown_and_switched_off_actions_are_kept() -> None:
     assert lines[-1] == "0 to create, 1 to change, 0 to destroy; 0 unchanged"
 
 
-def test_what_is_declared_no_more_is_destroyed() -> None:
+def test_undeclared_alarm_and_dashboard_are_destroyed() -> None:
     found = plan([], [existing()], None, {"widgets": []})
     assert list(plan_lines(found, PROD.dashboard_name)) == [
         f"  - destroy  {DEFINITION['AlarmName']}",

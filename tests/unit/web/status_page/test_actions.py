@@ -16,12 +16,12 @@ from unit.status_pages import GOOD, snapshot_of
 SNAPSHOT = snapshot_of({Pipeline("etl", "daily"): GOOD})
 
 
-def test_an_exporter_that_only_watches_says_nothing_about_actions() -> None:
+def test_watching_exporter_shows_no_actions() -> None:
     assert list(action_rows(SNAPSHOT)) == []
     assert "Actions" not in parsed_page(SNAPSHOT).text
 
 
-def test_an_acting_exporter_lists_the_newest_actions() -> None:
+def test_acting_exporter_lists_the_newest_actions() -> None:
     snapshot = replace(SNAPSHOT, actions=make_snapshot().actions)
 
     assert list(action_rows(snapshot)) == [

@@ -26,7 +26,7 @@ def down(snapshot: Snapshot, seconds: float) -> Snapshot:
 
 
 @pytest.mark.parametrize("seconds", [3, 3600])
-def test_outage_names_the_instant_that_is_shown(seconds: float) -> None:
+def test_outage_banner_names_the_time_of_the_data(seconds: float) -> None:
     page = parsed_page(replace(down(snapshot_of({PIPELINE: GOOD}), seconds), active=None))
     at = {3: "11:59:57", 3600: "11:00:00"}[int(seconds)]
     assert f"The Prefect API does not answer. This page shows 2026-03-02 {at} UTC, not the present." in page.text
@@ -46,7 +46,7 @@ def test_outage_names_the_instant_that_is_shown(seconds: float) -> None:
         ("timeout", "The Prefect API does not answer"),
     ],
 )
-def test_outage_says_what_the_api_does(code: str, said: str) -> None:
+def test_outage_banner_describes_the_error(code: str, said: str) -> None:
     snapshot = down(snapshot_of({PIPELINE: GOOD}), 60)
     (finished,) = snapshot.about.sources
     page = parsed_page(replace(snapshot, about=replace(snapshot.about, sources=(replace(finished, code=code),))))
@@ -55,7 +55,7 @@ def test_outage_says_what_the_api_does(code: str, said: str) -> None:
     assert ("does not answer" in page.text) == (code == "timeout")
 
 
-def test_outage_at_the_start_shows_what_the_ledger_knows() -> None:
+def test_outage_at_the_start_shows_ledger_data() -> None:
     snapshot = down(snapshot_of({PIPELINE: GOOD}), 0)
     never = replace(snapshot.about.sources[0], complete_to=None, last_success=None)
     restarted = replace(snapshot, about=replace(snapshot.about, sources=(never,)))
@@ -63,7 +63,7 @@ def test_outage_at_the_start_shows_what_the_ledger_knows() -> None:
     assert "does not answer. Nothing is known yet." in parsed_page(replace(restarted, run_stats={})).text
 
 
-def test_finished_runs_not_read_for_long_are_reported() -> None:
+def test_stale_finished_runs_are_reported() -> None:
     behind = down(snapshot_of({PIPELINE: GOOD}), 2 * HOUR)
     behind = replace(behind, about=replace(behind.about, api_up=True))
     assert (

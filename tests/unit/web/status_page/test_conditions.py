@@ -76,7 +76,7 @@ def test_active_run_that_may_wait_is_not_reported(state: str, seconds: float) ->
         (Policy(), 0.0, THRESHOLDS.long_run_unknown_seconds, ""),
     ],
 )
-def test_too_long_is_what_is_declared_else_what_is_unusual(
+def test_too_long_is_the_declared_limit_or_an_unusual_duration(
     policy: Policy, usual: float, limit: float, detail: str
 ) -> None:
     assert findings(active("running", limit, policy, usual)) == {}
@@ -102,7 +102,7 @@ def test_failing_beside_parallel_runs_that_completed() -> None:
 
 
 @pytest.mark.parametrize("cause", ["", "other"])
-def test_failing_for_an_unknown_cause_names_none(cause: str) -> None:
+def test_failing_for_an_unknown_cause_names_no_cause(cause: str) -> None:
     last = failing(PIPELINE).last_failure
     assert last is not None
     unclear = replace(failing(PIPELINE), last_failure=replace(last, cause=cause))
@@ -138,7 +138,9 @@ PATIENCE = 600 + THRESHOLDS.grace_duration_factor * 90  # the grace, and the usu
         (Policy(grace=600.0), Schedule(), NOW - 99 * DAY, None),
     ],
 )
-def test_not_succeeded(policy: Policy, due: Schedule, completed: float, detail: str | None) -> None:
+def test_pipeline_without_a_success_in_time_is_reported(
+    policy: Policy, due: Schedule, completed: float, detail: str | None
+) -> None:
     stats = replace(GOOD, last_outcomes={"completed": completed})
     snapshot = snapshot_of({PIPELINE: stats}, policies={PIPELINE: policy}, schedules={PIPELINE: due})
     finding = findings(snapshot).get(ConditionId.NOT_SUCCEEDED)
@@ -147,7 +149,7 @@ def test_not_succeeded(policy: Policy, due: Schedule, completed: float, detail: 
     assert findings(paused) == {}
 
 
-def test_start_missed_needs_that_nothing_came_and_nothing_runs() -> None:
+def test_start_is_missed_only_if_nothing_started_and_nothing_runs() -> None:
     due = Schedule(last_at=NOW - 2 - THRESHOLDS.start_missed_seconds - 1)
     snapshot = snapshot_of({PIPELINE: GOOD}, schedules={PIPELINE: due})
     assert findings(snapshot) == {ConditionId.START_MISSED: Finding(since=due.last_at)}
@@ -162,7 +164,7 @@ def test_start_missed_needs_that_nothing_came_and_nothing_runs() -> None:
     assert findings(replace(snapshot, active=None)) == {}, "it may be running"
 
 
-def test_start_that_is_due_again_soon_is_missed_from_the_first_that_did_not_come() -> None:
+def test_repeatedly_missed_start_counts_from_the_first() -> None:
     due = Schedule(last_at=NOW - 60, unmet_at=NOW - HOUR / 2)
     assert (
         findings(snapshot_of({PIPELINE: GOOD}, schedules={PIPELINE: due}))[ConditionId.START_MISSED].since
@@ -172,7 +174,7 @@ def test_start_that_is_due_again_soon_is_missed_from_the_first_that_did_not_come
     assert ConditionId.START_MISSED not in findings(snapshot_of({PIPELINE: came}, schedules={PIPELINE: due}))
 
 
-def test_success_is_not_expected_of_an_approval_a_first_run_and_right_after_a_resume() -> None:
+def test_success_is_not_expected_of_approvals_first_runs_and_right_after_a_resume() -> None:
     overdue = {PIPELINE: Schedule(unmet_at=NOW - 9 * DAY)}
     new = replace(GOOD, baselines={}, recent_durations=(), last_outcomes={})
     for stats, state, is_found in ((GOOD, "paused", False), (GOOD, "pending", True), (new, "running", False)):
@@ -185,7 +187,7 @@ def test_success_is_not_expected_of_an_approval_a_first_run_and_right_after_a_re
         assert (ConditionId.NOT_SUCCEEDED in found) is is_found, resumed_at
 
 
-def test_past_before_the_baseline_load_is_complete_is_not_judged() -> None:
+def test_incomplete_baseline_is_not_judged() -> None:
     overdue = Schedule(last_at=NOW - DAY, unmet_at=NOW - DAY)
     snapshot = snapshot_of({}, without_runs=(PIPELINE,), schedules={PIPELINE: overdue})
     assert findings(snapshot).keys() == {ConditionId.NOT_SUCCEEDED, ConditionId.START_MISSED}
@@ -203,7 +205,7 @@ def test_start_due_after_the_last_reading_is_not_judged() -> None:
         assert findings(replace(snapshot, about=replace(snapshot.about, sources=(source,)))) == {}
 
 
-def test_budget_is_counted_in_runs() -> None:
+def test_spent_budget_is_counted_in_runs() -> None:
     def spent(good: int, bad: int) -> str | None:
         stats = replace(GOOD, window_runs={("slo", "good"): good, ("slo", "bad"): bad})
         finding = findings(snapshot_of({PIPELINE: stats})).get(ConditionId.BUDGET_SPENT)
@@ -217,12 +219,12 @@ def test_budget_is_counted_in_runs() -> None:
 @pytest.mark.parametrize(
     ("objective", "runs", "allowed"), [(0.99, 300, 3), (0.99, 299, 2), (0.9, 30, 3), (0.999, 5, 1), (0.99, 0, 1)]
 )
-def test_allowed_failures_are_whole_runs_and_never_fewer_than_one(objective: float, runs: int, allowed: int) -> None:
+def test_allowed_failures_are_whole_runs_and_at_least_one(objective: float, runs: int, allowed: int) -> None:
     assert allowed_failures(Policy(objective=objective), runs, 0) == allowed
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(HOUR, set()), (HOUR + 1, {ConditionId.PAUSED_TOO_LONG})])
-def test_paused_for_longer_than_declared(seconds: float, expected: set[ConditionId]) -> None:
+def test_pause_longer_than_declared_is_reported(seconds: float, expected: set[ConditionId]) -> None:
     due, policy = Schedule(paused_at=NOW - seconds), Policy(max_pause=HOUR)
     snapshot = snapshot_of({PIPELINE: GOOD}, paused=(PIPELINE,), schedules={PIPELINE: due}, policies={PIPELINE: policy})
     assert findings(snapshot).keys() == expected

@@ -28,7 +28,7 @@ def document(snapshot: Snapshot | None, now: float = NOW) -> dict[str, Any]:
     return found
 
 
-def test_document_says_of_each_pipeline_what_the_page_does() -> None:
+def test_document_matches_the_page_for_each_pipeline() -> None:
     policy = Policy(criticality="critical", team="data", objective=0.999)
     snapshot = snapshot_of(
         {PIPELINE: failing(PIPELINE), OTHER: GOOD},
@@ -65,7 +65,7 @@ def test_document_says_of_each_pipeline_what_the_page_does() -> None:
     assert shown == {(Pipeline(one["flow"], one["deployment"]), one["status"]) for one in found["pipelines"]}
 
 
-def test_document_says_when_the_present_is_not_known() -> None:
+def test_document_shows_that_the_data_is_not_current() -> None:
     snapshot = snapshot_of({PIPELINE: GOOD})
     assert (document(snapshot)["status"], document(snapshot)["banners"]) == ("ok", [])
     (finished,) = snapshot.about.sources
@@ -90,7 +90,7 @@ def test_document_says_when_the_present_is_not_known() -> None:
         ("http://prefect:4200/api", "http://prefect:4200/api"),
     ],
 )
-def test_page_says_which_prefect_it_watches(address: str, said: str) -> None:
+def test_page_names_the_watched_prefect(address: str, said: str) -> None:
     assert watched(address) == said
     page = parsed_page(snapshot_of({PIPELINE: GOOD}, links=Links(api_url=address)))
     assert f"Watches {said}" in " ".join(page.text.split())
@@ -105,7 +105,7 @@ def test_late_run_names_the_pool_without_workers() -> None:
     assert "1 run, no worker in pool k8s" in parsed_page(replace(snapshot, inventory=empty)).text
 
 
-def test_never_succeeded_is_not_fine() -> None:
+def test_pipeline_that_never_succeeded_is_not_fine() -> None:
     never = replace(GOOD, last_outcomes={"cancelled": NOW - HOUR})
     row, *_ = make_rows(snapshot_of({PIPELINE: never}))
     assert (row.status.group, [line.text for line in row.lines]) == (Group.IDLE, ["cancelled", "never succeeded"])

@@ -24,14 +24,14 @@ NOON = datetime(2026, 3, 2, 12, tzinfo=UTC).timestamp()
         *((86400, "1 d"), (86400 * 3 + 4 * 3600 + 59, "3 d 4 h"), (86400 * 400, "400 d")),
     ],
 )
-def test_span(seconds: float, expected: str) -> None:
+def test_span_is_formatted(seconds: float, expected: str) -> None:
     assert plain(span(seconds)) == expected
 
 
 @pytest.mark.parametrize(
     ("seconds", "expected"), [(-3, "0 s"), (0.9, "0 s"), (5, "5 s"), (119, "1 min"), (7199, "1 h"), (200000, "2 d")]
 )
-def test_age(seconds: float, expected: str) -> None:
+def test_age_is_formatted(seconds: float, expected: str) -> None:
     assert plain(age(seconds)) == expected
 
 
@@ -39,7 +39,7 @@ def test_age(seconds: float, expected: str) -> None:
     ("before", "expected"),
     [(0, "12:00"), (12 * 3600, "00:00"), (12 * 3600 + 1, "1 Mar 23:59"), (86400 * 70, "22 Dec 2025")],
 )
-def test_instant(before: float, expected: str) -> None:
+def test_instant_is_formatted(before: float, expected: str) -> None:
     assert instant(NOON - before, NOON) == expected
 
 
@@ -51,7 +51,7 @@ def test_percent_never_rounds_up(ratio: float, expected: str) -> None:
     assert plain(percent(ratio)) == expected
 
 
-def test_counted() -> None:
+def test_counts_are_formatted() -> None:
     assert [counted(number, "run", "runs") for number in (0, 1, 2, 12345)] == [
         "0 runs",
         "1 run",

@@ -52,7 +52,7 @@ def page_with(name: str) -> Snapshot:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_name_is_text_in_every_place(name: str) -> None:
+def test_hostile_name_is_shown_as_text_everywhere(name: str) -> None:
     harmless, hostile = parsed_page(page_with("plain")), parsed_page(page_with(name))
     assert hostile.tags == harmless.tags, "no element more, none less"
     assert [key for key, _ in hostile.attributes] == [key for key, _ in harmless.attributes]
@@ -91,7 +91,7 @@ NAMES = st.one_of(
 
 
 @given(NAMES)
-def test_any_name_is_text_in_every_place(name: str) -> None:
+def test_any_name_is_shown_as_text_everywhere(name: str) -> None:
     harmless, hostile = parsed_page(page_with("plain")), parsed_page(page_with(name))
     assert hostile.tags == harmless.tags
     assert hostile.rows[2][0].count(name) >= 3

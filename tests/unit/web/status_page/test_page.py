@@ -54,7 +54,7 @@ def everything() -> Snapshot:
     )
 
 
-def test_sections_what_needs_attention_comes_first() -> None:
+def test_sections_start_with_needs_attention() -> None:
     page = parsed_page(everything())
     assert page.names == [
         "Needs attention (7)",
@@ -78,7 +78,7 @@ def test_sections_what_needs_attention_comes_first() -> None:
     assert "7 need attention, 1 fails unwatched, 2 fine, 2 idle · prefect-monitoring" in page.text
 
 
-def test_summary_marks_what_needs_attention() -> None:
+def test_summary_marks_pipelines_that_need_attention() -> None:
     html = render_page(everything(), STALE, NOW)
     summary = html[html.index('<p class="summary">') :].partition("</p>")[0]
     assert re.findall(r'class="bad">([^<]+)<', summary) == ["7 need attention"]
@@ -89,7 +89,7 @@ def test_scheduled_retry_shows_when_it_is_due() -> None:
     assert "waiting for a retry due 13:00" in " ".join(page.text.split())
 
 
-def test_empty_server_and_start_have_a_page() -> None:
+def test_page_is_shown_for_an_empty_server_and_at_the_start() -> None:
     assert "No flow has run yet, and there is no deployment" in parsed_page(snapshot_of({})).text
     starting = ParsedPage(render_page(None, STALE, NOW))
     assert "Starting." in starting.text
@@ -105,7 +105,7 @@ def test_healthy_exporter_shows_no_banner() -> None:
 # Content security policy and colours
 
 
-def test_content_security_policy_allows_the_style_only() -> None:
+def test_content_security_policy_allows_only_the_style() -> None:
     html = render_page(everything(), STALE, NOW)
     (style,) = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
     digest = b64encode(sha256(style.encode()).digest()).decode()
@@ -160,7 +160,7 @@ async def test_page_is_rendered_once_per_snapshot_and_once_more_when_polling_sto
     assert len(rendered) == 4
 
 
-def test_size_grows_with_the_pipelines_and_compresses_well() -> None:
+def test_page_size_grows_with_the_pipelines_and_compresses_well() -> None:
     sizes = {count: render_page(big_snapshot(count), STALE, NOW).encode() for count in (200, 800)}
     assert len(sizes[800]) < 4 * len(sizes[200])
     assert len(sizes[800]) < 1_200_000

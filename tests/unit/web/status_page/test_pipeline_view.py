@@ -33,7 +33,7 @@ def test_active_runs_of_all_pools_are_added_up() -> None:
     assert (dict(view.active), dict(view.oldest)) == ({"running": 5}, {"running": NOW - 60})
 
 
-def test_complete_to_before_the_first_reading_is_the_newest_end_in_the_ledger() -> None:
+def test_complete_to_defaults_to_the_newest_end_in_the_ledger() -> None:
     snapshot = snapshot_of({PIPELINE: GOOD})
     (finished,) = snapshot.about.sources
     unread = replace(finished, complete_to=None, last_success=None)
@@ -57,7 +57,7 @@ def test_usual_duration_is_that_of_the_baseline_window() -> None:
     assert replace(view, stats=RunStats()).usual_duration == 0.0
 
 
-def test_pause_of_the_listed_deployment_comes_before_that_in_the_ledger() -> None:
+def test_pause_of_the_listed_deployment_overrides_the_ledger() -> None:
     paused = Schedule(paused_at=NOW - DAY)
     (view,) = pipeline_views(snapshot_of({PIPELINE: GOOD}, schedules={PIPELINE: paused}))
     assert not view.is_paused, "listed as running"

@@ -51,7 +51,7 @@ def test_links_without_http_addresses_are_left_out() -> None:
     assert parsed_page(snapshot_of({PIPELINE: failing(PIPELINE)}, links=odd)).links.keys() == own
 
 
-def test_badge_is_critical_by_criticality_not_by_its_text() -> None:
+def test_badge_is_critical_by_criticality_not_by_text() -> None:
     """A team may be called critical."""
     policies = {PIPELINE: Policy(team="critical"), OTHER: Policy(criticality="critical")}
     rows = make_rows(snapshot_of({PIPELINE: GOOD, OTHER: GOOD}, policies=policies))

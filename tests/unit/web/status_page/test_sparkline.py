@@ -19,7 +19,7 @@ BAR = re.compile(rf"M(\d+) {HEIGHT}v-(\d+)")
 
 
 @given(st.lists(st.floats(0, 1e9), min_size=1, max_size=RECENT_DURATIONS), st.one_of(st.none(), st.floats(0.001, 1e9)))
-def test_every_run_has_a_bar_within_the_picture(newest_first: list[float], limit: float | None) -> None:
+def test_every_run_has_a_bar_within_the_image(newest_first: list[float], limit: float | None) -> None:
     drawn = sparkline(newest_first, limit)
     assert drawn is not None
     bars = [(int(x), int(height)) for x, height in BAR.findall(drawn.earlier + drawn.last)]
@@ -39,7 +39,7 @@ def test_heights_are_in_proportion_and_start_at_zero() -> None:
     assert plain(drawn.label) == "The last 3 completed runs took 0 s to 1 min 40 s, the newest 1 min 40 s"
 
 
-def test_limit_is_drawn_where_bars_remain_to_be_seen() -> None:
+def test_limit_is_drawn_if_bars_stay_visible() -> None:
     assert [sparkline((100.0,), limit).limit for limit in (None, 50.0, 100.0, 200.0, 201.0)] == [None, 12, 1, 1, None]
     low = sparkline((50.0, 100.0), 200.0)
     assert low is not None
@@ -47,7 +47,7 @@ def test_limit_is_drawn_where_bars_remain_to_be_seen() -> None:
     assert plain(low.label).endswith("; at most 3 min 20 s is declared")
 
 
-def test_nothing_to_draw() -> None:
+def test_no_durations_draw_nothing() -> None:
     assert sparkline((), 10.0) is None
     single = sparkline((3.0,), None)
     assert single is not None

@@ -78,7 +78,7 @@ def test_active_run_is_shown(state: str, text: str) -> None:
     assert status(snapshot) == PipelineStatus(Group.FINE, Tone.BUSY, (StatusLine(text, since=NOW - 60),))
 
 
-def test_of_several_active_runs_the_furthest_is_shown() -> None:
+def test_most_advanced_active_run_is_shown() -> None:
     states = ("suspended", "pending", "late", "running")
     snapshot = snapshot_of({PIPELINE: GOOD}, active={(PIPELINE, state): NOW - 60 for state in states})
     assert status(snapshot).lines == (StatusLine("running", since=NOW - 60),)
