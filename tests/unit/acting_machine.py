@@ -1,4 +1,4 @@
-"""What the state machines of actions share: faults of Prefect, time, restarts, and crashes at each step of a round."""
+"""Shared base of the state machines for actions: faults of Prefect, time, restarts, and crashes at each step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from unit.ledger_values import lookbacks_of
 from unit.rig import API, DAY, NO_SYNC, pragma
 
 CRASHES = ("read", "write", "before a record", "after a record", "after a write")
-# A request's fault, where the process dies ("" for neither), and how often it gets past that point before.
+# A request's fault, where the process dies ("" for none), and how often it passes that point before.
 UNCLEAR = ("", "", LOSE_REQUEST, LOSE_ANSWER, THROTTLE)
 TROUBLE = st.tuples(st.sampled_from(UNCLEAR), st.sampled_from(("", "", *CRASHES)), st.integers(0, 3))
 Trouble = tuple[str, str, int]
@@ -61,15 +61,15 @@ class ActingMachine(RuleBasedStateMachine):
         self.loop.run_until_complete(work)
 
     async def look(self) -> None:
-        """What a process does first, without acting."""
+        """Reads the state after a start, without acting."""
         raise NotImplementedError
 
     async def act_once(self) -> None:
-        """A round in which everything is decided and carried out that is to be."""
+        """Runs one round: decides on all due actions and carries them out."""
         raise NotImplementedError
 
     def finish(self) -> None:
-        """What holds in the end, once all faults are over."""
+        """Checks the final state, after all faults are over."""
         raise NotImplementedError
 
     @initialize()
@@ -129,7 +129,7 @@ class ActingMachine(RuleBasedStateMachine):
 
     @rule(kind=st.sampled_from(CRASHES), countdown=st.integers(0, 6))
     def act_and_crash(self, kind: str, countdown: int) -> None:
-        """A round in which the process dies, if it gets that far; then the next process."""
+        """Runs a round in which the process dies, if it gets that far; then starts the next process."""
         left = countdown
 
         def die(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""One process of the exporter that acts, beside the model of the server."""
+"""An exporter process that acts on the model of the Prefect server."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ActingProcess:
     published: list[Snapshot] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        # However busy the machine is, a reading of the model is not given up.
+        # A busy machine must not time out a reading.
         settings = settings_with(pipelines=str(self.pipelines), birth_hold="0s", source_timeout="1h")
         self.readers = readers_of(self.fake, self.ledger, settings)
         self.planner = Planner(self.ledger, self.mode)
@@ -54,19 +54,19 @@ class ActingProcess:
         return self.published[-1]
 
     async def begin(self) -> None:
-        """Loads the baseline and knows what exists; from now on failures are acted upon."""
+        """Loads the baseline and the inventory; failures from now on are acted upon."""
         await self.poller.poll()
         await self.poller.take_inventory()
         await self.poller.poll()
 
     async def poll(self, after: float = 15.0) -> Snapshot:
-        """A poll, without anything carried out yet."""
+        """Polls, without carrying out any action."""
         self.fake.now += after
         await self.poller.poll()
         return self.last
 
     async def act(self, after: float = 15.0) -> Snapshot:
-        """A poll, what it leads to, and another poll that sees this."""
+        """Polls, carries out the planned actions and polls again."""
         await self.poll(after)
         await self.controller.act(self.last)
         await self.poller.poll()
@@ -80,7 +80,7 @@ class ActingProcess:
         return [(action.kind.value, action.result.value, action.reason) for action in self.actions()]
 
     def fail(self, run_id: str, message: str = "connection refused", state_type: str = "FAILED") -> None:
-        """A worker runs it, and it fails."""
+        """Starts the run and lets it fail."""
         self.fake.start(run_id)
         self.fake.finish(run_id, 1.0, state_type, message)
 
@@ -89,4 +89,4 @@ class ActingProcess:
 
 
 Begin = Callable[..., ActingProcess]
-"""Starts a process with the rules given, over the ledger of the test."""
+"""Creates a process with the given rules over the ledger of the test."""

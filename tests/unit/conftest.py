@@ -22,14 +22,14 @@ from unit.ledger_values import lookbacks_of
 from unit.loopback import Loopback, loopback
 from unit.rig import API, DAY, NO_SYNC, MakeReader, MakeReaders, OpenLedger, pragma, readers_of
 
-# How long an example takes says more about the machine than about the code.
+# The duration of an example depends on the machine more than on the code.
 hypothesis.settings.register_profile("ours", deadline=None)
 hypothesis.settings.load_profile("ours")
 
 
 @pytest.fixture
 def open_it(tmp_path: Path) -> Iterator[OpenLedger]:
-    """Opens the ledger of this test, as often as it likes; the arguments override the usual ones."""
+    """Opens the ledger of this test, any number of times; arguments override the defaults."""
     opened: list[Ledger] = []
 
     def open_with(lookback: float = 30 * DAY, task_lookback: float | None = None, **changes: object) -> Ledger:
@@ -63,7 +63,7 @@ def fake() -> FakePrefect:
 
 @pytest.fixture
 def make_readers(fake: FakePrefect, ledger: Ledger) -> Iterator[MakeReaders]:
-    """Readers of `fake` into `ledger`, or another one, with the settings given."""
+    """Creates readers of `fake` into `ledger`, or another ledger, with the given settings."""
     made: list[Readers] = []
 
     def make(into: Ledger = ledger, **options: object) -> Readers:
@@ -116,7 +116,7 @@ def traffic() -> Traffic:
 
 @pytest.fixture
 async def http(site: Loopback, traffic: Traffic) -> AsyncIterator[PrefectHttp]:
-    """Requests to `site`, as many as there may be."""
+    """A client of `site` without a relevant rate limit."""
     with temporary_settings({PREFECT_API_URL: site.url}):
         async with open_http(traffic, 1000) as one:
             yield one

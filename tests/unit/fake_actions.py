@@ -1,4 +1,4 @@
-"""The writes of the model of the server: it answers what `ActionsApi` answers, and can lose requests and answers."""
+"""The write side of the model of the server, with the interface of `ActionsApi`; can lose requests and responses."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 GONE = Outcome(ActionResult.REFUSED, "it does not exist any more")
 NO_ANSWER = Outcome(ActionResult.SENT, "no answer")
 REPEATED = Outcome(ActionResult.REFUSED, "reject: This run has already made this state transition.")
-# What may happen to a request on its way: it is lost, its answer is lost, it is turned away.
+# Faults of a request: it is lost, its response is lost, it is refused.
 LOSE_REQUEST, LOSE_ANSWER, THROTTLE, FORBID = "lose request", "lose answer", "throttle", "forbid"
 FAULTS = (LOSE_REQUEST, LOSE_ANSWER, THROTTLE, FORBID)
 
 
 class FakeActions:
-    """`writes`: what reached the server and changed it. `faults` concern the next requests, one each."""
+    """`writes`: the requests that changed the server. `faults`: those of the next requests, one each."""
 
     def __init__(self, fake: FakePrefect) -> None:
         self.fake = fake

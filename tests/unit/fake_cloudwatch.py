@@ -1,4 +1,4 @@
-"""PutMetricData as AWS documents it, which moto does not enforce: limits, faults, and what was taken."""
+"""PutMetricData as AWS documents it, which moto does not enforce: limits, faults, and accepted values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Call = dict[str, Any]
 
 
 class Taken(NamedTuple):
-    """One value of one metric, and how often."""
+    """A value of a metric, and how often it was pushed."""
 
     minute: float
     name: str
@@ -37,7 +37,7 @@ def answer(code: str, status: int) -> ClientError:
 
 
 ENDPOINT = "https://monitoring.example.com/"
-ANSWER_LOST = "answer lost"  # the request is taken all the same
+ANSWER_LOST = "answer lost"  # the request is accepted all the same
 FAULTS: Mapping[str, Callable[[], Exception]] = {
     "throttled": lambda: answer("ThrottlingException", 400),
     "unavailable": lambda: answer("InternalServiceFault", 500),
@@ -51,9 +51,9 @@ FAULTS: Mapping[str, Callable[[], Exception]] = {
 
 @dataclass
 class FakeCloudWatch:
-    """`faults` are those of the coming requests, "" for none; `refuses` says which member is invalid.
+    """`faults`: those of the next requests, "" for none; `refuses` returns which member is invalid.
 
-    `taken`: what was taken, request by request. `gate` holds requests up while it is closed.
+    `taken`: the accepted values by request. `gate` blocks requests while it is closed.
     """
 
     clock: Callable[[], float]

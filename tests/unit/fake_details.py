@@ -1,7 +1,7 @@
-"""What the model of the server holds about task runs and log lines, and what `TaskApi` and `LogApi` answer.
+"""Task runs and log lines of the model of the server, with the interfaces of `TaskApi` and `LogApi`.
 
-A task run's states are made by its own process and written by a recorder that may be far behind; log lines come in
-batches. So both happen at one time and can be seen at a later one.
+A task run's states are set by its own process and written by a recorder that may be far behind; log lines arrive in
+batches. So both become visible some time after they happened.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Server(Protocol):
 
 
 def note(identifier: str, after: float | None = None) -> None:
-    """What decoding a row does when it fails."""
+    """Does what decoding a row does when it fails."""
     noted = collected()
     if noted is None:
         raise ApiError("the API answered rows of another shape than Prefect's", "invalid_json")
@@ -59,9 +59,9 @@ def note(identifier: str, after: float | None = None) -> None:
 
 @dataclass
 class ServerTaskRun:
-    """`recorded`: when the run can be seen in each of `states`; `written`: when that state can be, with its message.
+    """`recorded`: when the run becomes visible in each of `states`; `written`: when that state with its message does.
 
-    `saved`: what the attempts that were retried failed with.
+    `saved`: the errors of the attempts that were retried.
     """
 
     id: str
@@ -93,7 +93,7 @@ class ServerTaskRun:
         return tuple(self.states[: bisect_right(self.written, now)])
 
     def record(self, now: float) -> TaskRun | None:
-        """The run as it can be seen; the end is that of the first terminal state, whatever comes after."""
+        """The visible run; its end is that of the first terminal state, whatever follows."""
         states = self.seen(now)
         if not states:
             return None
@@ -119,9 +119,9 @@ def _run_time(states: Sequence[State]) -> float:
 
 
 class FakeTasks:
-    """`lag`: how far the recorder is behind from now on, `state_lag`: how much later still it writes the states.
+    """`lag`: how far the recorder is behind from now on; `state_lag`: how much later it writes the states.
 
-    `filters_ends`: false of servers before 3.6.22.
+    `filters_ends`: False for servers before 3.6.22.
     """
 
     def __init__(self, server: Server) -> None:
@@ -131,7 +131,7 @@ class FakeTasks:
         self.filters_ends = True
         self.runs: dict[str, ServerTaskRun] = {}
 
-    # What flows do
+    # Flows
 
     def begin(self, task: str, flow_run_id: str | None, *, attempt: int = 1, is_placeholder: bool = False) -> str:
         run = ServerTaskRun(self.server.new_id(), task, flow_run_id, attempt, is_placeholder)
@@ -159,7 +159,7 @@ class FakeTasks:
         return run_id
 
     def fail_and_retry(self, run_id: str, logs: FakeLogs, what: str = "ValueError('boom')", delay: float = 0.0) -> None:
-        """What the failed attempt failed with is told by a log line alone."""
+        """The error of the failed attempt appears only in a log line."""
         run = self.runs[run_id]
         when = f"{delay:g} second(s) from now" if delay else "immediately"
         attempt = len(run.saved) + 1
@@ -174,10 +174,10 @@ class FakeTasks:
     def roll_back(self, run_id: str) -> None:
         self.enter(run_id, "RolledBack", "Task rolled back as part of transaction")
 
-    # What TaskApi answers
+    # TaskApi
 
     def _seen(self) -> list[TaskRun]:
-        """A flow run that is deleted takes its task runs along."""
+        """The visible task runs; those of a deleted flow run are deleted with it."""
         there = [run for run in self.runs.values() if run.flow_run_id is None or run.flow_run_id in self.server.runs]
         records = (run.record(self.server.now) for run in there if not run.is_placeholder)
         return [record for record in records if record is not None]
@@ -242,7 +242,7 @@ class FakeTasks:
 
 @dataclass(frozen=True)
 class Told:
-    """What a METRIC line tells, for the truth."""
+    """The content of a METRIC line, for the expected totals."""
 
     name: str
     value: float
@@ -257,7 +257,7 @@ class ServerLine:
 
 
 class FakeLogs:
-    """`delay`: how late lines come from now on. `can_search`: what `LogApi` finds out about the server."""
+    """`delay`: how late lines arrive from now on. `can_search`: whether the server supports text search."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -265,7 +265,7 @@ class FakeLogs:
         self.can_search = True
         self.lines: list[ServerLine] = []
 
-    # What flows do
+    # Flows
 
     def write(
         self,
@@ -291,13 +291,13 @@ class FakeLogs:
         at: float | None = None,
         **labels: str,
     ) -> str:
-        """A METRIC line."""
+        """Writes a METRIC line."""
         inside = ",".join(f'{label}="{text}"' for label, text in labels.items())
         message = f"{MARK} {name}{'{' + inside + '}' if inside else ''}={value!r}"
         told = Told(name, value, tuple(sorted(labels.items())))
         return self.write(message, flow_run_id, task_run_id, at=at, told=told)
 
-    # What LogApi answers
+    # LogApi
 
     async def page(self, after: float, before: float | None, offset: int) -> LogPage:
         await self.server.request("log_page")

@@ -1,4 +1,4 @@
-"""Failed actions of automations, as a test wants them: it answers what `EventsApi` answers."""
+"""Events as a test sets them, with the interface of `EventsApi`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from unit.fake_details import note
 
 @dataclass
 class FakeEvents:
-    """`limit`: how many events one answer has at most. `broken`: why there is none.
+    """`limit`: the most events per response. `broken`: the error of each request, if any.
 
-    `kept`: what others sent; none while it `loses` events.
+    `kept`: ids of the stored events; emitted ones are not added while the server `loses` events.
     """
 
     happened: list[FailedAction] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What there is beside runs, as a test wants it: it answers what `InventoryApi` answers."""
+"""The inventory as a test sets it, with the interface of `InventoryApi`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prefect_monitoring.prefect_api.errors import ApiError
 
 @dataclass
 class FakeInventory:
-    """`starts`: every start that the scheduler has planned, by deployment id. `broken`: methods that fail."""
+    """`starts`: every start that the scheduler has planned, by deployment id. `broken`: the failing methods."""
 
     pools: list[WorkPool] = field(default_factory=list)
     workers: dict[str, Workers] = field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""A model of the Prefect server: every rule of flow runs here was read in Prefect 3.8's orchestration.
+"""A model of the Prefect server: every rule of flow runs here follows Prefect 3.8's orchestration code.
 
-It answers what `PrefectApi` answers, with the same signatures, and remembers what really happened: that is the truth
-that the exporter has to arrive at. Time stands still unless a test moves `now`.
+It has the interface of `PrefectApi` and remembers what really happened: the totals that the exporter has to arrive at.
+Time stands still unless a test moves `now`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NAMES = {
     "CRASHED": "Crashed",
     "CANCELLED": "Cancelled",
 }
-# 2026-03-02 was a Monday; noon, so that hour and day edges are where a test puts them.
+# 2026-03-02 was a Monday; noon keeps hour and day boundaries where a test puts them.
 MONDAY_NOON = 1772452800.0
 
 
@@ -74,7 +74,7 @@ class ServerRun:
 
     @property
     def attempts_begun(self) -> int:
-        """Entries into Running that are no resumption."""
+        """Entries into Running that are not a resume."""
         waits = {"SCHEDULED", "PENDING"}
         active = [one.type for one in self.states if one.type not in waits or one.name == "AwaitingRetry"]
         return sum(one == "RUNNING" and before != "PAUSED" for before, one in pairwise(["", *active]))
@@ -84,7 +84,7 @@ class ServerRun:
         return next((state.at for state in self.states if state.type == "RUNNING"), None)
 
     def completed_durations(self) -> Iterator[tuple[State, float | None]]:
-        """Each completed outcome with its seconds since the first Running after the terminal state before it."""
+        """Each completed outcome with its seconds since the first Running after the previous terminal state."""
         began: float | None = None
         for state in self.states:
             if state.type == "RUNNING" and began is None:
@@ -118,7 +118,7 @@ class FakePrefect:
     def __init__(self, now: float = MONDAY_NOON, page_limit: int = 200) -> None:
         self.now = now
         self.page_limit = page_limit
-        self.notes_every_end = True  # servers before 3.6 give none to what never started
+        self.notes_every_end = True  # servers before 3.6 set no end time on runs that never started
         self.runs: dict[str, ServerRun] = {}
         self.deleted: dict[str, ServerRun] = {}
         self.flow_names: dict[str, Flow] = {}
@@ -126,8 +126,8 @@ class FakePrefect:
         self.requests: Counter[str] = Counter()
         self.before_request: Callable[[str], None] = lambda _endpoint: None
         self.broken: dict[str, ApiError] = {}
-        self.unreadable: set[str] = set()  # what cannot be decoded: flows, runs, lines, …
-        self.refused: set[str] = set()  # the runs whose history the server does not answer, nor that of task runs
+        self.unreadable: set[str] = set()  # ids of rows that cannot be decoded: flows, runs, lines, …
+        self.refused: set[str] = set()  # flow and task runs whose history the server refuses
         self._ids = 0
         self.tasks = FakeTasks(self)
         self.logs = FakeLogs(self)
@@ -136,7 +136,7 @@ class FakePrefect:
         self.trends = FakeTrends()
         self.actions = FakeActions(self)
 
-    # What users and workers do
+    # Users and workers
 
     def new_id(self) -> str:
         self._ids += 1
@@ -179,7 +179,7 @@ class FakePrefect:
     def set_state(
         self, run_id: str, state_type: str, name: str = "", message: str = "", *, force: bool = False
     ) -> bool:
-        """Proposes a state, as workers, the UI and the API do; whether the run changed."""
+        """Proposes a state, as workers, the UI and the API do; returns whether the run changed."""
         run = self.runs[run_id]
         before = run.state.type
         name = name or NAMES[state_type]
@@ -200,7 +200,7 @@ class FakePrefect:
             self.now = run.state.at + MICROSECOND
         self._enter(run, State(self.new_id(), state_type, name, self.now, message))
         if before == "PAUSED" and state_type == "RUNNING":
-            run.resuming = True  # noted after the transition, which has counted an attempt
+            run.resuming = True  # set after the transition, which has counted an attempt
         return True
 
     def _may_leave(self, run: ServerRun, state_type: str) -> bool:
@@ -240,7 +240,7 @@ class FakePrefect:
         self.set_state(run_id, state_type, message=message)
 
     def retry(self, run_id: str) -> bool:
-        """What the UI's Retry button sends."""
+        """Does what the UI's Retry button does."""
         return self.set_state(run_id, "SCHEDULED", "AwaitingRetry")
 
     def delete_run(self, run_id: str) -> None:
@@ -259,7 +259,7 @@ class FakePrefect:
         for run in [run for run in self.runs.values() if run.flow_id == flow_id]:
             self.delete_run(run.id)
 
-    # What PrefectApi answers
+    # PrefectApi
 
     async def request(self, endpoint: str) -> None:
         await asyncio.sleep(0)
@@ -269,7 +269,7 @@ class FakePrefect:
             raise self.broken[endpoint]
 
     def _records(self, runs: Iterable[ServerRun]) -> list[FlowRun]:
-        """Those whose rows can be read."""
+        """Records of the runs with readable rows."""
         readable = []
         for run in runs:
             if run.id in self.unreadable:
@@ -311,7 +311,7 @@ class FakePrefect:
         )
 
     async def _listed(self, endpoint: str, runs: Sequence[ServerRun], most: int | None) -> list[FlowRun]:
-        """A request a page; it ends with the page that has more than `most`."""
+        """Makes one request per page, and stops at the page that exceeds `most`."""
         shown = runs if most is None else runs[: (most // self.page_limit + 1) * self.page_limit]
         for _ in range(max(-(-len(shown) // self.page_limit), 1)):
             await self.request(endpoint)

@@ -1,4 +1,4 @@
-"""Variables and blocks that hold points, as a test wants them: it answers what `TrendStoreApi` answers."""
+"""Variables and blocks with points as a test sets them, with the interface of `TrendStoreApi`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prefect_monitoring.prefect_api.errors import ApiError
 
 @dataclass
 class FakeTrends:
-    """`values` of Variables by name, `documents` of blocks by `type-slug/name`; `broken`: why there is no answer."""
+    """`values` of Variables by name, `documents` of blocks by `type-slug/name`; `broken`: the error of each request."""
 
     values: dict[str, Any] = field(default_factory=dict)
     documents: dict[str, list[Any]] = field(default_factory=dict)

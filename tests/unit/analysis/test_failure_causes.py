@@ -1,4 +1,4 @@
-"""Messages as they are seen in the field, and the cause that an operator would name."""
+"""Real-world failure messages and the cause that an operator would name."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ CASES = [
     ("code", "AssertionError: expected 3 rows"),
     ("code", "Flow run encountered an exception: KeyError: 'schema'"),
     ("code", "NameError: name 'worker' is not defined"),
-    # Nothing to go by
+    # No recognizable cause
     ("other", ""),
     ("other", "Flow run encountered an exception"),
     ("other", "2/5 states failed."),

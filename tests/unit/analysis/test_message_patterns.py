@@ -1,4 +1,4 @@
-"""Messages of one fault have one pattern, whatever differs from run to run, and no pattern holds a secret."""
+"""Messages of one fault share one pattern, and no pattern holds a secret."""
 
 from __future__ import annotations
 

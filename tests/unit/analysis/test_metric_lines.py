@@ -1,4 +1,4 @@
-"""METRIC lines as people write them: what is right is read, and what is wrong costs nothing but itself."""
+"""METRIC lines as people write them: valid pairs are read, and a faulty pair costs only itself."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ READ = {
     "Done. METRIC: rows=5": [one("rows", 5)],
     "Done.METRIC: rows=5": [],
     'Traceback:\n  File "flow.py", line 3\n    logger.info("METRIC: rows=5")': [],
-    # What stands between pairs
+    # Separators between pairs
     "METRIC: a=1 b=2": [one("a", 1), one("b", 2)],
     "METRIC: a=1,b=2;c=3, d=4 ; e=5": [one("a", 1), one("b", 2), one("c", 3), one("d", 4), one("e", 5)],
     "METRIC: ,; a=1;;": [one("a", 1)],
@@ -82,7 +82,7 @@ def test_valid_lines_are_read(message: str, expected: list[Observation]) -> None
     assert parse(message) == Parsed(tuple(expected), ())
 
 
-# Each is refused as one piece, for the first fault from the left, and ends where the next white space begins.
+# Each is rejected as one piece, for its first fault from the left, up to the next white space.
 FAULTY = {
     # Values
     "b=oops": MALFORMED,
@@ -181,7 +181,7 @@ SORTED_OUT: dict[str, tuple[list[Observation], list[Reason]]] = {
     "METRIC: METRIC: a=1": ([one("a", 1)], [MALFORMED]),
     # Outside braces a quote is a character like any other.
     'METRIC: a=1 note="b=2 c=3': ([one("a", 1), one("c", 3)], [MALFORMED]),
-    # A brace is missing: the next pair is looked for behind the last quoted value.
+    # A brace is missing: the next pair starts after the last quoted value.
     "METRIC: a=1 b{ c=3": ([one("a", 1), one("c", 3)], [MALFORMED]),
     "METRIC: a=1 b{x=1 c=3": ([one("a", 1), one("c", 3)], [MALFORMED]),
     'METRIC: a=1 b{x="1"=2 c=3': ([one("a", 1), one("c", 3)], [MALFORMED]),
@@ -190,7 +190,7 @@ SORTED_OUT: dict[str, tuple[list[Observation], list[Reason]]] = {
     'METRIC: b{x="1" c{y="2" d{z="3"}=4': ([one("d", 4, z="3")], [MALFORMED, MALFORMED]),
     'METRIC: b{{x="1 a=9"}}=2 c=3': ([one("c", 3)], [MALFORMED, MALFORMED]),
     "METRIC: b}=2 c=3": ([one("c", 3)], [NAME]),
-    # A quote is missing: nothing tells a pair that follows from quoted text.
+    # A quote is missing: the following pair cannot be distinguished from quoted text.
     'METRIC: a=1 b{x="1=2 c=3': ([one("a", 1)], [MALFORMED]),
     'METRIC: a=1 b{x="1}=2 c=3\nMETRIC: d=4': ([one("a", 1), one("d", 4)], [MALFORMED]),
     'METRIC: a=1 b{x="1\\': ([one("a", 1)], [MALFORMED]),
@@ -234,7 +234,7 @@ LONG = {
 @pytest.mark.parametrize(("unit", "counts"), LONG.items(), ids=map(repr, LONG))
 @pytest.mark.slow
 def test_long_line_is_parsed_completely(unit: str, counts: tuple[int, int]) -> None:
-    """Anything but linear time would take minutes here."""
+    """Anything slower than linear time would take minutes here."""
     parsed = parse("METRIC: " + unit * MANY)
     assert (len(parsed.observations), len(parsed.rejected)) == counts
 
@@ -266,7 +266,7 @@ def escaped(text: str) -> str:
 
 @st.composite
 def written(draw: st.DrawFn, observation: Observation) -> str:
-    """`observation` as somebody may write it."""
+    """The ways to write `observation`."""
 
     def sp() -> str:
         return draw(spaces)
@@ -292,7 +292,7 @@ APART = [piece for piece in FAULTY if not piece.startswith(("=", "{")) and not p
 def test_valid_pair_is_parsed_whatever_surrounds_it(
     data: st.DataObject, pair: Observation, before: list[str], after: str
 ) -> None:
-    """Whatever follows costs nothing at all, nor does what is closed before."""
+    """Neither the text after a pair nor closed pieces before it affect the pair."""
     parsed = parse(" ".join(["METRIC:", *before, data.draw(written(pair)), after]))
     assert parsed.observations[:1] == (pair,)
     assert parsed.rejected[: len(before)] == tuple(FAULTY[piece] for piece in before)

@@ -1,4 +1,4 @@
-"""What a message may hold that must not reach Slack, labels or logs."""
+"""Secrets in messages must not reach Slack, labels or logs."""
 
 from __future__ import annotations
 

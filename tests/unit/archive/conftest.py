@@ -1,4 +1,4 @@
-"""An archive on a disk, of a model server."""
+"""Fixtures: an archive on disk of a model server."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def state(identifier: str, kind: str, when: float, message: str | None = None) -
 
 @dataclass
 class FakeRuns:
-    """Answers what the archive asks for. `limit` is the largest page; `fault` may raise for an endpoint."""
+    """Answers the requests of the archiver. `limit` is the largest page; `fault` may raise for an endpoint."""
 
     limit: int = 200
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class FakeRuns:
         return run_id
 
     def end_again(self, run_id: str, kind: str, when: float, *, end: float | None = None) -> None:
-        """A later state; `end`: the run's new end, unless somebody has set the state by hand."""
+        """Sets a later state; `end` is the run's new end, None if the state was set by hand."""
         self.states[run_id].append(state(f"{run_id}-{len(self.states[run_id])}", kind, when))
         self._set_state(run_id, self.states[run_id][-1])
         if end is not None:

@@ -1,4 +1,4 @@
-"""A process that archives a model server, to be killed at any moment."""
+"""A process that archives a model server and may be killed at any moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the archive's tests share: an archive of a model server on a disk, and how its users read it."""
+"""Shared by the archive's tests: an archive of a model server on disk, and queries as its users run them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Site:
         return DiskStore(self.folder)
 
     def archiver(self, store: Store | None = None, **options: Any) -> Archiver:
-        """A process that begins now: it knows what the archive holds, and nothing else."""
+        """The archiver of a new process, which knows only what the archive holds."""
         return Archiver(store or self.store, self.api, ArchiveSettings(**options))
 
     @property
@@ -45,7 +45,7 @@ class Site:
         return [entry.key for entry in self.store.list(f"{table}/" if table else "")]
 
     def read(self, table: str, columns: str = "*") -> list[tuple[Any, ...]]:
-        """All rows of a table's files, without any view."""
+        """All rows of a table's files, without a view."""
         if not self.files(table):
             return []
         return duckdb.sql(f"select {columns} from '{self.folder}/{table}/dt=*/*.parquet' order by all").fetchall()

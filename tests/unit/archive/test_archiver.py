@@ -1,4 +1,4 @@
-"""Archiving a stretch of time: every run with all that belongs to it, once, redacted, in the day that it ended on."""
+"""Archiving a stretch of time: every run with its details, once, redacted, in the day of its end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECRET = "Sesam-0451"
 
 
 def everything(site: Site) -> bytes:
-    """All that the archive holds, names of files included, as readers see it."""
+    """The whole content of the archive as readers see it, file names included."""
     texts = [json.dumps(site.files())]
     texts += [repr(site.read(table)) for table in ("runs", "task_runs", "logs")]
     texts += [gzip.decompress((site.folder / key).read_bytes()).decode() for key in site.files("flow-runs")]
@@ -101,7 +101,7 @@ async def test_parameters_are_archived_only_on_request(archived: Site, fake_runs
     assert b"all-of-them" not in everything(archived)
 
 
-async def test_documents_can_be_switched_off(archived: Site, fake_runs: FakeRuns) -> None:
+async def test_documents_can_be_disabled(archived: Site, fake_runs: FakeRuns) -> None:
     fake_runs.add(1, NOON)
     assert await archived.archive(NOON, NOON, archive_documents=False) == 1
     assert archived.files("flow-runs") == []
@@ -144,7 +144,7 @@ async def test_archived_runs_are_not_written_again_after_a_restart(archived: Sit
 
 
 async def test_later_change_writes_a_higher_version(archived: Site, fake_runs: FakeRuns) -> None:
-    """By hand, which keeps the end; and by a retry, which moves it to another day."""
+    """A manual change keeps the end; a retry moves it to another day."""
     by_hand, retried = fake_runs.add(1, NOON, "FAILED"), fake_runs.add(2, NOON, "FAILED")
     await archived.archive(NOON - DAY, NOON + 3 * DAY)
     fake_runs.end_again(by_hand, "COMPLETED", NOON + 3600)
@@ -160,7 +160,7 @@ async def test_later_change_writes_a_higher_version(archived: Site, fake_runs: F
 
 
 async def test_run_without_a_state_is_archived_from_its_own_columns(archived: Site, fake_runs: FakeRuns) -> None:
-    """People prune states by SQL; the server then answers 500 for the run's history."""
+    """Some people prune states by SQL; the server then answers 500 for the run's history."""
     run_id = fake_runs.add(1, NOON, "FAILED")
     fake_runs.runs[run_id] |= {"state": None, "state_id": None}
 

@@ -34,7 +34,7 @@ def answers(site: Site) -> dict[str, list[tuple[object, ...]]]:
 
 @pytest.fixture
 async def busy(archived: Site, fake_runs: FakeRuns, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """A day of many small batches, in which a run was changed by hand."""
+    """An archive of a day with many small batches, in which a run was changed by hand."""
     monkeypatch.setattr(archiver, "BATCH_RUNS", 4)
     site = Site(archived.folder, the_fake(runs=20))
     await site.archive(NOON, NOON + 3600)
@@ -113,7 +113,7 @@ async def test_compaction_does_not_restore_rows_of_a_set_aside_run(
 async def test_large_day_is_compacted_into_files_of_similar_size(busy: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     before = answers(busy)
     size = sum(entry.size for entry in busy.store.list("logs/"))
-    monkeypatch.setattr(compaction, "MAX_FILE_BYTES", size // 20)  # most of such small files is their footers
+    monkeypatch.setattr(compaction, "MAX_FILE_BYTES", size // 20)  # footers make up most of such small files
     monkeypatch.setattr("prefect_monitoring.archive.parquet_files.MERGED_ROWS", 1)
     compact(busy.store, DAY)
     assert len(busy.files("logs")) > 1

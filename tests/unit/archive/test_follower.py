@@ -1,4 +1,4 @@
-"""Following: what has settled, once; later changes; restarts and faults, without a memory of its own."""
+"""Following: settled runs are archived once; later changes, restarts and faults are handled from the archive alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def clock() -> Clock:
 
 
 def follower(archived: Site, clock: Clock, **options: Any) -> Follower:
-    """One of a process that begins now."""
+    """The follower of a new process."""
     settings = ArchiveSettings(**options)
     return Follower(archived.archiver(**options), archived.store, settings, status(), clock)
 

@@ -1,6 +1,6 @@
-"""Each run once, whatever is killed: at every step of writing, and by SIGKILL at any moment.
+"""Each run is archived once through crashes at every write and SIGKILL at any moment.
 
-ARCHIVE_KILLS is how many kills of the second kind there are (20 unless it says otherwise).
+ARCHIVE_KILLS is the number of SIGKILLs (default 20).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ KILLS = int(os.environ.get("ARCHIVE_KILLS", "20"))
 
 
 class KilledError(BaseException):
-    """The process ends here."""
+    """Simulates the end of the process."""
 
 
 class KilledStore(DiskStore):
-    """Lives for so many writes: the one after them comes whole, or not at all."""
+    """Dies after a number of writes; the write after them is complete or missing."""
 
     def __init__(self, folder: Path, lives: int, *, writes_last: bool) -> None:
         super().__init__(folder)
@@ -68,7 +68,7 @@ def check_whole(site: Site, runs: int) -> None:
 async def test_archiver_killed_at_every_write_loses_and_doubles_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, writes_last: bool
 ) -> None:
-    """Each process dies one write later than the one before, on what that left."""
+    """Each process dies one write later than the previous one and continues from what that left."""
     monkeypatch.setattr(archiver, "BATCH_RUNS", 4)
     fake = the_fake(runs=12)
     site = Site(tmp_path, fake)
@@ -104,7 +104,7 @@ def test_archiver_killed_at_any_moment_loses_and_doubles_nothing(tmp_path: Path)
             process.kill()
             kills += 1
         else:
-            runs += 20  # all was archived: there is more
+            runs += 20  # everything is archived: add more
         process.join()
     process = context.Process(target=archive, args=(str(tmp_path), runs, 1000))
     process.start()

@@ -1,4 +1,4 @@
-"""S3 is away while the archive follows, over HTTP: nothing is lost, nothing double, and the metrics show it."""
+"""S3 is down over HTTP while the archive follows: nothing is lost or doubled, and the metrics show the outage."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ pytestmark = pytest.mark.slow
 
 BUCKET = "outage"
 PASS_SECONDS = 300.0
-RUNS = 90  # more than are read at once, so that an outage can begin between two parts of a batch
+RUNS = 90  # more than are read at once, so that an outage can start within a batch
 
 
 class S3:
-    """moto's server, up or down, at one address."""
+    """moto's server, up or down, at a fixed address."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -58,7 +58,7 @@ def value(done: ArchiveStatus, name: str, **labels: str) -> float:
 
 
 def read_back(client: Any, folder: Path) -> Site:
-    """What the bucket holds, as an archive on a disk."""
+    """Downloads the bucket as an archive on disk."""
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
         for found in page["Contents"]:
             path = folder / found["Key"]
@@ -85,7 +85,7 @@ async def test_s3_outage_loses_and_doubles_no_run_and_shows_in_the_metrics(
     now += PASS_SECONDS
     for number in range(RUNS, 2 * RUNS):
         end(number)
-    # It goes away in the middle of a batch, whose first documents are written.
+    # The outage starts in the middle of a batch, after its first documents are written.
     asked = len(fake_runs.asked)
     fake_runs.fault = lambda _: s3.stop() if fake_runs.asked[asked:].count("/logs/filter") == 3 else None
     assert not await following.try_pass()

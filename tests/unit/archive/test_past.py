@@ -1,4 +1,4 @@
-"""`archive --since … --until …`: the past, day by day, with progress, and on from where it stopped."""
+"""`archive --since … --until …`: archives the past by day, reports progress and resumes where it stopped."""
 
 from __future__ import annotations
 

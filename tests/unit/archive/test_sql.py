@@ -1,4 +1,4 @@
-"""The SQL of the docs, run by DuckDB: the success rate is the ledger's, and the tables are those of the page."""
+"""The documented SQL, run by DuckDB: the success rate matches the ledger and the tables match the docs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLACES = 3
 
 
 def row_of(run: ServerRun) -> dict[str, object]:
-    """A run of the exporter's model server as the archive's has it."""
+    """A run of the exporter's model server in the form of the archive's model server."""
     state = {**asdict(run.state), "timestamp": at(run.state.at)}
     row = {"id": run.id, "name": run.name, "flow_id": run.flow_id, "deployment_id": run.deployment_id}
     row |= {"end_time": at(run.end or 0.0), "run_count": run.run_count, "state": state}

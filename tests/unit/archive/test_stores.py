@@ -1,4 +1,4 @@
-"""Stores: a disk, and S3 as boto3 speaks it over HTTP; whole files or none, and faults that say what to do."""
+"""Stores on disk and S3 (boto3 over HTTP): files are complete or missing, and errors have hints."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_full_disk_leaves_the_file_unchanged(tmp_path: Path, monkeypatch: pytest
 
 
 def test_partial_files_are_never_listed_and_removed_after_a_day(tmp_path: Path) -> None:
-    """Until then it may be what another process is writing."""
+    """Until then another process may still be writing it."""
     store = DiskStore(tmp_path)
     store.put("runs/a", b"a")
     left = tmp_path / "runs/.b.123.unfinished"
@@ -197,7 +197,7 @@ def test_unreachable_endpoint_is_a_one_line_error(aws: str, monkeypatch: pytest.
 
 @pytest.fixture
 def refusing(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, str]]]:
-    """An endpoint that answers with these statuses and codes in turn, then 200."""
+    """An endpoint that answers with these statuses and codes in turn, then with 200."""
     answers: list[tuple[int, str]] = []
 
     class Handler(BaseHTTPRequestHandler):

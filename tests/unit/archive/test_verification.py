@@ -1,4 +1,4 @@
-"""Verification: what is damaged, missing or not archived is named; what Prefect has deleted is no fault."""
+"""Verification names damaged, missing and unarchived data; runs deleted in Prefect are no fault."""
 
 from __future__ import annotations
 

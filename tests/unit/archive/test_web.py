@@ -1,4 +1,4 @@
-"""The archive's own /metrics: every metric of its catalogue, guarded as the exporter's."""
+"""The archive's /metrics: every metric of its catalogue, protected like the exporter's."""
 
 from __future__ import annotations
 

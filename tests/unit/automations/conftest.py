@@ -1,4 +1,4 @@
-"""What the tests of actions share: processes that act, one after the other over one ledger."""
+"""Fixtures of the tests of actions: successive acting processes over one ledger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unit.fake_prefect import FakePrefect
 
 @pytest.fixture
 def begin(fake: FakePrefect, open_it: Callable[..., Ledger], tmp_path: Path) -> Begin:
-    """A process with these rules over the ledger of this test; the one before it ends."""
+    """Creates a process with the given rules over the ledger of this test and ends the previous one."""
     running: list[ActingProcess] = []
 
     def process(rules: str, **options: object) -> ActingProcess:

@@ -463,7 +463,7 @@ async def test_skip_with_unknown_result_is_settled_by_reading_the_run(
 async def test_late_runs_without_a_rule_are_not_listed(
     begin: Begin, fake: FakePrefect, place: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There may be very many of them; and of those that a rule is about, some are ended at a time."""
+    """There may be very many; of those with a rule, a limited number is ended per round."""
     monkeypatch.setattr("prefect_monitoring.automations.world.MOST_OVERDUE", 1)
     fake.page_limit = 2
     other = fake.add_flow("other")

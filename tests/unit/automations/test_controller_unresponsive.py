@@ -1,4 +1,4 @@
-"""Runs that stopped sending heartbeats are marked Crashed, with the model of the server."""
+"""Runs that stop sending heartbeats are marked Crashed, against the model of the server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _beat(fake: FakePrefect, *runs: str) -> None:
 
 
 async def _running(fake: FakePrefect, process: ActingProcess, *places: tuple[str, ...]) -> list[str]:
-    """A run at each of `places`, seen with two heartbeats."""
+    """Starts a run at each of `places`, each seen with two heartbeats."""
     runs = [fake.schedule(*place) for place in places]
     for run in runs:
         fake.start(run)

@@ -1,4 +1,4 @@
-"""Pausing, scaling and skipping under faults and crashes: what a person did is left alone, and all is put back."""
+"""Pausing, scaling and skipping under faults and crashes: manual changes are kept, and all others are undone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.examples import examples
 from unit.acting_machine import TROUBLE, ActingMachine, Trouble
 
 HOUR, LATE = 3600.0, 120.0
-SLOTS = {"etl": 10, "crm": 15}  # what a long run of each flow raises the pool to
+SLOTS = {"etl": 10, "crm": 15}  # limit to which a long run of each flow raises the pool
 BY_HAND = (3, 6, 20)
 FLOWS = st.sampled_from(sorted(SLOTS))
 RULES = "pipelines:\n" + "".join(
@@ -33,7 +33,7 @@ RULES = "pipelines:\n" + "".join(
 
 
 class HoldLifecycles(ActingMachine):
-    """How pipelines stand is set here and not read from runs: a round without polls takes milliseconds."""
+    """Sets the run statistics instead of reading runs: a round without polls takes milliseconds."""
 
     rules_text = RULES
     reads = ("history", "flow_runs", "deployments", "overdue_runs", "work_pools")
@@ -52,21 +52,21 @@ class HoldLifecycles(ActingMachine):
         self.slots_by_hand = 4
 
     async def look(self) -> None:
-        """Nothing: the next round shows everything."""
+        """Reads nothing: the next round covers everything."""
 
     async def act_once(self) -> None:
         self.fake.now += 15.0
         active = ActiveRuns({}, {(pipeline, "running"): since for pipeline, since in self.long_since.items()})
-        # The poller's part: ends what nobody carried out.
+        # The poller's part: expires actions that were not carried out.
         self.process.planner.plan({}, self.fake.now)
         await self.process.controller.act(replace(self.snapshot, run_stats=dict(self.run_stats), active=active))
 
     def finish(self) -> None:
-        """With all faults over and both pipelines well, everything is as the last person left it."""
+        """After all faults and with both pipelines successful, everything is as the last person left it."""
         self.long_since.clear()
         for flow in SLOTS:
             self.complete(flow)
-        for _ in range(4):  # what Prefect refused is tried again an hour later
+        for _ in range(4):  # refused requests are retried an hour later
             self.fake.now += HOUR
             self.act()
         assert self._paused == self.paused_by_hand
@@ -80,7 +80,7 @@ class HoldLifecycles(ActingMachine):
             if run.run_count == 0 and run.id not in given_up:
                 assert run.state.name == "Cancelled"
 
-    # What is there
+    # Current state
 
     @property
     def _paused(self) -> bool:
@@ -157,10 +157,10 @@ class HoldLifecycles(ActingMachine):
 
     @rule()
     def switch_deployment(self) -> None:
-        """As the switch in the UI.
+        """Toggles the deployment as the switch in the UI does.
 
-        Two things cannot be seen, and docs/automations.md says so: a resume and a pause soon after it, and a person who
-        acts between a request and its lost answer.
+        Two cases cannot be detected (see docs/automations.md): a resume with a pause soon after it, and a manual change
+        between a request and its lost response.
         """
         self.fake.now += VERIFY_SECONDS
         self.act()
@@ -176,7 +176,7 @@ class HoldLifecycles(ActingMachine):
         self._set_slots(slots)
         self.act()
 
-    # What always holds
+    # Invariants
 
     @invariant()
     def what_a_person_paused_stays_paused(self) -> None:

@@ -1,4 +1,4 @@
-"""Prefect accepts a request of the controller and never answers: over HTTP, beside polls and scrapes that go on."""
+"""Prefect accepts a request of the controller and never answers (over HTTP); polls and scrapes continue."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TIMEOUT_SECONDS = 3.0
 
 @dataclass
 class HungServer:
-    """The API's part for actions on `fake`. Its first change of a state is carried out or not, and never answered."""
+    """Serves the API for actions on `fake`. The first state change is carried out or not, and never answered."""
 
     fake: FakePrefect
     carries_out: bool

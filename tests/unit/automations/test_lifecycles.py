@@ -1,4 +1,4 @@
-"""Whatever happens, in whatever order, and wherever the process dies: no run gets more than its retries."""
+"""No run gets more than its retries, in any order of events and wherever the process dies."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RetryLifecycles(ActingMachine):
         await self.process.controller.act(self.process.last)
 
     def finish(self) -> None:
-        """A run that keeps failing gets exactly its retries, is then reported, and each of its actions is an event."""
+        """A run that keeps failing gets exactly its retries, then counts as failed; each action emits an event."""
         self.process.ledger.change_acting(lambda acting: acting.resumed(self.fake.now))
         self.fake.now += 2 * 3600
         self.act()
@@ -58,7 +58,7 @@ class RetryLifecycles(ActingMachine):
         assert failure.run_id == run.id
 
     def _waiting(self, number: int) -> ServerRun:
-        """A run that waits for a worker; a new one if there is none."""
+        """A run that waits for a worker; scheduled anew if there is none."""
         waiting = [run for run in self.fake.runs.values() if run.state.type == "SCHEDULED"]
         return waiting[number % len(waiting)] if waiting else self.fake.runs[self.fake.schedule(*self.place)]
 
@@ -70,7 +70,7 @@ class RetryLifecycles(ActingMachine):
 
     @rule(state_type=st.sampled_from(sorted(BAD_TYPES)), troubles=st.lists(TROUBLE, min_size=1, max_size=MAX + 1))
     def act_on_failures(self, state_type: str, troubles: list[Trouble]) -> None:
-        """Of one run, as long as it is retried."""
+        """Fails one run for as long as it is retried."""
         for trouble in troubles:
             self._end(0, state_type)
             self.act_in_trouble(trouble)
@@ -106,7 +106,7 @@ class RetryLifecycles(ActingMachine):
 
     @rule(number=NUMBERS)
     def report_a_crash_after_a_cancellation(self, number: int) -> None:
-        """Its process is killed for a cancellation, and its worker reports that."""
+        """A worker kills the process of a cancelled run and reports a crash."""
         run = self._waiting(number)
         self.fake.start(run.id)
         self.fake.set_state(run.id, "CANCELLING")
@@ -129,10 +129,10 @@ class RetryLifecycles(ActingMachine):
     def poll(self) -> None:
         self.run(self.look())
 
-    # What always holds
+    # Invariants
 
     def _retries_of(self, run: ServerRun) -> list[int]:
-        """The places of our retries among the run's states."""
+        """The indexes of our retries among the run's states."""
         ours = {retry_id(run.id, state.id, attempt) for state in run.states for attempt in range(1, MAX + 1)}
         transitions = self.fake.actions.transitions
         return [place for place, state in enumerate(run.states) if transitions.get(state.id) in ours]

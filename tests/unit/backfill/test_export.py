@@ -1,4 +1,4 @@
-"""The past of a ledger: what was counted newest first is told oldest first, and the two meet in the same number."""
+"""Export of a backfilled ledger: counted newest first, written oldest first, with the same totals."""
 
 import random
 from pathlib import Path
@@ -27,7 +27,7 @@ DURATION = SeriesKey(counted_metrics.DURATION, Pipeline("etl", "main"))
 
 
 def ledger_with(path: Path, seconds: list[tuple[float, float]]) -> Ledger:
-    """A ledger whose backfill counted these (end, duration), the newest first, two at a time."""
+    """A ledger whose backfill counted these (end, duration) newest first, two at a time."""
     url = f"sqlite:///{path / 'ledger.db'}"
     ledger = open_ledger(url, API, bounds=DEFAULT_BOUNDS, lookbacks=lookbacks_of(30 * DAY), now=MIDNIGHT + 3 * DAY)
     ledger.store_plan(Plan(30 * DAY, HOUR))
@@ -55,7 +55,7 @@ def last_told(output: Output, name: str) -> float:
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.slow
 def test_live_sum_is_never_below_the_backfilled_sum(tmp_path: Path, seed: int) -> None:
-    """Prometheus would take that for a reset, and count the whole sum again."""
+    """Prometheus would take a lower value for a reset and count the whole sum again."""
     chance = random.Random(seed)
     ended = [(MIDNIGHT + number * HOUR / 3 + 1.0, chance.uniform(0.001, 300)) for number in range(140)]
     ledger = ledger_with(tmp_path, ended)

@@ -1,4 +1,4 @@
-"""The past on a grid: when each series begins, and where it stands at each slot."""
+"""The exported past on a grid: when each series begins, and its value in each slot."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def history(first_slots: dict[SeriesKey, int], end: int, step: int = HOUR) -> Hi
 
 
 def told(files: list[Path]) -> dict[tuple[str, tuple[tuple[str, str], ...]], list[tuple[float, float]]]:
-    """(instant, value) of every series, in the order of the files."""
+    """The (timestamp, value) samples of every series, in the order of the files."""
     found: dict[tuple[str, tuple[tuple[str, str], ...]], list[tuple[float, float]]] = {}
     for file in files:
         for family in text_string_to_metric_families(file.read_bytes().decode()):
@@ -92,7 +92,7 @@ def test_outcome_belongs_to_the_first_slot_at_or_after_it(at: float, step: int) 
 def test_sample_is_the_sum_of_all_earlier_outcomes(
     tmp_path_factory: Any, moves: list[tuple[int, int]], hours: int
 ) -> None:
-    """Whatever the days, whenever the end."""
+    """For any days and any end."""
     folder = tmp_path_factory.mktemp("texts")
     written = [Move(MIDNIGHT + hour * HOUR, COMPLETED, amount, 1) for hour, amount in sorted(moves)]
     past = history({COMPLETED: written[0].slot - HOUR}, MIDNIGHT + hours * HOUR)

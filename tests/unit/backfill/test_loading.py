@@ -1,4 +1,4 @@
-"""What a backfill does about faults of the API while it loads."""
+"""API faults while a backfill loads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Reader:
-    """Raises `faults`, one after the other, and then reads."""
+    """Raises each of `faults` in turn, then reads."""
 
     def __init__(self, *faults: Exception) -> None:
         self._faults: Iterator[Exception] = iter(faults)

@@ -1,4 +1,4 @@
-"""`prefect-monitoring archive`: what is refused before anything is read."""
+"""`prefect-monitoring archive`: arguments that are refused before anything is read."""
 
 from __future__ import annotations
 

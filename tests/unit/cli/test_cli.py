@@ -1,4 +1,4 @@
-"""The command line: help that can be read, and errors of one line."""
+"""The command line: readable help and one-line errors."""
 
 from __future__ import annotations
 

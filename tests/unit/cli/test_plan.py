@@ -1,4 +1,4 @@
-"""What the commands that plan and apply have in common."""
+"""Common behaviour of the commands that plan and apply."""
 
 import pytest
 

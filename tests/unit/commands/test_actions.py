@@ -1,4 +1,4 @@
-"""`prefect-monitoring actions` beside a ledger that an exporter has open."""
+"""`prefect-monitoring actions` with a ledger that a running exporter has open."""
 
 from __future__ import annotations
 

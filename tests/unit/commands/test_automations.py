@@ -1,4 +1,4 @@
-"""`automations`: plan, apply, destroy and export against a server that keeps what it is sent."""
+"""`automations`: plan, apply, destroy and export against an in-memory server."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _EARLY = "2026-01-01T00:00:00Z"
 
 @dataclass
 class Workspace:
-    """Prefect's automations in memory; it forgets owners, as a server may."""
+    """Prefect's automations in memory; owner fields are not kept, as on some servers."""
 
     held: dict[str, dict[str, Any]] = field(default_factory=dict)
     writes: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""`check` and the command line: every fault at once, exit code 2, no secret told."""
+"""`check` and the command line: all faults at once, exit code 2, no secret shown."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_check_lints_every_declared_objective(
             assert "any_" in of or asked.body["flows"] == {"id": {"any_": [FLOW]}}
             return Answer(body=5)
         wanted = asked.body.get(path.split("/")[1], {}).get("id") if path in rows else None
-        return empty(asked) if wanted or path not in rows else Answer(body=rows[path])  # a probe asks for no such id
+        return empty(asked) if wanted or path not in rows else Answer(body=rows[path])  # a probe, for an unknown id
 
     site.answer = answer
     file = tmp_path / "pipelines.yml"

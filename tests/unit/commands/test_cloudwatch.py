@@ -1,4 +1,4 @@
-"""`cloudwatch`: plan, apply and destroy over HTTP, against Prefect's stand-in and moto."""
+"""`cloudwatch`: plan, apply and destroy over HTTP, against a stand-in for Prefect and moto."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ async def test_destroy_removes_only_its_own(aws: Any, file: Path) -> None:
 
 @pytest.mark.usefixtures("prefect")
 async def test_foreign_alarm_under_our_name_is_refused_and_left_alone(aws: Any, file: Path) -> None:
-    """In an installation that no other test has: moto remembers the tags of alarms that are deleted."""
+    """Uses a separate installation name: moto remembers the tags of deleted alarms."""
     name = "prefect-monitoring taken: exporter silent"
     theirs = {"Namespace": "x", "MetricName": "m", "ComparisonOperator": "GreaterThanThreshold", "Threshold": 7.0}
     theirs |= {"Period": 60, "EvaluationPeriods": 1, "Statistic": "Sum"}

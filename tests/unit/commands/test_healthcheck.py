@@ -1,4 +1,4 @@
-"""`healthcheck`: 0 or 1, whatever address, certificate and credentials the exporter is served with."""
+"""`healthcheck`: exits with 0 or 1 for any address, certificate and credentials of the exporter."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_healthcheck_asks_the_listen_address(host: str) -> None:
 
 
 async def test_healthcheck_works_with_credentials_and_a_certificate_for_another_name(tmp_path: Path) -> None:
-    pair = make_pair(tmp_path)  # for 127.0.0.1, by an authority that nobody knows
+    pair = make_pair(tmp_path)  # for 127.0.0.1, by an unknown authority
     settings = WebSettings(
         listen=f"0.0.0.0:{free_port()}", tls_cert=str(pair.cert), tls_key=str(pair.key), auth_token="sesame"
     )

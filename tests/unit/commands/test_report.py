@@ -1,4 +1,4 @@
-"""`prefect-monitoring report` on a ledger, or a copy, without Prefect."""
+"""`prefect-monitoring report` on a ledger or a copy of it, without Prefect."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_unreachable_slack_is_an_error_without_its_address(
 
 
 def test_report_needs_no_prefect(options: list[str]) -> None:
-    """Neither its settings, nor the second that its import takes."""
+    """Neither its settings nor its slow import are needed."""
     code = (
         "import sys\nfrom prefect_monitoring.cli import main\n"
         f"code = main({options!r})\nsys.exit(code or 'prefect' in sys.modules)"

@@ -1,4 +1,4 @@
-"""The socket that is served on, and the ledger that another process may still have."""
+"""The listening socket, and a ledger that another process may still have open."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_port_in_use_is_reported() -> None:
 
 
 class Lock:
-    """A ledger that another process lets go of after `busy` tries, as `serve._open` opens it."""
+    """A ledger that another process releases after `busy` tries; opened like `serve._open` does."""
 
     def __init__(self, ledger: Ledger, busy: int) -> None:
         self.ledger, self.busy, self.tries = ledger, busy, 0
@@ -88,11 +88,11 @@ async def test_wait_for_the_ledger_ends_when_asked_to_stop(
 
 
 async def test_serve_stopped_while_the_ledger_opens_ends_without_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By then the address that it would log is no socket's any more."""
+    """By then the socket whose address it would log is closed."""
     port = free_port()
 
     def opened_too_late(*_: object) -> str:
-        # It hears signals before it answers; the socket alone accepts connections earlier.
+        # Signals are handled before requests are answered, but the socket accepts connections earlier.
         wait_until(lambda: answered(port), 30, "an answer", ignore=(httpx.HTTPError,))
         signal.raise_signal(signal.SIGTERM)
         wait_until(lambda: refused(port), 30, "an end of answering")

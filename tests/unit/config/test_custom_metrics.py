@@ -1,4 +1,4 @@
-"""Declarations of custom metrics: what is refused, in which line, and what was probably meant."""
+"""Declarations of custom metrics: refusals, their lines and suggestions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options: where each may come from, what each refuses, and that every fault is told at once."""
+"""Options: their sources, the values they refuse, and that all faults are reported at once."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ def test_defaults_are_as_documented() -> None:
 
 
 def test_kubernetes_service_links_are_ignored() -> None:
-    """A Service named prefect-monitoring puts these into every pod of its namespace."""
+    """A Service named prefect-monitoring sets these in every pod of its namespace."""
     links = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_9877_TCP", "PORT_9877_TCP_ADDR")
     assert load_settings({}, {f"PREFECT_MONITORING_{name}": "tcp://10.0.0.1:9877" for name in links})
     with pytest.raises(SettingsError, match="PREFECT_MONITORING_POLL"):
@@ -318,7 +318,7 @@ TOKEN_FILE, PASSWORD_FILE = env_name("auth_token_file"), env_name("auth_password
 
 
 def told(config: Path | None = None, flags: dict[str, str] | None = None, **environment: str) -> list[str]:
-    """What is told of these settings, without the secret in it."""
+    """The errors of these settings; asserts that they do not contain the secret."""
     with pytest.raises(SettingsError) as caught:
         load_settings(flags or {}, {env_name(name): value for name, value in environment.items()}, config)
     assert SECRET not in str(caught.value)
@@ -387,7 +387,7 @@ def test_options_that_would_leave_the_endpoints_open_are_refused(options: dict[s
 
 @pytest.mark.parametrize("text", ["", "0451", "[Sesam-0451]", "{a: Sesam-0451}", "true", "null"])
 def test_secret_in_the_file_must_be_text(config: Path, text: str) -> None:
-    """An empty one would be no protection, and nobody knows what 0451 is to YAML."""
+    """An empty token would not protect anything, and 0451 is an octal number in YAML."""
     config.write_text(f"auth_token: {text}\n")
     (line,) = told(config)
     assert line.startswith(f"{config}:1: auth_token: ")

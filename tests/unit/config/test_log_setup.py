@@ -1,4 +1,4 @@
-"""Log lines as JSON: the same keys whatever a library attaches to its records."""
+"""Log lines as JSON: the same keys, whatever libraries attach to their records."""
 
 from __future__ import annotations
 

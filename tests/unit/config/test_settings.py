@@ -1,4 +1,4 @@
-"""Every option: what it is called, how it is written, and that its group is one of those that help and docs show."""
+"""Every option: its names, how its value is written, and that help and docs show its group."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_secret_has_an_option_for_its_file(secret: str) -> None:
     assert secret not in default_of(secret)
 
 
-def test_needed_options_exist() -> None:
+def test_required_options_exist() -> None:
     assert OPTIONS.keys() >= NEEDS.keys() | set(NEEDS.values())
 
 

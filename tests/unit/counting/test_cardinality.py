@@ -52,7 +52,7 @@ def catalog_with(settings: Settings, admitted: Iterable[SeriesKey]) -> Catalog:
 
 
 def catalog_of(*admitted: Pipeline, **options: object) -> Catalog:
-    """A catalogue under these settings, after a restart with series of the pipelines `admitted`."""
+    """A catalogue with these settings, after a restart with series of the pipelines `admitted`."""
     return catalog_with(settings_with(**options), [SeriesKey(OUTCOMES, pipeline, "completed") for pipeline in admitted])
 
 
@@ -142,7 +142,7 @@ def test_zero_born_series_are_those_of_deployments_and_of_flows_without_one() ->
 
 
 def test_excluded_pipeline_is_not_live() -> None:
-    """Or its last failures would be shown, and page, for ever."""
+    """Otherwise its last failures would be shown, and page, forever."""
     everything = catalog_of(*NAMES.live_pipelines())
     assert Pipeline("etl", "daily") in everything.live_pipelines(NAMES)
     excluding = catalog_of(*NAMES.live_pipelines(), exclude_flows="etl")
@@ -225,13 +225,13 @@ def test_expired_series_make_room_under_the_cap() -> None:
 
 
 def test_series_without_a_flow_do_not_count_towards_the_cap() -> None:
-    """The counter of rejected lines has no flow for a label."""
+    """The counter of rejected lines has no flow label."""
     catalog = catalog_with(settings_with(max_pairs=1), [SeriesKey(REJECTED, NO_FLOW, "malformed")])
     assert catalog.pipeline_of(NAMES, run()) == Pipeline("etl", "daily")
 
 
 def test_task_histogram_does_not_count_towards_the_cap() -> None:
-    """It is kept by flow, without a deployment: no pipeline that anything else is counted under."""
+    """It is kept by flow, without a deployment; nothing else is counted under such a pipeline."""
     keys = [
         SeriesKey(TASK_OUTCOMES, Pipeline("etl", "daily"), "completed", "load"),
         SeriesKey(TASK_DURATION, Pipeline("etl", ""), task="load"),

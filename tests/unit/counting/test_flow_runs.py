@@ -41,7 +41,7 @@ def state(number: int, state_type: str, at: float, name: str = "", message: str 
     return State(f"s{number}", state_type, name or state_type.capitalize(), at, message)
 
 
-def test_one_completed_run() -> None:
+def test_completed_run_adds_outcome_duration_and_start_delay() -> None:
     end = state(3, "COMPLETED", 130.0)
     changes = fold(NOTHING, [ObservedRun(run_of(end, ended_at=130.0), PIPELINE)], cause_of)
     assert changes.increments == {SeriesKey(OUTCOMES, PIPELINE, "completed"): 1}
@@ -74,7 +74,7 @@ def test_crash_before_start_has_neither_duration_nor_delay() -> None:
 
 
 def test_retry_begins_a_new_duration() -> None:
-    """Waiting for the retry belongs to no attempt's duration, and its start is no late start."""
+    """Waiting for the retry is part of no duration, and the start of a retry has no start delay."""
     history = (
         state(1, "RUNNING", 100.0),
         state(2, "FAILED", 120.0, message="HTTP 429"),
@@ -110,7 +110,7 @@ def test_in_process_retries_are_one_duration_from_the_first_running_state() -> N
 
 
 def test_pause_and_resume_is_not_a_retry() -> None:
-    """The server counts another attempt when a run is resumed in its process, none when it was rescheduled."""
+    """The server counts another attempt for a run resumed in its process, but not for a rescheduled one."""
     waits = (state(3, "SCHEDULED", 111.0, "Resuming"), state(4, "PENDING", 112.0))
     for between, attempts in (((), 2), (waits, 1)):
         history = (
@@ -128,7 +128,7 @@ def test_pause_and_resume_is_not_a_retry() -> None:
 
 
 def test_retry_after_a_pause_is_counted() -> None:
-    """After a resumption in its process, the server does not count the next attempt."""
+    """After a resume in the same process, the server does not count the next attempt."""
     history = (
         state(1, "RUNNING", 100.0),
         state(2, "PAUSED", 110.0),
@@ -204,7 +204,7 @@ def test_run_that_only_waits_is_not_stored_but_its_pipeline_has_zero_born_series
 
 
 def test_two_terminal_states_in_one_microsecond_are_two_outcomes() -> None:
-    """Set by hand in the very instant of the end, or a clock that stood still."""
+    """Set by hand at the instant of the end, or with a clock that stood still."""
     failed, by_hand = state(2, "FAILED", 130.0), state(3, "COMPLETED", 130.0)
     history = (state(1, "RUNNING", 100.0), failed, by_hand)
     changes = fold(NOTHING, [ObservedRun(run_of(by_hand, ended_at=130.0), PIPELINE, history)], cause_of)
@@ -241,7 +241,7 @@ LIVES = (
 
 
 def readings(life: tuple[str, ...]) -> tuple[ServerRun, list[FlowRun], list[tuple[State, ...]]]:
-    """The run after each of its states, as the server shows it then, and its history at that time."""
+    """The run and its history after each of its states, as the server shows them then."""
     fake = FakePrefect()
     flow = fake.add_flow("etl")
     run_id = fake.schedule(flow, fake.add_deployment("daily", flow))
@@ -259,7 +259,7 @@ def readings(life: tuple[str, ...]) -> tuple[ServerRun, list[FlowRun], list[tupl
 @settings(max_examples=examples(200), deadline=None)
 @given(st.sampled_from(LIVES), st.data())
 def test_any_order_any_duplicates_any_batches_give_the_same_sums(life: tuple[str, ...], data: st.DataObject) -> None:
-    """As long as the last reading is among them, whatever was read before or is read again."""
+    """Provided that the last reading is among them, whatever was read before or is read again."""
     run, seen, histories = readings(life)
     last = len(seen) - 1
     chosen = data.draw(
@@ -307,7 +307,7 @@ def test_state_with_the_same_timestamp_as_the_known_one_is_the_current_one() -> 
 
 
 def test_crash_before_the_start_is_remembered_while_its_retry_waits() -> None:
-    """What is forgotten is counted again."""
+    """A forgotten run would be counted again."""
     crashed, waiting = state(1, "CRASHED", 100.0), state(2, "SCHEDULED", 110.0)
     changes = fold(NOTHING, [ObservedRun(run_of(waiting, attempts=0), PIPELINE, (crashed, waiting))], cause_of)
     assert changes.counted == {("r", "s1")}

@@ -1,4 +1,4 @@
-"""Runs that stopped sending heartbeats are found within three beats, and no other run is."""
+"""Runs that stop sending heartbeats are detected within three beats, and no other run is."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def run(state: str = "s1", state_type: str = "RUNNING", attempts: int = 1) -> Fl
 
 
 def seen_at(now: float, events: list[tuple[float, float]]) -> dict[str, Beats]:
-    """What the server counts `now` of beats that were sent (by their clock) and have arrived (by ours)."""
+    """What the server counts at `now` of beats given as (sent by its clock, arrived by ours)."""
     there = [sent for sent, arrived in events if arrived <= now and sent >= now - WINDOW_SECONDS]
     return {"r": Beats(len(there), min(there), max(there))} if there else {}
 
 
 def first_alarm(events: list[tuple[float, float]], states: Mapping[float, FlowRun], end: float) -> float | None:
-    """When the run is first found unresponsive, polled until `end`; `states`: what it is from an instant on."""
+    """When polls until `end` first find the run unresponsive; `states`: the run from each instant on."""
     pulses: dict[str, Pulse] = {}
     now = 0.0
     while now < end:

@@ -1,4 +1,4 @@
-"""What is late is so by its due start and the clock, whether or not the server has noticed."""
+"""Runs are late by their due start and the clock, whether or not the server has marked them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What log lines add: sums, counts and last values of the users' metrics, and failures that a retry saved."""
+"""What log lines add: sums, counts and last values of custom metrics, and failures that a retry saved."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_failure_that_a_retry_saved_is_one_failure_of_the_task() -> None:
         ("Task run failed with exception: E('x') - Retry 12/100 will start 30 second(s) from now", "E('x')"),
         ("Task run failed with state: Failed(message='no') - Retry 1/3 will start immediately", "Failed(message='no')"),
         ("Task run failed with exception: E('a\nb - Retry 1/2 will wait') - Retry 1/3 will start immediately", None),
-        # The last attempt: its state tells of it.
+        # The last attempt is counted by its state.
         ("Task run failed with exception: E('x') - Retries are exhausted", None),
         ("Task run failed with exception: E('x')", None),
         ("I say: " + RETRIED, None),
@@ -114,7 +114,7 @@ def test_flows_own_lines_tell_of_no_task() -> None:
     assert not fold(labelled(RETRIED, task="")).increments
 
 
-def test_line_that_is_both_counts_as_both() -> None:
+def test_line_with_metric_and_failure_counts_as_both() -> None:
     both = "Task run failed with exception: E('METRIC: rows=1') - Retry 1/3 will start immediately"
     changes = fold(labelled(both))
     assert {key.metric for key in changes.increments} <= {TASK_FAILURES, REJECTED}

@@ -1,4 +1,4 @@
-"""Which deployments are asked about, and what is due when."""
+"""Which deployments are requested, and when starts are due."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ CASES = {
 
 
 @pytest.mark.parametrize(("deployment", "due", "before", "expected"), CASES.values(), ids=CASES)
-def test_plan(deployment: Deployment, due: Schedule, before: Asked | None, expected: Plan) -> None:
+def test_plan_of_a_pass_has_what_to_ask_and_what_passed(
+    deployment: Deployment, due: Schedule, before: Asked | None, expected: Plan
+) -> None:
     asked = {"d": before} if before else {}
     assert plan([deployment], {"d": due}, asked, NOW) == expected
 
@@ -94,7 +96,7 @@ def test_start_that_was_cancelled_was_never_due(deployment: Deployment) -> None:
     steps=st.lists(st.tuples(st.integers(1, 300), st.booleans()), max_size=40),
 )
 def test_due_starts_match_the_schedules(periods: list[int], steps: list[tuple[int, bool]]) -> None:
-    """Deployments that start every so many seconds, passes at any distance, and processes that begin in between."""
+    """Deployments with any interval, passes at any distance, and restarts in between."""
     deployments = [replace(ONE, id=str(period)) for period in periods]
     schedules: dict[str, Schedule] = {}
     asked: dict[str, Asked] = {}

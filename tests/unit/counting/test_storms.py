@@ -1,4 +1,4 @@
-"""Which failures are a storm: enough pipelines, one cause, minutes."""
+"""Which failures are a storm: enough pipelines with one cause within minutes."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ DONE = observed(run_of(COMPLETED, ended_at=110.0, attempts=3))
 UNDONE = observed(run_of(ROLLED_BACK, ended_at=110.0, attempts=3), COMPLETED, ROLLED_BACK)
 
 
-def test_one_completed_task_run() -> None:
+def test_completed_task_run_adds_outcome_and_duration() -> None:
     changes = fold(DONE)
     assert changes.increments == {
         SeriesKey(TASK_OUTCOMES, PIPELINE, "completed", LOAD): 1,
@@ -184,7 +184,7 @@ def test_history_is_requested_when_the_state_changed() -> None:
     assert needs_task_history(run_of(state(9, "Completed", 120.0), ended_at=120.0), known)
 
 
-# The server has written the run, and not yet its state
+# The server has written the run, but not yet its state
 
 
 SILENT = replace(run_of(state(3, "Failed", 110.0), ended_at=110.0), message_known=False)
@@ -232,7 +232,7 @@ def test_task_is_counted_under_its_given_name() -> None:
     assert changes.task_runs["t"].task == LOAD, "the ledger remembers what it is really called"
 
 
-# Whatever happens, against the model
+# Random sequences, against the model
 
 ENDINGS = ("Completed", "Cached", "Failed", "TimedOut", "Crashed", "Cancelled")
 lives = st.tuples(st.integers(0, 3), st.sampled_from(ENDINGS), st.booleans())

@@ -1,4 +1,4 @@
-"""What the demo prints about its servers works on what is installed."""
+"""What the demo prints about its servers fits what is installed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def server(pages: Mapping[str, str]) -> httpx.Client:
 
 
 @pytest.mark.parametrize("page", ["/alerts", "/classic/alerts"])
-def test_prometheus_is_linked_where_it_has_its_alerts(page: str) -> None:
+def test_prometheus_is_linked_at_its_alerts_page(page: str) -> None:
     hint = monitoring_hint(AT, server({page: "…"}), server({"/": "<script src=script.js>"}))
     assert hint.splitlines() == [
         f"Prometheus  http://127.0.0.1:9090{page}",
@@ -43,7 +43,7 @@ def test_alertmanager_without_ui_gets_amtool_commands() -> None:
     assert "amtool --alertmanager.url=http://127.0.0.1:9093 alert query" in hint
 
 
-def test_working_hours_are_those_of_the_routes() -> None:
+def test_working_hours_match_the_alertmanager_routes() -> None:
     (interval,) = yaml.safe_load(shipped("alertmanager/alertmanager.yml").read_text())["time_intervals"]
     weekend, before, after = interval["time_intervals"]
     assert weekend["weekdays"] == ["saturday", "sunday"]

@@ -1,4 +1,4 @@
-"""What the demo says of its archive can be run as it stands."""
+"""The archive query that the demo prints runs as printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo pushes to its stand-in for CloudWatch, never to an account of the user's."""
+"""The demo pushes to its CloudWatch stand-in, never to an account of the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deploying the example flows by themselves: everything of them, and to no server but the demo's."""
+"""Deploying the example flows on their own: all of them, and only to the demo's server."""
 
 from __future__ import annotations
 

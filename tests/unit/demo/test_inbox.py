@@ -1,4 +1,4 @@
-"""The stand-in for Slack, PagerDuty and a dead man's switch: what it takes, what it refuses, what its page shows."""
+"""The stand-in for Slack, PagerDuty and a dead man's switch: accepted and refused requests, and its page."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ async def test_only_the_newest_messages_are_kept_apart_from_heartbeats(site: htt
 
 
 class Page(HTMLParser):
-    """Its text, its links, and every element and attribute."""
+    """Collects the text, the links, and every element and attribute."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -48,7 +48,7 @@ by_flow = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: examp
 
 
 def test_no_two_runs_start_in_the_same_slot() -> None:
-    periods = lcm(*(example.every or 1 for example in EXAMPLES)) + 1  # until it repeats, and over the edge
+    periods = lcm(*(example.every or 1 for example in EXAMPLES)) + 1  # until it repeats, and beyond
     assert min(later - earlier for earlier, later in pairwise(starts(EXAMPLES, periods))) >= SLOT_SECONDS
 
 
@@ -188,7 +188,7 @@ def test_process_that_ended_is_reported_with_the_end_of_its_log(launcher: Launch
     assert "\n  80\n" not in str(raised.value)
 
 
-# A leader that is gone, or deaf, and a child in its group that is deaf to SIGTERM.
+# A leader that is gone or ignores SIGTERM, and a child in its group that ignores SIGTERM.
 _DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
 _PARENT = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {_DEAF!r}]); "
 
@@ -212,7 +212,7 @@ def test_stopping_an_ended_process_is_no_error(launcher: Launcher) -> None:
 
 
 def group_lives(child: Child) -> bool:
-    """Zombies that nobody has waited for yet do not count."""
+    """Zombies that have not been reaped yet do not count."""
     listed = subprocess.run(["ps", "-A", "-o", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
     return any(
         int(group) == child.process.pid and not state.startswith("Z")

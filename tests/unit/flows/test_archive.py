@@ -19,7 +19,7 @@ RUN = {"id": "r1", "name": "brave-owl", "state": {"id": "s", "type": "FAILED", "
 
 
 class Server:
-    """Answers /logs/filter as Prefect does: sorted by time, equal ones in any order, a page at a time."""
+    """Answers /logs/filter as Prefect does: by page, sorted by time, equal timestamps in any order."""
 
     def __init__(self, lines: list[dict[str, Any]], limit: int) -> None:
         self._lines = lines
@@ -29,7 +29,7 @@ class Server:
     def request(self, method: str, path: str, *, json: dict[str, Any]) -> Server:
         self.asked += 1
         after = json["logs"].get("timestamp", {}).get("after_", "")
-        # The order of equal timestamps changes with what is asked for.
+        # The order of equal timestamps depends on the request.
         rows = sorted(
             (line for line in self._lines if line["timestamp"] >= after),
             key=lambda line: (line["timestamp"], hash((line["id"], after))),

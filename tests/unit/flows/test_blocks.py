@@ -1,4 +1,4 @@
-"""PipelineMetrics refuses what it could not keep, before it asks a server."""
+"""PipelineMetrics refuses invalid points before it contacts a server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prefect_monitoring.model.trend_points import instant, merge, parts_pattern
         ({}, "row_count, duration_seconds or both"),
         ({"row_count": float("nan")}, "finite"),
         ({"duration_seconds": float("inf")}, "finite"),
-        ({"row_count": 1, "timestamp": datetime(2026, 11, 29)}, "time zone"),  # noqa: DTZ001 that is the point
+        ({"row_count": 1, "timestamp": datetime(2026, 11, 29)}, "time zone"),  # noqa: DTZ001 the naive datetime is what is tested
         ({"row_count": 1}, "save the block first"),
     ],
 )

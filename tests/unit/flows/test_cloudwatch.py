@@ -1,4 +1,4 @@
-"""push_cloudwatch through real boto3 against a stand-in of AWS: batches, no failure and no delay of the flow."""
+"""push_cloudwatch through real boto3 against an AWS stand-in: it batches, and never fails or delays the flow."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def environment(endpoint: str, **other: str) -> dict[str, str]:
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch, aws: str, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """A sender as a new process has it, with AWS's settings for the stand-in."""
+    """The sender of a new process, with AWS settings for the stand-in."""
     for name, value in environment(aws).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(cloudwatch, "_SENDER", cloudwatch._Sender())
@@ -55,7 +55,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, aws: str, caplog: pytest.LogCaptureFi
 
 
 def sums(aws: str, namespace: str, name: str, **dimensions: str) -> tuple[float, float]:
-    """Sum and count of what AWS has of a metric."""
+    """Sum and count of a metric at AWS."""
     client = boto3.client("cloudwatch", endpoint_url=aws, region_name=REGION, **SECRETS)
     answer = client.get_metric_statistics(
         Namespace=namespace,

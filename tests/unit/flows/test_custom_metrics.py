@@ -1,4 +1,4 @@
-"""emit_metric writes lines that the exporter reads back, and refuses at once what it could not read."""
+"""emit_metric writes lines that the exporter can read, and refuses others at once."""
 
 from __future__ import annotations
 

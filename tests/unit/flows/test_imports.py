@@ -1,4 +1,4 @@
-"""What a flow's image needs for the helpers: Prefect, and nothing else of ours or of others."""
+"""The flow helpers need only Prefect in a flow's image."""
 
 from __future__ import annotations
 

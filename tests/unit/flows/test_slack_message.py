@@ -1,4 +1,4 @@
-"""The blocks of a run's message: within Slack's limits and harmless, whatever names and errors hold."""
+"""The blocks of a run's message: within Slack's limits and inert, whatever names and errors contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objectives around functions and blocks: what is reported, and that nothing fails because of it."""
+"""Objectives around functions and blocks: what they report, and that they never fail the flow."""
 
 from __future__ import annotations
 

@@ -422,7 +422,7 @@ async def test_renamed_flow_is_another_pipeline(fake: FakePrefect, reader: Reade
 # Excluded runs and the cap
 
 
-async def test_excluded_runs_are_not_counted_but_known(fake: FakePrefect, make_reader: MakeReader) -> None:
+async def test_excluded_runs_are_remembered_and_not_counted(fake: FakePrefect, make_reader: MakeReader) -> None:
     reader = make_reader(exclude_flows="ml.*")
     flow, ml = fake.add_flow("etl"), fake.add_flow("ml-training")
     for one in (flow, ml):

@@ -286,7 +286,7 @@ async def test_missing_runs_are_reported_until_a_full_audit_finds_them(
     assert poller.sources["audit_flow_runs"].records == 11
 
 
-async def test_audit_that_failed_leaves_the_last_verdict_and_its_age(
+async def test_failed_audit_keeps_the_last_verdict_and_its_age(
     fake: FakePrefect, poller: Poller, published: list[Snapshot]
 ) -> None:
     await poll(poller)

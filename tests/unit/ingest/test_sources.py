@@ -28,7 +28,7 @@ def named(turn: Turn) -> list[set[str]]:
     return [{entry.name for entry in stage} for stage in stages(entry for entry in SOURCES if entry.turn is turn)]
 
 
-def test_sources_have_names_and_cursors_of_their_own() -> None:
+def test_sources_have_unique_names_and_cursors() -> None:
     assert len(BY_NAME) == len(SOURCES)
     assert len(COUNTED_SOURCES) == sum(bool(entry.cursor) for entry in SOURCES)
 
@@ -79,7 +79,7 @@ def test_readiness_requires_only_flow_runs() -> None:
     assert [entry.name for entry in SOURCES if entry.gates_ready] == [FINISHED_FLOW_RUNS]
 
 
-def test_source_is_not_wanted_once_all_that_it_feeds_is_switched_off() -> None:
+def test_source_is_not_wanted_if_all_its_metrics_are_disabled() -> None:
     names = tuple(metric.name for metric in CATALOGUE)
     shown = {entry.name for entry in SOURCES if entry.is_wanted(MetricSettings())}
     asked = {entry.name for entry in SOURCES if entry.is_wanted(MetricSettings(metrics_off=names))}
@@ -102,7 +102,7 @@ def test_source_is_not_wanted_once_all_that_it_feeds_is_switched_off() -> None:
         assert all(entry.is_wanted(some) for entry in SOURCES if entry.name in switchable)
 
 
-def test_source_of_a_metric_that_is_off_by_default_is_wanted_once_that_is_switched_on() -> None:
+def test_source_of_an_optional_metric_is_wanted_once_enabled() -> None:
     off = tuple(metric.name for metric in CATALOGUE if metric.name != TASK_DURATION)
     assert not BY_NAME["finished_task_runs"].is_wanted(MetricSettings(metrics_off=off))
     assert BY_NAME["finished_task_runs"].is_wanted(MetricSettings(metrics_off=off, metrics_on=(TASK_DURATION,)))

@@ -208,7 +208,7 @@ def test_rollups_are_pruned_after_their_retention(ledger: Ledger, count) -> None
     }
 
 
-def test_last_outcomes_and_durations(ledger: Ledger, count) -> None:
+def test_last_outcomes_and_durations_are_those_of_the_newest_runs(ledger: Ledger, count) -> None:
     count("2026-03-02 10:00", seconds=11.0)
     count("2026-03-02 09:00", seconds=22.0)  # read later, ended earlier
     count("2026-03-02 08:00", "FAILED")

@@ -92,7 +92,7 @@ def test_hold_begins_when_the_zero_is_shown() -> None:
     assert hold.due(200.0) == {TIMES}
 
 
-def test_no_hold_releases_at_once() -> None:
+def test_series_without_a_hold_is_released_at_once() -> None:
     hold = Hold(0.0)
     hold.show({COMPLETED}, 100.0)
     assert hold.due(100.0) == {COMPLETED}

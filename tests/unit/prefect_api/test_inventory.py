@@ -84,7 +84,7 @@ async def test_work_pool_is_decoded(site: Loopback, api: InventoryApi, row: dict
         ("prefect-agent", False),
     ],
 )
-def test_pools_without_workers_by_design(kind: str, has_workers: bool) -> None:
+def test_pool_type_decides_whether_it_has_workers(kind: str, has_workers: bool) -> None:
     pool = WorkPool("p", kind, paused=False, ready=None, slots=None, slots_used=None)
     assert pool.has_workers is has_workers
 

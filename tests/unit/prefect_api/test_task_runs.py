@@ -167,7 +167,7 @@ async def test_page_is_complete_when_it_is_not_full(site: Loopback, api: TaskApi
 # What else is asked
 
 
-async def test_unfinished_task_runs_of_flow_runs(site: Loopback, api: TaskApi) -> None:
+async def test_unfinished_task_runs_are_requested_by_flow_run(site: Loopback, api: TaskApi) -> None:
     site.answer = lambda _: Answer(body=[row()])
     assert len(await api.unfinished({"r", "q"})) == 1
     chosen = site.asked[-1].body["task_runs"]

@@ -1,4 +1,4 @@
-"""From declarations to automations: what is made, what is shared, what is refused and what is only noted."""
+"""From declarations to automations: which are created, shared, refused or only noted."""
 
 from __future__ import annotations
 

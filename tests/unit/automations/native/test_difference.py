@@ -1,4 +1,4 @@
-"""What has to change, and whose automations may be touched at all."""
+"""Which automations have to change, and which may be changed at all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEFINITION = PROD.definition(RULE)
 
 
 def _existing(number: int = 1, *, enabled: bool = True, **changes: Any) -> Automation:
-    """As Prefect returns what was created from DEFINITION."""
+    """DEFINITION as Prefect returns it after creation."""
     held = deepcopy({**DEFINITION, "id": f"a{number}", "enabled": enabled, **changes})
     held["trigger"]["id"] = "a trigger's own id"
     return Automation(f"a{number}", held["name"], frozenset(held["tags"]), enabled, float(number), held)

@@ -112,7 +112,7 @@ DEFINITION = alarms_of({DAILY: Policy()})["etl/daily failures"]
 
 
 def existing(*, enabled: bool = True, **changes: Any) -> Alarm:
-    """As CloudWatch returns what was created from DEFINITION."""
+    """DEFINITION as CloudWatch returns it after creation."""
     held = {**deepcopy(DEFINITION), "StateValue": "OK", "AlarmArn": "arn", "InsufficientDataActions": [], **changes}
     return Alarm(held["AlarmName"], enabled, held)
 

@@ -26,7 +26,7 @@ def status(snapshot: Snapshot) -> PipelineStatus:
     return status_of(view)
 
 
-def test_untroubled_pipeline_shows_its_last_outcome() -> None:
+def test_pipeline_without_conditions_shows_its_last_outcome() -> None:
     assert status(snapshot_of({PIPELINE: GOOD})) == PipelineStatus(Group.FINE, Tone.OK, (StatusLine("succeeded"),))
     cancelled = replace(GOOD, last_outcomes={"completed": NOW - DAY, "cancelled": NOW})
     expected = PipelineStatus(Group.FINE, Tone.IDLE, (StatusLine("cancelled"),))
