@@ -1,4 +1,4 @@
-"""Values and shortcuts that the ledger's tests share."""
+"""Shared values and shortcuts of the ledger's tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOW = MONDAY_NOON
 
 
 def lookbacks_of(runs: float, details: float | None = None) -> dict[str, float]:
-    """How far back each cursor reaches; that of the details as far as that of the flow runs, if it is not given."""
+    """The lookback of each source in seconds; details have that of the flow runs by default."""
     others = (TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS, ASSET_EVENTS)
     return {FLOW_RUNS: runs, **dict.fromkeys(others, runs if details is None else details)}
 
@@ -32,7 +32,7 @@ def run_id(number: int) -> str:
 def outcome(
     number: int, at: float = NOW, pipeline: Pipeline = PIPELINE, state_type: str = "COMPLETED", seconds: float = 10.0
 ) -> Changes:
-    """What the fold makes of one run that ended so."""
+    """The changes for one run that ended like this."""
     label = state_type.lower()
     state_id = run_id(number + 500_000)
     changes = Changes()

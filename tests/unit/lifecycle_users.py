@@ -1,4 +1,4 @@
-"""What people, schedules and workers do to the model of the server."""
+"""Actions of people, schedules and workers on the model of the server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unit.fake_prefect import FakePrefect, ServerRun
 
 @dataclass
 class Users:
-    """What people, schedules and workers do to the server, chosen by numbers."""
+    """Actions of people, schedules and workers on the server, chosen by numbers."""
 
     fake: FakePrefect
     places: list[tuple[str, str | None]]
@@ -68,13 +68,13 @@ class Users:
         self.fake.retry(run.id)
 
     def set_by_hand(self, number: int) -> None:
-        """Failed → Completed or Cancelled: two opposite changes at once would leave every count as it was."""
+        """Failed → Completed or Cancelled only: opposite changes would leave every count unchanged."""
         run = self.pick(number, lambda run: run.state.type in {"FAILED", "CRASHED"}) or self.fail(number)
         if run.over:
             self.fake.set_state(run.id, ("COMPLETED", "CANCELLED")[number % 2], message="by hand")
 
     def end_together(self, number: int) -> None:
-        """Runs that end in the same microsecond."""
+        """Ends several runs in the same microsecond."""
         for _ in range(number % 3):
             self.start(number)
         running = [run for run in self.fake.runs.values() if run.state.type == "RUNNING"]

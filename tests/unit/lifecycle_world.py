@@ -1,4 +1,4 @@
-"""An exporter beside the model of the server, killed at any point of a poll."""
+"""An exporter on the model of the server, killed at any point of a poll."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CRASHES = ("between pages", "in a transaction", "before a commit", "after a comm
 
 @dataclass
 class World:
-    """A server, a ledger file, and the process that reads the one into the other."""
+    """A server, a ledger file, and the process that reads the server into the ledger."""
 
     path: Path
     fake: FakePrefect
@@ -93,11 +93,11 @@ class World:
         await self.inventory()
 
     async def sync(self) -> None:
-        """Reads everything there is: the audit trails what is read, so the clock moves on first."""
+        """Reads everything there is: the audit lags behind the watermark, so the clock moves on first."""
         self.upcoming.clear()
         self.fake.broken.clear()
         for _ in range(2):
-            # A newer end moves the watermark on: what was set by hand before is the audit's to find.
+            # A newer end moves the watermark on, so that the audit finds earlier manual changes.
             self.fake.now += 400
             newest = self.fake.schedule(next(iter(self.fake.flow_names)))
             self.fake.start(newest)
@@ -107,7 +107,7 @@ class World:
         await self.poll()
 
     def leave_on_disk(self, disk: Path) -> None:
-        """What kill -9 leaves: the files as they are now, whatever this process still rolls back in its own."""
+        """Copies the files as kill -9 would leave them, before this process rolls back anything."""
         for suffix in ("-wal", ""):
             if (source := self.path.with_name(self.path.name + suffix)).exists():
                 shutil.copyfile(source, disk.with_name(disk.name + suffix))
@@ -130,7 +130,7 @@ class World:
             self.ledger.remember_series = remember_or_die  # type: ignore[method-assign,assignment]
 
     async def poll_and_crash(self, kind: str, countdown: int) -> None:
-        """A poll in which the process dies, if it gets that far; then the next process."""
+        """Runs a poll in which the process dies, if it gets that far; then starts the next process."""
         disk = self.path.with_name(f"{self.path.stem}x.db")
 
         def die(*event: object) -> None:

@@ -1,4 +1,4 @@
-"""A real HTTP server on the loopback that answers as a test tells it to, and remembers what it was asked."""
+"""A real HTTP server on the loopback with scripted answers that records its requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process of the exporter beside the model of the server."""
+"""One exporter process on the model of the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of rows as Prefect's API has them, with bad ones among them: it answers what `PrefectHttp` answers."""
+"""Raw rows of Prefect's API, good and bad, with the interface of `PrefectHttp`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from prefect_monitoring.prefect_api.errors import ApiError
 
-# By endpoint: under which key its filter stands, and which of its columns is the instant that windows are about.
+# By endpoint: the key of its filter, and the timestamp column that windows filter by.
 _WINDOWS = {
     "/flow_runs/filter": ("flow_runs", "end_time"),
     "/flow_runs/count": ("flow_runs", "end_time"),
@@ -22,10 +22,10 @@ _WINDOWS = {
 
 @dataclass
 class Kept:
-    """What the server's database knows of a record, whatever is wrong with the `row` that it answers.
+    """A record in the server's database; `row` is what the server answers, right or wrong.
 
-    `at`: when it ended or was written, None where it has not. A page that has it `fails` with 500, if so.
-    `repaired`: the row as it is once somebody put it right.
+    `at`: when it ended or was written, None if it has not. `fails`: a page with it answers 500.
+    `repaired`: the row after a repair.
     """
 
     id: str

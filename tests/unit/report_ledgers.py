@@ -1,4 +1,4 @@
-"""A ledger with two weeks in it, of which reports are made."""
+"""A ledger with two weeks of runs for reports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from unit.rig import DAY
 
 
 class Past:
-    """Writes what happened into a ledger. `now` is when a report is made of it."""
+    """Writes past events into a ledger. `now` is the time of the report."""
 
     def __init__(self, ledger: Ledger, now: float) -> None:
         self.ledger, self.now = ledger, now
@@ -33,7 +33,7 @@ class Past:
 
     @contextmanager
     def in_one_commit(self) -> Iterator[None]:
-        """What is written within the block, all at once: for hundreds of pipelines."""
+        """Commits everything written within the block at once, for hundreds of pipelines."""
         self._waiting = Changes()
         yield
         changes, self._waiting = self._waiting, None
@@ -69,7 +69,7 @@ class Past:
         cause: str = "",
         pattern: str = "",
     ) -> list[str]:
-        """`times` runs that ended so within the hour before `days_ago`; their ids."""
+        """Adds `times` runs that ended like this in the hour before `days_ago`; returns their ids."""
         changes = Changes()
         for number in range(times):
             self._runs += 1
@@ -131,7 +131,7 @@ class Past:
 
 
 def merge(changes: Changes, more: Changes) -> None:
-    """Adds what `more` changes, as if one batch of records had brought both."""
+    """Adds the changes of `more`, as if both came from one batch of records."""
     changes.runs |= more.runs
     changes.counted |= more.counted
     changes.zero_born |= more.zero_born

@@ -1,4 +1,4 @@
-"""What unit tests and their fixtures share: names, types, and readers of the model of the server."""
+"""Shared by unit tests and fixtures: constants, types, and readers of the model of the server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from unit.fake_prefect import FakePrefect
 API = "http://prefect.test/api"
 DAY = 86400.0
 
-# Durability against power cuts is not what unit tests test, and it costs most of their time.
+# Unit tests do not test durability against power cuts, which would take most of their time.
 NO_SYNC = "synchronous=OFF"
 
 OpenLedger = Callable[..., Ledger]
@@ -36,7 +36,7 @@ MakeReader = Callable[..., Reader]
 
 
 def readers_of(fake: FakePrefect, ledger: Ledger, settings: Settings) -> Readers:
-    """Readers of the model of the server, otherwise put together as `make_readers` does it."""
+    """Creates readers of the model of the server, otherwise like `make_readers`."""
     declared = settings.metrics.custom_metrics
     catalog = Catalog(settings.filters, settings.labels, ledger.keys, declared)
     reader = Reader(fake, ledger, catalog, cause_of, fake.clock)

@@ -1,4 +1,4 @@
-"""The sink for CloudWatch over a real ledger, with time that moves by hand and processes that crash."""
+"""The CloudWatch sink on a real ledger, with a manual clock and processes that crash."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @dataclass
 class World:
-    """A ledger, CloudWatch, and one process after the other with the sink; time moves by hand."""
+    """A ledger, CloudWatch, and successive processes with the sink; the clock is manual."""
 
     folder: Path
     now: float = NOW
@@ -62,7 +62,7 @@ class World:
         return opened
 
     async def begin(self) -> None:
-        """Starts a process; what its ledger does not have yet is the baseline."""
+        """Starts a process; a new ledger still needs its baseline."""
         settings, fake, ledger = settings_with(), FakePrefect(), self.ledger()
         catalog = Catalog(settings.filters, settings.labels, ledger.series)
         self.reader = Reader(fake, ledger, catalog, lambda _message: "unknown", lambda: self.now)
@@ -83,7 +83,7 @@ class World:
         )
 
     async def end(self, state_type: str) -> None:
-        """A run ends, and is counted now."""
+        """Counts a run that ends now."""
         self.runs += 1
         changes = outcome(self.runs, state_type=state_type, at=self.now, seconds=float(self.runs))
         if state_type == "FAILED":
@@ -92,17 +92,17 @@ class World:
         self.owed[self.now // MINUTE * MINUTE][COUNTS[state_type]] += 1
 
     async def pass_time(self, seconds: float = MINUTE) -> None:
-        """The next snapshot, so much later."""
+        """Publishes the next snapshot after the given time."""
         self.now += seconds
         snapshot = replace(make_snapshot(), taken_at=self.now, run_stats={PIPELINE: STATUS_OF})
         await self.sink.take(snapshot)
 
     async def settle(self) -> None:
-        """Until nothing is owed any more."""
+        """Waits until nothing is owed any more."""
         await until(lambda: self.sink.status.waiting_since is None and self.sink._is_idle.is_set())
 
     def pushed(self, *names: str) -> Counter[str]:
-        """How much of these metrics was taken, by name."""
+        """How often values of these metrics were accepted, by name."""
         totals: Counter[str] = Counter()
         for one in (one for request in self.cloudwatch.taken for one in request):
             if one.name in names:
@@ -110,7 +110,7 @@ class World:
         return totals
 
     def times_pushed(self) -> dict[float, int]:
-        """How often each minute with outcomes was pushed; each time all of it."""
+        """How often each minute with outcomes was pushed, each time completely."""
         found: defaultdict[float, Counter[str]] = defaultdict(Counter)
         for one in (one for request in self.cloudwatch.taken for one in request if one.name in COUNTS.values()):
             found[one.minute][one.name] += int(one.times)

@@ -1,4 +1,4 @@
-"""A small snapshot, complete in every field, that tests change where they need to."""
+"""A small snapshot with every field set, which tests change as needed."""
 
 from __future__ import annotations
 

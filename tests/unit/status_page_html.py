@@ -13,7 +13,7 @@ VOID = {"meta", "link", "path"}
 
 
 class ParsedPage(HTMLParser):
-    """The page as a browser reads it; every element must be closed by its own end tag."""
+    """The page as a browser reads it; every element must be closed by its end tag."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

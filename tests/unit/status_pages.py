@@ -66,7 +66,7 @@ def snapshot_of(
     """A healthy exporter that has read everything until now.
 
     `active`: since when a run of the pipeline has been in a state.
-    Every pipeline with a deployment has the default policy unless `policies` say otherwise.
+    Every pipeline with a deployment has the default policy, unless `policies` are given.
     """
     pipelines = {*run_stats, *paused, *without_runs, *(pipeline for pipeline, _ in active or {}), *(schedules or {})}
     deployed = sorted(pipeline for pipeline in pipelines if pipeline.deployment)

@@ -1,4 +1,4 @@
-"""What the ledger must hold once it has read everything that the model of the server has."""
+"""The expected totals of the ledger once it has read everything from the model of the server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CustomKey = tuple[Pipeline, str, str, tuple[tuple[str, str], ...]]
 
 @dataclass
 class Truth:
-    """`flows` and `deployments` are names by id: they outlive what was deleted."""
+    """`flows` and `deployments` are names by id, including deleted ones."""
 
     fake: FakePrefect
     flows: dict[str, str]
@@ -68,7 +68,7 @@ class Truth:
         return {key: (good, bad) for key, (good, bad) in found.items()}
 
     def consecutive_failures(self) -> Counter[Pipeline]:
-        """Deleted runs are still what happened."""
+        """Failed runs since the last success, including deleted runs."""
         found: Counter[Pipeline] = Counter()
         for pipeline in {self.pipeline(run) for run in self.all_runs()}:
             mine = [run for run in self.all_runs() if self.pipeline(run) == pipeline and run.over]
@@ -79,7 +79,7 @@ class Truth:
 
 @dataclass
 class DetailTruth:
-    """What the ledger must hold of task runs and log lines; task names are never capped here."""
+    """The expected totals of task runs and log lines; task names are never capped here."""
 
     flow_runs: Truth
 
@@ -101,7 +101,7 @@ class DetailTruth:
         )
 
     def failures(self) -> Counter[tuple[Pipeline, str, str]]:
-        """By pipeline, task and cause: attempts that failed for good, and those that a retry saved, of whatever run."""
+        """By pipeline, task and cause: final failures, and failed attempts that a retry saved."""
         found: Counter[tuple[Pipeline, str, str]] = Counter()
         for run in self._task_runs:
             bad = [state.message for state in run.states if state.type in BAD_TYPES]
@@ -132,7 +132,7 @@ class DetailTruth:
         return {key: (len(values), sum(values)) for key, values in found.items()}
 
     def last_values(self) -> dict[CustomKey, set[float]]:
-        """What a metric's last value may be: of several that were told at one instant, any."""
+        """The possible last values of each metric: any of those with the latest timestamp."""
         found: defaultdict[CustomKey, list[tuple[float, float]]] = defaultdict(list)
         for key, told, at in self._told():
             found[key].append((at, told.value))

@@ -1,4 +1,4 @@
-"""Late runs that are too many to be listed: counted in groups, over several polls, and nothing vanishes meanwhile."""
+"""Too many late runs to list: they are counted in groups over several polls, and shown values stay meanwhile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def late(fake: FakePrefect, flow: str, deployment: str | None, number: int, *, since: float = 7200.0) -> list[str]:
     runs = [fake.schedule(flow, deployment, in_seconds=one - since) for one in range(number)]
-    for run in runs[::2]:  # the other half is still Scheduled, for all that the server knows
+    for run in runs[::2]:  # the server still has the other half as Scheduled
         fake.runs[run].states[-1] = State(fake.new_id(), "SCHEDULED", "Late", fake.now, "")
     return runs
 
@@ -39,7 +39,7 @@ def shown(reader: Reader) -> ActiveRuns:
 
 @pytest.fixture
 async def crowd(fake: FakePrefect, reader: Reader) -> dict[Pipeline, int]:
-    """Late runs by pipeline: of few deployments very many, of others some, and of a flow without a deployment."""
+    """Late runs by pipeline: very many of a few deployments, some of others, and those of a flow without deployment."""
     numbers = {"stuck": 300, "slow": 45, "some": 7, "fine": 0, "a-few": 9}
     flow = fake.add_flow("etl")
     for name, number in numbers.items():

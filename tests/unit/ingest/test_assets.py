@@ -1,4 +1,4 @@
-"""Materializations of assets: each counted once by event, only of declared assets, within caps and requests."""
+"""Materializations of declared assets: each event is counted once, within caps and request limits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def materialize(
 
 
 async def read(fake: FakePrefect, readers: Readers, seconds: float = 60.0) -> bool:
-    """A reading some time later: whether it was complete."""
+    """Reads some time later; returns whether the reading was complete."""
     fake.now += seconds
     return (await readers.assets.read()).complete
 
@@ -143,7 +143,7 @@ async def test_event_ids_are_forgotten_once_they_cannot_be_read_again(fake: Fake
     ledger.prune(fake.now + 3600, keep=keep, live=())
     assert ledger.counted_lines([event]) == {event}
     await readers.log_lines.read(60)
-    fake.now += 8 * DAY  # assets are declared no more, and lines are read on
+    fake.now += 8 * DAY  # assets are no longer declared, but lines are still read
     await readers.log_lines.read(60)
     ledger.prune(fake.now, keep=keep, live=())
     assert ledger.counted_lines([event]) == set()

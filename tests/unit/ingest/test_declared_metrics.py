@@ -1,4 +1,4 @@
-"""Declared metrics, made of METRIC lines: exact through restarts, and when a declaration comes, changes or goes."""
+"""Declared metrics from METRIC lines: exact through restarts and through added, changed and removed declarations."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ HISTOGRAM = {
 
 @dataclass
 class Site:
-    """An exporter with declarations, which restarts with others."""
+    """An exporter with declared metrics that can restart with other declarations."""
 
     fake: FakePrefect
     open_it: OpenLedger
@@ -88,7 +88,7 @@ class Site:
         return {key.detail: one.value for key, one in self.series(REJECTED).items() if one.value}
 
     async def exposed(self) -> tuple[str, str]:
-        """As text and as OpenMetrics."""
+        """The exposition as text and as OpenMetrics."""
         assert self.process is not None
         await self.process.poller.publish()
         exposition = render(self.process.last, metrics_of(self.settings.metrics))

@@ -1,4 +1,4 @@
-"""Failed actions of automations: counted once by event, through restarts, late arrivals and outages."""
+"""Failed actions of automations: each event is counted once, through restarts, late arrivals and outages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _counts(readers: Readers) -> dict[str, float]:
 
 
 async def _read(fake: FakePrefect, readers: Readers, seconds: float = 60.0) -> int:
-    """A reading some time later: how many records it had."""
+    """Reads some time later; returns the number of records."""
     fake.now += seconds
     return (await readers.failed_actions.read()).records
 

@@ -1,4 +1,4 @@
-"""Reading: pages, names, and the histories in which terminal states hide."""
+"""Reading flow runs: pages, names, and histories with hidden terminal states."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ async def audit(reader: Reader, fake: FakePrefect) -> Verdict:
     )
 
 
-# Where outcomes hide
+# Hidden outcomes
 
 
 @pytest.fixture
 def _little_time(fake: FakePrefect, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the histories that are asked for together, there is time for three."""
+    """Limits the time to three of the histories requested together."""
     whole = fake.histories
 
     async def some(run_ids: Sequence[str]) -> Histories:
@@ -65,7 +65,7 @@ def _little_time(fake: FakePrefect, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def retried_by_hand(fake: FakePrefect, place: tuple[str, str], number: int) -> None:
-    """So many runs, half of which failed, were retried and completed."""
+    """Runs `number` runs, half of which fail, are retried and complete."""
     for one in range(number):
         run = fake.schedule(*place)
         fake.start(run)
@@ -124,7 +124,7 @@ async def test_failure_and_its_retry_between_two_polls_are_both_counted(
 async def test_crash_before_the_start_is_counted_whatever_its_retry_does(
     fake: FakePrefect, reader: Reader, place: tuple[str, str], ending: str
 ) -> None:
-    """The server forgets that a run was rescheduled when its retry fails, and no attempt more shows it either."""
+    """When the retry fails, neither the reschedule flag nor the attempt count shows the crash any more."""
     run = fake.schedule(*place)
     fake.set_state(run, "PENDING")
     fake.finish(run, 1, "CRASHED", "worker is gone")
@@ -164,7 +164,7 @@ async def test_failure_completed_by_hand_is_found_by_the_audit(
 async def test_run_that_arrives_behind_the_watermark_is_counted(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
-    """A commit that took minutes: the end lies before what was read, within the overlap or only in the audit's."""
+    """A commit that took minutes: the end is before the watermark, within the overlap or only in the audit's window."""
     late, later = fake.schedule(*place), fake.schedule(*place)
     for run in (late, later):
         fake.start(run)
@@ -218,7 +218,7 @@ async def test_start_delay_counts_only_the_first_start(
 async def test_pages_are_read_at_most_twice(
     fake: FakePrefect, reader: Reader, place: tuple[str, str], page_limit: int
 ) -> None:
-    """Seven runs, four of them with one and the same end."""
+    """Seven runs, four of them with the same end."""
     fake.page_limit = page_limit
     runs = [fake.schedule(*place) for _ in range(7)]
     for run in runs:
@@ -237,7 +237,7 @@ async def test_pages_are_read_at_most_twice(
 async def test_run_without_an_end_time_that_never_started_is_counted(
     fake: FakePrefect, reader: Reader, place: tuple[str, str]
 ) -> None:
-    """Servers before 3.6 leave the end of such a run empty: no window of ends has it."""
+    """Servers before 3.6 set no end time on such a run, so no window of end times contains it."""
     fake.notes_every_end = False
     old = fake.schedule(*place)
     fake.set_state(old, "CRASHED")
@@ -327,7 +327,7 @@ async def test_run_with_an_end_in_the_future_hides_no_earlier_run(
     assert outcomes(reader.ledger) == {"completed": 2}
 
 
-# Faults on the way
+# Faults
 
 
 async def test_unreadable_history_is_retried(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> None:
@@ -401,7 +401,7 @@ async def test_names_of_deleted_objects_are_kept(fake: FakePrefect, reader: Read
 
 
 async def test_renamed_flow_is_another_pipeline(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> None:
-    """Not by the API, which renames no flow."""
+    """Renamed in the database: the API cannot rename flows."""
     await reader.read_flows()
     await reader.read_deployments()
     for name in ("etl", "elt"):
@@ -475,7 +475,7 @@ async def prune(reader: Reader, now: float) -> None:
 
 
 async def month_old_world(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> list[str]:
-    """Five runs that failed and were retried into completion, counted; a month later one more has ended."""
+    """Five counted runs that failed and completed after a retry; a month later another run has ended."""
     runs = []
     for _ in range(5):
         run = fake.schedule(*place)
@@ -651,7 +651,7 @@ async def test_running_time_excludes_pauses(fake: FakePrefect, reader: Reader) -
 
 
 async def test_running_time_of_a_rerun_starts_over(fake: FakePrefect, reader: Reader) -> None:
-    """Days later, by hand: it is no run of days, although its start is still the first one."""
+    """A manual rerun days later has not run for days, although its start time is still the first one."""
     flow = fake.add_flow("etl")
     run = fake.schedule(flow, fake.add_deployment("daily", flow), retries=1)
     fake.start(run)

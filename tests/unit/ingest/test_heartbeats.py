@@ -1,4 +1,4 @@
-"""Heartbeats are read with one request a poll, and silence counts only while somebody watches."""
+"""Heartbeats are read with one request per poll, and silence counts only while the exporter polls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOWN = ApiError("no answer", "timeout")
 
 
 async def watch(fake: FakePrefect, readers: Readers, seconds: float, step: float = 15.0) -> int:
-    """Polls for so long; how many runs are unresponsive then."""
+    """Polls for a time; returns how many runs are unresponsive then."""
     for _ in range(int(seconds / step)):
         fake.now += step
         await readers.flow_runs.read_under_way()
@@ -47,7 +47,7 @@ async def test_outage_is_not_silence(fake: FakePrefect, flow_run: str, readers: 
     fake.now += 3600.0
     assert await watch(fake, readers, 30.0) == 0
     fake.broken["active_runs"] = DOWN
-    for _ in range(50):  # while the list of runs is not read, this one may be over
+    for _ in range(50):  # while the list of runs cannot be read, this run may have ended
         fake.now += 15.0
         with pytest.raises(ApiError):
             await readers.flow_runs.read_under_way()

@@ -1,4 +1,4 @@
-"""What is read beside runs: kept part by part, shown only while it is fresh, and what becomes of due starts."""
+"""The inventory: stored by source, shown only while fresh; and due starts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DOWN = ApiError("the API answered 500", "500")
 
 @dataclass
 class Process:
-    """An exporter's process as far as the inventory goes; `read` is one pass of each source."""
+    """The inventory part of an exporter process; `read` reads each source once."""
 
     fake: FakePrefect
     api: FakeInventory
@@ -91,7 +91,7 @@ class Process:
 
 
 def rows(snapshot: Snapshot) -> dict[str, dict[tuple[str, ...], object]]:
-    """Those that the inventory gives; counters come from the ledger."""
+    """Metrics from the inventory, without the counters of the ledger."""
     metrics = (*deployments.METRICS, *work_pools.METRICS, *workspace.METRICS)
     return {metric.name: dict(metric.rows(snapshot)) for metric in metrics if metric.kind != "counter"}
 
@@ -112,7 +112,7 @@ def process(fake: FakePrefect, api: FakeInventory, make_reader: MakeReader) -> P
     return Process(fake, api, make_reader(), settings_with())
 
 
-# What is shown
+# Metrics
 
 
 async def test_every_metric_has_its_value(process: Process, fake: FakePrefect, api: FakeInventory) -> None:
@@ -288,7 +288,7 @@ async def test_tags_are_allowlisted_and_capped(
 
 
 def add(fake: FakePrefect, like: Deployment, **changes: object) -> str:
-    """A deployment `daily` of the flow `etl`, as `like` stands otherwise."""
+    """Adds a deployment `daily` of the flow `etl`, otherwise like `like`."""
     flow = fake.add_flow("etl")
     identifier = fake.add_deployment("daily", flow)
     fake.deployment_names[identifier] = replace(like, id=identifier, flow_id=flow, **changes)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Reading log lines: each counted once, however late it comes and however often it is read."""
+"""Reading log lines: each is counted once, however late it arrives and however often it is read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def read(readers: Readers) -> None:
 
 
 async def poll(fake: FakePrefect, readers: Readers, seconds: float) -> None:
-    """One poll every 15 s for so long."""
+    """Polls every 15 s for the given time."""
     for _ in range(int(seconds / 15)):
         fake.now += 15
         await read(readers)
@@ -127,7 +127,7 @@ async def test_late_line_behind_newer_ones_is_counted(fake: FakePrefect, readers
 
 
 async def test_pruned_lines_are_not_read_again(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
-    """What is forgotten lies behind the deepest look back."""
+    """Pruned lines are older than the longest overlap."""
     ledger = readers.flow_runs.ledger
     keep = Keep(lookbacks=lookbacks_of(30 * DAY, 7 * DAY), lines=LINES_KEPT_SECONDS, dead_series=7 * DAY)
     for _ in range(30):
@@ -273,7 +273,7 @@ async def test_reading_without_a_budget_reads_nothing_and_is_incomplete(fake: Fa
 async def test_many_lines_are_read_in_several_readings(
     fake: FakePrefect, readers: Readers, flow_run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where looking back alone takes longer than a reading may: else it would never come to what is new."""
+    """Also if the overlap alone takes longer than a reading may: otherwise new lines would never be read."""
     await read(readers)
     fake.page_limit = 2
     clock = SimpleNamespace(monotonic=lambda: fake.requests["log_page"])
@@ -391,7 +391,7 @@ async def test_saved_and_final_failures_add_up_to_all_failed_attempts(
     assert ledger.series[SeriesKey(TASK_FAILURES, PIPELINE, "rate_limit", "load")].value == 3
 
 
-# Faults on the way
+# Faults
 
 
 @pytest.mark.parametrize("endpoint", ["flow_runs", "flows", "tasks_by_id"])
@@ -427,7 +427,7 @@ async def test_windows_narrow_down_to_an_hour_while_the_server_is_slow(
 
 
 async def test_fast_clock_of_the_exporter_misses_no_line(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
-    """Lines are found by the clocks that wrote them, also after a silence."""
+    """Lines are found by the clocks that wrote them, even after a pause."""
     readers.flow_runs.clock = lambda: fake.now + 1800
     await read(readers)
     fake.now += 600

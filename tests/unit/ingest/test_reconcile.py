@@ -1,4 +1,4 @@
-"""Closed hours against the API's own counts: what is missing is counted or told, what is gone is noted."""
+"""Closed hours against the API's counts: missing runs are counted or reported, deleted runs are marked."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HOUR = 3600
 
 
 def run_one(fake: FakePrefect, place: tuple[str, str]) -> str:
-    """A flow run with one task run."""
+    """Runs a flow run with one task run."""
     run = fake.schedule(*place)
     fake.start(run)
     fake.tasks.run("load", run)
@@ -99,7 +99,7 @@ async def test_late_task_runs_are_counted_and_deleted_ones_noted(
 async def test_simultaneous_deletion_and_late_arrival_are_both_found(
     fake: FakePrefect, readers: Readers, place: tuple[str, str]
 ) -> None:
-    """Of different kinds: of one kind they would leave every count as it was."""
+    """Of different kinds: with the same kind, the counts would not change."""
     gone = run_one(fake, place)
     late = run_one(fake, place)
     hidden = fake.runs.pop(late)
@@ -174,7 +174,7 @@ async def test_ends_before_the_horizon_are_left_alone(
         assert await audit.closed_hours(0.0, fake.now) == Verdict()
 
 
-# As the poller does it
+# In the poller
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def published() -> list[Snapshot]:
 
 @pytest.fixture
 def asked(fake: FakePrefect, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, float]]:
-    """Each audit's window, as seconds before now."""
+    """Records each audit's window, as seconds before now."""
     seen: list[tuple[str, float, float]] = []
     original = Reconciliation.closed_hours
 

@@ -1,4 +1,4 @@
-"""One record that cannot be read: all others go on, and it is counted once it can be read, never twice."""
+"""Unreadable records: all others are counted, and each is counted exactly once as soon as it can be read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Place = tuple[str, str]
 
 
 async def read(readers: Readers, source: str = "finished_flow_runs") -> bool:
-    """One reading; whether nothing is left."""
+    """Reads once; returns whether nothing is left."""
     until = readers.flow_runs.clock() if ENTRIES[source].compares else None
     return (await read_source(ENTRIES[source], readers, Scope(60.0, until))).complete
 
@@ -57,7 +57,7 @@ def finished(fake: FakePrefect, place: Place, state_type: str = "COMPLETED") -> 
 
 
 def retried(fake: FakePrefect, place: Place) -> str:
-    """Failed, and completed when it was run again: the failure is in its history alone."""
+    """A run that failed and completed when retried: only its history shows the failure."""
     run = finished(fake, place, "FAILED")
     fake.retry(run)
     fake.start(run, 60.0)
@@ -106,7 +106,7 @@ async def test_run_that_becomes_readable_is_counted_once_after_a_growing_delay(
     assert fake.requests["flow_runs"] == asked + 1
     fake.unreadable.clear()
     fake.now += FIRST_WAIT_SECONDS
-    fake.now += 400.0  # beyond the overlap: no page shows it again
+    fake.now += 400.0  # beyond the overlap: no page contains it again
     await read(readers)
     assert count(readers, OUTCOMES, "completed") == 1
     assert aside(readers, FLOW_RUNS) == set()
@@ -214,7 +214,7 @@ async def test_unreadable_active_run_alone_is_left_out(fake: FakePrefect, place:
     assert readers.flow_runs.aside.since("active_flow_runs", "") == []
 
 
-# Flows, deployments and flow runs by which others are named
+# Flows, deployments and flow runs that name other records
 
 
 async def test_only_the_run_of_an_unreadable_deployment_waits_for_its_name(
@@ -294,7 +294,7 @@ async def test_flow_whose_row_has_no_id_is_not_taken_for_deleted(
     assert aside(readers, FLOW_RUNS) == {waiting}, "its flow is there, under a row that nobody can read"
 
 
-# States that were deleted
+# Deleted states
 
 
 @pytest.mark.parametrize("counted_before", [True, False])
@@ -415,7 +415,7 @@ async def test_unreadable_materialization_is_counted_once_it_can_be_read(
     cursor = readers.flow_runs.ledger.cursors[ASSET_EVENTS]
     fake.events.unreadable.clear()
     fake.now += 5000.0
-    fake.events.limit = 1  # the retry asks for its event alone
+    fake.events.limit = 1  # the retry requests only its event
     await read(readers, "assets")
     values = readers.flow_runs.ledger.values
     assert {key.detail for key in values if key.metric == LAST_MATERIALIZATION} == {f"lake/{n}" for n in range(3)}

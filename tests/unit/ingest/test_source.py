@@ -1,4 +1,4 @@
-"""A reading's deadline and bookkeeping, and an outage told once."""
+"""A reading's deadline and status, and logging an outage once."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ async def test_each_outage_and_each_recovery_is_logged_while_another_lasts(
 async def test_outage_with_the_error_of_a_lasting_one_is_logged(
     clock: Clock, outages: OutageLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A broken endpoint answers 503 for weeks; meanwhile the whole server does now and then."""
+    """A broken endpoint answers 503 for weeks; at times, the whole server does."""
     steady, *others = (Source(name, 5, outages, clock) for name in ("steady", "finished", "flows"))
     for _ in range(3):
         await steady.read(fails)

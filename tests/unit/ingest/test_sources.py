@@ -1,4 +1,4 @@
-"""The table of sources: what waits for what, and what of it the other parts read."""
+"""The table of sources: their dependencies, and what other modules read from it."""
 
 from __future__ import annotations
 

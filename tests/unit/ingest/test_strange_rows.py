@@ -1,4 +1,4 @@
-"""Rows of every unexpected shape in every list, in each way of reading: the others are counted, and nothing stops."""
+"""Rows of every unexpected shape in every list and every kind of reading: the other rows are counted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ETL = Pipeline("etl", "daily")
 FLOW, DEPLOYMENT = str(UUID(int=1)), str(UUID(int=2))
 ENDED = MONDAY_NOON - 3600.0
 GARBAGE = "no time at all"
-# What is wrong with a row of runs; OK: it can be read all the same. NESTED: everything one level deeper.
+# Defects of a row of runs; OK: it is readable all the same. NESTED: the defects one level deeper.
 RUN_FAULTS: dict[str, dict[str, Any]] = {
     "no state, no type": {"state": None, "state_type": None},
     "a state without a type, no type": {"state": {"id": "?"}, "state_type": 5},
@@ -79,7 +79,7 @@ TREND = {"name": "trend", "type": "gauge", "help": "A trend.", "source": {"varia
 
 
 class World:
-    """A server with good rows and bad ones in every list. `answers_500`: the bad ones cannot even be listed."""
+    """A server with good and bad rows in every list. `answers_500`: pages with bad rows fail."""
 
     def __init__(self, *, answers_500: bool) -> None:
         self.now = MONDAY_NOON
@@ -196,7 +196,7 @@ class World:
         self._keep("/events/filter", event, {**row, **fault}, repaired=row, at=at, type=name)
 
     def repair(self) -> None:
-        """Somebody repairs the rows in the server's database."""
+        """Repairs the rows, as in the server's database."""
         for kept in self.server.lists.values():
             for one in kept:
                 one.fails, one.row = False, one.repaired or one.row

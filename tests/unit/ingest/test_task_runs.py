@@ -1,4 +1,4 @@
-"""Reading task runs: whose they are, what a busy recorder writes late, and which are under way."""
+"""Reading task runs: their flow runs, a recorder that is behind, and active task runs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_task_runs_are_counted_under_the_names_of_their_flow_runs(
 
 
 async def test_unknown_flow_run_is_requested_once(fake: FakePrefect, readers: Readers) -> None:
-    """Of a flow run that is only scheduled again, or began since the last poll, the ledger may know nothing."""
+    """The ledger may not know a flow run that is only rescheduled or has started since the last poll."""
     for name in ("a", "b"):
         run = fake.schedule(fake.add_flow(name))
         fake.start(run)
@@ -122,7 +122,7 @@ async def test_caps_hold_for_tasks_and_for_their_pipelines(
 
 
 async def test_folded_tasks_are_reported(fake: FakePrefect, make_readers: MakeReaders, flow_run: str) -> None:
-    """Not only those of pipelines beyond `max_pairs`: those beyond `max_tasks` too, as the metric's help says."""
+    """Tasks beyond `max_tasks` count too, not only those of pipelines beyond `max_pairs`, as the metric's help says."""
     readers = make_readers(max_tasks=1)
     for task in ("a", "b", "c"):
         fake.tasks.run(task, flow_run)
@@ -164,7 +164,7 @@ async def test_roll_back_is_found_at_once_or_by_the_audit(fake: FakePrefect, rea
     assert outcomes(ledger)["b", "rolled_back"] == 1
 
 
-# What comes late
+# Late records
 
 
 async def test_nothing_is_read_twice_without_late_task_runs(fake: FakePrefect, readers: Readers, flow_run: str) -> None:
@@ -245,7 +245,7 @@ async def test_tasks_have_a_separate_lookback(
     assert outcomes(readers.flow_runs.ledger) == {("load", "completed"): 1}
 
 
-# Faults on the way
+# Faults
 
 
 async def test_task_run_of_an_unreadable_flow_run_is_retried(
@@ -302,7 +302,7 @@ async def test_cause_that_is_never_written_is_not_retried_forever(
     assert outcomes(readers.flow_runs.ledger) == {("load", "failed"): 1}
 
 
-# Under way
+# Active task runs
 
 
 async def test_active_task_runs_belong_to_active_flow_runs(

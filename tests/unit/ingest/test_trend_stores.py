@@ -1,4 +1,4 @@
-"""Points of trend stores: each counted once, whatever becomes of the documents that hold it."""
+"""Points of trend stores: each is counted once, whatever happens to its documents."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LAST = {"name": "orders_rows", "type": "gauge", "help": "Rows.", "source": {"var
 
 
 class Site:
-    """An exporter with declarations, which restarts with others."""
+    """An exporter with declared metrics that can restart with other declarations."""
 
     def __init__(self, fake: FakePrefect, open_it: OpenLedger, make_readers: MakeReaders) -> None:
         self.fake, self._open, self._make = fake, open_it, make_readers
@@ -82,7 +82,7 @@ def site(fake: FakePrefect, open_it: OpenLedger, make_readers: MakeReaders, ledg
 
 
 def documents(*points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A block of its own, and the documents beside it."""
+    """The documents of a block: the block itself and its part documents."""
     return [{"keep_days": 400, "points": []}, *({"points": one} for one in points)]
 
 

@@ -1,4 +1,4 @@
-"""A ledger, or a copy of one, is read without delaying or changing anything."""
+"""Reading a ledger, or a copy, delays and changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What counters grew by on each day adds up to the counters."""
+"""Daily increments of counters add up to the counters."""
 
 from __future__ import annotations
 

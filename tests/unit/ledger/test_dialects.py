@@ -1,4 +1,4 @@
-"""What only one database understands is in one module; the rest says the same to every database."""
+"""SQL for a single database is in one module; all other statements are portable."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_only_one_module_uses_sqlite_specific_sql(module: Path) -> None:
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """What PostgreSQL would be sent, while SQLite executes it."""
+    """The statements as PostgreSQL would get them, while SQLite executes them."""
     texts: list[str] = []
     other = postgresql.dialect()
 

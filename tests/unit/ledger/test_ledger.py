@@ -1,4 +1,4 @@
-"""The ledger: whose it is, what it refuses, and that a failing file changes nothing."""
+"""The ledger: its API, what it refuses, and that a failing file changes nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from unit.rig import API, DAY, OpenLedger
 COMPLETED = SeriesKey(OUTCOMES, PIPELINE, "completed")
 
 
-# Coming back
+# Restarts
 
 
 def test_committed_data_survives_a_restart(open_it: OpenLedger) -> None:
@@ -90,7 +90,7 @@ def test_counting_a_state_twice_fails_without_changes(ledger: Ledger) -> None:
     assert ledger.series[COMPLETED].value == 2
 
 
-# Whose it is
+# The API of a ledger
 
 
 def test_ledger_of_another_api_is_refused_by_name(open_it: OpenLedger) -> None:
@@ -127,7 +127,7 @@ def test_second_opener_is_refused_at_once(open_it: OpenLedger, ledger: Ledger) -
 
 
 def test_ledger_closed_on_another_thread_is_unlocked(open_it: OpenLedger) -> None:
-    """As `serve` does it: opened by a worker thread, closed by another."""
+    """As in `serve`: opened by one worker thread, closed by another."""
     opened: list[Ledger] = []
     opener = threading.Thread(target=lambda: opened.append(open_it()))
     opener.start()
@@ -138,7 +138,7 @@ def test_ledger_closed_on_another_thread_is_unlocked(open_it: OpenLedger) -> Non
     open_it()
 
 
-# What it refuses
+# Refusals
 
 
 def overwrite_pages(content: bytes) -> bytes:
@@ -194,7 +194,7 @@ def test_url_of_no_file_is_refused_without_its_password(url: str, complaint: str
     assert "secret" not in str(caught.value)
 
 
-# A file that fails
+# Failing files
 
 
 def raw_connection(ledger: Ledger) -> sqlite3.Connection:
@@ -350,7 +350,7 @@ def test_prune_keeps_the_newest_good_run_and_the_failures_after_it(open_it: Open
 
 
 def test_prune_stops_at_what_is_not_read_yet(open_it: OpenLedger) -> None:
-    """After weeks of being switched off, the catch-up's runs are older than anything that may be forgotten."""
+    """After weeks of downtime, the runs of the catch-up are older than the retention."""
     ledger = open_it(lookback=100 * DAY)
     ledger.commit(outcome(1, NOW - DAY), baseline_cursor(ledger, NOW - DAY), NOW)
     prune(ledger, NOW + 60 * DAY)
@@ -373,7 +373,7 @@ def test_pruned_ledger_is_the_same_after_a_restart(open_it: OpenLedger) -> None:
 
 
 def test_series_of_deleted_pipelines_expire(ledger: Ledger) -> None:
-    """Eight idle days, then the deployment goes: its counters are shown for seven more days."""
+    """After eight idle days the deployment is deleted: its counters are shown for seven more days."""
     names = Names({"f": Flow("f", "etl")}, {"d": Deployment("d", "daily", "f", "", "", ())}, frozenset())
     ledger.store_names(names, (), NOW)
     ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
@@ -390,7 +390,7 @@ def test_series_of_deleted_pipelines_expire(ledger: Ledger) -> None:
 
 
 def sizes_of(ledger: Ledger) -> dict[str, int]:
-    """Rows of each table, and what is in memory."""
+    """The number of rows of each table and of entries in memory."""
     with ledger.transaction() as connection:
         rows = {
             name: connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
@@ -403,7 +403,7 @@ def sizes_of(ledger: Ledger) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_short_lived_flows_leave_nothing_behind(open_it: OpenLedger) -> None:
-    """As in a workspace whose flows are made for each of thousands of branches, and deleted."""
+    """As in a workspace that creates and deletes flows for each of thousands of branches."""
     many = range(10_000)
     ledger = open_it()
     stays = Names({"s": Flow("s", "stays")}, {}, frozenset())
@@ -448,7 +448,7 @@ def test_short_lived_flows_leave_nothing_behind(open_it: OpenLedger) -> None:
 
 
 def test_deployment_recreated_daily_is_kept_once(ledger: Ledger) -> None:
-    """By delete and create: the name stays, and each day has another id."""
+    """Deleted and created again: the name stays, but the id changes each day."""
     names = Names({"f": Flow("f", "etl")}, {}, frozenset())
     for day in range(90):
         now = NOW + day * DAY
@@ -472,7 +472,7 @@ def test_pipeline_that_comes_back_goes_on_with_its_rollups(ledger: Ledger) -> No
     assert (stats.window_runs["30d", "good"], stats.window_runs["30d_before", "good"]) == (1, 1)
 
 
-# Another name
+# Renames
 
 
 def names_of(flow: str) -> Names:
@@ -480,7 +480,7 @@ def names_of(flow: str) -> Names:
 
 
 def test_renamed_id_belongs_to_the_new_name_from_then_on(open_it: OpenLedger) -> None:
-    """Not by the API, which renames neither flows nor deployments: a pipeline is its names."""
+    """Renamed in the database, as the API renames neither flows nor deployments: a pipeline is identified by names."""
     ledger = open_it()
     new = Pipeline("elt", "daily")
     ledger.store_names(names_of("etl"), (), NOW)
@@ -497,7 +497,7 @@ def test_renamed_id_belongs_to_the_new_name_from_then_on(open_it: OpenLedger) ->
     assert again.known([run_id(1)]).runs[run_id(1)].pipeline == PIPELINE
 
 
-# What is gone
+# Deleted runs
 
 
 def test_mark_gone_marks_only_runs_missing_in_the_window(ledger: Ledger) -> None:
@@ -515,7 +515,7 @@ def test_mark_gone_marks_only_runs_missing_in_the_window(ledger: Ledger) -> None
 
 
 def test_run_that_never_ends_is_pruned(ledger: Ledger) -> None:
-    """Deleted while it ran, or dead without a word."""
+    """Deleted while it ran, or died without a report."""
     old, young = (
         KnownRun(run_id(number), PIPELINE, run_id(number + 9), "RUNNING", NOW - days * DAY, 1, start_counted=True)
         for number, days in ((1, 29), (2, 1))
@@ -533,7 +533,7 @@ def test_refused_ledger_is_unlocked(open_it: OpenLedger) -> None:
 
 
 def test_inspecting_a_ledger_does_not_change_it(open_it: OpenLedger, tmp_path: Path) -> None:
-    """Not even other buckets, which would start its histograms anew."""
+    """Not even with other buckets, which would reset its histograms."""
     ledger = open_it()
     ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     ledger.close()

@@ -1,4 +1,4 @@
-"""A ledger's tables are those of the newest revision, or the ledger is refused; a crash on the way changes nothing."""
+"""Migrations: the newest revision is required or reached, and a crash during a migration changes nothing."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def newer_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The release that comes after this one, with one more revision."""
+    """The next release, with one more revision."""
     folder = tmp_path / "migrations"
     (folder / "versions").mkdir(parents=True)
     for path in (migrations.FOLDER / "env.py", *(migrations.FOLDER / "versions").glob("[0-9]*.py")):
@@ -77,7 +77,7 @@ def revision_of(path: Path) -> str | None:
 
 
 def layout_of(engine: sa.Engine) -> dict[str, str]:
-    """Every table and index by its definition, white space and the order of its parts aside."""
+    """Every table and index by its definition, ignoring white space and the order of its parts."""
     with engine.connect() as connection:
         rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
         return {name: "".join(sql.replace('"', "").split()) for name, sql in rows if name != VERSION_TABLE}
@@ -97,7 +97,7 @@ def test_first_revision_creates_the_tables_of_the_metadata() -> None:
 
 
 def test_table_and_index_names_have_the_prefix() -> None:
-    """Or it would meet a table or an index of whoever else is in the database."""
+    """Without it, names could collide with those of others in the database."""
     engine = sa.create_engine("sqlite://")
     with engine.begin() as connection:
         migrate(connection)
@@ -115,7 +115,7 @@ def test_migration_files_are_named_by_revision() -> None:
 
 
 def test_tables_of_others_in_the_database_are_left_alone() -> None:
-    """In Prefect's own database, `alembic_version` is Prefect's."""
+    """In Prefect's database, `alembic_version` belongs to Prefect."""
     engine = sa.create_engine("sqlite://")
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE alembic_version (version_num TEXT)")
@@ -136,7 +136,7 @@ def test_current_ledger_is_not_migrated(file: Path, open_it: OpenLedger) -> None
 
 
 def test_current_ledger_is_opened_without_importing_alembic(file: Path, open_it: OpenLedger) -> None:
-    """Its import takes a tenth of a second, and each start and each `check` would wait for it."""
+    """Its import takes a tenth of a second, which would delay each start and each `check`."""
     open_it().close()
     script = (
         "import sys\n"
@@ -210,7 +210,7 @@ def dying_after(statements: int) -> Iterator[None]:
 
 
 def die_at_each_statement(file: Path, open_it: OpenLedger, revision: str) -> int:
-    """Opens the ledger until that gets as far as `revision`, which takes so many statements."""
+    """Dies at each statement of opening the ledger in turn; returns how many `revision` takes."""
     before = content_of(file) if file.exists() else []
     for statements in count():
         with dying_after(statements), pytest.raises(SimulatedCrash):
@@ -222,7 +222,7 @@ def die_at_each_statement(file: Path, open_it: OpenLedger, revision: str) -> int
 
 
 def test_crash_at_any_statement_of_the_first_opening_leaves_an_empty_file(file: Path, open_it: OpenLedger) -> None:
-    file.touch()  # a file that exists gets no tables from the tests' template
+    file.touch()  # an existing file gets no tables from the tests' template
     assert die_at_each_statement(file, open_it, revisions()[-1]) > 20, "there are more tables than that"
     ledger = open_it()
     ledger.commit(outcome(1), baseline_cursor(ledger), NOW)

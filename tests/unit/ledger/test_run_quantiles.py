@@ -1,4 +1,4 @@
-"""Quantiles are values that runs had: against sorted lists, at the edges of windows, and renewed when they must be."""
+"""Quantiles: compared with sorted lists, at the edges of windows, and refreshed when due."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows, baselines and run_stats with exact numbers, around the edges of hours and days."""
+"""Windows, baselines and run statistics with exact numbers, around hour and day boundaries."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_baselines_are_medians_of_completed_runs(ledger: Ledger, count) -> None:
     count("2026-01-01 13:00", seconds=5000.0)  # the first hour of the 30 days before
     count("2026-01-01 12:59:59", seconds=70000.0)  # too old
     baselines = dict(stats_of(ledger).baselines)
-    # From 13:00 on 2026-02-22, -15, -08 and -01 to 13:00 on the day after; none of the runs above was then.
+    # From 13:00 on 2026-02-22, -15, -08 and -01 to 13:00 on the next day, without any of the runs above.
     assert baselines == {
         "1d": 10.0,  # of two, the lower
         "7d": 20.0,
@@ -95,7 +95,7 @@ def test_baselines_are_medians_of_completed_runs(ledger: Ledger, count) -> None:
 
 def test_same_weekday_is_the_same_24_hours_of_the_last_four_weeks(ledger: Ledger, count) -> None:
     count("2026-03-02 12:00", seconds=9999.0)  # within the last 24 hours
-    count("2026-02-22 13:00:00", seconds=10.0)  # its first hour, a week ago: Sunday afternoon
+    count("2026-02-22 13:00:00", seconds=10.0)  # first hour, a week ago: Sunday afternoon
     count("2026-02-22 12:59:59.999999", seconds=9999.0)  # the hour before
     count("2026-02-23 11:59:59.999999", seconds=20.0)  # Monday, the last hour before the running one
     count("2026-02-23 13:00:00", seconds=9999.0)  # the hour after
@@ -111,7 +111,7 @@ def test_same_weekday_is_the_same_24_hours_of_the_last_four_weeks(ledger: Ledger
 
 
 def test_same_weekday_counts_only_the_elapsed_part_of_the_current_hour(ledger: Ledger, count) -> None:
-    """Slow loads at night, and more quick runs from noon to one, most of which are still to come at 12:30."""
+    """Slow loads at night and more quick runs from noon to one, most of them after 12:30."""
     for day in ("2026-02-02", "2026-02-09", "2026-02-16", "2026-02-23"):
         for minute in range(0, 60, 8):
             count(f"{day} 00:{minute:02}", seconds=600.0)
@@ -123,7 +123,7 @@ def test_same_weekday_counts_only_the_elapsed_part_of_the_current_hour(ledger: L
 
 
 def test_one_outlier_does_not_move_a_baseline(ledger: Ledger, count) -> None:
-    """As one that was dead for 90 days, until somebody set it to Completed: among others of its hour, or alone."""
+    """For example, a dead run set to Completed after 90 days: among others of its hour, or alone."""
     for second in range(20):
         count(NOW - 60 - second, seconds=2.0)
     count(NOW - 30, seconds=90 * DAY)
@@ -163,7 +163,7 @@ def test_rerun_leaves_the_median_of_its_old_hour(ledger: Ledger, count) -> None:
 
 @pytest.mark.slow
 def test_slow_sundays_do_not_make_mondays_look_slow(ledger: Ledger) -> None:
-    """An hourly flow that takes 10 minutes on Sundays and 2 otherwise is as slow as ever, at any hour of the week."""
+    """An hourly flow that takes 10 minutes on Sundays and 2 otherwise is never unusually slow."""
     hours = range(int(at("2026-01-26")), int(at("2026-03-09")), int(HOUR))
     for number, start in enumerate(hours):
         is_sunday = datetime.fromtimestamp(start, UTC).weekday() == 6
@@ -230,7 +230,7 @@ def test_recent_durations_are_those_of_the_newest_completed_runs(ledger: Ledger,
 
 
 def stats_of_many(ledger: Ledger, pipelines: int) -> Statements:
-    """What it takes to say how so many pipelines stand, with windows of objectives both short and long."""
+    """The statements for the run statistics of `number` pipelines, with short and long objective windows."""
     names = [Pipeline(f"etl {number}", "") for number in range(pipelines)]
     for number, pipeline in enumerate(names):
         ledger.commit(outcome(number, NOW - 60, pipeline), baseline_cursor(ledger), NOW)
@@ -248,7 +248,7 @@ def test_run_stats_take_the_same_statements_for_one_pipeline_and_hundreds(open_i
 
 
 def test_run_stats_use_indexes_and_do_not_sort(ledger: Ledger) -> None:
-    """They are asked for at each poll: neither the runs of years nor those of other pipelines must be read for them."""
+    """They are computed at each poll and must not read old runs or runs of other pipelines."""
     statements = stats_of_many(ledger, 2)
     plans = {}
     with ledger.transaction() as connection:
@@ -303,7 +303,7 @@ def test_failures_without_a_stored_instant_fail_since_their_end(ledger: Ledger) 
 
 
 def test_recent_runs_with_equal_end_times_are_limited(ledger: Ledger, count) -> None:
-    """As when somebody cancels or fails many at once."""
+    """For example, many runs cancelled at once."""
     for _ in range(RECENT_DURATIONS + 6):
         count(NOW - 60, seconds=5.0)
         count(NOW - 30, "FAILED")
@@ -325,7 +325,7 @@ def test_consecutive_failures_count_runs_after_the_last_success(ledger: Ledger, 
     assert one.last_failure.ended_at == at("2026-03-02 11:00")
 
 
-# What paging is built upon
+# Inputs of alerts
 
 
 def test_failing_since_is_the_first_failure_after_the_last_success(ledger: Ledger, count) -> None:
@@ -351,7 +351,7 @@ def test_failing_since_is_the_first_failure_after_the_last_success(ledger: Ledge
         (2 * HOUR, 1, 1),
         (7 * DAY, 1, 2),
         (60 * DAY, 2, 2),
-        (90 * DAY, 2, 3),  # beyond what is kept by the hour: whole days
+        (90 * DAY, 2, 3),  # beyond the hourly rollups: whole days
     ],
 )
 def test_objective_has_its_own_window(ledger: Ledger, count, window: float, good: int, bad: int) -> None:

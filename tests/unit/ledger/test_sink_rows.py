@@ -1,4 +1,4 @@
-"""What sinks remember: by sink and key, in order, and gone when forgotten."""
+"""Values stored for sinks: by sink and key, in order, until forgotten."""
 
 from __future__ import annotations
 

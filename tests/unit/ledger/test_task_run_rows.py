@@ -1,4 +1,4 @@
-"""Task runs, counted lines and last values in the ledger: there after a restart, forgotten when nobody needs them."""
+"""Task runs, counted lines and last values in the ledger: kept through restarts, and pruned when no longer needed."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_prune_forgets_task_runs_and_lines_behind_the_cursors(ledger: Ledger) ->
 
 
 def test_prune_keeps_rows_that_may_be_read_again(ledger: Ledger) -> None:
-    """After a long outage the sources are far behind: what they have counted there must stay known."""
+    """After a long outage the sources are far behind: what they counted there must not be forgotten."""
     behind = NOW - 6 * DAY
     for source in (TASK_RUNS, LOG_LINES):
         ledger.commit(details_of(100, at=behind), baseline_cursor_of(ledger, source, behind), NOW, source)
@@ -124,7 +124,7 @@ def test_last_values_expire_only_for_deleted_pipelines(ledger: Ledger) -> None:
 
 
 def test_series_without_a_flow_do_not_expire(ledger: Ledger) -> None:
-    """Task runs outside flows, and the exporter's own counters: no flow's end is theirs."""
+    """Task runs outside flows and the exporter's own counters do not depend on a flow."""
     own = SeriesKey(REJECTED, NO_FLOW, "malformed")
     changes = details_of(10, NO_FLOW)
     changes.increments[own] += 3

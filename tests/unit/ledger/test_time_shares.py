@@ -1,4 +1,4 @@
-"""Which share of a flow run's time each task was running: never more than all of it, whatever overlaps what."""
+"""The share of a flow run's time during which each task ran: at most all of it, whatever overlaps."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ instants = st.integers(0, 100_000_000).map(lambda microseconds: NOW + microsecon
     st.lists(st.tuples(instants, st.floats(0.0, 200.0)), max_size=8),
 )
 def test_share_is_never_more_than_the_whole(ends: tuple[float, float], tasks: list[tuple[float, float]]) -> None:
-    """Not by the least rounding, however coarse the instants of today are and however short the run was."""
+    """Despite rounding of timestamps, for runs of any length."""
     duration = max(ends) - min(ends)
     whole = (max(ends) - duration, max(ends))
     many = [(ended_at - run_time, ended_at) for ended_at, run_time in tasks]

@@ -1,4 +1,4 @@
-"""PutMetricData requests stay within AWS's limits, whatever is pushed, and lose no value."""
+"""PutMetricData requests stay within AWS's limits and lose no value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of the metrics that the ledger keeps."""
+"""The table of the metrics that the ledger stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The status of a sink: what failed by reason, and for how long something waits."""
+"""The status of a sink: failures by reason, and the lag."""
 
 from __future__ import annotations
 

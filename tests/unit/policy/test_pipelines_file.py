@@ -1,4 +1,4 @@
-"""The pipelines file: what it may say, and that every fault comes with its line."""
+"""The pipelines file: its keys, and faults with their lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pipelines file while the exporter runs: changes hold at once, a broken file changes nothing."""
+"""The pipelines file while the exporter runs: changes apply at the next poll, a broken file changes nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BROKEN = "pipelines: [{flow: etl, teem: filed}]"
 
 
 class Place:
-    """A pipelines file beside a ledger."""
+    """A pipelines file and a ledger."""
 
     def __init__(self, directory: Path) -> None:
         self.file = directory / "pipelines.yml"

@@ -1,4 +1,4 @@
-"""What holds for a pipeline: entry, then tags, then defaults."""
+"""Which policy applies to a pipeline: entry, then tags, then defaults."""
 
 from __future__ import annotations
 

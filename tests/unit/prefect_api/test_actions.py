@@ -1,4 +1,4 @@
-"""The requests that change Prefect: what they send, what an answer means, and that nothing else can send any."""
+"""The requests that change Prefect: their content, the meaning of responses, and that nothing else can send them."""
 
 from __future__ import annotations
 

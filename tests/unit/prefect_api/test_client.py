@@ -1,4 +1,4 @@
-"""Requests over Prefect's own client to a real server: counted, paused, explained, and never a write."""
+"""Requests over Prefect's client to a real server: counted, throttled, with explained errors, and read-only."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def test_error_has_a_hint(
 
 
 async def test_short_server_outage_is_retried_only_briefly(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
-    """Prefect's client would go on for minutes."""
+    """Prefect's client would retry for minutes."""
     answers = iter([Answer(503), Answer(200, [1])])
     site.answer = lambda _: next(answers)
     assert await http.request(FLOWS, json={}) == [1]
@@ -203,7 +203,7 @@ async def test_nothing_is_sent_during_a_long_pause(
 
 
 async def test_queued_request_is_not_sent_during_a_pause(site: Loopback, traffic: Traffic) -> None:
-    """Two a second: the later ones of a batch stand in the queue when the API asks for a pause."""
+    """Two per second: later requests of a batch are still queued when the API asks for a pause."""
     site.answer = lambda _: Answer(429, headers={"Retry-After": "60"})
     with temporary_settings({PREFECT_API_URL: site.url}):
         async with open_http(traffic, 4) as http:

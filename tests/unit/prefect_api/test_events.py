@@ -1,4 +1,4 @@
-"""Events: what is asked for, page by page, and what an answer means."""
+"""Events: requests, pages and the meaning of responses."""
 
 from __future__ import annotations
 

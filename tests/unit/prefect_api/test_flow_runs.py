@@ -1,4 +1,4 @@
-"""JSON to records, and lists that are longer than a page."""
+"""Flow runs from JSON to records, and lists longer than a page."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ async def test_active_children_are_requested_by_parent(site: Loopback, api: Pref
 
 
 def histories_of(answers: Mapping[str, Answer]) -> Callable[[Asked], Answer]:
-    """The answer for each run; there is nothing of any other."""
+    """Answers with the history of each run, and an empty one for others."""
     return lambda asked: answers.get(asked.path.rpartition("=")[2], Answer(body=[]))
 
 
@@ -285,7 +285,7 @@ async def test_count_that_is_no_number_is_an_error(site: Loopback, api: PrefectA
 async def test_pages_of_large_rows_are_bounded_and_complete(
     site: Loopback, api: PrefectApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Parameters come with every run, up to 512 kB each."""
+    """Every run includes its parameters, up to 512 kB."""
     monkeypatch.setattr("prefect_monitoring.prefect_api.client.MAX_ANSWER_BYTES", 300_000)
     monkeypatch.setattr("prefect_monitoring.prefect_api.pagination.TARGET_BYTES", 150_000)
     rows = [run_row(number, parameters={"blob": "x" * 20_000}) for number in range(222)]
@@ -349,7 +349,7 @@ async def test_oversized_row_does_not_block_others(
 
 
 async def test_long_message_keeps_its_beginning_and_end(site: Loopback, api: PrefectApi) -> None:
-    """Five megabytes have been seen; what went wrong is at the beginning or at the end."""
+    """Messages of five megabytes exist; the error is at the beginning or at the end."""
     row = run_row(1)
     row["state"]["message"] = "ValueError: at first" + "x" * 5_000_000 + "at last"
     site.answer = listing([row])

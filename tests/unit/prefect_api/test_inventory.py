@@ -1,4 +1,4 @@
-"""Pools, workers, queues, limits, automations and next starts: from JSON to records, and what is asked for them."""
+"""Pools, workers, queues, limits, automations and next starts: requests, and JSON to records."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ async def test_failing_endpoint_is_not_requested_for_every_pool(site: Loopback, 
 
 
 def runs_of(starts: dict[str, list[float]]):
-    """Answers as the server does: of the deployments asked for, those after the instant asked for, the next first."""
+    """Answers like the server: runs of the requested deployments after the requested time, earliest first."""
 
     def answer(asked: Asked) -> Answer:
         wanted = asked.body["flow_runs"]["deployment_id"]["any_"]

@@ -1,4 +1,4 @@
-"""Log lines: what is asked for, what is done without a text search, and how JSON becomes records."""
+"""Log lines: requests, servers without text search, and JSON to records."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_lines_are_found_by_phrase_and_decoded(site: Loopback, api: LogApi
 
 
 async def test_false_hits_are_dropped_but_count_as_read(site: Loopback, api: LogApi) -> None:
-    """The server searches in any case and in logger names; what it found beside counts as read."""
+    """The server's search ignores case and includes logger names; false hits count as read."""
     others = [row(2, "metric: rows=1"), row(3, "nothing", name="METRIC: x"), row(4, None), row(5, "task run failed")]
     site.answer = lambda _: Answer(body=[row(1), *others])
     page = await api.page(NOON, None, 0)

@@ -1,4 +1,4 @@
-"""Lists that the server answers with 500 because of single rows: the others are read, with few requests."""
+"""Lists that the server answers with 500 because of single rows: the other rows are read, with few requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def row(number: int) -> dict[str, Any]:
 
 
 def server(count: int, bad: set[int]) -> Callable[[Asked], Answer]:
-    """`count` rows; each page with one of those `bad` fails."""
+    """Serves `count` rows; each page with one of the `bad` rows fails."""
 
     def answer(asked: Asked) -> Answer:
         page = range(count)[asked.body["offset"] : asked.body["offset"] + asked.body["limit"]]
@@ -68,7 +68,7 @@ async def test_list_that_fails_completely_is_an_outage(site: Loopback, http: Pre
     assert caught.value.code == "500"
     assert len(site.asked) == 3
     site.answer = server(10, {1})
-    with pytest.raises(ApiError):  # where nobody sets rows aside
+    with pytest.raises(ApiError):  # where the caller does not set rows aside
         await Paginator(http).page(FLOWS, {}, 0)
 
 
@@ -87,7 +87,7 @@ def test_missing_rows_are_known_within_the_reading() -> None:
 
 
 def events(times: list[float], bad: set[float]) -> Callable[[Asked], Answer]:
-    """Failed actions at these instants; each answer with one of those `bad` fails."""
+    """Serves failed actions at these instants; each response with one of the `bad` ones fails."""
 
     def answer(asked: Asked) -> Answer:
         low, high = (instant(asked.body["filter"]["occurred"][bound]) for bound in ("since", "until"))

@@ -1,4 +1,4 @@
-"""Proxies, certificates and homes that httpx or Prefect cannot stand: one line each, which names the setting."""
+"""Proxies, certificates and homes that httpx or Prefect cannot use: one-line errors with the setting."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_value_invalid_in_a_header_is_an_error_of_its_setting(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
-    monkeypatch.setattr("prefect.settings.get_current_settings", Settings)  # else those of the test's own start
+    monkeypatch.setattr("prefect.settings.get_current_settings", Settings)  # not those of the test process
     (fault,) = prefect_faults()
     assert fault.startswith(f"{name}: ")
     assert "secret" not in fault

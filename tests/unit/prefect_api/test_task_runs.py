@@ -1,4 +1,4 @@
-"""Task runs: what is asked for, and how JSON becomes records."""
+"""Task runs: requests, and JSON to records."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ HEX = "0a1b2c3d-0000-4000-8000-000000000000"
         ("anything", "load", HEX, "load"),
         ("anything", "", HEX, "anything"),
         ("anything", "-1a2b3c4d", HEX, "anything"),
-        ("-0a1", "load-1a2b3c4d", HEX, "load"),  # nothing would be left
+        ("-0a1", "load-1a2b3c4d", HEX, "load"),  # nothing else would be left
         ("load", "load-1a2b3c4d", "", "load"),
         ("load-", "other-1a2b3c4d", "", "other"),
     ],
@@ -127,7 +127,7 @@ async def test_fields_missing_on_older_servers_have_defaults(site: Loopback, api
 async def test_run_with_an_unwritten_state_is_decoded(
     site: Loopback, api: TaskApi, begun: str | None, ended: str | None, at: str
 ) -> None:
-    """Prefect 3.8.8 on SQLite, while 2,000 task runs end at once."""
+    """Happens in Prefect 3.8.8 on SQLite while 2,000 task runs end at once."""
     of_the_run = {"state": None, "state_id": STATE, "state_type": "FAILED", "state_name": "TimedOut"}
     times = {"start_time": begun, "end_time": ended, "expected_start_time": BEFORE}
     site.answer = lambda _: Answer(body=[row(**of_the_run, **times)])
@@ -164,7 +164,7 @@ async def test_page_is_complete_when_it_is_not_full(site: Loopback, api: TaskApi
     assert (await api.finished_page(0.0, None, 0)).complete
 
 
-# What else is asked
+# Other requests
 
 
 async def test_unfinished_task_runs_are_requested_by_flow_run(site: Loopback, api: TaskApi) -> None:
@@ -254,7 +254,7 @@ async def test_histories_are_those_of_task_runs(site: Loopback, api: TaskApi) ->
 
 
 def older_server(runs: list[tuple[float, float | None]], limit: int) -> Callable[[Asked], Answer]:
-    """Runs by start and end; it refuses to filter by ends, and to count so."""
+    """Serves runs by start and end; it refuses to filter or count by end time."""
 
     def answer(asked: Asked) -> Answer:
         chosen = asked.body["task_runs"]

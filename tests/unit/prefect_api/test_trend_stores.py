@@ -1,4 +1,4 @@
-"""Variables and blocks with points: what is asked for, and that secrets are not."""
+"""Variables and blocks with points: requests, without secrets."""
 
 from __future__ import annotations
 

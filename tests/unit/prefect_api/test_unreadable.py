@@ -1,4 +1,4 @@
-"""Rows of an unexpected shape in every list, next to good ones; and what a row still says without its state."""
+"""Rows of an unexpected shape next to good ones in every list, and rows without their state."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ LEFT_OUT = object()
 
 
 class Answering:
-    """Stands for PrefectHttp: it answers whatever is asked with `rows`."""
+    """Replaces PrefectHttp and answers every request with `rows`."""
 
     def __init__(self, rows: list[Any]) -> None:
         self.rows = rows
@@ -137,7 +137,7 @@ class Answering:
 
 
 def strange_rows(good: dict[str, Any]) -> Iterator[Any]:
-    """`good` with each of its values, and of the values one level below, replaced or left out; and no rows at all."""
+    """`good` with each value, at the top and one level below, replaced or left out; and values that are no rows."""
     yield from STRANGE
     row = {**good, "id": BAD}
     for path in [(key,) for key in row] + [(key, inner) for key in row for inner in inside(row[key])]:

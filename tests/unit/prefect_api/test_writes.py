@@ -1,4 +1,4 @@
-"""What may change Prefect: only what a client was opened for, sent once."""
+"""Writes to Prefect: only those that a client was opened for, sent once."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_failed_write_is_not_retried(http: PrefectHttp, site: Loopback, st
 
 
 async def test_write_without_a_response_is_not_retried(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
-    """Prefect's client would, unseen, two seconds later."""
+    """Prefect's client would silently send it again two seconds later."""
 
     def hang_up(_: Asked) -> Answer:
         raise ConnectionAbortedError

@@ -1,4 +1,4 @@
-"""A ledger with a past, and the settings of a report about it."""
+"""Fixtures: a ledger with a past, and the settings of a report about it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unit.rig import DAY, OpenLedger
 
 @pytest.fixture
 def past(open_it: OpenLedger) -> Past:
-    """Of a ledger that is 40 days old: it knows all that a weekly report compares."""
+    """The past of a ledger that is 40 days old, enough for all comparisons of a weekly report."""
     return Past(open_it(now=NOW - 40 * DAY), NOW)
 
 

@@ -1,4 +1,4 @@
-"""The report's figures are those of the metrics that dashboards and rules use, on the same ledger."""
+"""The report's figures equal the metrics that dashboards and rules use, on the same ledger."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DAYS = {1: "1d", 7: "7d", 30: "30d"}
 
 @pytest.fixture
 async def process(fake: FakePrefect, make_readers: MakeReaders) -> Process:
-    """A month of three flows, one of them without a deployment, read by the exporter."""
+    """An exporter process that has read a month of three flows, one of them without a deployment."""
     places = []
     for flow in ("etl", "dbt", "lab"):
         flow_id = fake.add_flow(flow)

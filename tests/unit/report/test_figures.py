@@ -1,4 +1,4 @@
-"""The report's figures: what is compared, and that they are those of the metrics."""
+"""The report's figures: comparisons, and agreement with the metrics."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_slower_pipelines_and_tasks_are_sorted_by_lost_time(past: Past, settings
     past.task(ETL, "quick", 8, runs=10, seconds=1)
     past.task(ETL, "quick", 1, runs=10, seconds=9)  # by seconds alone
     past.task(ETL, "rare", 8, runs=4, seconds=10)
-    past.task(ETL, "rare", 1, runs=10, seconds=90)  # a mean of four is no mean
+    past.task(ETL, "rare", 1, runs=10, seconds=90)  # four runs are too few for a mean
     assert figures(settings).slower == (Slower(ETL, "load", 20, 40, 10), Slower(ETL, "", 100, 130, 5))
 
 
@@ -203,7 +203,7 @@ def test_volumes_that_changed_by_half_are_listed(past: Past, settings: Settings)
     assert figures(settings).volumes == (Volume(ETL, 'rows{table="orders"}', 1000, 100), Volume(ETL, "", 20, 8))
 
 
-# What acted, what stands still
+# Actions and idle pipelines
 
 
 def test_actions_are_counted_by_result_and_saved_runs(past: Past, settings: Settings) -> None:

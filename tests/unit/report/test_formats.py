@@ -1,4 +1,4 @@
-"""Each form holds the whole report, shows hostile names as text, and keeps within the limits of who shows it."""
+"""Each format has the whole report, shows hostile names as text, and stays within the limits of its viewer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ HOSTILE = (
 
 @pytest.fixture
 def rich(past: Past, settings: Settings) -> Document:
-    """Every line and every table has something in it."""
+    """A report in which every line and table has content."""
     other = Pipeline("lake", "prod")
     past.exists(ETL, Pipeline("idle", "prod"))
     past.exists(other, tags=("team:data",))
@@ -67,7 +67,7 @@ def hostile(past: Past, settings: Settings) -> Document:
     return make_report(settings, NOW, 7)
 
 
-# What a report says
+# Content
 
 
 def test_report_begins_with_five_lines(rich: Document) -> None:
@@ -113,7 +113,7 @@ MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
 def kinds_of(text: str) -> set[str]:
-    """The kinds of elements that a reader of Markdown finds in a text."""
+    """The kinds of elements that a Markdown parser finds in a text."""
     blocks = MARKDOWN.parse(text)
     return {token.type for block in blocks for token in (block, *(block.children or []))}
 
@@ -138,7 +138,7 @@ def test_hostile_text_is_shown_verbatim_in_markdown(past: Past, settings: Settin
 
 
 class Page(HTMLParser):
-    """The tags of a page, and what is not text in it."""
+    """Collects the tags and attributes of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

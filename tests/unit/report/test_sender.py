@@ -1,4 +1,4 @@
-"""The report is sent when it is due: once, after a restart too, in its time zone, and again while Slack is down."""
+"""The report is sent once when due, also across restarts, in its time zone, and retried while Slack is down."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WEBHOOK = "https://hooks.slack.test/services/Sesam0451"
 
 
 class World:
-    """One process of the exporter after another on one ledger, Slack, and a clock that pauses move."""
+    """Successive exporter processes on one ledger, Slack, and a clock that pauses advance."""
 
     def __init__(self, ledger: Ledger, file: Path, schedule: str, zone: str) -> None:
         self.ledger, self.now = ledger, NOW
@@ -152,7 +152,7 @@ async def test_changed_schedule_starts_now(make_world: MakeWorld) -> None:
     assert world.sent == [NOW + 8 * DAY]
 
 
-# Clocks that change
+# Daylight saving time
 
 
 async def test_time_repeated_by_dst_sends_one_report(make_world: MakeWorld) -> None:

@@ -1,4 +1,4 @@
-"""Slack over HTTP: what it does not take is an error with a reason, and no error holds the webhook's URL."""
+"""Slack over HTTP: refusals are errors with a reason, and no error contains the webhook's URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flows, deployments and runs that come and go leave nothing behind for good: neither in memory nor in the ledger."""
+"""Deleted flows, deployments and runs eventually leave nothing behind, neither in memory nor in the ledger."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_created_and_deleted_flows_leave_nothing_behind(fake: FakePrefect,
     assert entries_in_memory(process)["names"] == before["names"] + 2 * SHORT_LIVED
     for flow in [one for one in fake.flow_names if one != lasting[0]]:
         fake.delete_flow(flow)
-    # Once the time to live of series, that of runs, and the 400 days of daily rollups are over.
+    # After the retention of series and runs, and the 400 days of daily rollups.
     for days in (1, 8, 8, 31, 63, 401, 1):
         fake.now += days * DAY
         await one_run(fake, process, *lasting)

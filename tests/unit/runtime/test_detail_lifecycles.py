@@ -1,7 +1,7 @@
 """Properties of the whole chain for task runs and log lines, against the model of the server.
 
-However late the recorder and the log batches are, whenever it is looked at, and however often the exporter fails or
-dies in between: in the end the ledger holds what happened, and nothing that was shown on the way ever went back.
+However late the recorder and the log batches are, and however often the exporter fails or dies: in the end the ledger
+has the true totals, and no exposed counter ever decreased.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class DetailWorld(World):
         await self.poller.poll_details()
 
     async def sync(self) -> None:
-        """Reads everything there is; what was late has come by then."""
+        """Reads everything there is; late records have arrived by then."""
         self.fake.tasks.lag = self.fake.tasks.state_lag = self.fake.logs.delay = 0.0
         await super().sync()
         await self.poll()
@@ -73,7 +73,7 @@ class DetailWorld(World):
 
 @dataclass
 class Work:
-    """What flows do, chosen by numbers."""
+    """Actions of flows, chosen by numbers."""
 
     fake: FakePrefect
     places: list[tuple[str, str | None]]
@@ -85,7 +85,7 @@ class Work:
         getattr(self, kind)(number)
 
     def flow_run(self, number: int) -> str | None:
-        """Of one flow run in six, only its task runs are of interest: none, outside flows."""
+        """A flow run, or none in one of six cases, for task runs outside flows."""
         running = [run.id for run in self.fake.runs.values() if run.state.type == "RUNNING"]
         if number % 6 == 5:
             return None
@@ -113,7 +113,7 @@ class Work:
         self.fake.tasks.finish(self.pick(number, lambda run: not run.over), number % 5, ending, "HTTP 429")
 
     def many(self, number: int) -> None:
-        """Task runs that end in the same microsecond."""
+        """Ends several task runs in the same microsecond."""
         runs = [self.begin(number) for _ in range(number % 4)]
         self.fake.now += 1
         at = self.fake.now
@@ -235,7 +235,7 @@ def check_custom(world: DetailWorld, truth: DetailTruth) -> None:
 
 
 def check_shown(world: DetailWorld) -> None:
-    """What is not of a baseline begins at 0; nothing goes back, nothing goes away."""
+    """Series outside the baseline start at 0; none decreases or disappears."""
     last: dict[SeriesKey, Series] = {}
     before: set[str] = set()
     for snapshot, baselines in zip(world.snapshots, world.baselines, strict=True):

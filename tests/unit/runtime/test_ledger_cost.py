@@ -1,4 +1,4 @@
-"""What a poll asks of the ledger follows what changed, not how much there is."""
+"""The ledger work of a poll depends on what changed, not on the size of the ledger."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHANGED = 10
 
 
 async def started(open_it: OpenLedger, folder: Path, pipelines: int) -> tuple[Process, list[tuple[str, str]]]:
-    """A process that has read `pipelines`, all of which have run."""
+    """A process that has read the runs of `pipelines` pipelines."""
     fake = FakePrefect()
     settings = settings_with(birth_hold="0s", max_pairs=100_000)
     places = []
@@ -26,7 +26,7 @@ async def started(open_it: OpenLedger, folder: Path, pipelines: int) -> tuple[Pr
         end_run(fake, *places[-1])
     ledger = open_it(url=f"sqlite:///{folder}/{pipelines}.db")
     process = Process(fake, readers_of(fake, ledger, settings), settings)
-    for _ in range(3):  # ends birth holds; a newer end leaves behind the overlap that each poll reads again
+    for _ in range(3):  # ends birth holds; a newer end leaves the overlap that each poll reads again
         await process.poll(after=400.0)
         await process.inventory()
         end_run(fake, *places[0])
@@ -41,7 +41,7 @@ def end_run(fake: FakePrefect, flow: str, deployment: str, state_type: str = "CO
 
 
 async def changes(process: Process, places: list[tuple[str, str]]) -> Statements:
-    """What it takes when ten of the pipelines ran, a new one and one that is gone among them."""
+    """The cost of a poll after runs of ten pipelines, including a new and a deleted one."""
     with counted(process.ledger._database.engine) as statements:
         for place in places[:CHANGED]:
             end_run(process.fake, *place, "FAILED")

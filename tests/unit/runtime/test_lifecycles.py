@@ -1,7 +1,7 @@
 """Properties of the whole chain, poller to ledger file, against the model of the server.
 
-Whatever happens to runs, whenever it is looked at, and however often the exporter fails or dies in between: in the end
-the ledger holds what happened, and nothing that was shown on the way ever went back.
+Whatever happens to runs, and however often the exporter fails or dies: in the end the ledger has the true totals, and
+no exposed counter ever decreased.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ async def test_lag_counts_from_the_last_complete_reading(fake: FakePrefect, proc
     assert snapshot.taken_at - complete_to == 60
 
 
-# Standings
+# Run statistics
 
 
 async def test_windows_move_on_without_runs(fake: FakePrefect, process: Process, place: tuple[str, str]) -> None:
@@ -285,7 +285,7 @@ async def test_prune_runs_once_an_hour(fake: FakePrefect, process: Process) -> N
     assert process.ledger.cursor.horizon > horizon
 
 
-# What is told
+# Log messages
 
 
 @pytest.fixture

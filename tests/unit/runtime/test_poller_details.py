@@ -33,7 +33,7 @@ OF_TASKS = {TASK_OUTCOMES, TASK_SECONDS, TASK_FAILURES}
 
 class Details(Process):
     async def poll(self, after: float = 15.0) -> Snapshot:
-        """Both jobs, and what they found published."""
+        """Runs both jobs and publishes their result."""
         await super().poll(after)
         await self.poller.poll_details()
         await self.poller.publish()
@@ -115,7 +115,7 @@ async def test_tasks_are_hidden_before_their_baseline(fake: FakePrefect, process
     assert process.loaded() == 3
 
 
-# What is under way
+# Active task runs
 
 
 async def test_stale_active_task_runs_are_dropped(fake: FakePrefect, process: Details, flow_run: str) -> None:
@@ -175,7 +175,7 @@ async def test_poll_waits_only_briefly_for_details(
     await details
 
 
-# Standings, and what is gone
+# Run statistics and deletion
 
 
 async def test_time_shares_follow_late_task_runs(fake: FakePrefect, process: Details, flow_run: str) -> None:
@@ -225,7 +225,7 @@ async def test_older_server_is_read_again_instead_of_counted(
     fake.before_request = refuse
     fake.tasks.run("load", flow_run)
     await process.poll()
-    fake.tasks.filters_ends = True  # as after an hour, when it is asked again
+    fake.tasks.filters_ends = True  # as after an hour, when it is probed again
     await process.inventory()
     await process.poll()
     fake.tasks.filters_ends = True

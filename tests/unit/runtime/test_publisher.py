@@ -1,4 +1,4 @@
-"""The newest snapshot for each subscriber, whatever becomes of the others."""
+"""Each subscriber gets the newest snapshot, whatever happens to the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Clock:
 
 
 class Subscriber:
-    """Remembers what it took, by `taken_at`; waits while `gate` is closed, raises while `fault` is set."""
+    """Records the `taken_at` of its snapshots; waits while `gate` is closed, raises while `fault` is set."""
 
     def __init__(self) -> None:
         self.begun: list[float] = []

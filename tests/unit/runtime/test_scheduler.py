@@ -1,4 +1,4 @@
-"""When jobs run, what the log says about it, and how they end."""
+"""When jobs run, what they log, and how they stop."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def start() -> AsyncIterator[Start]:
 
 
 class Work:
-    """Counts its runs; the n-th run waits for the n-th gate, or none when there are no more."""
+    """Counts its runs; the n-th run waits for the n-th gate, if there is one."""
 
     def __init__(self, *gates: asyncio.Event) -> None:
         self.runs = self.at_once = self.most_at_once = 0
@@ -63,7 +63,7 @@ def said(records: Iterable[logging.LogRecord]) -> list[str]:
     return [f"{record.levelname} {record.getMessage()}" for record in records if record.levelno >= logging.WARNING]
 
 
-# Times
+# Intervals
 
 
 async def test_interval_job_runs_at_once_and_again(start: Start) -> None:
@@ -95,7 +95,7 @@ async def test_job_without_more_work_waits_for_its_interval(start: Start) -> Non
 
 
 async def test_long_run_does_not_overlap_and_logs_nothing(start: Start, caplog: pytest.LogCaptureFixture) -> None:
-    """A baseline takes hours, in which hundreds of polls would have been due."""
+    """A baseline load takes hours, during which hundreds of polls are due."""
     gate = asyncio.Event()
     slow, quick = Work(gate), Work()
     start(Job("slow", SOON, slow), Job("quick", SOON, quick))
@@ -108,7 +108,7 @@ async def test_long_run_does_not_overlap_and_logs_nothing(start: Start, caplog: 
 
 
 def test_apscheduler_loggers_keep_their_levels() -> None:
-    """People may want to see them, and other schedulers of the process use them too."""
+    """Users may want to see them, and other schedulers of the process use them too."""
     levels = {name: logging.getLogger(name).level for name in ("apscheduler", "apscheduler.scheduler")}
     Scheduler([Job("poll", NEVER, Work())])
     assert levels == dict.fromkeys(levels, logging.NOTSET)
@@ -169,7 +169,7 @@ def test_cron_follows_its_time_zone() -> None:
     ],
 )
 def test_cron_counts_weekdays_as_crontab_does(expression: str, expected: list[str]) -> None:
-    """2026-03-02 is a Monday; APScheduler would take 0 for it."""
+    """2026-03-02 is a Monday, which is 0 in APScheduler."""
     times = next_times(Cron(expression), "2026-03-02T00:00", 2)
     assert [time.partition("T")[0] for time in times] == expected
 
@@ -231,11 +231,11 @@ def test_latest_time_repeated_by_dst_is_the_first() -> None:
     assert latest("30 2 * * *", "2026-10-25T02:30", "2026-10-25T12:00", "Europe/Zurich") is None
 
 
-# The end
+# Shutdown
 
 
 async def test_nothing_runs_after_the_stop(start: Start, caplog: pytest.LogCaptureFixture) -> None:
-    """What is cancelled may still be at work: with the ledger, which is closed next."""
+    """A cancelled job may still use the ledger, which is closed next."""
     begun, over = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
@@ -281,7 +281,7 @@ async def test_stop_keeps_a_pending_job_from_starting(start: Start, caplog: pyte
     work = Work()
     scheduler = start(Job("poll", NEVER, work))
     async with asyncio.timeout(30):
-        # Handed over, but not begun; an event would wake this test up after the job.
+        # Submitted, but not started; an event would wake this test up after the job.
         while not scheduler._running:  # noqa: ASYNC110
             await asyncio.sleep(0)
     await scheduler.stop()

@@ -1,4 +1,4 @@
-"""What the ledger's thread changes is read and changed on that thread alone, whatever is read of Prefect."""
+"""State that the ledger's thread changes is accessed on that thread only, whatever is read from Prefect."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from support.options import settings_with
 from unit.fake_prefect import FakePrefect
 from unit.poller_process import Process
 
-# Values that are replaced as a whole and never changed in place: who reads one has what was true a moment ago.
+# Values that are replaced as a whole and never changed in place, so any thread may read them.
 REPLACED = {"names", "cursors", "created_at", "bounds", "pipelines_file", "plan", "path"}
 CONSTANT = {"_filters", "_settings", "_engine", "_lock"}
 
 
 @pytest.fixture
 def strays(readers: Readers, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Collects what is accessed on another thread than the ledger's."""
+    """Collects the attributes accessed on another thread than the ledger's."""
     ledger, catalog = readers.flow_runs.ledger, readers.flow_runs.catalog
     seen: set[str] = set()
     guarded = {*vars(ledger), *vars(catalog), "transaction"} - REPLACED - CONSTANT
@@ -39,7 +39,7 @@ def strays(readers: Readers, monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 def of_everything(fake: FakePrefect) -> None:
-    """Something of all that is read: finished and active runs, task runs, lines, and a schedule."""
+    """Records of every source: finished and active runs, task runs, lines, and a schedule."""
     flow = fake.add_flow("etl")
     deployment = fake.add_deployment("daily", flow, tags=("team:a",))
     over, active = fake.schedule(flow, deployment), fake.schedule(flow, deployment)
@@ -62,7 +62,7 @@ async def test_ledger_and_catalogue_are_accessed_on_one_thread(
     fake: FakePrefect, readers: Readers, strays: set[str]
 ) -> None:
     process = Process(fake, readers, settings_with(birth_hold="0s"))
-    strays.clear()  # before the first reading there is nothing to be in the way of
+    strays.clear()  # before the first reading there is nothing to conflict with
     of_everything(fake)
     for _ in range(3):
         await process.poller.take_inventory()
@@ -70,7 +70,7 @@ async def test_ledger_and_catalogue_are_accessed_on_one_thread(
         await process.poller.poll_details()
         await process.poller.audit()
         await process.poller.publish()
-        fake.now += 3600.0  # what is due passes, and what is pruned hourly is
+        fake.now += 3600.0  # due starts pass, and the hourly prune runs
     assert strays == set()
     assert process.last.active_tasks, "what is under way was summed up"
     assert process.last.values, "lines were counted"

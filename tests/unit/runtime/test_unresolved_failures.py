@@ -17,7 +17,7 @@ Start = Callable[[], str]
 
 @pytest.fixture
 async def process(fake: FakePrefect, make_readers: MakeReaders, place: tuple[str, str]) -> Process:
-    """A process that has loaded its baseline: one completed run."""
+    """A process that has loaded its baseline of one completed run."""
     fake.start(run := fake.schedule(*place))
     fake.finish(run, 10)
     process = Process(fake, make_readers(), settings_with(birth_hold="0s"))
@@ -154,7 +154,7 @@ async def test_hold_restarts_after_a_restart_unless_it_was_over(
     fake.finish(start(), 5)
     await process.poll()
     process.readers.flow_runs.close()
-    fake.now += 2 * HOUR  # nobody scraped it meanwhile
+    fake.now += 2 * HOUR  # no scrape meanwhile
     after = Process(fake, make_readers(open_it()), process.settings)
     for expected in (1, 0):
         await after.poll()

@@ -1,4 +1,4 @@
-"""What tests of sinks share."""
+"""Fixtures of the tests of sinks."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ async def world(stand_in: StandIn, tmp_path: Path, empty_ledger: Path) -> AsyncI
 
 
 def sum_of(stand_in: StandIn, name: str) -> tuple[float, float]:
-    """Sum and number of the values that AWS has of a metric of the pipeline, over the last two hours."""
+    """Sum and count of the values of a pipeline's metric at AWS, over the last two hours."""
     dimensions = {"Flow": "etl", "Deployment": "daily", "Installation": "prod"}
     answer = stand_in.client("cloudwatch").get_metric_statistics(
         Namespace="DataPipelines",

@@ -1,4 +1,4 @@
-"""One minute to CloudWatch: every limit, every fault, and nothing lost but what cannot be taken."""
+"""Pushing one minute to CloudWatch: every limit and fault; only unacceptable values are lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which metrics are owed to CloudWatch: by the types of outcomes, as exact values, and within the cap."""
+"""Which metrics are owed to CloudWatch: by outcome type, as exact values, and within the cap."""
 
 from __future__ import annotations
 

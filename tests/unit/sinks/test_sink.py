@@ -1,4 +1,4 @@
-"""CloudWatch minute by minute: in order, once, through outages and crashes; and it delays nobody."""
+"""Pushing to CloudWatch by minute: in order, once, through outages and crashes, without delaying anything else."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def world(tmp_path: Path, empty_ledger: Path) -> AsyncIterator[World]:
     await one.crash()
 
 
-# What is pushed
+# Pushed values
 
 
 async def test_closed_minute_is_pushed_and_forgotten(world: World) -> None:
@@ -231,7 +231,7 @@ async def test_unreadable_ledger_is_retried_with_the_next_minute(
     assert world.times_pushed() == {NOW: 1}
 
 
-# Nobody waits for it
+# No delays
 
 
 async def test_hanging_cloudwatch_delays_neither_snapshots_nor_the_ledger_nor_shutdown(world: World) -> None:
@@ -270,7 +270,7 @@ async def test_shutdown_waits_for_the_request_in_progress(world: World) -> None:
 
 
 async def run_story(world: World, chance: random.Random) -> tuple[int, int]:
-    """A random hour; how many crashes there were, and how many answers were lost."""
+    """Plays a random hour; returns the number of crashes and of lost responses."""
     crashes = 0
     lost = [ANSWER_LOST] * chance.randrange(3)
     faults = [chance.choice([*FAULTS.keys() - {ANSWER_LOST}, ""]) for _ in range(chance.randrange(40))] + lost
@@ -307,7 +307,7 @@ async def test_pushed_counts_match_the_ledger_through_faults_and_kills(world: Wo
 
 
 def totals(ledger: Ledger) -> Counter[str]:
-    """What the ledger has counted, by the name that CloudWatch has for it."""
+    """The totals of the ledger, by CloudWatch metric name."""
     return Counter(
         {
             name: int(one.value) if (one := ledger.series.get(SeriesKey(OUTCOMES, PIPELINE, state.lower()))) else 0

@@ -1,4 +1,4 @@
-"""A base install has no boto3: nothing but pushing needs it."""
+"""A base install has no boto3; only pushing needs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is under way now, summed up."""
+"""The summary of active runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_waiting_run_has_waited_since_its_expected_start(name: str) -> None:
 
 @pytest.mark.parametrize("due", [NOW + 600, NOW - 1200])
 def test_run_awaiting_a_retry_has_waited_since_the_retry_was_due(due: float) -> None:
-    """A delay may be hours long; but what is due and does not come back is lost."""
+    """A delay may be hours long, but a due retry that does not start is stuck."""
     waiting = replace(run(1, "AwaitingRetry", at=NOW - 9000, expected_at=NOW - 99999), scheduled_at=due)
     assert summarise_active([(PIPELINE, waiting)]).oldest == {(PIPELINE, "awaiting_retry"): due}
     unknown = replace(waiting, scheduled_at=None)

@@ -1,4 +1,4 @@
-"""What a failure's message says: from the state to the label, as far as the option `failure_message` allows."""
+"""A failure's message from the state to the label, as far as the option `failure_message` allows."""
 
 from __future__ import annotations
 

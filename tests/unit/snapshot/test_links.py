@@ -1,4 +1,4 @@
-"""Where messages link to: never with credentials, and nowhere rather than somewhere wrong."""
+"""Links in messages: without credentials, and none rather than a wrong one."""
 
 from __future__ import annotations
 

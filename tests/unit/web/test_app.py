@@ -1,4 +1,4 @@
-"""HTTP: what a scraper, a probe and a person get."""
+"""HTTP: responses for scrapers, probes and browsers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who gets an answer from the endpoints, and when credentials are at risk."""
+"""Access to the endpoints, and when credentials are at risk."""
 
 from __future__ import annotations
 

@@ -141,11 +141,11 @@ def test_exception_in_one_family_hides_no_other(caplog: pytest.LogCaptureFixture
     assert f"Not exposed: {first.name}" in caplog.text
 
 
-# Metrics of the users' own
+# Custom metrics
 
 
 def custom(metric: str, value: float, **labels: str) -> Snapshot:
-    """Last value, sum and count of one more custom metric."""
+    """Adds last value, sum and count of a custom metric."""
     snapshot = make_snapshot()
     own = tuple(sorted(labels.items()))
     observed = {SeriesKey(CUSTOM_OBSERVED, PIPELINE, metric, "", own): Series(value, (1,), released=True)}
@@ -197,11 +197,11 @@ def test_hostile_label_values_are_escaped_in_both_formats(text: str) -> None:
 
 
 def test_negative_numbers_are_readable_in_both_formats() -> None:
-    """OpenMetrics has no negative sums: its reference parser refuses the whole scrape."""
+    """OpenMetrics allows no negative sums: its reference parser refuses the whole scrape."""
     assert sample_of(custom("degrees", -3.5), "prefect_custom_metric_value", metric="degrees") == -3.5
 
 
-# What is shown on request
+# Optional metrics
 
 
 def test_task_histogram_is_shown_only_on_request() -> None:
@@ -212,7 +212,7 @@ def test_task_histogram_is_shown_only_on_request() -> None:
 
 
 def test_task_histogram_without_tasks_is_exposed() -> None:
-    """Also where the ledger was opened without its bounds."""
+    """Also if the ledger was opened without its bounds."""
     snapshot = make_snapshot()
     bare = replace(snapshot, series={}, bounds={DURATION: (1.0,), START_DELAY: (1.0,)})
     text = render(bare, shown_metrics((TASK_DURATION,), ())).text.plain.decode()

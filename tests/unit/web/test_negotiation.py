@@ -1,4 +1,4 @@
-"""The format and the packing that a request's headers ask for, weights included."""
+"""Negotiation of format and compression from request headers, including weights."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ TEXT_FIRST = "text/plain;version=0.0.4;q=0.3,application/openmetrics-text;versio
         ("application/openmetrics-text, text/plain", OPENMETRICS),
         ("*/*;q=0.9, application/openmetrics-text;q=0.9", OPENMETRICS),
         ("text/*;q=0.9, application/openmetrics-text;q=0.8", TEXT),
-        # What is named exactly counts, not the wildcard that covers it too.
+        # An exact match takes precedence over a wildcard.
         ("*/*, text/plain;q=0.1, application/openmetrics-text;q=0.5", OPENMETRICS),
         ("application/openmetrics-text;q=0", TEXT),
         ("application/openmetrics-text;q=0.0, text/plain;q=0.1", TEXT),
-        # Versions that we do not have
+        # Unsupported versions
         ("application/openmetrics-text;version=0.0.1", TEXT),
         ("application/openmetrics-text;version=2.0.0, application/openmetrics-text;version=1.0.0;q=0.9", OPENMETRICS),
         ("application/openmetrics-text;version=2.0.0, text/plain;q=0.5", TEXT),
-        # Nothing that we have: /metrics always answers
+        # Nothing supported: /metrics always answers
         ("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited", TEXT),
         ("application/openmetrics-text;q=high", OPENMETRICS),
         (",;,=;q", TEXT),
@@ -75,6 +75,6 @@ def test_response_is_gzipped_if_accepted(encodings: str, accepted: bool) -> None
 
 
 def test_library_still_ignores_weights() -> None:
-    """Once it follows them, its negotiation can take the place of ours."""
+    """Once it supports them, its negotiation can replace ours."""
     assert choose_encoder(TEXT_FIRST)[1].startswith("application/openmetrics-text")
     assert gzip_accepted("gzip;q=0")

@@ -1,4 +1,4 @@
-"""The runbooks as the exporter serves them: every alert has its page, and their links lead to each other."""
+"""The runbooks as the exporter serves them: every alert has a page, and their links work."""
 
 from __future__ import annotations
 

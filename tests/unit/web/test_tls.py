@@ -1,4 +1,4 @@
-"""The certificate: what is refused with which words, and that a renewed one is taken up."""
+"""The TLS certificate: refusals with their messages, and reloading a renewed one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_valid_pair_is_accepted(pair: Pair, tmp_path: Path) -> None:
 
 
 def files(folder: Path) -> None:
-    """What can be confused with `server.crt` and its key."""
+    """Files that may be confused with `server.crt` and its key."""
     make_pair(folder)
     make_pair(folder, "other")
     make_pair(folder, "locked", password="Sesam-0451")

@@ -1,4 +1,4 @@
-"""Which alarms and charts the pipelines file comes to, and what of them has to change."""
+"""Alarms and charts for the pipelines file, and which of them have to change."""
 
 from __future__ import annotations
 

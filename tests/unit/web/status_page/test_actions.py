@@ -1,4 +1,4 @@
-"""What the status page says about actions."""
+"""Actions on the status page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conditions of the status page: when each holds, and that nothing is judged by what is not known."""
+"""The conditions of the status page: when each holds, and that unknown data triggers none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALONE = Pipeline("etl", "")
 
 
 def findings(snapshot: Snapshot) -> dict[ConditionId, Finding]:
-    """The conditions that hold for the snapshot's only pipeline."""
+    """The conditions of the snapshot's only pipeline."""
     (view,) = pipeline_views(snapshot)
     checks = {condition.id: condition.check(view) for condition in CONDITIONS}
     return {key: finding for key, finding in checks.items() if finding is not None}
@@ -195,8 +195,8 @@ def test_incomplete_baseline_is_not_judged() -> None:
 
 
 def test_start_due_after_the_last_reading_is_not_judged() -> None:
-    """Prefect has been down for a day: that a run was due meanwhile says nothing about the pipeline."""
-    due = NOW - HOUR + 1  # after the last run that is known
+    """While Prefect is down for a day, a due run says nothing about the pipeline."""
+    due = NOW - HOUR + 1  # after the last known run
     snapshot = snapshot_of({PIPELINE: GOOD}, schedules={PIPELINE: Schedule(last_at=due, unmet_at=due)})
     (finished,) = snapshot.about.sources
     down = replace(finished, up=False, complete_to=NOW - DAY, last_success=NOW - DAY)

@@ -1,4 +1,4 @@
-"""The status page as JSON: what it says, and that it says the same as the page."""
+"""The status page as JSON: its content, and that it matches the page."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ HOSTILE = [
 
 
 def page_with(name: str) -> Snapshot:
-    """A page that has the name in every place for a name."""
+    """A page with the name in every place for a name."""
     pipeline = Pipeline(name, name)
     last = failing(pipeline).last_failure
     assert last is not None
@@ -64,7 +64,7 @@ def test_hostile_name_is_shown_as_text_everywhere(name: str) -> None:
     assert urlsplit(hostile.links["failed run"]).path.count("/") == 4
 
 
-# Bits of HTML, of attributes, of templates and of entities, beside any text at all.
+# Pieces of HTML, attributes, templates and entities, and any other text.
 PIECES = [
     "<",
     ">",

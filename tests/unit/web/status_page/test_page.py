@@ -1,4 +1,4 @@
-"""The status page as HTML: its order, its summary, its security policy, its contrast, and what it costs."""
+"""The status page as HTML: order, summary, security policy, contrast and rendering cost."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_colours_meet_wcag_aa(scheme: int, colour: str) -> None:
     schemes = [
         dict(re.findall(r"--(\w+): (#\w{6});", part)) for part in style.split("@media (prefers-color-scheme")[:2]
     ]
-    least = 3.0 if colour == "bar" else 4.5  # WCAG AA: what is drawn, and what is written
+    least = 3.0 if colour == "bar" else 4.5  # WCAG AA: graphics, and text
     for back in ("back", "soft"):
         bright, dim = sorted((_luminance(schemes[scheme][name]) for name in (colour, back)), reverse=True)
         assert (bright + 0.05) / (dim + 0.05) >= least, (colour, back)

@@ -1,4 +1,4 @@
-"""What a snapshot knows about each pipeline."""
+"""The view of each pipeline in a snapshot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of the status page: what each cell shows, and where its links lead."""
+"""The rows of the status page: cells and links."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_links_without_http_addresses_are_left_out() -> None:
 
 
 def test_badge_is_critical_by_criticality_not_by_text() -> None:
-    """A team may be called critical."""
+    """A team may be named critical."""
     policies = {PIPELINE: Policy(team="critical"), OTHER: Policy(criticality="critical")}
     rows = make_rows(snapshot_of({PIPELINE: GOOD, OTHER: GOOD}, policies=policies))
     assert {row.pipeline: row.badges for row in rows} == {
@@ -79,6 +79,6 @@ def test_success_with_a_spent_budget_is_marked() -> None:
 
 @pytest.mark.parametrize(("share", "shown"), [(0.049, ""), (0.05, "load 5 % of the run")])
 def test_task_that_takes_hardly_any_time_is_not_the_slowest(share: float, shown: str) -> None:
-    """A run whose time goes into its subflows has no slow task."""
+    """A run that spends its time in subflows has no slow task."""
     page = parsed_page(snapshot_of({PIPELINE: replace(GOOD, time_shares={"load": share})}))
     assert " ".join(page.rows[2][5].split()) == shown

@@ -1,4 +1,4 @@
-"""How a pipeline is: its group, its lines and its tone, from the conditions, what is active and the last outcome."""
+"""The status of a pipeline: group, lines and tone, from its conditions, active runs and last outcome."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_pipeline_without_conditions_shows_its_last_outcome() -> None:
 
 @pytest.mark.parametrize("outcome", COMPLETED_LABELS)
 def test_completed_run_of_any_name_is_fine(outcome: str) -> None:
-    """Its start is met, and it is the last success."""
+    """It meets the start and is the last success."""
     policy = Policy(max_staleness=HOUR)
     stats = replace(GOOD, last_outcomes={"completed": NOW - DAY, outcome: NOW - 60})
     found = status(snapshot_of({PIPELINE: stats}, policies={PIPELINE: policy}))
