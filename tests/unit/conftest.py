@@ -105,8 +105,8 @@ def flow_run(fake: FakePrefect, place: tuple[str, str]) -> str:
 
 @pytest.fixture
 async def site() -> AsyncIterator[Loopback]:
-    async with loopback() as one:
-        yield one
+    async with loopback() as server:
+        yield server
 
 
 @pytest.fixture
@@ -118,5 +118,5 @@ def traffic() -> Traffic:
 async def http(site: Loopback, traffic: Traffic) -> AsyncIterator[PrefectHttp]:
     """A client of `site` without a relevant rate limit."""
     with temporary_settings({PREFECT_API_URL: site.url}):
-        async with open_http(traffic, 1000) as one:
-            yield one
+        async with open_http(traffic, 1000) as client:
+            yield client

@@ -75,9 +75,11 @@ class FakeActions:
     async def set_slots(self, pool: str, slots: int) -> Outcome:
         def change() -> Outcome:
             pools = self.fake.inventory.pools
-            if pool not in {one.name for one in pools}:
+            if pool not in {work_pool.name for work_pool in pools}:
                 return GONE
-            self.fake.inventory.pools = [replace(one, slots=slots) if one.name == pool else one for one in pools]
+            self.fake.inventory.pools = [
+                replace(work_pool, slots=slots) if work_pool.name == pool else work_pool for work_pool in pools
+            ]
             return DONE
 
         return await self._write(f"slots {slots}", pool, change)
@@ -112,9 +114,9 @@ class FakeActions:
         self.fake.deployment_names[deployment_id] = replace(deployment, paused=paused)
         return DONE
 
-    async def _write(self, what: str, target: str, change: Callable[[], Outcome]) -> Outcome:
+    async def _write(self, kind: str, target: str, change: Callable[[], Outcome]) -> Outcome:
         try:
-            await self.fake.request(what.split(maxsplit=1)[0])
+            await self.fake.request(kind.split(maxsplit=1)[0])
         except ApiError as error:
             return Outcome(ActionResult.SENT, str(error))
         self.before_write()
@@ -127,6 +129,6 @@ class FakeActions:
             return Outcome(ActionResult.FAILED, "403")
         outcome = change()
         if outcome is DONE:
-            self.writes.append((what, target))
+            self.writes.append((kind, target))
         self.after_write()
         return NO_ANSWER if fault == LOSE_ANSWER else outcome

@@ -77,7 +77,7 @@ class FakeCloudWatch:
         self._check_limits(MetricData)
         if any(self.refuses(member) for member in MetricData):
             raise answer("InvalidParameterValue", 400)
-        self.taken.append([one for member in MetricData for one in values_of(member)])
+        self.taken.append([value for member in MetricData for value in values_of(member)])
         if error is not None:
             raise error
 
@@ -94,7 +94,7 @@ class FakeCloudWatch:
 
 def values_of(member: Call) -> list[Taken]:
     at = member["Timestamp"].timestamp()
-    dimensions = tuple((one["Name"], one["Value"]) for one in member["Dimensions"])
+    dimensions = tuple((dimension["Name"], dimension["Value"]) for dimension in member["Dimensions"])
     return [
         Taken(at, member["MetricName"], dimensions, value, count)
         for value, count in zip(member["Values"], member["Counts"], strict=True)

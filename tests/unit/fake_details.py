@@ -158,14 +158,16 @@ class FakeTasks:
         self.finish(run_id, seconds, name)
         return run_id
 
-    def fail_and_retry(self, run_id: str, logs: FakeLogs, what: str = "ValueError('boom')", delay: float = 0.0) -> None:
+    def fail_and_retry(
+        self, run_id: str, logs: FakeLogs, error: str = "ValueError('boom')", delay: float = 0.0
+    ) -> None:
         """The error of the failed attempt appears only in a log line."""
         run = self.runs[run_id]
         when = f"{delay:g} second(s) from now" if delay else "immediately"
         attempt = len(run.saved) + 1
-        line = f"{FAILURE_PHRASE} exception: {what} - Retry {attempt}/{attempt + 1} will start {when}"
+        line = f"{FAILURE_PHRASE} exception: {error} - Retry {attempt}/{attempt + 1} will start {when}"
         logs.write(line, run.flow_run_id, run_id)
-        run.saved.append(what)
+        run.saved.append(error)
         if delay:
             self.enter(run_id, "AwaitingRetry")
             self.server.now += delay
@@ -226,7 +228,7 @@ class FakeTasks:
         return {kind: counts[kind] for kind in kinds}
 
     async def histories(self, run_ids: Sequence[str]) -> Histories:
-        found: dict[str, tuple[State, ...]] = {}
+        histories: dict[str, tuple[State, ...]] = {}
         fault: ApiError | None = None
         for run_id in run_ids:
             try:
@@ -235,13 +237,13 @@ class FakeTasks:
                 fault = fault or error
                 continue
             if run_id not in self.server.refused:
-                found[run_id] = self.runs[run_id].history(self.server.now)
+                histories[run_id] = self.runs[run_id].history(self.server.now)
         refused = {run_id: "answered 500" for run_id in run_ids if run_id in self.server.refused}
-        return Histories(found, {} if fault else refused, fault)
+        return Histories(histories, {} if fault else refused, fault)
 
 
 @dataclass(frozen=True)
-class Told:
+class EmittedValue:
     """The content of a METRIC line, for the expected totals."""
 
     name: str
@@ -253,7 +255,7 @@ class Told:
 class ServerLine:
     line: LogLine
     arrives_at: float
-    told: Told | None
+    emitted: EmittedValue | None
 
 
 class FakeLogs:
@@ -274,11 +276,11 @@ class FakeLogs:
         task_run_id: str | None = None,
         *,
         at: float | None = None,
-        told: Told | None = None,
+        emitted: EmittedValue | None = None,
     ) -> str:
         written = self.server.now if at is None else at
         line = LogLine(self.server.new_id(), written, message, flow_run_id, task_run_id)
-        self.lines.append(ServerLine(line, self.server.now + self.delay, told))
+        self.lines.append(ServerLine(line, self.server.now + self.delay, emitted))
         return line.id
 
     def emit(
@@ -294,17 +296,17 @@ class FakeLogs:
         """Writes a METRIC line."""
         inside = ",".join(f'{label}="{text}"' for label, text in labels.items())
         message = f"{MARK} {name}{'{' + inside + '}' if inside else ''}={value!r}"
-        told = Told(name, value, tuple(sorted(labels.items())))
-        return self.write(message, flow_run_id, task_run_id, at=at, told=told)
+        emitted = EmittedValue(name, value, tuple(sorted(labels.items())))
+        return self.write(message, flow_run_id, task_run_id, at=at, emitted=emitted)
 
     # LogApi
 
     async def page(self, after: float, before: float | None, offset: int) -> LogPage:
         await self.server.request("log_page")
-        here = [one.line for one in self.lines if one.arrives_at <= self.server.now]
+        here = [sent.line for sent in self.lines if sent.arrives_at <= self.server.now]
         inside = [line for line in here if after <= line.at and (before is None or line.at <= before)]
-        found = [line for line in inside if not self.can_search or _is_wanted(line)]
-        rows = sorted(found, key=lambda line: (line.at, line.id))[offset : offset + self.server.page_limit]
+        searched = [line for line in inside if not self.can_search or _is_wanted(line)]
+        rows = sorted(searched, key=lambda line: (line.at, line.id))[offset : offset + self.server.page_limit]
         last = rows[-1].at if rows else None
         wanted = [line for line in rows if _is_wanted(line)]
         for line in wanted:

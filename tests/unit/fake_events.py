@@ -34,27 +34,30 @@ class FakeEvents:
         self.asked.append((after, before))
         if self.broken is not None:
             raise self.broken
-        within = (one for one in self.materialized if after <= one.at <= before and (not ids or one.id in ids))
-        found = sorted(within, key=lambda one: (one.at, one.id))
-        page = found[: self.limit]
-        for one in page:
-            if one.id in self.unreadable:
-                note(one.id, after)
-        readable = tuple(one for one in page if one.id not in self.unreadable)
-        return Materializations(readable, page[-1].at if page else None, complete=len(page) == len(found))
+        within = (event for event in self.materialized if after <= event.at <= before and (not ids or event.id in ids))
+        events = sorted(within, key=lambda event: (event.at, event.id))
+        page = events[: self.limit]
+        for event in page:
+            if event.id in self.unreadable:
+                note(event.id, after)
+        readable = tuple(event for event in page if event.id not in self.unreadable)
+        return Materializations(readable, page[-1].at if page else None, complete=len(page) == len(events))
 
     async def failed_actions(self, after: float, before: float, ids: Collection[str] = ()) -> FailedActions:
         self.asked.append((after, before))
         if self.broken is not None:
             raise self.broken
-        found = sorted((one for one in self.happened if after <= one.at <= before), key=lambda one: (one.at, one.id))
-        found = [one for one in found if not ids or one.id in ids]
-        page = found[: self.limit]
-        for one in page:
-            if one.id in self.unreadable:
-                note(one.id)
-        readable = tuple(one for one in page if one.id not in self.unreadable)
-        return FailedActions(readable, page[-1].at if page else None, complete=len(page) == len(found))
+        actions = sorted(
+            (action for action in self.happened if after <= action.at <= before),
+            key=lambda action: (action.at, action.id),
+        )
+        actions = [action for action in actions if not ids or action.id in ids]
+        page = actions[: self.limit]
+        for action in page:
+            if action.id in self.unreadable:
+                note(action.id)
+        readable = tuple(action for action in page if action.id not in self.unreadable)
+        return FailedActions(readable, page[-1].at if page else None, complete=len(page) == len(actions))
 
     async def exists(self, event_id: str, _since: float) -> bool:
         return event_id in self.kept

@@ -31,8 +31,8 @@ class FakeInventory:
         return list(self.pools)
 
     async def workers_of(self, pools: Sequence[str]) -> tuple[dict[str, Workers], ApiError | None]:
-        found = {pool: self.workers.get(pool, Workers(0, 0, None)) for pool in pools if pool not in self.broken}
-        return found, next((self.broken[pool] for pool in pools if pool in self.broken), None)
+        workers = {pool: self.workers.get(pool, Workers(0, 0, None)) for pool in pools if pool not in self.broken}
+        return workers, next((self.broken[pool] for pool in pools if pool in self.broken), None)
 
     async def work_queues(self) -> list[WorkQueue]:
         self._answer("work_queues")
@@ -49,5 +49,8 @@ class FakeInventory:
     async def next_starts(self, deployment_ids: Collection[str], now: float) -> dict[str, float]:
         self.asked.append(sorted(deployment_ids))
         self._answer("next_starts")
-        planned = {one: [at for at in self.starts.get(one, ()) if at >= now] for one in deployment_ids}
-        return {one: min(starts) for one, starts in planned.items() if starts}
+        planned = {
+            deployment_id: [at for at in self.starts.get(deployment_id, ()) if at >= now]
+            for deployment_id in deployment_ids
+        }
+        return {deployment_id: min(starts) for deployment_id, starts in planned.items() if starts}

@@ -76,8 +76,8 @@ class ServerRun:
     def attempts_begun(self) -> int:
         """Entries into Running that are not a resume."""
         waits = {"SCHEDULED", "PENDING"}
-        active = [one.type for one in self.states if one.type not in waits or one.name == "AwaitingRetry"]
-        return sum(one == "RUNNING" and before != "PAUSED" for before, one in pairwise(["", *active]))
+        active = [state.type for state in self.states if state.type not in waits or state.name == "AwaitingRetry"]
+        return sum(state_type == "RUNNING" and before != "PAUSED" for before, state_type in pairwise(["", *active]))
 
     @property
     def first_running(self) -> float | None:
@@ -153,9 +153,9 @@ class FakePrefect:
     def add_deployment(
         self, name: str, flow_id: str, *, pool: str = "process", queue: str = "default", tags: tuple[str, ...] = ()
     ) -> str:
-        one = Deployment(self.new_id(), name, flow_id, pool, queue, tags)
-        self.deployment_names[one.id] = one
-        return one.id
+        deployment = Deployment(self.new_id(), name, flow_id, pool, queue, tags)
+        self.deployment_names[deployment.id] = deployment
+        return deployment.id
 
     def rename_flow(self, flow_id: str, name: str) -> None:
         self.flow_names[flow_id] = Flow(flow_id, name)
@@ -254,7 +254,7 @@ class FakePrefect:
 
     def delete_flow(self, flow_id: str) -> None:
         del self.flow_names[flow_id]
-        for deployment in [one for one in self.deployment_names.values() if one.flow_id == flow_id]:
+        for deployment in [known for known in self.deployment_names.values() if known.flow_id == flow_id]:
             del self.deployment_names[deployment.id]
         for run in [run for run in self.runs.values() if run.flow_id == flow_id]:
             self.delete_run(run.id)
@@ -305,9 +305,9 @@ class FakePrefect:
         return [run.record() for run in self.runs.values() if run.over and run.end is None and run.expected >= after]
 
     async def active_runs(self, *, late: bool = True, most: int | None = None) -> list[FlowRun]:
-        others = {"Scheduled"} if late else {"Scheduled", "Late"}
+        excluded = {"Scheduled"} if late else {"Scheduled", "Late"}
         return await self._listed(
-            "active_runs", [run for run in self.runs.values() if not run.over and run.state.name not in others], most
+            "active_runs", [run for run in self.runs.values() if not run.over and run.state.name not in excluded], most
         )
 
     async def _listed(self, endpoint: str, runs: Sequence[ServerRun], most: int | None) -> list[FlowRun]:
@@ -351,7 +351,7 @@ class FakePrefect:
         return {run.id for run in self.runs.values() if run.parent in parents and not run.over}
 
     async def histories(self, run_ids: Sequence[str]) -> Histories:
-        found: dict[str, tuple[State, ...]] = {}
+        histories: dict[str, tuple[State, ...]] = {}
         fault: ApiError | None = None
         for run_id in run_ids:
             try:
@@ -360,9 +360,9 @@ class FakePrefect:
                 fault = fault or error
                 continue
             if run_id not in self.refused:
-                found[run_id] = tuple(self.runs[run_id].states) if run_id in self.runs else ()
+                histories[run_id] = tuple(self.runs[run_id].states) if run_id in self.runs else ()
         refused = {run_id: "answered 500" for run_id in run_ids if run_id in self.refused}
-        return Histories(found, {} if fault else refused, fault)
+        return Histories(histories, {} if fault else refused, fault)
 
     async def ended_by_type(self, low: float, high: float, types: Collection[str]) -> dict[str, int]:
         await self.request("ended_by_type")
@@ -382,11 +382,15 @@ class FakePrefect:
 
     async def flows(self, ids: Collection[str] | None = None) -> dict[str, Flow]:
         await self.request("flows")
-        return {one: flow for one, flow in self.flow_names.items() if self._is_answered(one, ids)}
+        return {identifier: flow for identifier, flow in self.flow_names.items() if self._is_answered(identifier, ids)}
 
     async def deployments(self, ids: Collection[str] | None = None) -> dict[str, Deployment]:
         await self.request("deployments")
-        return {one: deployment for one, deployment in self.deployment_names.items() if self._is_answered(one, ids)}
+        return {
+            identifier: deployment
+            for identifier, deployment in self.deployment_names.items()
+            if self._is_answered(identifier, ids)
+        }
 
     def _is_answered(self, identifier: str, ids: Collection[str] | None) -> bool:
         if ids is not None and identifier not in ids:

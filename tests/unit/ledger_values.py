@@ -18,8 +18,8 @@ NOW = MONDAY_NOON
 
 def lookbacks_of(runs: float, details: float | None = None) -> dict[str, float]:
     """The lookback of each source in seconds; details have that of the flow runs by default."""
-    others = (TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS, ASSET_EVENTS)
-    return {FLOW_RUNS: runs, **dict.fromkeys(others, runs if details is None else details)}
+    detail_sources = (TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS, ASSET_EVENTS)
+    return {FLOW_RUNS: runs, **dict.fromkeys(detail_sources, runs if details is None else details)}
 
 
 KEEP = Keep(lookbacks=lookbacks_of(30 * DAY, 7 * DAY), lines=1800, dead_series=7 * DAY)

@@ -145,10 +145,10 @@ class World:
         self.die_at(kind, die)
         with contextlib.suppress(SimulatedCrash):
             await self.read_everything()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self.fake.before_request = self._before_request
         self.end()
         if disk.exists():

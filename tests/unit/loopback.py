@@ -33,7 +33,7 @@ class Loopback:
     answer: Callable[[Asked], Answer | Awaitable[Answer]] = lambda _: Answer()
 
     def asked_for(self, end: str) -> list[Asked]:
-        return [one for one in self.asked if one.path.split("?")[0].endswith(end)]
+        return [request for request in self.asked if request.path.split("?")[0].endswith(end)]
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

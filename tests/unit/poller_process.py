@@ -54,12 +54,12 @@ class Process:
 
     @property
     def series(self) -> dict[SeriesKey, Series]:
-        return {key: one for rows in self.last.series.values() for key, one in rows.items()}
+        return {key: series for rows in self.last.series.values() for key, series in rows.items()}
 
     async def inventory(self) -> None:
         await self.poller.take_inventory()
         await self.poller.audit()
 
     def outcome(self) -> float | None:
-        one = self.series.get(FAILED)
-        return one.value if one is not None else None
+        series = self.series.get(FAILED)
+        return series.value if series is not None else None

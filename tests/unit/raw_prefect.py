@@ -68,14 +68,14 @@ class RawPrefect:
         if endpoint in {"/flows/filter", "/deployments/filter"} and run_ids:
             which = int(endpoint == "/deployments/filter")
             return [self.owners[run_id][which] for run_id in run_ids if run_id in self.owners]
-        found = self._found(endpoint, json or {})
+        records = self._found(endpoint, json or {})
         if endpoint.endswith("/count"):
-            return len(found)
-        return _page(found[json.get("offset", 0) :][: json.get("limit", 200)])
+            return len(records)
+        return _page(records[json.get("offset", 0) :][: json.get("limit", 200)])
 
     def _history(self, endpoint: str, run_id: str) -> list[Any]:
         runs = self.lists["/flow_runs/filter" if endpoint == "/flow_run_states/" else "/task_runs/filter"]
-        states = [one.row.get("state") for one in runs if one.id == run_id]
+        states = [record.row.get("state") for record in runs if record.id == run_id]
         if not all(states):
             raise ApiError("the server failed", "500")
         return states
@@ -85,12 +85,12 @@ class RawPrefect:
         if endpoint not in _WINDOWS:
             key = endpoint.split("/")[1]
             ids = asked.get(key, {}).get("id", {}).get("any_") if isinstance(asked.get(key), Mapping) else None
-            return [one for one in kept if ids is None or one.id in ids]
+            return [record for record in kept if ids is None or record.id in ids]
         key, column = _WINDOWS[endpoint]
         wanted = asked.get(key) or {}
-        found = [one for one in kept if _is_wanted(one, wanted, column)]
+        matching = [record for record in kept if _is_wanted(record, wanted, column)]
         ascending = asked.get("sort") == "TIMESTAMP_ASC"
-        return sorted(found, key=lambda one: one.at or 0.0, reverse=not ascending)
+        return sorted(matching, key=lambda record: record.at or 0.0, reverse=not ascending)
 
     def _events(self, endpoint: str, asked: Any) -> Any:
         if endpoint == "/events/count-by/resource":
@@ -98,29 +98,31 @@ class RawPrefect:
         wanted = asked["filter"]
         low, high = (_seconds(wanted["occurred"][bound]) for bound in ("since", "until"))
         ids = wanted.get("id", {}).get("id")
-        events = [one for one in self.lists.get(endpoint, []) if one.type in wanted["event"]["name"]]
-        found = [one for one in events if low <= (one.at or 0.0) <= high and (ids is None or one.id in ids)]
-        return {"events": _page(found), "next_page": None}
+        events = [record for record in self.lists.get(endpoint, []) if record.type in wanted["event"]["name"]]
+        matching = [
+            record for record in events if low <= (record.at or 0.0) <= high and (ids is None or record.id in ids)
+        ]
+        return {"events": _page(matching), "next_page": None}
 
 
-def _page(found: Sequence[Kept]) -> list[Any]:
-    if any(one.fails for one in found):
+def _page(records: Sequence[Kept]) -> list[Any]:
+    if any(record.fails for record in records):
         raise ApiError("the server failed", "500")
-    return [one.row for one in found]
+    return [record.row for record in records]
 
 
-def _is_wanted(one: Kept, wanted: Mapping[str, Any], column: str) -> bool:
+def _is_wanted(record: Kept, wanted: Mapping[str, Any], column: str) -> bool:
     window, state = wanted.get(column) or {}, wanted.get("state") or {}
     types = state.get("type") or {}
     checks: Iterable[bool] = (
-        "id" not in wanted or one.id in wanted["id"]["any_"],
-        "flow_run_id" not in wanted or one.flow_run in wanted["flow_run_id"]["any_"],
+        "id" not in wanted or record.id in wanted["id"]["any_"],
+        "flow_run_id" not in wanted or record.flow_run in wanted["flow_run_id"]["any_"],
         "parent_flow_run_id" not in wanted,
-        "is_null_" not in window or one.at is None,
-        "after_" not in window or (one.at is not None and one.at >= _seconds(window["after_"])),
-        "before_" not in window or (one.at is not None and one.at <= _seconds(window["before_"])),
-        "any_" not in types or one.type in types["any_"],
-        "not_any_" not in types or one.type not in types["not_any_"],
+        "is_null_" not in window or record.at is None,
+        "after_" not in window or (record.at is not None and record.at >= _seconds(window["after_"])),
+        "before_" not in window or (record.at is not None and record.at <= _seconds(window["before_"])),
+        "any_" not in types or record.type in types["any_"],
+        "not_any_" not in types or record.type not in types["not_any_"],
     )
     return all(checks)
 

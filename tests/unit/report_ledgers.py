@@ -46,13 +46,13 @@ class Past:
             merge(self._waiting, changes)
 
     def exists(self, *pipelines: Pipeline, tags: Sequence[str] = ()) -> None:
-        flows = {f"f-{one.flow}": Flow(f"f-{one.flow}", one.flow) for one in pipelines}
+        flows = {f"f-{pipeline.flow}": Flow(f"f-{pipeline.flow}", pipeline.flow) for pipeline in pipelines}
         deployments = {
-            f"d-{one.flow}": Deployment(
-                *(f"d-{one.flow}", one.deployment, f"f-{one.flow}", "pool", "default", tuple(tags))
+            f"d-{pipeline.flow}": Deployment(
+                *(f"d-{pipeline.flow}", pipeline.deployment, f"f-{pipeline.flow}", "pool", "default", tuple(tags))
             )
-            for one in pipelines
-            if one.deployment
+            for pipeline in pipelines
+            if pipeline.deployment
         }
         known = self.ledger.names
         names = Names({**known.flows, **flows}, {**known.deployments, **deployments}, frozenset())
@@ -74,10 +74,10 @@ class Past:
         for number in range(times):
             self._runs += 1
             at = self.now - days_ago * DAY - 30 * number / times
-            one = outcome(self._runs, at, pipeline, state_type, seconds)
+            run = outcome(self._runs, at, pipeline, state_type, seconds)
             identifier = run_id(self._runs)
-            one.runs[identifier] = replace(one.runs[identifier], cause=cause, pattern=pattern)
-            merge(changes, one)
+            run.runs[identifier] = replace(run.runs[identifier], cause=cause, pattern=pattern)
+            merge(changes, run)
         self._write(changes)
         return list(changes.runs)
 

@@ -104,20 +104,20 @@ class World:
     def pushed(self, *names: str) -> Counter[str]:
         """How often values of these metrics were accepted, by name."""
         totals: Counter[str] = Counter()
-        for one in (one for request in self.cloudwatch.taken for one in request):
-            if one.name in names:
-                totals[one.name] += int(one.times)
+        for datum in (datum for request in self.cloudwatch.taken for datum in request):
+            if datum.name in names:
+                totals[datum.name] += int(datum.times)
         return totals
 
     def times_pushed(self) -> dict[float, int]:
         """How often each minute with outcomes was pushed, each time completely."""
-        found: defaultdict[float, Counter[str]] = defaultdict(Counter)
-        for one in (one for request in self.cloudwatch.taken for one in request if one.name in COUNTS.values()):
-            found[one.minute][one.name] += int(one.times)
+        pushed: defaultdict[float, Counter[str]] = defaultdict(Counter)
+        for datum in (datum for request in self.cloudwatch.taken for datum in request if datum.name in COUNTS.values()):
+            pushed[datum.minute][datum.name] += int(datum.times)
         times = {
-            minute: max(found[minute].values(), default=0) // max(owed.values()) for minute, owed in self.owed.items()
+            minute: max(pushed[minute].values(), default=0) // max(owed.values()) for minute, owed in self.owed.items()
         }
-        assert {minute: dict(counts) for minute, counts in found.items()} == {
+        assert {minute: dict(counts) for minute, counts in pushed.items()} == {
             minute: {name: count * times[minute] for name, count in owed.items()} for minute, owed in self.owed.items()
         }
         return times

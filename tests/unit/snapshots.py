@@ -52,10 +52,10 @@ def counter(value: float) -> Series:
 
 
 def by_metric(series: dict[SeriesKey, Series]) -> dict[str, dict[SeriesKey, Series]]:
-    found: dict[str, dict[SeriesKey, Series]] = {}
-    for key, one in series.items():
-        found.setdefault(key.metric, {})[key] = one
-    return found
+    grouped: dict[str, dict[SeriesKey, Series]] = {}
+    for key, value in series.items():
+        grouped.setdefault(key.metric, {})[key] = value
+    return grouped
 
 
 def _series() -> dict[SeriesKey, Series]:
@@ -212,4 +212,4 @@ def make_snapshot() -> Snapshot:
 
 
 def all_series(snapshot: Snapshot) -> dict[SeriesKey, Series]:
-    return {key: one for rows in snapshot.series.values() for key, one in rows.items()}
+    return {key: series for rows in snapshot.series.values() for key, series in rows.items()}

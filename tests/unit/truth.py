@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from prefect_monitoring.analysis.failure_causes import cause_of
 from prefect_monitoring.model.records import BAD_TYPES, NO_FLOW, Pipeline
-from unit.fake_details import ServerTaskRun, Told
+from unit.fake_details import EmittedValue, ServerTaskRun
 from unit.fake_prefect import FakePrefect, ServerRun
 
 CustomKey = tuple[Pipeline, str, str, tuple[tuple[str, str], ...]]
@@ -41,40 +41,42 @@ class Truth:
         )
 
     def retries(self) -> Counter[Pipeline]:
-        found: Counter[Pipeline] = Counter()
+        retries: Counter[Pipeline] = Counter()
         for run in self.all_runs():
-            found[self.pipeline(run)] += max(run.attempts_begun - 1, 0)
-        return +found
+            retries[self.pipeline(run)] += max(run.attempts_begun - 1, 0)
+        return +retries
 
     def start_delays(self) -> dict[Pipeline, list[float]]:
-        found: defaultdict[Pipeline, list[float]] = defaultdict(list)
+        delays: defaultdict[Pipeline, list[float]] = defaultdict(list)
         for run in self.all_runs():
             if run.run_count and run.first_running is not None:
-                found[self.pipeline(run)].append(max(run.first_running - run.expected, 0.0))
-        return found
+                delays[self.pipeline(run)].append(max(run.first_running - run.expected, 0.0))
+        return delays
 
     def durations(self) -> dict[Pipeline, list[float]]:
-        found: defaultdict[Pipeline, list[float]] = defaultdict(list)
+        durations: defaultdict[Pipeline, list[float]] = defaultdict(list)
         for run in self.all_runs():
-            found[self.pipeline(run)] += [seconds for _, seconds in run.completed_durations() if seconds is not None]
-        return {pipeline: seconds for pipeline, seconds in found.items() if seconds}
+            durations[self.pipeline(run)] += [
+                seconds for _, seconds in run.completed_durations() if seconds is not None
+            ]
+        return {pipeline: seconds for pipeline, seconds in durations.items() if seconds}
 
     def rollups(self, grain: int) -> dict[tuple[Pipeline, int], tuple[int, int]]:
         """(good, bad) runs by their last state, per pipeline and hour or day of their end."""
-        found: defaultdict[tuple[Pipeline, int], list[int]] = defaultdict(lambda: [0, 0])
+        totals: defaultdict[tuple[Pipeline, int], list[int]] = defaultdict(lambda: [0, 0])
         for run in self.all_runs():
             if run.over and run.end is not None and run.state.type != "CANCELLED":
-                found[self.pipeline(run), int(run.end // grain) * grain][run.state.type != "COMPLETED"] += 1
-        return {key: (good, bad) for key, (good, bad) in found.items()}
+                totals[self.pipeline(run), int(run.end // grain) * grain][run.state.type != "COMPLETED"] += 1
+        return {key: (good, bad) for key, (good, bad) in totals.items()}
 
     def consecutive_failures(self) -> Counter[Pipeline]:
         """Failed runs since the last success, including deleted runs."""
-        found: Counter[Pipeline] = Counter()
+        failures: Counter[Pipeline] = Counter()
         for pipeline in {self.pipeline(run) for run in self.all_runs()}:
             mine = [run for run in self.all_runs() if self.pipeline(run) == pipeline and run.over]
             last_good = max((run.end or 0.0 for run in mine if run.state.type == "COMPLETED"), default=0.0)
-            found[pipeline] = sum(run.state.type in BAD_TYPES and (run.end or 0.0) > last_good for run in mine)
-        return +found
+            failures[pipeline] = sum(run.state.type in BAD_TYPES and (run.end or 0.0) > last_good for run in mine)
+        return +failures
 
 
 @dataclass
@@ -102,7 +104,7 @@ class DetailTruth:
 
     def failures(self) -> Counter[tuple[Pipeline, str, str]]:
         """By pipeline, task and cause: final failures, and failed attempts that a retry saved."""
-        found: Counter[tuple[Pipeline, str, str]] = Counter()
+        failures: Counter[tuple[Pipeline, str, str]] = Counter()
         for run in self._task_runs:
             bad = [state.message for state in run.states if state.type in BAD_TYPES]
             found.update(
@@ -111,14 +113,14 @@ class DetailTruth:
         return found
 
     def retries(self) -> Counter[tuple[Pipeline, str]]:
-        found: Counter[tuple[Pipeline, str]] = Counter()
+        retries: Counter[tuple[Pipeline, str]] = Counter()
         for run in self._task_runs:
             if run.over:
                 found[self._pipeline(run.flow_run_id), run.task] += run.attempts - 1
         return +found
 
     def seconds(self) -> dict[tuple[Pipeline, str], float]:
-        found: defaultdict[tuple[Pipeline, str], float] = defaultdict(float)
+        seconds: defaultdict[tuple[Pipeline, str], float] = defaultdict(float)
         for run in self._task_runs:
             if run.over:
                 found[self._pipeline(run.flow_run_id), run.task] += run.run_time
@@ -126,19 +128,19 @@ class DetailTruth:
 
     def observed(self) -> dict[CustomKey, tuple[int, float]]:
         """Count and sum of each custom metric."""
-        found: defaultdict[CustomKey, list[float]] = defaultdict(list)
-        for key, told, _ in self._told():
-            found[key].append(told.value)
-        return {key: (len(values), sum(values)) for key, values in found.items()}
+        observations: defaultdict[CustomKey, list[float]] = defaultdict(list)
+        for key, emitted, _ in self._emitted():
+            observations[key].append(emitted.value)
+        return {key: (len(values), sum(values)) for key, values in observations.items()}
 
     def last_values(self) -> dict[CustomKey, set[float]]:
         """The possible last values of each metric: any of those with the latest timestamp."""
-        found: defaultdict[CustomKey, list[tuple[float, float]]] = defaultdict(list)
-        for key, told, at in self._told():
-            found[key].append((at, told.value))
-        return {key: {value for at, value in many if at == max(many)[0]} for key, many in found.items()}
+        values: defaultdict[CustomKey, list[tuple[float, float]]] = defaultdict(list)
+        for key, emitted, at in self._emitted():
+            values[key].append((at, emitted.value))
+        return {key: {value for at, value in many if at == max(many)[0]} for key, many in values.items()}
 
-    def _told(self) -> Iterator[tuple[CustomKey, Told, float]]:
+    def _emitted(self) -> Iterator[tuple[CustomKey, EmittedValue, float]]:
         fake = self.flow_runs.fake
         for one in fake.logs.lines:
             if (told := one.told) is not None:

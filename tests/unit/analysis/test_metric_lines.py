@@ -22,57 +22,68 @@ from prefect_monitoring.analysis.metric_lines import (
 MALFORMED, NAME, LABEL, NON_FINITE = Reason.MALFORMED, Reason.NAME, Reason.LABEL, Reason.NON_FINITE
 
 
-def one(name: str, value: float, **labels: str) -> Observation:
+def observation(name: str, value: float, **labels: str) -> Observation:
     return Observation(name, tuple(sorted(labels.items())), value)
 
 
 READ = {
     # Where a line begins
-    "METRIC: rows=5": [one("rows", 5)],
-    "METRIC:rows=5": [one("rows", 5)],
-    " \t METRIC: rows=5": [one("rows", 5)],
-    "Loaded.\nMETRIC: a=1\nDone.\r\nMETRIC: b=2\r\n": [one("a", 1), one("b", 2)],
-    "40%\rMETRIC: a=1": [one("a", 1)],
-    "\n\n  METRIC: a=1\n\n": [one("a", 1)],
+    "METRIC: rows=5": [observation("rows", 5)],
+    "METRIC:rows=5": [observation("rows", 5)],
+    " \t METRIC: rows=5": [observation("rows", 5)],
+    "Loaded.\nMETRIC: a=1\nDone.\r\nMETRIC: b=2\r\n": [observation("a", 1), observation("b", 2)],
+    "40%\rMETRIC: a=1": [observation("a", 1)],
+    "\n\n  METRIC: a=1\n\n": [observation("a", 1)],
     "": [],
     "rows=5": [],
     "metric: rows=5": [],
     "METRIC rows=5": [],
     "METRICS: rows=5": [],
-    "Done. METRIC: rows=5": [one("rows", 5)],
+    "Done. METRIC: rows=5": [observation("rows", 5)],
     "Done.METRIC: rows=5": [],
     'Traceback:\n  File "flow.py", line 3\n    logger.info("METRIC: rows=5")': [],
     # Separators between pairs
-    "METRIC: a=1 b=2": [one("a", 1), one("b", 2)],
-    "METRIC: a=1,b=2;c=3, d=4 ; e=5": [one("a", 1), one("b", 2), one("c", 3), one("d", 4), one("e", 5)],
-    "METRIC: ,; a=1;;": [one("a", 1)],
-    "METRIC: a = 1 b= 2 c =3": [one("a", 1), one("b", 2), one("c", 3)],
-    "METRIC: a=1\u00a0b=2\tc=3": [one("a", 1), one("b", 2), one("c", 3)],
-    "METRIC: a=1 a=2": [one("a", 1), one("a", 2)],
+    "METRIC: a=1 b=2": [observation("a", 1), observation("b", 2)],
+    "METRIC: a=1,b=2;c=3, d=4 ; e=5": [
+        observation("a", 1),
+        observation("b", 2),
+        observation("c", 3),
+        observation("d", 4),
+        observation("e", 5),
+    ],
+    "METRIC: ,; a=1;;": [observation("a", 1)],
+    "METRIC: a = 1 b= 2 c =3": [observation("a", 1), observation("b", 2), observation("c", 3)],
+    "METRIC: a=1\u00a0b=2\tc=3": [observation("a", 1), observation("b", 2), observation("c", 3)],
+    "METRIC: a=1 a=2": [observation("a", 1), observation("a", 2)],
     # Values
-    "METRIC: a=-1.5 b=+2 c=1e3 d=2.5E-1": [one("a", -1.5), one("b", 2), one("c", 1000), one("d", 0.25)],
-    "METRIC: a=1_000_000 b=.5 c=5.": [one("a", 1_000_000), one("b", 0.5), one("c", 5)],
-    "METRIC: a=1. b=2.5. c=3...": [one("a", 1), one("b", 2.5), one("c", 3)],
-    "METRIC: a=1e-999": [one("a", 0)],
-    "METRIC: rows=5,": [one("rows", 5)],
-    "METRIC: rows=5;": [one("rows", 5)],
+    "METRIC: a=-1.5 b=+2 c=1e3 d=2.5E-1": [
+        observation("a", -1.5),
+        observation("b", 2),
+        observation("c", 1000),
+        observation("d", 0.25),
+    ],
+    "METRIC: a=1_000_000 b=.5 c=5.": [observation("a", 1_000_000), observation("b", 0.5), observation("c", 5)],
+    "METRIC: a=1. b=2.5. c=3...": [observation("a", 1), observation("b", 2.5), observation("c", 3)],
+    "METRIC: a=1e-999": [observation("a", 0)],
+    "METRIC: rows=5,": [observation("rows", 5)],
+    "METRIC: rows=5;": [observation("rows", 5)],
     # Names
-    "METRIC: _a=1 A9=2 le=3": [one("_a", 1), one("A9", 2), one("le", 3)],
-    f"METRIC: {'n' * 100}=1": [one("n" * 100, 1)],
+    "METRIC: _a=1 A9=2 le=3": [observation("_a", 1), observation("A9", 2), observation("le", 3)],
+    f"METRIC: {'n' * 100}=1": [observation("n" * 100, 1)],
     # Labels
-    'METRIC: rows{table="orders"}=5': [one("rows", 5, table="orders")],
-    'METRIC: rows{z="1",a="2"}=5': [one("rows", 5, a="2", z="1")],
-    'METRIC: rows { a = "1" , b = "2" , } = 5': [one("rows", 5, a="1", b="2")],
-    "METRIC: rows{}=5 rows{ }=6": [one("rows", 5), one("rows", 6)],
-    'METRIC: rows{a="1"}=5,rows{a="2"}=6': [one("rows", 5, a="1"), one("rows", 6, a="2")],
-    'METRIC: rows{a="",b="1"}=5': [one("rows", 5, b="1")],
-    r'METRIC: rows{a="x\\y\"z\n"}=5': [one("rows", 5, a='x\\y"z\n')],
-    'METRIC: rows{a="{} , ; b=1 c{d=2}=3 #"}=5': [one("rows", 5, a="{} , ; b=1 c{d=2}=3 #")],
-    'METRIC: rows{a="größe \u2028 \u0661"}=5': [one("rows", 5, a="größe \u2028 \u0661")],
-    f'METRIC: rows{{a="{"x" * MAX_LABEL_VALUE}"}}=5': [one("rows", 5, a="x" * MAX_LABEL_VALUE)],
-    'METRIC: rows{a="1",b="2",c="3",d="4",e="5",f=""}=5': [one("rows", 5, a="1", b="2", c="3", d="4", e="5")],
+    'METRIC: rows{table="orders"}=5': [observation("rows", 5, table="orders")],
+    'METRIC: rows{z="1",a="2"}=5': [observation("rows", 5, a="2", z="1")],
+    'METRIC: rows { a = "1" , b = "2" , } = 5': [observation("rows", 5, a="1", b="2")],
+    "METRIC: rows{}=5 rows{ }=6": [observation("rows", 5), observation("rows", 6)],
+    'METRIC: rows{a="1"}=5,rows{a="2"}=6': [observation("rows", 5, a="1"), observation("rows", 6, a="2")],
+    'METRIC: rows{a="",b="1"}=5': [observation("rows", 5, b="1")],
+    r'METRIC: rows{a="x\\y\"z\n"}=5': [observation("rows", 5, a='x\\y"z\n')],
+    'METRIC: rows{a="{} , ; b=1 c{d=2}=3 #"}=5': [observation("rows", 5, a="{} , ; b=1 c{d=2}=3 #")],
+    'METRIC: rows{a="größe \u2028 \u0661"}=5': [observation("rows", 5, a="größe \u2028 \u0661")],
+    f'METRIC: rows{{a="{"x" * MAX_LABEL_VALUE}"}}=5': [observation("rows", 5, a="x" * MAX_LABEL_VALUE)],
+    'METRIC: rows{a="1",b="2",c="3",d="4",e="5",f=""}=5': [observation("rows", 5, a="1", b="2", c="3", d="4", e="5")],
     'METRIC: rows{_a="1",Flow="2",job_name="3",exported="4"}=5': [
-        one("rows", 5, _a="1", Flow="2", job_name="3", exported="4")
+        observation("rows", 5, _a="1", Flow="2", job_name="3", exported="4")
     ],
 }
 
@@ -161,7 +172,7 @@ FAULTY = {
 @pytest.mark.parametrize(("piece", "reason"), FAULTY.items(), ids=map(repr, FAULTY))
 def test_faulty_pair_leaves_its_neighbours_intact(piece: str, reason: Reason) -> None:
     assert parse(f"METRIC: {piece}") == Parsed((), (reason,))
-    expected = Parsed((one("x", 1), one("y", 2, k="v")), (reason,))
+    expected = Parsed((observation("x", 1), observation("y", 2, k="v")), (reason,))
     assert parse(f'METRIC: x=1 {piece} y{{k="v"}}=2') == expected
     assert parse(f'METRIC: x=1, {piece}, y{{k="v"}}=2') == expected
 
@@ -169,32 +180,32 @@ def test_faulty_pair_leaves_its_neighbours_intact(piece: str, reason: Reason) ->
 SORTED_OUT: dict[str, tuple[list[Observation], list[Reason]]] = {
     "METRIC:": ([], [MALFORMED]),
     "METRIC: \nMETRIC: ,;": ([], [MALFORMED, MALFORMED]),
-    "METRIC: a=1 b=oops c=3": ([one("a", 1), one("c", 3)], [MALFORMED]),
+    "METRIC: a=1 b=oops c=3": ([observation("a", 1), observation("c", 3)], [MALFORMED]),
     # A comma always separates, in the middle of a number too.
-    "METRIC: rows=1,234": ([one("rows", 1)], [MALFORMED]),
-    "METRIC: loaded rows = 5 of 7": ([one("rows", 5)], [MALFORMED, MALFORMED, MALFORMED]),
-    "METRIC: a= b=2": ([one("b", 2)], [MALFORMED]),
-    "METRIC: a = b = 2": ([one("b", 2)], [MALFORMED]),
-    'METRIC: a= b{x="1"}=2': ([one("b", 2, x="1")], [MALFORMED]),
-    "METRIC: a=,b=2": ([one("b", 2)], [MALFORMED]),
-    "METRIC: a= 1 =2": ([one("a", 1)], [NAME]),
-    "METRIC: METRIC: a=1": ([one("a", 1)], [MALFORMED]),
+    "METRIC: rows=1,234": ([observation("rows", 1)], [MALFORMED]),
+    "METRIC: loaded rows = 5 of 7": ([observation("rows", 5)], [MALFORMED, MALFORMED, MALFORMED]),
+    "METRIC: a= b=2": ([observation("b", 2)], [MALFORMED]),
+    "METRIC: a = b = 2": ([observation("b", 2)], [MALFORMED]),
+    'METRIC: a= b{x="1"}=2': ([observation("b", 2, x="1")], [MALFORMED]),
+    "METRIC: a=,b=2": ([observation("b", 2)], [MALFORMED]),
+    "METRIC: a= 1 =2": ([observation("a", 1)], [NAME]),
+    "METRIC: METRIC: a=1": ([observation("a", 1)], [MALFORMED]),
     # Outside braces a quote is a character like any other.
-    'METRIC: a=1 note="b=2 c=3': ([one("a", 1), one("c", 3)], [MALFORMED]),
+    'METRIC: a=1 note="b=2 c=3': ([observation("a", 1), observation("c", 3)], [MALFORMED]),
     # A brace is missing: the next pair starts after the last quoted value.
-    "METRIC: a=1 b{ c=3": ([one("a", 1), one("c", 3)], [MALFORMED]),
-    "METRIC: a=1 b{x=1 c=3": ([one("a", 1), one("c", 3)], [MALFORMED]),
-    'METRIC: a=1 b{x="1"=2 c=3': ([one("a", 1), one("c", 3)], [MALFORMED]),
-    'METRIC: b{x="1", y="2 a=9" c=3': ([one("c", 3)], [MALFORMED]),
-    'METRIC: b{x="1" c{y="2"}=3': ([one("c", 3, y="2")], [MALFORMED]),
-    'METRIC: b{x="1" c{y="2" d{z="3"}=4': ([one("d", 4, z="3")], [MALFORMED, MALFORMED]),
-    'METRIC: b{{x="1 a=9"}}=2 c=3': ([one("c", 3)], [MALFORMED, MALFORMED]),
-    "METRIC: b}=2 c=3": ([one("c", 3)], [NAME]),
+    "METRIC: a=1 b{ c=3": ([observation("a", 1), observation("c", 3)], [MALFORMED]),
+    "METRIC: a=1 b{x=1 c=3": ([observation("a", 1), observation("c", 3)], [MALFORMED]),
+    'METRIC: a=1 b{x="1"=2 c=3': ([observation("a", 1), observation("c", 3)], [MALFORMED]),
+    'METRIC: b{x="1", y="2 a=9" c=3': ([observation("c", 3)], [MALFORMED]),
+    'METRIC: b{x="1" c{y="2"}=3': ([observation("c", 3, y="2")], [MALFORMED]),
+    'METRIC: b{x="1" c{y="2" d{z="3"}=4': ([observation("d", 4, z="3")], [MALFORMED, MALFORMED]),
+    'METRIC: b{{x="1 a=9"}}=2 c=3': ([observation("c", 3)], [MALFORMED, MALFORMED]),
+    "METRIC: b}=2 c=3": ([observation("c", 3)], [NAME]),
     # A quote is missing: the following pair cannot be distinguished from quoted text.
-    'METRIC: a=1 b{x="1=2 c=3': ([one("a", 1)], [MALFORMED]),
-    'METRIC: a=1 b{x="1}=2 c=3\nMETRIC: d=4': ([one("a", 1), one("d", 4)], [MALFORMED]),
-    'METRIC: a=1 b{x="1\\': ([one("a", 1)], [MALFORMED]),
-    'METRIC: a=1 b{x="1\n2"}=3': ([one("a", 1)], [MALFORMED]),
+    'METRIC: a=1 b{x="1=2 c=3': ([observation("a", 1)], [MALFORMED]),
+    'METRIC: a=1 b{x="1}=2 c=3\nMETRIC: d=4': ([observation("a", 1), observation("d", 4)], [MALFORMED]),
+    'METRIC: a=1 b{x="1\\': ([observation("a", 1)], [MALFORMED]),
+    'METRIC: a=1 b{x="1\n2"}=3': ([observation("a", 1)], [MALFORMED]),
 }
 
 
@@ -241,7 +252,7 @@ def test_long_line_is_parsed_completely(unit: str, counts: tuple[int, int]) -> N
 
 @pytest.mark.parametrize("unit", ["\n", " ", "\r\n", "METRIC", " METRIC:\n"])
 def test_long_message_is_parsed_completely(unit: str) -> None:
-    expected = Parsed((one("a", 1),), (MALFORMED,) * (MANY * unit.count("METRIC:")))
+    expected = Parsed((observation("a", 1),), (MALFORMED,) * (MANY * unit.count("METRIC:")))
     assert parse(unit * MANY + "\nMETRIC: a=1") == expected
 
 

@@ -133,4 +133,8 @@ class FakeRuns:
             found = [line for line in self.lines if line["flow_run_id"] in wanted and line["timestamp"] >= after]
             return sorted(found, key=lambda line: line["timestamp"])
         (kind,) = json.keys() & {"flows", "deployments"}
-        return [{"id": one, "name": self.names[one]} for one in json[kind]["id"]["any_"] if one in self.names]
+        return [
+            {"id": identifier, "name": self.names[identifier]}
+            for identifier in json[kind]["id"]["any_"]
+            if identifier in self.names
+        ]

@@ -54,7 +54,7 @@ async def test_run_is_archived_with_states_task_runs_and_log_lines(archived: Sit
         None,
     ]
     ((states, complete),) = archived.read("runs", "states, states_complete")
-    assert [one["type"] for one in states] == ["RUNNING", "FAILED"]
+    assert [state["type"] for state in states] == ["RUNNING", "FAILED"]
     assert complete
     assert archived.read("task_runs", "task, state_type, child_flow_run_id") == [
         ("child", "COMPLETED", "run-of-child"),
@@ -74,10 +74,10 @@ async def test_document_equals_that_of_the_flow_helper(archived: Site, fake_runs
     fake_runs.log(run_id, NOON - 2, "lone \ud800 token=abc")
     await archived.archive(NOON, NOON, archive_parameters=True)
     (key,) = archived.files("flow-runs")
-    found = gzip.decompress((archived.folder / key).read_bytes())
+    content = gzip.decompress((archived.folder / key).read_bytes())
     record = RunRecord(fake_runs.runs[run_id], "etl", "nightly", fake_runs.states[run_id], fake_runs.tasks)
-    moment = json.loads(found)["archived_at"]
-    assert b"".join(document(record, fake_runs.lines, archived_at=moment, with_parameters=True)) == found
+    moment = json.loads(content)["archived_at"]
+    assert b"".join(document(record, fake_runs.lines, archived_at=moment, with_parameters=True)) == content
     assert key == f"flow-runs/{run_id}.json.gz"
 
 
@@ -150,8 +150,8 @@ async def test_later_change_writes_a_higher_version(archived: Site, fake_runs: F
     fake_runs.end_again(by_hand, "COMPLETED", NOON + 3600)
     fake_runs.end_again(retried, "COMPLETED", NOON + 2 * DAY, end=NOON + 2 * DAY)
     assert await archived.archive(NOON - DAY, NOON + 3 * DAY) == 2
-    found = archived.read("runs", "id, version, state_type, dt::text")
-    assert [(run, kind, day) for run, _, kind, day in found] == [
+    rows = archived.read("runs", "id, version, state_type, dt::text")
+    assert [(run, kind, day) for run, _, kind, day in rows] == [
         (by_hand, "FAILED", "2026-11-28"),
         (by_hand, "COMPLETED", "2026-11-28"),
         (retried, "FAILED", "2026-11-28"),
@@ -171,7 +171,7 @@ async def test_run_without_a_state_is_archived_from_its_own_columns(archived: Si
     fake_runs.fault = no_history
     assert await archived.archive(NOON, NOON) == 1
     ((kind, states, complete),) = archived.read("runs", "state_type, states, states_complete")
-    assert (kind, [one["type"] for one in states], complete) == ("FAILED", ["FAILED"], False)
+    assert (kind, [state["type"] for state in states], complete) == ("FAILED", ["FAILED"], False)
     assert await archived.archive(NOON, NOON) == 0
 
 
@@ -202,8 +202,8 @@ async def test_archiver_requests_only_reviewed_endpoints(archived: Site, fake_ru
 
 
 def test_stretches_are_utc_days() -> None:
-    found = list(archiver.stretches(NOON, NOON + DAY))
-    assert [(str(one.day), at(one.after), at(one.before)) for one in found] == [
+    stretches = list(archiver.stretches(NOON, NOON + DAY))
+    assert [(str(stretch.day), at(stretch.after), at(stretch.before)) for stretch in stretches] == [
         ("2026-11-28", "2026-11-28T12:00:00+00:00", "2026-11-28T23:59:59.999999+00:00"),
         ("2026-11-29", "2026-11-29T00:00:00+00:00", "2026-11-29T12:00:00+00:00"),
     ]

@@ -51,7 +51,7 @@ async def test_compacted_day_has_one_file_per_table_and_the_same_rows(busy: Site
     assert answers(busy) == before
     assert [len(busy.files(table)) for table in ("runs", "task_runs", "logs", "_batches")] == [1, 1, 1, 1]
     assert busy.read("runs", "count(*)") == [(20,)], "of the run with two versions, the newest"
-    assert await busy.archive(NOON, NOON + 3600) == 0, "all is still known to be archived"
+    assert await busy.archive(NOON, NOON + 3600) == 0, "everything still counts as archived"
 
 
 async def test_compacted_day_is_not_rewritten_until_new_files_arrive(busy: Site) -> None:

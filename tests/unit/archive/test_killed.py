@@ -80,9 +80,9 @@ async def test_archiver_killed_at_every_write_loses_and_doubles_nothing(
                 await killed.archive(stretch)
         except KilledError:
             deaths += 1
-            found = site.view("select count(*), count(distinct id) from latest_runs")
-            assert found[0][0] == found[0][1]
-            assert site.view("select count(*) from latest_logs")[0][0] == found[0][0] * LINES
+            counts = site.view("select count(*), count(distinct id) from latest_runs")
+            assert counts[0][0] == counts[0][1]
+            assert site.view("select count(*) from latest_logs")[0][0] == counts[0][0] * LINES
         else:
             break
     assert deaths >= 4

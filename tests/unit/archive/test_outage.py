@@ -60,10 +60,10 @@ def value(done: ArchiveStatus, name: str, **labels: str) -> float:
 def read_back(client: Any, folder: Path) -> Site:
     """Downloads the bucket as an archive on disk."""
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
-        for found in page["Contents"]:
-            path = folder / found["Key"]
+        for item in page["Contents"]:
+            path = folder / item["Key"]
             path.parent.mkdir(parents=True, exist_ok=True)
-            client.download_file(BUCKET, found["Key"], str(path))
+            client.download_file(BUCKET, item["Key"], str(path))
     return Site(folder, FakeRuns())
 
 

@@ -57,7 +57,7 @@ async def test_success_rate_over_30_days_matches_the_ledger(
     await reader.read_finished(60)
 
     now = f"TIMESTAMPTZ '{at(fake.now)}'"
-    found = archived.view(SUCCESS.replace("current_timestamp", now), "SET TimeZone = 'UTC'")
+    rates = archived.view(SUCCESS.replace("current_timestamp", now), "SET TimeZone = 'UTC'")
     pipelines = {
         Pipeline(fake.flow_names[flow].name, "daily" if deployment else "")
         for flow, deployment in zip(flows, deployments, strict=True)
@@ -68,13 +68,13 @@ async def test_success_rate_over_30_days_matches_the_ledger(
         for pipeline, window in windows.items()
         if window["30d", "good"] + window["30d", "bad"]
     }
-    assert {(flow, name, runs, round(ratio * runs)) for flow, name, runs, ratio in found} == expected
-    assert len(archived.read("runs")) > sum(runs for _, _, runs, _ in found), "some are older, or have a newer version"
+    assert {(flow, name, runs, round(ratio * runs)) for flow, name, runs, ratio in rates} == expected
+    assert len(archived.read("runs")) > sum(runs for _, _, runs, _ in rates), "some are older, or have a newer version"
 
 
 async def archive_all(archived: Site, fake_runs: FakeRuns, fake: FakePrefect, begun: float) -> None:
     fake_runs.names |= {flow.id: flow.name for flow in fake.flow_names.values()}
-    fake_runs.names |= {one.id: one.name for one in fake.deployment_names.values()}
+    fake_runs.names |= {deployment.id: deployment.name for deployment in fake.deployment_names.values()}
     fake_runs.runs = {run.id: row_of(run) for run in fake.runs.values() if run.over}
     fake_runs.states = {run: [] for run in fake_runs.runs}
     await archived.archive(begun, fake.now, archive_documents=False)
@@ -89,12 +89,12 @@ async def test_documented_columns_match_the_files(archived: Site, fake_runs: Fak
     for table, columns in TABLES.items():
         files = f"'{archived.folder}/{table}/dt=*/*.parquet'"
         described = duckdb.sql(f"describe select * exclude dt from {files}").fetchall()
-        found = {name: kind for name, kind, *_ in described}
-        assert list(found) == [column.name for column in columns]
-        assert {name: kinds[kind] for name, kind in found.items() if kind in kinds} == {
-            column.name: kind_of(column.type) for column in columns if found[column.name] in kinds
+        types = {name: kind for name, kind, *_ in described}
+        assert list(types) == [column.name for column in columns]
+        assert {name: kinds[kind] for name, kind in types.items() if kind in kinds} == {
+            column.name: kind_of(column.type) for column in columns if types[column.name] in kinds
         }
-        assert {kind for kind in found.values() if kind not in kinds} <= {
+        assert {kind for kind in types.values() if kind not in kinds} <= {
             "TIMESTAMP WITH TIME ZONE",
             "VARCHAR[]",
             'STRUCT(id VARCHAR, "type" VARCHAR, "name" VARCHAR, "timestamp" TIMESTAMP WITH TIME ZONE, '

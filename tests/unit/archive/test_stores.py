@@ -144,9 +144,9 @@ def test_large_file_is_sent_in_parts(bucket: Any, tmp_path: Path, monkeypatch: p
     content = os.urandom(11 * 2**20)
     (tmp_path / "large").write_bytes(content)
     s3().put_file("large", tmp_path / "large")
-    found = bucket.Object("team/prefect/large")
-    assert found.e_tag.endswith('-3"'), "of three parts"
-    assert found.get()["Body"].read() == content
+    stored = bucket.Object("team/prefect/large")
+    assert stored.e_tag.endswith('-3"'), "of three parts"
+    assert stored.get()["Body"].read() == content
 
 
 @pytest.mark.parametrize(
@@ -170,8 +170,8 @@ def test_encryption_is_requested_for_every_file(
     store.put("small", b"")
     store.put_file("large", tmp_path / "large")
     for name in ("small", "large"):
-        found = bucket.Object(f"team/prefect/{name}")
-        assert (found.server_side_encryption, found.ssekms_key_id) == (encryption, key)
+        stored = bucket.Object(f"team/prefect/{name}")
+        assert (stored.server_side_encryption, stored.ssekms_key_id) == (encryption, key)
 
 
 def test_public_bucket_logs_a_warning(bucket: Any) -> None:

@@ -29,8 +29,8 @@ async def faults(site: Site) -> list[str]:
 
 
 async def test_intact_archive_has_no_fault(whole: Site) -> None:
-    found = await verify(whole.store, whole.api, WHOLE_DAY)
-    assert (found.faults, found.runs, found.files, found.lines) == ([], RUNS, 3, RUNS * LINES)
+    result = await verify(whole.store, whole.api, WHOLE_DAY)
+    assert (result.faults, result.runs, result.files, result.lines) == ([], RUNS, 3, RUNS * LINES)
 
 
 async def test_run_deleted_in_prefect_is_no_fault(whole: Site) -> None:
@@ -76,7 +76,7 @@ def more_lines(site: Site) -> str:
 @pytest.mark.parametrize(
     "harm",
     [flip_a_byte, lose_a_file, more_runs, another_state, more_task_runs, more_lines],
-    ids=lambda one: one.__name__,
+    ids=lambda damage: damage.__name__,
 )
 async def test_damage_is_reported_by_name(whole: Site, harm: Callable[[Site], str]) -> None:
     fault = harm(whole)

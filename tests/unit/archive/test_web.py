@@ -34,7 +34,7 @@ async def test_metrics_report_what_was_archived() -> None:
     done.failures["store"] += 1
     done.traffic.requests["/logs/filter", "200"] += 7
     done.traffic.throttled = 2
-    families = {one.name: one for one in text_string_to_metric_families((await get(done, "/metrics")).text)}
+    families = {family.name: family for family in text_string_to_metric_families((await get(done, "/metrics")).text)}
     values = {
         (sample.name.removeprefix("prefect_exporter_archive_"), *sorted(sample.labels.values())): sample.value
         for name, family in families.items()

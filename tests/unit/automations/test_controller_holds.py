@@ -467,10 +467,10 @@ async def test_late_runs_without_a_rule_are_not_listed(
     monkeypatch.setattr("prefect_monitoring.automations.world.MOST_OVERDUE", 1)
     fake.page_limit = 2
     other = fake.add_flow("other")
-    others = fake.add_deployment("daily", other)
+    other_deployment = fake.add_deployment("daily", other)
     process = await _begin(begin, SKIP)
     runs = [fake.schedule(*place, in_seconds=1.0) for _ in range(3)]
-    left = [fake.schedule(other, others, in_seconds=1.0) for _ in range(30)]
+    left = [fake.schedule(other, other_deployment, in_seconds=1.0) for _ in range(30)]
     await process.poll(after=8000)
     fake.requests.clear()
     await process.controller.act(process.last)

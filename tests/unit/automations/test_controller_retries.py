@@ -25,7 +25,7 @@ FailARun = Callable[..., Awaitable[tuple[ActingProcess, str]]]
 
 def _counted(process: ActingProcess) -> dict[tuple[str, ...], float]:
     series = process.last.series.get(ACTIONS, {})
-    return {tuple(value for _, value in key.labels): one.value for key, one in series.items() if one.value}
+    return {tuple(value for _, value in key.labels): counter.value for key, counter in series.items() if counter.value}
 
 
 @pytest.fixture
@@ -509,7 +509,7 @@ async def test_action_ended_by_the_planner_emits_an_event(
 
     names = [event["event"].removeprefix("prefect-monitoring.") for event in fake.actions.events.values()]
     assert sorted(names) == ["retry.done", "retry.exhausted", "retry.fuse", "retry.fuse"]
-    assert fake.requests["emit"] == 2, "those of a round are sent together"
+    assert fake.requests["emit"] == 2, "the events of a round are sent together"
     assert {action.id for action in process.actions()} == fake.actions.events.keys()
 
 

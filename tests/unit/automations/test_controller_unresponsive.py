@@ -57,7 +57,7 @@ async def test_run_that_stops_sending_heartbeats_is_marked_crashed_once(
     assert fake.runs[alive].state.name == "Running"
     assert fake.actions.writes == [("mark_crashed", dead)]
     assert _marks(process) == [("done", "")]
-    counted = {key.labels: one.value for key, one in process.last.series[ACTIONS].items() if one.value}
+    counted = {key.labels: counter.value for key, counter in process.last.series[ACTIONS].items() if counter.value}
     assert counted == {(("action", "mark_crashed"), ("result", "done")): 1}
     assert process.last.run_stats[PIPELINE].consecutive_failures == 1, "nobody retries it: it failed for good"
     assert [event["event"] for event in fake.actions.events.values()] == [

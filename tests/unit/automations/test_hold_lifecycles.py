@@ -189,8 +189,8 @@ class HoldLifecycles(ActingMachine):
 
     @invariant()
     def only_late_runs_that_never_started_are_ended(self) -> None:
-        for what, run_id in self.fake.actions.writes:
-            if what == "skip":
+        for change, run_id in self.fake.actions.writes:
+            if change == "skip":
                 run = self.fake.runs[run_id]
                 assert run.run_count == 0
                 assert run.state.at - run.expected > LATE
@@ -200,8 +200,8 @@ class HoldLifecycles(ActingMachine):
         if not hasattr(self, "process"):
             return
         recorded = {(action.kind, action.target or action.run_id) for action in self.process.actions()}
-        for what, target in self.fake.actions.writes:
-            kinds = {Kind.SCALE_UP, Kind.SCALE_DOWN} if what.startswith("slots") else {Kind(what)}
+        for change, target in self.fake.actions.writes:
+            kinds = {Kind.SCALE_UP, Kind.SCALE_DOWN} if change.startswith("slots") else {Kind(change)}
             assert {(kind, target) for kind in kinds} & recorded
 
 

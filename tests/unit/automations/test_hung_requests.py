@@ -60,8 +60,8 @@ class HungServer:
 @pytest.fixture
 async def http(site: Loopback, traffic: Traffic) -> AsyncIterator[PrefectHttp]:
     with temporary_settings({PREFECT_API_URL: site.url, PREFECT_API_REQUEST_TIMEOUT: TIMEOUT_SECONDS}):
-        async with open_http(traffic, 100, ACT_ON_RUNS) as one:
-            yield one
+        async with open_http(traffic, 100, ACT_ON_RUNS) as client:
+            yield client
 
 
 @pytest.mark.parametrize("carries_out", [True, False])
@@ -99,8 +99,8 @@ async def test_hung_request_delays_no_poll_or_scrape_and_is_settled_by_reading_t
         snapshot = await process.poll()
         await publisher.publish(snapshot)
         assert scraped[-1] is snapshot
-    assert rounds == 0, "the request still waits for its answer"
-    assert await results() == [ActionResult.SENT], "recorded before it went out"
+    assert rounds == 0, "the request is still pending"
+    assert await results() == [ActionResult.SENT], "recorded before it was sent"
 
     while await results() != [ActionResult.DONE]:
         await publisher.publish(await process.poll(after=1.0))

@@ -34,15 +34,15 @@ def history(first_slots: dict[SeriesKey, int], end: int, step: int = HOUR) -> Hi
     return History(FAMILIES, first_slots, step, end, TARGET)
 
 
-def told(files: list[Path]) -> dict[tuple[str, tuple[tuple[str, str], ...]], list[tuple[float, float]]]:
+def samples_of(files: list[Path]) -> dict[tuple[str, tuple[tuple[str, str], ...]], list[tuple[float, float]]]:
     """The (timestamp, value) samples of every series, in the order of the files."""
-    found: dict[tuple[str, tuple[tuple[str, str], ...]], list[tuple[float, float]]] = {}
+    samples: dict[tuple[str, tuple[tuple[str, str], ...]], list[tuple[float, float]]] = {}
     for file in files:
         for family in text_string_to_metric_families(file.read_bytes().decode()):
             for sample in family.samples:
                 key = sample.name, tuple(sorted(sample.labels.items()))
-                found.setdefault(key, []).append((float(sample.timestamp), sample.value))
-    return found
+                samples.setdefault(key, []).append((float(sample.timestamp), sample.value))
+    return samples
 
 
 def test_family_has_the_name_and_labels_of_the_live_metric() -> None:
@@ -103,7 +103,7 @@ def test_sample_is_the_sum_of_all_earlier_outcomes(
         files.append(folder / f"{day}.om")
         samples += write_day(files[-1], past, day, totals, mine).samples
         add_up(totals, mine)
-    series = told(files)
+    series = samples_of(files)
     assert samples == cost(past).samples == sum(map(len, series.values()))
     for points in series.values():
         assert [at for at, _ in points] == list(range(past.first_slots[COMPLETED], past.end + 1, HOUR))
@@ -121,14 +121,14 @@ def test_sums_and_counts_are_distinct(tmp_path: Path) -> None:
     moves = [Move(MIDNIGHT + HOUR, DURATION, 12.5, 2), Move(MIDNIGHT + HOUR, ROWS, -4.0, 1)]
     size = write_day(tmp_path / "day.om", past, MIDNIGHT, {}, moves)
     assert size == Size(samples=8, series=4, bytes=(tmp_path / "day.om").stat().st_size)
-    last = {name: points[-1][1] for (name, _), points in told([tmp_path / "day.om"]).items()}
+    last = {name: points[-1][1] for (name, _), points in samples_of([tmp_path / "day.om"]).items()}
     assert last == {
         "prefect_flow_run_duration_seconds_sum": 12.5,
         "prefect_flow_run_duration_seconds_count": 2,
         "prefect_custom_metric_observed_sum": -4,
         "prefect_custom_metric_observed_count": 1,
     }
-    labels = next(dict(labels) for (name, labels) in told([tmp_path / "day.om"]) if name.endswith("observed_sum"))
+    labels = next(dict(labels) for (name, labels) in samples_of([tmp_path / "day.om"]) if name.endswith("observed_sum"))
     assert labels == {
         "flow": "etl",
         "deployment": "main",
@@ -148,7 +148,7 @@ def test_any_name_is_read_back_unchanged(tmp_path_factory: Any, flow: str, task:
     except UnicodeEncodeError:
         return
     write_day(file, history({key: MIDNIGHT}, MIDNIGHT), MIDNIGHT, {}, [])
-    [(_, labels)] = told([file])
+    [(_, labels)] = samples_of([file])
     assert dict(labels) == {name: value for name, value in {"flow": flow, "task": task}.items() if value} | TARGET
 
 

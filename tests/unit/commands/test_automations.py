@@ -183,8 +183,8 @@ async def test_apply_with_an_unknown_name_writes_nothing(workspace: Workspace, f
 
     with pytest.raises(SettingsError) as refused:
         await _run("apply", file)
-    told = str(refused.value).splitlines()
-    assert [line.partition("did you mean ")[2] for line in told] == ["ops?", "etl/refresh?"]
+    lines = str(refused.value).splitlines()
+    assert [line.partition("did you mean ")[2] for line in lines] == ["ops?", "etl/refresh?"]
     assert workspace.writes == []
 
 
@@ -215,7 +215,7 @@ async def test_failed_write_stops_with_its_reason(workspace: Workspace, file: Pa
 
     with pytest.raises(ApiError, match="no such block\nWhat is reported above was changed: run the command again"):
         await _run("apply", file)
-    assert workspace.writes == ["POST"], "what may have been carried out is not sent again"
+    assert workspace.writes == ["POST"], "a request that may have been carried out is not sent again"
 
 
 async def test_filters_exclude_deployments_of_other_teams(workspace: Workspace, file: Path) -> None:
@@ -237,11 +237,11 @@ async def test_export_equals_what_apply_creates(workspace: Workspace, file: Path
         {key: value for key, value in held.items() if key not in {"id", "created"}} for held in workspace.held.values()
     ]
     owner = {"owner_resource": "prefect-monitoring.installation.prod"}
-    assert exported == json.loads(json.dumps([{**one, **owner} for one in created]))
+    assert exported == json.loads(json.dumps([{**definition, **owner} for definition in created]))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "error"),
     [
         (["plan"], FAULT, "--installation: give this installation a name"),
         (["plan", "--installation", "prod"], FAULT, "--pipelines: name the file"),
@@ -251,8 +251,8 @@ async def test_export_equals_what_apply_creates(workspace: Workspace, file: Path
     ],
 )
 def test_incomplete_arguments_are_reported(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, told: str
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, error: str
 ) -> None:
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         assert main(["automations", *arguments]) == code
-    assert told in capsys.readouterr().err
+    assert error in capsys.readouterr().err

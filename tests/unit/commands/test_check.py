@@ -29,7 +29,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def site() -> AsyncIterator[Loopback]:
-    async with loopback() as one:
+    async with loopback() as server:
 
         def answer(asked: Asked) -> Answer:
             if asked.path.endswith("/version"):
@@ -38,9 +38,9 @@ async def site() -> AsyncIterator[Loopback]:
                 return Answer(body={"events": [], "next_page": None})
             return Answer(body=0 if asked.path.endswith("/count") else [])
 
-        one.answer = answer
-        with temporary_settings({PREFECT_API_URL: one.url}):
-            yield one
+        server.answer = answer
+        with temporary_settings({PREFECT_API_URL: server.url}):
+            yield server
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ FLOW, DEPLOYMENT = (f"00000000-0000-0000-0000-00000000000{number}" for number in
 
 
 @pytest.mark.parametrize(
-    ("text", "told", "counted"),
+    ("text", "expected", "counted"),
     [
         ("defaults: {slo: {min_success_ratio: 90%}}", ["defaults: 0.9 of the runs in 30d allows less"], [DEPLOYMENT]),
         ("defaults: {slo: {window: 7d}}", ["defaults: 0.99 of the runs in 7d allows less"], [DEPLOYMENT]),
@@ -81,7 +81,7 @@ FLOW, DEPLOYMENT = (f"00000000-0000-0000-0000-00000000000{number}" for number in
     ],
 )
 async def test_check_lints_every_declared_objective(
-    site: Loopback, tmp_path: Path, text: str, told: list[str], counted: list[str | None]
+    site: Loopback, tmp_path: Path, text: str, expected: list[str], counted: list[str | None]
 ) -> None:
     rows = {
         "/flows/filter": [{"id": FLOW, "name": "etl"}],
@@ -105,9 +105,9 @@ async def test_check_lints_every_declared_objective(
     file = tmp_path / "pipelines.yml"
     file.write_text(text, encoding="utf-8")
     findings = await check(settings_with(ledger_url=f"sqlite:///{tmp_path}/ledger.db", pipelines=str(file)))
-    assert [one.text for one in findings if not one.ok] == []
-    advice = [one.text.removeprefix("pipelines: ") for one in findings if one.advice]
-    assert [one[: len(start)] for one, start in zip(advice, told, strict=True)] == told
+    assert [finding.text for finding in findings if not finding.ok] == []
+    advice = [finding.text.removeprefix("pipelines: ") for finding in findings if finding.advice]
+    assert [line[: len(start)] for line, start in zip(advice, expected, strict=True)] == expected
     assert judged == counted
 
 
@@ -163,9 +163,9 @@ def test_failed_connection_is_explained(text: str, words: str) -> None:
 
 
 def test_failed_connection_through_a_proxy_names_the_proxy() -> None:
-    told = unreachable(ConnectError("[Errno -2] Name or service not known"), has_proxy=True)
-    assert "HTTPS_PROXY" in told
-    assert "PREFECT_API_URL" not in told
+    hint = unreachable(ConnectError("[Errno -2] Name or service not known"), has_proxy=True)
+    assert "HTTPS_PROXY" in hint
+    assert "PREFECT_API_URL" not in hint
     certificate = ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate")
     assert "PREFECT_API_SSL_CERT_FILE" in unreachable(certificate, has_proxy=True)
 
@@ -196,7 +196,7 @@ async def test_address_in_use_is_a_fault_unless_the_exporter_has_it(
     (bad,) = [finding for finding in await check(settings) if not finding.ok]
     assert bad.text.startswith(f"listen: Cannot listen on {listen}")
     open_it()
-    assert all(finding.ok for finding in await check(settings)), "the running exporter has it"
+    assert all(finding.ok for finding in await check(settings)), "in use by the running exporter"
     taken.close()
 
 
@@ -245,19 +245,19 @@ def test_invalid_options_are_all_reported_at_once(
 ) -> None:
     monkeypatch.setenv(ENV_PREFIX + "LOOKBACK", "5")
     assert main(["serve", "--poll-interval", "soon", "--listen", "x"]) == FAULT
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 3
-    assert all(line.startswith("prefect-monitoring: ") for line in told)
-    assert any("--poll-interval" in line for line in told)
-    assert any("PREFECT_MONITORING_LOOKBACK" in line for line in told)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("prefect-monitoring: ") for line in lines)
+    assert any("--poll-interval" in line for line in lines)
+    assert any("PREFECT_MONITORING_LOOKBACK" in line for line in lines)
 
 
 @pytest.mark.usefixtures("no_api")
 def test_check_command_prints_every_fault_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--poll-interval", "soon", "--max-pairs", "0"]) == FAULT
-    told = capsys.readouterr().out.splitlines()
-    assert [line[:5] for line in told] == ["FAULT"] * 3
-    assert "PREFECT_API_URL" in told[-1]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:5] for line in lines] == ["FAULT"] * 3
+    assert "PREFECT_API_URL" in lines[-1]
 
 
 def test_serve_without_an_address_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -273,7 +273,7 @@ SECRET = "Sesam-0451"
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "endpoints"),
     [
         ({}, []),
         ({"auth_token": SECRET}, ["http, bearer credentials are asked for"]),
@@ -290,7 +290,7 @@ SECRET = "Sesam-0451"
     ],
 )
 async def test_exposed_endpoints_are_reported(
-    site: Loopback, tmp_path: Path, options: dict[str, object], told: list[str]
+    site: Loopback, tmp_path: Path, options: dict[str, object], endpoints: list[str]
 ) -> None:
     if options.get("tls"):
         pair = make_pair(tmp_path)
@@ -300,8 +300,8 @@ async def test_exposed_endpoints_are_reported(
     assert all(finding.ok for finding in findings)
     assert site.asked
     texts = [finding.text for finding in findings if finding.text.startswith("endpoints: ")]
-    assert len(texts) == len(told)
-    for text, expected in zip(texts, told, strict=True):
+    assert len(texts) == len(endpoints)
+    for text, expected in zip(texts, endpoints, strict=True):
         assert text.startswith(f"endpoints: {expected}")
         assert ("in clear" in text) == ("in clear" in expected)
 
@@ -321,9 +321,9 @@ def test_credentials_of_prefect_are_one_of_the_faults(
 ) -> None:
     monkeypatch.setenv("PREFECT_API_KEY_FILE", "/nowhere/key")
     assert main(["check", "--poll-interval", "soon"]) == FAULT
-    told = capsys.readouterr().out.splitlines()
-    assert [line[:5] for line in told] == ["FAULT"] * 3
-    assert "PREFECT_API_KEY_FILE: /nowhere/key cannot be read" in told[0]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:5] for line in lines] == ["FAULT"] * 3
+    assert "PREFECT_API_KEY_FILE: /nowhere/key cannot be read" in lines[0]
     assert main(["serve"]) == FAULT
     assert "PREFECT_API_KEY_FILE: /nowhere/key cannot be read" in capsys.readouterr().err
 
@@ -355,19 +355,19 @@ def test_secret_on_the_command_line_is_refused(
     capsys: pytest.CaptureFixture[str], command: str, given: list[str]
 ) -> None:
     assert main([command, *given]) == FAULT
-    told = "".join(capsys.readouterr())
+    output = "".join(capsys.readouterr())
     flag = given[0].partition("=")[0]
-    assert f"{flag}: every user of the machine can read a command line" in told
-    assert f"{flag}-file" in told
-    assert SECRET not in told
+    assert f"{flag}: every user of the machine can read a command line" in output
+    assert f"{flag}-file" in output
+    assert SECRET not in output
 
 
 def test_help_names_the_files_of_secrets(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
-    told = capsys.readouterr().out
-    assert "--auth-token-file" in told
-    assert "--auth-token " not in told
+    output = capsys.readouterr().out
+    assert "--auth-token-file" in output
+    assert "--auth-token " not in output
 
 
 @pytest.mark.parametrize("cut", ["--auth-pass", "--auth-tok"])

@@ -35,8 +35,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[StandIn]:
-    with aws_stand_in() as one:
-        yield one
+    with aws_stand_in() as stand_in:
+        yield stand_in
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def aws(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setenv(name, value)
     server.faults.clear()
     client = server.client("cloudwatch")
-    client.delete_alarms(AlarmNames=[one["AlarmName"] for one in client.describe_alarms()["MetricAlarms"]])
+    client.delete_alarms(AlarmNames=[alarm["AlarmName"] for alarm in client.describe_alarms()["MetricAlarms"]])
     if names := dashboards(client):
         client.delete_dashboards(DashboardNames=names)
     return client
@@ -75,11 +75,11 @@ def file(tmp_path: Path) -> Path:
 
 
 def alarms(client: Any) -> dict[str, dict[str, Any]]:
-    return {one["AlarmName"]: one for one in client.describe_alarms()["MetricAlarms"]}
+    return {alarm["AlarmName"]: alarm for alarm in client.describe_alarms()["MetricAlarms"]}
 
 
 def dashboards(client: Any) -> list[str]:
-    return [one["DashboardName"] for one in client.list_dashboards()["DashboardEntries"]]
+    return [entry["DashboardName"] for entry in client.list_dashboards()["DashboardEntries"]]
 
 
 async def run(step: str, file: Path, *, detailed: bool = False, **flags: str) -> tuple[int, str]:
@@ -163,7 +163,7 @@ async def test_foreign_alarm_under_our_name_is_refused_and_left_alone(aws: Any, 
     aws.put_dashboard(DashboardName="prefect-monitoring-taken", DashboardBody='{"widgets":[]}')
     with pytest.raises(NotOursError, match=r"alarm .*exporter silent, dashboard prefect-monitoring-taken: rename"):
         await run("apply", file, installation="taken")
-    assert {name: one["Threshold"] for name, one in alarms(aws).items()} == {name: 7.0}
+    assert {name: alarm["Threshold"] for name, alarm in alarms(aws).items()} == {name: 7.0}
     assert "Nothing to change" in (await run("destroy", file, installation="taken"))[1]
 
 

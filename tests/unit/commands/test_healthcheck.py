@@ -67,12 +67,12 @@ async def test_healthcheck_reports_the_reason() -> None:
     async with served(settings, clock=4e9) as published:
         assert await asyncio.to_thread(ask, settings, ready=True) == (False, "not ready: starting")
         published.publish(make_snapshot())
-        well, told = await asyncio.to_thread(ask, settings, ready=False)
-        assert (well, told) == (False, "polling has stopped: restart the process")
+        healthy, message = await asyncio.to_thread(ask, settings, ready=False)
+        assert (healthy, message) == (False, "polling has stopped: restart the process")
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         (["--listen", "127.0.0.1:1"], "no answer on 127.0.0.1:1: "),
         (["--listen", "127.0.0.1:0"], "any free port"),
@@ -80,10 +80,10 @@ async def test_healthcheck_reports_the_reason() -> None:
     ],
 )
 def test_healthcheck_without_an_answer_exits_with_1(
-    given: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    given: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["healthcheck", *given]) == 1
-    assert told in capsys.readouterr().out
+    assert message in capsys.readouterr().out
 
 
 async def test_healthcheck_reads_settings_from_the_environment(

@@ -47,7 +47,7 @@ def test_declaration_with_every_key_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "line", "what"),
+    ("key", "value", "line", "message"),
     [
         ("type", "guage", 4, "type: 'guage' is not a type: write gauge, counter or histogram; did you mean `gauge`?"),
         ("name", "prefect_orders_rows", 3, "names that begin with prefect_ are the exporter's"),
@@ -85,13 +85,13 @@ def test_declaration_with_every_key_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_declaration_is_refused_with_its_line(
-    tmp_path: Path, key: str, value: str, line: int, what: str
+    tmp_path: Path, key: str, value: str, line: int, message: str
 ) -> None:
     keys = {**GOOD, key: value}
     text = "# a comment\n- " + "\n  ".join(f"{name}: {given}" for name, given in keys.items())
     (fault,) = faults(tmp_path, text)
     assert fault.startswith(f"{line}: custom_metrics[0].")
-    assert what in fault
+    assert message in fault
 
 
 def test_counter_needs_its_suffix_and_a_histogram_its_buckets(tmp_path: Path) -> None:

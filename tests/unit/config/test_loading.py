@@ -37,7 +37,7 @@ def test_flag_beats_environment_beats_file(config: Path) -> None:
     settings = load_settings({"poll_interval": "30s"}, environment, config)
     assert settings.poll.poll_interval == 30
     assert (settings.history.birth_hold, settings.history.series_ttl) == (21, 12 * 86400)
-    assert settings.poll.inventory_interval == 60, "what nobody gave has its default"
+    assert settings.poll.inventory_interval == 60, "options that are not given have their defaults"
 
 
 VALUES = {
@@ -134,7 +134,7 @@ def test_option_has_the_same_value_from_flag_variable_and_file(option: str, tmp_
         loaded.append(load_settings({option: text}, variables))
     for settings in loaded:
         value = flat(settings)[option]
-        assert settings.model_dump() == loaded[0].model_dump(), "all but the place where it was given"
+        assert settings.model_dump() == loaded[0].model_dump(), "everything except the source of the option"
         if option == "custom_metrics":
             assert [metric.name for metric in value] == ["rows"]
         elif option == "assets":
@@ -277,7 +277,7 @@ def test_missing_file_is_refused(config: Path) -> None:
 
 def test_defaults_are_as_documented() -> None:
     settings = Settings()
-    assert settings.web.listen.startswith("127.0.0.1:"), "nothing is served to the world unasked"
+    assert settings.web.listen.startswith("127.0.0.1:"), "by default, nothing is exposed beyond localhost"
     assert settings.metrics.duration_buckets == DEFAULT_BOUNDS[DURATION]
     assert settings.history.birth_hold > 60, "a little over a common scrape interval"
     assert settings.history.lookback == 30 * 86400
@@ -317,7 +317,7 @@ SECRET = "Sesam-0451"
 TOKEN_FILE, PASSWORD_FILE = env_name("auth_token_file"), env_name("auth_password_file")
 
 
-def told(config: Path | None = None, flags: dict[str, str] | None = None, **environment: str) -> list[str]:
+def faults_of(config: Path | None = None, flags: dict[str, str] | None = None, **environment: str) -> list[str]:
     """The errors of these settings; asserts that they do not contain the secret."""
     with pytest.raises(SettingsError) as caught:
         load_settings(flags or {}, {env_name(name): value for name, value in environment.items()}, config)
@@ -345,7 +345,7 @@ def test_secret_is_read_from_a_file(tmp_path: Path, config: Path, kind: str) -> 
 def test_secret_given_twice_is_refused(tmp_path: Path, config: Path) -> None:
     config.write_text(f"auth_token: {SECRET}\nauth_password: {SECRET}\nauth_username: ops\n")
     flags = {"auth_password_file": str(tmp_path / "password")}
-    assert told(config, flags, auth_token_file=str(tmp_path / "token")) == [
+    assert faults_of(config, flags, auth_token_file=str(tmp_path / "token")) == [
         f"{config}:2: auth_password and --auth-password-file: both give auth_password: leave one of them out",
         f"{config}:1: auth_token and {TOKEN_FILE}: both give auth_token: leave one of them out",
     ]
@@ -354,12 +354,12 @@ def test_secret_given_twice_is_refused(tmp_path: Path, config: Path) -> None:
 def test_invalid_secret_file_is_refused_with_its_source(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "words").write_text(f"{SECRET} {SECRET}")
-    first, second = told(
+    first, second = faults_of(
         auth_username="ops", auth_password_file=str(tmp_path / "missing"), auth_token_file=str(tmp_path / "empty")
     )
     assert first.startswith(f"{PASSWORD_FILE}: {tmp_path / 'missing'} cannot be read (No such file or directory)")
     assert second == f"{TOKEN_FILE}: {tmp_path / 'empty'} is empty: write the secret into it"
-    (line,) = told(auth_token_file=str(tmp_path / "words"))
+    (line,) = faults_of(auth_token_file=str(tmp_path / "words"))
     assert line.startswith(f"{TOKEN_FILE}: a bearer token is one line of ASCII characters without spaces")
 
 
@@ -381,7 +381,7 @@ def test_invalid_secret_file_is_refused_with_its_source(tmp_path: Path) -> None:
     ],
 )
 def test_options_that_would_leave_the_endpoints_open_are_refused(options: dict[str, str], complaint: str) -> None:
-    (line,) = told(**options)
+    (line,) = faults_of(**options)
     assert line.startswith(f"PREFECT_MONITORING_{complaint}")
 
 
@@ -389,18 +389,18 @@ def test_options_that_would_leave_the_endpoints_open_are_refused(options: dict[s
 def test_secret_in_the_file_must_be_text(config: Path, text: str) -> None:
     """An empty token would not protect anything, and 0451 is an octal number in YAML."""
     config.write_text(f"auth_token: {text}\n")
-    (line,) = told(config)
+    (line,) = faults_of(config)
     assert line.startswith(f"{config}:1: auth_token: ")
 
 
 def test_violated_rules_are_reported_with_all_other_faults() -> None:
-    assert len(told(auth_username="ops", tls_key="x", poll_interval="soon", auth_token=f"{SECRET} ")) == 4
+    assert len(faults_of(auth_username="ops", tls_key="x", poll_interval="soon", auth_token=f"{SECRET} ")) == 4
 
 
 @pytest.mark.parametrize("option", SECRETS)
 def test_secret_on_the_command_line_is_refused_beside_all_other_faults(option: str) -> None:
     url = f"postgresql://me:{SECRET}@db/ledger"
-    lines = told(flags={option: url, "poll_interval": "soon"})
+    lines = faults_of(flags={option: url, "poll_interval": "soon"})
     assert lines[0] == (
         f"{flag_name(option)}: every user of the machine can read a command line: give the secret as a file"
         f" ({flag_name(option)}-file) or as {env_name(option)}"
@@ -414,7 +414,7 @@ def test_ledger_url_without_a_password_is_not_a_secret() -> None:
 
 
 def test_ledger_url_from_a_file_and_a_flag_is_refused(tmp_path: Path) -> None:
-    lines = told(flags={"ledger_url": "sqlite:///x.db"}, ledger_url_file=str(tmp_path / "url"))
+    lines = faults_of(flags={"ledger_url": "sqlite:///x.db"}, ledger_url_file=str(tmp_path / "url"))
     assert lines == ["--ledger-url and PREFECT_MONITORING_LEDGER_URL_FILE: both give ledger_url: leave one of them out"]
 
 

@@ -74,7 +74,7 @@ def test_prefect_credentials_are_read_from_files(file: Path, name: str, setting:
             assert setting.value() == SECRET
         assert setting.value() == "of a profile"
         with credentials_from_files({name: "set"}):
-            assert setting.value() == "of a profile", "nothing is done without a file"
+            assert setting.value() == "of a profile", "without a file nothing changes"
 
 
 def test_every_invalid_prefect_credential_is_reported(file: Path, tmp_path: Path) -> None:

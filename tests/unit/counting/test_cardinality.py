@@ -56,8 +56,8 @@ def catalog_of(*admitted: Pipeline, **options: object) -> Catalog:
     return catalog_with(settings_with(**options), [SeriesKey(OUTCOMES, pipeline, "completed") for pipeline in admitted])
 
 
-def pipeline_under(settings: Settings, one: FlowRun) -> Pipeline | None:
-    return catalog_with(settings, ()).pipeline_of(NAMES, one)
+def pipeline_under(settings: Settings, flow_run: FlowRun) -> Pipeline | None:
+    return catalog_with(settings, ()).pipeline_of(NAMES, flow_run)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_cap_admits_known_pipelines_first_and_folds_others() -> None:
     catalog = catalog_of(Pipeline("old", "one"), OVERFLOW, max_pairs=2)
     assert catalog.pipeline_of(NAMES, run()) == Pipeline("etl", "daily")
     assert catalog.pipeline_of(NAMES, run(deployment="d2")) == OVERFLOW
-    assert catalog.pipeline_of(NAMES, run()) == Pipeline("etl", "daily"), "who is in stays in"
+    assert catalog.pipeline_of(NAMES, run()) == Pipeline("etl", "daily"), "admitted series stay admitted"
     catalog.keep([SeriesKey(OUTCOMES, Pipeline("etl", "daily"), "failed")])
     assert catalog.pipeline_of(NAMES, run(deployment="d2")) == Pipeline("etl", "adhoc")
 
@@ -174,7 +174,7 @@ def test_tasks_of_a_pipeline_beyond_its_cap_are_counted_together() -> None:
     catalog = catalog_of(max_tasks=2)
     daily, adhoc = Pipeline("etl", "daily"), Pipeline("etl", "adhoc")
     assert [catalog.task_of(daily, task) for task in ("a", "b", "c", "a")] == ["a", "b", OTHER, "a"]
-    assert catalog.task_of(adhoc, "c") == "c", "each pipeline has a cap of its own"
+    assert catalog.task_of(adhoc, "c") == "c", "each pipeline has its own cap"
     assert catalog.task_of(OVERFLOW, "a") == OTHER
 
 
@@ -193,7 +193,7 @@ def test_custom_metrics_of_a_pipeline_beyond_its_cap_are_refused() -> None:
     admitted = [custom("rows"), custom("rows", task="load"), custom("rows", table="orders")]
     assert all(catalog.admits_custom(key) for key in admitted)
     assert not catalog.admits_custom(custom("bytes"))
-    assert all(catalog.admits_custom(key) for key in admitted), "who is in stays in"
+    assert all(catalog.admits_custom(key) for key in admitted), "admitted series stay admitted"
     assert catalog.admits_custom(custom("bytes", Pipeline("etl", "adhoc")))
     assert not catalog.admits_custom(custom("bytes", OVERFLOW)), "nobody could tell whose it is"
 

@@ -215,13 +215,13 @@ def test_result_is_that_of_the_last_state() -> None:
     def result(state_type: str, ended_at: float | None = 1.0) -> Result | None:
         return KnownRun("r", PIPELINE, "s", state_type, 1.0, 1, start_counted=True, ended_at=ended_at).result
 
-    assert [result(one) for one in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")] == [
+    assert [result(state_type) for state_type in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")] == [
         Result.GOOD,
         Result.BAD,
         Result.BAD,
         Result.NEITHER,
     ]
-    assert result("SCHEDULED", None) is None, "a pending retry is no result"
+    assert result("SCHEDULED", None) is None, "a pending retry is not a result"
 
 
 # Order, duplicates and batches do not matter

@@ -61,15 +61,15 @@ def first_alarm(events: list[tuple[float, float]], states: Mapping[float, FlowRu
 def test_killed_run_is_found_within_three_beats(interval: float, beats: int, limit: float, offset: float) -> None:
     times = [1.0 + number * interval for number in range(beats)]
     killed = times[-1] + 1.0
-    found = first_alarm([(at + offset, at + 2.0) for at in times], {0.0: run()}, killed + 3600.0)
-    assert found is not None
-    assert 2 * interval < found - killed <= limit
+    alarm_at = first_alarm([(at + offset, at + 2.0) for at in times], {0.0: run()}, killed + 3600.0)
+    assert alarm_at is not None
+    assert 2 * interval < alarm_at - killed <= limit
 
 
 def test_run_killed_after_a_single_beat_is_found_after_the_default_interval() -> None:
-    found = first_alarm([(1.0, 2.0)], {0.0: run()}, 3600.0)
-    assert found is not None
-    assert 3 * DEFAULT <= found <= 3 * DEFAULT + 2 * POLL
+    alarm_at = first_alarm([(1.0, 2.0)], {0.0: run()}, 3600.0)
+    assert alarm_at is not None
+    assert 3 * DEFAULT <= alarm_at <= 3 * DEFAULT + 2 * POLL
 
 
 def test_run_that_never_sent_a_heartbeat_is_never_unresponsive() -> None:
@@ -81,9 +81,9 @@ def test_run_that_never_sent_a_heartbeat_is_never_unresponsive() -> None:
 def test_waiting_run_is_not_silent_and_starts_over_when_it_runs_again(state_type: str) -> None:
     before = [(30.0 * number, 30.0 * number) for number in range(10)]
     states = {0.0: run(), 280.0: run("s2", state_type), 4000.0: run("s3", attempts=2)}
-    found = first_alarm(before, states, 9000.0)
-    assert found is not None
-    assert 4000.0 + 3 * DEFAULT <= found <= 4000.0 + 3 * DEFAULT + 3 * POLL, "its interval is learned anew"
+    alarm_at = first_alarm(before, states, 9000.0)
+    assert alarm_at is not None
+    assert 4000.0 + 3 * DEFAULT <= alarm_at <= 4000.0 + 3 * DEFAULT + 3 * POLL, "its interval is measured again"
     again = [(4000.0 + 30.0 * number, 4000.0 + 30.0 * number) for number in range(200)]
     assert first_alarm([*before, *again], states, 9000.0) is None
 
@@ -93,7 +93,7 @@ def test_time_without_polls_is_not_silence() -> None:
     for _ in range(100):
         pulses = follow(pulses, [run()], {"r": Beats(5, 0.0, 120.0)}, 0.0)
     assert not pulses["r"].is_unresponsive(DEFAULT)
-    assert follow(pulses, [], {}, POLL) == {}, "a run that is over is forgotten"
+    assert follow(pulses, [], {}, POLL) == {}, "an ended run is forgotten"
 
 
 def test_no_false_alarm_in_ten_thousand_runs() -> None:

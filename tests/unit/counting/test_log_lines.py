@@ -60,7 +60,7 @@ def test_last_value_is_that_of_the_latest_instant_not_of_the_latest_arrival(at: 
     assert together.values[ROWS].value == last
     later = fold(labelled("METRIC: rows=2", 2, at), values={ROWS: LastValue(1.0, 100.0)})
     assert later.values.get(ROWS, LastValue(1.0, 100.0)).value == last
-    assert [*later.observations.values()] == [[2.0]], "an old value counts all the same"
+    assert [*later.observations.values()] == [[2.0]], "an old value is still counted"
 
 
 def test_what_cannot_be_read_is_counted_by_reason() -> None:
@@ -92,7 +92,7 @@ def test_failure_that_a_retry_saved_is_one_failure_of_the_task() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "what"),
+    ("message", "saved"),
     [
         (RETRIED, "ValueError('HTTP 429')"),
         ("Task run failed with exception: E('x') - Retry 12/100 will start 30 second(s) from now", "E('x')"),
@@ -105,8 +105,8 @@ def test_failure_that_a_retry_saved_is_one_failure_of_the_task() -> None:
         ("", None),
     ],
 )
-def test_only_a_retried_attempt_is_a_saved_failure(message: str, what: str | None) -> None:
-    expected = "E('a\nb - Retry 1/2 will wait')" if "\n" in message else what
+def test_only_a_retried_attempt_is_a_saved_failure(message: str, saved: str | None) -> None:
+    expected = "E('a\nb - Retry 1/2 will wait')" if "\n" in message else saved
     assert saved_failure(message) == expected
 
 

@@ -104,18 +104,23 @@ def test_due_starts_match_the_schedules(periods: list[int], steps: list[tuple[in
     for after, restarted in steps:
         now += after
         asked = {} if restarted else asked
-        before = {one.id: settled(schedules.get(one.id, UNKNOWN), one, now, None) for one in deployments}
+        before = {
+            deployment.id: settled(schedules.get(deployment.id, UNKNOWN), deployment, now, None)
+            for deployment in deployments
+        }
         todo = plan(deployments, schedules, asked, now)
-        for one in todo.ask:
-            last = max(todo.passed.get(one, 0.0), schedules.get(one, UNKNOWN).last_at or 0.0) or None
-            schedules[one] = Schedule(last, (now // int(one) + 1) * int(one))
-            asked[one] = Asked(HOURLY, now)
-        for one in deployments:
-            shown = settled(schedules[one.id], one, now, None)
-            assert shown.last_at == before[one.id].last_at, "storing it changes nothing"
-            assert shown.next_at == (now // int(one.id) + 1) * int(one.id)
-            assert shown.last_at is None or (shown.last_at <= now and shown.last_at % int(one.id) == 0)
-        assert plan(deployments, schedules, asked, now) == Plan(), "an idle pass asks nothing"
+        for deployment_id in todo.ask:
+            last = (
+                max(todo.passed.get(deployment_id, 0.0), schedules.get(deployment_id, UNKNOWN).last_at or 0.0) or None
+            )
+            schedules[deployment_id] = Schedule(last, (now // int(deployment_id) + 1) * int(deployment_id))
+            asked[deployment_id] = Asked(HOURLY, now)
+        for deployment in deployments:
+            shown = settled(schedules[deployment.id], deployment, now, None)
+            assert shown.last_at == before[deployment.id].last_at, "storing it changes nothing"
+            assert shown.next_at == (now // int(deployment.id) + 1) * int(deployment.id)
+            assert shown.last_at is None or (shown.last_at <= now and shown.last_at % int(deployment.id) == 0)
+        assert plan(deployments, schedules, asked, now) == Plan(), "an idle pass requests nothing"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +150,7 @@ def test_success_meets_every_earlier_start() -> None:
 def test_paused_deployment_has_no_schedule(deployment: Deployment) -> None:
     assert settled(Schedule(PAST, None, PAST), deployment, NOW, None) == UNKNOWN
     assert settled(Schedule(PAST, None, PAST), UNREAD, NOW, None) == Schedule(PAST, None, PAST), (
-        "nobody knows yet whether it is off"
+        "not known yet whether it is paused"
     )
 
 
@@ -155,9 +160,9 @@ def test_what_was_due_before_a_pause_is_not_asked_for_after_it() -> None:
     shown = settled(due, ONE, NOW, None)
     assert (shown.last_at, shown.next_at, shown.unmet_at) == (None, AHEAD, None)
     met = settled(due, ONE, NOW, PAST + 5)
-    assert (met.last_at, met.unmet_at) == (PAST, None), "what came tells nothing wrong"
+    assert (met.last_at, met.unmet_at) == (PAST, None), "a start that took place is not unmet"
     later = settled(replace(due, next_at=NOW), ONE, NOW, None)
-    assert (later.last_at, later.unmet_at) == (NOW, NOW), "what is due after it counts, from then on"
+    assert (later.last_at, later.unmet_at) == (NOW, NOW), "later starts count from then on"
     assert passed(due, NOW, None).unmet_at == NOW
 
 

@@ -22,7 +22,7 @@ def members(failures: Iterable[tuple[float, str]], pattern: str = "", unresolved
         (pipeline := Pipeline(f"f{number}", "d")): failing(pipeline, at, cause, pattern, unresolved)
         for number, (at, cause) in enumerate(failures)
     }
-    return sorted(one.at for one in storms(stats, pipelines=5, window=300.0))
+    return sorted(failure.at for failure in storms(stats, pipelines=5, window=300.0))
 
 
 @pytest.mark.parametrize(

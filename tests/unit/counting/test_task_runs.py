@@ -70,7 +70,7 @@ def test_completed_task_run_adds_outcome_and_duration() -> None:
     assert changes.zero_born == set(zero_born_task_series(PIPELINE, LOAD))
     assert changes.moved == {PIPELINE}
     assert changes.task_runs == {"t": KnownTaskRun("t", "r", LOAD, "s3", "COMPLETED", 110.0, 3, 100.0, 110.0, 5.0)}
-    assert not changes.counted, "those are flow runs' states"
+    assert not changes.counted, "only states of flow runs are in it"
 
 
 def test_zero_born_series_of_a_task_are_what_dashboards_query() -> None:
@@ -123,7 +123,7 @@ def test_roll_back_after_the_completion_adds_one_outcome() -> None:
     assert second.increments == {SeriesKey(TASK_OUTCOMES, PIPELINE, "rolled_back", LOAD): 1}
     assert not second.observations, "it ran no second time"
     assert second.task_runs["t"].kind == "RolledBack"
-    assert fold(DONE, known=second.task_runs) == Changes(), "an old page is no news"
+    assert fold(DONE, known=second.task_runs) == Changes(), "an old page changes nothing"
 
 
 def test_roll_back_alone_implies_the_completion_before_it() -> None:
@@ -223,7 +223,7 @@ def test_task_run_that_ended_before_the_horizon_is_not_counted() -> None:
     assert fold(DONE, horizon=110.1) == Changes()
     assert outcomes(fold(DONE, horizon=110.0)) == {"completed": 1}
     known = fold(DONE).task_runs
-    assert outcomes(fold(UNDONE, known=known, horizon=111.0)) == {"rolled_back": 1}, "what is known goes on"
+    assert outcomes(fold(UNDONE, known=known, horizon=111.0)) == {"rolled_back": 1}, "a known run is still counted"
 
 
 def test_task_is_counted_under_its_given_name() -> None:
@@ -253,8 +253,8 @@ def live(tasks: FakeTasks, fake: FakePrefect, life: tuple[int, str, bool]) -> st
 def everything_seen(tasks: FakeTasks) -> Iterable[ObservedTaskRun]:
     """Each run as it can be seen at each instant of its life, with as much of its history as there is then."""
     for run in tasks.runs.values():
-        for index, one in enumerate(run.states):
-            record = run.record(one.at)
+        for index, state in enumerate(run.states):
+            record = run.record(state.at)
             if record is not None:
                 yield ObservedTaskRun(record, PIPELINE, LOAD, tuple(run.states[: index + 1]))
 
@@ -276,7 +276,7 @@ def test_task_runs_in_any_order_are_counted_exactly_once(
         known |= changes.task_runs
         totals.update(changes.increments)  # type: ignore[arg-type]
     truth = [fake.tasks.runs[run] for run in runs]
-    ends = Counter(one.label for run in truth for one in run.states if one.is_terminal)
+    ends = Counter(state.label for run in truth for state in run.states if state.is_terminal)
     assert {key.detail: n for key, n in totals.items() if key.metric == TASK_OUTCOMES} == ends
     retries = sum(run.attempts - 1 for run in truth)
     assert totals[SeriesKey(TASK_RETRIES, PIPELINE, task=LOAD)] == retries

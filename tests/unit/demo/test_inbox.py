@@ -50,8 +50,8 @@ def event(action: str = "trigger", **changes: Any) -> dict[str, Any]:
 
 
 async def messages(site: httpx.AsyncClient) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = (await site.get("/messages")).json()
-    return found
+    received: list[dict[str, Any]] = (await site.get("/messages")).json()
+    return received
 
 
 async def test_slack_accepts_a_message(site: httpx.AsyncClient) -> None:
@@ -114,7 +114,7 @@ async def test_pagerduty_accepts_an_incident_and_its_resolution(site: httpx.Asyn
     assert answer.json() == {"status": "success", "message": "Event processed", "dedup_key": "d1"}
     end = {"routing_key": KEY, "event_action": "resolve", "dedup_key": "d1"}
     assert (await site.post("/pagerduty/v2/enqueue", json=end)).status_code == 202
-    assert [(one["kind"], one["channel"], one["status"]) for one in await messages(site)] == [
+    assert [(message["kind"], message["channel"], message["status"]) for message in await messages(site)] == [
         ("pagerduty", "pagerduty-key", "firing"),
         ("pagerduty", "pagerduty-key", "resolved"),
     ]
@@ -159,11 +159,11 @@ async def test_only_the_newest_messages_are_kept_apart_from_heartbeats(site: htt
     for _ in range(KEPT_HEARTBEATS + 3):
         clock.now += 1
         assert (await site.post("/heartbeat", json={"status": "firing"})).text == "ok"
-    found = await messages(site)
-    titles = [one["body"]["attachments"][0]["title"] for one in found if one["kind"] == "slack"]
+    received = await messages(site)
+    titles = [message["body"]["attachments"][0]["title"] for message in received if message["kind"] == "slack"]
     assert (len(titles), titles[0], titles[-1]) == (KEPT, "message 3", f"message {KEPT + 2}")
-    assert [one["kind"] for one in found].count("heartbeat") == KEPT_HEARTBEATS
-    assert found == sorted(found, key=lambda one: one["received_at"])
+    assert [message["kind"] for message in received].count("heartbeat") == KEPT_HEARTBEATS
+    assert received == sorted(received, key=lambda message: message["received_at"])
 
 
 # --- the page ------------------------------------------------------------------------------------------------------

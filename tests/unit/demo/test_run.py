@@ -118,7 +118,7 @@ def test_rules_of_the_pipelines_file_name_deployed_pipelines() -> None:
     raised = {pipeline.scale.work_pool: pipeline.scale.concurrency for pipeline in declared if pipeline.scale}
     retried = {str(pipeline.flow) for pipeline in declared if pipeline.retry}
     assert paused <= {f"{example.flow}/{example.name}" for example in EXAMPLES if example.every}
-    assert retried <= {example.flow for example in EXAMPLES} - {"legacy-ftp-import"}, "that one is to go on failing"
+    assert retried <= {example.flow for example in EXAMPLES} - {"legacy-ftp-import"}, "that one has to keep failing"
     assert all(POOL_SLOTS[pool] < slots for pool, slots in raised.items())
     assert all((paused, raised, retried, [pipeline for pipeline in declared if pipeline.skip]))
 

@@ -66,14 +66,14 @@ def written(logs: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
 
 def test_document_holds_run_states_and_lines_redacted() -> None:
     logs = [{"timestamp": "t1", "level": 20, "name": "n", "message": "token=abc \ud800", "id": "1", "extra": 1}]
-    found = written(logs, is_complete=lambda: False)
-    assert found["schema_version"] == 1
-    assert found["flow_run"]["state"]["message"] == "pwd=*** y"
-    assert "parameters" not in found["flow_run"]
-    assert found["logs"] == [
+    document = written(logs, is_complete=lambda: False)
+    assert document["schema_version"] == 1
+    assert document["flow_run"]["state"]["message"] == "pwd=*** y"
+    assert "parameters" not in document["flow_run"]
+    assert document["logs"] == [
         {"timestamp": "t1", "level": 20, "name": "n", "task_run_id": None, "message": "token=*** \ud800"}
     ]
-    assert (found["logs_complete"], found["deployment"]) == (False, None)
+    assert (document["logs_complete"], document["deployment"]) == (False, None)
 
 
 def test_document_parameters_on_request_are_redacted() -> None:

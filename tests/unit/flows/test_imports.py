@@ -33,8 +33,8 @@ def test_importing_flows_imports_neither_prefect_nor_any_library() -> None:
     ours = {name for name in added if name.startswith("prefect_monitoring.")}
     assert {name.split(".")[1] for name in ours} <= set(LOW)
     # multiprocessing, which is in the standard library, gives __main__ a second name.
-    others = {name.split(".")[0] for name in added} - set(sys.stdlib_module_names) - {"__mp_main__"}
-    assert others == {"prefect_monitoring"}
+    third_party = {name.split(".")[0] for name in added} - set(sys.stdlib_module_names) - {"__mp_main__"}
+    assert third_party == {"prefect_monitoring"}
 
 
 @pytest.mark.slow

@@ -94,8 +94,8 @@ def test_text_message_keeps_mrkdwn_and_hides_secrets() -> None:
 def test_cut_escaped_text_never_ends_within_an_escape(text: str, length: int) -> None:
     shown = cut(escape(text), length)
     assert len(shown) <= length
-    rest = shown.removesuffix("…").replace("&amp;", "").replace("&lt;", "").replace("&gt;", "")
-    assert "&" not in rest
+    unescaped = shown.removesuffix("…").replace("&amp;", "").replace("&lt;", "").replace("&gt;", "")
+    assert "&" not in unescaped
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def late(fake: FakePrefect, flow: str, deployment: str | None, number: int, *, since: float = 7200.0) -> list[str]:
-    runs = [fake.schedule(flow, deployment, in_seconds=one - since) for one in range(number)]
+    runs = [fake.schedule(flow, deployment, in_seconds=second - since) for second in range(number)]
     for run in runs[::2]:  # the server still has the other half as Scheduled
         fake.runs[run].states[-1] = State(fake.new_id(), "SCHEDULED", "Late", fake.now, "")
     return runs
@@ -55,8 +55,8 @@ def by_pipeline(active: ActiveRuns) -> dict[Pipeline, int]:
     found: Counter[Pipeline] = Counter()
     for (pipeline, _, state), number in active.counts.items():
         if state == "late":
-            found[pipeline] += number
-    return dict(found)
+            totals[pipeline] += number
+    return dict(totals)
 
 
 async def test_many_late_runs_are_counted_instead_of_listed(
@@ -71,7 +71,7 @@ async def test_many_late_runs_are_counted_instead_of_listed(
     assert active.late_by_queue["process", ""] == sum(crowd.values()) - 25
     assert active.oldest[Pipeline("etl", "stuck"), "late"] == min(run.expected for run in fake.runs.values())
     assert reader.under_way is not None
-    assert list(reader.under_way.runs) == [running], "the others are no longer held one by one"
+    assert list(reader.under_way.runs) == [running], "the others are no longer kept individually"
     fake.requests.clear()
     await reader.read_under_way()
     assert fake.requests["active_runs"] == 1

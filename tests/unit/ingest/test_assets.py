@@ -46,12 +46,18 @@ async def read(fake: FakePrefect, readers: Readers, seconds: float = 60.0) -> bo
 def last(ledger: Ledger) -> dict[tuple[str, str], float]:
     values = ledger.values.items()
     return {
-        (key.detail, dict(key.labels)["result"]): one.value for key, one in values if key.metric == LAST_MATERIALIZATION
+        (key.detail, dict(key.labels)["result"]): last.value
+        for key, last in values
+        if key.metric == LAST_MATERIALIZATION
     }
 
 
 def rejected(ledger: Ledger) -> dict[str, float]:
-    return {key.detail: one.value for key, one in ledger.series.items() if key.metric == VALUES_REJECTED and one.value}
+    return {
+        key.detail: counter.value
+        for key, counter in ledger.series.items()
+        if key.metric == VALUES_REJECTED and counter.value
+    }
 
 
 @pytest.fixture
@@ -131,7 +137,7 @@ async def test_many_events_are_read_in_several_readings(fake: FakePrefect, reade
     assert readers.flow_runs.ledger.cursors[ASSET_EVENTS].baseline_complete
     key = SeriesKey(CUSTOM_OBSERVED, NO_FLOW, "rows", labels=(("asset", ORDERS),))
     assert readers.flow_runs.ledger.series[key].value == 7
-    assert readers.flow_runs.ledger.series[key].released, "what a first start finds is the baseline"
+    assert readers.flow_runs.ledger.series[key].released, "records found by a first start are the baseline"
 
 
 async def test_event_ids_are_forgotten_once_they_cannot_be_read_again(fake: FakePrefect, readers: Readers) -> None:

@@ -76,16 +76,16 @@ class Site:
         await self.readers.log_lines.read(60)
 
     def series(self, metric: str) -> dict[SeriesKey, Series]:
-        return {key: one for key, one in self.ledger.series.items() if key.metric == metric}
+        return {key: series for key, series in self.ledger.series.items() if key.metric == metric}
 
     def total(self, metric: str) -> float:
-        return sum(one.value for one in self.series(metric).values())
+        return sum(series.value for series in self.series(metric).values())
 
     def last(self, metric: str) -> list[float]:
-        return [one.value for key, one in self.ledger.values.items() if key.metric == metric]
+        return [last.value for key, last in self.ledger.values.items() if key.metric == metric]
 
     def rejected(self) -> dict[str, float]:
-        return {key.detail: one.value for key, one in self.series(REJECTED).items() if one.value}
+        return {key.detail: counter.value for key, counter in self.series(REJECTED).items() if counter.value}
 
     async def exposed(self) -> tuple[str, str]:
         """The exposition as text and as OpenMetrics."""
@@ -165,8 +165,8 @@ async def test_every_line_counts_once_through_restarts(
             readers.flow_runs.close()
             readers = start()
     ledger = readers.flow_runs.ledger
-    counted = sum(one.value for key, one in ledger.series.items() if key.metric == "orders_rows_total")
-    buckets = [one.buckets for key, one in ledger.series.items() if key.metric == "orders_load_seconds"]
+    counted = sum(series.value for key, series in ledger.series.items() if key.metric == "orders_rows_total")
+    buckets = [series.buckets for key, series in ledger.series.items() if key.metric == "orders_load_seconds"]
     readers.flow_runs.close()
     assert counted == 2 * sent
     assert buckets == ([(0, sent, 0)] if sent else [])
@@ -229,7 +229,7 @@ async def test_added_declaration_starts_at_zero_and_removed_one_is_forgotten(sit
     await site.read()
     site.start(COUNTER)
     await site.read()
-    assert site.total("orders_rows_total") == 0, "what was counted under the generic name only"
+    assert site.total("orders_rows_total") == 0, "counted under the generic name only"
     site.fake.logs.emit("rows", 10, flow_run)
     await site.read()
     assert site.total("orders_rows_total") == 10
@@ -245,7 +245,7 @@ async def test_added_declaration_starts_at_zero_and_removed_one_is_forgotten(sit
 @pytest.mark.parametrize(
     "change",
     [{"labels": ["flow"]}, {"source": {"metric_line": "other"}}, {"buckets": [5]}],
-    ids=lambda one: next(iter(one)),
+    ids=lambda changes: next(iter(changes)),
 )
 async def test_changed_labels_source_or_buckets_start_over(
     site: Site, flow_run: str, change: dict[str, object]

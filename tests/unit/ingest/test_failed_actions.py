@@ -24,7 +24,7 @@ def _fail(fake: FakePrefect, automation: str = "pause", *, ago: float = 0.0) -> 
 
 def _counts(readers: Readers) -> dict[str, float]:
     series = readers.flow_runs.ledger.series
-    return {key.detail: one.value for key, one in series.items() if key.metric == FAILED_ACTIONS}
+    return {key.detail: counter.value for key, counter in series.items() if key.metric == FAILED_ACTIONS}
 
 
 async def _read(fake: FakePrefect, readers: Readers, seconds: float = 60.0) -> int:
@@ -49,13 +49,13 @@ async def test_existing_automations_start_at_zero(fake: FakePrefect, readers: Re
     fake.inventory.enabled = {True: 2, False: 1}
     await readers.inventory.read_automations()
     await _read(fake, readers)
-    assert _counts(readers) == {"automation 0": 0, "automation 1": 0}, "names need not differ"
+    assert _counts(readers) == {"automation 0": 0, "automation 1": 0}, "names need not be unique"
 
     ledger = readers.flow_runs.ledger
     held = SeriesKey(FAILED_ACTIONS, NO_FLOW, "new")
     _fail(fake, "new")
     await _read(fake, readers)
-    assert not ledger.series[held].released, "an automation that is new is shown at zero first"
+    assert not ledger.series[held].released, "a new automation is shown at zero first"
 
 
 async def test_event_read_several_times_is_counted_once(

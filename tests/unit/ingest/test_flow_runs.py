@@ -28,9 +28,9 @@ PIPELINE = Pipeline("etl", "daily")
 
 def outcomes(ledger: Ledger, pipeline: Pipeline = PIPELINE) -> dict[str, int]:
     return {
-        key.detail: int(one.value)
-        for key, one in ledger.series.items()
-        if key.metric == OUTCOMES and key.pipeline == pipeline and one.value
+        key.detail: int(counter.value)
+        for key, counter in ledger.series.items()
+        if key.metric == OUTCOMES and key.pipeline == pipeline and counter.value
     }
 
 
@@ -58,19 +58,19 @@ def _little_time(fake: FakePrefect, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = fake.histories
 
     async def some(run_ids: Sequence[str]) -> Histories:
-        found = await whole(run_ids[:3])
-        return replace(found, fault=ApiError(NO_TIME, INCOMPLETE)) if len(run_ids) > 3 else found
+        histories = await whole(run_ids[:3])
+        return replace(histories, fault=ApiError(NO_TIME, INCOMPLETE)) if len(run_ids) > 3 else histories
 
     monkeypatch.setattr(fake, "histories", some)
 
 
 def retried_by_hand(fake: FakePrefect, place: tuple[str, str], number: int) -> None:
     """Runs `number` runs, half of which fail, are retried and complete."""
-    for one in range(number):
+    for index in range(number):
         run = fake.schedule(*place)
         fake.start(run)
-        fake.finish(run, 10, "FAILED" if one % 2 else "COMPLETED", "boom")
-        if one % 2:
+        fake.finish(run, 10, "FAILED" if index % 2 else "COMPLETED", "boom")
+        if index % 2:
             fake.retry(run)
             fake.start(run, after=60)
             fake.finish(run, 10)
@@ -158,7 +158,7 @@ async def test_failure_completed_by_hand_is_found_by_the_audit(
     assert stats.consecutive_failures == 0
     assert stats.window_runs["1d", "good"] == 1
     assert stats.window_runs["1d", "bad"] == 0
-    assert await audit(reader, fake) == Verdict(), "nothing differs any more"
+    assert await audit(reader, fake) == Verdict(), "no difference remains"
 
 
 async def test_run_that_arrives_behind_the_watermark_is_counted(
@@ -384,7 +384,7 @@ async def test_run_of_an_unknown_deployment_is_counted_as_deleted(
     assert outcomes(reader.ledger, Pipeline("etl", DELETED)) == {"completed": 1}
     asked = fake.requests["deployments"]
     await read(reader)
-    assert fake.requests["deployments"] == asked, "it is not asked for again"
+    assert fake.requests["deployments"] == asked, "it is not requested again"
 
 
 async def test_names_of_deleted_objects_are_kept(fake: FakePrefect, reader: Reader, place: tuple[str, str]) -> None:
@@ -425,15 +425,15 @@ async def test_renamed_flow_is_another_pipeline(fake: FakePrefect, reader: Reade
 async def test_excluded_runs_are_remembered_and_not_counted(fake: FakePrefect, make_reader: MakeReader) -> None:
     reader = make_reader(exclude_flows="ml.*")
     flow, ml = fake.add_flow("etl"), fake.add_flow("ml-training")
-    for one in (flow, ml):
-        run = fake.schedule(one)
+    for flow_id in (flow, ml):
+        run = fake.schedule(flow_id)
         fake.start(run)
         fake.finish(run, 1)
     await read(reader)
     assert outcomes(reader.ledger, Pipeline("etl", "")) == {"completed": 1}
     assert {key.pipeline for key in reader.ledger.series} == {Pipeline("etl", "")}
     fake.now += 3600
-    assert await audit(reader, fake) == Verdict(), "what is excluded is no difference"
+    assert await audit(reader, fake) == Verdict(), "excluded runs are no difference"
 
 
 async def test_pipelines_beyond_the_cap_are_counted_together(fake: FakePrefect, make_reader: MakeReader) -> None:
@@ -528,7 +528,7 @@ async def test_prune_during_a_page_keeps_the_new_horizon(
     await reader.read_finished(60)
     horizon = reader.ledger.cursor.horizon
     await audit(reader, fake)
-    assert outcomes(reader.ledger) == {"failed": 5, "completed": 6}, "what was pruned must not be counted again"
+    assert outcomes(reader.ledger) == {"failed": 5, "completed": 6}, "pruned runs must not be counted again"
     assert horizon > MONDAY_NOON, "the prune's horizon stays"
 
 
@@ -672,7 +672,7 @@ async def test_earlier_attempts_are_read_once_and_retried_after_a_fault(fake: Fa
     asked = fake.requests["histories"]
     again = Reader(reader.api, reader.ledger, reader.catalog, lambda _: "", reader.clock)
     fake.broken["histories"] = ApiError("no answer", "timeout")
-    assert await ran_before(again) == [0.0], "as young as it can be"
+    assert await ran_before(again) == [0.0], "the lowest possible age"
     fake.broken.clear()
     assert [await ran_before(again) for _ in range(3)] == [[1800.0]] * 3
     assert fake.requests["histories"] == asked + 2

@@ -38,7 +38,7 @@ async def test_silence_begins_when_the_last_beat_was_seen(fake: FakePrefect, flo
     assert await watch(fake, readers, 15.0) == 0
     fake.finish(flow_run)
     assert await watch(fake, readers, 300.0) == 0
-    assert fake.events.beats_asked[-1] == {flow_run}, "nobody runs: nothing is asked"
+    assert fake.events.beats_asked[-1] == {flow_run}, "no request without active runs"
 
 
 async def test_outage_is_not_silence(fake: FakePrefect, flow_run: str, readers: Readers) -> None:
@@ -68,8 +68,8 @@ async def test_heartbeats_are_requested_by_run_within_a_time_range(site: Loopbac
     }
     site.answer = lambda _: Answer(body=[row])
     api = EventsApi(http)
-    found = await api.heartbeats([run_id], 0.0, 60.0)
-    assert (found[run_id].count, found[run_id].first, found[run_id].last) == (3, 10.0, 70.0)
+    beats = await api.heartbeats([run_id], 0.0, 60.0)
+    assert (beats[run_id].count, beats[run_id].first, beats[run_id].last) == (3, 10.0, 70.0)
     assert site.asked[0].method == "POST"
     assert site.asked[0].body == {
         "filter": {

@@ -149,7 +149,7 @@ async def test_every_metric_has_its_value(process: Process, fake: FakePrefect, a
         "prefect_automations": {("true",): 3, ("false",): 1},
     }
     late = rows(replace(process.snapshot, active=None))["prefect_work_queue_late_runs"]
-    assert late == {}, "nobody knows how many are late when active runs cannot be read"
+    assert late == {}, "late runs are unknown if active runs cannot be read"
     assert rows(replace(process.snapshot, active=None))["prefect_work_queue_slots_used"] == {}
 
 
@@ -186,7 +186,7 @@ async def test_failing_endpoint_hides_nothing_else(
     api.broken = {endpoint: DOWN}
     fake.now += 60
     assert await process.read() == {name: name != source for name in process.sources}
-    assert process.current == before, "what was read a minute ago passes for the present"
+    assert process.current == before, "data read a minute ago is still current"
     fake.now += FRESH
     await process.read()
     after = process.current
@@ -206,7 +206,7 @@ async def test_pool_whose_workers_cannot_be_read_keeps_its_other_metrics(
     for _ in range(10):
         fake.now += 60
         assert not (await process.read())["work_pools"]
-    assert process.sources["work_pools"].answered, "the API did answer"
+    assert process.sources["work_pools"].answered, "the API has responded"
     assert "1 work pools' workers cannot be read" in process.sources["work_pools"].error
     current = process.current
     assert current.pools == (POOL, other)
@@ -296,8 +296,8 @@ def add(fake: FakePrefect, like: Deployment, **changes: object) -> str:
 
 
 def change(fake: FakePrefect, identifier: str, **changes: object) -> None:
-    one = fake.deployment_names[identifier]
-    fake.deployment_names[identifier] = replace(one, **changes)  # type: ignore[arg-type]
+    deployment = fake.deployment_names[identifier]
+    fake.deployment_names[identifier] = replace(deployment, **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -313,7 +313,7 @@ async def test_start_is_next_and_then_last(
     await process.read()
     assert process.due() == (None, MONDAY_NOON + 1000)
     fake.now = MONDAY_NOON + 1001
-    assert process.due() == (MONDAY_NOON + 1000, None), "time alone makes it the last one"
+    assert process.due() == (MONDAY_NOON + 1000, None), "it becomes the last start as time passes"
     await process.read()
     assert process.due() == (MONDAY_NOON + 1000, MONDAY_NOON + 2000)
     stored = {scheduled: Schedule(MONDAY_NOON + 1000, MONDAY_NOON + 2000, MONDAY_NOON + 1000)}
@@ -350,30 +350,30 @@ async def test_pause_starts_when_first_seen_and_survives_a_restart(
 async def test_start_due_before_a_pause_is_not_expected_after_the_resume(
     process: Process, fake: FakePrefect, api: FakeInventory, scheduled: str, off: dict[str, object]
 ) -> None:
-    def told() -> list[object]:
+    def due_metrics() -> list[object]:
         shown = rows(process.snapshot)
-        metrics = [f"prefect_deployment_{one}_due_timestamp_seconds" for one in ("last", "unmet")]
+        metrics = [f"prefect_deployment_{kind}_due_timestamp_seconds" for kind in ("last", "unmet")]
         return [shown[metric].get(("etl", "daily")) for metric in metrics]
 
     on = {name: getattr(fake.deployment_names[scheduled], name) for name in off}
     await process.read()
     fake.now = MONDAY_NOON + 1001
     await process.read()
-    assert told() == [MONDAY_NOON + 1000, MONDAY_NOON + 1000]
+    assert due_metrics() == [MONDAY_NOON + 1000, MONDAY_NOON + 1000]
     change(fake, scheduled, **off)
     fake.now += 60
     await process.read()
-    assert told() == [None, None]
+    assert due_metrics() == [None, None]
 
     fake.now += 3 * 86400
     api.starts[scheduled] = [fake.now + 500, fake.now + 1500]
     process = Process(fake, process.api, process.reader, process.settings)  # the resume is seen after a restart
     change(fake, scheduled, **on)
     await process.read()
-    assert told() == [None, None]
+    assert due_metrics() == [None, None]
     due, fake.now = fake.now + 500, fake.now + 501
     await process.read()
-    assert told() == [due, due]
+    assert due_metrics() == [due, due]
 
 
 async def test_pass_without_changes_requests_nothing(
@@ -408,7 +408,7 @@ async def test_start_that_passes_during_an_outage_is_kept(
     api.broken = {}
     fake.now = MONDAY_NOON + 3000
     await process.read()
-    assert process.due() == (MONDAY_NOON + 1000, MONDAY_NOON + 9000), "what was due in between, its runs tell"
+    assert process.due() == (MONDAY_NOON + 1000, MONDAY_NOON + 9000), "starts due in between are known from the runs"
 
 
 async def test_paused_deployment_has_no_due_start(
@@ -422,7 +422,7 @@ async def test_paused_deployment_has_no_due_start(
     api.broken = {}
     fake.now = MONDAY_NOON + 1500
     await process.read()
-    assert process.due() == (None, None), "the start was called off before its time came"
+    assert process.due() == (None, None), "the start was cancelled before it was due"
     change(fake, scheduled, paused=False)
     await process.read()
     assert process.due() == (None, MONDAY_NOON + 2000)

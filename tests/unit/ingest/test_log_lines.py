@@ -45,8 +45,8 @@ async def poll(fake: FakePrefect, readers: Readers, seconds: float) -> None:
 
 def observed(ledger: Ledger, task: str = "", pipeline: Pipeline = PIPELINE, metric: str = "rows") -> tuple[int, float]:
     """Count and sum."""
-    series = [one for key, one in ledger.series.items() if _is(key, CUSTOM_OBSERVED, pipeline, metric, task)]
-    return sum(sum(one.buckets) for one in series), sum(one.value for one in series)
+    series = [summary for key, summary in ledger.series.items() if _is(key, CUSTOM_OBSERVED, pipeline, metric, task)]
+    return sum(sum(summary.buckets) for summary in series), sum(summary.value for summary in series)
 
 
 def last(ledger: Ledger, task: str = "") -> LastValue | None:
@@ -54,7 +54,11 @@ def last(ledger: Ledger, task: str = "") -> LastValue | None:
 
 
 def rejected(ledger: Ledger) -> dict[str, int]:
-    return {key.detail: int(one.value) for key, one in ledger.series.items() if key.metric == REJECTED and one.value}
+    return {
+        key.detail: int(counter.value)
+        for key, counter in ledger.series.items()
+        if key.metric == REJECTED and counter.value
+    }
 
 
 def _is(key: SeriesKey, metric: str, pipeline: Pipeline, detail: str, task: str) -> bool:
@@ -135,7 +139,7 @@ async def test_pruned_lines_are_not_read_again(fake: FakePrefect, readers: Reade
         await poll(fake, readers, 120)
         ledger.prune(fake.now, keep=keep, live=[PIPELINE])
     assert observed(ledger) == (30, 30)
-    ids = [one.line.id for one in fake.logs.lines]
+    ids = [sent.line.id for sent in fake.logs.lines]
     assert 0 < len(ledger.counted_lines(ids)) < 20
 
 
@@ -244,7 +248,7 @@ async def test_baseline_is_complete_once_everything_is_read(
             raise DOWN
 
     def counted() -> set[str]:
-        ids = [one.line.id for one in fake.logs.lines]
+        ids = [sent.line.id for sent in fake.logs.lines]
         return readers.flow_runs._thread.submit(readers.flow_runs.ledger.counted_lines, ids).result()
 
     fake.before_request = fail_in_the_middle
@@ -365,10 +369,10 @@ async def test_rejected_value_is_logged_once_without_the_line(
         fake.now += 1
     with caplog.at_level(logging.DEBUG):
         await poll(fake, readers, 60)
-    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(told) == 1
-    assert "flow 'etl'" in told[0]
-    assert "malformed" in told[0]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "flow 'etl'" in warnings[0]
+    assert "malformed" in warnings[0]
     assert "s3cret" not in caplog.text
     assert rejected(readers.flow_runs.ledger) == {"malformed": 3}
 

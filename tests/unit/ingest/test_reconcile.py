@@ -55,7 +55,7 @@ async def test_reconciliation_without_differences_finds_nothing(
     for source, pages in ((FLOW_RUNS, "finished_page"), (TASK_RUNS, "task_page")):
         asked = fake.requests[pages]
         assert await reconciliations(readers)[source].closed_hours(0.0, fake.now) == Verdict()
-        assert fake.requests[pages] == asked, "what does not differ is not read again"
+        assert fake.requests[pages] == asked, "hours without a difference are not read again"
 
 
 async def test_last_minutes_are_left_to_the_incremental_reader(
@@ -91,7 +91,7 @@ async def test_late_task_runs_are_counted_and_deleted_ones_noted(
     await read(readers)
     assert ledger.series[LOADED].value == 3, "hours late: before the incremental reader's window"
     assert await audit.closed_hours(0.0, fake.now) == Verdict(read_again=3)
-    assert ledger.series[LOADED].value == 4, "and what is gone is not counted back"
+    assert ledger.series[LOADED].value == 4, "and deleted runs are not subtracted"
     assert ledger.ended_by_kind(TASK_RUNS, 0, fake.now) == {"COMPLETED": 3}
     assert await audit.closed_hours(0.0, fake.now) == Verdict()
 
@@ -271,7 +271,7 @@ async def test_missing_runs_are_reported_until_a_full_audit_finds_them(
     fake: FakePrefect, poller: Poller, published: list[Snapshot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = verdicts(monkeypatch)
-    told = []
+    missing = []
     await poll(poller)
     story = [(0, Verdict(5, 3)), (120, Verdict()), (120, Verdict(1, 4)), (120, Verdict()), (HOUR, Verdict(5, 0))]
     for seconds, verdict in story:
@@ -280,9 +280,9 @@ async def test_missing_runs_are_reported_until_a_full_audit_finds_them(
         await poll(poller)
         await poller.audit()
         await poller.publish()
-        told.append(published[-1].about.reconciliations[FLOW_RUNS].missing)
-        assert published[-1].about.reconciliations[TASK_RUNS] == ReconciliationReport(told[-1], fake.now)
-    assert told == [3, 3, 4, 3, 0]
+        missing.append(published[-1].about.reconciliations[FLOW_RUNS].missing)
+        assert published[-1].about.reconciliations[TASK_RUNS] == ReconciliationReport(missing[-1], fake.now)
+    assert missing == [3, 3, 4, 3, 0]
     assert poller.sources["audit_flow_runs"].records == 11
 
 

@@ -82,13 +82,13 @@ async def test_unreadable_run_does_not_delay_the_first_start(
     assert aside(readers, FLOW_RUNS) == {bad}
     for _ in range(3):
         await read(readers)
-    assert caplog.text.count(bad) == 1, "the log names it once"
+    assert caplog.text.count(bad) == 1, "it is logged once"
     fake.now += 40 * 86400.0
     finished(fake, place)
     await read(readers)
     horizon = ledger.cursor.horizon
     ledger.prune(fake.now, keep=KEEP, live=())
-    assert ledger.cursor.horizon > horizon, "what is old is still forgotten"
+    assert ledger.cursor.horizon > horizon, "old runs are still pruned"
     assert not ledger.unreadable
 
 
@@ -192,7 +192,7 @@ async def test_audit_and_backfill_continue_beside_unreadable_runs(
     await read(readers, "audit_flow_runs")
     report = readers.reconciliation_of(FLOW_RUNS).report
     assert report is not None
-    assert report.missing == 0, "another metric has what cannot be read"
+    assert report.missing == 0, "unreadable runs are counted by another metric"
     assert count(readers, OUTCOMES, "completed") == 2
 
 
@@ -228,7 +228,7 @@ async def test_only_the_run_of_an_unreadable_deployment_waits_for_its_name(
     series = readers.flow_runs.ledger.series
     assert aside(readers, FLOW_RUNS) == {waiting}
     assert series[SeriesKey(OUTCOMES, Pipeline("etl", "hourly"), "completed")].value == 1, f"{other} waits for nothing"
-    assert SeriesKey(OUTCOMES, Pipeline("etl", DELETED), "completed") not in series, "what exists is not deleted"
+    assert SeriesKey(OUTCOMES, Pipeline("etl", DELETED), "completed") not in series, "not counted as deleted"
     fake.now += 7200.0
     await read(readers)
     await read(readers, "audit_flow_runs")
@@ -291,7 +291,7 @@ async def test_flow_whose_row_has_no_id_is_not_taken_for_deleted(
     assert place[0] not in readers.flow_runs.ledger.names.gone
     waiting = finished(fake, (fake.add_flow("odd"), place[1]))
     assert await read(readers)
-    assert aside(readers, FLOW_RUNS) == {waiting}, "its flow is there, under a row that nobody can read"
+    assert aside(readers, FLOW_RUNS) == {waiting}, "its flow exists, in a row that cannot be read"
 
 
 # Deleted states
@@ -318,7 +318,7 @@ async def test_run_whose_deleted_state_reappears_is_counted_once(
     fake.start(run, 60.0)
     fake.finish(run, 20.0, "FAILED")
     await read(readers)
-    assert count(readers, OUTCOMES, "failed") == 2, "what it does from then on is counted"
+    assert count(readers, OUTCOMES, "failed") == 2, "later outcomes are counted"
 
 
 async def test_deleted_state_of_another_outcome_is_counted(fake: FakePrefect, place: Place, readers: Readers) -> None:
@@ -346,7 +346,7 @@ async def test_unreadable_task_run_is_counted_once_it_can_be_read(
     assert await read(readers, "finished_task_runs")
     assert readers.flow_runs.ledger.cursors[TASK_RUNS].baseline_complete
     assert count(readers, TASK_OUTCOMES, "completed", "load") == 1
-    assert count(readers, TASK_OUTCOMES, "rolled_back", "load") == 1, "what its row says"
+    assert count(readers, TASK_OUTCOMES, "rolled_back", "load") == 1, "the state in its row"
     assert aside(readers, TASK_RUNS) == {bad, undone}
     fake.unreadable.clear()
     fake.refused.clear()
@@ -481,10 +481,10 @@ async def test_flows_of_many_unreadable_runs_are_requested_in_batches(
 
 
 def test_retry_delay_grows_up_to_an_hour() -> None:
-    one = set_aside(FLOW_RUNS, "r", 0.0, counted=False, after=None)
+    record = set_aside(FLOW_RUNS, "r", 0.0, counted=False, after=None)
     waits = []
     for _ in range(12):
-        waits.append(one.next_at - one.since)
-        one = one.tried(one.since)
+        waits.append(record.next_at - record.since)
+        record = record.tried(record.since)
     assert waits[:4] == [15.0, 30.0, 60.0, 120.0]
     assert waits[-1] == LONGEST_WAIT_SECONDS

@@ -57,7 +57,7 @@ async def test_successful_reading_is_up_and_complete(clock: Clock, outages: Outa
     status = source.status()
     assert (status.up, status.records, status.error) == (True, 7, "")
     assert status.last_success == 1003
-    assert status.complete_to == 1000, "what came while it was read may be missing"
+    assert status.complete_to == 1000, "records that arrive during the reading may be missing"
     assert sum(status.readings.buckets) == 1
     assert await source.read(works)
     assert source.status().records == 14
@@ -81,7 +81,7 @@ async def test_partial_reading_is_up_but_not_complete(clock: Clock, outages: Out
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (ApiError("the API answered 503", "503"), "the API answered 503"),
         (LedgerError("the ledger is read-only"), "the ledger is read-only"),
@@ -90,7 +90,7 @@ async def test_partial_reading_is_up_but_not_complete(clock: Clock, outages: Out
     ],
 )
 async def test_failed_reading_is_reported_without_raising(
-    clock: Clock, outages: OutageLog, error: Exception, told: str, caplog: pytest.LogCaptureFixture
+    clock: Clock, outages: OutageLog, error: Exception, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = Source("flows", 5, outages, clock)
     await source.read(works)
@@ -101,9 +101,9 @@ async def test_failed_reading_is_reported_without_raising(
     clock.now += 60
     assert not await source.read(broken)
     status = source.status()
-    assert (status.up, status.error, status.records) == (False, told, 7)
+    assert (status.up, status.error, status.records) == (False, message, 7)
     assert status.last_success == 1000
-    assert lines(caplog, logging.WARNING) == [f"Reading flows failed: {told}"]
+    assert lines(caplog, logging.WARNING) == [f"Reading flows failed: {message}"]
     has_traceback = any(record.exc_info and record.exc_info[0] for record in caplog.records)
     assert has_traceback == isinstance(error, ZeroDivisionError)
 
@@ -148,7 +148,7 @@ async def test_outage_logs_one_warning_and_one_recovery(
     assert len(recovered) == 1
     assert "Every source is read again; the last to recover was flows" in recovered[0]
     await sources[0].read(fails)
-    assert len(lines(caplog, logging.WARNING)) == 2, "the next outage is told again"
+    assert len(lines(caplog, logging.WARNING)) == 2, "the next outage is logged again"
 
 
 async def test_each_outage_and_each_recovery_is_logged_while_another_lasts(

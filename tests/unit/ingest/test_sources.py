@@ -35,7 +35,7 @@ def test_sources_have_unique_names_and_cursors() -> None:
 
 @pytest.mark.parametrize("entry", SOURCES, ids=lambda entry: entry.name)
 def test_entry_waits_only_for_existing_sources(entry: SourceEntry) -> None:
-    assert {BY_NAME[name].turn for name in entry.after} <= {entry.turn}, "else it would not wait"
+    assert {BY_NAME[name].turn for name in entry.after} <= {entry.turn}, "otherwise it would not wait"
     assert {*entry.requires, *entry.prefers} <= COUNTED_SOURCES.keys() - {entry.cursor}
     assert not entry.gates_ready or entry.cursor
     assert not entry.compares or BY_NAME[entry.compares].cursor in entry.requires
@@ -68,8 +68,8 @@ def test_sources_that_wait_for_each_other_are_refused() -> None:
 
 @pytest.mark.parametrize(("details", "expected"), [("7d", 7 * DAY), ("60d", 30 * DAY)])
 def test_no_cursor_reaches_back_further_than_that_of_the_flow_runs(details: str, expected: float) -> None:
-    found = lookbacks(HistorySettings(lookback="30d", task_lookback=details))
-    assert found == {
+    reach = lookbacks(HistorySettings(lookback="30d", task_lookback=details))
+    assert reach == {
         FLOW_RUNS: 30 * DAY,
         **dict.fromkeys((TASK_RUNS, LOG_LINES, AUTOMATION_EVENTS, ASSET_EVENTS), expected),
     }

@@ -198,8 +198,8 @@ class World:
     def repair(self) -> None:
         """Repairs the rows, as in the server's database."""
         for kept in self.server.lists.values():
-            for one in kept:
-                one.fails, one.row = False, one.repaired or one.row
+            for record in kept:
+                record.fails, record.row = False, record.repaired or record.row
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ def unreadable(readers: Readers, name: str) -> int:
 def check_good_rows(world: World, readers: Readers) -> None:
     assert count(readers, OUTCOMES, detail="completed") == len(world.good_runs)
     details = len(world.good_runs) + 2
-    assert count(readers, TASK_OUTCOMES, detail="completed", task="load") == details, "of runs that cannot be read too"
+    assert count(readers, TASK_OUTCOMES, detail="completed", task="load") == details, "also for unreadable runs"
     assert count(readers, CUSTOM_OBSERVED, detail="rows") == details
     deleted = {key for key in readers.flow_runs.ledger.series if key.pipeline.flow == "(deleted)"}
     assert deleted == set()
@@ -270,7 +270,7 @@ async def test_initial_sync_and_catch_up_continue_beside_unreadable_rows(
         world.now += 3600.0
         await read_all(readers)
     check_good_rows(world, readers)
-    assert not [record.getMessage() for record in caplog.records if record.getMessage() in said], "each is named once"
+    assert not [record.getMessage() for record in caplog.records if record.getMessage() in said], "each is logged once"
 
 
 @pytest.mark.parametrize("answers_500", [False, True])

@@ -23,9 +23,9 @@ DOWN = ApiError("the server failed", "500")
 
 def outcomes(ledger: Ledger, pipeline: Pipeline = PIPELINE) -> dict[tuple[str, str], int]:
     return {
-        (key.task, key.detail): int(one.value)
-        for key, one in ledger.series.items()
-        if key.metric == TASK_OUTCOMES and key.pipeline == pipeline and one.value
+        (key.task, key.detail): int(counter.value)
+        for key, counter in ledger.series.items()
+        if key.metric == TASK_OUTCOMES and key.pipeline == pipeline and counter.value
     }
 
 
@@ -174,7 +174,7 @@ async def test_nothing_is_read_twice_without_late_task_runs(fake: FakePrefect, r
     fake.now += 15
     fake.tasks.run("load", flow_run)
     reading = await readers.task_runs.read_finished(60)
-    assert reading.records == 2, "the newest end of before, and the new one"
+    assert reading.records == 2, "the previous newest end, and the new one"
     assert outcomes(readers.flow_runs.ledger) == {("load", "completed"): 4}
 
 

@@ -64,11 +64,11 @@ class Site:
         return (await self.readers.trend_stores.read()).records
 
     def total(self, metric: str = "orders_rows_total") -> float:
-        return sum(one.value for key, one in self.ledger.series.items() if key.metric == metric)
+        return sum(counter.value for key, counter in self.ledger.series.items() if key.metric == metric)
 
     def rejected(self) -> dict[str, float]:
         series = self.ledger.series.items()
-        return {key.detail: one.value for key, one in series if key.metric == VALUES_REJECTED and one.value}
+        return {key.detail: counter.value for key, counter in series if key.metric == VALUES_REJECTED and counter.value}
 
     def point(self, number: int, rows: Any = 1, **more: Any) -> dict[str, Any]:
         at = datetime.fromtimestamp(self.fake.now - 1000 + number, UTC).isoformat()
@@ -83,7 +83,7 @@ def site(fake: FakePrefect, open_it: OpenLedger, make_readers: MakeReaders, ledg
 
 def documents(*points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The documents of a block: the block itself and its part documents."""
-    return [{"keep_days": 400, "points": []}, *({"points": one} for one in points)]
+    return [{"keep_days": 400, "points": []}, *({"points": document} for document in points)]
 
 
 async def test_first_reading_is_the_baseline_and_later_points_are_an_increase(
@@ -94,31 +94,33 @@ async def test_first_reading_is_the_baseline_and_later_points_are_an_increase(
     site.start(ROWS)
     assert "orders_rows_total" not in shown(site.ledger.series, set(site.ledger.cursors), site.ledger.metrics)
     await site.read()
-    (series,) = (one for key, one in site.ledger.series.items() if key.metric == "orders_rows_total")
+    (series,) = (counter for key, counter in site.ledger.series.items() if key.metric == "orders_rows_total")
     assert (series.value, series.released) == (10, True)
 
     site.start(ROWS, {**ROWS, "name": "orders_rows_again_total"})
     site.fake.trends.documents[BLOCK] = documents([first], [site.point(2, 5)])
     await site.read()
     assert site.total() == 15
-    assert site.total("orders_rows_again_total") == 15, "declared later: all that there is, at once"
+    assert site.total("orders_rows_again_total") == 15, "declared later: all existing points, at once"
     released = {
-        key.metric: one.released for key, one in site.ledger.series.items() if key.pipeline == NO_FLOW and one.value
+        key.metric: counter.released
+        for key, counter in site.ledger.series.items()
+        if key.pipeline == NO_FLOW and counter.value
     }
     assert released == {"orders_rows_total": True, "orders_rows_again_total": True}
 
 
 async def test_folded_copied_and_deleted_points_are_counted_once(site: Site) -> None:
-    one, two, three, four = (site.point(number) for number in range(1, 5))
+    first, second, third, fourth = (site.point(number) for number in range(1, 5))
     site.start(ROWS)
     for stored in (
-        documents([one], [two]),
-        documents([one], [two], [one, two]),
-        documents([one, two], [one, two], [three]),
-        documents([one, two, three]),
+        documents([first], [second]),
+        documents([first], [second], [first, second]),
+        documents([first, second], [first, second], [third]),
+        documents([first, second, third]),
         documents(),
-        documents([one, two, three, four]),
-        documents([three, four]),
+        documents([first, second, third, fourth]),
+        documents([third, fourth]),
     ):
         site.fake.trends.documents[BLOCK] = stored
         await site.read()
@@ -150,8 +152,8 @@ async def test_points_without_an_id_are_distinguished_by_content(site: Site) -> 
     ):
         site.fake.trends.values["orders"] = points
         await site.read()
-    (histogram,) = (one for key, one in site.ledger.series.items() if key.metric == "orders_duration_seconds")
-    assert histogram.buckets == (3, 0, 0), "two that are equal in one reading are two points"
+    (histogram,) = (series for key, series in site.ledger.series.items() if key.metric == "orders_duration_seconds")
+    assert histogram.buckets == (3, 0, 0), "two equal points in one reading are two points"
     assert histogram.value == 16
 
 
@@ -189,7 +191,9 @@ async def test_labels_are_fields_of_the_point_and_other_names_may_be_declared(si
     ]
     site.start(declared)
     await site.read()
-    assert {key.labels: one.value for key, one in site.ledger.series.items() if key.metric == "orders_rows_total"} == {
+    assert {
+        key.labels: counter.value for key, counter in site.ledger.series.items() if key.metric == "orders_rows_total"
+    } == {
         (("flow", "etl"), ("table", "a")): 2,
         (): 3,
     }
@@ -287,8 +291,8 @@ async def test_missing_or_invalid_store_is_logged_once_without_its_content(
     with caplog.at_level(logging.DEBUG):
         await site.read()
         await site.read()
-    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert told == [
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == [
         "custom_metrics: the block pipeline-metrics/orders does not exist (yet); nothing is counted",
         "custom_metrics: the Variable orders holds no list under 'points'; nothing is counted",
     ]

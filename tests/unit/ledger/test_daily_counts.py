@@ -40,8 +40,8 @@ def test_daily_counts_add_up_to_the_counters(counted: Ledger) -> None:
     with counted.transaction() as connection:
         growth = growth_within(connection, Period(0, TODAY + 1))
     assert {key.metric for key in growth} <= BY_DAY
-    assert {key: one.amount for key, one in growth.items()} == {
-        key: one.value for key, one in counted.series.items() if key.metric in BY_DAY
+    assert {key: increment.amount for key, increment in growth.items()} == {
+        key: series.value for key, series in counted.series.items() if key.metric in BY_DAY
     }
 
 

@@ -266,7 +266,7 @@ def test_full_disk_changes_nothing(busy_ledger: Ledger, open_it: OpenLedger) -> 
         busy_ledger.commit(big, None, NOW)
     assert memory_of(busy_ledger) == before
     assert "No room is left" in busy_ledger.fault
-    assert busy_ledger.known([run_id(60)]).runs == {}, "what is there can still be read"
+    assert busy_ledger.known([run_id(60)]).runs == {}, "existing data can still be read"
     raw_connection(busy_ledger).execute("PRAGMA max_page_count = 1000000")
     check_all_is_well(busy_ledger, open_it)
 
@@ -346,7 +346,7 @@ def test_prune_keeps_the_newest_good_run_and_the_failures_after_it(open_it: Open
     assert stats.last_duration == 10.0
     assert ledger.cursor.horizon == NOW - 30 * DAY
     assert set(ledger.known([run_id(10)]).runs) == {run_id(10)}
-    assert ledger.series[COMPLETED].value == 2, "pruning takes nothing from a counter"
+    assert ledger.series[COMPLETED].value == 2, "pruning does not change a counter"
 
 
 def test_prune_stops_at_what_is_not_read_yet(open_it: OpenLedger) -> None:
@@ -356,7 +356,7 @@ def test_prune_stops_at_what_is_not_read_yet(open_it: OpenLedger) -> None:
     prune(ledger, NOW + 60 * DAY)
     assert ledger.cursor.horizon == NOW - 31 * DAY
     prune(ledger, NOW - 5 * DAY)
-    assert ledger.cursor.horizon == NOW - 31 * DAY, "and never goes back"
+    assert ledger.cursor.horizon == NOW - 31 * DAY, "and never moves back"
 
 
 def test_pruned_ledger_is_the_same_after_a_restart(open_it: OpenLedger) -> None:
@@ -398,7 +398,7 @@ def sizes_of(ledger: Ledger) -> dict[str, int]:
         }
     held = (ledger.pipeline_ids, ledger.pipelines_by_id, ledger.series, ledger.values, ledger.schedules, ledger.touched)
     names = (ledger.names.flows, ledger.names.deployments, ledger.names.gone)
-    return {**rows, **{str(number): len(one) for number, one in enumerate((*held, *names))}}
+    return {**rows, **{str(number): len(entries) for number, entries in enumerate((*held, *names))}}
 
 
 @pytest.mark.slow
@@ -416,14 +416,16 @@ def test_short_lived_flows_leave_nothing_behind(open_it: OpenLedger) -> None:
     )
     ledger.store_names(names, set(zero_born_series(Pipeline("branch 0", "daily"))), NOW)
     changes = Changes()
-    for one in many:
+    for number in many:
         for kept in fields(changes):
-            if isinstance(more := getattr(outcome(one + 10, NOW, Pipeline(f"branch {one}", "daily")), kept.name), list):
+            if isinstance(
+                more := getattr(outcome(number + 10, NOW, Pipeline(f"branch {number}", "daily")), kept.name), list
+            ):
                 getattr(changes, kept.name).extend(more)
             else:
                 getattr(changes, kept.name).update(more)
     ledger.commit(changes, None, NOW)
-    ledger.store_schedules({f"d{one}": Schedule(NOW) for one in many})
+    ledger.store_schedules({f"d{number}": Schedule(NOW) for number in many})
     assert len(ledger.pipelines) == 10_001
     gone = {identifier for identifier in (*names.flows, *names.deployments) if identifier != "s"}
     ledger.store_names(names.without(gone), (), NOW + 60)
@@ -431,7 +433,7 @@ def test_short_lived_flows_leave_nothing_behind(open_it: OpenLedger) -> None:
         ledger.commit(Changes(), baseline_cursor(ledger, NOW + days * DAY), NOW + days * DAY)
         prune(ledger, NOW + days * DAY, live=(Pipeline("stays", ""),))
         if days == 1:
-            assert ledger.names.flows.keys() == names.flows.keys(), "runs that are read late are of them"
+            assert ledger.names.flows.keys() == names.flows.keys(), "they are needed for runs that are read late"
     assert ledger.names == stays
     assert {key.pipeline for key in ledger.series} == {Pipeline("stays", "")}
     assert len(ledger.pipelines) == 10_001, "their daily rollups are kept"
@@ -465,7 +467,7 @@ def test_deployment_recreated_daily_is_kept_once(ledger: Ledger) -> None:
 def test_pipeline_that_comes_back_goes_on_with_its_rollups(ledger: Ledger) -> None:
     ledger.commit(outcome(1, NOW), baseline_cursor(ledger, NOW + 50 * DAY), NOW)
     prune(ledger, NOW + 50 * DAY, live=())
-    assert ledger.known([run_id(1)]).runs == {}, "what is gone stands at nothing"
+    assert ledger.known([run_id(1)]).runs == {}, "pruned runs are unknown"
     back = NOW + 50 * DAY
     ledger.commit(outcome(2, back), None, back)
     stats = ledger.run_stats([PIPELINE], back)[PIPELINE]
@@ -560,10 +562,10 @@ def test_commit_without_writes_does_not_clear_a_write_failure(ledger: Ledger) ->
 
 def test_prune_leaves_the_cursor_of_a_source_that_is_no_longer_read(open_it: OpenLedger) -> None:
     ledger = open_it()
-    ledger.cursors = {source: replace(one, watermark=NOW) for source, one in ledger.cursors.items()}
+    ledger.cursors = {source: replace(cursor, watermark=NOW) for source, cursor in ledger.cursors.items()}
     before = ledger.cursors
     ledger.prune(NOW + DAY, keep=replace(KEEP, lookbacks={FLOW_RUNS: DAY}), live=[PIPELINE])
     assert ledger.cursors[FLOW_RUNS].horizon == NOW - DAY
-    assert {source: one for source, one in ledger.cursors.items() if source != FLOW_RUNS} == {
-        source: one for source, one in before.items() if source != FLOW_RUNS
+    assert {source: cursor for source, cursor in ledger.cursors.items() if source != FLOW_RUNS} == {
+        source: cursor for source, cursor in before.items() if source != FLOW_RUNS
     }

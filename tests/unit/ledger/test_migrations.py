@@ -93,7 +93,7 @@ def test_first_revision_creates_the_tables_of_the_metadata() -> None:
         options = {"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), schema.tables) == []
     schema.tables.create_all(created)
-    assert layout_of(migrated) == layout_of(created), "WITHOUT ROWID too, which no comparison sees"
+    assert layout_of(migrated) == layout_of(created), "including WITHOUT ROWID, which schema comparison ignores"
 
 
 def test_table_and_index_names_have_the_prefix() -> None:
@@ -155,7 +155,7 @@ def test_ledger_of_an_older_revision_is_migrated(
     ledger.close()
     request.getfixturevalue("newer_release")
     inspect_ledger(f"sqlite:///{file}", API)
-    assert revision_of(file) == NEWEST, "`check` only looks"
+    assert revision_of(file) == NEWEST, "`check` only reads"
     with caplog.at_level(logging.INFO):
         ledger = open_it()
     assert revision_of(file) == NEXT
@@ -223,7 +223,7 @@ def die_at_each_statement(file: Path, open_it: OpenLedger, revision: str) -> int
 
 def test_crash_at_any_statement_of_the_first_opening_leaves_an_empty_file(file: Path, open_it: OpenLedger) -> None:
     file.touch()  # an existing file gets no tables from the tests' template
-    assert die_at_each_statement(file, open_it, revisions()[-1]) > 20, "there are more tables than that"
+    assert die_at_each_statement(file, open_it, revisions()[-1]) > 20, "each table takes at least one statement"
     ledger = open_it()
     ledger.commit(outcome(1), baseline_cursor(ledger), NOW)
     assert set(sa.inspect(ledger._database.engine).get_table_names()) == {VERSION_TABLE, *schema.tables.tables}

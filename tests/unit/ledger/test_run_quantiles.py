@@ -46,9 +46,9 @@ def test_quantiles_are_the_values_at_the_nearest_ranks(ledger: Ledger, count: in
         add_run(ledger, number, NOW - number * 60, one, delay=one / 10)
     found = ledger.run_quantiles([PIPELINE], NOW)[PIPELINE]
     expected = {("30d", name): nearest_rank(seconds, percent) for name, percent in QUANTILES.items()}
-    assert {key: value for key, value in found.duration.items() if key[0] == "30d"} == expected
-    assert found.start_delay["7d", "0.95"] == pytest.approx(nearest_rank(seconds, 95) / 10)
-    assert found.runs == count
+    assert {key: value for key, value in quantiles.duration.items() if key[0] == "30d"} == expected
+    assert quantiles.start_delay["7d", "0.95"] == pytest.approx(nearest_rank(seconds, 95) / 10)
+    assert quantiles.runs == count
 
 
 def test_quantiles_are_of_completed_runs_within_each_window(ledger: Ledger) -> None:

@@ -36,11 +36,11 @@ NOW = at("2026-03-02 12:30")  # a Monday
 def count(ledger: Ledger):
     numbers = iter(range(1000))
 
-    def one(when: str | float, state_type: str = "COMPLETED", seconds: float = 10.0) -> None:
+    def add(when: str | float, state_type: str = "COMPLETED", seconds: float = 10.0) -> None:
         instant = at(when) if isinstance(when, str) else when
         ledger.commit(outcome(next(numbers), instant, PIPELINE, state_type, seconds), baseline_cursor(ledger), NOW)
 
-    return one
+    return add
 
 
 def stats_of(ledger: Ledger, now: float = NOW):
@@ -69,7 +69,7 @@ def test_windows_are_whole_hours_including_the_current_one(ledger: Ledger, count
         ("same_weekday", "bad"): 0,
     }
     at_one = stats_of(ledger, at("2026-03-02 13:00:00")).window_runs
-    assert at_one["1d", "bad"] == 0, "at the stroke of one, the hour that began at 13:00 yesterday leaves"
+    assert at_one["1d", "bad"] == 0, "at 13:00, the hour that began at 13:00 yesterday drops out"
     assert stats_of(ledger, at("2026-03-02 12:59:59.999999")).window_runs["1d", "bad"] == 1
 
 
@@ -103,11 +103,11 @@ def test_same_weekday_is_the_same_24_hours_of_the_last_four_weeks(ledger: Ledger
     count("2026-02-09 09:00", "FAILED", seconds=9999.0)
     count("2026-02-02 09:00", seconds=60.0)
     count("2026-01-26 09:00", seconds=9999.0)  # the fifth
-    one = stats_of(ledger)
-    assert one.baselines["same_weekday"] == 20.0
-    assert (one.window_runs["same_weekday", "good"], one.window_runs["same_weekday", "bad"]) == (4, 1)
+    stats = stats_of(ledger)
+    assert stats.baselines["same_weekday"] == 20.0
+    assert (stats.window_runs["same_weekday", "good"], stats.window_runs["same_weekday", "bad"]) == (4, 1)
     at_one = stats_of(ledger, at("2026-03-02 13:00:00"))
-    assert at_one.baselines["same_weekday"] == 30.0, "the first hour has left, as it has from 1d"
+    assert at_one.baselines["same_weekday"] == 30.0, "the first hour has dropped out, as in 1d"
 
 
 def test_same_weekday_counts_only_the_elapsed_part_of_the_current_hour(ledger: Ledger, count) -> None:
@@ -212,11 +212,11 @@ def test_last_outcomes_and_durations_are_those_of_the_newest_runs(ledger: Ledger
     count("2026-03-02 10:00", seconds=11.0)
     count("2026-03-02 09:00", seconds=22.0)  # read later, ended earlier
     count("2026-03-02 08:00", "FAILED")
-    one = stats_of(ledger)
-    assert one.last_outcomes == {"completed": at("2026-03-02 10:00"), "failed": at("2026-03-02 08:00")}
-    assert one.last_duration == 11.0
-    assert one.consecutive_failures == 0
-    assert one.last_failure is None
+    stats = stats_of(ledger)
+    assert stats.last_outcomes == {"completed": at("2026-03-02 10:00"), "failed": at("2026-03-02 08:00")}
+    assert stats.last_duration == 11.0
+    assert stats.consecutive_failures == 0
+    assert stats.last_failure is None
 
 
 def test_recent_durations_are_those_of_the_newest_completed_runs(ledger: Ledger, count) -> None:
@@ -224,9 +224,9 @@ def test_recent_durations_are_those_of_the_newest_completed_runs(ledger: Ledger,
     for number in range(RECENT_DURATIONS + 6):
         count(NOW - number * HOUR, seconds=float(number))
     count(NOW - 60, "FAILED", seconds=9000.0)
-    one = stats_of(ledger)
-    assert one.recent_durations == tuple(map(float, range(RECENT_DURATIONS))), "newest first, and no more"
-    assert one.last_duration == 0.0, "a run may take no time at all"
+    stats = stats_of(ledger)
+    assert stats.recent_durations == tuple(map(float, range(RECENT_DURATIONS))), "newest first, and no more"
+    assert stats.last_duration == 0.0, "a run may take no time at all"
 
 
 def stats_of_many(ledger: Ledger, pipelines: int) -> Statements:
@@ -285,12 +285,12 @@ def test_run_that_fails_again_after_a_manual_retry_fails_since_its_first_failure
     again(ledger, 1, "2026-03-02 08:00")
     assert stats_of(ledger).failing_since == at("2026-03-02 08:00")
     again(ledger, 1, "2026-03-02 11:00")
-    one = stats_of(ledger)
-    assert (one.consecutive_failures, one.failing_since) == (1, at("2026-03-02 08:00"))
+    stats = stats_of(ledger)
+    assert (stats.consecutive_failures, stats.failing_since) == (1, at("2026-03-02 08:00"))
     again(ledger, 2, "2026-03-02 10:00")
     assert stats_of(ledger).failing_since == at("2026-03-02 08:00")
     again(ledger, 2, "2026-03-02 10:30", "COMPLETED")
-    assert stats_of(ledger).failing_since == at("2026-03-02 11:00"), "what was before the success does not count"
+    assert stats_of(ledger).failing_since == at("2026-03-02 11:00"), "failures before the success do not count"
     again(ledger, 1, "2026-03-02 12:00")
     assert stats_of(ledger).failing_since == at("2026-03-02 11:00"), "the second of its three failures"
 
@@ -307,10 +307,10 @@ def test_recent_runs_with_equal_end_times_are_limited(ledger: Ledger, count) -> 
     for _ in range(RECENT_DURATIONS + 6):
         count(NOW - 60, seconds=5.0)
         count(NOW - 30, "FAILED")
-    one = stats_of(ledger)
-    assert one.recent_durations == (5.0,) * RECENT_DURATIONS
-    assert one.recent_failures == (NOW - 30,) * RECENT_FAILURES
-    assert one.consecutive_failures == RECENT_DURATIONS + 6
+    stats = stats_of(ledger)
+    assert stats.recent_durations == (5.0,) * RECENT_DURATIONS
+    assert stats.recent_failures == (NOW - 30,) * RECENT_FAILURES
+    assert stats.consecutive_failures == RECENT_DURATIONS + 6
 
 
 def test_consecutive_failures_count_runs_after_the_last_success(ledger: Ledger, count) -> None:
@@ -319,10 +319,10 @@ def test_consecutive_failures_count_runs_after_the_last_success(ledger: Ledger, 
     count("2026-03-02 10:00", "FAILED")
     count("2026-03-02 10:30", "CANCELLED")
     count("2026-03-02 11:00", "CRASHED")
-    one = stats_of(ledger)
-    assert one.consecutive_failures == 2
-    assert one.last_failure is not None
-    assert one.last_failure.ended_at == at("2026-03-02 11:00")
+    stats = stats_of(ledger)
+    assert stats.consecutive_failures == 2
+    assert stats.last_failure is not None
+    assert stats.last_failure.ended_at == at("2026-03-02 11:00")
 
 
 # Inputs of alerts
@@ -391,6 +391,6 @@ def test_deleted_failed_run_still_counts_but_has_no_link(ledger: Ledger, count) 
     assert after.last_failure_gone
     assert (after.consecutive_failures, after.failing_since) == (2, NOW - 2 * HOUR)
     assert after.window_runs == before.window_runs
-    metric = next(one for one in flow_runs.METRICS if one.name == "prefect_flow_run_last_failure_info")
+    metric = next(metric for metric in flow_runs.METRICS if metric.name == "prefect_flow_run_last_failure_info")
     for stats, rows in ((before, 1), (after, 0)):
         assert len(list(metric.rows(replace(make_snapshot(), run_stats={PIPELINE: stats})))) == rows

@@ -31,12 +31,12 @@ def datum(name: str = "rows", value: float = 1, timestamp: float = NOW, **dimens
 
 def pushed(parameters: list[dict[str, Any]]) -> Counter[tuple[str, float]]:
     """How often each value of each metric is in the requests."""
-    found: Counter[tuple[str, float]] = Counter()
+    counts: Counter[tuple[str, float]] = Counter()
     for request in parameters:
         for member in request["MetricData"]:
             for value, count in zip(member["Values"], member["Counts"], strict=True):
-                found[member["MetricName"], value] += count
-    return found
+                counts[member["MetricName"], value] += count
+    return counts
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_merge_counts_equal_values_of_a_minute_and_keeps_metrics_apart() -> None
     minute = NOW // 60 * 60
     data = [datum(value=value, timestamp=minute + second) for second, value in enumerate([5, 7, 5])]
     data += [datum(value=5, timestamp=minute + 60), datum(value=5, timestamp=minute, table="orders")]
-    assert [(found.timestamp, found.values, found.counts, found.dimensions) for found in merge(data)] == [
+    assert [(merged.timestamp, merged.values, merged.counts, merged.dimensions) for merged in merge(data)] == [
         (minute, (5.0, 7.0), (2.0, 1.0), ()),
         (minute + 60, (5.0,), (1.0,), ()),
         (minute, (5.0,), (1.0,), (("table", "orders"),)),

@@ -48,7 +48,10 @@ pipelines:
         "max_staleness": 26 * 3600,
         "grace": 300,
     }
-    assert {name: (one.min, one.max) for name, one in entry.metrics.items()} == {"rows": (1, 1e6), "lag": (None, 2.5)}
+    assert {name: (limits.min, limits.max) for name, limits in entry.metrics.items()} == {
+        "rows": (1, 1e6),
+        "lag": (None, 2.5),
+    }
     assert (entry.labels, entry.max_pause) == ({"domain": "finance"}, 3 * 86400)
 
 
@@ -204,7 +207,7 @@ def test_demo_pipelines_file_is_valid() -> None:
 
 def test_documented_examples_are_valid_and_every_key_is_explained() -> None:
     page = (ROOT / "docs" / "pipelines.md").read_text()
-    blocks = [rest.split("```")[0] for rest in page.split("```yaml\n")[1:]]
+    blocks = [part.split("```")[0] for part in page.split("```yaml\n")[1:]]
 
     assert [len(parse_pipelines(block, "docs").pipelines) for block in blocks] == [2, 1]
     defs = json.loads((ROOT / "docs" / "pipelines.schema.json").read_text())["$defs"]

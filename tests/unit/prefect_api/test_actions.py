@@ -163,13 +163,13 @@ def test_read_endpoints_are_not_writes() -> None:
 
 def _calls(name: str) -> set[str]:
     """The modules that call a function or method of this name."""
-    found = set()
+    modules = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             called = getattr(node, "func", None) if isinstance(node, ast.Call) else None
             if getattr(called, "attr", None) == name or getattr(called, "id", None) == name:
-                found.add(path.relative_to(PACKAGE).as_posix())
-    return found
+                modules.add(path.relative_to(PACKAGE).as_posix())
+    return modules
 
 
 @pytest.mark.slow

@@ -37,8 +37,8 @@ FLOWS = "/flows/filter"
 @pytest.fixture
 async def http(site: Loopback, traffic: Traffic) -> AsyncIterator[PrefectHttp]:
     with temporary_settings({PREFECT_API_URL: site.url}):
-        async with open_http(traffic, 100) as one:
-            yield one
+        async with open_http(traffic, 100) as client:
+            yield client
 
 
 # Never a write
@@ -76,7 +76,7 @@ async def test_nothing_of_an_answer_waits_for_the_garbage_collector(http: Prefec
             await http.request(FLOWS, json={})
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
-        assert [one for one in gc.garbage if isinstance(one, httpx.Response | httpx.Request)] == []
+        assert [garbage for garbage in gc.garbage if isinstance(garbage, httpx.Response | httpx.Request)] == []
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
@@ -111,7 +111,7 @@ async def test_error_has_a_hint(
         await http.request(FLOWS, json={})
     assert caught.value.code == code
     assert traffic.requests == {(FLOWS, code): 1}
-    assert len(site.asked) == 1, "what will not get better is not asked again"
+    assert len(site.asked) == 1, "a permanent error is not retried"
 
 
 async def test_short_server_outage_is_retried_only_briefly(http: PrefectHttp, site: Loopback, traffic: Traffic) -> None:
@@ -199,7 +199,7 @@ async def test_nothing_is_sent_during_a_long_pause(
         assert 50 < caught.value.seconds <= 60
     assert len(site.asked) == 1
     assert traffic.requests == {(FLOWS, str(status)): 1}
-    assert traffic.throttled == 1, "one pause, whatever was put off"
+    assert traffic.throttled == 1, "one pause, regardless of the delayed requests"
 
 
 async def test_queued_request_is_not_sent_during_a_pause(site: Loopback, traffic: Traffic) -> None:
@@ -208,8 +208,8 @@ async def test_queued_request_is_not_sent_during_a_pause(site: Loopback, traffic
     with temporary_settings({PREFECT_API_URL: site.url}):
         async with open_http(traffic, 4) as http:
             results = await asyncio.gather(*(http.request(FLOWS, json={}) for _ in range(8)), return_exceptions=True)
-    assert all(isinstance(one, ThrottledError) for one in results)
-    assert len(site.asked) <= 4, "no more than were under way at once"
+    assert all(isinstance(result, ThrottledError) for result in results)
+    assert len(site.asked) <= 4, "no more than the concurrent requests"
 
 
 async def test_request_rate_is_limited(site: Loopback, traffic: Traffic) -> None:

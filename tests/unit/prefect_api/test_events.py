@@ -35,10 +35,10 @@ def _event(number: int, reason: str = "Notification failed", **resource: str) ->
 async def test_events_of_both_names_are_requested_and_read_in_order(api: EventsApi, site: Loopback) -> None:
     site.answer = lambda _: Answer(body={"events": [_event(1), _event(2)], "total": 2, "next_page": None})
 
-    found = await api.failed_actions(0.0, 60.0)
+    page = await api.failed_actions(0.0, 60.0)
 
-    assert found.actions == (FailedAction(E1, "to Slack", 1.0), FailedAction(E2, "to Slack", 2.0))
-    assert (found.last, found.complete) == (2.0, True)
+    assert page.actions == (FailedAction(E1, "to Slack", 1.0), FailedAction(E2, "to Slack", 2.0))
+    assert (page.last, page.complete) == (2.0, True)
     assert site.asked[0].body == {
         "filter": {
             "occurred": {"since": "1970-01-01T00:00:00+00:00", "until": "1970-01-01T00:01:00+00:00"},
@@ -56,11 +56,11 @@ async def test_at_most_two_pages_are_read_from_the_configured_host(api: EventsAp
         return Answer(body={"events": [_event(number)], "total": 9, "next_page": address})
 
     site.answer = answer
-    found = await api.failed_actions(0.0, 60.0)
+    page = await api.failed_actions(0.0, 60.0)
 
-    assert [action.id for action in found.actions] == [E1, E2]
-    assert not found.complete
-    assert [(one.method, one.path) for one in site.asked] == [
+    assert [action.id for action in page.actions] == [E1, E2]
+    assert not page.complete
+    assert [(request.method, request.path) for request in site.asked] == [
         ("POST", "/api/events/filter"),
         ("GET", "/api/events/filter/next?page-token=t%3D1"),
     ]
@@ -70,10 +70,10 @@ async def test_cancelled_run_without_infrastructure_is_no_failure(api: EventsApi
     cancelled = _event(3, "Failed to set state: Scheduled flow run has no infrastructure to terminate.")
     site.answer = lambda _: Answer(body={"events": [_event(1), cancelled], "total": 2, "next_page": None})
 
-    found = await api.failed_actions(0.0, 60.0)
+    page = await api.failed_actions(0.0, 60.0)
 
-    assert [action.id for action in found.actions] == [E1]
-    assert found.last == 3.0, "it is read all the same"
+    assert [action.id for action in page.actions] == [E1]
+    assert page.last == 3.0, "it still counts as read"
 
 
 async def test_automation_without_a_name_is_counted_by_its_id(api: EventsApi, site: Loopback) -> None:
@@ -106,14 +106,14 @@ async def test_materializations_have_their_result_and_the_numbers_of_their_metad
     rows = [event(1, "succeeded", metadata), event(2, "failed", {"rows": 3}), event(3, "succeeded", None)]
     site.answer = lambda _: Answer(body={"events": rows, "total": 3, "next_page": None})
 
-    found = await api.materializations(0.0, 60.0)
+    page = await api.materializations(0.0, 60.0)
 
-    assert found.materializations == (
+    assert page.materializations == (
         Materialization(E1, "s3://lake/orders", 1.0, "succeeded", (("rows", 5.0), ("ratio", 0.5))),
         Materialization(E2, "s3://lake/orders", 2.0, "failed"),
         Materialization(str(UUID(int=3)), "s3://lake/orders", 3.0, "succeeded"),
     )
-    assert (found.last, found.complete) == (3.0, True)
+    assert (page.last, page.complete) == (3.0, True)
     assert site.asked[0].body["filter"]["event"] == {
         "name": ["prefect.asset.materialization.succeeded", "prefect.asset.materialization.failed"]
     }

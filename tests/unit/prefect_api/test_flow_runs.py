@@ -67,7 +67,7 @@ async def test_flow_run_is_decoded(site: Loopback, api: PrefectApi) -> None:
         "after_": "1970-01-01T00:00:00+00:00",
         "before_": "2026-03-02T12:00:00.000001+00:00",
     }
-    assert "state" not in asked["flow_runs"], "SQLite would sort all that ever ended, for each page"
+    assert "state" not in asked["flow_runs"], "SQLite would sort all ended runs for each page"
 
 
 @pytest.mark.parametrize("policy", [None, {}, {"retry_type": None}, {"retry_type": "in_process"}])
@@ -124,7 +124,7 @@ async def test_server_with_a_smaller_page_limit_is_read(site: Loopback, api: Pre
     assert len(await api.flows()) == 7
     before = len(site.asked)
     await api.flows()
-    assert all(one.body["limit"] == allowed for one in site.asked[before:]), "the refusal is remembered"
+    assert all(request.body["limit"] == allowed for request in site.asked[before:]), "the refusal is remembered"
 
 
 async def test_list_that_shifts_during_paging_is_read_again(site: Loopback, api: PrefectApi) -> None:
@@ -138,16 +138,16 @@ async def test_list_that_shifts_during_paging_is_read_again(site: Loopback, api:
         return answer
 
     site.answer = shifting
-    found = await api.flows()
-    assert {row["id"] for row in rows} <= found.keys()
+    flows = await api.flows()
+    assert {row["id"] for row in rows} <= flows.keys()
 
 
 async def test_many_ids_are_requested_in_batches(site: Loopback, api: PrefectApi) -> None:
     rows = flow_rows(450)
     site.answer = listing(rows)
-    found = await api.flows({row["id"] for row in rows[:430]} | {"00000000-0000-0000-0000-00000000ffff"})
-    assert len(found) == 430
-    assert all(len(one.body["flows"]["id"]["any_"]) <= MAX_PAGE for one in site.asked)
+    flows = await api.flows({row["id"] for row in rows[:430]} | {"00000000-0000-0000-0000-00000000ffff"})
+    assert len(flows) == 430
+    assert all(len(request.body["flows"]["id"]["any_"]) <= MAX_PAGE for request in site.asked)
 
 
 async def test_page_is_complete_when_it_is_not_full(site: Loopback, api: PrefectApi) -> None:
@@ -166,12 +166,12 @@ async def test_active_runs_are_neither_over_nor_merely_scheduled(site: Loopback,
 
 async def test_active_children_are_requested_by_parent(site: Loopback, api: PrefectApi) -> None:
     site.answer = listing([run_row(7)])
-    found = await api.active_children(["parent-2", "parent-1"])
+    children = await api.active_children(["parent-2", "parent-1"])
     asked = site.asked[-1].body["flow_runs"]
     assert asked["parent_flow_run_id"] == {"any_": ["parent-1", "parent-2"]}
     assert asked["state"]["name"]["not_any_"] == ["Scheduled"]
     assert asked["operator"] == "and_"
-    assert found == {run_row(7)["id"]}
+    assert children == {run_row(7)["id"]}
 
 
 # Histories and counts
@@ -190,11 +190,11 @@ def a_state(number: int, state_type: str = "RUNNING", **changes: Any) -> dict[st
 async def test_histories_are_sorted_and_a_broken_one_affects_no_other(site: Loopback, api: PrefectApi) -> None:
     body = [a_state(2, "FAILED", name="Failed", message="boom"), a_state(1)]
     site.answer = histories_of({"good": Answer(body=body), "bad": Answer(500)})
-    found = await api.histories(["good", "bad", "fine"])
-    assert found.states.keys() == {"good", "fine"}
-    assert [(state.name, state.message) for state in found.states["good"]] == [("Running", ""), ("Failed", "boom")]
-    assert found.refused.keys() == {"bad"}
-    assert found.fault is None
+    histories = await api.histories(["good", "bad", "fine"])
+    assert histories.states.keys() == {"good", "fine"}
+    assert [(state.name, state.message) for state in histories.states["good"]] == [("Running", ""), ("Failed", "boom")]
+    assert histories.refused.keys() == {"bad"}
+    assert histories.fault is None
     assert await api.histories([]) == Histories()
 
 
@@ -205,16 +205,16 @@ async def test_histories_are_sorted_and_a_broken_one_affects_no_other(site: Loop
 )
 async def test_refused_histories_alone_are_not_an_outage(site: Loopback, api: PrefectApi, answer: Answer) -> None:
     site.answer = histories_of({f"bad{number}": answer for number in range(5)})
-    found = await api.histories([f"bad{number}" for number in range(5)])
-    assert (len(found.refused), found.fault) == (5, None), "the endpoint works for a run that there is not"
+    histories = await api.histories([f"bad{number}" for number in range(5)])
+    assert (len(histories.refused), histories.fault) == (5, None), "the endpoint works for a run that does not exist"
 
 
 @pytest.mark.parametrize("status", [500, 503, 401, 404])
 async def test_failing_endpoint_is_not_requested_for_every_run(site: Loopback, api: PrefectApi, status: int) -> None:
     site.answer = lambda _: Answer(status)
-    found = await api.histories([str(number) for number in range(100)])
-    assert (found.states, found.refused) == ({}, {})
-    assert found.outage
+    histories = await api.histories([str(number) for number in range(100)])
+    assert (histories.states, histories.refused) == ({}, {})
+    assert histories.outage
     assert len(site.asked) <= 2 * (HISTORY_FAULTS + 4)
 
 
@@ -222,19 +222,19 @@ async def test_runs_are_counted_by_type(site: Loopback, api: PrefectApi) -> None
     counts = {"FAILED": 3, "COMPLETED": 0}
     site.answer = lambda asked: Answer(body=counts[asked.body["flow_runs"]["state"]["type"]["any_"][0]])
     assert await api.ended_by_type(0.0, 10.0, counts) == counts
-    for one in site.asked:
-        assert one.body["flow_runs"]["end_time"]["before_"] == "1970-01-01T00:00:10+00:00"
+    for request in site.asked:
+        assert request.body["flow_runs"]["end_time"]["before_"] == "1970-01-01T00:00:10+00:00"
 
 
 async def test_completed_count_is_the_total_less_other_terminal_states(site: Loopback, api: PrefectApi) -> None:
-    others = {"CANCELLED": 1, "CRASHED": 2, "FAILED": 3}
+    counts = {"CANCELLED": 1, "CRASHED": 2, "FAILED": 3}
 
     def answer(asked: Asked) -> Answer:
         state = asked.body["flow_runs"].get("state")
-        return Answer(body=others[state["type"]["any_"][0]] if state else 100)
+        return Answer(body=counts[state["type"]["any_"][0]] if state else 100)
 
     site.answer = answer
-    assert await api.ended_by_type(0.0, 10.0, TERMINAL_TYPES) == {**others, "COMPLETED": 94}
+    assert await api.ended_by_type(0.0, 10.0, TERMINAL_TYPES) == {**counts, "COMPLETED": 94}
     assert len(site.asked) == 4
 
 
@@ -242,9 +242,9 @@ async def test_histories_beyond_the_deadline_are_left_for_the_next_reading(
     site: Loopback, api: PrefectApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("prefect_monitoring.prefect_api.state_history.HISTORY_SECONDS", -1.0)
-    found = await api.histories(["a", "b"])
-    assert (found.states, found.refused, found.outage) == ({}, {}, "")
-    assert "than there is time" in str(found.fault)
+    histories = await api.histories(["a", "b"])
+    assert (histories.states, histories.refused, histories.outage) == ({}, {}, "")
+    assert "than there is time" in str(histories.fault)
 
 
 async def test_constantly_shifting_list_is_still_read_completely(site: Loopback, api: PrefectApi) -> None:
@@ -263,13 +263,13 @@ async def test_constantly_shifting_list_is_still_read_completely(site: Loopback,
 async def test_runs_are_requested_by_id_in_batches_in_any_state(site: Loopback, api: PrefectApi) -> None:
     def answer(asked: Asked) -> Answer:
         wanted = asked.body["flow_runs"]["id"]["any_"][asked.body["offset"] :][: asked.body["limit"]]
-        return Answer(body=[run_row(UUID(one).int) for one in wanted])
+        return Answer(body=[run_row(UUID(run_id).int) for run_id in wanted])
 
     site.answer = answer
     ids = [str(UUID(int=number)) for number in range(1, 431)]
     assert {run.id for run in await api.flow_runs(ids)} == set(ids)
-    assert all(len(one.body["flow_runs"]["id"]["any_"]) <= MAX_PAGE for one in site.asked)
-    assert all("state" not in one.body["flow_runs"] for one in site.asked)
+    assert all(len(request.body["flow_runs"]["id"]["any_"]) <= MAX_PAGE for request in site.asked)
+    assert all("state" not in request.body["flow_runs"] for request in site.asked)
     before = len(site.asked)
     assert await api.flow_runs(()) == []
     assert len(site.asked) == before
@@ -291,9 +291,9 @@ async def test_pages_of_large_rows_are_bounded_and_complete(
     rows = [run_row(number, parameters={"blob": "x" * 20_000}) for number in range(222)]
     site.answer = listing(rows)
     assert len(await api.active_runs()) == 222
-    sizes = [one.body["limit"] for one in site.asked]
+    sizes = [request.body["limit"] for request in site.asked]
     assert sizes[:3] == [200, 50, 12]
-    assert set(sizes[3:]) == {7}, "no answer is larger than wanted any more"
+    assert set(sizes[3:]) == {7}, "no response is too large any more"
     site.answer = listing([run_row(number) for number in range(150)])
     for _ in range(6):
         assert len(await api.active_runs()) == 150
@@ -318,7 +318,7 @@ async def test_overdue_runs_are_counted_and_listed_by_group(site: Loopback, api:
     assert first.id == str(UUID(int=0))
     assert site.asked[-1].body["sort"] == "EXPECTED_START_TIME_ASC"
     assert site.asked[-1].body["limit"] == 1
-    assert len(await api.overdue_runs(100.0, most=150)) == MAX_PAGE, "one row was no reason for small pages"
+    assert len(await api.overdue_runs(100.0, most=150)) == MAX_PAGE, "one large row does not make all pages small"
     assert len(await api.active_runs(late=False, most=200)) == 399
     assert site.asked[-1].body["flow_runs"]["state"]["name"] == {"not_any_": ["Scheduled", "Late"]}
 

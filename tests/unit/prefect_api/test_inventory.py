@@ -144,22 +144,22 @@ async def test_queues_that_fill_a_page_are_read_pool_by_pool(site: Loopback, api
 
     site.answer = answer
     queues = await api.work_queues()
-    assert {(one.work_pool, one.name) for one in queues} == {(pool, f"q{n}") for pool in "ab" for n in range(250)}
+    assert {(queue.work_pool, queue.name) for queue in queues} == {(pool, f"q{n}") for pool in "ab" for n in range(250)}
     assert len(queues) == 500
 
 
 async def test_only_active_limits_count(site: Loopback, api: InventoryApi) -> None:
-    one = str(UUID(int=7))
+    deployment_id = str(UUID(int=7))
     rows = [
         {"name": "database", "active": True, "limit": 5, "active_slots": 2},
         {"name": "off", "active": False, "limit": 5, "active_slots": 0},
-        {"name": f"deployment:{one}", "active": True, "limit": 1, "active_slots": 1},
+        {"name": f"deployment:{deployment_id}", "active": True, "limit": 1, "active_slots": 1},
         {"name": "my deployment:x", "limit": 3, "active_slots": 0},
     ]
     site.answer = lambda _: Answer(body=identified(rows))
     assert await api.concurrency_limits() == [
         ConcurrencyLimit("database", None, 5, 2),
-        ConcurrencyLimit(f"deployment:{one}", one, 1, 1),
+        ConcurrencyLimit(f"deployment:{deployment_id}", deployment_id, 1, 1),
         ConcurrencyLimit("my deployment:x", None, 3, 0),
     ]
 
@@ -167,11 +167,11 @@ async def test_only_active_limits_count(site: Loopback, api: InventoryApi) -> No
 async def test_automations_are_counted_by_name_and_state(site: Loopback, api: InventoryApi) -> None:
     rows = identified([{"name": "same", "enabled": number % 3 > 0} for number in range(MAX_PAGE + 10)])
     site.answer = lambda asked: page_of(rows, asked)
-    found = await api.automations()
-    assert Counter(found) == {("same", True): 140, ("same", False): 70}
+    automations = await api.automations()
+    assert Counter(automations) == {("same", True): 140, ("same", False): 70}
     site.answer = lambda _: Answer()
     assert await api.automations() == []
-    assert site.asked[-1].body["sort"] == "CREATED_DESC", "names are not unique: their order would not stand still"
+    assert site.asked[-1].body["sort"] == "CREATED_DESC", "names are not unique, so their order would not be stable"
 
 
 @pytest.mark.parametrize("rows", [[{"id": "1"}], [{"id": "1", "name": None}], {"detail": "?"}])
@@ -204,13 +204,13 @@ async def test_pool_name_is_one_path_segment(site: Loopback, api: InventoryApi, 
     assert path.endswith("/workers/filter")
     assert path.count("/") == 5
     assert unquote(path.split("/")[3]) == name
-    assert dict(traffic.requests) == {("/work_pools/{name}/workers/filter", "200"): 1}, "no label is made of a name"
+    assert dict(traffic.requests) == {("/work_pools/{name}/workers/filter", "200"): 1}, "names are not used as labels"
 
 
 async def test_pool_with_unreadable_workers_affects_no_other(site: Loopback, api: InventoryApi) -> None:
     site.answer = lambda asked: Answer(500) if "/bad/" in asked.path else Answer()
-    found, fault = await api.workers_of(["bad", "fine", "good"])
-    assert found.keys() == {"fine", "good"}
+    workers, fault = await api.workers_of(["bad", "fine", "good"])
+    assert workers.keys() == {"fine", "good"}
     assert fault is not None
     assert fault.code == "500"
     assert await api.workers_of([]) == ({}, None)
@@ -218,8 +218,8 @@ async def test_pool_with_unreadable_workers_affects_no_other(site: Loopback, api
 
 async def test_failing_endpoint_is_not_requested_for_every_pool(site: Loopback, api: InventoryApi) -> None:
     site.answer = lambda _: Answer(500)
-    found, fault = await api.workers_of([f"pool-{number}" for number in range(50)])
-    assert found == {}
+    workers, fault = await api.workers_of([f"pool-{number}" for number in range(50)])
+    assert workers == {}
     assert fault is not None
     assert len(site.asked) <= inventory_api.WORKER_FAULTS + inventory_api.WORKER_CONCURRENCY
 
@@ -233,9 +233,13 @@ def runs_of(starts: dict[str, list[float]]):
     def answer(asked: Asked) -> Answer:
         wanted = asked.body["flow_runs"]["deployment_id"]["any_"]
         rows = [
-            {"id": f"{one}-{at}", "deployment_id": one, "expected_start_time": f"2026-03-02T13:{int(at):02}:00Z"}
-            for one in wanted
-            for at in starts.get(one, ())
+            {
+                "id": f"{deployment_id}-{at}",
+                "deployment_id": deployment_id,
+                "expected_start_time": f"2026-03-02T13:{int(at):02}:00Z",
+            }
+            for deployment_id in wanted
+            for at in starts.get(deployment_id, ())
         ]
         return page_of(sorted(rows, key=lambda row: row["expected_start_time"]), asked)
 
@@ -263,17 +267,17 @@ async def test_next_starts_are_requested_with_a_valid_filter(site: Loopback, api
 async def test_deployments_with_many_runs_do_not_hide_the_others(site: Loopback, api: InventoryApi) -> None:
     busy = {f"busy-{number}": [float(minute) for minute in range(50)] for number in range(10)}
     site.answer = runs_of({**busy, "rare": [59.0]})
-    found = await api.next_starts([*busy, "rare", "never"], NOON)
-    assert found == dict.fromkeys(busy, NOON + 3600) | {"rare": NOON + 3600 + 59 * 60}
+    starts = await api.next_starts([*busy, "rare", "never"], NOON)
+    assert starts == dict.fromkeys(busy, NOON + 3600) | {"rare": NOON + 3600 + 59 * 60}
     assert len(site.asked) == 2
-    assert site.asked[1].body["flow_runs"]["deployment_id"]["any_"] == ["never", "rare"], "what was found is done"
+    assert site.asked[1].body["flow_runs"]["deployment_id"]["any_"] == ["never", "rare"], "not requested twice"
 
 
 async def test_ids_are_requested_in_batches(site: Loopback, api: InventoryApi) -> None:
     ids = [f"{number:04}" for number in range(450)]
-    site.answer = runs_of({one: [1.0] for one in ids[:430]})
+    site.answer = runs_of({deployment_id: [1.0] for deployment_id in ids[:430]})
     assert len(await api.next_starts(ids, NOON)) == 430
-    assert all(len(one.body["flow_runs"]["deployment_id"]["any_"]) <= MAX_PAGE for one in site.asked)
+    assert all(len(request.body["flow_runs"]["deployment_id"]["any_"]) <= MAX_PAGE for request in site.asked)
     assert await api.next_starts([], NOON) == {}
 
 

@@ -65,8 +65,13 @@ async def test_lines_are_found_by_phrase_and_decoded(site: Loopback, api: LogApi
 
 async def test_false_hits_are_dropped_but_count_as_read(site: Loopback, api: LogApi) -> None:
     """The server's search ignores case and includes logger names; false hits count as read."""
-    others = [row(2, "metric: rows=1"), row(3, "nothing", name="METRIC: x"), row(4, None), row(5, "task run failed")]
-    site.answer = lambda _: Answer(body=[row(1), *others])
+    false_hits = [
+        row(2, "metric: rows=1"),
+        row(3, "nothing", name="METRIC: x"),
+        row(4, None),
+        row(5, "task run failed"),
+    ]
+    site.answer = lambda _: Answer(body=[row(1), *false_hits])
     page = await api.page(NOON, None, 0)
     assert [line.id for line in page.lines] == [row(1)["id"]]
     assert (page.rows, page.last, page.complete) == (5, NOON + 5.5, True)
@@ -102,7 +107,7 @@ async def test_server_without_text_search_is_read_completely(site: Loopback, api
     assert not api.can_search
     asked = len(site.asked)
     await api.page(NOON, None, 0)
-    assert [with_text(one) for one in site.asked[asked:]] == [False], "it is not tried again"
+    assert [with_text(request) for request in site.asked[asked:]] == [False], "it is not retried"
 
 
 async def test_single_500_is_not_a_missing_search(site: Loopback, api: LogApi) -> None:
@@ -142,7 +147,7 @@ async def test_other_refusal_is_not_a_missing_search(site: Loopback, api: LogApi
     with pytest.raises(ApiError):
         await api.page(NOON, None, 0)
     assert api.can_search
-    assert all(with_text(one) for one in site.asked)
+    assert all(with_text(request) for request in site.asked)
 
 
 async def test_server_with_a_smaller_page_limit_can_still_search(site: Loopback, api: LogApi) -> None:

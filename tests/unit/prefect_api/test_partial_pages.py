@@ -40,7 +40,7 @@ async def test_all_other_rows_of_a_list_are_read(site: Loopback, http: PrefectHt
     site.answer = server(count, there)
     with collected_in({}):
         rows = await Paginator(http).all(FLOWS, {})
-    listed = [one["id"] for one in rows if not is_unlisted(one["id"])]
+    listed = [listed_row["id"] for listed_row in rows if not is_unlisted(listed_row["id"])]
     assert listed == [row(number)["id"] for number in range(count) if number not in there]
     assert len(rows) - len(listed) == len(there)
     pages = count // MAX_PAGE + 1 + (len(there) > MAX_PARTS // 4) * 5
@@ -105,10 +105,10 @@ async def test_events_around_an_unlisted_one_are_read(site: Loopback, http: Pref
     site.answer = events(times, {bad})
     noted: Rows = {}
     with collected_in(noted):
-        found = await EventsApi(http).failed_actions(0.0, 7 * 86400.0)
-    assert [action.at for action in found.actions] == [at for at in times if at != bad]
-    assert (found.complete, found.last is not None and found.last >= times[-1]) == (True, True)
-    assert [is_unlisted(one) for one in noted] == [True]
+        page = await EventsApi(http).failed_actions(0.0, 7 * 86400.0)
+    assert [action.at for action in page.actions] == [at for at in times if at != bad]
+    assert (page.complete, page.last is not None and page.last >= times[-1]) == (True, True)
+    assert [is_unlisted(identifier) for identifier in noted] == [True]
     assert len(site.asked) <= 26
     with pytest.raises(ApiError):
         await EventsApi(http).failed_actions(0.0, 7 * 86400.0)

@@ -157,7 +157,7 @@ def test_ledger_is_not_created_in_a_temporary_home(monkeypatch: pytest.MonkeyPat
     environment: dict[str, str] = {}
     give_home(environment)
     assert Path(environment["PREFECT_HOME"]).is_dir()
-    assert not Path(environment["HOME"]).exists(), "so that the default ledger is a fault, and a given one suffices"
+    assert not Path(environment["HOME"]).exists(), "the default ledger is an error, but a given one works"
 
 
 @pytest.mark.parametrize(

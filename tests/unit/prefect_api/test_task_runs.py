@@ -187,13 +187,13 @@ async def test_empty_ids_make_no_request(site: Loopback, api: TaskApi) -> None:
 async def test_many_ids_are_requested_in_batches(site: Loopback, api: TaskApi) -> None:
     def answer(asked: Asked) -> Answer:
         wanted = asked.body["task_runs"]["id"]["any_"][asked.body["offset"] :][: asked.body["limit"]]
-        return Answer(body=[row(UUID(one).int) for one in wanted])
+        return Answer(body=[row(UUID(run_id).int) for run_id in wanted])
 
     site.answer = answer
     ids = [str(UUID(int=number)) for number in range(1, 431)]
     assert {run.id for run in await api.by_id(ids)} == set(ids)
-    assert all(len(one.body["task_runs"]["id"]["any_"]) <= MAX_PAGE for one in site.asked)
-    assert all("state" not in one.body["task_runs"] for one in site.asked), "whatever state they are in"
+    assert all(len(request.body["task_runs"]["id"]["any_"]) <= MAX_PAGE for request in site.asked)
+    assert all("state" not in request.body["task_runs"] for request in site.asked), "whatever state they are in"
 
 
 def chosen_state(asked: Asked) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -245,8 +245,8 @@ async def test_histories_are_those_of_task_runs(site: Loopback, api: TaskApi) ->
         {"id": row()["id"], "type": "COMPLETED", "name": "Completed", "timestamp": "2026-03-02T12:00:01Z"},
     ]
     site.answer = lambda _: Answer(body=states)
-    found = await api.histories(["t"])
-    assert [one.label for one in found.states["t"]] == ["completed", "rolled_back"]
+    histories = await api.histories(["t"])
+    assert [state.label for state in histories.states["t"]] == ["completed", "rolled_back"]
     assert site.asked[-1].path == "/api/task_run_states/?task_run_id=t"
 
 
@@ -285,9 +285,9 @@ async def all_pages(api: TaskApi, after: float) -> list[str]:
     position: tuple[float | None, int] = (None, 0)
     for _ in range(100):
         page = await api.finished_page(after, *position)
-        found += [run.id for run in page.runs]
+        ids += [run.id for run in page.runs]
         if page.complete:
-            return found
+            return ids
         position = next_page(page, *position)
     raise AssertionError("it never ends")
 

@@ -47,11 +47,11 @@ async def test_blocks_are_read_without_secrets_and_with_their_part_documents(
         )
 
     site.answer = answer
-    found = await api.blocks(["pipeline-metrics/orders", "own/shop"])
-    assert found == {"pipeline-metrics/orders": [{"points": []}, {"points": [1]}], "own/shop": [{}]}
+    stores = await api.blocks(["pipeline-metrics/orders", "own/shop"])
+    assert stores == {"pipeline-metrics/orders": [{"points": []}, {"points": [1]}], "own/shop": [{}]}
     assert len(site.asked) == 2
-    assert {one.path for one in site.asked} == {"/api/block_documents/filter"}
-    assert all(one.body["include_secrets"] is False for one in site.asked)
+    assert {request.path for request in site.asked} == {"/api/block_documents/filter"}
+    assert all(request.body["include_secrets"] is False for request in site.asked)
     assert site.asked[0].body["block_types"] == {"slug": {"any_": ["own", "pipeline-metrics"]}}
 
 

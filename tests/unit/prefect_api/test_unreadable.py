@@ -116,7 +116,7 @@ async def test_bad_row_is_noted_and_others_are_read(site: Loopback, http: Prefec
     assert noted.keys() == {BAD} or set(noted) <= {"row 0", "7"}
     with pytest.raises(ApiError) as caught:
         await read(http)
-    assert caught.value.code == "invalid_json", "where nobody sets it aside, it is an error"
+    assert caught.value.code == "invalid_json", "without a caller that sets it aside, it is an error"
 
 
 STRANGE: list[Any] = [None, 7, -1.5, "garbage", "2026-03-02T12:00:00", True, [], {}, [["deep"]], {"x": {"type": 1}}]
@@ -202,7 +202,7 @@ async def test_lookup_answered_with_a_row_without_an_id_is_unreadable(
     site.answer = lambda _: Answer(body=[{"id": GOOD, "name": "etl"}, {"surprise": 1, **other}])
     with collected_in({}):
         assert (await PrefectApi(http).flows([GOOD, str(UUID(int=4))])).keys() == {GOOD}
-        assert some_are_nameless(), "so that its caller takes nothing for gone"
+        assert some_are_nameless(), "so that the caller assumes nothing to be deleted"
     with pytest.raises(ApiError):
         await PrefectApi(http).flows([GOOD, str(UUID(int=4))])
 
@@ -214,7 +214,7 @@ async def test_run_without_its_state_is_decoded_from_its_row(
     site.answer = lambda _: Answer(body=[{**RUN, **gone}])
     (run,) = (await PrefectApi(http).finished_page(0.0, None, 0)).runs
     assert (run.state.type, run.state.name, run.state.at) == ("COMPLETED", "Cached", instant(LATER))
-    assert run.state.id == (gone.get("state_id", STATE["id"]) or GOOD), "its own id stands for that of a deleted state"
+    assert run.state.id == (gone.get("state_id", STATE["id"]) or GOOD), "its own id replaces that of a deleted state"
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata", "UTC"])

@@ -17,8 +17,8 @@ from unit.loopback import Answer, Asked, Loopback
 @pytest.fixture
 async def http(site: Loopback, traffic: Traffic) -> AsyncIterator[PrefectHttp]:
     with temporary_settings({PREFECT_API_URL: site.url}):
-        async with open_http(traffic, 100, MANAGE_AUTOMATIONS) as one:
-            yield one
+        async with open_http(traffic, 100, MANAGE_AUTOMATIONS) as client:
+            yield client
 
 
 def test_writes_are_limited_to_automations() -> None:

@@ -47,7 +47,7 @@ async def process(fake: FakePrefect, make_readers: MakeReaders) -> Process:
 
 
 def metric(process: Process, name: str) -> Values:
-    [row] = [one for one in CATALOGUE if one.name == name]
+    [row] = [metric for metric in CATALOGUE if metric.name == name]
     return dict(row.rows(process.published[-1]))  # type: ignore[arg-type]
 
 
@@ -59,42 +59,44 @@ def figures(process: Process, tmp_path: Path, days: int = 7) -> Figures:
 @pytest.mark.parametrize("days", DAYS)
 def test_runs_and_success_match_the_window_metrics(process: Process, tmp_path: Path, days: int) -> None:
     runs = metric(process, "prefect_flow_run_window_runs")
-    found = figures(process, tmp_path, days)
-    assert len(found.pipelines) == 3
-    for one in found.pipelines:
-        good, bad = (runs[(*one.pipeline, DAYS[days], result)] for result in ("good", "bad"))
-        assert (one.now.good, one.now.bad) == (good, bad)
-        assert one.now.success_ratio == good / (good + bad)
+    report = figures(process, tmp_path, days)
+    assert len(report.pipelines) == 3
+    for entry in report.pipelines:
+        good, bad = (runs[(*entry.pipeline, DAYS[days], result)] for result in ("good", "bad"))
+        assert (entry.now.good, entry.now.bad) == (good, bad)
+        assert entry.now.success_ratio == good / (good + bad)
     total = [value for key, value in runs.items() if key[2] == DAYS[days]]
-    assert found.total.runs == sum(total) > 0
+    assert report.total.runs == sum(total) > 0
 
 
 def test_mean_durations_match_the_runs(process: Process, fake: FakePrefect, tmp_path: Path) -> None:
-    found = figures(process, tmp_path)
-    for one in found.pipelines:
+    report = figures(process, tmp_path)
+    for entry in report.pipelines:
         took = [
             run.run_time
             for run in fake.runs.values()
-            if fake.flow_names[run.flow_id].name == one.pipeline.flow
+            if fake.flow_names[run.flow_id].name == entry.pipeline.flow
             and run.state.type == "COMPLETED"
-            and (run.end or 0) >= found.hours.start
+            and (run.end or 0) >= report.hours.start
         ]
-        assert one.now.mean_seconds == pytest.approx(mean(took))
+        assert entry.now.mean_seconds == pytest.approx(mean(took))
 
 
 def test_budgets_match_the_recording_rules(process: Process, tmp_path: Path) -> None:
     runs, objectives = (
         metric(process, name) for name in ("prefect_flow_run_window_runs", "prefect_slo_objective_ratio")
     )
-    found = {one.pipeline: one for one in figures(process, tmp_path).budgets}
-    assert found.keys() == {Pipeline("etl", "prod"), Pipeline("dbt", "prod")} == {Pipeline(*key) for key in objectives}
-    for pipeline, budget in found.items():
+    budgets = {budget.pipeline: budget for budget in figures(process, tmp_path).budgets}
+    assert (
+        budgets.keys() == {Pipeline("etl", "prod"), Pipeline("dbt", "prod")} == {Pipeline(*key) for key in objectives}
+    )
+    for pipeline, budget in budgets.items():
         good, bad = (runs[(*pipeline, "slo", result)] for result in ("good", "bad"))
         assert budget.allowed == floor(max((1 - objectives[tuple(pipeline)]) * (good + bad) + 1e-6, 1))
         assert budget.failed == bad
 
 
 def test_failures_by_cause_add_up_to_the_failed_runs(process: Process, tmp_path: Path) -> None:
-    found = figures(process, tmp_path, 30)
-    assert [(group.cause, group.pattern) for group in found.failures] == [("timeout", "Timeout after # s")]
-    assert sum(group.runs for group in found.failures) == found.total.bad
+    report = figures(process, tmp_path, 30)
+    assert [(group.cause, group.pattern) for group in report.failures] == [("timeout", "Timeout after # s")]
+    assert sum(group.runs for group in report.failures) == report.total.bad

@@ -37,12 +37,12 @@ def test_success_is_compared_with_the_objective_and_the_previous_week(past: Past
     past.ran(ETL, 9, times=4)
     past.ran(DBT, 9, times=1)
     past.ran(LAB, 1, state_type="CRASHED")
-    found = {one.pipeline: one for one in figures(settings).pipelines}
-    assert list(found) == [ETL, LAB, DBT], "what missed its objective comes first, then what failed"
-    assert (found[ETL].now.success_ratio, found[ETL].before and found[ETL].before.runs) == (0.8, 4)
-    assert (found[ETL].objective, found[ETL].team, found[ETL].is_below) == (0.99, "data", True)
-    assert found[DBT].now.runs == 0
-    assert found[LAB].objective is None, "nothing is promised of runs without a deployment"
+    by_pipeline = {entry.pipeline: entry for entry in figures(settings).pipelines}
+    assert list(by_pipeline) == [ETL, LAB, DBT], "missed objectives come first, then failures"
+    assert (by_pipeline[ETL].now.success_ratio, by_pipeline[ETL].before and by_pipeline[ETL].before.runs) == (0.8, 4)
+    assert (by_pipeline[ETL].objective, by_pipeline[ETL].team, by_pipeline[ETL].is_below) == (0.99, "data", True)
+    assert by_pipeline[DBT].now.runs == 0
+    assert by_pipeline[LAB].objective is None, "runs without a deployment have no objective"
 
 
 def test_runs_at_the_edges_of_the_period_count_once(past: Past, settings: Settings) -> None:
@@ -60,9 +60,9 @@ def test_cancelled_runs_do_not_count(past: Past, settings: Settings) -> None:
 
 
 def test_empty_ledger_has_no_figures(past: Past, settings: Settings) -> None:
-    found = figures(settings)
-    assert (found.pipelines, found.failures, found.budgets, found.idle) == ((), (), (), ())
-    assert found.total.success_ratio is None
+    report = figures(settings)
+    assert (report.pipelines, report.failures, report.budgets, report.idle) == ((), (), (), ())
+    assert report.total.success_ratio is None
 
 
 def test_previous_period_is_not_compared_if_the_ledger_is_younger(open_it: OpenLedger, settings: Settings) -> None:
@@ -70,10 +70,10 @@ def test_previous_period_is_not_compared_if_the_ledger_is_younger(open_it: OpenL
     past.exists(ETL)
     past.ran(ETL, 1)
     past.task(ETL, "load", 1, retries=1)
-    found = figures(settings)
-    assert (found.total.runs, found.total_before) == (1, None)
-    assert [one.before for one in found.pipelines] == [None]
-    assert (found.retries, found.retries_before, found.days_from) == (1, None, NOW - 3 * DAY)
+    report = figures(settings)
+    assert (report.total.runs, report.total_before) == (1, None)
+    assert [entry.before for entry in report.pipelines] == [None]
+    assert (report.retries, report.retries_before, report.days_from) == (1, None, NOW - 3 * DAY)
     assert figures(settings, days=3).total_before is not None
 
 
@@ -82,10 +82,10 @@ def test_runs_of_deleted_and_folded_pipelines_are_counted_separately(past: Past,
     past.ran(ETL, 1)
     past.ran(Pipeline("gone", "prod"), 1, times=2)
     past.ran(OVERFLOW, 1, state_type="FAILED")
-    found = figures(settings)
-    assert [one.pipeline for one in found.pipelines] == [ETL]
-    assert (found.total.runs, found.elsewhere.runs) == (1, 3)
-    assert found.failures == ()
+    report = figures(settings)
+    assert [entry.pipeline for entry in report.pipelines] == [ETL]
+    assert (report.total.runs, report.elsewhere.runs) == (1, 3)
+    assert report.failures == ()
 
 
 # Failures
@@ -109,8 +109,8 @@ def test_run_awaiting_a_retry_has_not_failed(past: Past, settings: Settings) -> 
     [run] = past.ran(ETL, 0.01, state_type="FAILED")
     state = past.ledger.known([run]).runs[run].state_id
     past.acted(ETL, Kind.RETRY, ActionResult.PLANNED, run, days_ago=0.01, state=state)
-    found = figures(settings)
-    assert (found.total.bad, found.failures) == (0, ())
+    report = figures(settings)
+    assert (report.total.bad, report.failures) == (0, ())
 
 
 # Budgets
@@ -146,21 +146,21 @@ def test_tasks_with_most_retries_come_first_with_their_causes(past: Past, settin
     past.task(ETL, "load", 1, runs=20, retries=4, cause="db_lock")
     past.task(ETL, "load", 2, runs=10, retries=9, cause="rate_limit")
     past.task(ETL, "extract", 1, retries=2, cause="timeout")
-    found = figures(settings)
-    first, second = found.retrying
+    report = figures(settings)
+    first, second = report.retrying
     assert (first.task, first.retries, first.before, first.runs) == ("load", 13, 5, 30)
     assert first.causes == (("rate_limit", 9), ("db_lock", 4))
     assert (second.task, second.before) == ("extract", 0)
-    assert (found.retries, found.retries_before) == (15, 5)
+    assert (report.retries, report.retries_before) == (15, 5)
 
 
 def test_total_retries_equal_the_counter(past: Past, settings: Settings) -> None:
     past.exists(ETL)
     past.task(ETL, "load", 13, retries=5)
     past.task(ETL, "load", 1, retries=2)
-    found = figures(settings)
+    report = figures(settings)
     assert (
-        found.retries + (found.retries_before or 0)
+        report.retries + (report.retries_before or 0)
         == past.ledger.series[SeriesKey(TASK_RETRIES, ETL, task="load")].value
     )
 
@@ -214,10 +214,10 @@ def test_actions_are_counted_by_result_and_saved_runs(past: Past, settings: Sett
     past.acted(ETL, Kind.PAUSE, ActionResult.FAILED, lost)
     past.acted(ETL, Kind.RETRY, ActionResult.DONE, "00000000-0000-0000-0000-0000000000ff", days_ago=9)
     past.automation_failed("to Slack", 2)
-    found = figures(settings)
-    assert found.actions == {Kind.RETRY: {ActionResult.DONE: 2}, Kind.PAUSE: {ActionResult.FAILED: 1}}
-    assert found.saved == 1
-    assert found.failed_automations == {"to Slack": 1}
+    report = figures(settings)
+    assert report.actions == {Kind.RETRY: {ActionResult.DONE: 2}, Kind.PAUSE: {ActionResult.FAILED: 1}}
+    assert report.saved == 1
+    assert report.failed_automations == {"to Slack": 1}
 
 
 def test_paused_overdue_and_idle_pipelines_are_listed(past: Past, settings: Settings) -> None:
@@ -248,9 +248,9 @@ def test_report_of_a_team_has_only_its_pipelines(past: Past, settings: Settings)
     for pipeline in (ETL, DBT):
         past.ran(pipeline, 1, state_type="FAILED", cause="code")
         past.task(pipeline, "load", 1, retries=1)
-    found = figures(settings, team="data")
-    assert [one.pipeline for one in found.pipelines] == [ETL]
-    assert [group.pipelines for group in found.failures] == [((ETL, 1),)]
-    assert [one.pipeline for one in found.retrying] == [ETL]
+    report = figures(settings, team="data")
+    assert [entry.pipeline for entry in report.pipelines] == [ETL]
+    assert [group.pipelines for group in report.failures] == [((ETL, 1),)]
+    assert [task.pipeline for task in report.retrying] == [ETL]
     with pytest.raises(UnknownTeamError, match=r"'sales'\. Teams: analytics, data$"):
         figures(settings, team="sales")

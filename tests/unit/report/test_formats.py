@@ -123,9 +123,7 @@ def test_hostile_text_is_no_markup_in_markdown(past: Past, settings: Settings, r
     assert kinds_of(text) == kinds_of(harmless)
     assert {"table_open", "strong_open"} <= kinds_of(harmless), "the tables are tables"
     assert "<script>" not in MARKDOWN.render(text)
-    assert re.findall(r"@\w|(?<!\\)://|(?<!\\)\$", text) == [], (
-        "nobody is mentioned, and GitHub makes no link and formula"
-    )
+    assert re.findall(r"@\w|(?<!\\)://|(?<!\\)\$", text) == [], "GitHub renders no mention, link or formula"
 
 
 def test_hostile_text_is_shown_verbatim_in_markdown(past: Past, settings: Settings) -> None:
@@ -176,7 +174,7 @@ def blocks_of(document: Document) -> list[dict[str, Any]]:
 
 
 def texts_of(blocks: list[dict[str, Any]]) -> list[str]:
-    return [one["text"] for block in blocks for one in (block.get("elements") or [block["text"]])]
+    return [element["text"] for block in blocks for element in (block.get("elements") or [block["text"]])]
 
 
 def assert_within_limits(blocks: list[dict[str, Any]]) -> None:
@@ -192,7 +190,9 @@ def test_hostile_text_is_no_markup_in_slack(past: Past, settings: Settings) -> N
         assert re.findall(r"[<>`~]|&(?!amp;|lt;|gt;)|:boom:", text) == []
     assert "a|b\u02cbc\u02cb\u2217d\u2217\u02cde\u02cd" in "".join(texts_of(message["blocks"]))
     elements = [(block.get("elements") or [block["text"]])[0] for block in message["blocks"]]
-    assert all(one.get("verbatim") for one in elements if one["type"] == "mrkdwn"), "no address becomes a link"
+    assert all(element.get("verbatim") for element in elements if element["type"] == "mrkdwn"), (
+        "no address becomes a link"
+    )
 
 
 def test_five_hundred_pipelines_fit_into_every_format(past: Past, settings: Settings) -> None:
@@ -205,7 +205,7 @@ def test_five_hundred_pipelines_fit_into_every_format(past: Past, settings: Sett
     document = make_report(settings, NOW, 7)
     assert_within_limits(blocks_of(document))
     assert "and 492 more" in "".join(texts_of(blocks_of(document)))
-    assert html.render(document).count("flow-499") >= 1, "the list of all is complete"
+    assert html.render(document).count("flow-499") >= 1, "the full list is complete"
     assert len(html.render(document)) < 1_000_000
     assert sum(len(line.text) for line in document.lines) < 3000
 

@@ -121,7 +121,7 @@ async def test_report_is_not_sent_again_after_a_restart(make_world: MakeWorld) -
     world.start()
     await world.at(DUE + 5)
     assert world.sent == [DUE]
-    assert world.sender.status.last_success == DUE, "the metric goes on after the restart, too"
+    assert world.sender.status.last_success == DUE, "the metric survives the restart"
 
 
 async def test_report_due_while_stopped_is_sent_once_at_the_start(make_world: MakeWorld) -> None:
@@ -147,7 +147,7 @@ async def test_changed_schedule_starts_now(make_world: MakeWorld) -> None:
     await world.at(NOW)
     world.start(report_schedule="0 8 * * tue")
     await world.at(NOW + 3 * DAY)
-    assert world.sent == [], "Tuesday was two days ago, under the schedule of before"
+    assert world.sent == [], "Tuesday was two days ago, under the previous schedule"
     await world.at(NOW + 8 * DAY)
     assert world.sent == [NOW + 8 * DAY]
 

@@ -122,10 +122,10 @@ class Work:
             self.fake.tasks.finish(run)
 
     def fail_and_retry(self, number: int) -> None:
-        what = ("ValueError('boom')", "HTTPError('429 Too Many Requests')")[number % 2]
+        error = ("ValueError('boom')", "HTTPError('429 Too Many Requests')")[number % 2]
         run = self.pick(number, lambda run: not run.over)
         self.fake.now += number % 3
-        self.fake.tasks.fail_and_retry(run, self.fake.logs, what, float(number % 2 * 20))
+        self.fake.tasks.fail_and_retry(run, self.fake.logs, error, float(number % 2 * 20))
 
     def roll_back(self, number: int) -> None:
         run = self.pick(number, lambda run: run.states[-1].name == "Completed")
@@ -187,7 +187,7 @@ async def take(world: DetailWorld, work: Work, kind: str, argument: object) -> N
         await world.poll()
     elif kind == "poll meanwhile":
         assert isinstance(argument, list)
-        world.upcoming = [(after, lambda what=what: work.act(*what)) for after, what in argument]
+        world.upcoming = [(after, lambda action=action: work.act(*action)) for after, action in argument]
         await world.poll()
     elif kind == "inventory":
         await world.inventory()
@@ -208,8 +208,8 @@ async def take(world: DetailWorld, work: Work, kind: str, argument: object) -> N
 
 
 def by_task(ledger: Ledger, metric: str) -> Counter[tuple[Pipeline, str, str]]:
-    found = {(k.pipeline, k.task, k.detail): int(s.value) for k, s in ledger.series.items() if k.metric == metric}
-    return +Counter(found)
+    counted = {(k.pipeline, k.task, k.detail): int(s.value) for k, s in ledger.series.items() if k.metric == metric}
+    return +Counter(counted)
 
 
 def check_totals(world: DetailWorld, truth: DetailTruth) -> None:
@@ -226,11 +226,11 @@ def check_custom(world: DetailWorld, truth: DetailTruth) -> None:
     observed = truth.observed()
     assert {key: (sum(series[key].buckets), series[key].value) for key in observed} == observed
     last = truth.last_values()
-    values = {k: one for k, one in world.ledger.values.items() if k.metric == CUSTOM_VALUE}
+    values = {k: value for k, value in world.ledger.values.items() if k.metric == CUSTOM_VALUE}
     assert {(k.pipeline, k.task, k.detail, k.labels) for k in values} == last.keys()
-    for key, one in values.items():
-        assert one.value in last[key.pipeline, key.task, key.detail, key.labels], key
-    rejected = [one.value for key, one in world.ledger.series.items() if key.metric == REJECTED]
+    for key, shown in values.items():
+        assert shown.value in last[key.pipeline, key.task, key.detail, key.labels], key
+    rejected = [counter.value for key, counter in world.ledger.series.items() if key.metric == REJECTED]
     assert set(rejected) <= {0.0}
 
 

@@ -68,7 +68,7 @@ async def take(world: World, users: Users, kind: str, argument: object) -> None:
         await world.poll()
     elif kind == "poll meanwhile":
         assert isinstance(argument, list)
-        world.upcoming = [(after, lambda what=what: users.act(*what)) for after, what in argument]
+        world.upcoming = [(after, lambda action=action: users.act(*action)) for after, action in argument]
         await world.poll()
     elif kind == "inventory":
         await world.inventory()
@@ -116,8 +116,12 @@ def check_totals(world: World, truth: Truth) -> None:
     assert counts(ledger, FAILURES) == truth.failures()
     assert Counter({pipeline: n for (pipeline, _), n in counts(ledger, RETRIES).items()}) == truth.retries()
     for metric, expected in ((START_DELAY, truth.start_delays()), (DURATION, truth.durations())):
-        seen = {key.pipeline: one for key, one in ledger.series.items() if key.metric == metric and sum(one.buckets)}
-        assert {pipeline: sum(one.buckets) for pipeline, one in seen.items()} == {
+        seen = {
+            key.pipeline: histogram
+            for key, histogram in ledger.series.items()
+            if key.metric == metric and sum(histogram.buckets)
+        }
+        assert {pipeline: sum(histogram.buckets) for pipeline, histogram in seen.items()} == {
             p: len(v) for p, v in expected.items()
         }
         for pipeline, values in expected.items():
@@ -129,19 +133,19 @@ def check_rollups(world: World, truth: Truth) -> None:
     for table, grain in ((schema.hourly_rollups, HOUR), (schema.daily_rollups, DAY)):
         with ledger.transaction() as connection:
             rows = connection.execute(sa.select(table)).all()
-        found = {
+        rollups = {
             (ledger.pipelines_by_id[row.pipeline_id], row.start): (row.good, row.bad)
             for row in rows
             if row.good or row.bad
         }
-        assert found == truth.rollups(grain)
+        assert rollups == truth.rollups(grain)
     run_stats = ledger.run_stats(ledger.pipelines, world.fake.now)
     assert (
-        +Counter({pipeline: one.consecutive_failures for pipeline, one in run_stats.items()})
+        +Counter({pipeline: stats.consecutive_failures for pipeline, stats in run_stats.items()})
         == truth.consecutive_failures()
     )
-    for one in run_stats.values():
-        assert (one.last_failure is not None) == (one.consecutive_failures > 0)
+    for stats in run_stats.values():
+        assert (stats.last_failure is not None) == (stats.consecutive_failures > 0)
 
 
 def check_shown(snapshots: list[Snapshot]) -> None:

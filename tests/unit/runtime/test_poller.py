@@ -67,7 +67,7 @@ async def test_baseline_of_several_readings_does_not_wait_for_the_next_poll(
     finally:
         await jobs.stop()
     assert process.outcome() == 6
-    assert len(process.published) > 1, "what there is is published in between"
+    assert len(process.published) > 1, "existing data is published in between"
 
 
 async def test_baseline_is_exposed_at_once_and_complete(
@@ -114,7 +114,7 @@ async def test_restart_during_the_hold_restarts_it(
     for _ in range(6):
         await second.poll(15)
         values.append(second.outcome())
-    assert values == [0, 0, 0, 0, 0, 1, 1], "a new process cannot know that anybody saw the old one's zero"
+    assert values == [0, 0, 0, 0, 0, 1, 1], "a new process cannot know whether the old one's zero was scraped"
 
 
 async def test_release_is_not_shown_before_it_is_stored(
@@ -156,7 +156,7 @@ async def test_what_can_run_is_born_before_it_runs(fake: FakePrefect, process: P
     assert {key.pipeline for key in process.series} == {PIPELINE, Pipeline("lone", "")}, (
         "a flow with deployments has none more"
     )
-    assert all(one.value == 0 for one in process.series.values())
+    assert all(series.value == 0 for series in process.series.values())
     assert lone
 
 
@@ -289,7 +289,7 @@ async def test_prune_runs_once_an_hour(fake: FakePrefect, process: Process) -> N
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Callable[[int], list[str]]:
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[int], list[str]]:
     caplog.set_level(logging.DEBUG, logger="prefect_monitoring")
 
     def at(level: int) -> list[str]:
@@ -299,7 +299,7 @@ def told(caplog: pytest.LogCaptureFixture) -> Callable[[int], list[str]]:
 
 
 async def test_outage_is_logged_once_over_all_sources_and_polls(
-    fake: FakePrefect, process: Process, told: Callable[[int], list[str]]
+    fake: FakePrefect, process: Process, logged: Callable[[int], list[str]]
 ) -> None:
     await process.poll()
     fake.broken = dict.fromkeys(("finished_page", "active_runs", "flows", "deployments", "ended_by_type"), DOWN)
@@ -308,13 +308,13 @@ async def test_outage_is_logged_once_over_all_sources_and_polls(
     for _ in range(5):
         await process.poll()
         await process.inventory()
-    assert len(told(logging.WARNING)) == 1
-    assert str(DOWN) in told(logging.WARNING)[0]
+    assert len(logged(logging.WARNING)) == 1
+    assert str(DOWN) in logged(logging.WARNING)[0]
     fake.broken, fake.inventory.broken, fake.events.broken = {}, {}, None
     for _ in range(3):
         await process.inventory()
         await process.poll()
-    assert len([line for line in told(logging.INFO) if "Every source is read again" in line]) == 1
+    assert len([line for line in logged(logging.INFO) if "Every source is read again" in line]) == 1
 
 
 async def test_complete_baseline_is_logged(
@@ -323,8 +323,8 @@ async def test_complete_baseline_is_logged(
     fail_one(fake, place)
     await process.poll()
     await process.poll()
-    assert [line for line in told(logging.INFO) if "baseline is complete: 1 finished runs" in line]
-    assert len([line for line in told(logging.INFO) if "baseline" in line]) == 1
+    assert [line for line in logged(logging.INFO) if "baseline is complete: 1 finished runs" in line]
+    assert len([line for line in logged(logging.INFO) if "baseline" in line]) == 1
 
 
 # Subflows

@@ -40,8 +40,8 @@ class Details(Process):
         return self.last
 
     def loaded(self) -> float | None:
-        one = self.series.get(LOADED)
-        return one.value if one is not None else None
+        series = self.series.get(LOADED)
+        return series.value if series is not None else None
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ async def test_each_baseline_is_shown_once_it_is_complete(fake: FakePrefect, pro
     fake.broken["log_page"] = DOWN
     await process.poll()
     assert process.loaded() == 1
-    assert TASK_FAILURES not in process.last.series, "those that a retry saved are not known yet"
+    assert TASK_FAILURES not in process.last.series, "failures that a retry saved are not known yet"
     assert process.last.values == {}
     assert CUSTOM_OBSERVED not in process.last.series
     fake.broken = {"task_page": DOWN, "task_count": DOWN}
@@ -143,7 +143,7 @@ async def test_failing_detail_source_affects_no_other(fake: FakePrefect, process
     assert status["log_lines"] is True
     assert status["finished_flow_runs"] is True
     assert snapshot.about.api_up
-    assert snapshot.health.not_ready == (), "details are no condition of readiness"
+    assert snapshot.health.not_ready == (), "readiness does not depend on details"
 
 
 async def test_poll_waits_only_briefly_for_details(
@@ -170,7 +170,7 @@ async def test_poll_waits_only_briefly_for_details(
     monkeypatch.setattr(poller, "DETAILS_PATIENCE", 60.0)
     begun = time.monotonic()
     await process.poller.poll()
-    assert time.monotonic() - begun < 30, "details that are there are not waited for"
+    assert time.monotonic() - begun < 30, "details that have arrived are not awaited"
     assert process.loaded() == 0, "done at the same time, and shown at once"
     await details
 
@@ -236,10 +236,10 @@ async def test_older_server_is_read_again_instead_of_counted(
     await process.poll()
     await process.poll(60)
     await process.poll(80)
-    assert process.loaded() == 2, "what came late was read again"
+    assert process.loaded() == 2, "late task runs were read again"
     states = {source.name: source.up for source in process.last.about.sources}
     assert states["finished_task_runs"]
-    assert states["audit_task_runs"] is not False, "what a server cannot do is no outage"
+    assert states["audit_task_runs"] is not False, "an unsupported request is not an outage"
 
 
 async def test_source_of_disabled_metrics_is_not_read(fake: FakePrefect, make_readers: MakeReaders) -> None:

@@ -64,24 +64,24 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def publisher(clock: Clock) -> AsyncIterator[Publisher]:
-    one = Publisher(clock)
-    yield one
-    await one.stop()
+    new_publisher = Publisher(clock)
+    yield new_publisher
+    await new_publisher.stop()
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [f"{one.levelname} {one.getMessage()}" for one in caplog.records if one.levelno >= logging.INFO]
+    return [f"{record.levelname} {record.getMessage()}" for record in caplog.records if record.levelno >= logging.INFO]
 
 
 async def test_every_subscriber_gets_each_snapshot_while_it_keeps_up(publisher: Publisher) -> None:
     subscribers = [Subscriber(), Subscriber()]
-    for number, one in enumerate(subscribers):
-        publisher.subscribe(f"sink {number}", one.take)
+    for number, subscriber in enumerate(subscribers):
+        publisher.subscribe(f"sink {number}", subscriber.take)
     for snapshot in SNAPSHOTS[:3]:
         await publisher.publish(snapshot)
-        for one in subscribers:
-            await one.has(snapshot.taken_at)
-    assert [one.took for one in subscribers] == [[0.0, 1.0, 2.0]] * 2
+        for subscriber in subscribers:
+            await subscriber.has(snapshot.taken_at)
+    assert [subscriber.took for subscriber in subscribers] == [[0.0, 1.0, 2.0]] * 2
 
 
 async def test_slow_subscriber_gets_the_newest_without_delaying_others(publisher: Publisher) -> None:

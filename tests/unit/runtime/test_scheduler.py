@@ -136,12 +136,12 @@ async def test_raising_job_is_logged_and_runs_again(start: Start, caplog: pytest
 def next_times(cron: Cron, after: str, count: int) -> list[str]:
     trigger = _trigger_of(cron)
     now = previous = None
-    found = []
+    times = []
     for _ in range(count):
         now = datetime.fromisoformat(after).replace(tzinfo=ZoneInfo(cron.zone)) if now is None else now
         now = previous = trigger.get_next_fire_time(previous, now)
-        found.append(now.isoformat())
-    return found
+        times.append(now.isoformat())
+    return times
 
 
 def test_cron_follows_its_time_zone() -> None:
@@ -206,9 +206,9 @@ async def test_cron_job_runs_at_the_start_if_requested(start: Start) -> None:
 
 def latest(expression: str, after: str, until: str, zone: str = "UTC") -> str | None:
     clocks = ZoneInfo(zone)
-    low, high = (datetime.fromisoformat(one).replace(tzinfo=clocks).timestamp() for one in (after, until))
-    found = latest_time(Cron(expression, zone), low, high)
-    return None if found is None else datetime.fromtimestamp(found, clocks).isoformat()
+    low, high = (datetime.fromisoformat(text).replace(tzinfo=clocks).timestamp() for text in (after, until))
+    latest_at = latest_time(Cron(expression, zone), low, high)
+    return None if latest_at is None else datetime.fromtimestamp(latest_at, clocks).isoformat()
 
 
 @pytest.mark.parametrize(

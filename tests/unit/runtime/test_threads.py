@@ -72,7 +72,7 @@ async def test_ledger_and_catalogue_are_accessed_on_one_thread(
         await process.poller.publish()
         fake.now += 3600.0  # due starts pass, and the hourly prune runs
     assert strays == set()
-    assert process.last.active_tasks, "what is under way was summed up"
+    assert process.last.active_tasks, "active runs were summed up"
     assert process.last.values, "lines were counted"
 
 

@@ -52,7 +52,7 @@ async def test_failure_beside_a_parallel_run_that_completes_stays_unresolved(
     assert stats.last_failure is not None
     assert stats.last_failure.run_id == failing, "links lead to the run that failed"
     await process.poll(2 * HOUR)
-    assert unresolved(process) == 1, "the parallel run was there before: it stands in for nothing"
+    assert unresolved(process) == 1, "the parallel run started before, so it resolves nothing"
 
 
 async def test_each_of_several_failures_counts(fake: FakePrefect, process: Process, start: Start) -> None:
@@ -101,7 +101,7 @@ async def test_retry_resolves_a_failure_at_once_and_a_second_failure_counts(
     fake.finish(run, 5, "FAILED")
     fake.finish(start(), 5)
     await process.poll(290)
-    assert unresolved(process) == 1, "held by its own five minutes"
+    assert unresolved(process) == 1, "held for five minutes of its own failure"
 
 
 async def test_run_that_prefect_will_retry_is_not_unresolved(fake: FakePrefect, process: Process, start: Start) -> None:
@@ -180,7 +180,7 @@ async def test_five_pipelines_failing_for_one_cause_are_a_storm_until_retried(
     fake.start(runs[4])
     fake.finish(runs[4], 5, "FAILED", "connection refused")
     storm = (await process.poll()).storms
-    assert {(one.pipeline.deployment, one.cause) for one in storm} == {
+    assert {(failure.pipeline.deployment, failure.cause) for failure in storm} == {
         (f"d{number}", "connection") for number in range(5)
     }
     fake.retry(runs[0])

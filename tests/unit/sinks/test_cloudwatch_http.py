@@ -29,8 +29,8 @@ CHOSEN = settings_with(cloudwatch_pipelines="etl/.*")
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[StandIn]:
-    with aws_stand_in() as one:
-        yield one
+    with aws_stand_in() as server:
+        yield server
 
 
 @pytest.fixture
@@ -46,12 +46,12 @@ def stand_in(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
 @pytest.fixture
 async def world(stand_in: StandIn, tmp_path: Path, empty_ledger: Path) -> AsyncIterator[World]:
     shutil.copy(empty_ledger, tmp_path / "ledger.db")
-    one = World(tmp_path, now=time.time() // MINUTE * MINUTE - 3600)
-    one.make_client = lambda: make_client("cloudwatch")
-    await one.begin()
-    await one.load_baseline()
-    yield one
-    await one.crash()
+    new_world = World(tmp_path, now=time.time() // MINUTE * MINUTE - 3600)
+    new_world.make_client = lambda: make_client("cloudwatch")
+    await new_world.begin()
+    await new_world.load_baseline()
+    yield new_world
+    await new_world.crash()
 
 
 def sum_of(stand_in: StandIn, name: str) -> tuple[float, float]:

@@ -65,14 +65,14 @@ def test_large_minute_is_split_into_requests_within_the_limits() -> None:
     owed = delivery(items)
     send(cloudwatch, owed, NOW)
     assert len(cloudwatch.taken) == 2
-    assert sum(one.times for request in cloudwatch.taken for one in request) == 1500 * 2 + 400
+    assert sum(datum.times for request in cloudwatch.taken for datum in request) == 1500 * 2 + 400
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 2.0**361])
 def test_only_an_unsupported_value_is_lost(value: float) -> None:
     cloudwatch, owed = fake(), delivery([item(), item("rows", "etl", (value, 1), (5.0, 1))])
     send(cloudwatch, owed, NOW)
-    assert Counter(one.name for one in cloudwatch.taken[0]) == {"RunsFailed": 1, "rows": 1}
+    assert Counter(datum.name for datum in cloudwatch.taken[0]) == {"RunsFailed": 1, "rows": 1}
     assert owed.lost == {SinkError.REFUSED: 1}
     assert "rows" in next(iter(owed.notes))
 
@@ -82,7 +82,7 @@ def test_only_a_refused_metric_is_lost() -> None:
     cloudwatch.refuses = lambda member: {"Name": "Flow", "Value": "flow 77"} in member["Dimensions"]
     owed = delivery([item("RunsFailed", f"flow {number}") for number in range(300)])
     send(cloudwatch, owed, NOW)
-    taken = [one.dimensions for request in cloudwatch.taken for one in request]
+    taken = [datum.dimensions for request in cloudwatch.taken for datum in request]
     assert len(set(taken)) == len(taken) == 299
     assert owed.lost == {SinkError.REFUSED: 1}
     assert list(owed.notes) == ["CloudWatch refuses RunsFailed: ClientError (InvalidParameterValue)"]
@@ -119,7 +119,7 @@ def test_fault_has_a_reason_and_accepted_values_are_not_resent(fault: str, reaso
     assert "example.com" not in str(raised.value)
     assert len(owed.requests) == 2
     send(cloudwatch, owed, NOW)
-    taken = [one.dimensions for request in cloudwatch.taken for one in request]
+    taken = [datum.dimensions for request in cloudwatch.taken for datum in request]
     assert len(set(taken)) == len(taken) == 2500
     assert not owed.lost
 

@@ -35,12 +35,12 @@ def _without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def world(tmp_path: Path, empty_ledger: Path) -> AsyncIterator[World]:
     shutil.copy(empty_ledger, tmp_path / "ledger.db")
-    one = World(tmp_path)
-    await one.begin()
-    await one.load_baseline()
-    yield one
-    one.cloudwatch.gate.set()
-    await one.crash()
+    new_world = World(tmp_path)
+    await new_world.begin()
+    await new_world.load_baseline()
+    yield new_world
+    new_world.cloudwatch.gate.set()
+    await new_world.crash()
 
 
 # Pushed values
@@ -55,7 +55,7 @@ async def test_closed_minute_is_pushed_and_forgotten(world: World) -> None:
     await world.settle()
     (taken,) = world.cloudwatch.taken
     dimensions = (("Deployment", "daily"), ("Flow", "etl"), ("Installation", "prod"))
-    assert {one.name: (one.value, one.times) for one in taken if one.dimensions == dimensions} == {
+    assert {datum.name: (datum.value, datum.times) for datum in taken if datum.dimensions == dimensions} == {
         "RunsCompleted": (1.0, 1.0),
         "RunsFailed": (1.0, 1.0),
         "RunDuration": (2.0, 1.0),
@@ -64,8 +64,8 @@ async def test_closed_minute_is_pushed_and_forgotten(world: World) -> None:
         "LastSuccessAge": (1.0, 1.0),
         "BudgetLeft": (-1.0, 1.0),
     }
-    assert [one.value for one in taken if one.dimensions == (("Installation", "prod"),)] == [1.0]
-    assert {one.minute for one in taken} == {NOW}
+    assert [datum.value for datum in taken if datum.dimensions == (("Installation", "prod"),)] == [1.0]
+    assert {datum.minute for datum in taken} == {NOW}
     assert world.rows() == 1, "the gauges of the minute that is still open"
     assert world.sink.status.last_success == world.now
 
@@ -140,7 +140,7 @@ async def test_outage_of_days_keeps_all_counts_but_only_hours_of_gauges(world: W
     world.cloudwatch.gate.set()
     await world.settle()
     assert world.times_pushed() == dict.fromkeys(world.owed, 1)
-    assert world.pushed("PrefectUp")["PrefectUp"] <= kept + 2, "the one that was under way, and those kept"
+    assert world.pushed("PrefectUp")["PrefectUp"] <= kept + 2, "the one in progress, and those kept"
     assert world.sink.status.errors[SinkError.EXPIRED] > 0
 
 
@@ -286,7 +286,7 @@ async def run_story(world: World, chance: random.Random) -> tuple[int, int]:
             await world.crash()
             crashes += 1
             await world.begin()
-    world.cloudwatch.faults = type(world.cloudwatch.faults)(one for one in world.cloudwatch.faults if one == "")
+    world.cloudwatch.faults = type(world.cloudwatch.faults)(fault for fault in world.cloudwatch.faults if fault == "")
     await world.pass_time()
     await world.settle()
     return crashes, len(lost)
@@ -302,8 +302,8 @@ async def test_pushed_counts_match_the_ledger_through_faults_and_kills(world: Wo
     assert sum(count - 1 for count in times.values()) <= crashes + answers_lost, "one minute for each of these at most"
     once = sum((owed for owed in world.owed.values()), Counter())
     assert {**totals(world.reader.ledger)} == {**before, **(before + once)}
-    durations = {one.value for request in world.cloudwatch.taken for one in request if one.name == "RunDuration"}
-    assert len(durations) == once["RunsCompleted"], "each took another time"
+    durations = {datum.value for request in world.cloudwatch.taken for datum in request if datum.name == "RunDuration"}
+    assert len(durations) == once["RunsCompleted"], "each had a different duration"
 
 
 def totals(ledger: Ledger) -> Counter[str]:

@@ -43,7 +43,7 @@ async def test_not_ready_before_the_first_snapshot(site: Site) -> None:
     assert (await site.get("/metrics")).status_code == 503
     ready = await site.get("/-/ready")
     assert (ready.status_code, ready.text) == (503, "not ready: starting\n")
-    assert (await site.get("/-/healthy")).status_code == 200, "a slow start is no reason to be killed"
+    assert (await site.get("/-/healthy")).status_code == 200, "a slow start must not fail the liveness probe"
     assert "Starting." in (await site.get("/")).text
 
 

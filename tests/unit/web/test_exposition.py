@@ -47,13 +47,13 @@ def test_exposition_of_a_small_snapshot_matches_line_by_line() -> None:
 
 
 def samples(families: object) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    found = {}
+    values = {}
     for family in families:  # type: ignore[attr-defined]
         for sample in family.samples:
             key = (sample.name, tuple(sorted(sample.labels.items())))
-            assert key not in found, key
-            found[key] = sample.value
-    return found
+            assert key not in values, key
+            values[key] = sample.value
+    return values
 
 
 def test_both_formats_parse_to_the_same_samples() -> None:
@@ -165,9 +165,9 @@ def sample_of(snapshot: Snapshot, name: str, **labels: str) -> float:
     )
     values = {
         value
-        for found in both
-        for (one, told), value in found.items()
-        if one == name and {label: text for label, text in told if text} == {k: v for k, v in wanted.items() if v}
+        for samples_of_format in both
+        for (sample, pairs), value in samples_of_format.items()
+        if sample == name and {label: text for label, text in pairs if text} == {k: v for k, v in wanted.items() if v}
     }
     assert len(values) == 1
     return values.pop()
@@ -179,8 +179,8 @@ def test_custom_labels_are_the_union_over_all_lines() -> None:
     assert sample_of(snapshot, "prefect_custom_metric_value", **labels) == 9
     assert sample_of(snapshot, "prefect_custom_metric_observed_sum", **labels) == 9
     assert sample_of(snapshot, "prefect_custom_metric_observed_count", **labels) == 1
-    others = {"metric": "temperature", "room": "a", "sensor": "2"}
-    assert sample_of(snapshot, "prefect_custom_metric_value", **others) == 21.25
+    labels = {"metric": "temperature", "room": "a", "sensor": "2"}
+    assert sample_of(snapshot, "prefect_custom_metric_value", **labels) == 21.25
 
 
 def test_no_custom_labels_without_lines() -> None:

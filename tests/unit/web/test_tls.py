@@ -99,7 +99,7 @@ async def test_renewed_certificate_is_served(
         renewed = make_pair(tmp_path, "renewed")
         renewed.cert.replace(pair.cert)
         await wait_until_async(lambda: "is invalid" in caplog.text, 60, "a warning about half a pair")
-        assert await served(port) == first, "half a pair is not served"
+        assert await served(port) == first, "an incomplete pair is not served"
         renewed.key.replace(pair.key)
         await wait_until_async(lambda: "is in use" in caplog.messages[-1], 60, "the renewed pair")
         second = await served(port)
@@ -108,7 +108,7 @@ async def test_renewed_certificate_is_served(
         await wait_until_async(lambda: "server.key cannot be read" in caplog.messages[-1], 60, "the loss to be told")
         await asyncio.sleep(0.2)
         assert await served(port) == second
-    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "WARNING"], "each is told once"
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "WARNING"], "each is logged once"
 
 
 async def test_without_tls_no_certificate_is_watched() -> None:

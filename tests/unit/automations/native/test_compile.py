@@ -24,11 +24,12 @@ BLOCKS = (
 )
 
 
-def _compile(text: str, *others: Pipeline) -> Compiled:
+def _compile(text: str, *more_pipelines: Pipeline) -> Compiled:
     policies = Policies(parse_pipelines(text, "p.yml"))
-    found = {pipeline: policies.of(pipeline, ()) for pipeline in (*DEPLOYMENTS, *others)}
+    declared = {pipeline: policies.of(pipeline, ()) for pipeline in (*DEPLOYMENTS, *more_pipelines)}
     return compile_rules(
-        {pipeline: policy for pipeline, policy in found.items() if policy is not None}, Directory(DEPLOYMENTS, BLOCKS)
+        {pipeline: policy for pipeline, policy in declared.items() if policy is not None},
+        Directory(DEPLOYMENTS, BLOCKS),
     )
 
 
@@ -46,7 +47,7 @@ def test_notify_shared_by_deployments_is_one_automation() -> None:
     slack = compiled.rules[0]
     assert set(slack.deployment_ids) == set(DEPLOYMENTS.values())
     assert slack.labels == {"prefect.state-type": ("FAILED", "CRASHED")}, "by type: flows choose the names of states"
-    assert slack.action["block_document_id"] == "b2", "the block whose code is part of Prefect is preferred"
+    assert slack.action["block_document_id"] == "b2", "a block type built into Prefect is preferred"
     assert (slack.threshold, slack.within) == (1, 0.0)
     assert compiled.faults == compiled.notes == ()
 

@@ -44,10 +44,10 @@ def _with(path: tuple[Any, ...], value: Any) -> Automation:
 
 
 def test_unchanged_automation_needs_no_change() -> None:
-    found = plan([DEFINITION], [_existing()])
+    difference = plan([DEFINITION], [_existing()])
 
-    assert found.is_empty
-    assert found.unchanged == 1
+    assert difference.is_empty
+    assert difference.unchanged == 1
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_unchanged_automation_needs_no_change() -> None:
         (("trigger", "match", "prefect.resource.id"), ["prefect.flow-run.*"]),
         (
             ("trigger", "match_related", "prefect.resource.id"),
-            [f"prefect.deployment.{one}" for one in (HOURLY, DAILY)],
+            [f"prefect.deployment.{deployment_id}" for deployment_id in (HOURLY, DAILY)],
         ),
         (("trigger", "within"), 60),
         (("trigger", "added_by_a_newer_server"), "x"),
@@ -81,12 +81,12 @@ def test_equivalent_automation_needs_no_change(path: tuple[Any, ...], value: Any
     ],
 )
 def test_drift_is_reverted(path: tuple[Any, ...], value: Any, edit: Edit) -> None:
-    found = plan([DEFINITION], [_with(path, value)])
+    difference = plan([DEFINITION], [_with(path, value)])
 
-    (change,) = found.change
+    (change,) = difference.change
     assert change.edits == (edit,)
-    assert not found.create
-    assert not found.destroy
+    assert not difference.create
+    assert not difference.destroy
 
 
 def test_trigger_of_another_kind_is_reverted() -> None:
@@ -98,24 +98,24 @@ def test_trigger_of_another_kind_is_reverted() -> None:
 
 
 def test_undeclared_automation_is_destroyed_and_missing_one_created() -> None:
-    found = plan([DEFINITION], [_existing(name="prefect-monitoring prod: old")])
+    difference = plan([DEFINITION], [_existing(name="prefect-monitoring prod: old")])
 
-    assert [definition["name"] for definition in found.create] == [DEFINITION["name"]]
-    assert [automation.name for automation in found.destroy] == ["prefect-monitoring prod: old"]
+    assert [definition["name"] for definition in difference.create] == [DEFINITION["name"]]
+    assert [automation.name for automation in difference.destroy] == ["prefect-monitoring prod: old"]
 
 
 def test_duplicate_name_keeps_the_first_automation() -> None:
-    found = plan([DEFINITION], [_existing(1), _existing(2)])
+    difference = plan([DEFINITION], [_existing(1), _existing(2)])
 
-    assert [automation.id for automation in found.destroy] == ["a2"]
-    assert found.unchanged == 1
+    assert [automation.id for automation in difference.destroy] == ["a2"]
+    assert difference.unchanged == 1
 
 
 def test_automation_paused_by_hand_stays_paused() -> None:
-    found = plan([DEFINITION], [_existing(enabled=False)])
+    difference = plan([DEFINITION], [_existing(enabled=False)])
 
-    assert found.is_empty
-    assert found.paused == (DEFINITION["name"],)
+    assert difference.is_empty
+    assert difference.paused == (DEFINITION["name"],)
 
 
 @pytest.mark.parametrize(

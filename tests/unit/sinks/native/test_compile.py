@@ -32,13 +32,13 @@ def test_pipeline_has_an_alarm_for_each_objective() -> None:
     alarms = alarms_of({DAILY: PROMISED})
     conditions = {
         name: (
-            one["MetricName"],
-            one["Statistic"],
-            one["ComparisonOperator"],
-            one["Threshold"],
-            one["TreatMissingData"],
+            alarm["MetricName"],
+            alarm["Statistic"],
+            alarm["ComparisonOperator"],
+            alarm["Threshold"],
+            alarm["TreatMissingData"],
         )
-        for name, one in alarms.items()
+        for name, alarm in alarms.items()
     }
     assert conditions == {
         "exporter silent": ("PrefectUp", "SampleCount", "LessThanThreshold", 1.0, "breaching"),
@@ -94,7 +94,7 @@ def test_dashboard_shows_the_most_critical_pipelines_within_the_limits_of_cloudw
     assert len(charts) * MOST_CHARTED <= 2500
     first = ["DataPipelines", "RunsFailed", "Flow", "zzz", "Installation", "prod", {"label": "zzz"}]
     assert charts[0]["properties"]["metrics"][0] == first
-    places = [(one["x"], one["y"]) for one in body["widgets"]]
+    places = [(widget["x"], widget["y"]) for widget in body["widgets"]]
     assert len(set(places)) == len(places)
     assert "the dashboard shows 100 of 151 pipelines, the most critical ones" in compiled.notes
     assert heading["width"] == 24
@@ -121,24 +121,24 @@ def existing(*, enabled: bool = True, **changes: Any) -> Alarm:
     "changes", [{}, {"Dimensions": DEFINITION["Dimensions"][::-1]}, {"Threshold": 1}, {"StateValue": "ALARM"}]
 )
 def test_unchanged_automation_needs_no_change(changes: dict[str, Any]) -> None:
-    found = plan([DEFINITION], [existing(**changes)], {"widgets": []}, {"widgets": []})
-    assert found.is_empty
-    assert found.unchanged == 2
+    difference = plan([DEFINITION], [existing(**changes)], {"widgets": []}, {"widgets": []})
+    assert difference.is_empty
+    assert difference.unchanged == 2
 
 
 def test_edits_are_shown_and_disabled_actions_are_kept() -> None:
-    found = plan([DEFINITION], [existing(enabled=False, Threshold=5.0, AlarmActions=[])])
-    (change,) = found.change
+    difference = plan([DEFINITION], [existing(enabled=False, Threshold=5.0, AlarmActions=[])])
+    (change,) = difference.change
     assert change.edits == (Edit("Threshold", 5.0, 1.0), Edit("AlarmActions", [], list(PROD.actions)))
-    lines = list(plan_lines(found, PROD.dashboard_name))
+    lines = list(plan_lines(difference, PROD.dashboard_name))
     assert "             Threshold: 5.0 → 1.0" in lines
     assert f"  note: the actions of {DEFINITION['AlarmName']} are switched off in CloudWatch, and stay so" in lines
     assert lines[-1] == "0 to create, 1 to change, 0 to destroy; 0 unchanged"
 
 
 def test_undeclared_alarm_and_dashboard_are_destroyed() -> None:
-    found = plan([], [existing()], None, {"widgets": []})
-    assert list(plan_lines(found, PROD.dashboard_name)) == [
+    difference = plan([], [existing()], None, {"widgets": []})
+    assert list(plan_lines(difference, PROD.dashboard_name)) == [
         f"  - destroy  {DEFINITION['AlarmName']}",
         "  - destroy  dashboard prefect-monitoring-prod",
         "0 to create, 0 to change, 2 to destroy; 0 unchanged",

@@ -33,7 +33,7 @@ def test_outage_banner_names_the_time_of_the_data(seconds: float) -> None:
     assert "The Prefect API does not answer · prefect-monitoring" in page.text, "a tab in the background says so too"
     assert "Active runs are not known" in page.text
     assert f"As of 2026-03-02 {at} UTC" in page.text
-    assert f"At {at[:5]}: 1 fine" in page.text, "nor does the summary pass for the present"
+    assert f"At {at[:5]}: 1 fine" in page.text, "the summary shows its time, too"
     assert page.names[0] == f"Fine at {at[:5]} (1)"
 
 
@@ -85,8 +85,8 @@ def test_stopped_polling_is_reported_by_the_readers_clock() -> None:
 def faulty(**changes: object) -> Snapshot:
     snapshot = snapshot_of({PIPELINE: GOOD})
     about = {name: value for name, value in changes.items() if hasattr(snapshot.about, name)}
-    rest = {name: value for name, value in changes.items() if name not in about}
-    return replace(snapshot, about=replace(snapshot.about, **about), **rest)  # type: ignore[arg-type]
+    top_level = {name: value for name, value in changes.items() if name not in about}
+    return replace(snapshot, about=replace(snapshot.about, **about), **top_level)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

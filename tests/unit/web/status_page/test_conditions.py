@@ -178,13 +178,13 @@ def test_success_is_not_expected_of_approvals_first_runs_and_right_after_a_resum
     overdue = {PIPELINE: Schedule(unmet_at=NOW - 9 * DAY)}
     new = replace(GOOD, baselines={}, recent_durations=(), last_outcomes={})
     for stats, state, is_found in ((GOOD, "paused", False), (GOOD, "pending", True), (new, "running", False)):
-        found = findings(snapshot_of({PIPELINE: stats}, schedules=overdue, active={(PIPELINE, state): NOW - 9}))
-        assert (ConditionId.NOT_SUCCEEDED in found) is is_found, state
+        conditions = findings(snapshot_of({PIPELINE: stats}, schedules=overdue, active={(PIPELINE, state): NOW - 9}))
+        assert (ConditionId.NOT_SUCCEEDED in conditions) is is_found, state
     stale, policies = replace(GOOD, last_outcomes={"completed": NOW - DAY}), {PIPELINE: Policy(max_staleness=HOUR)}
     for resumed_at, is_found in ((None, True), (NOW - HOUR / 2, False), (NOW - 2 * HOUR, True)):
         schedules = {PIPELINE: Schedule(resumed_at=resumed_at)}
-        found = findings(snapshot_of({PIPELINE: stale}, schedules=schedules, policies=policies))
-        assert (ConditionId.NOT_SUCCEEDED in found) is is_found, resumed_at
+        conditions = findings(snapshot_of({PIPELINE: stale}, schedules=schedules, policies=policies))
+        assert (ConditionId.NOT_SUCCEEDED in conditions) is is_found, resumed_at
 
 
 def test_incomplete_baseline_is_not_judged() -> None:

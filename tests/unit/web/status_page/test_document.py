@@ -24,8 +24,8 @@ LINKS = Links("https://prefect.example.com", api_url="https://prefect.example.co
 
 
 def document(snapshot: Snapshot | None, now: float = NOW) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(render_document(snapshot, STALE, now))
-    return found
+    parsed: dict[str, Any] = json.loads(render_document(snapshot, STALE, now))
+    return parsed
 
 
 def test_document_matches_the_page_for_each_pipeline() -> None:
@@ -36,17 +36,17 @@ def test_document_matches_the_page_for_each_pipeline() -> None:
         active={(OTHER, "running"): NOW - 60},
         links=LINKS,
     )
-    found = document(snapshot)
-    assert (found["version"], found["status"], found["current"]) == (1, "bad", True)
-    assert found["as_of"] == "2026-03-02T12:00:00Z"
-    assert found["prefect"] == {
+    content = document(snapshot)
+    assert (content["version"], content["status"], content["current"]) == (1, "bad", True)
+    assert content["as_of"] == "2026-03-02T12:00:00Z"
+    assert content["prefect"] == {
         "api_url": "https://prefect.example.com/api",
         "version": "3.8.8",
         "up": True,
         "error": "",
     }
-    assert found["counts"] == {"attention": 1, "unwatched": 0, "fine": 1, "idle": 0}
-    failed, fine = found["pipelines"]
+    assert content["counts"] == {"attention": 1, "unwatched": 0, "fine": 1, "idle": 0}
+    failed, fine = content["pipelines"]
     assert (failed["flow"], failed["deployment"], failed["group"]) == ("etl", "daily", "attention")
     assert (failed["status"], failed["since"]) == ("failing", "2026-03-02T10:00:00Z")
     assert failed["conditions"][0] == {
@@ -62,7 +62,7 @@ def test_document_matches_the_page_for_each_pipeline() -> None:
     assert (fine["status"], fine["active"], fine["slo_runs"]) == ("running", {"running": 1}, {"good": 199, "bad": 1})
     assert fine["recent_durations_seconds"] == [95.0, 90.0, 130.0, 60.0]
     shown = {(row.pipeline, row.status.lines[0].text) for row in make_rows(snapshot)}
-    assert shown == {(Pipeline(one["flow"], one["deployment"]), one["status"]) for one in found["pipelines"]}
+    assert shown == {(Pipeline(entry["flow"], entry["deployment"]), entry["status"]) for entry in content["pipelines"]}
 
 
 def test_document_shows_that_the_data_is_not_current() -> None:
@@ -71,11 +71,11 @@ def test_document_shows_that_the_data_is_not_current() -> None:
     (finished,) = snapshot.about.sources
     failed = replace(finished, up=False, complete_to=NOW - HOUR, code="401", error="401")
     down = replace(snapshot, active=None, about=replace(snapshot.about, api_up=False, sources=(failed,)))
-    found = document(down)
-    assert (found["status"], found["current"], found["as_of"]) == ("bad", False, "2026-03-02T11:00:00Z")
-    assert found["prefect"]["error"] == "The Prefect API refuses the exporter's credentials (401)"
-    assert found["pipelines"][0]["active"] is None, "unknown is not none"
-    assert found["sources"][0]["up"] is False
+    content = document(down)
+    assert (content["status"], content["current"], content["as_of"]) == ("bad", False, "2026-03-02T11:00:00Z")
+    assert content["prefect"]["error"] == "The Prefect API refuses the exporter's credentials (401)"
+    assert content["pipelines"][0]["active"] is None, "unknown is not the same as none"
+    assert content["sources"][0]["up"] is False
     assert document(snapshot, NOW + STALE + 1)["current"] is False, "polling has stopped"
     assert document(None) == {"version": 1, "status": "starting"}
 

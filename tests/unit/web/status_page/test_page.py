@@ -114,7 +114,7 @@ def test_content_security_policy_allows_only_the_style() -> None:
     page = ParsedPage(html)
     assert not {"script", "img", "iframe", "form"} & set(page.tags)
     assert not [name for name, _ in page.attributes if name == "style" or name.startswith("on")]
-    assert "http-equiv" not in html, "nothing reloads under somebody who listens to the page"
+    assert "http-equiv" not in html, "no automatic reload, for screen readers"
 
 
 def _luminance(colour: str) -> float:

@@ -38,8 +38,8 @@ def test_completed_run_of_any_name_is_fine(outcome: str) -> None:
     """It meets the start and is the last success."""
     policy = Policy(max_staleness=HOUR)
     stats = replace(GOOD, last_outcomes={"completed": NOW - DAY, outcome: NOW - 60})
-    found = status(snapshot_of({PIPELINE: stats}, policies={PIPELINE: policy}))
-    assert (found.group, found.tone) == (Group.FINE, Tone.OK)
+    shown = status(snapshot_of({PIPELINE: stats}, policies={PIPELINE: policy}))
+    assert (shown.group, shown.tone) == (Group.FINE, Tone.OK)
 
 
 def test_paused_pipeline_is_idle_whether_or_not_it_is_listed() -> None:
@@ -91,7 +91,7 @@ def test_condition_comes_before_the_activity() -> None:
     troubled = status(snapshot_of({PIPELINE: failing(PIPELINE)}, active={(PIPELINE, "running"): NOW - 60}))
     assert (troubled.group, troubled.tone) == (Group.ATTENTION, Tone.BAD)
     assert [condition.id for condition in troubled.conditions] == [ConditionId.RUN_FAILED]
-    assert [line.text for line in troubled.lines] == ["failing", "running"], "somebody may be at it"
+    assert [line.text for line in troubled.lines] == ["failing", "running"], "somebody may be fixing it"
 
 
 def test_active_run_that_a_condition_names_is_not_repeated() -> None:
@@ -131,4 +131,4 @@ def test_rank_is_criticality_then_the_worst_condition() -> None:
     ranks = [rank(name, is_failing=failed) for name in ("critical", "standard", "low") for failed in (True, False)]
     assert ranks == sorted(set(ranks))
     crashed = status(snapshot_of({PIPELINE: failing(PIPELINE, 1, "CRASHED")})).rank
-    assert crashed == status(snapshot_of({PIPELINE: failing(PIPELINE)})).rank, "a crash and a failure sort as one"
+    assert crashed == status(snapshot_of({PIPELINE: failing(PIPELINE)})).rank, "a crash and a failure rank the same"
