@@ -60,7 +60,7 @@ class ActingMachine(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, object]) -> None:
         self.loop.run_until_complete(work)
 
-    async def look(self) -> None:
+    async def read_state(self) -> None:
         """Reads the state after a start, without acting."""
         raise NotImplementedError
 
@@ -125,7 +125,7 @@ class ActingMachine(RuleBasedStateMachine):
     def restart(self) -> None:
         self.process.readers.flow_runs.close()
         self.open()
-        self.run(self.look())
+        self.run(self.read_state())
 
     @rule(kind=st.sampled_from(CRASHES), countdown=st.integers(0, 6))
     def act_and_crash(self, kind: str, countdown: int) -> None:

@@ -51,7 +51,7 @@ class HoldLifecycles(ActingMachine):
         self.paused_by_hand = False
         self.slots_by_hand = 4
 
-    async def look(self) -> None:
+    async def read_state(self) -> None:
         """Reads nothing: the next round covers everything."""
 
     async def act_once(self) -> None:
@@ -179,11 +179,11 @@ class HoldLifecycles(ActingMachine):
     # Invariants
 
     @invariant()
-    def what_a_person_paused_stays_paused(self) -> None:
+    def deployments_paused_by_hand_stay_paused(self) -> None:
         assert self._paused or not self.paused_by_hand
 
     @invariant()
-    def a_limit_is_never_below_what_a_person_set(self) -> None:
+    def limit_is_never_below_the_manual_one(self) -> None:
         assert self._slots in {self.slots_by_hand, *SLOTS.values()}
         assert self._slots >= self.slots_by_hand
 
@@ -196,7 +196,7 @@ class HoldLifecycles(ActingMachine):
                 assert run.state.at - run.expected > LATE
 
     @invariant()
-    def an_intention_was_recorded_before_each_request(self) -> None:
+    def intention_is_recorded_before_each_request(self) -> None:
         if not hasattr(self, "process"):
             return
         recorded = {(action.kind, action.target or action.run_id) for action in self.process.actions()}

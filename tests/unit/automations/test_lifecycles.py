@@ -31,7 +31,7 @@ class RetryLifecycles(ActingMachine):
         self.place = (flow, self.fake.add_deployment("daily", flow))
         self.taken_over: dict[str, int] = {}
 
-    async def look(self) -> None:
+    async def read_state(self) -> None:
         await self.process.poll()
 
     async def act_once(self) -> None:
@@ -127,7 +127,7 @@ class RetryLifecycles(ActingMachine):
 
     @rule()
     def poll(self) -> None:
-        self.run(self.look())
+        self.run(self.read_state())
 
     # Invariants
 
@@ -145,13 +145,13 @@ class RetryLifecycles(ActingMachine):
             assert all(run.states[place - 1].type in BAD_TYPES for place in places)
 
     @invariant()
-    def a_run_that_somebody_took_over_is_left_alone(self) -> None:
+    def run_taken_over_by_hand_is_left_alone(self) -> None:
         for run_id, retries in self.taken_over.items():
             run = self.fake.runs.get(run_id) or self.fake.deleted[run_id]
             assert len(self._retries_of(run)) == retries
 
     @invariant()
-    def an_intention_was_recorded_before_each_request(self) -> None:
+    def intention_is_recorded_before_each_request(self) -> None:
         if hasattr(self, "process"):
             recorded = {action.id for action in self.process.actions()}
             assert {*self.fake.actions.transitions.values()} <= recorded

@@ -46,7 +46,7 @@ def output_in(path: Path, end: int) -> Output:
     return output
 
 
-def last_told(output: Output, name: str) -> float:
+def last_sample(output: Output, name: str) -> float:
     [*_, newest] = sorted(output.texts.glob("*.om"))
     families = text_string_to_metric_families(newest.read_bytes().decode())
     return float([sample.value for family in families for sample in family.samples if sample.name == name][-1])
@@ -64,12 +64,12 @@ def test_live_sum_is_never_below_the_backfilled_sum(tmp_path: Path, seed: int) -
     for day in past.history.days:
         past.write_day(day)
     past.join()
-    assert ledger.series[DURATION].value >= last_told(output, f"{counted_metrics.DURATION}_sum")
+    assert ledger.series[DURATION].value >= last_sample(output, f"{counted_metrics.DURATION}_sum")
     ledger.close()
     again = open_ledger(
         f"sqlite:///{tmp_path / 'ledger.db'}", API, bounds=DEFAULT_BOUNDS, lookbacks=lookbacks_of(1), now=MIDNIGHT
     )
-    assert again.series[DURATION].value >= last_told(output, f"{counted_metrics.DURATION}_sum")
+    assert again.series[DURATION].value >= last_sample(output, f"{counted_metrics.DURATION}_sum")
     again.close()
 
 
@@ -114,8 +114,8 @@ def test_export_has_declared_counters_and_histograms_but_no_gauges(tmp_path: Pat
         past.write_day(day)
     past.join()
     text = "".join(file.read_text() for file in sorted(output.texts.glob("*.om")))
-    assert last_told(output, "rows_total") == 5
+    assert last_sample(output, "rows_total") == 5
     assert 'rows_total{flow="etl",table="orders",job="prefect-monitoring"}' in text
-    assert (last_told(output, "load_seconds_sum"), last_told(output, "load_seconds_count")) == (7, 1)
+    assert (last_sample(output, "load_seconds_sum"), last_sample(output, "load_seconds_count")) == (7, 1)
     assert "size_bytes" not in text
     ledger.close()

@@ -335,11 +335,11 @@ def test_credentials_of_prefect_from_a_file_are_sent(
     monkeypatch.setenv("PREFECT_API_KEY_FILE", str(tmp_path / "key"))
     seen = []
 
-    async def look(settings: Settings) -> list[object]:
+    async def checked(settings: Settings) -> list[object]:
         seen.append(PREFECT_API_KEY.value())
         return []
 
-    monkeypatch.setattr("prefect_monitoring.commands.check.check", look)
+    monkeypatch.setattr("prefect_monitoring.commands.check.check", checked)
     assert main(["check"]) == 0
     assert seen == [SECRET]
     assert SECRET not in capsys.readouterr().out

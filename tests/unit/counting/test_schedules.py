@@ -38,7 +38,7 @@ CASES = {
     "nothing was scheduled yet": (ONE, Schedule(PAST, None), JUST, Plan(ask=["d"])),
     "passed": (ONE, Schedule(None, PAST), JUST, Plan(ask=["d"], passed={"d": PAST})),
     "passing now": (ONE, Schedule(None, NOW), JUST, Plan(ask=["d"], passed={"d": NOW})),
-    "passed while nobody watched": (ONE, Schedule(None, PAST), None, Plan(ask=["d"], passed={"d": PAST})),
+    "passed while the exporter was off": (ONE, Schedule(None, PAST), None, Plan(ask=["d"], passed={"d": PAST})),
     "other schedules": (ONE, Schedule(None, AHEAD), Asked(DAILY, NOW - 60), Plan(ask=["d"])),
     "other schedules, passed": (ONE, Schedule(None, PAST), Asked(DAILY, NOW - 60), Plan(ask=["d"])),
     "asked long ago": (ONE, Schedule(None, AHEAD), Asked(HOURLY, NOW - ASK_AGAIN_SECONDS), Plan(ask=["d"])),

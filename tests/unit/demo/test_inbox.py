@@ -73,7 +73,7 @@ SLACK_REFUSES = {
     "no object": ([], "object"),
     "nothing to show": ({"channel": "#x"}, "no_text"),
     "empty attachments": ({"attachments": [{"color": "good"}]}, "no_text"),
-    "attachments that are none": ({"text": "x", "attachments": "x"}, "attachments: "),
+    "attachments that are no list": ({"text": "x", "attachments": "x"}, "attachments: "),
     "attachments of strings": ({"text": "x", "attachments": ["x"]}, "attachments.0: "),
     "too many attachments": ({"attachments": slack()["attachments"] * 21}, "attachments: "),
     "text": (slack(text="x" * 3001), "attachments.0.text: "),

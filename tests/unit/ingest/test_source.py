@@ -196,19 +196,19 @@ async def test_outage_with_the_error_of_a_lasting_one_is_logged(
 async def test_source_without_requests_is_up_if_the_source_it_depends_on_is(clock: Clock, outages: OutageLog) -> None:
     active, beats = Source("active", 5, outages, clock), Source("beats", 5, outages, clock)
 
-    async def nobody_runs() -> Reading:
+    async def no_active_runs() -> Reading:
         return Reading(0, asked=False)
 
     await active.read(works)
-    assert await beats.read(nobody_runs, active)
+    assert await beats.read(no_active_runs, active)
     await active.read(fails)
     clock.now += 60
-    assert not await beats.read(nobody_runs, active)
+    assert not await beats.read(no_active_runs, active)
     status = beats.status()
     assert (status.up, status.last_success, status.complete_to) == (None, 1000, 1000)
     assert status.error == "not asked: active cannot be read"
     await active.read(works)
-    assert await beats.read(nobody_runs, active)
+    assert await beats.read(no_active_runs, active)
     assert beats.status().last_success == 1060
 
 

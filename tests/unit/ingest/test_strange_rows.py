@@ -43,7 +43,7 @@ RUN_FAULTS: dict[str, dict[str, Any]] = {
     "a garbled start": {"start_time": GARBAGE},
     "no id": {"id": None},
     "an id of another type": {"id": 7},
-    "an id that is none": {"id": "run-7"},
+    "an invalid id": {"id": "run-7"},
     "a list for a count": {"run_count": [[]]},
 }
 READABLE: dict[str, dict[str, Any]] = {

@@ -70,10 +70,10 @@ async def test_task_run_of_a_deleted_flow_run_is_counted_as_deleted(
     fake.tasks.run("load", flow_run)
     page = await fake.tasks.finished_page(0.0, None, 0)
 
-    async def before_the_deletion(*_: object) -> object:
+    async def stale_page(*_: object) -> object:
         return page
 
-    fake.tasks.finished_page = before_the_deletion  # type: ignore[method-assign,assignment]
+    fake.tasks.finished_page = stale_page  # type: ignore[method-assign,assignment]
     fake.delete_run(flow_run)
     await readers.task_runs.read_finished(60)
     assert outcomes(readers.flow_runs.ledger, Pipeline(DELETED, "")) == {("load", "completed"): 1}
