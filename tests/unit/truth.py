@@ -107,24 +107,24 @@ class DetailTruth:
         failures: Counter[tuple[Pipeline, str, str]] = Counter()
         for run in self._task_runs:
             bad = [state.message for state in run.states if state.type in BAD_TYPES]
-            found.update(
+            failures.update(
                 (self._pipeline(run.flow_run_id), run.task, cause_of(message)) for message in (*bad, *run.saved)
             )
-        return found
+        return failures
 
     def retries(self) -> Counter[tuple[Pipeline, str]]:
         retries: Counter[tuple[Pipeline, str]] = Counter()
         for run in self._task_runs:
             if run.over:
-                found[self._pipeline(run.flow_run_id), run.task] += run.attempts - 1
-        return +found
+                retries[self._pipeline(run.flow_run_id), run.task] += run.attempts - 1
+        return +retries
 
     def seconds(self) -> dict[tuple[Pipeline, str], float]:
         seconds: defaultdict[tuple[Pipeline, str], float] = defaultdict(float)
         for run in self._task_runs:
             if run.over:
-                found[self._pipeline(run.flow_run_id), run.task] += run.run_time
-        return dict(found)
+                seconds[self._pipeline(run.flow_run_id), run.task] += run.run_time
+        return dict(seconds)
 
     def observed(self) -> dict[CustomKey, tuple[int, float]]:
         """Count and sum of each custom metric."""
@@ -143,6 +143,6 @@ class DetailTruth:
     def _emitted(self) -> Iterator[tuple[CustomKey, EmittedValue, float]]:
         fake = self.flow_runs.fake
         for one in fake.logs.lines:
-            if (told := one.told) is not None:
+            if (emitted := one.emitted) is not None:
                 task = fake.tasks.runs[one.line.task_run_id].task if one.line.task_run_id else ""
-                yield (self._pipeline(one.line.flow_run_id), task, told.name, told.labels), told, one.line.at
+                yield (self._pipeline(one.line.flow_run_id), task, emitted.name, emitted.labels), emitted, one.line.at

@@ -67,10 +67,7 @@ async def test_failed_run_is_retried_after_its_delay_without_counting_as_failed(
 async def test_failed_run_is_unresolved_only_after_its_retries_are_exhausted(
     fail_a_run: FailARun, fake: FakePrefect
 ) -> None:
-    process = begin("pipelines: [{flow: etl, retry: {max: 1, delay: 1m, jitter: 0%}}]")
-    await process.begin()
-    run = fake.schedule(*place)
-    process.fail(run)
+    process, run = await fail_a_run("pipelines: [{flow: etl, retry: {max: 1, delay: 1m, jitter: 0%}}]")
     assert (await process.poll()).run_stats[PIPELINE].unresolved == 0
     assert (await process.act()).run_stats[PIPELINE].unresolved == 0
     fake.now += 60

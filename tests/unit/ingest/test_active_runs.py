@@ -52,7 +52,7 @@ async def crowd(fake: FakePrefect, reader: Reader) -> dict[Pipeline, int]:
 
 
 def by_pipeline(active: ActiveRuns) -> dict[Pipeline, int]:
-    found: Counter[Pipeline] = Counter()
+    totals: Counter[Pipeline] = Counter()
     for (pipeline, _, state), number in active.counts.items():
         if state == "late":
             totals[pipeline] += number

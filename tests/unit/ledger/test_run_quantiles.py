@@ -44,7 +44,7 @@ def test_quantiles_are_the_values_at_the_nearest_ranks(ledger: Ledger, count: in
     seconds = [random.Random(count * 100 + number).uniform(1, 900) for number in range(count)]
     for number, one in enumerate(seconds):
         add_run(ledger, number, NOW - number * 60, one, delay=one / 10)
-    found = ledger.run_quantiles([PIPELINE], NOW)[PIPELINE]
+    quantiles = ledger.run_quantiles([PIPELINE], NOW)[PIPELINE]
     expected = {("30d", name): nearest_rank(seconds, percent) for name, percent in QUANTILES.items()}
     assert {key: value for key, value in quantiles.duration.items() if key[0] == "30d"} == expected
     assert quantiles.start_delay["7d", "0.95"] == pytest.approx(nearest_rank(seconds, 95) / 10)

@@ -281,7 +281,7 @@ def at(instant: float | None) -> str | None:
 
 async def all_pages(api: TaskApi, after: float) -> list[str]:
     """As the incremental reader reads them."""
-    found: list[str] = []
+    ids: list[str] = []
     position: tuple[float | None, int] = (None, 0)
     for _ in range(100):
         page = await api.finished_page(after, *position)

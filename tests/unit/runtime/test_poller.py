@@ -318,7 +318,7 @@ async def test_outage_is_logged_once_over_all_sources_and_polls(
 
 
 async def test_complete_baseline_is_logged(
-    fake: FakePrefect, process: Process, place: tuple[str, str], told: Callable[[int], list[str]]
+    fake: FakePrefect, process: Process, place: tuple[str, str], logged: Callable[[int], list[str]]
 ) -> None:
     fail_one(fake, place)
     await process.poll()
