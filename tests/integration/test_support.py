@@ -4,7 +4,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,8 +13,7 @@ import pytest
 from support import exposition
 from support.bulk import bulk_finished_runs, bulk_logs, bulk_task_runs, rename_flow_in_database
 from support.ports import free_port
-from support.postgres import start_postgres
-from support.prefect_server import PrefectServer, env_for, start_server
+from support.prefect_server import PrefectServer, env_for
 from support.processes import busyness, start, wait_until, wait_until_async
 from support.prometheus import promtool_check_metrics, start_prometheus
 from support.proxy import Fault, FaultProxy, Seen
@@ -224,52 +222,30 @@ def test_truth_counts_every_entry_into_a_terminal_state(server: PrefectServer, s
     assert known[name, "gone", "completed"] == 1
 
 
-def test_flow_is_renamed_in_the_database(server: PrefectServer, seeder: Seeder, unique: str) -> None:
-    flow = seeder.flow(f"{unique}old")
-    rename_flow_in_database(server, flow, f"{unique}new")
-    assert seeder.call("GET", f"/flows/{flow}")["name"] == f"{unique}new"
-
-
-@pytest.fixture(scope="module")
-def on_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    directory = tmp_path_factory.mktemp("postgres")
-    with start_postgres(directory) as postgres:
-        url = postgres.create("prefect")
-        with start_server(directory, database_url=url) as running:
-            yield running
-
-
-@pytest.fixture(params=["server", "on_postgres"])
-def either(request: pytest.FixtureRequest) -> PrefectServer:
-    """The same test on SQLite and on PostgreSQL."""
-    running: PrefectServer = request.getfixturevalue(request.param)
-    return running
-
-
-def test_bulk_flow_runs_come_back_from_either_database(either: PrefectServer, unique: str) -> None:
+def test_bulk_flow_runs_come_back_from_the_api(server: PrefectServer, unique: str) -> None:
     end = datetime.now(UTC)
-    with Seeder(either.url) as api:
+    with Seeder(server.url) as api:
         flow = api.flow(f"{unique}flow")
-        [made] = bulk_finished_runs(either, flow, [end], state="TimedOut", message="slow", tags=["a"])
+        [made] = bulk_finished_runs(server, flow, [end], state="TimedOut", message="slow", tags=["a"])
         row = api.read(made)
         assert (row["state_type"], row["state_name"], row["state"]["message"]) == ("FAILED", "TimedOut", "slow")
         assert (row["tags"], row["run_count"], row["total_run_time"]) == (["a"], 1, 1)
         assert datetime.fromisoformat(row["end_time"]) == end
         assert names(api, made) == ["Pending", "Running", "TimedOut"]
-        rename_flow_in_database(either, flow, f"{unique}new")
+        rename_flow_in_database(server, flow, f"{unique}new")
         assert api.call("GET", f"/flows/{flow}")["name"] == f"{unique}new"
 
 
-def test_bulk_task_runs_come_back_from_either_database(either: PrefectServer, unique: str) -> None:
+def test_bulk_task_runs_come_back_from_the_api(server: PrefectServer, unique: str) -> None:
     end = datetime.now(UTC)
-    with Seeder(either.url) as api:
-        parents = bulk_finished_runs(either, api.flow(f"{unique}flow"), [end] * 300)
+    with Seeder(server.url) as api:
+        parents = bulk_finished_runs(server, api.flow(f"{unique}flow"), [end] * 300)
         mine = {"task_runs": {"flow_run_id": {"any_": parents[:1]}}}
-        bulk_task_runs(either, "load", [(parent, end) for parent in parents])
-        bulk_task_runs(either, "load", [(parents[0], end)], state="Cached")
+        bulk_task_runs(server, "load", [(parent, end) for parent in parents])
+        bulk_task_runs(server, "load", [(parents[0], end)], state="Cached")
         slow = timedelta(seconds=6)
         [failed] = bulk_task_runs(
-            either, "send", [(parents[0], end)], state="Failed", duration=slow, attempts=3, message="no", tags=["a"]
+            server, "send", [(parents[0], end)], state="Failed", duration=slow, attempts=3, message="no", tags=["a"]
         )
 
         criteria = {"flow_runs": {"id": {"any_": parents}}, "task_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
@@ -291,14 +267,14 @@ def test_bulk_task_runs_come_back_from_either_database(either: PrefectServer, un
         assert states[-1]["message"] == row["state"]["message"] == "no"
 
 
-def test_bulk_logs_come_back_from_either_database(either: PrefectServer, unique: str) -> None:
+def test_bulk_logs_come_back_from_the_api(server: PrefectServer, unique: str) -> None:
     at = datetime.now(UTC) - timedelta(hours=1)
-    with Seeder(either.url) as api:
-        [parent] = bulk_finished_runs(either, api.flow(f"{unique}flow"), [at])
-        [task] = bulk_task_runs(either, "load", [(parent, at)])
+    with Seeder(server.url) as api:
+        [parent] = bulk_finished_runs(server, api.flow(f"{unique}flow"), [at])
+        [task] = bulk_task_runs(server, "load", [(parent, at)])
         lines = [(at + timedelta(milliseconds=number), f"METRIC: rows={number}") for number in range(50)]
-        bulk_logs(either, lines, flow_run_id=parent, task_run_id=task)
-        bulk_logs(either, [(at, "on its own")], flow_run_id=parent, level=40, logger="prefect.flow_runs")
+        bulk_logs(server, lines, flow_run_id=parent, task_run_id=task)
+        bulk_logs(server, [(at, "on its own")], flow_run_id=parent, level=40, logger="prefect.flow_runs")
 
         here = {"flow_run_id": {"any_": [parent]}}
         found = api.call("POST", "/logs/filter", {"logs": {**here, "level": {"le_": 20}}, "limit": 200})
@@ -329,20 +305,6 @@ def test_bulk_task_runs_look_like_real_ones(server: PrefectServer, seeder: Seede
 
 
 # --- other servers -------------------------------------------------------------------------------------------------
-
-
-def test_server_with_a_lower_page_limit_and_a_password(tmp_path: Path) -> None:
-    env = {"PREFECT_SERVER_API_DEFAULT_LIMIT": "50", "PREFECT_SERVER_API_AUTH_STRING": "admin:secret"}
-    with start_server(tmp_path, env=env) as strict, Seeder(strict.url, auth=strict.auth) as seeder:
-        assert env_for(strict)["PREFECT_API_AUTH_STRING"] == "admin:secret"
-        assert httpx.post(f"{strict.url}/flow_runs/filter", json={}).status_code == 401
-        assert seeder.client.post("/flow_runs/filter", json={"limit": 50}).status_code == 200
-        refused = seeder.client.post("/flow_runs/filter", json={"limit": 200})
-        assert refused.status_code == 422
-        assert "less than or equal to 50" in refused.text
-        assert seeder.call("POST", "/flow_runs/count", {}) == 0, "a new server starts empty"
-        bulk_finished_runs(strict, seeder.flow("f"), [datetime.now(UTC)] * 120)
-        assert truth(strict.url, auth=strict.auth) == {("f", "", "completed"): 120}
 
 
 def test_environment_of_subprocesses_holds_no_setting_of_the_caller(
