@@ -70,7 +70,7 @@ coverage: $(VENV)/.dev
 # Tests that take minutes, the longest first; -rP shows their measurements.
 test-long: $(VENV)/.dev $(PACKAGING)/.ready $(CHART)/.ready $(SPARK)/.ready
 	bash tests/support/install_servers.sh
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -rP tests/e2e tests/long
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -rP tests/e2e tests/long
 
 # The same at length, an hour or so: 200 kills while runs are retried (30 in CI), 100 kills of the archive (20 in CI), a burst of
 # 2,000 task runs (600 in CI), ten minutes of an API that fails in every way (one in CI), twenty times as many stories for the

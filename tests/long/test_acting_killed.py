@@ -7,7 +7,7 @@ it executes, as if its machine was lost. Prefect leaves those in Pending or Runn
 Crashed, as a user would.
 
 The worker starts a script that reports the engine's states, which leaves two busy cores for the killed processes, and
-three unfinished runs are always being retried. tests/integration/test_acting_on_real_runs.py uses the real engine.
+three unfinished runs are always being retried. test_acting_on_real_runs.py uses the real engine.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support.backfill import Backfill
 from support.bulk import bulk_finished_runs, bulk_logs, bulk_task_runs
 from support.exporter import run_exporter, start_exporter
-from support.prefect_server import PrefectServer, env_for
+from support.prefect_server import PrefectServer, env_for, start_server
 from support.processes import wait_until
 from support.prometheus import Prometheus, start_prometheus
 from support.seeder import Seeder
@@ -84,6 +84,18 @@ def seed(server: PrefectServer, seeder: Seeder, prefix: str) -> Month:
         (f"{prefix}fresh", "completed"): [now - timedelta(minutes=1)],
     }
     return month
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    with start_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def seeder(server: PrefectServer) -> Iterator[Seeder]:
+    with Seeder(server.url) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
