@@ -1,14 +1,14 @@
-"""The bad month: one incident for every alert, each in a separate hour."""
+"""The bad month: everything that there is an alert for goes wrong once, each on an hour of its own."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from months.pipelines import FOREVER, Behaviour, Phase, Pipeline
 from months.schedules import DAY, HOUR, MINUTE, Every, on
 from months.site import Process, Site
 from months.troubles import Trouble
 from months.watch import Watch
-from months.world import FOREVER, Behaviour, Phase, Pipeline
 
 WATCH: Final = Watch(on(0), on(14))
 CORE_TASKS: Final = (("extract", 0.6), ("load", 0.4))
@@ -47,7 +47,7 @@ pipelines:
 FAILS: Final = Behaviour("FAILED", message="boom")
 CANCELLED: Final = Behaviour("CANCELLED")
 
-PHASES: Final = (
+SPELLS: Final = (
     Phase("core", on(1, 5), on(1, 6), FAILS),
     Phase("std", on(1, 5), on(1, 6), FAILS),
     Phase("minor", on(1, 5), on(1, 5.1), FAILS),
@@ -73,10 +73,13 @@ PHASES: Final = (
     Phase("declared", on(10), on(12), FAILS),
     Phase("core", on(11, 12), on(12, 12), Behaviour(seconds=700)),
     Phase("std", on(12, 15), on(12, 16), FAILS),
-    Phase("core", on(13, 12), on(13, 15), Behaviour(extra_task="report")),
+    Phase("core", on(13, 12), on(13, 15), Behaviour(one_more_task="report")),
 )
 
 TROUBLES: Final = (
+    # Blips, and three minutes that alert, before and while `fresh` has not succeeded: that alert is on time.
+    *(Trouble("API down", on(5, hours) - 10, on(5, hours) + 35) for hours in (7.5, 8.5, 9, 9.1, 11)),
+    Trouble("API down", on(5, 8) - 10, on(5, 8) + 170),
     Trouble("worker down", on(3, 19.9), on(3, 20.7), "gpu"),
     Trouble("queue not polled", on(4, 19.9), on(4, 20.7), "main/slow"),
     Trouble("paused", on(6, 13), on(8, 13), "parent"),
@@ -87,7 +90,7 @@ TROUBLES: Final = (
 )
 
 PROCESSES: Final = (
-    # A restart while two pipelines are failing, then half an hour without an exporter.
+    # A restart while two pipelines are failing, and half an hour without an exporter.
     Process("10.0.0.1:9877", "a", on(0), on(1, 5.5)),
     Process("10.0.0.1:9877", "a", on(1, 5.5) + WATCH.step, on(1, 12.2)),
     Process("10.0.0.1:9877", "a", on(1, 12.7), FOREVER),
@@ -98,7 +101,7 @@ SITE: Final = Site(
     PIPELINES,
     DECLARED,
     PROCESSES,
-    PHASES,
+    SPELLS,
     TROUBLES,
     pools={"main": "process", "gpu": "kubernetes", "small": "process"},
     slots={"small": 1},

@@ -1,4 +1,4 @@
-"""The shipped rules that alerts need, prepared for promtool over a month."""
+"""The shipped rules, as far as alerts need them, and what promtool makes of them over a month."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def needed_by_alerts(groups: Sequence[Group]) -> set[str]:
     left = {name for rule in rules if "alert" in rule for name in names_in(rule["expr"])}
     while left:
         found |= left
-        left = {name for record in left for name in records.get(record, ())} - found
+        left = {name for one in left for name in records.get(one, ())} - found
     return found
 
 
-def without_dashboard_records(groups: Sequence[Group]) -> list[Group]:
-    """Expressions, `for` and labels as shipped. Annotations have separate tests, and would take minutes here."""
+def without_what_only_dashboards_read(groups: Sequence[Group]) -> list[Group]:
+    """Expressions, `for` and labels as they are shipped. Annotations have tests of their own, and cost minutes here."""
     needed = needed_by_alerts(groups)
-    kept = []
+    kept: list[Group] = []
     for group in groups:
         rules = [
             {key: value for key, value in rule.items() if key != "annotations"}

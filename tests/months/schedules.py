@@ -31,6 +31,11 @@ def fifteenth(day: date) -> bool:
     return day.day == 15
 
 
+def on_dates(*dates: tuple[int, int]) -> Days:
+    """Each a month and a day."""
+    return lambda day: (day.month, day.day) in dates
+
+
 def on(day: float, hours: float = 0.0) -> float:
     """The instant `hours` into a day of the month, which begins with day 0."""
     return BEGIN + day * DAY + hours * HOUR
@@ -38,7 +43,7 @@ def on(day: float, hours: float = 0.0) -> float:
 
 @dataclass(frozen=True)
 class Every:
-    """Every `seconds`, `offset` seconds after the full interval."""
+    """Every so many seconds, `offset` seconds after the full interval."""
 
     seconds: float
     offset: float = 0.0
@@ -49,7 +54,7 @@ class Every:
 
 @dataclass(frozen=True)
 class At:
-    """At local times on the days that `days` accepts. A time skipped by a clock change comes an hour later."""
+    """At local times of the days that `days` has. A time that a shift leaves out comes an hour later."""
 
     times: tuple[str, ...]
     days: Days = every_day

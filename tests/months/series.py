@@ -1,4 +1,4 @@
-"""Converts scrapes to promtool's input series: the samples that Prometheus would store, in run-length notation."""
+"""Scrapes become promtool's input series: what a Prometheus would have stored, in its run-length notation."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-# Times are relative to the start of the month, where promtool's clock is 0.
+# Instants are told from the beginning of the month: there, promtool's clock stands at 0.
 INSTANT_SUFFIX: Final = "_timestamp_seconds"
 
 
 @dataclass
 class SeriesRuns:
-    """The values of a series: [value, first step, last step] of each run of equal values, in order."""
+    """The values of one series: [value, first step, last step] of each run of equal ones, in order."""
 
     shift: float
     runs: list[list[float]] = field(default_factory=list)
@@ -27,7 +27,7 @@ class SeriesRuns:
 
 @dataclass
 class Storage:
-    """The stored samples. `begin` is promtool's time 0; steps are counted from there."""
+    """What was scraped. `begin` is the instant that promtool calls 0; steps are counted from there."""
 
     begin: float
     series: dict[str, SeriesRuns] = field(default_factory=dict)
@@ -35,22 +35,29 @@ class Storage:
     _live: dict[str, set[str]] = field(default_factory=dict)
 
     def scraped(self, step: int, target: Mapping[str, str], lines: Iterable[str]) -> None:
-        """Adds a scrape of `target`; its series that are no longer exposed end here."""
+        """Takes in a scrape of `target`; a series that it had before and has no more ends here."""
+        self._take(step, target, ("up 1", *lines))
+
+    def failed(self, step: int, target: Mapping[str, str]) -> None:
+        """The target did not answer: all that it had ends, except for what Prometheus says of it."""
+        self._take(step, target, ("up 0",))
+
+    def removed(self, step: int, target: Mapping[str, str]) -> None:
+        """Prometheus knows nothing of the target any more."""
+        self._take(step, target, ())
+
+    def _take(self, step: int, target: Mapping[str, str], lines: Iterable[str]) -> None:
         labels = ",".join(f'{name}="{value}"' for name, value in target.items())
         seen: set[str] = set()
         for line in lines:
             key, _, value = line.rpartition(" ")
-            name, brace, own_labels = key.partition("{")
-            key = f"{name}{{{labels},{own_labels}" if brace else f"{name}{{{labels}}}"
+            name, brace, rest = key.partition("{")
+            key = f"{name}{{{labels},{rest}" if brace else f"{name}{{{labels}}}"
             if key not in self.series:
                 self.series[key] = SeriesRuns(self.begin if name.endswith(INSTANT_SUFFIX) else 0.0)
             self.series[key].add(step, value)
             seen.add(key)
         self._end(step, labels, seen)
-
-    def failed(self, step: int, target: Mapping[str, str]) -> None:
-        """The target did not answer: all its series end."""
-        self.scraped(step, target, ())
 
     def _end(self, step: int, labels: str, seen: set[str]) -> None:
         for key in self._live.get(labels, set()) - seen:
@@ -64,7 +71,7 @@ class Storage:
 
 
 def _notation(runs: Iterable[list[float]], ends: Iterable[int]) -> Iterator[str]:
-    """`vxN` is v and N more of it, `_xN` are N missing samples."""
+    """`vxN` is v and N more of it, `_xN` are N missing ones."""
     reached = 0
     stale = set(ends)
     for value, first, last in runs:

@@ -1,8 +1,9 @@
-"""The bad month: each incident fires its alert once, with its severity, and resolves it; nothing else fires."""
+"""The bad month: each incident fires its alert, once, as severe as it is, and it resolves; nothing else fires."""
 
 from dataclasses import replace
 
 from months.bad import SITE, WATCH
+from months.bad_acting import SITES, STORM
 from months.expected import Expected, differences
 from months.rules import shipped_groups
 from months.schedules import HOUR, MINUTE, on
@@ -21,15 +22,17 @@ def expect(
     return Expected(alert, severity, first, last, labels, why)
 
 
-EACH = "each failure fires; the completed run in between resolves it"
+STORM_SEVERITIES = {flow: "critical" if flow == "storm-a" else "warning" for flow in STORM}
+EACH = "each failure is told as it comes; the one that completes in between resolves it"
 LATE = "the run that should begin is late"
 
 EXPECTED = (
     expect("PrefectRunFailed", "critical", (1, 5, 3.5), (1, 6, 3.5), flow="core", team="sales"),
     expect("PrefectRunFailed", "warning", (1, 5, 6.8), (1, 6, 6.8), flow="std", criticality="standard"),
     expect("PrefectExporterDown", "critical", (1, 12, 14), (1, 12, 42)),
+    expect("PrefectTargetDown", "warning", (1, 12, 17), (1, 12, 42), instance="10.0.0.1:9877"),
     expect("PrefectRunCrashed", "critical", (2, 5, 3.5), (2, 6, 3.5), flow="core"),
-    # Three in a row, and three within the hour until the first is an hour old.
+    # Three in a row; they are also three within the hour, until the first is an hour old.
     expect("PrefectRepeatedFailure", "warning", (2, 10, 32.6), (2, 11, 2.6), flow="minor", criticality="low"),
     # Three within the hour, with completed runs in between.
     expect("PrefectRepeatedFailure", "warning", (3, 9, 25.8), (3, 10, 5.8), flow="busy"),
@@ -46,6 +49,7 @@ EXPECTED = (
     expect("PrefectQueueNotPolled", "warning", (4, 20, 4.3), (4, 20, 42), work_pool="main", work_queue="slow"),
     expect("PrefectStartLate", "warning", (4, 20, 7), (4, 20, 47), LATE, flow="queued"),
     expect("PrefectStartLate", "warning", (5, 5, 5), (5, 5, 13), flow="core"),
+    expect("PrefectApiDown", "critical", (5, 8, 0.8), (5, 8, 2.8)),
     expect("PrefectNotSucceeded", "critical", (5, 9, 12.1), (6, 7, 15.1), flow="fresh"),
     expect("PrefectStartMissed", "warning", (5, 15, 12), (5, 16, 5), flow="core"),
     expect("PrefectLimitFull", "warning", (5, 20, 17.3), (5, 20, 37), work_pool="small"),
@@ -71,29 +75,70 @@ EXPECTED = (
     expect("PrefectTasksRetrying", "info", (10, 12, 3), (11, 5, 2), flow="core", task="extract"),
     expect("PrefectTasksRetrying", "info", (10, 12, 3), (11, 5, 2), flow="core", task="load"),
     expect("PrefectStillFailing", "warning", (10, 10, 20.1), (12, 6, 20.1), flow="declared"),
-    expect(
-        "PrefectRunFailed", "warning", (10, 6, 20.1), (12, 6, 20.1), "fires before it is still failing", flow="declared"
-    ),
-    # Two within three days exceed the budget until the first is three days old.
+    expect("PrefectRunFailed", "warning", (10, 6, 20.1), (12, 6, 20.1), "it begins so", flow="declared"),
+    # Two within three days are one too many, until the first is three days old.
     expect("PrefectBudgetSpent", "warning", (11, 6, 20.1), (13, 6, 0), flow="declared"),
     expect("PrefectGettingSlower", "warning", (11, 21, 26.8), (13, 2, 0), flow="core"),
-    # Pipelines that fail before the outage keep firing during it and after it.
+    # What was failing before the outage still is, through it and after it.
     expect("PrefectRunFailed", "warning", (12, 15, 6.8), (12, 16, 6.8), flow="std"),
     expect("PrefectApiDown", "critical", (12, 15, 13), (12, 15, 42)),
     expect("PrefectNumbersOld", "warning", (13, 3, 16), (13, 3, 36), source="work_queues"),
     expect("PrefectPipelinesFileBroken", "warning", (13, 6, 1), (13, 6, 30)),
-    # Fires until the next full audit, once an hour.
+    # What was missing of everything stays told until everything is audited again, once an hour.
     replace(expect("PrefectRunsMissing", "warning", (13, 8, 32), (13, 10, 36), kind="flow_runs"), slack=HOUR),
     # An hour after the last of three runs.
     expect("PrefectSeriesFolded", "info", (13, 12, 3), (13, 15, 3), metric="prefect_task_run_outcomes_total"),
     expect("PrefectSeriesFolded", "info", (13, 12, 3), (13, 15, 3), metric="prefect_task_run_seconds_total"),
 )
 
+STORM_BEGINS = (11, 5, 3.2)  # when the fifth pipeline fails; each recovers an hour later
+
+ACTING = (
+    # It pages until the one critical pipeline of it has recovered.
+    expect("PrefectFailureStorm", "critical", STORM_BEGINS, (11, 6, 1.2), cause="connection"),
+    expect("PrefectFailureStorm", "warning", (11, 6, 1.2), (11, 6, 3.2), cause="connection"),
+    *(
+        expect("PrefectRunFailed", severity, (11, 5, 1.2 + k / 2), (11, 6, 1.2 + k / 2), flow=flow)
+        for k, (flow, severity) in enumerate(STORM_SEVERITIES.items())
+    ),
+    *(
+        expect("PrefectFailureInStorm", severity, STORM_BEGINS, (11, 6, 1.2 + k / 2), flow=flow)
+        for k, (flow, severity) in enumerate(STORM_SEVERITIES.items())
+    ),
+    # Its siblings complete a minute after it, which began before it failed; those of the next hour resolve it.
+    expect("PrefectRunFailed", "warning", (11, 6, 11.2), (11, 7, 12.2), flow="fan-out"),
+    expect("PrefectActionsStopped", "critical", (11, 8, 27), (11, 9, 27), stopped_by="fuse"),
+    expect("PrefectRetriesExhausted", "warning", (11, 13, 20), (11, 14, 16.2), flow="retried"),
+    expect("PrefectRunFailed", "warning", (11, 13, 20), (11, 14, 16.2), flow="retried"),
+    expect("PrefectActionFailed", "warning", (11, 16, 16.2), (11, 16, 36.2), action="retry", flow="retried"),
+    expect("PrefectRunFailed", "warning", (11, 16, 16.2), (11, 17, 16.2), flow="retried"),
+    expect("PrefectRunFailed", "warning", (11, 18, 26.2), (11, 19, 26.2), flow="upstream"),
+    expect("PrefectDownstreamPaused", "warning", (11, 18, 26.2), (11, 19, 31.2), flow="downstream"),
+    expect("PrefectRunUnresponsive", "critical", (11, 21, 41.2), (11, 22, 0.2), flow="beating"),
+    expect("PrefectAssetStale", "warning", (12, 2, 38.2), (12, 4, 41.2), asset="s3://lake/orders"),
+    expect("PrefectArchiveBehind", "warning", (12, 3, 55), (12, 18, 0)),
+    expect("PrefectArchiveIncomplete", "warning", (12, 12, 0), (13, 0, 0)),
+    expect("PrefectAutomationActionFailed", "warning", (12, 10, 0), (12, 11, 5)),
+    expect("PrefectSinkFailing", "warning", (12, 12, 20), (12, 13, 2), sink="cloudwatch"),
+    # What is refused is lost, and nothing waits: it alerts while it has been so for half an hour.
+    expect("PrefectSinkFailing", "warning", (12, 15, 36), (12, 17, 14), sink="cloudwatch"),
+    # It is tried again once an hour.
+    replace(expect("PrefectRecordsUnreadable", "info", (13, 3, 0), (13, 6, 0)), slack=HOUR + 20 * MINUTE),
+)
+
+REPLICATED = (
+    # To the replica that is cut off meanwhile, it goes on failing.
+    expect("PrefectRunFailed", "critical", (11, 12, 1.2), (11, 12, 21.2), flow="payroll"),
+    expect("PrefectNumbersOld", "warning", (11, 12, 10), (11, 18, 2), instance="10.0.2.2:9877"),
+    expect("PrefectTargetDown", "warning", (12, 20, 5), (12, 21, 0), instance="10.0.2.2:9877"),
+)
+EVERYTHING = (*EXPECTED, *ACTING, *REPLICATED)
+
 
 def test_each_incident_fires_its_alert_once_and_resolves() -> None:
-    assert differences([SITE], WATCH, EXPECTED) == ""
+    assert differences([SITE, *SITES], WATCH, EVERYTHING) == ""
 
 
 def test_every_alert_has_an_incident() -> None:
     alerts = {rule["alert"] for group in shipped_groups() for rule in group["rules"] if "alert" in rule}
-    assert alerts == {expected.alert for expected in EXPECTED} | {"PrefectWatchdog"}
+    assert alerts == {one.alert for one in EVERYTHING} | {"PrefectWatchdog"}

@@ -1,4 +1,4 @@
-"""Problems other than failing runs: a table of troubles, and their effect on the world when they begin and end."""
+"""What goes wrong around the runs: a table of troubles, and what each does to the world when it begins and ends."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from months.beside import MonthArchive, MonthSink
+from months.details import DOWN
 from months.schedules import HOUR, MINUTE
-from months.server import DOWN, MonthRun
+from months.server import MonthRun
 from months.world import World
-from prefect_monitoring.model.records import State
+from prefect_monitoring.model.records import FailedAction, State
+from prefect_monitoring.model.sink_status import SinkError
+from unit.fake_actions import FORBID
+
+
+def _nothing() -> None:
+    """What has happened once does not have to end."""
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """A problem from `begin` until `end`; `Troubles` has the kinds."""
+    """Something that is amiss from `begin` until `end`; `Troubles` knows each kind."""
 
     kind: str
     begin: float
@@ -22,22 +30,33 @@ class Trouble:
     subject: str = ""
 
 
+Change = Callable[[], object]
+
+
 class Troubles:
-    def __init__(self, world: World, pipelines_file: Path, troubles: Sequence[Trouble]) -> None:
+    """Does what troubles do to the world, and to what runs beside the exporter."""
+
+    def __init__(self, world: World, pipelines_file: Path, sink: MonthSink, archive: MonthArchive) -> None:
         self._world = world
         self._server = world.server
         self._file = pipelines_file
         self._text = pipelines_file.read_text()
         self._doubtful = ""
+        self._sink = sink
+        self._archive = archive
+
+    def plan(self, troubles: Sequence[Trouble]) -> None:
         for trouble in troubles:
-            begin, end = self._pair(trouble)
+            changes = {**self._around(trouble), **self._of_runs(trouble), **self._beside(trouble)}
+            begin, end = changes[trouble.kind]
             self._server.later(trouble.begin, begin)
             self._server.later(trouble.end, end)
 
-    def _pair(self, trouble: Trouble) -> tuple[Callable[[], object], Callable[[], object]]:
+    def _around(self, trouble: Trouble) -> dict[str, tuple[Change, Change]]:
+        """Of each kind, what begins and what ends it."""
         subject, server, inventory = trouble.subject, self._server, self._server.inventory
         pool, _, queue = subject.partition("/")
-        pairs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        return {
             "API down": (self._api_down, self._api_up),
             "worker down": (
                 lambda: inventory.down_since.update({subject: server.now}),
@@ -53,10 +72,31 @@ class Troubles:
                 lambda: self._file.write_text("pipelines: [{flow: [}]"),
                 lambda: self._file.write_text(self._text),
             ),
-            "script fails": (lambda: self._fail_thrice(subject), lambda: None),
-            "run lost": (lambda: self._lose_a_run(subject), self._find_it),
         }
-        return pairs[trouble.kind]
+
+    def _of_runs(self, trouble: Trouble) -> dict[str, tuple[Change, Change]]:
+        subject, server = trouble.subject, self._server
+        return {
+            "script fails": (lambda: self._fail_thrice(subject), _nothing),
+            "run lost": (lambda: self._lose_a_run(subject), self._find_it),
+            "run unreadable": (lambda: self._spoil_a_run(subject), server.unreadable.clear),
+            "write forbidden": (lambda: server.actions.faults.append(FORBID), server.actions.faults.clear),
+            "automation fails": (
+                lambda: server.events.happened.append(FailedAction(server.new_id(), subject, server.now)),
+                _nothing,
+            ),
+        }
+
+    def _beside(self, trouble: Trouble) -> dict[str, tuple[Change, Change]]:
+        archive, sink = self._archive, self._sink
+        return {
+            "archive stuck": (
+                lambda: setattr(archive, "stuck_at", self._server.now),
+                lambda: setattr(archive, "stuck_at", None),
+            ),
+            "run not archived": (lambda: archive.set_aside.add(trouble.subject), archive.set_aside.clear),
+            "sink fails": (lambda: sink.fail(SinkError(trouble.subject)), sink.recover),
+        }
 
     def _api_down(self) -> None:
         self._server.down = True
@@ -66,7 +106,7 @@ class Troubles:
         self._world.api_is_back()
 
     def _pause(self, flow: str, *, paused: bool) -> None:
-        self._world.set_paused(self._world.ids[flow][1], paused=paused)
+        self._world.stands(self._world.ids[flow][1], paused=paused)
 
     def _fail_thrice(self, flow: str) -> None:
         for _ in range(3):
@@ -74,8 +114,14 @@ class Troubles:
             self._server.start(run)
             self._server.finish(run, 1, "FAILED", "boom")
 
+    def _spoil_a_run(self, flow: str) -> None:
+        """A run that is cancelled before it begins, and whose row cannot be decoded."""
+        run = self._server.add_run(self._world.ids[flow][1], self._server.now, 0, by_schedule=False)
+        self._server.unreadable.add(run)
+        self._server.set_state(run, "CANCELLED")
+
     def _lose_a_run(self, flow: str) -> None:
-        """Adds a run of a machine whose clock is an hour ahead: for the ledger, it started after it had ended."""
+        """Its machine's clock is an hour ahead: to the ledger, it began to run after it had ended."""
         self._doubtful = run_id = self._server.add_run(self._world.ids[flow][1], self._server.now, 0, by_schedule=False)
         run, now = self._server.runs[run_id], self._server.now
         assert isinstance(run, MonthRun)

@@ -1,4 +1,4 @@
-"""Determines with promtool which alerts fire when, given the stored series of a month."""
+"""Which alerts fire when, in promtool's judgement, over what months of scrapes have left."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Episode:
 
 
 def judge(groups: Sequence[Group], series: Iterable[tuple[str, str]], watch: Watch, folder: Path) -> set[Episode]:
-    """Every episode of every alert except the Watchdog, which must fire at every evaluation."""
+    """Every episode of every alert but the Watchdog, which has to fire at every evaluation."""
     folder.mkdir()
     interval = f"{watch.step:.0f}s"
     (folder / "rules.yml").write_text(json.dumps({"groups": groups}))  # JSON is YAML
@@ -67,7 +67,7 @@ def judge(groups: Sequence[Group], series: Iterable[tuple[str, str]], watch: Wat
 
 
 def parts(groups: Sequence[Group], number: int) -> list[list[Group]]:
-    """Splits the alerts into `number` parts of about equal run time, each with the records that it reads."""
+    """The alerts in so many parts that take about as long, each with all that they read."""
     rules = [rule for group in groups for rule in group["rules"]]
     alerts = [rule for rule in rules if "alert" in rule]
     found: list[list[Group]] = []
@@ -77,7 +77,7 @@ def parts(groups: Sequence[Group], number: int) -> list[list[Group]]:
         names |= {other for rule in alerts if rule["alert"] in names for other in _alerts_read(rule["expr"])}
         found.append(
             [
-                {**group, "rules": [rule for rule in group["rules"] if "record" in rule or rule["alert"] in names]}
+                {**group, "rules": [one for one in group["rules"] if "record" in one or one["alert"] in names]}
                 for group in groups
             ]
         )
@@ -89,13 +89,13 @@ def _alerts_read(expression: str) -> set[str]:
 
 
 def _question(seconds: float) -> dict[str, Any]:
-    """A promtool test that expects nothing, so that promtool prints every firing alert."""
+    """Nothing is expected, so that promtool reports everything that there is."""
     firing = f'ALERTS{{alertstate="firing",alertname!="{WATCHDOG}"}}'
     return {"expr": firing, "eval_time": f"{seconds:.0f}s", "exp_samples": []}
 
 
 def _watchdog(watch: Watch, hour: int) -> dict[str, Any]:
-    """A promtool test that fails only if the Watchdog was silent at that time."""
+    """Promtool reports of it only when it was silent on that day."""
     firing = f'alertname="{WATCHDOG}",alertstate="firing"'
     return {
         "expr": f"count_over_time(ALERTS{{{firing}}}[1d]) >= bool {86400 / watch.step:.0f}",
@@ -105,11 +105,11 @@ def _watchdog(watch: Watch, hour: int) -> dict[str, Any]:
 
 
 def _firing(output: str) -> dict[Alert, list[float]]:
-    """The times at which each alert fires. Raises ValueError for any other output of promtool."""
+    """The instants at which each alert fires. Raises ValueError when promtool reports of anything else."""
     if not _VERDICT.search(output):
-        raise ValueError(f"promtool did not finish: {output[:3000]!r}")
-    if unexpected := _WORDS.sub("", _FAILED.sub("", output)).strip():
-        raise ValueError(unexpected[:3000])
+        raise ValueError(f"promtool has come to no verdict: {output[:3000]!r}")
+    if rest := _WORDS.sub("", _FAILED.sub("", output)).strip():
+        raise ValueError(rest[:3000])
     found: defaultdict[Alert, list[float]] = defaultdict(list)
     for time, samples in _FAILED.findall(output):
         at = sum(int(count) * _SECONDS[unit] for count, unit in _SPAN.findall(time))

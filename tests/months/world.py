@@ -1,4 +1,4 @@
-"""A server over a month, described as data: pipelines, the behaviour of their runs, and problems."""
+"""What happens on a server in a month: its pipelines are due, workers take their runs, and the runs end."""
 
 from __future__ import annotations
 
@@ -7,69 +7,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from months.schedules import Schedule, on
+from months.pipelines import FOREVER, USUAL, Behaviour, Phase, Pipeline
+from months.schedules import on
 from months.server import MonthRun, MonthServer
-from prefect_monitoring.model.records import ConcurrencyLimit
+from prefect_monitoring.model.records import ConcurrencyLimit, Materialization
 
-FOREVER: Final = on(1000)
 LATE_AFTER: Final = 15.0
 POLL_OF_WORKERS: Final = 15.0
 RETRY_DELAY: Final = 30.0
-
-
-@dataclass(frozen=True)
-class Behaviour:
-    """How a run behaves. Times in seconds; None is as usual for its pipeline.
-
-    `late`: how long no worker takes it. `slot_wait`: how long it waits for a slot. `missed`: no run is created.
-    `flow_retries`, `task_retries`: failures before success. `orphan`: how long a subflow run outlives it.
-    `part_fails`: a subflow run fails, which the flow ignores. `reports`: value of its METRIC line; None: no line.
-    """
-
-    ends: str = "COMPLETED"
-    seconds: float | None = None
-    pending: float = 5.0
-    late: float = 0.0
-    slot_wait: float = 0.0
-    missed: bool = False
-    flow_retries: int = 0
-    task_retries: int = 0
-    reports: float | None = 100.0
-    orphan: float = 0.0
-    part_fails: bool = False
-    extra_task: str = ""
-    message: str = ""
-
-
-USUAL: Final = Behaviour()
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Behaviour of every `every`th run of a flow that is due from `begin` until `end`."""
-
-    flow: str
-    begin: float
-    end: float
-    behaviour: Behaviour
-    every: int = 1
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """`tasks`: sequential tasks with their shares of the run. `metric`: name of the metric that each run reports."""
-
-    flow: str
-    deployment: str
-    schedule: Schedule
-    seconds: float
-    pool: str = "main"
-    queue: str = "default"
-    tags: tuple[str, ...] = ()
-    tasks: tuple[tuple[str, float], ...] = ()
-    metric: str = ""
-    since: float = on(-30)
-    until: float = FOREVER
+HEARTBEAT: Final = 30.0
 
 
 @dataclass
@@ -87,6 +33,8 @@ class World:
         self._by_deployment: dict[str, Pipeline] = {}
         self._counts: dict[Phase, int] = {}
         self._deferred: list[Callable[[], object]] = []
+        self._lives: dict[str, tuple[Pipeline, Behaviour]] = {}
+        self.server.actions.rescheduled = self._retried
         self.server.inventory.types = self.pools
         self.server.inventory.next_start = self._next_start
         for pipeline in self.pipelines:
@@ -102,18 +50,18 @@ class World:
     def _deploy(self, pipeline: Pipeline) -> None:
         flow = self.server.flow_called(pipeline.flow)
         names = {"pool": pipeline.pool, "queue": pipeline.queue, "tags": pipeline.tags}
-        deployment = self.server.add_deployment(pipeline.deployment, flow, **names)  # type: ignore[arg-type] # of different types
-        self.set_paused(deployment, paused=False)
-        self.ids[pipeline.flow] = flow, deployment
-        self._by_deployment[deployment] = pipeline
+        one = self.server.add_deployment(pipeline.deployment, flow, **names)  # type: ignore[arg-type] # of three types
+        self.stands(one, paused=False)
+        self.ids[pipeline.flow] = flow, one
+        self._by_deployment[one] = pipeline
         if pipeline.flow in self.own_limits:
-            limit = ConcurrencyLimit(f"deployment:{deployment}", deployment, self.own_limits[pipeline.flow], 0)
+            limit = ConcurrencyLimit(f"deployment:{one}", one, self.own_limits[pipeline.flow], 0)
             self.server.inventory.limits.append(limit)
-        self._plan(pipeline, deployment, self.server.now)
+        self._plan(pipeline, one, self.server.now)
         if pipeline.until < FOREVER:
-            self.server.later(pipeline.until, partial(self.server.delete_deployment, deployment))
+            self.server.later(pipeline.until, partial(self.server.delete_deployment, one))
 
-    def set_paused(self, deployment: str, *, paused: bool) -> None:
+    def stands(self, deployment: str, *, paused: bool) -> None:
         now = replace(self.server.deployment_names[deployment], paused=paused, ready=True, schedules="there is one")
         self.server.deployment_names[deployment] = now
 
@@ -128,12 +76,18 @@ class World:
 
     def _due(self, pipeline: Pipeline, deployment: str, at: float) -> None:
         self._plan(pipeline, deployment, at)
-        behaviour = self._behaviour_of(pipeline, at)
-        if not (self.server.deployment_names[deployment].paused or behaviour.missed):
-            run = self.server.add_run(deployment, at, behaviour.flow_retries)
-            self.server.later(at + 4, partial(self._offer, run, pipeline, behaviour))
+        for _ in range(pipeline.parallel):
+            behaviour = self._conduct_of(pipeline, at)
+            if not (self.server.deployment_names[deployment].paused or behaviour.missed):
+                run = self.server.add_run(deployment, at, behaviour.flow_retries)
+                self._lives[run] = pipeline, behaviour
+                self.server.later(at + 4, partial(self._offer, run, pipeline, behaviour))
 
-    def _behaviour_of(self, pipeline: Pipeline, at: float) -> Behaviour:
+    def _retried(self, run: str, at: float) -> None:
+        """By the exporter: a worker takes it once more."""
+        self.server.later(at, partial(self._offer, run, *self._lives[run]))
+
+    def _conduct_of(self, pipeline: Pipeline, at: float) -> Behaviour:
         for phase in self.phases:
             if phase.flow == pipeline.flow and phase.begin <= at < phase.end:
                 self._counts[phase] = number = self._counts.get(phase, 0) + 1
@@ -141,7 +95,7 @@ class World:
                     return phase.behaviour
         return USUAL
 
-    # Run lifecycle. Nothing happens to a run while the API is down; it continues afterwards.
+    # The life of a run. Nothing happens to it while the API is down; then it goes on.
 
     def _when_up(self, action: Callable[[], object]) -> None:
         if self.server.down:
@@ -153,32 +107,32 @@ class World:
         self._when_up(lambda: self.server.set_state(run, state, name, message))
 
     def _offer(self, run: str, pipeline: Pipeline, behaviour: Behaviour) -> None:
-        """A worker polls for due runs; a run that no worker takes becomes Late."""
-        now, month_run = self.server.now, self._run(run)
+        """A worker asks for runs that are due; a run that it does not get is late after a while."""
+        now, one = self.server.now, self._run(run)
         again = partial(self._offer, run, pipeline, behaviour)
         if self.server.down:
             self._deferred.append(partial(self._after_outage, run, again))
-        elif now - month_run.expected >= behaviour.late and self._can_start(month_run):
+        elif now - one.expected >= behaviour.late and self._is_taken(one):
             self._pend(run, pipeline, behaviour)
         else:
-            if now - month_run.expected >= LATE_AFTER and month_run.state.name != "Late":
+            if now - one.expected >= LATE_AFTER and one.state.name != "Late":
                 self.server.set_state(run, "SCHEDULED", "Late")
             self.server.later(now + POLL_OF_WORKERS, again)
 
     def _after_outage(self, run: str, again: Callable[[], object]) -> None:
-        """The server first marks the run Late; the worker polls a little later."""
+        """The server notes first that it is late; the worker asks a little later."""
         self.server.set_state(run, "SCHEDULED", "Late")
         self.server.later(self.server.now + POLL_OF_WORKERS, again)
 
-    def _can_start(self, run: MonthRun) -> bool:
+    def _is_taken(self, run: MonthRun) -> bool:
         inventory = self.server.inventory
         is_full = run.pool in inventory.slots and (inventory.used(run.pool)) >= inventory.slots[run.pool]
         return not (run.pool in inventory.down_since or (run.pool, run.queue) in inventory.unpolled or is_full)
 
     def _run(self, run: str) -> MonthRun:
-        month_run = self.server.runs[run]
-        assert isinstance(month_run, MonthRun)
-        return month_run
+        found = self.server.runs[run]
+        assert isinstance(found, MonthRun)
+        return found
 
     def _pend(self, run: str, pipeline: Pipeline, behaviour: Behaviour) -> None:
         self._enter(run, "PENDING")
@@ -190,7 +144,7 @@ class World:
         self.server.later(self.server.now + wait, partial(self._when_up, partial(self._work, run, pipeline, behaviour)))
 
     def _work(self, run: str, pipeline: Pipeline, behaviour: Behaviour) -> None:
-        """Runs it, including retries; its tasks run in sequence."""
+        """Runs, as often as retries save it; its tasks follow one another."""
         self.server.set_state(run, "RUNNING")
         seconds = behaviour.seconds if behaviour.seconds is not None else pipeline.seconds
         attempts_left = behaviour.flow_retries + 1 - self._run(run).run_count
@@ -200,8 +154,10 @@ class World:
             self.server.later(self.server.now + seconds / 2 + RETRY_DELAY, again)
             return
         begin = self.server.now
-        if behaviour.extra_task:
-            self._task(run, behaviour.extra_task, seconds, 0)
+        for beat in range(int(behaviour.beats / HEARTBEAT)):
+            self.server.later(begin + beat * HEARTBEAT, partial(self.server.events.beat, run))
+        if behaviour.one_more_task:
+            self._task(run, behaviour.one_more_task, seconds, 0)
         for task, share in pipeline.tasks:
             self.server.later(begin, partial(self._task, run, task, share * seconds, behaviour.task_retries))
             begin += share * seconds
@@ -209,17 +165,22 @@ class World:
         self.server.later(self.server.now + seconds, end)
 
     def _task(self, run: str, task: str, seconds: float, retries: int) -> None:
-        task_run = self.server.tasks.begin(task, run, attempt=self._run(run).run_count)
+        one = self.server.tasks.begin(task, run, attempt=self._run(run).run_count)
         for _ in range(retries):
-            self.server.tasks.fail_and_retry(task_run, self.server.logs)
-        self.server.later(self.server.now + seconds - 1, partial(self.server.tasks.finish, task_run))
+            self.server.tasks.fail_and_retry(one, self.server.logs)
+        self.server.later(self.server.now + seconds - 1, partial(self.server.tasks.finish, one))
 
     def _end(self, run: str, pipeline: Pipeline, behaviour: Behaviour) -> None:
         if pipeline.metric and behaviour.reports is not None:
             self.server.logs.emit(pipeline.metric, behaviour.reports, run)
+        if pipeline.asset and behaviour.reports is not None:
+            event = Materialization(self.server.new_id(), pipeline.asset, self.server.now, "succeeded")
+            self.server.events.materialized.append(event)
         if behaviour.orphan or behaviour.part_fails:
             part = self.server.add_run_without_deployment(f"{pipeline.flow}-part", run)
             self.server.start(part)
-            end = "FAILED" if behaviour.part_fails else "COMPLETED"
-            self.server.later(self.server.now + behaviour.orphan, partial(self._enter, part, end))
-        self.server.set_state(run, behaviour.ends, message=behaviour.message)
+            part_end = "FAILED" if behaviour.part_fails else "COMPLETED"
+            self.server.later(self.server.now + behaviour.orphan, partial(self._enter, part, part_end))
+        is_retried = self._run(run).run_count > behaviour.flow_retries + 1
+        end = (behaviour.after_retry if is_retried else "") or behaviour.ends
+        self.server.set_state(run, end, message=behaviour.message if end == behaviour.ends else "")

@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -139,7 +138,8 @@ def _config(
     scrape_options: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     jobs = []
-    for number, (target, options) in enumerate(zip_longest(targets, scrape_options, fillvalue={})):
+    for number, target in enumerate(targets):
+        options = scrape_options[number] if number < len(scrape_options) else {}
         url = urlsplit(target)
         jobs.append(
             {
