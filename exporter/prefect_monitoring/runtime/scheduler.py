@@ -154,7 +154,7 @@ def _trigger_of(trigger: Every | Cron) -> IntervalTrigger | CronTrigger:
     try:
         return CronTrigger.from_crontab(" ".join([*fields, _named(weekdays)]), timezone=ZoneInfo(trigger.zone))
     except ZoneInfoNotFoundError:
-        raise ValueError(f"{trigger.zone} is no time zone: give a name like Europe/Zurich or UTC") from None
+        raise ValueError(f"{trigger.zone} is not a time zone: give a name like Europe/Zurich or UTC") from None
 
 
 def _named(weekdays: str) -> str:
