@@ -26,7 +26,7 @@ from support.ports import free_port
 from support.prefect_server import PrefectServer, start_server
 from support.processes import busyness
 from support.proxy import FaultProxy
-from support.rig import Rig, rig
+from support.rig import SOURCE_TIMEOUT, Rig, rig
 from support.seeder import Seeder
 from support.truth import truth
 from support.versions import COUNTS_TASK_RUNS_BY_END
@@ -211,7 +211,9 @@ async def test_an_outage_is_not_an_empty_system(
         assert re.search(reason, warning), warning
         assert not said(caplog, logging.ERROR)
 
-        exporter.clock = lambda: time.time() + 3 * 15 + 30 + 2  # three intervals and the time a reading may take
+        exporter.clock = lambda: (
+            time.time() + 3 * 15 + SOURCE_TIMEOUT + 2
+        )  # three intervals and the time a reading may take
         await exporter.poll()
         samples = exporter.samples
         assert not matching(samples, "prefect_flow_runs"), "too old to pass for the present"
@@ -223,7 +225,7 @@ async def test_an_outage_is_not_an_empty_system(
         caplog.clear()
         proxy.clear()
         proxy.accept()
-        impatient(exporter, 20)
+        impatient(exporter, SOURCE_TIMEOUT)
         assert await exporter.totals(team.prefix) == truth(server.url, flow_prefix=team.prefix)
         samples = exporter.samples
         assert value(samples, "prefect_up") == 1
@@ -254,7 +256,7 @@ async def test_one_outage_is_one_warning_whatever_is_read(
         assert len(said(caplog, logging.WARNING)) == 1, said(caplog, logging.WARNING)
         proxy.clear()
         proxy.accept()
-        impatient(exporter, 20)
+        impatient(exporter, SOURCE_TIMEOUT)
         await exporter.poll()
         await exporter.inventory()
         assert up(exporter.samples) == dict.fromkeys(SOURCES, 1)

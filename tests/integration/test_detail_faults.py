@@ -13,7 +13,7 @@ from support.bulk import bulk_finished_runs, bulk_logs, bulk_task_runs
 from support.exposition import Samples, matching, outcomes, total, value
 from support.prefect_server import PrefectServer
 from support.proxy import FaultProxy
-from support.rig import Rig, rig
+from support.rig import SOURCE_TIMEOUT, Rig, rig
 from support.seeder import Seeder
 from support.truth import truth
 from support.versions import COUNTS_TASK_RUNS_BY_END
@@ -136,14 +136,14 @@ async def test_failing_endpoint_hides_nothing_else(
         assert (lines > 1, named_lines > 1) == ("log_lines" not in sources,) * 2
         if gauge:
             assert matching(samples, gauge), "not stale yet"
-            exporter.clock = lambda: time.time() + 3 * 60 + 21
+            exporter.clock = lambda: time.time() + 3 * 60 + SOURCE_TIMEOUT + 1
             await exporter.poller.publish()
             assert not matching(exporter.samples, gauge) or endpoint == "/work_pools/", "stale"
             exporter.clock = time.time
 
         proxy.clear()
         monkeypatch.undo()
-        impatient(exporter, 20)
+        impatient(exporter, SOURCE_TIMEOUT)
         samples = await read_all(exporter)
         assert down(samples) == set()
         assert counted(samples, team.prefix) == (4, 2, 2)
