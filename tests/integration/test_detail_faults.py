@@ -12,6 +12,7 @@ from prefect_monitoring.prefect_api import state_history
 from support.bulk import bulk_finished_runs, bulk_logs, bulk_task_runs
 from support.exposition import Samples, matching, outcomes, total, value
 from support.prefect_server import PrefectServer
+from support.processes import busyness
 from support.proxy import FaultProxy
 from support.rig import SOURCE_TIMEOUT, Rig, rig
 from support.seeder import Seeder
@@ -123,7 +124,7 @@ async def test_failing_endpoint_hides_nothing_else(
 
         FAULTS[kind](proxy, endpoint)
         if kind == "hangs":  # for other faults, short timeouts would add faults on a busy machine
-            impatient(exporter, 3.0)
+            impatient(exporter, 3.0 * busyness())
             monkeypatch.setattr(state_history, "HISTORY_SECONDS", 0.5 if "states" in endpoint else 2.0)
         team.work(server, seeder)
         samples = await read_all(exporter)
