@@ -16,6 +16,7 @@ import pytest
 from support import acting_flows
 from support.exporter import Exporter, start_exporter
 from support.exposition import total
+from support.postgres import start_postgres
 from support.prefect_server import env_for, start_server
 from support.processes import wait_until
 from support.seeder import Seeder
@@ -66,7 +67,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     (folder / "pipelines.yml").write_text(RULES)
     env = {"ACTING_FOLDER": str(folder)}
     with ExitStack() as stack:
-        server = stack.enter_context(start_server(folder))
+        # On SQLite, the writes of two workers and of serve() lock each other out for half a minute at times.
+        postgres = stack.enter_context(start_postgres(folder))
+        server = stack.enter_context(start_server(folder, database_url=postgres.create("prefect")))
         seeder = stack.enter_context(Seeder(server.url))
         stack.callback(start_serving(server, SCRIPT, folder, env).kill_all)
         seeder.work_pool("wide")
