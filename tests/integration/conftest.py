@@ -6,7 +6,8 @@ from uuid import uuid4
 import pytest
 
 from support import metrics_seen
-from support.prefect_server import PrefectServer, start_server
+from support.fixtures import seeder_fixture, server_fixture
+from support.prefect_server import PrefectServer
 from support.proxy import FaultProxy
 from support.seeder import Seeder
 
@@ -15,16 +16,8 @@ def pytest_sessionfinish() -> None:
     metrics_seen.write()
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    with start_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def seeder(server: PrefectServer) -> Iterator[Seeder]:
-    with Seeder(server.url) as client:
-        yield client
+server = server_fixture("session")
+seeder = seeder_fixture("session")
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,8 @@ import pytest
 from support.bulk import bulk_finished_runs
 from support.exporter import Exporter, start_exporter
 from support.exposition import total
-from support.prefect_server import PrefectServer, env_for, start_server
+from support.fixtures import server_fixture
+from support.prefect_server import PrefectServer, env_for
 from support.processes import wait_until
 from support.proxy import FaultProxy
 from support.seeder import Seeder
@@ -32,11 +33,7 @@ pipelines:
 """
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """Its own: its names are those of the rules."""
-    with start_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
+server = server_fixture("module")  # its names are those of the rules
 
 
 @pytest.fixture(scope="module")

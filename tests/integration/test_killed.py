@@ -2,7 +2,6 @@
 
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from support import killed_exporter
 from support.bulk import bulk_finished_runs
 from support.exporter import run_exporter
 from support.exposition import outcomes, value
-from support.prefect_server import PrefectServer, env_for, start_server
+from support.fixtures import seeder_fixture, server_fixture
+from support.prefect_server import PrefectServer, env_for
 from support.rig import Rig, rig
 from support.seeder import Seeder
 from support.truth import truth
@@ -20,17 +20,9 @@ from support.truth import truth
 SCRIPT = Path(killed_exporter.__file__)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """A separate server: with pages of three runs, reading the shared one would take minutes."""
-    with start_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def seeder(server: PrefectServer) -> Iterator[Seeder]:
-    with Seeder(server.url) as client:
-        yield client
+# With pages of three runs, reading the shared server would take minutes.
+server = server_fixture("module")
+seeder = seeder_fixture("module")
 
 
 def seed(server: PrefectServer, seeder: Seeder, unique: str) -> None:

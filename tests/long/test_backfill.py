@@ -16,7 +16,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support.backfill import Backfill
 from support.bulk import bulk_finished_runs, bulk_logs, bulk_task_runs
 from support.exporter import run_exporter, start_exporter
-from support.prefect_server import PrefectServer, env_for, start_server
+from support.fixtures import seeder_fixture, server_fixture
+from support.prefect_server import PrefectServer, env_for
 from support.processes import wait_until
 from support.prometheus import Prometheus, start_prometheus
 from support.seeder import Seeder
@@ -86,16 +87,8 @@ def seed(server: PrefectServer, seeder: Seeder, prefix: str) -> Month:
     return month
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    with start_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def seeder(server: PrefectServer) -> Iterator[Seeder]:
-    with Seeder(server.url) as client:
-        yield client
+server = server_fixture("module")
+seeder = seeder_fixture("module")
 
 
 @pytest.fixture(scope="module")
