@@ -103,17 +103,22 @@ def test_a_dry_run_changes_nothing(
     ):
         exporter.wait_ready()
         wait_until(lambda: total(exporter.samples, "prefect_pipeline_retries_max", flow="etl"), PATIENCE, "the rules")
+
+        def wait_shown(action: str, times: float) -> None:
+            def is_shown() -> bool:
+                return counted(exporter, action=action, result="dry_run") == times
+
+            wait_until(is_shown, PATIENCE, f"{action}, shown only")
+
         failing = failed(seeder)
+        for action in ("retry", "pause"):
+            wait_shown(action, 1)
+        # On a busy machine, that run takes longer than a second too, and asks for a slot before it fails.
+        exporter.wait_polled(time.time(), PATIENCE)
+        before = counted(exporter, action="scale_up", result="dry_run")
         long = run(seeder)
         seeder.running(long)
-
-        for action in ("retry", "pause", "scale_up"):
-            # On a busy machine, the run that fails takes too long as well, and is a second reason to scale up.
-            wait_until(
-                lambda action=action: counted(exporter, action=action, result="dry_run") >= 1,  # type: ignore[misc]
-                PATIENCE,
-                f"{action}, shown only",
-            )
+        wait_shown("scale_up", before + 1)
         seeder.completed(long)
         assert counted(exporter) == counted(exporter, result="dry_run")
         assert state(seeder, failing) == "Failed"

@@ -241,7 +241,10 @@ def test_credentials_over_plain_http_are_warned_about_once(server: PrefectServer
         exporter.url = f"http://127.0.0.1:{port}"
         exporter.wait_ready()
         assert exporter.get("/metrics").status_code == 200
-        assert exporter.process.output().count("travel in clear: set tls_cert") == 1, exporter.process.output()
+        warnings = [line for line in exporter.process.output().splitlines() if "WARNING" in line]
+        about_credentials = [line for line in warnings if "cannot be read" not in line]  # on a busy machine
+        assert len(about_credentials) == 1, exporter.process.output()
+        assert "travel in clear: set tls_cert" in about_credentials[0]
     finally:
         exporter.process.stop()
 
