@@ -83,7 +83,7 @@ test-soak: $(VENV)/.dev
 	CHAOS_SECONDS=600 $(BIN)/pytest -rP tests/long/test_chaos.py
 	EXAMPLES=20 $(BIN)/pytest -n 2 --timeout 7200 tests/unit/runtime tests/unit/automations tests/unit/counting
 
-# Two simulated months of scrapes, judged by promtool: an hour on two cores.
+# Two simulated months of scrapes, judged by promtool.
 test-months: $(VENV)/.dev
 	bash tests/support/install_servers.sh
 	$(BIN)/pytest tests/months

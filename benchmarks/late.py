@@ -30,8 +30,9 @@ async def measure_late(subject: Subject, places: Sequence[Place], late: int) -> 
     with FaultProxy(subject.server.url) as proxy:
         directory = subject.directory / "late"
         directory.mkdir()
-        rates = {"max_requests_per_second": UNLIMITED, "source_timeout": SOURCE_TIMEOUT}
-        async with rig(proxy.url, directory, auth=None, **rates) as exporter:
+        async with rig(
+            proxy.url, directory, max_requests_per_second=UNLIMITED, source_timeout=SOURCE_TIMEOUT
+        ) as exporter:
             await exporter.inventory()
             at_once = [await _poll(exporter, late) for _ in range(POLLS)]
             proxy.slow(SLOW_ANSWER_SECONDS)

@@ -86,7 +86,7 @@ def _out_of_limits() -> model.Panel:
     )
 
 
-def _not_observed_at() -> model.Panel:
+def _not_observed() -> model.Panel:
     completed = lately(of_pipelines("prefect_flow_run_last_outcome_timestamp_seconds", f'state=~"{states.COMPLETED}"'))
     duration = lately(of_pipelines("prefect_flow_run_last_duration_seconds"))
     observed_at = lately(
@@ -136,7 +136,7 @@ def _rejected() -> model.Panel:
 
 
 def _numbers() -> tuple[model.Panel, ...]:
-    return _out_of_limits(), _not_observed_at(), _metrics(), _observed_at(), _rejected()
+    return _out_of_limits(), _not_observed(), _metrics(), _observed_at(), _rejected()
 
 
 def _last_values() -> model.Panel:
@@ -231,7 +231,7 @@ def dashboard() -> model.Dashboard:
             band(
                 4,
                 (_out_of_limits(), 5),
-                (_not_observed_at(), 5),
+                (_not_observed(), 5),
                 (_metrics(), 5),
                 (_observed_at(), 5),
                 (_rejected(), 4),
