@@ -108,10 +108,6 @@ def rename_flow_in_database(server: PrefectServer, flow_id: str, name: str) -> N
     update(server, "flow", flow_id, "name", name)
 
 
-def rename_deployment_in_database(server: PrefectServer, deployment_id: str, name: str) -> None:
-    update(server, "deployment", deployment_id, "name", name)
-
-
 # --- rows, for callers that write their own batches -----------------------------------------------------------------
 
 

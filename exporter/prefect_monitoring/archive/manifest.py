@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 
 from prefect_monitoring.archive.rows import version_of
-from prefect_monitoring.archive.schema import LOGS, RUNS, SCHEMA_VERSION, TASK_RUNS
+from prefect_monitoring.archive.schema import SCHEMA_VERSION
 
 Member = tuple[str, str]
 """A run as it was archived: its id, and a value that changes whenever the run changes."""
@@ -99,18 +99,10 @@ def manifest_key(day: date, batch: str) -> str:
     return f"{folder_of(MANIFESTS, day)}{batch}.json"
 
 
-def runs_key(day: date, batch: str) -> str:
-    return f"{folder_of(RUNS, day)}{batch}-000.parquet"
-
-
 def batch_in(key: str) -> str | None:
     """The batch that a file of a day belongs to; None for a file that is not ours."""
     found = _BATCH.match(key.rpartition("/")[2])
     return found[1] if found else None
-
-
-def data_folders(day: date) -> Sequence[str]:
-    return [folder_of(table, day) for table in (LOGS, TASK_RUNS, RUNS)]
 
 
 def day_of(instant: float) -> date:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from prefect_monitoring.model.records import TERMINAL_TYPES
 from prefect_monitoring.prefect_api.errors import ApiError
-from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Paginator, Row, decode, ended, iso
+from prefect_monitoring.prefect_api.pagination import MAX_PAGE, Paginator, Row, decode, iso
 
 RUNS_A_PAGE: Final = 50
 """Runs always include their parameters, at most half a megabyte each."""
@@ -70,12 +70,6 @@ class RawRunsApi:
         sort = "NAME_ASC" if kind == "flows" else "CREATED_DESC"
         rows = await self._paginator.by_id(endpoint, kind, ids, sort=sort)
         return {row["id"]: str(row["name"]) for row in rows}
-
-    async def count_runs(self, after: float, before: float) -> int:
-        """How many runs ended within [after, before]."""
-        return await self._paginator.count(
-            "/flow_runs/count", {"flow_runs": ended(after, before, sorted(TERMINAL_TYPES))}
-        )
 
     async def count_task_runs(self, flow_run_ids: Sequence[str]) -> int:
         return await self._paginator.count("/task_runs/count", {"flow_runs": {"id": {"any_": sorted(flow_run_ids)}}})
