@@ -1,6 +1,5 @@
 """`prefect-monitoring archive` as a process on a real server: with --once, continuously, and to S3."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -8,13 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import duckdb
 import httpx
 import pytest
-from moto.server import ThreadedMotoServer
 
 from scripts.archive_page import VIEWS, duckdb_tables
+from support.aws import aws_stand_in
 from support.bulk import bulk_finished_runs, bulk_logs, bulk_task_runs
 from support.exposition import parse, total
 from support.ports import free_port
@@ -96,16 +94,8 @@ def test_follower_archives_new_versions_serves_metrics_and_ends_cleanly(
 
 @pytest.fixture
 def bucket() -> Iterator[tuple[Any, dict[str, str]]]:
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "Sesam-0451"}
-    resource = boto3.resource("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1", **keys)
-    settings = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_REGION": "us-east-1", "AWS_CONFIG_FILE": os.devnull}
-    made = resource.Bucket("archive")
-    made.create()
-    yield made, settings | {name.upper(): value for name, value in keys.items()}
-    moto.stop()
+    with aws_stand_in() as aws:
+        yield aws.bucket("archive"), aws.environment() | {"AWS_SECRET_ACCESS_KEY": "Sesam-0451"}
 
 
 def test_archive_on_s3_is_encrypted_and_a_missing_bucket_is_reported(

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,41 +10,25 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_monitoring.flows import blocks
 from prefect_monitoring.flows.blocks import PipelineMetrics
+from support.aws import StandIn, aws_stand_in
 from support.prefect_server import PrefectServer, env_for
 from support.proxy import FaultProxy
 from support.running_flows import HELPER_FLOWS, run_helpers
 from support.seeder import Seeder
 
-REGION = "eu-west-1"
-KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 AT_ONCE = 2
 TIMES = 100
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-def aws_settings(endpoint: str) -> dict[str, str]:
-    return {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-        **{name.upper(): value for name, value in KEYS.items()},
-    }
+def aws() -> Iterator[StandIn]:
+    with aws_stand_in() as aws:
+        yield aws
 
 
 def plan(unique: str, to: str, **other: object) -> dict[str, Any]:
@@ -86,21 +69,20 @@ def test_archive_logs_writes_all_of_a_run_to_disk(
 
 
 def test_archive_logs_writes_to_s3(
-    server: PrefectServer, seeder: Seeder, unique: str, aws: str, tmp_path: Path
+    server: PrefectServer, seeder: Seeder, unique: str, aws: StandIn, tmp_path: Path
 ) -> None:
-    s3 = boto3.client("s3", endpoint_url=aws, region_name=REGION, **KEYS)
-    s3.create_bucket(Bucket="runs", CreateBucketConfiguration={"LocationConstraint": REGION})
-    run_helpers(server, tmp_path, aws_settings(aws), **plan(unique, f"s3://runs/{unique}prefix/"))
+    bucket = aws.bucket("runs")
+    run_helpers(server, tmp_path, aws.environment(), **plan(unique, f"s3://runs/{unique}prefix/"))
     key = f"{unique}prefix/flow-runs/{run_of(seeder, f'{unique}archived')['id']}.json.gz"
-    document = json.loads(gzip.decompress(s3.get_object(Bucket="runs", Key=key)["Body"].read()))
+    document = json.loads(gzip.decompress(bucket.Object(key).get()["Body"].read()))
     assert sum(line["message"].startswith("line ") for line in document["logs"]) == 3
     assert "parameters" not in document["flow_run"]
 
 
 def test_archive_logs_that_cannot_be_written_is_a_warning(
-    server: PrefectServer, seeder: Seeder, unique: str, aws: str, tmp_path: Path
+    server: PrefectServer, seeder: Seeder, unique: str, aws: StandIn, tmp_path: Path
 ) -> None:
-    seen = run_helpers(server, tmp_path, aws_settings(aws), **plan(unique, "s3://no-such-bucket-here"))
+    seen = run_helpers(server, tmp_path, aws.environment(), **plan(unique, "s3://no-such-bucket-here"))
     assert seen["answer"] == 3
     criteria = {"flow_run_id": {"any_": [run_of(seeder, f"{unique}archived")["id"]]}}
     lines = seeder.call("POST", "/logs/filter", {"logs": criteria})
@@ -119,12 +101,12 @@ def test_archive_logs_gives_up_in_time_while_prefect_hangs(
 
 
 def test_push_cloudwatch_from_tasks_arrives_when_the_process_ends(
-    server: PrefectServer, unique: str, aws: str, tmp_path: Path
+    server: PrefectServer, unique: str, aws: StandIn, tmp_path: Path
 ) -> None:
-    env = aws_settings(aws) | {"PREFECT_MONITORING_CLOUDWATCH_NAMESPACE": unique}
+    env = aws.environment() | {"PREFECT_MONITORING_CLOUDWATCH_NAMESPACE": unique}
     seen = run_helpers(server, tmp_path, env, part="cloudwatch", prefix=unique)
     assert seen["seconds"] < 5, "a thousand requests would take a minute"
-    client = boto3.client("cloudwatch", endpoint_url=aws, region_name=REGION, **KEYS)
+    client = aws.client("cloudwatch")
     now = datetime.now(UTC)
     answer = client.get_metric_statistics(
         Namespace=unique,

@@ -49,7 +49,8 @@ pipelines:
   - flow: hopeless
     retry: {max: 3, delay: 1s, jitter: 50%}
 """
-OPTIONS = ("--act", "--act-max-per-hour", "1000000", "--act-max-per-cause", "1000000")
+# Without a hold: after each kill it would begin again, and expose the counts a minute later.
+OPTIONS = ("--act", "--act-max-per-hour", "1000000", "--act-max-per-cause", "1000000", "--birth-hold", "0s")
 POOL = "doomed"
 BUSY = (httpx.HTTPError,)
 
@@ -187,19 +188,22 @@ def settle(site: Site) -> None:
     site.start_worker()
     try:
         wait_until(lambda: not site.unfinished(), SETTLE_SECONDS, "runs that have failed for good", every=1)
+        wait_until(lambda: counted(site, "exhausted") >= len(site.runs), 60, "exhausted retries", every=0.5)
+        wait_until(lambda: counted(site, "done") >= 3 * len(site.runs), 60, "retries that are done", every=0.5)
     except TimeoutError:
         sys.stdout.write(explain(site))
         raise
-    wait_until(lambda: counted(site, "exhausted") >= len(site.runs), 60, "exhausted retries", every=0.5)
-    wait_until(lambda: counted(site, "done") >= 3 * len(site.runs), 60, "retries that are done", every=0.5)
 
 
 def explain(site: Site) -> str:
+    """The histories of unfinished runs (of all, if there are none), the counts and the end of the exporter's log."""
     assert site.fork is not None
     histories = {
-        run: [(state["timestamp"], state["name"]) for state in site.seeder.history(run)] for run in site.unfinished()
+        run: [(state["timestamp"], state["name"]) for state in site.seeder.history(run)]
+        for run in site.unfinished() or site.runs
     }
-    return f"{histories}\n{site.fork.output()[-4000:]}"
+    counts = {result: counted(site, result) for result in ("done", "exhausted")}
+    return f"{histories}\n{counts} of {len(site.runs)} runs\n{site.fork.output()[-8000:]}"
 
 
 def counted(site: Site, result: str) -> float:

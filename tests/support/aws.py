@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
+from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -70,13 +71,21 @@ class StandIn:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
 
+    def bucket(self, name: str) -> Any:
+        """A new S3 bucket, as boto3's resource."""
+        made = boto3.resource("s3", endpoint_url=self.url, region_name=REGION, **CREDENTIALS).Bucket(name)
+        made.create(CreateBucketConfiguration={"LocationConstraint": REGION})
+        return made
+
     def client(self, service: str) -> Any:
         return boto3.client(service, endpoint_url=self.url, region_name=REGION, **CREDENTIALS)
 
 
 @contextmanager
-def aws_stand_in(port: int = 0) -> Iterator[StandIn]:
-    """Listens until the block ends; moto's data stay for later stand-ins in this process."""
+def aws_stand_in(port: int = 0, *, keep: bool = False) -> Iterator[StandIn]:
+    """Listens until the block ends. It is empty at first, or has what an earlier one in this process had (`keep`)."""
+    if not keep:  # moto keeps its data per process, and tests share one
+        moto_api_backend.reset()
     stand_in = StandIn()
     application = stand_in.wrapped(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=_Quiet)

@@ -34,8 +34,8 @@ class S3:
         self.port = free_port()
         self._running = ExitStack()
 
-    def start(self) -> StandIn:
-        return self._running.enter_context(aws_stand_in(self.port))
+    def start(self, *, keep: bool = True) -> StandIn:
+        return self._running.enter_context(aws_stand_in(self.port, keep=keep))
 
     def stop(self) -> None:
         self._running.close()
@@ -45,10 +45,10 @@ class S3:
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     monkeypatch.setattr(s3_store, "ATTEMPTS", 1)
     server = S3()
-    moto = server.start()
+    moto = server.start(keep=False)
     for name, value in moto.environment().items():
         monkeypatch.setenv(name, value)
-    moto.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    moto.bucket(BUCKET)
     yield server
     server.stop()
 

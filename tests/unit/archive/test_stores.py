@@ -11,15 +11,14 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from prefect_monitoring.archive import s3_store
 from prefect_monitoring.archive.disk_store import DiskStore
 from prefect_monitoring.archive.opening import open_store
 from prefect_monitoring.archive.store import Store, StoreError
 from prefect_monitoring.config.settings import ArchiveSettings
+from support.aws import StandIn, aws_stand_in
 
 pytestmark = pytest.mark.slow
 
@@ -27,31 +26,17 @@ MakeStore = Callable[..., Store]
 SECRET = "Sesam-0451"
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    with aws_stand_in() as aws:
+        for name, value in (aws.environment() | {"AWS_SECRET_ACCESS_KEY": SECRET}).items():
+            monkeypatch.setenv(name, value)
+        yield aws
 
 
 @pytest.fixture
-def aws(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    settings = {"AWS_ENDPOINT_URL": moto, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "id"}
-    settings |= {"AWS_SECRET_ACCESS_KEY": SECRET, "AWS_CONFIG_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    return moto
-
-
-@pytest.fixture
-def bucket(aws: str) -> Any:
-    made = boto3.resource("s3", region_name="us-east-1").Bucket("archive")
-    made.create()
-    yield made
-    made.objects.all().delete()
-    made.delete()
+def bucket(aws: StandIn) -> Any:
+    return aws.bucket("archive")
 
 
 def s3(**options: Any) -> Store:
@@ -180,14 +165,14 @@ def test_public_bucket_logs_a_warning(bucket: Any) -> None:
     assert "can be read by everybody" in warning
 
 
-def test_missing_bucket_is_a_one_line_error(aws: str) -> None:
+def test_missing_bucket_is_a_one_line_error(aws: StandIn) -> None:
     with pytest.raises(StoreError, match="the bucket does not exist: create it"):
         s3().check()
     with pytest.raises(StoreError, match=r"NoSuchBucket.*the bucket does not exist"):
         s3().put("a", b"")
 
 
-def test_unreachable_endpoint_is_a_one_line_error(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_endpoint_is_a_one_line_error(aws: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_store, "ATTEMPTS", 1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(StoreError, match="the endpoint does not answer") as caught:
@@ -196,7 +181,7 @@ def test_unreachable_endpoint_is_a_one_line_error(aws: str, monkeypatch: pytest.
 
 
 @pytest.fixture
-def refusing(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, str]]]:
+def refusing(aws: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, str]]]:
     """An endpoint that answers with these statuses and codes in turn, then with 200."""
     answers: list[tuple[int, str]] = []
 

@@ -13,50 +13,32 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from prefect_monitoring.flows import cloudwatch
 from prefect_monitoring.flows.cloudwatch import flush_cloudwatch, push_cloudwatch
-
-REGION = "eu-west-1"
-SECRETS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+from support.aws import StandIn, aws_stand_in
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-def environment(endpoint: str, **other: str) -> dict[str, str]:
-    return {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-    } | other
+def aws() -> Iterator[StandIn]:
+    with aws_stand_in() as aws:
+        yield aws
 
 
 @pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch, aws: str, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+def fresh(monkeypatch: pytest.MonkeyPatch, aws: StandIn, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """The sender of a new process, with AWS settings for the stand-in."""
-    for name, value in environment(aws).items():
+    for name, value in aws.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(cloudwatch, "_SENDER", cloudwatch._Sender())
     caplog.set_level(logging.WARNING, "prefect_monitoring.flows")
     return caplog
 
 
-def sums(aws: str, namespace: str, name: str, **dimensions: str) -> tuple[float, float]:
+def sums(aws: StandIn, namespace: str, name: str, **dimensions: str) -> tuple[float, float]:
     """Sum and count of a metric at AWS."""
-    client = boto3.client("cloudwatch", endpoint_url=aws, region_name=REGION, **SECRETS)
+    client = aws.client("cloudwatch")
     answer = client.get_metric_statistics(
         Namespace=namespace,
         MetricName=name,
@@ -77,7 +59,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_push_cloudwatch_from_many_threads_arrives_complete(fresh: pytest.LogCaptureFixture, aws: str) -> None:
+def test_push_cloudwatch_from_many_threads_arrives_complete(fresh: pytest.LogCaptureFixture, aws: StandIn) -> None:
     def push(table: str) -> None:
         for number in range(500):
             push_cloudwatch("RowsLoaded", number % 7, "Count", namespace="threads", Table=table)
@@ -94,7 +76,7 @@ def test_push_cloudwatch_from_many_threads_arrives_complete(fresh: pytest.LogCap
 
 
 def test_push_cloudwatch_after_a_pause_is_sent_without_a_flush(
-    fresh: pytest.LogCaptureFixture, aws: str, monkeypatch: pytest.MonkeyPatch
+    fresh: pytest.LogCaptureFixture, aws: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cloudwatch, "FLUSH_SECONDS", 0.05)
     monkeypatch.setenv(cloudwatch.NAMESPACE_VARIABLE, "paused")
@@ -151,10 +133,10 @@ def test_push_cloudwatch_without_a_region_warns_once(
 
 
 def test_push_cloudwatch_uses_the_region_of_aws_containers(
-    fresh: pytest.LogCaptureFixture, aws: str, monkeypatch: pytest.MonkeyPatch
+    fresh: pytest.LogCaptureFixture, aws: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("AWS_REGION", os.environ["AWS_DEFAULT_REGION"])
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    monkeypatch.setenv("AWS_REGION", REGION)
     push_cloudwatch("Rows", 3, namespace="container")
     assert flush_cloudwatch(60)
     assert sums(aws, "container", "Rows") == (3.0, 1.0)
@@ -215,10 +197,10 @@ if __name__ == "__main__":
 """
 
 
-def test_push_cloudwatch_is_flushed_at_process_exit(aws: str, tmp_path: Path) -> None:
+def test_push_cloudwatch_is_flushed_at_process_exit(aws: StandIn, tmp_path: Path) -> None:
     script = tmp_path / "push.py"
     script.write_text(SCRIPT)
-    env = os.environ | environment(aws, PREFECT_MONITORING_CLOUDWATCH_NAMESPACE="ends")
+    env = os.environ | aws.environment() | {"PREFECT_MONITORING_CLOUDWATCH_NAMESPACE": "ends"}
     done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert sums(aws, "ends", "Rows") == (21.0, 3.0)
