@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from support.alertmanager import Alertmanager, impatient, start_alertmanager, start_inbox
+from support.alertmanager import Alertmanager, alert, impatient, start_alertmanager, start_inbox
 from support.messages import ANNOTATIONS, ORDERS, attachment, buttons, page, silence_filters
 from support.processes import wait_until
 
@@ -75,6 +75,27 @@ def test_slack_resolves_when_the_last_alert_of_a_pipeline_resolves(alertmanager:
     resolved = attachment(last(alertmanager, "slack", "mixed", "resolved"))
     assert resolved["title"].startswith("✅ Resolved: orders/nightly")
     assert [message["status"] for message in messages_about(alertmanager, "slack", "mixed")].count("resolved") == 1
+
+
+def test_next_failed_run_is_a_new_message_without_a_second_page(alertmanager: Alertmanager) -> None:
+    """The rules label the alert with the newest failed run: its alert replaces the one before."""
+    first, second = ({**ORDERS, "workspace": "parallel", "flow_run_id": run} for run in ("run-1", "run-2"))
+    alertmanager.post(first, annotations={**ANNOTATIONS, "run": "north"}, started=timedelta(minutes=1))
+    assert "north" in attachment(last(alertmanager, "slack", "parallel", "firing"))["text"]
+    alertmanager.send(alert(first, ANNOTATIONS, ended=True), alert(second, {**ANNOTATIONS, "run": "south"}))
+    wait_until(lambda: len(messages_about(alertmanager, "slack", "parallel")) > 1, 60, "a second message", every=0.1)
+    time.sleep(SECONDS_OF_SILENCE)
+    _, two = messages_about(alertmanager, "slack", "parallel")
+    text = attachment(two)["text"]
+    assert "south" in text
+    assert "north" not in text
+    assert "Resolved" not in text
+    pages = messages_about(alertmanager, "pagerduty", "parallel")
+    assert {sent["body"]["event_action"] for sent in pages} == {"trigger"}
+    assert len({sent["body"]["dedup_key"] for sent in pages}) == 1, "one incident"
+    alertmanager.post(second, annotations=ANNOTATIONS, ended=True)
+    last(alertmanager, "slack", "parallel", "resolved")
+    assert [message["status"] for message in messages_about(alertmanager, "slack", "parallel")].count("resolved") == 1
 
 
 def test_change_of_criticality_sends_no_resolved_message(alertmanager: Alertmanager) -> None:

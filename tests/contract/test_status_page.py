@@ -42,7 +42,7 @@ NOT_ON_THE_PAGE = {
 
 def in_rules(thresholds: Thresholds) -> dict[str, dict[Place, float]]:
     """The numbers that each rule must have, by the name of its alert or record."""
-    failed = place("x >= n", "flow_deployment:prefect_flow_run_failures_unresolved:alerting")
+    failed = place("x >= n", "flow_run:prefect_flow_run_failures_unresolved:alerting")
     stuck_states: dict[int, list[str]] = {}
     for state, seconds in thresholds.stuck_seconds.items():
         stuck_states.setdefault(seconds, []).append(state)

@@ -27,6 +27,23 @@ START_SECONDS = 30.0
 Change = Callable[[dict[str, Any]], None]
 
 
+def alert(
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str] | None = None,
+    *,
+    started: timedelta = timedelta(0),
+    ended: bool = False,
+) -> dict[str, Any]:
+    """An alert in the form of Alertmanager's API."""
+    now = datetime.now(UTC)
+    return {
+        "labels": {name: value for name, value in labels.items() if value},
+        "annotations": dict(annotations or {}),
+        "startsAt": (now - started).isoformat(),
+        "endsAt": (now if ended else now + timedelta(minutes=5)).isoformat(),
+    }
+
+
 @dataclass
 class Inbox:
     url: str
@@ -62,17 +79,11 @@ class Alertmanager:
 
         An alert that started longer ago than its group_wait is sent immediately, in a message without the others.
         """
-        now = datetime.now(UTC)
-        body = [
-            {
-                "labels": {name: value for name, value in labels.items() if value},
-                "annotations": dict(annotations or {}),
-                "startsAt": (now - started).isoformat(),
-                "endsAt": (now if ended else now + timedelta(minutes=5)).isoformat(),
-            }
-            for labels in alerts
-        ]
-        answer = httpx.post(f"{self.url}/api/v2/alerts", json=body, timeout=10, trust_env=False)
+        self.send(*(alert(labels, annotations, started=started, ended=ended) for labels in alerts))
+
+    def send(self, *alerts: Mapping[str, Any]) -> None:
+        """Send alerts made by `alert`, all at once."""
+        answer = httpx.post(f"{self.url}/api/v2/alerts", json=alerts, timeout=10, trust_env=False)
         assert answer.status_code == 200, answer.text
 
     def alerts(self, *filters: str) -> list[dict[str, Any]]:
