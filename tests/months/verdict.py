@@ -115,7 +115,9 @@ def _firing(output: str) -> dict[Alert, list[float]]:
         at = sum(int(count) * _SECONDS[unit] for count, unit in _SPAN.findall(time))
         for labels, _ in _SAMPLE.findall(samples):
             known = {name: json.loads(f'"{value}"') for name, value in _LABEL.findall(labels)}
-            found[frozenset(known.items() - {("__name__", "ALERTS"), ("alertstate", "firing")})].append(at)
+            for label in ("__name__", "alertstate", "flow_run_id"):  # the next failed run continues the incident
+                known.pop(label, None)
+            found[frozenset(known.items())].append(at)
     return found
 
 
