@@ -24,6 +24,7 @@ class Answer:
     body: Any = field(default_factory=list)
     headers: Mapping[str, str] = field(default_factory=dict)
     delay: float = 0.0
+    closes_after: float | None = None  # seconds between the answer and the end of the connection
 
 
 @dataclass
@@ -58,6 +59,9 @@ class Loopback:
                 lines += [f"{name}: {value}" for name, value in answer.headers.items()]
                 writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
                 await writer.drain()
+                if answer.closes_after is not None:
+                    await asyncio.sleep(answer.closes_after)
+                    return
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:

@@ -40,6 +40,8 @@ MAX_TRIES: Final = 3
 MAX_ANSWER_BYTES: Final = 12 * 2**20
 TRANSIENT_CODES: Final = frozenset({"502", "503"})
 TRANSIENT_WAIT_SECONDS: Final = 0.3
+# Prefect's server closes the connection after a 500. A request on it would fail, and Prefect's client sleep for 2 s.
+CLOSING_SECONDS: Final = 0.05
 _UNANSWERED: Final = "prefect_monitoring_unanswered"
 _KEEPS_METHOD: Final = 307
 _TOO_MANY: Final = "429"
@@ -282,6 +284,8 @@ async def _take_answer(response: httpx.Response) -> None:
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS or retry_after is not None:
         seconds = _retry_after_seconds(retry_after)
         raise ThrottledError(_PAUSED, code, seconds)
+    if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+        await asyncio.sleep(CLOSING_SECONDS)
     raise ApiError(_explain(response.status_code, endpoint), code, detail=body)
 
 

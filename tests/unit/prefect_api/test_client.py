@@ -13,6 +13,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import httpx
+import prefect.client.base
 import pytest
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
@@ -130,6 +131,25 @@ async def test_short_server_outage_is_retried_only_briefly(http: PrefectHttp, si
 
 
 @pytest.mark.slow
+async def test_request_after_a_server_error_does_not_use_the_closing_connection(
+    http: PrefectHttp, site: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect's server closes it; Prefect's client would notice only after sending, and sleep."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(prefect.client.base.anyio, "sleep", sleep)
+    for _ in range(3):
+        site.answer = lambda _: Answer(500, closes_after=0.01)
+        with pytest.raises(ApiError, match="500"):
+            await http.request(FLOWS, json={})
+        site.answer = lambda _: Answer(body=[])
+        assert await http.request(FLOWS, json={}) == []
+    assert slept == []
+
+
 async def test_refused_connection_is_an_error(site: Loopback, traffic: Traffic) -> None:
     with temporary_settings({PREFECT_API_URL: "http://user:s3cret@127.0.0.1:9/api"}):
         async with open_http(traffic, 100) as http:
