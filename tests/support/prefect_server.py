@@ -19,14 +19,15 @@ from support.processes import Process, start, wait_until
 
 START_SECONDS = 90.0  # a first start migrates the database: 5 s when idle, many times that on a busy machine
 
-# Short loops, so that Late and newly scheduled runs appear within seconds. The dashboard and telemetry are not needed.
+# Short loops, so that Late and newly scheduled runs appear within seconds; shorter ones take twice the CPU of an idle
+# server. The dashboard and telemetry are not needed.
 _DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_ENABLED": "false",
-    "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "1",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "5",
     "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "PT1S",  # Prefect 3.4 takes no bare number here
     "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
-    "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "5",
     "PREFECT_SERVER_DATABASE_TIMEOUT": "30",
     "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
 }
