@@ -78,13 +78,15 @@ test-long: $(VENV)/.dev $(PACKAGING)/.ready $(CHART)/.ready $(SPARK)/.ready
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -rP tests/long
 
 # The same at length, an hour or so: 200 kills while runs are retried (30 in CI), 100 kills of the archive (20 in CI), a burst of
-# 2,000 task runs (600 in CI), ten minutes of an API that fails in every way (one in CI), twenty times as many stories for the
-# state machines.
+# 2,000 task runs (600 in CI), a dead run beside 50 living ones (5 in CI) and with Prefect's own interval of heartbeats, ten
+# minutes of an API that fails in every way (one in CI), twenty times as many stories for the state machines.
 test-soak: $(VENV)/.dev
 	bash tests/support/install_servers.sh
 	ACT_KILLS=200 $(BIN)/pytest -rP tests/long/test_acting_killed.py
 	ARCHIVE_KILLS=100 $(BIN)/pytest -rP tests/unit/archive/test_killed.py
 	BURST_TASKS=2000 $(BIN)/pytest -rP tests/long/test_burst.py
+	LIVING_RUNS=50 $(BIN)/pytest -rP tests/long/test_dead_runs.py
+	BEAT_SECONDS=180 $(BIN)/pytest -rP tests/long/test_dead_runs.py
 	CHAOS_SECONDS=600 $(BIN)/pytest -rP tests/long/test_chaos.py
 	EXAMPLES=20 $(BIN)/pytest -n 2 --timeout 7200 tests/unit/runtime tests/unit/automations tests/unit/counting
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 
 from dashboards.team import Health, Pipeline, Reported, Step
@@ -127,14 +128,14 @@ def _add_task(
     attempts = 2 if retried and not cached else 1
     states = task_history(end, state, duration=duration, attempts=attempts, message=pipeline.message if fails else None)
     task_id = add_task_run(batch, step.name, run_id, states, flow_run_attempt=attempt)
-    about = {"flow_run_id": run_id, "task_run_id": task_id}
+    log = partial(add_log, batch, flow_run_id=run_id, task_run_id=task_id)
     if attempts == 2:
         cause = pipeline.message.partition("exception: ")[2] or pipeline.message
-        add_log(batch, end - duration / 2, _RETRY_LINE.format(f"{cause!r}"), level=40, **about)
+        log(end - duration / 2, _RETRY_LINE.format(f"{cause!r}"), level=40)
     if not fails:
         for reported in step.metrics:
             value = _value(reported, end, random, in_trouble)
-            add_log(batch, end, f"METRIC: {reported.name}{reported.labels}={value:.10g}", **about)
+            log(end, f"METRIC: {reported.name}{reported.labels}={value:.10g}")
 
 
 def _value(reported: Reported, at: datetime, random: Random, in_trouble: bool) -> float:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from dashboards import team
 from dashboards.month import Place, new_batch
 from dashboards.team import Pipeline
-from support.bulk import Entered, add_flow_run, add_log, add_task_run, bulk_logs
+from support.bulk import Batch, Entered, add_flow_run, add_log, add_task_run, bulk_logs
 from support.database import insert, update
 from support.prefect_server import PrefectServer
 from support.seeder import Seeder
@@ -50,8 +50,8 @@ def furnish(api: Seeder) -> dict[Pipeline, Place]:
         api.work_pool(pool, type=kind, concurrency_limit=slots)
         for queue, limit in team.QUEUES.get(pool, {}).items():
             api.work_queue(pool, queue, concurrency_limit=limit)
-    for limit, slots in team.LIMITS.items():
-        api.concurrency_limit(limit, slots)
+    for name, slots in team.LIMITS.items():
+        api.concurrency_limit(name, slots)
     for name, enabled in (("retry-crashed", True), ("scale-pool", True), ("pause-on-failure", False)):
         api.automation(name, enabled=enabled)
     minute = (datetime.now(UTC) - timedelta(minutes=5)).minute  # nothing is due within the next 55
@@ -180,7 +180,7 @@ def _add_runs(server: PrefectServer, places: Mapping[Pipeline, Place], runs: Seq
     insert(server, batch)
 
 
-def _add_run(batch: dict[str, list[dict[str, object]]], one: UnderWay, place: Place, now: datetime) -> None:
+def _add_run(batch: Batch, one: UnderWay, place: Place, now: datetime) -> None:
     since = now - timedelta(minutes=one.minutes)
     history = [
         Entered(name, since - timedelta(seconds=3 * (len(one.states) - 1 - number)))
