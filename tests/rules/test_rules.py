@@ -1,6 +1,5 @@
 """The shipped Prometheus rules: their promtool tests, and the conventions for rules and alerts."""
 
-import copy
 import re
 import subprocess
 from functools import cache
@@ -67,22 +66,6 @@ def test_rules_are_valid(path: Path) -> None:
 @pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.name)
 def test_rules_pass_their_promtool_tests(path: Path) -> None:
     _promtool("test", "rules", path)
-
-
-@pytest.mark.parametrize("path", [path for path in TEST_FILES if path.stem != "replicas"], ids=lambda path: path.name)
-def test_rules_pass_with_two_replicas(path: Path, tmp_path: Path) -> None:
-    """Runs the same tests with every series twice, once for each of two replicas."""
-    suite = copy.deepcopy(_load(path))
-    suite["rule_files"] = [str((path.parent / name).resolve()) for name in suite["rule_files"]]
-    for test in suite["tests"]:
-        test["input_series"] = [
-            {**series, "series": series["series"].removesuffix("}") + f',replica="{replica}"}}'}
-            for series in test["input_series"]
-            for replica in "12"
-        ]
-    doubled = tmp_path / path.name
-    doubled.write_text(yaml.safe_dump(suite, allow_unicode=True), encoding="utf-8")
-    _promtool("test", "rules", doubled)
 
 
 @each_alert_name
