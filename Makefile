@@ -67,10 +67,10 @@ coverage: $(VENV)/.dev
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 
-# A bad night from failure to message with the shipped intervals: 14 minutes, in which it mostly waits.
+# From failures to messages with the shipped intervals: 14 minutes, in which it mostly waits.
 test-e2e: $(VENV)/.dev
 	bash tests/support/install_servers.sh
-	$(BIN)/pytest -rP tests/e2e
+	$(BIN)/pytest -n 2 --dist loadfile -rP tests/e2e
 
 # Tests that take minutes, the longest first; -rP shows their measurements.
 test-long: $(VENV)/.dev $(PACKAGING)/.ready $(CHART)/.ready $(SPARK)/.ready
