@@ -75,7 +75,7 @@ test-e2e: $(VENV)/.dev
 # Tests that take minutes, the longest first; -rP shows their measurements.
 test-long: $(VENV)/.dev $(PACKAGING)/.ready $(CHART)/.ready $(SPARK)/.ready
 	bash tests/support/install_servers.sh
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -rP tests/long
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -rP tests/flows tests/long
 
 # The same at length, an hour or so: 200 kills while runs are retried (30 in CI), 100 kills of the archive (20 in CI), a burst of
 # 2,000 task runs (600 in CI), a dead run beside 50 living ones (5 in CI) and with Prefect's own interval of heartbeats, ten
@@ -112,7 +112,7 @@ $(OLDEST)/.ready: requirements-dev.lock pyproject.toml tests/support/oldest.txt
 # Tests against the oldest Prefect, client and server; `make test-oldest ARGS=tests/integration/test_process.py`.
 test-oldest: $(OLDEST)/.ready
 	bash tests/support/install_servers.sh
-	$(OLDEST)/bin/pytest $(or $(ARGS),tests/integration)
+	$(OLDEST)/bin/pytest $(or $(ARGS),tests/integration tests/flows)
 
 # ARGS="--postgres --size 1k" and so on; `make bench ARGS=--help` lists them.
 bench: $(VENV)/.dev
