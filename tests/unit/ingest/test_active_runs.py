@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
 import pytest
@@ -117,6 +118,24 @@ async def test_listed_runs_stay_until_they_are_counted(fake: FakePrefect, reader
     while not (await reader.read_under_way(budget=0.0)).complete:
         pass
     assert by_pipeline(shown(reader)) == {Pipeline("etl", "daily"): 120, Pipeline("etl", "hourly"): 100}
+
+
+async def test_list_that_takes_too_long_is_counted_instead(
+    fake: FakePrefect, reader: Reader, crowd: dict[Pipeline, int]
+) -> None:
+    """Its reading is cancelled by the source's timeout, as each further one would be."""
+    asked: list[str] = []
+
+    def cancel_lists(endpoint: str) -> None:
+        asked.append(endpoint)
+        if endpoint == "active_runs" and "count_overdue" not in asked:
+            raise asyncio.CancelledError
+
+    fake.before_request = cancel_lists
+    with pytest.raises(asyncio.CancelledError):
+        await reader.read_under_way()
+    assert (await reader.read_under_way()).complete
+    assert by_pipeline(shown(reader)) == crowd
 
 
 async def test_fault_between_polls_loses_no_group(
