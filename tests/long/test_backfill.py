@@ -248,7 +248,9 @@ def test_files_are_written_and_missing_promtool_is_reported(
     assert "promtool is not on PATH" in done.stdout
     assert not (bare.output / "blocks").exists()
     assert backfill.run().returncode == 0
-    assert list((bare.output / "blocks").iterdir())
+    blocks = list((bare.output / "blocks").iterdir())
+    assert blocks
+    assert all((block / "meta.json").exists() for block in blocks), "nothing else, since all of it is moved"
     with start_exporter(env_for(server), tmp_path, *backfill.options) as exporter:
         exporter.wait_ready()
     refused = backfill.run()

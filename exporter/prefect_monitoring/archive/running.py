@@ -119,7 +119,7 @@ async def verify_past(settings: Settings, past: Past, report: Report) -> bool:
 async def follow(settings: Settings) -> None:
     """Archives until SIGTERM or SIGINT, and serves metrics. Raises NoApiUrlError, StoreError, TlsError, ListenError."""
     tls.check_pair(settings.web)
-    listener = bind(settings.archive.archive_listen)
+    listener = bind(settings.archive.archive_listen, "--archive-listen")
     async with _wired(settings) as wired:
         server = make_server(make_archive_app(wired.status, settings.web), settings.web)
         stop = asyncio.Event()

@@ -18,6 +18,7 @@ from prefect_monitoring.model.units import DAY
 # promtool uses the longest of 2, 6, 18, … hours that fits, and reads the whole file for each block: two or three times
 # for a day, instead of twelve.
 _BLOCK_LENGTH: Final = "24h"
+_HEAD: Final = "chunks_head"  # promtool leaves this empty folder among the blocks that it dumps
 _DUMPED: Final = re.compile(r'\{__name__="(?P<name>[^"]+)".*\} (?P<value>\S+) \d+')
 
 
@@ -85,6 +86,7 @@ def check_last_values(promtool: str, blocks: Path, history: History, totals: Tot
     instant = str(history.end * 1000)
     command = [promtool, "tsdb", "dump", f"--min-time={instant}", f"--max-time={instant}", str(blocks)]
     dump = _run(command)
+    shutil.rmtree(blocks / _HEAD, ignore_errors=True)
     if dump.returncode:
         raise BlocksError(f"promtool cannot read {blocks}: {dump.stderr.strip()}")
     dumped: defaultdict[str, list[float]] = defaultdict(list)

@@ -143,7 +143,8 @@ async def _check_pipelines(path: Path, settings: PollSettings, labels: LabelSett
         file = parse_pipelines(read_pipelines(path), str(path), labels.known_causes)
     except PipelinesError as fault:
         return [Finding(ok=False, text=f"pipelines: {line}") for line in str(fault).splitlines()]
-    valid = Finding(ok=True, text=f"pipelines: {path} is valid, with {len(file.pipelines)} entries")
+    entries = f"{len(file.pipelines)} {'entry' if len(file.pipelines) == 1 else 'entries'}"
+    valid = Finding(ok=True, text=f"pipelines: {path} is valid, with {entries}")
     try:
         async with open_http(Traffic(), settings.max_requests_per_second) as http:
             with collected_in({}):

@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,8 +26,9 @@ from prefect_monitoring.demo.processes import Child, DemoError, Launcher
 from prefect_monitoring.demo.schedule import EXAMPLES, LEAD_SECONDS, PERIOD_SECONDS, WORKER_POOL
 
 _HOST: Final = "127.0.0.1"
-_SERVER_TIMEOUT: Final = 90
-_EXPORTER_TIMEOUT: Final = 60
+# For a slow machine. A process that ends is noticed at once.
+_UP_SECONDS: Final = 300
+_CHECK_SECONDS: Final = 5
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _INSTALL_HINT: Final = "on Debian: apt-get install prometheus prometheus-alertmanager"
 _MESSAGES: Final = f"""
@@ -130,9 +132,17 @@ def _start_server(demo: _Demo, client: httpx.Client, port: int, *options: str) -
     command = ("-m", "prefect", "server", "start", "--host", _HOST, "--port", str(port), *options)
     server = processes.start(demo.launcher, "prefect-server", command)
     demo.children.append(server)
-    if not prefect_server.wait_until_up(client, "/health", seconds=_SERVER_TIMEOUT):
-        raise DemoError(f"Prefect did not come up in {_SERVER_TIMEOUT} s.\n{processes.log_end(server)}")
+    _wait_until_up(server, client, "/health")
     return server
+
+
+def _wait_until_up(child: Child, client: httpx.Client, path: str) -> None:
+    """Raises DemoError, with the end of its log, if the child ends or does not answer."""
+    deadline = time.monotonic() + _UP_SECONDS
+    while not prefect_server.wait_until_up(client, path, seconds=_CHECK_SECONDS):
+        processes.check_alive([child])
+        if time.monotonic() > deadline:
+            raise DemoError(f"The {child.name} did not answer within {_UP_SECONDS} s.\n{processes.log_end(child)}")
 
 
 def _start_cloudwatch(demo: _Demo) -> str:
@@ -172,9 +182,7 @@ def _start_exporter(demo: _Demo, wanted: str, aws: str) -> str:
     exporter = processes.start(launcher, "exporter", command)
     demo.children.append(exporter)
     with prefect_server.connect(_url(listen), demo.check) as client:
-        if not prefect_server.wait_until_up(client, "/metrics", seconds=_EXPORTER_TIMEOUT):
-            end = processes.log_end(exporter)
-            raise DemoError(f"The exporter did not come up in {_EXPORTER_TIMEOUT} s.\n{end}")
+        _wait_until_up(exporter, client, "/metrics")
     remembered.write_text(f"{demo.api}\n")
     return listen
 

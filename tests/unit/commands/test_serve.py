@@ -26,11 +26,12 @@ def test_small_responses_do_not_wait_for_acknowledgements() -> None:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_port_in_use_is_reported() -> None:
+@pytest.mark.parametrize("option", ["--listen", "--archive-listen"])
+def test_port_in_use_is_reported_with_the_option_for_another(option: str) -> None:
     with bind("127.0.0.1:0") as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(ListenError, match=f"Cannot listen on {address} "):
-            bind(address)
+        with pytest.raises(ListenError, match=f"Cannot listen on {address} .* with {option}$"):
+            bind(address, option)
 
 
 class Lock:

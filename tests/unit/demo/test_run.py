@@ -10,10 +10,12 @@ from itertools import pairwise
 from math import lcm
 from pathlib import Path
 
+import httpx
 import pytest
 from prefect import Flow
 
 from prefect_monitoring.config.shipped import shipped
+from prefect_monitoring.demo import run
 from prefect_monitoring.demo.prefect_server import deployment
 from prefect_monitoring.demo.processes import (
     Child,
@@ -191,6 +193,32 @@ def test_process_that_ended_is_reported_with_the_end_of_its_log(launcher: Launch
 # A leader that is gone or ignores SIGTERM, and a child in its group that ignores SIGTERM.
 _DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
 _PARENT = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {_DEAF!r}]); "
+
+
+def test_process_that_ends_while_starting_is_not_waited_for(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_CHECK_SECONDS", 0.2)
+    child = start(launcher, "prefect-server", ("-c", "raise SystemExit(3)"))
+    with (
+        httpx.Client(base_url=f"http://127.0.0.1:{free_port()}", trust_env=False) as client,
+        pytest.raises(DemoError, match=r"prefect-server ended by itself \(exit code 3\)"),
+    ):
+        run._wait_until_up(child, client, "/health")
+
+
+def test_process_that_never_answers_is_reported(launcher: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(run, "_UP_SECONDS", 0)
+    child = start(launcher, "exporter", ("-c", "import time; time.sleep(60)"))
+    try:
+        with (
+            httpx.Client(base_url=f"http://127.0.0.1:{free_port()}", trust_env=False) as client,
+            pytest.raises(DemoError, match="The exporter did not answer within 0 s"),
+        ):
+            run._wait_until_up(child, client, "/metrics")
+    finally:
+        stop(child)
 
 
 @pytest.mark.parametrize("leader", ["time.sleep(60)", _DEAF], ids=["polite", "deaf"])
