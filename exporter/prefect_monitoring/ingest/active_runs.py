@@ -6,6 +6,7 @@ halved, down to a single deployment. The next poll continues an unfinished count
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,10 +52,12 @@ class ActiveRunsLister:
     async def read(self, now: float, until: float) -> Listing:
         """Lists and counts; starts no further count after `until` (monotonic clock). Raises ApiError."""
         if not self._is_long:
-            self._is_long = True  # also if this takes so long that it is cancelled
-            runs = await self._list(now, MANY_RUNS)
+            try:
+                runs = await self._list(now, MANY_RUNS)
+            except asyncio.CancelledError:  # by the timeout of the source, as the next list would be
+                self._is_long = True
+                raise
             if len(runs) <= MANY_RUNS:
-                self._is_long = False
                 return Listing(runs, {})
         before = now - MARGIN_SECONDS
         if await self._api.count_overdue(before) <= MANY_RUNS // 2:
@@ -62,6 +65,7 @@ class ActiveRunsLister:
             runs = await self._list(now, None)
             self._is_long = len(runs) > MANY_RUNS
             return Listing(runs, {})
+        self._is_long = True
         runs = list(as_they_are(await self._api.active_runs(late=False), now))
         complete = await self._late.go_on(before, until)
         return Listing(runs, self._late.result, complete)
