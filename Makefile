@@ -67,10 +67,10 @@ coverage: $(VENV)/.dev
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 
-# From failures to messages with the shipped intervals: 14 minutes, in which it mostly waits.
+# A bad night from failure to message with the shipped intervals: 14 minutes, in which it mostly waits.
 test-e2e: $(VENV)/.dev
 	bash tests/support/install_servers.sh
-	$(BIN)/pytest -n 2 --dist loadfile -rP tests/e2e
+	$(BIN)/pytest -rP tests/e2e/test_the_right_message.py
 
 # Tests that take minutes, the longest first; -rP shows their measurements.
 test-long: $(VENV)/.dev $(PACKAGING)/.ready $(CHART)/.ready $(SPARK)/.ready
@@ -78,7 +78,8 @@ test-long: $(VENV)/.dev $(PACKAGING)/.ready $(CHART)/.ready $(SPARK)/.ready
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -rP tests/flows tests/long
 
 # The same at length, an hour or so: 200 kills while runs are retried (30 in CI), 100 kills of the archive (20 in CI), a burst of
-# 2,000 task runs (600 in CI), a dead run beside 50 living ones (5 in CI) and with Prefect's own interval of heartbeats, ten
+# 2,000 task runs (600 in CI), a dead run beside 50 living ones (5 in CI) and with Prefect's own interval of heartbeats, a storm of
+# sixty failures to its messages, ten
 # minutes of an API that fails in every way (one in CI), twenty times as many stories for the state machines.
 test-soak: $(VENV)/.dev
 	bash tests/support/install_servers.sh
@@ -87,6 +88,7 @@ test-soak: $(VENV)/.dev
 	BURST_TASKS=2000 $(BIN)/pytest -rP tests/long/test_burst.py
 	LIVING_RUNS=50 $(BIN)/pytest -rP tests/long/test_dead_runs.py
 	BEAT_SECONDS=180 $(BIN)/pytest -rP tests/long/test_dead_runs.py
+	$(BIN)/pytest -rP tests/e2e/test_many_failures.py
 	CHAOS_SECONDS=600 $(BIN)/pytest -rP tests/long/test_chaos.py
 	EXAMPLES=20 $(BIN)/pytest -n 2 --timeout 7200 tests/unit/runtime tests/unit/automations tests/unit/counting
 
