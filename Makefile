@@ -77,10 +77,10 @@ test-long: $(VENV)/.dev $(PACKAGING)/.ready $(CHART)/.ready $(SPARK)/.ready
 	bash tests/support/install_servers.sh
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -rP tests/flows tests/long
 
-# The same at length, an hour or so: 200 kills while runs are retried (30 in CI), 100 kills of the archive (20 in CI), a burst of
-# 2,000 task runs (600 in CI), a dead run beside 50 living ones (5 in CI) and with Prefect's own interval of heartbeats, a storm of
-# sixty failures to its messages, ten
-# minutes of an API that fails in every way (one in CI), twenty times as many stories for the state machines.
+# The same at length, two hours or so: 200 kills while runs are retried (30 in CI), 100 kills of the archive (20 in CI), a burst
+# of 2,000 task runs (600 in CI), a dead run beside 50 living ones (5 in CI) and with Prefect's own interval of heartbeats, a
+# storm of sixty failures to its messages, ten minutes of an API that fails in every way (one in CI), twenty times as many
+# stories for the state machines.
 test-soak: $(VENV)/.dev
 	bash tests/support/install_servers.sh
 	ACT_KILLS=200 $(BIN)/pytest -rP tests/long/test_acting_killed.py
