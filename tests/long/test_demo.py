@@ -17,7 +17,7 @@ import pytest
 from prefect_monitoring.demo.schedule import POOL_SLOTS, WORKER_POOL
 from support.processes import wait_until
 
-PATIENCE_SECONDS = 120  # for an answer: SQLite of a busy server locks other requests out for 30 s at a time
+PATIENCE = 120  # for an answer: SQLite of a busy server locks other requests out for 30 s at a time
 ACTIONS_SECONDS = 300  # on a busy machine, each of the runs that lead to an action takes a minute
 WATCHED = (
     "dbt-daily-pipeline",
@@ -86,7 +86,7 @@ def running_demo(directory: Path, output: Path) -> Iterator[RunningDemo]:
 def runs(demo: RunningDemo, **criteria: object) -> list[dict[str, str]]:
     body = {"limit": 200, **criteria}
     answer = httpx.post(
-        f"{demo.address('Prefect')}/api/flow_runs/filter", json=body, timeout=PATIENCE_SECONDS
+        f"{demo.address('Prefect')}/api/flow_runs/filter", json=body, timeout=PATIENCE
     ).raise_for_status()
     found: list[dict[str, str]] = answer.json()
     return found
@@ -95,17 +95,11 @@ def runs(demo: RunningDemo, **criteria: object) -> list[dict[str, str]]:
 def pause_all_but(demo: RunningDemo, *flows: str) -> None:
     """Ends the schedules of the other flows: on a busy machine, their processes delay those that the test waits for."""
     api = f"{demo.address('Prefect')}/api"
-    every_deployment = (
-        httpx.post(f"{api}/deployments/filter", json={}, timeout=PATIENCE_SECONDS).raise_for_status().json()
-    )
-    names = {
-        flow["id"]: flow["name"] for flow in httpx.post(f"{api}/flows/filter", json={}, timeout=PATIENCE_SECONDS).json()
-    }
+    every_deployment = httpx.post(f"{api}/deployments/filter", json={}, timeout=PATIENCE).raise_for_status().json()
+    names = {flow["id"]: flow["name"] for flow in httpx.post(f"{api}/flows/filter", json={}, timeout=PATIENCE).json()}
     for deployment in every_deployment:
         if names[deployment["flow_id"]] not in flows:
-            httpx.post(
-                f"{api}/deployments/{deployment['id']}/pause_deployment", timeout=PATIENCE_SECONDS
-            ).raise_for_status()
+            httpx.post(f"{api}/deployments/{deployment['id']}/pause_deployment", timeout=PATIENCE).raise_for_status()
 
 
 def states(demo: RunningDemo, flow: str) -> set[str]:
@@ -114,7 +108,7 @@ def states(demo: RunningDemo, flow: str) -> set[str]:
 
 def outcomes(demo: RunningDemo, flow: str, state: str) -> float:
     """The counter as exposed; 0 while it is not."""
-    text = httpx.get(f"{demo.address('Exporter')}/metrics", timeout=PATIENCE_SECONDS).raise_for_status().text
+    text = httpx.get(f"{demo.address('Exporter')}/metrics", timeout=PATIENCE).raise_for_status().text
     labels = rf'(?=[^}}]*\bflow="{flow}")(?=[^}}]*\bdeployment="prod")(?=[^}}]*\bstate="{state}")'
     found = re.search(rf"^prefect_flow_run_outcomes_total{{{labels}[^}}]*}} (\S+)", text, re.MULTILINE)
     return float(found[1]) if found else 0.0
@@ -122,21 +116,21 @@ def outcomes(demo: RunningDemo, flow: str, state: str) -> float:
 
 def actions(demo: RunningDemo, flow: str, action: str, result: str = "done") -> float:
     """How often the exporter did `action` for a flow's deployment, with that result."""
-    text = httpx.get(f"{demo.address('Exporter')}/metrics", timeout=PATIENCE_SECONDS).raise_for_status().text
+    text = httpx.get(f"{demo.address('Exporter')}/metrics", timeout=PATIENCE).raise_for_status().text
     labels = rf'action="{action}",deployment="prod",flow="{flow}",result="{result}"'
     found = re.search(rf"^prefect_exporter_actions_total{{{labels}}} (\S+)", text, re.MULTILINE)
     return float(found[1]) if found else 0.0
 
 
 def slots(demo: RunningDemo, pool: str) -> int | None:
-    answer = httpx.get(f"{demo.address('Prefect')}/api/work_pools/{pool}", timeout=PATIENCE_SECONDS).raise_for_status()
+    answer = httpx.get(f"{demo.address('Prefect')}/api/work_pools/{pool}", timeout=PATIENCE).raise_for_status()
     limit: int | None = answer.json()["concurrency_limit"]
     return limit
 
 
 def trend_points(demo: RunningDemo, block: str) -> int:
     body = {"block_documents": {"name": {"like_": f"{block}-points-"}, "is_anonymous": {"eq_": True}}}
-    answer = httpx.post(f"{demo.address('Prefect')}/api/block_documents/filter", json=body, timeout=PATIENCE_SECONDS)
+    answer = httpx.post(f"{demo.address('Prefect')}/api/block_documents/filter", json=body, timeout=PATIENCE)
     return sum(len(document["data"]["points"]) for document in answer.raise_for_status().json())
 
 
@@ -148,7 +142,7 @@ def stop(demo: RunningDemo, number: signal.Signals) -> None:
 
 
 def cloudwatch_has_metrics(demo: RunningDemo) -> bool:
-    text = httpx.get(f"{demo.address('Exporter')}/metrics", timeout=PATIENCE_SECONDS).raise_for_status().text
+    text = httpx.get(f"{demo.address('Exporter')}/metrics", timeout=PATIENCE).raise_for_status().text
     return 'prefect_exporter_sink_last_success_timestamp_seconds{sink="cloudwatch"}' in text
 
 
