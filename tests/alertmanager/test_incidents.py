@@ -43,20 +43,16 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmana
         assert "level=error" not in running.process.output(), "every notification succeeded at the first attempt"
 
 
-def messages_about(alertmanager: Alertmanager, kind: str, workspace: str) -> list[dict[str, Any]]:
-    return [message for message in alertmanager.inbox.messages(kind) if workspace in json.dumps(message["body"])]
-
-
 def last(alertmanager: Alertmanager, kind: str, workspace: str, status: str) -> dict[str, Any]:
     """The newest message, once one with that status has arrived and no other follows."""
     wait_until(
-        lambda: [message for message in messages_about(alertmanager, kind, workspace) if message["status"] == status],
+        lambda: alertmanager.inbox.messages(kind, workspace, status=status),
         60,
         f"{status} at {kind}",
         every=0.1,
     )
     time.sleep(SECONDS_OF_SILENCE)
-    return messages_about(alertmanager, kind, workspace)[-1]
+    return alertmanager.inbox.messages(kind, workspace)[-1]
 
 
 def test_slack_resolves_when_the_last_alert_of_a_pipeline_resolves(alertmanager: Alertmanager) -> None:
@@ -68,13 +64,13 @@ def test_slack_resolves_when_the_last_alert_of_a_pipeline_resolves(alertmanager:
     assert slack["title"] == "🔴 orders/nightly: run failed, no retries left (and 1 more)"
     alertmanager.post(failed, annotations=ANNOTATIONS, ended=True)
     assert last(alertmanager, "pagerduty", "mixed", "resolved")["body"]["event_action"] == "resolve"
-    slack = attachment(messages_about(alertmanager, "slack", "mixed")[-1])
+    slack = attachment(alertmanager.inbox.messages("slack", "mixed")[-1])
     assert slack["title"] == "🟠 orders/nightly: running for too long"
     assert "Resolved: PrefectRunFailed" in slack["text"].splitlines()
     alertmanager.post(too_long, annotations=LONG, ended=True)
     resolved = attachment(last(alertmanager, "slack", "mixed", "resolved"))
     assert resolved["title"].startswith("✅ Resolved: orders/nightly")
-    assert [message["status"] for message in messages_about(alertmanager, "slack", "mixed")].count("resolved") == 1
+    assert [message["status"] for message in alertmanager.inbox.messages("slack", "mixed")].count("resolved") == 1
 
 
 def test_next_failed_run_is_a_new_message_without_a_second_page(alertmanager: Alertmanager) -> None:
@@ -83,19 +79,19 @@ def test_next_failed_run_is_a_new_message_without_a_second_page(alertmanager: Al
     alertmanager.post(first, annotations={**ANNOTATIONS, "run": "north"}, started=timedelta(minutes=1))
     assert "north" in attachment(last(alertmanager, "slack", "parallel", "firing"))["text"]
     alertmanager.send(alert(first, ANNOTATIONS, ended=True), alert(second, {**ANNOTATIONS, "run": "south"}))
-    wait_until(lambda: len(messages_about(alertmanager, "slack", "parallel")) > 1, 60, "a second message", every=0.1)
+    wait_until(lambda: len(alertmanager.inbox.messages("slack", "parallel")) > 1, 60, "a second message", every=0.1)
     time.sleep(SECONDS_OF_SILENCE)
-    _, two = messages_about(alertmanager, "slack", "parallel")
+    _, two = alertmanager.inbox.messages("slack", "parallel")
     text = attachment(two)["text"]
     assert "south" in text
     assert "north" not in text
     assert "Resolved" not in text
-    pages = messages_about(alertmanager, "pagerduty", "parallel")
+    pages = alertmanager.inbox.messages("pagerduty", "parallel")
     assert {sent["body"]["event_action"] for sent in pages} == {"trigger"}
     assert len({sent["body"]["dedup_key"] for sent in pages}) == 1, "one incident"
     alertmanager.post(second, annotations=ANNOTATIONS, ended=True)
     last(alertmanager, "slack", "parallel", "resolved")
-    assert [message["status"] for message in messages_about(alertmanager, "slack", "parallel")].count("resolved") == 1
+    assert [message["status"] for message in alertmanager.inbox.messages("slack", "parallel")].count("resolved") == 1
 
 
 def test_change_of_criticality_sends_no_resolved_message(alertmanager: Alertmanager) -> None:
@@ -107,14 +103,14 @@ def test_change_of_criticality_sends_no_resolved_message(alertmanager: Alertmana
     alertmanager.post(standard, annotations=ANNOTATIONS)
     alertmanager.post(critical, annotations=ANNOTATIONS, ended=True)
     last(alertmanager, "pagerduty", "changed", "resolved")
-    slack = attachment(messages_about(alertmanager, "slack", "changed")[-1])
+    slack = attachment(alertmanager.inbox.messages("slack", "changed")[-1])
     assert slack["title"] == "🟠 orders/nightly: run failed, no retries left"
     assert "Resolved" not in slack["text"]
     assert "criticality standard" in slack["footer"]
     alertmanager.post(low, annotations=ANNOTATIONS)
     alertmanager.post(standard, annotations=ANNOTATIONS, ended=True)
     time.sleep(SECONDS_OF_SILENCE)
-    assert {message["status"] for message in messages_about(alertmanager, "slack", "changed")} == {"firing"}
+    assert {message["status"] for message in alertmanager.inbox.messages("slack", "changed")} == {"firing"}
     alertmanager.post(low, annotations=ANNOTATIONS, ended=True)
     last(alertmanager, "slack", "changed", "resolved")
 
@@ -127,7 +123,7 @@ def test_message_for_several_alerts_has_each_name_and_runbook(alertmanager: Aler
     for kind in ("slack", "pagerduty", "teams"):
         wait_until(
             lambda kind=kind: all(
-                name in json.dumps(messages_about(alertmanager, kind, "several")[-1:]) for name in both
+                name in json.dumps(alertmanager.inbox.messages(kind, "several")[-1:]) for name in both
             ),
             60,
             f"both at {kind}",
@@ -140,10 +136,10 @@ def test_message_for_several_alerts_has_each_name_and_runbook(alertmanager: Aler
     ]
     assert buttons(slack)["View run"] == ANNOTATIONS["run_url"], "rather than the list of runs"
     assert buttons(slack)["Runbook"] == ANNOTATIONS["runbook_url"]
-    firing = page(messages_about(alertmanager, "pagerduty", "several")[-1])["custom_details"]["firing"]
+    firing = page(alertmanager.inbox.messages("pagerduty", "several")[-1])["custom_details"]["firing"]
     for name, said in zip(both, (ANNOTATIONS, LONG), strict=True):
         assert f"[{name}] {said['summary']}\n{said['description']}\n{said['runbook_url']}" in firing
-    text = attachment(messages_about(alertmanager, "teams", "several")[-1])["text"]
+    text = attachment(alertmanager.inbox.messages("teams", "several")[-1])["text"]
     assert f"- [PrefectRunTooLong]({LONG['runbook_url']}) " in text
 
 

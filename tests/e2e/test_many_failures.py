@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -21,7 +20,7 @@ import yaml
 
 from prefect_monitoring.config.shipped import shipped
 from prefect_monitoring.demo.monitoring import local_prometheus_config
-from support.alertmanager import Alertmanager, start_alertmanager, start_inbox
+from support.alertmanager import Alertmanager, Inbox, start_alertmanager, start_inbox
 from support.exporter import run_exporter
 from support.postgres import start_postgres
 from support.prefect_server import env_for, start_server
@@ -57,6 +56,10 @@ class Site:
     flows: dict[str, str] = field(default_factory=dict)
     deployments: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def inbox(self) -> Inbox:
+        return self.alertmanager.inbox
+
     def deploy(self, flow: str, name: str) -> None:
         flow_id = self.flows.setdefault(flow, self.seeder.flow(flow))
         self.deployments[f"{flow}/{name}"] = self.seeder.deployment(flow_id, name)
@@ -71,26 +74,18 @@ class Site:
     def fail(self, pipeline: str, message: str) -> None:
         self.seeder.failed(self.start(pipeline), message)
 
-    def messages(self, kind: str, *words: str, status: str = "") -> list[dict[str, Any]]:
-        return [
-            message
-            for message in self.alertmanager.inbox.messages(kind)
-            if (not status or message["status"] == status)
-            and all(word in json.dumps(message["body"]) for word in words)
-        ]
-
     def wait_for(self, kind: str, *words: str, status: str = "firing", timeout: float = WITHIN) -> None:
         what = f"{kind}: {words} {status}"
         try:
-            wait_until(lambda: self.messages(kind, *words, status=status), timeout, what, every=0.5)
+            wait_until(lambda: self.inbox.messages(kind, *words, status=status), timeout, what, every=0.5)
         except TimeoutError:
             firing = self.prometheus.query('ALERTS{alertstate="firing"}')
             sys.stdout.write(f"{[dict(labels) for labels in firing]}\n{json.dumps(self.alertmanager.alerts())}\n")
-            sys.stdout.write(f"{json.dumps(self.messages(kind, words[0]))}\n")
+            sys.stdout.write(f"{json.dumps(self.inbox.messages(kind, words[0]))}\n")
             raise
 
     def incidents(self, *words: str) -> set[str]:
-        return {message["body"]["dedup_key"] for message in self.messages("pagerduty", *words)}
+        return {message["body"]["dedup_key"] for message in self.inbox.messages("pagerduty", *words)}
 
     def silence(self, **labels: str) -> None:
         matchers = [{"name": name, "value": value, "isRegex": False} for name, value in labels.items()]
@@ -144,8 +139,8 @@ def test_many_failures_send_few_messages_and_hide_none(site: Site) -> None:
         begun = time.monotonic()
         step(site)
         sys.stdout.write(f"{step.__name__}: {time.monotonic() - begun:.0f} s\n")
-    assert not site.messages("slack", "silenced")
-    assert not site.messages("pagerduty", "silenced")
+    assert not site.inbox.messages("slack", "silenced")
+    assert not site.inbox.messages("pagerduty", "silenced")
 
 
 def everything_is_up(site: Site) -> None:
@@ -155,7 +150,7 @@ def everything_is_up(site: Site) -> None:
         site.deploy("warehouse", name)
     both = f"count(prefect_pipeline_info) == {2 * (len(STORM) + 2)}"
     site.prometheus.wait_for(both, lambda found: bool(found), 240)
-    assert not site.alertmanager.inbox.messages()
+    assert not site.inbox.messages()
 
 
 def each_failed_parallel_run_sends_a_message_and_pages_once(site: Site) -> None:
@@ -166,13 +161,13 @@ def each_failed_parallel_run_sends_a_message_and_pages_once(site: Site) -> None:
         site.wait_for(kind, "per-customer/all", f"/runs/flow-run/{north}")
     site.seeder.failed(west, REFUSED)
     site.wait_for("slack", "per-customer/all", f"/runs/flow-run/{west}")
-    assert len(site.messages("slack", "per-customer/all")) == 2
+    assert len(site.inbox.messages("slack", "per-customer/all")) == 2
     assert len(site.incidents("per-customer/all")) == 1
 
 
 def sixty_failures_of_one_cause_page_once(site: Site) -> None:
     site.silence(flow="silenced", deployment="planned")
-    before = {kind: len(site.alertmanager.inbox.messages(kind)) for kind in ("slack", "pagerduty")}
+    before = {kind: len(site.inbox.messages(kind)) for kind in ("slack", "pagerduty")}
     site.fail("silenced/planned", BUG)
     begun = time.monotonic()
     for number, name in enumerate(STORM):
@@ -182,7 +177,7 @@ def sixty_failures_of_one_cause_page_once(site: Site) -> None:
     for kind in ("slack", "pagerduty"):
         site.wait_for(kind, "many pipelines fail")
     time.sleep(SETTLED_SECONDS)
-    sent = {kind: len(site.alertmanager.inbox.messages(kind)) - count for kind, count in before.items()}
+    sent = {kind: len(site.inbox.messages(kind)) - count for kind, count in before.items()}
     sys.stdout.write(f"{sent['slack']} posts, {sent['pagerduty']} pages\n")
     assert sent["slack"] <= 3
     assert sent["pagerduty"] == 1
@@ -200,7 +195,9 @@ def recovery_resolves_the_storm_although_a_replica_is_cut_off(site: Site) -> Non
         site.wait_for(kind, "many pipelines fail", status="resolved")
         site.wait_for(kind, "per-customer/all", status="resolved")
     site.wait_for("slack", f"warehouse/{STILL_FAILING}: run failed")
-    others = {name for name in STORM if site.messages("slack", f"warehouse/{name}: ")}
+    others = {name for name in STORM if site.inbox.messages("slack", f"warehouse/{name}: ")}
     assert STILL_FAILING in others
     assert len(others) <= 3, "those that failed before the storm was one"
-    assert not site.messages("pagerduty", f"warehouse/{STILL_FAILING}: run failed"), "a standard pipeline does not page"
+    assert not site.inbox.messages("pagerduty", f"warehouse/{STILL_FAILING}: run failed"), (
+        "a standard pipeline does not page"
+    )

@@ -98,20 +98,11 @@ class Night:
         )
         return datetime.fromisoformat(read["state"]["timestamp"]).timestamp()
 
-    def messages(self, kind: str, *words: str, status: str = "") -> list[dict[str, Any]]:
-        """Messages that contain all of the words."""
-        return [
-            message
-            for message in self.inbox.messages(kind)
-            if (not status or message["status"] == status)
-            and all(word in json.dumps(message["body"]) for word in words)
-        ]
-
     def wait_for_message(
         self, kind: str, *words: str, status: str = "firing", timeout: float = WITHIN
     ) -> dict[str, Any]:
         messages = wait_until(
-            lambda: self.messages(kind, *words, status=status), timeout, f"{kind}: {words} {status}", every=0.5
+            lambda: self.inbox.messages(kind, *words, status=status), timeout, f"{kind}: {words} {status}", every=0.5
         )
         return dict(messages[0])
 
@@ -203,7 +194,7 @@ def each_final_failure_is_reported_once(night: Night) -> None:
             body = json.dumps(night.wait_for_message(kind, name)["body"])
             assert f"/runs/flow-run/{run}" in body, "the link to the run"
             assert "nightly-load" in body
-    assert len(night.messages("pagerduty")) == len(CRITICAL), "only critical pipelines page"
+    assert len(night.inbox.messages("pagerduty")) == len(CRITICAL), "only critical pipelines page"
     read = night.seeder.read(night.saved)
     assert (read["state_type"], read["run_count"]) == ("COMPLETED", 2), "saved by its retry"
 
@@ -222,14 +213,14 @@ def killed_worker_is_reported_and_a_restart_resends_nothing(night: Night) -> Non
     time.sleep(20)  # a scrape or two are missed
     night.exporter = start_shipped_exporter(night.server, night.directory, night.exporter.url)
     time.sleep(75)  # a whole group_interval of critical alerts
-    assert [len(night.messages("pagerduty", name)) for name in CRITICAL] == [1] * len(CRITICAL)
-    assert [len(night.messages("slack", name)) for name in CRITICAL] == [1] * len(CRITICAL)
+    assert [len(night.inbox.messages("pagerduty", name)) for name in CRITICAL] == [1] * len(CRITICAL)
+    assert [len(night.inbox.messages("slack", name)) for name in CRITICAL] == [1] * len(CRITICAL)
     night.wait_for_message("slack", "doomed", "no worker online", timeout=300)
 
 
 def third_failure_within_the_hour_is_reported(night: Night) -> None:
     night.wait_for_message("slack", "hourly-sync/sync", "again and again", timeout=400)
-    assert not night.messages("pagerduty", "hourly-sync/sync"), "a standard pipeline does not page"
+    assert not night.inbox.messages("pagerduty", "hourly-sync/sync"), "a standard pipeline does not page"
 
 
 def outage_sends_one_page_and_resolves_nothing(night: Night) -> None:
@@ -254,20 +245,20 @@ def recovery_is_reported(night: Night) -> None:
                 # Firing alerts are held for three minutes after an outage.
                 night.wait_for_message(kind, name, status="resolved", timeout=360)
         for name in CRITICAL:  # one page and one recovery in the whole night
-            statuses = [message["status"] for message in night.messages("pagerduty", name)]
+            statuses = [message["status"] for message in night.inbox.messages("pagerduty", name)]
             assert statuses == ["firing", "resolved"], name
-            statuses = [message["status"] for message in night.messages("slack", name)]
+            statuses = [message["status"] for message in night.inbox.messages("slack", name)]
             assert statuses == ["firing", "resolved"], name
 
 
 def run_saved_by_its_retry_was_not_reported(night: Night) -> None:
-    assert not night.messages("slack", "flaky-api")
-    assert not night.messages("pagerduty", "flaky-api")
+    assert not night.inbox.messages("slack", "flaky-api")
+    assert not night.inbox.messages("pagerduty", "flaky-api")
 
 
 def report(night: Night) -> str:
     delays = {
-        kind: [night.messages(kind, name)[0]["received_at"] - night.ends[name] for name in CRITICAL]
+        kind: [night.inbox.messages(kind, name)[0]["received_at"] - night.ends[name] for name in CRITICAL]
         for kind in ("slack", "pagerduty")
     }
     lines = [

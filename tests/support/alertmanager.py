@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -49,11 +50,18 @@ class Inbox:
     url: str
     process: Process
 
-    def messages(self, kind: str = "") -> list[dict[str, Any]]:
-        """Received messages, oldest first; of one kind (slack, pagerduty, heartbeat), or all except heartbeats."""
+    def messages(self, kind: str = "", *words: str, status: str = "") -> list[dict[str, Any]]:
+        """Received messages, oldest first; of one kind (slack, pagerduty, heartbeat), or all except heartbeats.
+
+        With `words`, those that contain all of them; with `status`, those that are firing or resolved.
+        """
         received = httpx.get(f"{self.url}/messages", timeout=10, trust_env=False).json()
         return [
-            message for message in received if (message["kind"] == kind if kind else message["kind"] != "heartbeat")
+            message
+            for message in received
+            if (message["kind"] == kind if kind else message["kind"] != "heartbeat")
+            and (not status or message["status"] == status)
+            and all(word in json.dumps(message["body"]) for word in words)
         ]
 
     def wait_for(self, count: int, kind: str = "", timeout: float = 20) -> list[dict[str, Any]]:
