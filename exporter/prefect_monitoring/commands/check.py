@@ -42,6 +42,7 @@ from prefect_monitoring.prefect_api.inventory import InventoryApi
 from prefect_monitoring.prefect_api.unreadable import collected_in
 from prefect_monitoring.report.sender import checked_schedule
 from prefect_monitoring.web.auth import IN_CLEAR, accepted_credentials, travel_in_clear
+from prefect_monitoring.web.status_page.formatting import counted
 from prefect_monitoring.web.tls import TlsError, check_pair
 
 _IN_USE: Final = "ledger: in use by a running prefect-monitoring"
@@ -143,7 +144,7 @@ async def _check_pipelines(path: Path, settings: PollSettings, labels: LabelSett
         file = parse_pipelines(read_pipelines(path), str(path), labels.known_causes)
     except PipelinesError as fault:
         return [Finding(ok=False, text=f"pipelines: {line}") for line in str(fault).splitlines()]
-    entries = f"{len(file.pipelines)} {'entry' if len(file.pipelines) == 1 else 'entries'}"
+    entries = counted(len(file.pipelines), "entry", "entries")
     valid = Finding(ok=True, text=f"pipelines: {path} is valid, with {entries}")
     try:
         async with open_http(Traffic(), settings.max_requests_per_second) as http:
