@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 import orjson
 
 from benchmarks.baseline import download
+from benchmarks.command import run_measured
 from benchmarks.measures import Measure
 from benchmarks.subject import RECORDER, UNLIMITED, Call, Subject
 from support.bulk import Batch, add_flow_run, add_log, task_history
@@ -89,16 +87,5 @@ def _archive(subject: Subject, name: str, *options: str) -> tuple[Sequence[Call]
     record = folder / "calls.jsonl"
     command = [sys.executable, str(RECORDER), str(record), "archive", "--to", (folder / "archive").as_uri(), *options]
     command += ["--max-requests-per-second", f"{UNLIMITED:g}"]
-    peak = _run(command, env_for(subject.server), folder)
+    peak, _ = run_measured(command, env_for(subject.server), folder)
     return [Call(**orjson.loads(line)) for line in record.read_bytes().splitlines()], peak
-
-
-def _run(command: list[str], env: dict[str, str], folder: Path) -> float:
-    """The most memory that it had (MiB). RuntimeError when it fails."""
-    log = folder / "archive.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=env, cwd=folder, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603 # our own command
-        _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError(f"the archive failed:\n{log.read_text(encoding='utf-8')}")
-    return used.ru_maxrss / 1024

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 from typing import Final
 
 import orjson
 
 from benchmarks.baseline import download
+from benchmarks.command import run_measured
 from benchmarks.measures import Measure
 from benchmarks.subject import RECORDER, UNLIMITED, Call, Subject
 from support.prefect_server import env_for
@@ -38,7 +36,7 @@ def measure_past(subject: Subject, since: str) -> list[Measure]:
     command = [sys.executable, str(RECORDER), str(record), "backfill", "--since", since]
     command += ["--output", str(folder / "out"), "--ledger-url", f"sqlite:///{folder / 'ledger.db'}"]
     command += ["--max-requests-per-second", f"{UNLIMITED:g}"]
-    peak, output = _run(command, env_for(subject.server), folder)
+    peak, output = run_measured(command, env_for(subject.server), folder)
     told = {}
     for name, pattern in _TOLD:
         match = re.search(pattern, output)
@@ -60,15 +58,3 @@ def measure_past(subject: Subject, since: str) -> list[Measure]:
         Measure("backfill: ledger", (folder / "ledger.db").stat().st_size / 2**20, "MiB"),
         Measure("backfill: most memory (RSS)", peak, "MiB", at_most=MAX_PEAK),
     ]
-
-
-def _run(command: list[str], env: dict[str, str], folder: Path) -> tuple[float, str]:
-    """The most memory that it had (MiB), and what it said. RuntimeError when it fails."""
-    log = folder / "backfill.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=env, cwd=folder, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603 # our own command
-        _, status, used = os.wait4(process.pid, 0)
-    said = log.read_text(encoding="utf-8")
-    if status:
-        raise RuntimeError(f"the backfill failed:\n{said}")
-    return used.ru_maxrss / 1024, said

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import httpx
 import orjson
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from support.exporter import Exporter, run_exporter
+from support.memory import rss
 from support.prefect_server import PrefectServer, env_for
 from support.processes import wait_until
 
@@ -85,11 +86,9 @@ class Running:
         wait_until(ready, READY_SECONDS, "a ready exporter", every=0.02, ignore=(httpx.HTTPError,))
         return time.monotonic()
 
-    def rss(self, field: str = "VmRSS") -> float:
+    def rss(self, field: Literal["VmRSS", "VmHWM"] = "VmRSS") -> float:
         """Resident memory in MiB; VmHWM is the most it ever was."""
-        status = Path(f"/proc/{self.exporter.process.pid}/status").read_text(encoding="ascii")
-        [kilobytes] = [line.split()[1] for line in status.splitlines() if line.startswith(field)]
-        return int(kilobytes) / 1024
+        return rss(self.exporter.process.pid, field)
 
     def cpu(self) -> float:
         """CPU seconds since it began."""

@@ -1,7 +1,7 @@
 """Archives a run with very many log lines, and prints its peak RSS in MiB: `long_log.py FOLDER LINES`."""
 
 import asyncio
-import resource
+import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,6 +10,7 @@ from typing import Any
 
 import prefect.client.orchestration  # noqa: F401 what the real process has in memory, too
 
+from support.memory import rss
 from unit.archive.fake_runs import NOON, FakeRuns, at
 from unit.archive.site import Site
 
@@ -43,7 +44,7 @@ def main() -> None:
     fake.count = lines
     fake.add(1, NOON)
     assert asyncio.run(Site(folder, fake).archive(NOON, NOON)) == 1
-    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}\n")
+    sys.stdout.write(f"{rss(os.getpid(), 'VmHWM'):.0f}\n")
 
 
 if __name__ == "__main__":
