@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import pytest
 
 from support.alertmanager import Alertmanager, alert, impatient, start_alertmanager, start_inbox
+from support.http_client import CLIENT
 from support.messages import ANNOTATIONS, ORDERS, attachment, buttons, page, silence_filters
 from support.processes import wait_until
 
@@ -187,7 +187,7 @@ def test_silence_covers_later_alerts_of_the_pipeline(alertmanager: Alertmanager)
         "createdBy": "a test",
         "comment": "…",
     }
-    httpx.post(f"{alertmanager.url}/api/v2/silences", json=silence, timeout=10, trust_env=False).raise_for_status()
+    CLIENT.post(f"{alertmanager.url}/api/v2/silences", json=silence).raise_for_status()
     alertmanager.post({**ORDERS, "criticality": "standard", "severity": "warning", "workspace": "silenced"})
     alertmanager.post({**ORDERS, "deployment": "hourly", "workspace": "silenced"})
 

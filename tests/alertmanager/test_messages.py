@@ -10,11 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
 from support.alertmanager import Alertmanager, Inbox, impatient, start_alertmanager, start_inbox
+from support.http_client import CLIENT
 from support.messages import ANNOTATIONS, ORDERS, RUN, attachment, buttons, links, page, silence_filters
 from support.processes import wait_until
 
@@ -324,7 +324,7 @@ def test_silence_link_silences_this_pipeline_alone(alertmanager: Alertmanager, i
         "createdBy": "a test",
         "comment": "…",
     }
-    answer = httpx.post(f"{alertmanager.url}/api/v2/silences", json=silence, timeout=10, trust_env=False)
+    answer = CLIENT.post(f"{alertmanager.url}/api/v2/silences", json=silence)
     assert answer.status_code == 200, answer.text
 
     def silenced() -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from prefect_monitoring.config.shipped import shipped
 from prefect_monitoring.demo.monitoring import local_prometheus_config
 from support.alertmanager import Alertmanager, Inbox, start_alertmanager, start_inbox
 from support.exporter import run_exporter
+from support.http_client import CLIENT
 from support.postgres import start_postgres
 from support.prefect_server import env_for, start_server
 from support.processes import wait_until
@@ -97,7 +98,7 @@ class Site:
             "createdBy": "test",
             "comment": "planned",
         }
-        answer = httpx.post(f"{self.alertmanager.url}/api/v2/silences", json=body, timeout=10, trust_env=False)
+        answer = CLIENT.post(f"{self.alertmanager.url}/api/v2/silences", json=body)
         assert answer.status_code == httpx.codes.OK, answer.text
 
 

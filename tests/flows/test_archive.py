@@ -15,6 +15,7 @@ from scripts.archive_page import VIEWS, duckdb_tables
 from support.aws import aws_stand_in
 from support.bulk import bulk_finished_runs, bulk_logs, bulk_task_runs
 from support.exposition import parse, total
+from support.http_client import CLIENT
 from support.ports import free_port
 from support.prefect_server import PrefectServer, env_for
 from support.processes import start, wait_until
@@ -71,7 +72,7 @@ def test_follower_archives_new_versions_serves_metrics_and_ends_cleanly(
     try:
 
         def samples() -> Any:
-            return parse(httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text)
+            return parse(CLIENT.get(f"http://127.0.0.1:{port}/metrics").text)
 
         def states() -> list[str]:
             query = f"select state_type from latest_runs where id = '{run_id}'"

@@ -15,6 +15,7 @@ import pytest
 from dashboards.history import backfilled
 from dashboards.pages import Page, Query, all_of, label_values, pages, queries, query_of
 from dashboards.site import ROOT, Site, open_site
+from support.http_client import CLIENT
 from support.processes import wait_until
 from support.prometheus import Prometheus, run_prometheus
 
@@ -198,7 +199,7 @@ def _values(prometheus: Prometheus, page: Page, name: str, others: Mapping[str, 
     """The values that Grafana offers for a variable while the others have the given values."""
     asked = Query(page, {}, {"expr": query_of(page.variables[name])}).filled(others)
     series, label = label_values(asked)
-    answer = httpx.get(f"{prometheus.url}/api/v1/label/{label}/values", params={"match[]": series}, trust_env=False)
+    answer = CLIENT.get(f"{prometheus.url}/api/v1/label/{label}/values", params={"match[]": series})
     return list(answer.raise_for_status().json()["data"])
 
 

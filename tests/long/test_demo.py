@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 import pytest
 
 from prefect_monitoring.demo.schedule import POOL_SLOTS, WORKER_POOL
+from support.http_client import CLIENT
 from support.processes import wait_until
 
 PATIENCE = 120  # for an answer: SQLite of a busy server locks other requests out for 30 s at a time
@@ -85,7 +85,7 @@ def running_demo(directory: Path, output: Path) -> Iterator[RunningDemo]:
 
 def runs(demo: RunningDemo, **criteria: object) -> list[dict[str, str]]:
     body = {"limit": 200, **criteria}
-    answer = httpx.post(
+    answer = CLIENT.post(
         f"{demo.address('Prefect')}/api/flow_runs/filter", json=body, timeout=PATIENCE
     ).raise_for_status()
     found: list[dict[str, str]] = answer.json()
@@ -95,11 +95,11 @@ def runs(demo: RunningDemo, **criteria: object) -> list[dict[str, str]]:
 def pause_all_but(demo: RunningDemo, *flows: str) -> None:
     """Ends the schedules of the other flows: on a busy machine, their processes delay those that the test waits for."""
     api = f"{demo.address('Prefect')}/api"
-    every_deployment = httpx.post(f"{api}/deployments/filter", json={}, timeout=PATIENCE).raise_for_status().json()
-    names = {flow["id"]: flow["name"] for flow in httpx.post(f"{api}/flows/filter", json={}, timeout=PATIENCE).json()}
+    every_deployment = CLIENT.post(f"{api}/deployments/filter", json={}, timeout=PATIENCE).raise_for_status().json()
+    names = {flow["id"]: flow["name"] for flow in CLIENT.post(f"{api}/flows/filter", json={}, timeout=PATIENCE).json()}
     for deployment in every_deployment:
         if names[deployment["flow_id"]] not in flows:
-            httpx.post(f"{api}/deployments/{deployment['id']}/pause_deployment", timeout=PATIENCE).raise_for_status()
+            CLIENT.post(f"{api}/deployments/{deployment['id']}/pause_deployment", timeout=PATIENCE).raise_for_status()
 
 
 def states(demo: RunningDemo, flow: str) -> set[str]:
@@ -108,7 +108,7 @@ def states(demo: RunningDemo, flow: str) -> set[str]:
 
 def outcomes(demo: RunningDemo, flow: str, state: str) -> float:
     """The counter as exposed; 0 while it is not."""
-    text = httpx.get(f"{demo.address('Exporter')}/metrics", timeout=PATIENCE).raise_for_status().text
+    text = CLIENT.get(f"{demo.address('Exporter')}/metrics", timeout=PATIENCE).raise_for_status().text
     labels = rf'(?=[^}}]*\bflow="{flow}")(?=[^}}]*\bdeployment="prod")(?=[^}}]*\bstate="{state}")'
     found = re.search(rf"^prefect_flow_run_outcomes_total{{{labels}[^}}]*}} (\S+)", text, re.MULTILINE)
     return float(found[1]) if found else 0.0
@@ -116,21 +116,21 @@ def outcomes(demo: RunningDemo, flow: str, state: str) -> float:
 
 def actions(demo: RunningDemo, flow: str, action: str, result: str = "done") -> float:
     """How often the exporter did `action` for a flow's deployment, with that result."""
-    text = httpx.get(f"{demo.address('Exporter')}/metrics", timeout=PATIENCE).raise_for_status().text
+    text = CLIENT.get(f"{demo.address('Exporter')}/metrics", timeout=PATIENCE).raise_for_status().text
     labels = rf'action="{action}",deployment="prod",flow="{flow}",result="{result}"'
     found = re.search(rf"^prefect_exporter_actions_total{{{labels}}} (\S+)", text, re.MULTILINE)
     return float(found[1]) if found else 0.0
 
 
 def slots(demo: RunningDemo, pool: str) -> int | None:
-    answer = httpx.get(f"{demo.address('Prefect')}/api/work_pools/{pool}", timeout=PATIENCE).raise_for_status()
+    answer = CLIENT.get(f"{demo.address('Prefect')}/api/work_pools/{pool}", timeout=PATIENCE).raise_for_status()
     limit: int | None = answer.json()["concurrency_limit"]
     return limit
 
 
 def trend_points(demo: RunningDemo, block: str) -> int:
     body = {"block_documents": {"name": {"like_": f"{block}-points-"}, "is_anonymous": {"eq_": True}}}
-    answer = httpx.post(f"{demo.address('Prefect')}/api/block_documents/filter", json=body, timeout=PATIENCE)
+    answer = CLIENT.post(f"{demo.address('Prefect')}/api/block_documents/filter", json=body, timeout=PATIENCE)
     return sum(len(document["data"]["points"]) for document in answer.raise_for_status().json())
 
 
@@ -142,13 +142,13 @@ def stop(demo: RunningDemo, number: signal.Signals) -> None:
 
 
 def cloudwatch_has_metrics(demo: RunningDemo) -> bool:
-    text = httpx.get(f"{demo.address('Exporter')}/metrics", timeout=PATIENCE).raise_for_status().text
+    text = CLIENT.get(f"{demo.address('Exporter')}/metrics", timeout=PATIENCE).raise_for_status().text
     return 'prefect_exporter_sink_last_success_timestamp_seconds{sink="cloudwatch"}' in text
 
 
 def messages(demo: RunningDemo, kind: str, *texts: str) -> bool:
     """Whether a message of this kind, with all `texts`, came out of Alertmanager."""
-    answer = httpx.get(f"{demo.address('Messages')}/messages", timeout=10, trust_env=False)
+    answer = CLIENT.get(f"{demo.address('Messages')}/messages")
     bodies = [str(message["body"]) for message in answer.json() if message["kind"] == kind]
     return any(all(text in body for text in texts) for body in bodies)
 

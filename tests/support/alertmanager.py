@@ -18,6 +18,7 @@ import yaml
 
 from prefect_monitoring.config.shipped import shipped
 from prefect_monitoring.demo.alerting import local_config, write_local_secrets
+from support.http_client import CLIENT
 from support.ports import free_port
 from support.processes import Process, start, wait_until
 from support.prometheus import binary
@@ -55,7 +56,7 @@ class Inbox:
 
         With `words`, those that contain all of them; with `status`, those that are firing or resolved.
         """
-        received = httpx.get(f"{self.url}/messages", timeout=10, trust_env=False).json()
+        received = CLIENT.get(f"{self.url}/messages").json()
         return [
             message
             for message in received
@@ -91,13 +92,13 @@ class Alertmanager:
 
     def send(self, *alerts: Mapping[str, Any]) -> None:
         """Send alerts made by `alert`, all at once."""
-        answer = httpx.post(f"{self.url}/api/v2/alerts", json=alerts, timeout=10, trust_env=False)
+        answer = CLIENT.post(f"{self.url}/api/v2/alerts", json=alerts)
         assert answer.status_code == 200, answer.text
 
     def alerts(self, *filters: str) -> list[dict[str, Any]]:
         """All alerts that match, with their state: active, or suppressed and by which alert or silence."""
         params = [("filter", matcher) for matcher in filters]
-        answer = httpx.get(f"{self.url}/api/v2/alerts", params=params, timeout=10, trust_env=False)
+        answer = CLIENT.get(f"{self.url}/api/v2/alerts", params=params)
         assert answer.status_code == 200, answer.text
         alerts: list[dict[str, Any]] = answer.json()
         return alerts
@@ -174,7 +175,7 @@ def _wait(process: Process, url: str) -> None:
     def answers() -> bool:
         if not process.running:
             raise RuntimeError(f"it did not start:\n{process.output()[-4000:]}")
-        return httpx.get(url, timeout=2, trust_env=False).is_success
+        return CLIENT.get(url, timeout=2).is_success
 
     wait_until(answers, START_SECONDS, url, ignore=(httpx.HTTPError,))
 

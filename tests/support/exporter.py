@@ -11,6 +11,7 @@ import httpx
 
 from support.certificates import Pair
 from support.exposition import Samples, parse, total
+from support.http_client import CLIENT
 from support.ports import free_port
 from support.processes import Process, start, wait_until
 
@@ -26,9 +27,10 @@ class Exporter:
     trusted: ssl.SSLContext | None = None
 
     def get(self, path: str, **headers: str) -> httpx.Response:
-        verify = self.trusted or True
         sent = {**self.credentials, **headers}
-        return httpx.get(f"{self.url}{path}", headers=sent, timeout=10, trust_env=False, verify=verify)
+        if self.trusted is None:
+            return CLIENT.get(f"{self.url}{path}", headers=sent)
+        return httpx.get(f"{self.url}{path}", headers=sent, timeout=10, trust_env=False, verify=self.trusted)
 
     @property
     def text(self) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from support.http_client import CLIENT
 from support.ports import free_port
 from support.processes import Process, start, wait_until
 
@@ -113,7 +114,7 @@ def _clean_environment(*, coverage: bool = False) -> dict[str, str]:
 def _healthy(server: PrefectServer) -> bool:
     if not server.process.running:
         raise RuntimeError(f"the Prefect server did not start:\n{server.process.output()[-4000:]}")
-    return httpx.get(f"{server.url}/health", timeout=2).is_success
+    return CLIENT.get(f"{server.url}/health", timeout=2).is_success
 
 
 @cache

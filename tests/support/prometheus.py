@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from support.http_client import CLIENT
 from support.ports import free_port
 from support.processes import Process, start, wait_until
 
@@ -28,7 +29,7 @@ class Prometheus:
     def query(self, expr: str, time: float | None = None) -> Vector:
         """The result of an instant query: a vector, or a scalar (without labels)."""
         params = {"query": expr} | ({"time": str(time)} if time is not None else {})
-        response = httpx.get(f"{self.url}/api/v1/query", params=params, timeout=10, trust_env=False)
+        response = CLIENT.get(f"{self.url}/api/v1/query", params=params)
         answer = response.json()
         if answer["status"] != "success":
             raise ValueError(f"{expr}: {answer['error']}")
@@ -61,7 +62,7 @@ class Prometheus:
 
     def rules(self) -> list[dict[str, Any]]:
         """All loaded rules; alerting rules with their state and alerts."""
-        groups = httpx.get(f"{self.url}/api/v1/rules", timeout=10, trust_env=False).json()["data"]["groups"]
+        groups = CLIENT.get(f"{self.url}/api/v1/rules").json()["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
 
@@ -164,4 +165,4 @@ def _config(
 def _ready(prometheus: Prometheus) -> bool:
     if not prometheus.process.running:
         raise RuntimeError(f"Prometheus did not start:\n{prometheus.process.output()[-4000:]}")
-    return httpx.get(f"{prometheus.url}/-/ready", timeout=2, trust_env=False).is_success
+    return CLIENT.get(f"{prometheus.url}/-/ready", timeout=2).is_success

@@ -14,6 +14,7 @@ from prefect_monitoring.commands.listening import ListenError, bind
 from prefect_monitoring.config.settings import Settings
 from prefect_monitoring.ledger.errors import LedgerInUseError
 from prefect_monitoring.ledger.ledger import Ledger
+from support.http_client import CLIENT
 from support.options import settings_with
 from support.ports import free_port
 from support.processes import wait_until
@@ -113,7 +114,7 @@ async def test_serve_stopped_while_the_ledger_opens_ends_without_a_fault(monkeyp
 
 
 def answered(port: int) -> bool:
-    return httpx.get(f"http://127.0.0.1:{port}/-/healthy", timeout=10, trust_env=False).status_code > 0
+    return CLIENT.get(f"http://127.0.0.1:{port}/-/healthy").status_code > 0
 
 
 def refused(port: int) -> bool:
