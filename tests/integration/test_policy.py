@@ -236,3 +236,22 @@ async def test_check_advises_on_entries_of_a_valid_file(
     file.write_text("pipelines: [{}]")
     faults = [finding.text for finding in await check(settings_with(pipelines=str(file))) if not finding.ok]
     assert [f"pipelines: {file}:1: pipelines[0].flow: Field required" in text for text in faults] == [True]
+
+
+async def test_failures_of_several_pipelines_for_one_cause_are_a_storm(
+    seeder: Seeder, unique: str, exporter: Rig
+) -> None:
+    refused = {f"{unique}etl-{number}" for number in range(5)}
+    deployments = {flow: seeder.deployment(seeder.flow(flow), "prod") for flow in (*refused, f"{unique}other")}
+    await exporter.inventory()
+    await exporter.poll()
+
+    before = time.time()
+    for flow, deployment in deployments.items():
+        message = "connection refused" if flow in refused else "KeyError: 'orders'"
+        seeder.failed(seeder.run(seeder.flow(flow), deployment_id=deployment), message)
+    await exporter.poll()
+    storm = matching(exporter.samples, "prefect_flow_run_storm_timestamp_seconds")
+    in_storm = {(dict(labels)["flow"], dict(labels)["cause"]) for labels in storm}
+    assert in_storm == {(flow, "connection") for flow in refused}
+    assert all(before < at <= time.time() for at in storm.values())
