@@ -56,7 +56,7 @@ WORKERS := 3
 test: lint
 	bash tests/support/install_servers.sh
 	rm -rf .metrics_seen
-	METRICS_SEEN=$(CURDIR)/.metrics_seen $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	EXAMPLES=0.5 METRICS_SEEN=$(CURDIR)/.metrics_seen $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 	METRICS_SEEN=$(CURDIR)/.metrics_seen $(BIN)/python tests/support/metrics_seen.py
 
 # The same tests, and which lines they run. Counting these doubles the processor time.

@@ -1,15 +1,15 @@
 """A real Prefect server in a separate process with its own home directory."""
 
 import atexit
+import fcntl
 import os
 import shutil
 import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import httpx
@@ -18,6 +18,7 @@ from support.http_client import CLIENT
 from support.ports import free_port
 from support.processes import Process, start, wait_until
 
+_TEMPLATE = "TESTS_PREFECT_TEMPLATE"
 START_SECONDS = 90.0  # a first start migrates the database: 5 s when idle, many times that on a busy machine
 
 # Short loops, so that Late and newly scheduled runs appear within seconds; shorter ones take twice the CPU of an idle
@@ -27,7 +28,6 @@ _DEFAULTS = {
     "PREFECT_SERVER_UI_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "5",
     "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "PT1S",  # Prefect 3.4 takes no bare number here
-    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
     "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "5",
     "PREFECT_SERVER_DATABASE_TIMEOUT": "30",
     "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
@@ -64,25 +64,22 @@ def start_server(
     port = port or free_port()
     home = directory / "prefect"
     home.mkdir(parents=True, exist_ok=True)
-    new = database_url is None and not (home / "prefect.db").exists()
-    if new:
-        _copy(_template(), home)
     settings = {**_DEFAULTS, **(env or {})}
     if database_url:
         settings["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database_url
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    process = start(
-        command, directory / "server.log", env=_clean_environment() | {"PREFECT_HOME": str(home)} | settings, cwd=home
-    )
+    log, env = directory / "server.log", _clean_environment() | {"PREFECT_HOME": str(home)} | settings
     auth = settings.get("PREFECT_SERVER_API_AUTH_STRING") or None
-    server = PrefectServer(f"http://127.0.0.1:{port}/api", home, process, auth, database_url)
-    try:
-        wait_until(lambda: _healthy(server), START_SECONDS, "a Prefect server that answers", ignore=(httpx.HTTPError,))
-        if new:
-            _remember(home)
+    new = database_url is None and not (home / "prefect.db").exists()
+    with ExitStack() as stack:
+        with _migrated(home) if new else nullcontext():
+            process = start(command, log, env=env, cwd=home)
+            stack.callback(process.stop)
+            server = PrefectServer(f"http://127.0.0.1:{port}/api", home, process, auth, database_url)
+            wait_until(
+                lambda: _healthy(server), START_SECONDS, "a Prefect server that answers", ignore=(httpx.HTTPError,)
+            )
         yield server
-    finally:
-        process.stop()
 
 
 def env_for(server: PrefectServer, *, url: str | None = None, measured: bool = False) -> dict[str, str]:
@@ -117,17 +114,29 @@ def _healthy(server: PrefectServer) -> bool:
     return CLIENT.get(f"{server.url}/health", timeout=2).is_success
 
 
-@cache
-def _template() -> Path:
-    """The folder with the migrated, empty database of the first server of this test run: migrating takes 5 s."""
-    directory = Path(tempfile.mkdtemp(prefix="prefect-template-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    return directory
+def template_folder() -> Path:
+    """For the migrated, empty database of the first server of a test run, which all its processes share."""
+    if _TEMPLATE not in os.environ:
+        os.environ[_TEMPLATE] = tempfile.mkdtemp(prefix="prefect-template-")
+        atexit.register(shutil.rmtree, os.environ[_TEMPLATE], ignore_errors=True)
+    return Path(os.environ[_TEMPLATE])
 
 
-def _remember(home: Path) -> None:
-    if not (_template() / "prefect.db").exists():
-        _copy(home, _template())
+@contextmanager
+def _migrated(home: Path) -> Iterator[None]:
+    """Start a new server in the block: on a copy of the template, or as the one that makes it while the others wait.
+
+    Migrating takes seven seconds of CPU time.
+    """
+    template = template_folder()
+    with (template / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (template / "prefect.db").exists():
+            yield
+            _copy(home, template)
+            return
+    _copy(template, home)
+    yield
 
 
 def _copy(source: Path, target: Path) -> None:
