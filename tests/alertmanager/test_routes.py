@@ -328,7 +328,8 @@ def test_source_inhibits_target(
     alertmanager: Alertmanager, number: int, source: dict[str, str], target: dict[str, str]
 ) -> None:
     here, elsewhere = {"workspace": f"hidden-{number}"}, {"workspace": f"elsewhere-{number}"}
-    assert len(inhibitors(alertmanager, source | here, target | here)) == 1
+    # Alertmanager shows the target a moment before it inhibits it.
+    wait_until(lambda: len(inhibitors(alertmanager, source | here, target | here)) == 1, 60, "a source that inhibits")
     assert inhibitors(alertmanager, source | here, target | elsewhere) == [], "no inhibition across workspaces"
 
 

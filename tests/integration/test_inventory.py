@@ -63,7 +63,8 @@ def flow(seeder: Seeder, unique: str) -> str:
 
 
 async def scheduled(seeder: Seeder, deployment: str) -> float:
-    """The next start, once the scheduler has created runs."""
+    """The next start, with runs like those that the scheduler creates."""
+    seeder.schedule(deployment)
     starts = await wait_until_async(
         lambda: seeder.scheduled_starts(deployment), SCHEDULER_SECONDS, "runs that the scheduler made"
     )

@@ -1,4 +1,4 @@
-"""Static checks of exporter/Dockerfile, without an engine; tests/long/test_image.py executes its steps."""
+"""Static checks of exporter/Dockerfile, without an engine; tests/soak/test_image.py executes its steps."""
 
 from __future__ import annotations
 

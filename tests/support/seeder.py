@@ -178,6 +178,10 @@ class Seeder:
         rows = self.call("POST", "/flow_runs/filter", {"flow_runs": criteria})
         return sorted(datetime.fromisoformat(row["expected_start_time"]).timestamp() for row in rows)
 
+    def schedule(self, deployment_id: str) -> None:
+        """Creates the deployment's runs at once, as the server's scheduler does some seconds later."""
+        self.call("POST", f"/deployments/{deployment_id}/schedule", {})
+
     def delete_flow(self, flow_id: str) -> None:
         """Also deletes its deployments and all of its runs."""
         self.call("DELETE", f"/flows/{flow_id}")

@@ -1,6 +1,6 @@
 """Spark and DuckDB give the same answers from the same archive: with late versions, small batches and a compacted day.
 
-PySpark has a separate environment, created from requirements-spark.lock by `make test-long`.
+PySpark has a separate environment, created from requirements-spark.lock by `make test-soak`.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ def comparable(rows: list[Any]) -> list[list[str]]:
 
 
 def test_spark_and_duckdb_give_the_same_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert SPARK.exists(), "make test-long installs PySpark from requirements-spark.lock"
+    assert SPARK.exists(), "make test-soak installs PySpark from requirements-spark.lock"
     monkeypatch.setattr(archiver, "BATCH_RUNS", 4)
     site = Site(tmp_path / "archive", FakeRuns())
     asyncio.run(make_archive(site))
@@ -71,7 +71,7 @@ def test_spark_and_duckdb_give_the_same_answers(tmp_path: Path, monkeypatch: pyt
     statements = [one.strip().replace("CREATE VIEW", "CREATE TEMPORARY VIEW") for one in statements]
     plan, found = tmp_path / "plan.json", tmp_path / "answers.json"
     plan.write_text(json.dumps({"statements": statements, "queries": QUERIES}), encoding="utf-8")
-    command = [str(SPARK), str(ROOT / "tests/long/spark_answers.py"), str(plan), str(found)]
+    command = [str(SPARK), str(ROOT / "tests/soak/spark_answers.py"), str(plan), str(found)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-4000:]
     answers = json.loads(found.read_text(encoding="utf-8"))
