@@ -1,34 +1,15 @@
-"""Parallel runs, a silence and a storm end to end, with two replicas of which one loses the API: Prefect to inbox.
-
-Intervals, rules, routes and templates are the shipped ones. The runs' states are set over Prefect's API.
-"""
+"""Parallel runs, a silence and a storm end to end, with two replicas of which one loses the API: Prefect to inbox."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
 import pytest
-import yaml
 
-from prefect_monitoring.config.shipped import shipped
-from prefect_monitoring.demo.monitoring import local_prometheus_config
-from support.alertmanager import Alertmanager, Inbox, start_alertmanager, start_inbox
-from support.exporter import run_exporter
-from support.http_client import CLIENT
-from support.postgres import start_postgres
-from support.prefect_server import env_for, start_server
-from support.processes import wait_until
-from support.prometheus import Prometheus, run_prometheus
-from support.proxy import FaultProxy
-from support.seeder import Seeder
+from e2e.two_replicas import Site, open_site
 
 STORM = [f"load-{number:02}" for number in range(60)]
 CRITICAL = STORM[30]
@@ -41,92 +22,16 @@ pipelines:
 """
 REFUSED = "Flow run encountered an exception: ConnectionError: connection refused by the warehouse"
 BUG = "Flow run encountered an exception: KeyError: 'customer_id'"  # no part of the storm
-WITHIN = 150.0  # seconds
 STORM_SECONDS = 45.0  # in which all of them fail
 SETTLED_SECONDS = 90.0  # more than a group_interval
 # A failure stays unresolved for at least five minutes, and for less than eight in this test.
 OLD_ENOUGH_SECONDS = 310.0
 
 
-@dataclass
-class Site:
-    seeder: Seeder
-    alertmanager: Alertmanager
-    prometheus: Prometheus
-    second_api: FaultProxy
-    flows: dict[str, str] = field(default_factory=dict)
-    deployments: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def inbox(self) -> Inbox:
-        return self.alertmanager.inbox
-
-    def deploy(self, flow: str, name: str) -> None:
-        flow_id = self.flows.setdefault(flow, self.seeder.flow(flow))
-        self.deployments[f"{flow}/{name}"] = self.seeder.deployment(flow_id, name)
-
-    def start(self, pipeline: str) -> str:
-        """A running run; returns its id."""
-        flow = pipeline.partition("/")[0]
-        run = self.seeder.run(self.flows[flow], deployment_id=self.deployments[pipeline], state="Pending")
-        self.seeder.running(run)
-        return run
-
-    def fail(self, pipeline: str, message: str) -> None:
-        self.seeder.failed(self.start(pipeline), message)
-
-    def wait_for(self, kind: str, *words: str, status: str = "firing", timeout: float = WITHIN) -> None:
-        what = f"{kind}: {words} {status}"
-        try:
-            wait_until(lambda: self.inbox.messages(kind, *words, status=status), timeout, what, every=0.5)
-        except TimeoutError:
-            firing = self.prometheus.query('ALERTS{alertstate="firing"}')
-            sys.stdout.write(f"{[dict(labels) for labels in firing]}\n{json.dumps(self.alertmanager.alerts())}\n")
-            sys.stdout.write(f"{json.dumps(self.inbox.messages(kind, words[0]))}\n")
-            raise
-
-    def incidents(self, *words: str) -> set[str]:
-        return {message["body"]["dedup_key"] for message in self.inbox.messages("pagerduty", *words)}
-
-    def silence(self, **labels: str) -> None:
-        matchers = [{"name": name, "value": value, "isRegex": False} for name, value in labels.items()]
-        ends = datetime.now(UTC) + timedelta(hours=1)
-        body = {
-            "matchers": matchers,
-            "startsAt": datetime.now(UTC).isoformat(),
-            "endsAt": ends.isoformat(),
-            "createdBy": "test",
-            "comment": "planned",
-        }
-        answer = CLIENT.post(f"{self.alertmanager.url}/api/v2/silences", json=body)
-        assert answer.status_code == httpx.codes.OK, answer.text
-
-
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    (tmp_path / "pipelines.yml").write_text(PIPELINES)
-    with ExitStack() as stack:
-        postgres = stack.enter_context(start_postgres(tmp_path))
-        server = stack.enter_context(start_server(tmp_path, database_url=postgres.url()))
-        second_api = stack.enter_context(FaultProxy(server.url))
-        alertmanager = stack.enter_context(
-            start_alertmanager(tmp_path / "alertmanager", stack.enter_context(start_inbox(tmp_path)))
-        )
-        targets = []
-        for name, url in (("first", server.url), ("second", second_api.url)):
-            folder = tmp_path / name
-            folder.mkdir()
-            options = ("--poll-interval", "15s", "--ledger-wait", "30s", "--pipelines", str(tmp_path / "pipelines.yml"))
-            exporter = run_exporter(env_for(server, url=url), folder, *options)
-            stack.callback(exporter.process.stop)
-            exporter.wait_ready()
-            targets.append(exporter.url.removeprefix("http://"))
-        text = shipped("prometheus/prometheus.yml").read_text()
-        address = alertmanager.url.removeprefix("http://")
-        config = yaml.safe_load(local_prometheus_config(text, targets[0], address, workspace="production"))
-        config["scrape_configs"][0]["static_configs"][0]["targets"] = targets
-        prometheus = stack.enter_context(run_prometheus(tmp_path / "prometheus", yaml.safe_dump(config)))
-        yield Site(stack.enter_context(Seeder(server.url)), alertmanager, prometheus, second_api)
+    with open_site(tmp_path, PIPELINES) as opened:
+        yield opened
 
 
 @pytest.mark.timeout(3600)
@@ -186,7 +91,7 @@ def sixty_failures_of_one_cause_page_once(site: Site) -> None:
 
 def recovery_resolves_the_storm_although_a_replica_is_cut_off(site: Site) -> None:
     """Whose gauges still say that all of them fail."""
-    site.second_api.refuse()
+    site.apis[1].refuse()
     time.sleep(OLD_ENOUGH_SECONDS - SETTLED_SECONDS)
     for name in STORM:
         if name != STILL_FAILING:
