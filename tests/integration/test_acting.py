@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from support.exporter import Exporter, start_exporter
+from support.exporter import Exporter, actions, start_exporter
 from support.exposition import total
 from support.prefect_server import PrefectServer, env_for
 from support.processes import wait_until
@@ -42,6 +43,7 @@ class Site:
     proxy: FaultProxy
     exporter: Exporter
     deployments: dict[str, str]  # ids, by flow
+    ledger: Path
 
     def run(self, flow: str) -> str:
         flow_id = self.seeder.flow(self.prefix + flow)
@@ -94,7 +96,7 @@ def running(server: PrefectServer, seeder: Seeder, tmp_path_factory: pytest.Temp
     (folder / "pipelines.yml").write_text(RULES.format(prefix=prefix))
     options = ("--act", "--birth-hold", "1s", "--pipelines", str(folder / "pipelines.yml"))
     with FaultProxy(server.url) as proxy, start_exporter(env_for(server, url=proxy.url), folder, *options) as exporter:
-        site = Site(prefix, seeder, proxy, exporter, deployments)
+        site = Site(prefix, seeder, proxy, exporter, deployments, folder / "ledger.db")
         wait_until(lambda: total(exporter.samples, "prefect_exporter_acting") == 1, PATIENCE, "an exporter that acts")
         wait_until(lambda: site.value("prefect_pipeline_retries_max", "etl") == 2, PATIENCE, "its rules")
         yield site
@@ -196,6 +198,17 @@ def test_a_pool_that_is_deleted_while_it_is_raised_is_forgotten(site: Site) -> N
     changes = {kind: site.counted("long", kind, "done") for kind in ("scale_up", "scale_down")}
     assert changes == {"scale_up": 1, "scale_down": 0}
     assert site.value("prefect_exporter_actions_total", "long", result="failed") == 0
+
+
+def test_a_stop_is_shown_until_it_is_resumed(site: Site) -> None:
+    def stopped() -> float:
+        return total(site.exporter.samples, "prefect_exporter_actions_stopped_info")
+
+    actions(site.ledger, "--stop")
+    wait_until(lambda: stopped() == 1, PATIENCE, "a stop that is shown")
+    assert total(site.exporter.samples, "prefect_exporter_acting") == 0
+    actions(site.ledger, "--resume")
+    wait_until(lambda: stopped() == 0, PATIENCE, "an exporter that goes on")
 
 
 def asks_for(run: str) -> Callable[[Seen], bool]:

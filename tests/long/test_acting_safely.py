@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.bulk import bulk_finished_runs
-from support.exporter import Exporter, start_exporter
+from support.exporter import Exporter, actions, start_exporter
 from support.exposition import total
 from support.fixtures import server_fixture
 from support.prefect_server import PrefectServer, env_for
@@ -84,14 +83,6 @@ def wait_acting(exporter: Exporter, acting: bool) -> None:
 
 def wait_retried(seeder: Seeder, run: str) -> None:
     wait_until(lambda: state(seeder, run) == "AwaitingRetry", PATIENCE, "a retry")
-
-
-def actions(ledger: Path, *arguments: str) -> str:
-    """What `prefect-monitoring actions` says beside the running exporter."""
-    command = [sys.executable, "-m", "prefect_monitoring", "actions", "--ledger-url", f"sqlite:///{ledger}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_a_dry_run_changes_nothing(

@@ -1,6 +1,7 @@
 """The exporter as users run it: a separate process."""
 
 import ssl
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -98,3 +99,11 @@ def start_exporter(
         yield exporter
     finally:
         exporter.process.stop()
+
+
+def actions(ledger: Path, *arguments: str) -> str:
+    """What `prefect-monitoring actions` says beside the running exporter."""
+    command = [sys.executable, "-m", "prefect_monitoring", "actions", "--ledger-url", f"sqlite:///{ledger}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
