@@ -72,7 +72,7 @@ class Controller:
             await self._send_events()
 
     async def _decide_and_carry_out(self, snapshot: Snapshot, state: State) -> None:
-        if state.acting.enabled_at is not None:
+        if state.acting.enabled_at is not None and not _was_stopped(snapshot):
             await self._plan(snapshot, state)
         if self._planner.mode.dry_run:
             return
@@ -234,6 +234,12 @@ class Controller:
             if sent.result is not ActionResult.DONE:
                 log.warning("%d events are lost: %s", len(young), sent.reason)
             await self._reader.in_ledger(ledger.drop_events, [action.id for action in due])
+
+
+def _was_stopped(snapshot: Snapshot) -> bool:
+    """Whether a person had stopped actions: no retry was planned, so that its failures only seem to be for good."""
+    acting = snapshot.actions.acting if snapshot.actions is not None else None
+    return acting is not None and acting.stopped_at is not None and not acting.fuse_blown
 
 
 def _obstacle(action: Action, snapshot: Snapshot) -> Outcome | None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from prefect_monitoring.model.actions import STOPPED_BY_HAND
 from prefect_monitoring.model.records import WorkPool
 from prefect_monitoring.prefect_api.errors import ApiError
 from unit.acting_process import OFF, ActingProcess, Begin
@@ -68,6 +69,21 @@ async def test_downstream_is_paused_once_per_failure_and_resumed_on_the_next_suc
     process.fail(fake.schedule(*place))
     await process.act()
     assert fake.actions.writes[2:] == [("pause", report)]
+
+
+async def test_resume_by_hand_waits_for_a_snapshot_that_knows_what_is_retried(
+    begin: Begin, fake: FakePrefect, place: tuple[str, str], report: str
+) -> None:
+    process = await _begin(begin, "{flow: etl, retry: {max: 1, delay: 1m}, on_failure: {pause: [report/daily]}}")
+    process.ledger.change_acting(lambda acting: acting.stopped(fake.now, STOPPED_BY_HAND))
+    process.fail(fake.schedule(*place))
+    await process.poll()
+    process.ledger.change_acting(lambda acting: acting.resumed(fake.now))
+    await process.controller.act(process.last)
+
+    assert process.deployment(report).paused is False
+    await process.act()
+    assert [kind for kind, _ in _kinds(process)] == ["retry"]
 
 
 async def test_downstream_is_not_paused_for_a_failure_before_acting_was_enabled(

@@ -66,6 +66,7 @@ class HoldLifecycles(ActingMachine):
         self.long_since.clear()
         for flow in SLOTS:
             self.complete(flow)
+        self.act()  # sends the events that a crash left behind, before they are outdated
         for _ in range(4):  # refused requests are retried an hour later
             self.fake.now += HOUR
             self.act()
