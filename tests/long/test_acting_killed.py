@@ -1,6 +1,6 @@
 """Runs that always fail get exactly 3 retries, no matter when the exporter, the server and the worker are killed.
 
-ACT_KILLS is the number of kills (default: 30). To fit 30 of them into minutes, two of three hit
+ACT_KILLS is the number of kills (default: 12). To fit many of them into minutes, two of three hit
 the exporter: as a fork with completed imports, it restarts within a second, and its state could count a retry
 twice. Half of those come at random times, the others in the middle of an action. A worker is killed with the runs that
 it executes, as if its machine was lost. Prefect leaves those in Pending or Running forever, so the test marks them
@@ -38,7 +38,7 @@ from support.processes import Process, wait_until
 from support.seeder import Seeder
 from support.workers import deploy, start_worker
 
-KILLS = int(os.environ.get("ACT_KILLS", "30"))
+KILLS = int(os.environ.get("ACT_KILLS", "12"))
 SEED = 11
 VICTIMS = {"exporter": 9, "worker": 6, "server": 3, **dict.fromkeys(killed_acting.POINTS, 3)}  # and their weights
 AT_ONCE = 3  # unfinished runs, so that each kill hits some of them

@@ -1,7 +1,11 @@
-"""What is not done: in a dry run, after a stop, in a storm, on a first start; the API plays the workers."""
+"""What is not done: in a dry run, after a stop, in a storm, on a first start; the API plays the workers.
+
+ACT_STORM is the number of runs that fail at once, ACT_HISTORY that of failures before the first start.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -20,8 +24,8 @@ from support.proxy import FaultProxy
 from support.seeder import Seeder
 
 PATIENCE = 120.0
-HISTORY = 10_000
-STORM = 500
+HISTORY = int(os.environ.get("ACT_HISTORY", "2000"))
+STORM = int(os.environ.get("ACT_STORM", "150"))
 PER_CAUSE = 50  # what the fuse lets through, unless the options say otherwise
 RULES = """
 pipelines:
