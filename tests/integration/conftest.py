@@ -1,6 +1,7 @@
 """One real Prefect server for all integration tests; each test uses its own names."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,16 @@ def pytest_sessionfinish() -> None:
     metrics_seen.write()
 
 
-server = fixtures.server_fixture("session")
-seeder = fixtures.seeder_fixture("session")
+shared = fixtures.SharedServer(Path(__file__).parent)
+server = shared.fixture()
+seeder = fixtures.seeder
 unique = fixtures.unique
 proxy = fixtures.proxy
+
+
+@pytest.hookimpl(trylast=True)  # after the fixtures of the last test
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    shared.stop_unless_wanted(nextitem)
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +31,7 @@ def remove_lasting_objects(request: pytest.FixtureRequest) -> Iterator[None]:
     if "seeder" not in request.fixturenames:
         yield
         return
-    shared: Seeder = request.getfixturevalue("seeder")
-    older = len(shared.lasting)
+    client: Seeder = request.getfixturevalue("seeder")
+    older = len(client.lasting)
     yield
-    shared.clear_away(but=older)
+    client.clear_away(but=older)

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from support import killed_exporter
+from support import fixtures, killed_exporter
 from support.bulk import bulk_finished_runs
 from support.exporter import run_exporter
 from support.exposition import outcomes, value
-from support.fixtures import seeder_fixture, server_fixture
 from support.prefect_server import PrefectServer, env_for
 from support.rig import Rig, rig
 from support.seeder import Seeder
@@ -21,8 +20,8 @@ SCRIPT = Path(killed_exporter.__file__)
 
 
 # With pages of three runs, reading the shared server would take minutes.
-server = server_fixture("module")
-seeder = seeder_fixture("module")
+server = fixtures.own_server
+seeder = fixtures.seeder
 
 
 def seed(server: PrefectServer, seeder: Seeder, unique: str) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from support import fixtures
 from support.bulk import bulk_finished_runs
 from support.exporter import Exporter, actions, start_exporter
 from support.exposition import total
-from support.fixtures import server_fixture
 from support.prefect_server import PrefectServer, env_for
 from support.processes import wait_until
 from support.proxy import FaultProxy
@@ -36,7 +36,7 @@ pipelines:
 """
 
 
-server = server_fixture("module")  # its names are those of the rules
+server = fixtures.own_server  # its names are those of the rules
 
 
 @pytest.fixture(scope="module")

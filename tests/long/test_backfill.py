@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from support import fixtures
 from support.backfill import Backfill
 from support.bulk import bulk_finished_runs, bulk_logs, bulk_task_runs
 from support.exporter import run_exporter, start_exporter
-from support.fixtures import seeder_fixture, server_fixture
 from support.prefect_server import PrefectServer, env_for
 from support.processes import wait_until
 from support.prometheus import Prometheus, start_prometheus
@@ -87,8 +87,8 @@ def seed(server: PrefectServer, seeder: Seeder, prefix: str) -> Month:
     return month
 
 
-server = server_fixture("module")
-seeder = seeder_fixture("module")
+server = fixtures.own_server
+seeder = fixtures.seeder
 
 
 @pytest.fixture(scope="module")
