@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,7 +154,8 @@ def test_hooks_of_a_killed_run_are_called_where_the_killed_run_was_served(
     archive = tmp_path / "archive"
     settings = {"SERVED_FLOW": flow, "SERVED_BLOCK": f"{unique}alerts", "SERVED_ARCHIVE": archive.as_uri()}
     env = env_for(server) | settings | {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}
-    serving = start([sys.executable, SERVED_FLOW], tmp_path / "serving.log", env=env, cwd=tmp_path)
+    script = shutil.copy(SERVED_FLOW, tmp_path)  # Prefect 3.4 serves only flows in or below the working directory
+    serving = start([sys.executable, script], tmp_path / "serving.log", env=env, cwd=tmp_path)
     try:
 
         def deployments() -> list[dict[str, Any]]:
