@@ -24,7 +24,9 @@ OBSERVED = "prefect_custom_metric_observed_count"
 TASKS = "prefect_task_run_outcomes_total"
 FAULTS: dict[str, Callable[[FaultProxy, str], object]] = {
     "500": lambda proxy, path: proxy.status(500, path=path),
+    "404": lambda proxy, path: proxy.status(404, path=path),
     "hangs": lambda proxy, path: proxy.hang(path=path),
+    "invalid JSON": lambda proxy, path: proxy.invalid_json(path=path),
     "other rows": lambda proxy, path: proxy.status(200, body='[{"surprise": 1}]', path=path),
 }
 # The sources that an endpoint takes down, and a gauge of theirs that must disappear once it is stale.
@@ -122,7 +124,7 @@ async def test_failing_endpoint_hides_nothing_else(
 
         FAULTS[kind](proxy, endpoint)
         if kind == "hangs":  # for other faults, short timeouts would add faults on a busy machine
-            impatient(exporter, 1.5 * busyness())
+            impatient(exporter, 3.0 * busyness())
             monkeypatch.setattr(state_history, "HISTORY_SECONDS", 0.5 if "states" in endpoint else 2.0)
         team.work(server, seeder)
         samples = await read_all(exporter)
