@@ -64,7 +64,7 @@ class Controller:
     async def act(self, snapshot: Snapshot) -> None:
         """Decides on new actions from `snapshot`, and carries out every open one. Raises LedgerError."""
         state = await self._state()
-        if state.acting.stopped_at is not None and not state.acting.fuse_blown:
+        if state.acting.stopped_by_hand:
             await self._refuse(state)
         else:
             await self._decide_and_carry_out(snapshot, state)
@@ -239,7 +239,7 @@ class Controller:
 def _was_stopped(snapshot: Snapshot) -> bool:
     """Whether a person had stopped actions: no retry was planned, so that its failures only seem to be for good."""
     acting = snapshot.actions.acting if snapshot.actions is not None else None
-    return acting is not None and acting.stopped_at is not None and not acting.fuse_blown
+    return acting is not None and acting.stopped_by_hand
 
 
 def _obstacle(action: Action, snapshot: Snapshot) -> Outcome | None:

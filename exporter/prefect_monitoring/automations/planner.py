@@ -103,7 +103,7 @@ class Planner:
             spent = action_rows.spent_since(connection, max(now - HOUR, acting.fuse_from))
         if self.mode.dry_run:
             admitted = [self._shown(action, now) for action in new]
-        elif acting.stopped_at is not None and not acting.fuse_blown:
+        elif acting.stopped_by_hand:
             return []
         else:
             admitted, after = self.mode.fuse.admit(new, spent, acting, now)

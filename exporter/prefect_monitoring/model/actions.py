@@ -127,6 +127,10 @@ class Acting:
         return self.enabled_at is not None and self.stopped_at is None
 
     @property
+    def stopped_by_hand(self) -> bool:
+        return self.stopped_at is not None and self.stopped_by == STOPPED_BY_HAND
+
+    @property
     def fuse_blown(self) -> bool:
         return self.stopped_at is not None and self.stopped_by != STOPPED_BY_HAND
 
