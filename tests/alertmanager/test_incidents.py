@@ -6,13 +6,12 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from support.alertmanager import Alertmanager, alert, impatient, start_alertmanager, start_inbox
-from support.http_client import CLIENT
 from support.messages import ANNOTATIONS, ORDERS, attachment, buttons, page, silence_filters
 from support.processes import wait_until
 
@@ -179,15 +178,7 @@ def test_silence_covers_later_alerts_of_the_pipeline(alertmanager: Alertmanager)
     link = buttons(last(alertmanager, "slack", "silenced", "firing"))["Silence"]
     parts = [re.fullmatch(r'(\w+)="([^"]*)"', matcher) for matcher in silence_filters(link)]
     matchers = [{"name": part[1], "value": part[2], "isRegex": False, "isEqual": True} for part in parts if part]
-    now = datetime.now(UTC)
-    silence = {
-        "matchers": matchers,
-        "startsAt": now.isoformat(),
-        "endsAt": (now + timedelta(minutes=10)).isoformat(),
-        "createdBy": "a test",
-        "comment": "…",
-    }
-    CLIENT.post(f"{alertmanager.url}/api/v2/silences", json=silence).raise_for_status()
+    alertmanager.silence(matchers)
     alertmanager.post({**ORDERS, "criticality": "standard", "severity": "warning", "workspace": "silenced"})
     alertmanager.post({**ORDERS, "deployment": "hourly", "workspace": "silenced"})
 

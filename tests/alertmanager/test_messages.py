@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from support.alertmanager import Alertmanager, Inbox, impatient, start_alertmanager, start_inbox
-from support.http_client import CLIENT
 from support.messages import ANNOTATIONS, ORDERS, RUN, attachment, buttons, links, page, silence_filters
 from support.processes import wait_until
 
@@ -312,20 +311,13 @@ def test_silence_link_silences_this_pipeline_alone(alertmanager: Alertmanager, i
         if wanted in attachment(message)["footer"] and attachment(message)["text"] == "*Flow*  `orders`\n"
     )
     matchers = [re.fullmatch(r'(\w+)(=~?)"([^"]*)"', matcher) for matcher in silence_filters(link)]
-    now = time.time()
-    silence = {
-        "matchers": [
+    alertmanager.silence(
+        [
             {"name": matcher[1], "value": matcher[3], "isRegex": matcher[2] == "=~", "isEqual": True}
             for matcher in matchers
             if matcher
-        ],
-        "startsAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
-        "endsAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + 600)),
-        "createdBy": "a test",
-        "comment": "…",
-    }
-    answer = CLIENT.post(f"{alertmanager.url}/api/v2/silences", json=silence)
-    assert answer.status_code == 200, answer.text
+        ]
+    )
 
     def silenced() -> list[dict[str, Any]]:
         return [alert for alert in alertmanager.alerts() if alert["status"]["silencedBy"]]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from e2e.two_replicas import Site, open_site
+from e2e.two_replicas import Site, site_with
 
 PIPELINES = """
 pipelines:
@@ -23,10 +21,7 @@ NOTICED_SECONDS = 30.0  # polls and evaluations at both ends of the blip
 PATIENCE = 240.0
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    with open_site(tmp_path, PIPELINES) as opened:
-        yield opened
+site = site_with(PIPELINES)
 
 
 @pytest.mark.timeout(2400)

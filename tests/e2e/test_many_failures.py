@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from e2e.two_replicas import Site, open_site
+from e2e.two_replicas import Site, site_with
 
 STORM = [f"load-{number:02}" for number in range(60)]
 CRITICAL = STORM[30]
@@ -28,10 +26,7 @@ SETTLED_SECONDS = 90.0  # more than a group_interval
 OLD_ENOUGH_SECONDS = 310.0
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    with open_site(tmp_path, PIPELINES) as opened:
-        yield opened
+site = site_with(PIPELINES)
 
 
 @pytest.mark.timeout(3600)

@@ -10,17 +10,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-import httpx
+import pytest
 import yaml
 
 from prefect_monitoring.config.shipped import shipped
 from prefect_monitoring.demo.monitoring import local_prometheus_config
 from support.alertmanager import Alertmanager, Inbox, start_alertmanager, start_inbox
 from support.exporter import run_exporter
-from support.http_client import CLIENT
 from support.postgres import start_postgres
 from support.prefect_server import env_for, start_server
 from support.processes import wait_until
@@ -73,16 +72,7 @@ class Site:
 
     def silence(self, **labels: str) -> None:
         matchers = [{"name": name, "value": value, "isRegex": False} for name, value in labels.items()]
-        ends = datetime.now(UTC) + timedelta(hours=1)
-        body = {
-            "matchers": matchers,
-            "startsAt": datetime.now(UTC).isoformat(),
-            "endsAt": ends.isoformat(),
-            "createdBy": "test",
-            "comment": "planned",
-        }
-        answer = CLIENT.post(f"{self.alertmanager.url}/api/v2/silences", json=body)
-        assert answer.status_code == httpx.codes.OK, answer.text
+        self.alertmanager.silence(matchers)
 
 
 @contextmanager
@@ -111,3 +101,14 @@ def open_site(tmp_path: Path, pipelines: str) -> Iterator[Site]:
         config["scrape_configs"][0]["static_configs"][0]["targets"] = targets
         prometheus = stack.enter_context(run_prometheus(tmp_path / "prometheus", yaml.safe_dump(config)))
         yield Site(stack.enter_context(Seeder(server.url)), alertmanager, prometheus, apis)
+
+
+def site_with(pipelines: str) -> Any:
+    """The fixture `site` of a test."""
+
+    @pytest.fixture(name="site")
+    def opened(tmp_path: Path) -> Iterator[Site]:
+        with open_site(tmp_path, pipelines) as site:
+            yield site
+
+    return opened

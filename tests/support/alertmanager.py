@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -94,6 +94,19 @@ class Alertmanager:
         """Send alerts made by `alert`, all at once."""
         answer = CLIENT.post(f"{self.url}/api/v2/alerts", json=alerts)
         assert answer.status_code == 200, answer.text
+
+    def silence(self, matchers: Sequence[Mapping[str, Any]]) -> None:
+        """Silence what matches for an hour; `matchers` as in Alertmanager's API."""
+        now = datetime.now(UTC)
+        body = {
+            "matchers": list(matchers),
+            "startsAt": now.isoformat(),
+            "endsAt": (now + timedelta(hours=1)).isoformat(),
+            "createdBy": "a test",
+            "comment": "planned",
+        }
+        answer = CLIENT.post(f"{self.url}/api/v2/silences", json=body)
+        assert answer.status_code == httpx.codes.OK, answer.text
 
     def alerts(self, *filters: str) -> list[dict[str, Any]]:
         """All alerts that match, with their state: active, or suppressed and by which alert or silence."""
