@@ -218,7 +218,7 @@ async def test_audit_reports_task_runs_missing_from_the_ledger(
 
 
 async def test_task_runs_recorded_late_are_counted_once(
-    server: PrefectServer, unique: str, finished_run: tuple[str, str], tmp_path: Path
+    server: PrefectServer, seeder: Seeder, unique: str, finished_run: tuple[str, str], tmp_path: Path
 ) -> None:
     """A minute late: found by count. An hour late: found by the audit. Each is counted once, as an increase."""
     flow, run = finished_run
@@ -240,7 +240,10 @@ async def test_task_runs_recorded_late_are_counted_once(
         requests = exporter.traffic.requests.copy()
         await exporter.details(3)
         more = exporter.traffic.requests - requests
-        assert more["/task_runs/filter", "200"] <= 6, "known task runs are not read repeatedly"
+        # Where ends cannot be counted, each poll lists what started recently: at most all task runs of the server,
+        # those of other tests too.
+        listed = 0 if COUNTS_TASK_RUNS_BY_END else int(seeder.call("POST", "/task_runs/count", {}))
+        assert more["/task_runs/filter", "200"] <= 3 * (2 + listed // 200), "known task runs are not read repeatedly"
 
 
 async def test_late_batches_of_lines_count_once(
