@@ -13,7 +13,15 @@ def pytest_sessionfinish() -> None:
     metrics_seen.write()
 
 
-shared = fixtures.SharedServer(Path(__file__).parent)
+# Services of which no test here waits for the work; their loops are half of what an idle server does.
+QUIET = {
+    "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_CLEANUP_RECONCILER_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "600",
+    "PREFECT_SERVER_SERVICES_REPOSSESSOR_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "600",  # Seeder.schedule schedules
+}
+shared = fixtures.SharedServer(Path(__file__).parent, QUIET)
 server = shared.fixture()
 seeder = fixtures.seeder
 unique = fixtures.unique

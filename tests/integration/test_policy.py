@@ -113,6 +113,7 @@ async def test_failing_pipeline_is_dated_by_its_first_failure(seeder: Seeder, un
 async def test_start_stays_unmet_until_a_run_completes(seeder: Seeder, unique: str, exporter: Rig) -> None:
     flow = seeder.flow(f"{unique}etl")
     deployment = seeder.deployment(flow, "frequent", interval=2)
+    seeder.schedule(deployment)
     of = {"flow": f"{unique}etl", "deployment": "frequent"}
     unmet, last = (f"prefect_deployment_{which}_due_timestamp_seconds" for which in ("unmet", "last"))
     deadline = time.monotonic() + 60

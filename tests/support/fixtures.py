@@ -1,6 +1,6 @@
 """Fixtures that conftest files share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ class SharedServer:
     """
 
     folder: Path
+    env: Mapping[str, str] = field(default_factory=dict)  # more of the server's settings
     _stack: ExitStack = field(default_factory=ExitStack)
     _server: PrefectServer | None = None
 
@@ -30,7 +31,7 @@ class SharedServer:
         @pytest.fixture(scope="module", name="server")
         def started_server(tmp_path_factory: pytest.TempPathFactory) -> PrefectServer:
             if self._server is None:
-                self._server = self._stack.enter_context(start_server(tmp_path_factory.mktemp("server")))
+                self._server = self._stack.enter_context(start_server(tmp_path_factory.mktemp("server"), env=self.env))
             return self._server
 
         return started_server
