@@ -1,5 +1,6 @@
 """The shipped Prometheus rules: their promtool tests, and the conventions for rules and alerts."""
 
+import os
 import re
 import subprocess
 from functools import cache
@@ -49,7 +50,9 @@ def _metrics_named() -> set[str]:
 
 
 def _promtool(*arguments: str | Path) -> None:
-    done = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, check=False)
+    # Beside other tests a single thread, and less garbage collection, take a quarter less CPU time.
+    env = os.environ | {"GOMAXPROCS": "1", "GOGC": "400"}
+    done = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
