@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Final
 
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, temporary_settings
@@ -34,12 +34,12 @@ def credentials_from_files(environment: Mapping[str, str]) -> Iterator[None]:
             faults.append(f"{file}: {fault}")
     if faults:
         raise SettingsError("\n".join(faults))
-    with temporary_settings(found):
+    with temporary_settings(found) if found else nullcontext():  # validates all settings again
         yield
 
 
 @contextmanager
 def acting_credentials(api_key: str) -> Iterator[None]:
     """Prefect's settings with another API key, unchanged for "". A client keeps the settings it is opened with."""
-    with temporary_settings({PREFECT_API_KEY: api_key} if api_key else {}):
+    with temporary_settings({PREFECT_API_KEY: api_key}) if api_key else nullcontext():
         yield
