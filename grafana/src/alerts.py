@@ -21,7 +21,7 @@ def firing_alerts(*, of_teams: bool = True) -> model.Panel:
         "pools, of the exporter and the like have no pipeline. It is empty, too, where the rules are not loaded.",
         rows(named(by_severity(alert))),
         columns=(
-            Column("severity", "Severity", width=75, texts=SEVERITY),
+            Column("severity", "Severity", width=78, texts=SEVERITY),
             Column("alert", "Alert", width=160),
             *PIPELINE,
             Column(VALUE, "For", unit="dtdurations", width=90, decimals=0),

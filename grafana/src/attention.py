@@ -79,4 +79,4 @@ def unknown() -> str:
     read = of_workspaces("prefect_exporter_source_last_success_timestamp_seconds", 'source="finished_flow_runs"')
     since = f"(time() - max by (workspace) (last_over_time({read}[1d])) or 0 * {UP})"
     row = f'label_replace({since} unless on (workspace) {UP} == 1, "problem", "not known", "", "")'
-    return f'label_replace({row}, "pipeline", "Prefect API or exporter does not answer $1", "workspace", "(.*)")'
+    return f'label_replace({row}, "pipeline", "Prefect API or exporter down: $1", "workspace", "(.*)")'

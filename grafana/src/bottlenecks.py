@@ -24,7 +24,7 @@ _SHARES: Final = merged(lately(of_pipelines("prefect_task_run_time_share_ratio")
 
 def _time() -> model.Panel:
     return stats(
-        "Time in tasks, 7 days",
+        "Task time, 7 days",
         "Seconds that finished task runs spent running, added up. It is what faster tasks could save; the table "
         "below says where.",
         now(total(chosen(tasks.week(tasks.SECONDS)))),
@@ -36,7 +36,7 @@ def _time() -> model.Panel:
 def _concentration() -> model.Panel:
     spent = chosen(tasks.week(tasks.SECONDS))
     return stats(
-        "Of it, in the top five",
+        "Top five's share",
         "Much: fix those five and leave the rest. Little: no single task is to blame; look at the workers and at "
         "what runs side by side.",
         now(f"sum({highest(spent, 5)}) / ({total(spent)} > 0)"),
@@ -47,7 +47,7 @@ def _concentration() -> model.Panel:
 
 def _over_half() -> model.Panel:
     return stats(
-        "Over half of their run",
+        "Over half of a run",
         "Tasks that were running for more than half of their flow's last run. Of a flow that is too slow, begin with "
         "them.",
         now(or_zero(f"count({chosen(f'{_SHARES} > 0.5')})")),
@@ -56,7 +56,7 @@ def _over_half() -> model.Panel:
 
 def _slower() -> model.Panel:
     return stats(
-        "Tasks that slowed",
+        "Slower tasks",
         "Tasks whose mean of seven days is at least a quarter above that of the seven before. They will break a "
         "limit next: see Grew most.",
         now(or_zero(f"count({chosen(f'{tasks.growth()} >= 0.25')})")),
@@ -69,7 +69,7 @@ def _cached() -> model.Panel:
         total(chosen(tasks.runs(labels))) for labels in ('state="cached"', 'state=~"cached|completed|skipped"')
     )
     return stats(
-        "From the cache, 7 days",
+        "Cached, 7 days",
         "Task runs that Prefect's cache answered, of those that completed. Falling: cache keys change, or results "
         "expire. Zero is right where nothing is cached.",
         now(or_zero(f"{cached} / ({completed} > 0)")),
@@ -98,13 +98,13 @@ def _first() -> model.Panel:
             Column("task", "Task"),
             FLOW,
             DEPLOYMENT,
-            Column("Value #A", "Time, 7 days", unit="s", width=200, decimals=1, steps=steps(DATA), bar=True),
+            Column("Value #A", "Time, 7 days", unit="s", width=165, decimals=1, steps=steps(DATA), bar=True),
             Column(
-                "Value #B", "Of the last run", unit="percentunit", width=160, decimals=0, steps=_SHARE, bar=True, full=1
+                "Value #B", "Of the last run", unit="percentunit", width=130, decimals=0, steps=_SHARE, bar=True, full=1
             ),
-            Column("Value #C", "Mean", unit="s", width=90, decimals=1),
+            Column("Value #C", "Mean", unit="s", width=80, decimals=1),
             Column("Value #D", "Week over week", unit="percentunit", width=130, decimals=0, steps=_GROWTH),
-            Column("Value #E", "Retries", width=80, decimals=0),
+            Column("Value #E", "Retries", width=70, decimals=0),
         ),
         sort="Time, 7 days",
         all_good="No task is known to have finished within seven days.",
@@ -195,7 +195,7 @@ def dashboard() -> model.Dashboard:
         bands=[
             band(4, (_time(), 5), (_concentration(), 5), (_over_half(), 5), (_slower(), 4), (_cached(), 5)),
             band(11, (_first(), 24)),
-            band(9, (_slowest(), 8), (_grew(), 8), (_shares(), 8), heading="Why"),
+            band(12, (_slowest(), 8), (_grew(), 8), (_shares(), 8), heading="Why"),
             band(8, (_over_time(), 15), (_cached_over_time(), 9), heading="Over time"),
         ],
     )

@@ -126,7 +126,7 @@ def _observed_at() -> model.Panel:
 def _rejected() -> model.Panel:
     parts = of_workspaces("prefect_exporter_metric_lines_rejected_total")
     return stats(
-        "Unreadable, 24 h",
+        "Unreadable",
         "Parts of METRIC lines that could not be read or had no room, of all flows. Above 0: the exporter's log "
         "names the flow and the reason.",
         now(or_zero(f"sum(max by (workspace, reason) (increase({parts}[1d])))")),
@@ -155,11 +155,11 @@ def _last_values() -> model.Panel:
             *PIPELINE_COLUMNS,
             Column("task", "Task"),
             Column("metric", "Metric"),
-            Column("Value #A", "Last value", unit="short", width=105),
-            Column("Value #B", "At least", unit="short", width=90),
-            Column("Value #C", "At most", unit="short", width=90),
-            Column("Value #D", "Verdict", width=110, texts=VERDICT),
-            Column("Value #E", "Age", unit="s", decimals=0, width=100, steps=TOLD),
+            Column("Value #A", "Last value", unit="short", width=92),
+            Column("Value #B", "At least", unit="short", width=78),
+            Column("Value #C", "At most", unit="short", width=75),
+            Column("Value #D", "Verdict", width=100, texts=VERDICT),
+            Column("Value #E", "Age", unit="s", decimals=0, width=85, steps=TOLD),
         ),
         sort="Verdict",
     )

@@ -39,7 +39,7 @@ def _api() -> model.Panel:
 
 def _behind() -> model.Panel:
     return stats(
-        "Counters behind",
+        "Counter lag",
         "How far what is counted lies behind the present; some seconds more than the poll interval is normal. Hours "
         "after a first start or a long outage: it is catching up, see Records read.",
         now(f"max({newest('prefect_exporter_source_lag_seconds', 'source=~`finished_.*`', by=BY_SOURCE)})"),
@@ -62,7 +62,7 @@ def _missing() -> model.Panel:
 def _throttled() -> model.Panel:
     grown = f"increase({of_workspaces('prefect_exporter_api_throttled_total')}[1d])"
     return stats(
-        "Throttled, 24 h",
+        "Throttled, 1 d",
         "Requests that the API turned away, or that waited because it asked for a pause. Often: lower "
         "max_requests_per_second, or poll less often.",
         now(f"sum({grown})"),
@@ -146,7 +146,7 @@ def _errors() -> model.Panel:
 def _lag() -> model.Panel:
     lag = newest("prefect_exporter_source_lag_seconds", 'source=~"finished_.*|log_lines"', by=BY_SOURCE)
     return lines(
-        "Counters behind, by source",
+        "Counter lag, by source",
         "How old the newest counted run, task run and log line may be. A climbing line: the readings cannot keep up, "
         "or fail; see Sources.",
         over_time(lag, "{{source}}"),
@@ -211,7 +211,7 @@ def dashboard() -> model.Dashboard:
             band(8, (_readings(), 12), (_audit(), 12)),
             band(6, (sinks.sinks(), 24), heading="Sinks and archive"),
             band(7, (sinks.waiting(), 12), (sinks.errors(), 12)),
-            band(9, (costs.series(), 12), (costs.scrapes(), 12), heading="What it costs"),
+            band(11, (costs.series(), 12), (costs.scrapes(), 12), heading="What it costs"),
             band(7, (costs.left_out(), 12), (costs.ledger(), 12)),
             band(7, (costs.cpu(), 12), (costs.memory(), 12)),
             band(4, (costs.versions(), 24)),

@@ -15,7 +15,7 @@ def series() -> model.Panel:
         "Series, by metric",
         "Label sets that the ledger keeps; a histogram has buckets on top. Too many for your Prometheus: "
         "exclude_flows, metrics_off, or wider buckets.",
-        now(f"sort_desc({highest(newest('prefect_exporter_series', by='metric'), 12)})", "{{metric}}"),
+        now(f"sort_desc({highest(newest('prefect_exporter_series', by='metric'), 8)})", "{{metric}}"),
         decimals=0,
     )
 

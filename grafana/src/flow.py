@@ -24,9 +24,6 @@ def _run_statistics() -> model.Panel:
     def gauge(metric: str, *matchers: str) -> str:
         return merged(lately(of_pipelines(metric, *matchers)))
 
-    def quantile(share: str) -> str:
-        return gauge("prefect_flow_run_duration_quantile_seconds", 'window="7d"', f'quantile="{share}"')
-
     last = merged(lately(of_pipelines("prefect_flow_run_last_outcome_timestamp_seconds")), "state")
     failed = merged(of_pipelines("prefect_flow_run_failing_since_timestamp_seconds"))
     statuses = (
@@ -34,7 +31,6 @@ def _run_statistics() -> model.Panel:
         gauge("prefect_flow_run_consecutive_failures"),
         gauge("prefect_flow_run_last_duration_seconds"),
         gauge("prefect_flow_run_duration_baseline_seconds", 'window="30d"'),
-        quantile("0.95"),
         ratios.success_by_pipeline("30d"),
         ratios.over_objective(ratios.success_by_pipeline("30d")),
         with_prefect_url(with_failed_run(f"1000 * {failed}")),
@@ -46,15 +42,14 @@ def _run_statistics() -> model.Panel:
         *(rows(named(f"({expr})")) for expr in statuses),
         columns=(
             Column("pipeline", "Pipeline"),
-            Column("state", "Last outcome", width=118, texts={name: (name, colour) for name, colour in STATES.items()}),
-            Column("Value #A", "When", unit="dateTimeFromNow", width=110),
-            Column("Value #B", "In a row", width=75, steps=ANY_IS_BAD),
+            Column("state", "Last outcome", width=112, texts={name: (name, colour) for name, colour in STATES.items()}),
+            Column("Value #A", "When", unit="dateTimeFromNow", width=105),
+            Column("Value #B", "In a row", width=78, steps=ANY_IS_BAD),
             Column("Value #C", "Took", unit="s", width=72, decimals=1),
             Column("Value #D", "Median", unit="s", width=72, decimals=1),
-            Column("Value #E", "p95, 7 d", unit="s", width=85, decimals=1),
-            Column("Value #F", "Success", unit="percentunit", width=80, decimals=1),
-            Column("Value #G", "vs. objective", unit="percentunit", width=112, decimals=1, steps=AGAINST_OBJECTIVE),
-            Column("flow_run_name", "Last failed run", width=118, links=(to_failed_run(),)),
+            Column("Value #E", "Success", unit="percentunit", width=76, decimals=1),
+            Column("Value #F", "vs. objective", unit="percentunit", width=115, decimals=1, steps=AGAINST_OBJECTIVE),
+            Column("flow_run_name", "Last failed run", width=160, links=(to_failed_run(),)),
             Column("cause", "Cause", width=80),
             Column("flow_run_id", "id", hidden=True),
             Column("prefect_url", "url", hidden=True),
@@ -165,10 +160,10 @@ def _custom_values() -> model.Panel:
             Column("deployment", "Deployment"),
             Column("metric", "Metric"),
             Column("task", "Task"),
-            Column("Value #A", "Last value", unit="short", width=85),
-            Column("Value #B", "At least", unit="short", width=70),
-            Column("Value #C", "At most", unit="short", width=70),
-            Column("Value #D", "Reported", unit="dateTimeFromNow", width=105),
+            Column("Value #A", "Last value", unit="short", width=92),
+            Column("Value #B", "At least", unit="short", width=78),
+            Column("Value #C", "At most", unit="short", width=72),
+            Column("Value #D", "Reported", unit="dateTimeFromNow", width=115),
         ),
         sort="Metric",
         descending=False,
@@ -212,6 +207,6 @@ def dashboard() -> model.Dashboard:
             band(8, (flow_durations.trend(), 24), heading="Duration"),
             band(4, (flow_durations.changes(), 8), (flow_durations.quantiles(), 8), (flow_durations.start_delays(), 8)),
             band(7, (flow_durations.weeks(), 12), (flow_durations.weekdays(), 12)),
-            band(7, (_custom_values(), 15), (_custom_by_day(), 9), heading="Custom metrics"),
+            band(7, (_custom_values(), 17), (_custom_by_day(), 7), heading="Custom metrics"),
         ],
     )

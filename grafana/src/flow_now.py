@@ -64,7 +64,7 @@ def live_state() -> model.Panel:
             _count("Value #C", "Waiting", 75),
             _count("Value #D", "Late", 55, ANY_IS_WATCHED),
             Column("Value #E", "Was due", unit="dateTimeFromNow", width=105),
-            _count("Value #F", "To retry", 75, steps(CALM, (1.0, RETRYING))),
+            _count("Value #F", "To retry", 78, steps(CALM, (1.0, RETRYING))),
             _count("Value #G", "Unresponsive", 118, ANY_IS_BAD),
             Column("Value #H", "Schedule", width=80, texts=_PAUSED),
             Column("Value #I", "Next start", unit="dateTimeFromNow", width=105),

@@ -33,7 +33,7 @@ def _objective() -> str:
 
 
 def kpi_table() -> model.Panel:
-    success = f"{_outcomes(states.COMPLETED)} / {_outcomes(states.JUDGED)}"
+    success = f"{_outcomes(states.COMPLETED)} / ({_outcomes(states.JUDGED)} > 0)"
     panel = table(
         "Day by day",
         "All chosen pipelines together, a row a day, today so far on top. Outcomes count each end of a run: one that "
@@ -46,7 +46,7 @@ def kpi_table() -> model.Panel:
         _day(f"{success} - {_objective()}"),
         _day(_grown("prefect_flow_run_retries_total")),
         _day(_grown("prefect_task_run_retries_total", "task")),
-        _day(f"{_grown(f'{_DURATION}_sum')} / {_grown(f'{_DURATION}_count')}"),
+        _day(f"{_grown(f'{_DURATION}_sum')} / ({_grown(f'{_DURATION}_count')} > 0)"),
         _day(_grown("prefect_task_run_seconds_total", "task")),
         columns=(
             Column("Time", "Day", unit="time:YYYY-MM-DD ddd"),
@@ -54,7 +54,7 @@ def kpi_table() -> model.Panel:
             Column("Value #B", "Failed", unit="short", decimals=0, width=90),
             Column("Value #C", "Crashed", unit="short", decimals=0, width=100),
             Column("Value #D", "Success", unit="percentunit", decimals=1, width=90),
-            Column("Value #E", "vs. objective", unit="percentunit", decimals=1, width=110, steps=AGAINST_OBJECTIVE),
+            Column("Value #E", "vs. objective", unit="percentunit", decimals=1, width=115, steps=AGAINST_OBJECTIVE),
             Column("Value #F", "Flow retries", unit="short", decimals=0, width=110),
             Column("Value #G", "Task retries", unit="short", decimals=0, width=110),
             Column("Value #H", "Mean duration", unit="s", decimals=1, width=120),

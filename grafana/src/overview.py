@@ -75,7 +75,7 @@ def _success() -> model.Panel:
 
 def _running() -> model.Panel:
     return stats(
-        "Running now",
+        "Running",
         "Flow runs under way. Far more than usual: runs hang or pile up, see Workers and queues. Unknown: the Prefect "
         "API does not answer.",
         now(or_zero(total(chosen(_active('state=~"running|retrying|cancelling"'))), live=True)),
@@ -106,13 +106,13 @@ def _attention() -> model.Panel:
         "API does not answer, a row says so: what failed before is still listed, what happens meanwhile is not known.",
         rows(f"{named(ranked)}\nor {unknown()}"),
         columns=(
-            Column("criticality", "Criticality", width=90, texts=CRITICALITY),
+            Column("criticality", "Criticality", width=100, texts=CRITICALITY),
             *PIPELINE,
-            Column("problem", "Problem", width=150),
+            Column("problem", "Problem", width=145),
             Column(VALUE, "For", unit="dtdurations", width=95, decimals=0),
-            Column("cause", "Cause", width=115),
-            Column("flow_run_name", "Last failed run", width=150, links=(to_failed_run(),)),
-            Column("team", "Team", width=110),
+            Column("cause", "Cause", width=105),
+            Column("flow_run_name", "Last failed run", width=165, links=(to_failed_run(),)),
+            Column("team", "Team", width=130),
             Column("flow_run_id", "id", hidden=True),
             Column("prefect_url", "url", hidden=True),
         ),
@@ -195,7 +195,7 @@ def _failing_most() -> model.Panel:
             *PIPELINE,
             Column("Value #A", "Failed", width=70, decimals=0),
             Column("Value #B", "Success", unit="percentunit", width=80, decimals=1),
-            Column("Value #C", "vs. objective", unit="percentunit", width=105, decimals=1, steps=AGAINST_OBJECTIVE),
+            Column("Value #C", "vs. objective", unit="percentunit", width=115, decimals=1, steps=AGAINST_OBJECTIVE),
         ),
         sort="Failed",
         all_good="No failed run is known.",
@@ -231,7 +231,7 @@ def dashboard() -> model.Dashboard:
         description="Needs attention now, whether today's work is done, and how it went.",
         variables=variables.of_all_pipelines(),
         bands=[
-            band(4, (_attention_count(), 4), (_daily_flows(), 6), (_success(), 6), (_running(), 4), (_api(), 4)),
+            band(4, (_attention_count(), 4), (_daily_flows(), 6), (_success(), 7), (_running(), 3), (_api(), 4)),
             band(8, (_attention(), 24)),
             band(7, (firing_alerts(), 14), (_due_today(), 10), heading="Today and this week"),
             band(7, (_failing_most(), 12), (_slower(), 12)),

@@ -25,7 +25,7 @@ def _lost() -> str:
 
 def _retried() -> model.Panel:
     return stats(
-        "Retries, 7 days",
+        "Retries, 7 d",
         "Failed attempts of tasks that another attempt followed. Some are what retries are for; many mean that "
         "something is shaky: the table below says which task.",
         now(or_zero(total(chosen(tasks.week(tasks.RETRIES))))),
@@ -190,7 +190,7 @@ def dashboard() -> model.Dashboard:
             band(8, (_most(), 24)),
             band(8, (_failing_flows(), 12), (_saved_and_lost(), 12)),
             band(
-                8,
+                11,
                 (
                     _causes(
                         "Why flow runs failed, 7 days",

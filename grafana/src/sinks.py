@@ -46,9 +46,9 @@ def sinks() -> model.Panel:
         columns=(
             WORKSPACE,
             Column("sink", "Sink"),
-            Column("Value #A", "Last delivery, ago", unit="s", decimals=0, width=140),
+            Column("Value #A", "Last delivery, ago", unit="s", decimals=0, width=152),
             Column("Value #B", "Waiting for", unit="s", decimals=0, width=110, steps=BEHIND),
-            Column("Value #C", "Errors, 24 h", unit="short", decimals=0, width=100, steps=ANY_IS_WATCHED),
+            Column("Value #C", "Errors, 24 h", unit="short", decimals=0, width=108, steps=ANY_IS_WATCHED),
         ),
         sort="Waiting for",
         all_good=_NONE,

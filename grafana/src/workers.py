@@ -31,7 +31,7 @@ def _readiness(ready_metric: str, paused: str, by: str) -> str:
 def _pools_not_ready() -> model.Panel:
     down = f"{by_pool('prefect_work_pool_ready')} == bool 0"
     return stats(
-        "Pools not ready",
+        "Unready pools",
         "Work pools for which no worker is online, paused ones left out. Above 0: start a worker (`prefect worker "
         "start --pool …`), or see why the last one went.",
         now(f"sum({down} unless on ({BY_POOL}) {by_pool('prefect_work_pool_paused')} == 1)"),
@@ -60,7 +60,7 @@ def _late_runs() -> model.Panel:
 def _latest() -> model.Panel:
     oldest = of_workspaces("prefect_flow_run_oldest_state_timestamp_seconds", 'state="late"')
     return stats(
-        "Longest lateness",
+        "Max lateness",
         "How long the first of the late runs has been waiting, over all pools; 0 when none is late. Minutes: a "
         "worker is busy or gone.",
         now(or_zero(f"time() - min({oldest})", live=True)),
@@ -72,7 +72,7 @@ def _latest() -> model.Panel:
 
 def _waiting_for_slots() -> model.Panel:
     return stats(
-        "Waiting for slots",
+        "Awaiting slots",
         "Runs that a concurrency limit holds back. A limit at work is no fault; when it lasts, raise the limit or "
         "spread the schedules.",
         now(or_zero(f"sum({waiting('awaiting_concurrency_slot')})", live=True)),
@@ -112,11 +112,11 @@ def _pools() -> model.Panel:
         columns=(
             WORKSPACE,
             Column("work_pool", "Work pool"),
-            Column("type", "Type", width=110),
+            Column("type", "Type", width=130),
             Column("Value #B", "State", width=80, texts=READY),
             Column("Value #C", "Online", unit="short", width=65),
-            Column("Value #D", "Offline", unit="short", width=65),
-            Column("Value #E", "Last heartbeat, ago", unit="s", decimals=0, width=145, steps=HEARTBEAT_AGE),
+            Column("Value #D", "Offline", unit="short", width=70),
+            Column("Value #E", "Last heartbeat, ago", unit="s", decimals=0, width=160, steps=HEARTBEAT_AGE),
             Column("Value #F", "Running", unit="short", width=75),
             Column("Value #G", "Late", unit="short", width=60, steps=COUNT_IS_BAD),
             Column("Value #H", "Slots", unit="short", width=60),
@@ -196,7 +196,7 @@ def _late_table() -> model.Panel:
             Column("work_pool", "Work pool", width=130),
             Column("state", "State", width=190),
             Column("Value #A", "Runs", unit="short", width=60),
-            Column("Value #B", "The first since", unit="s", decimals=0, width=120, steps=LATE),
+            Column("Value #B", "The first since", unit="s", decimals=0, width=130, steps=LATE),
         ),
         sort="The first since",
         all_good="No waiting run is known.",

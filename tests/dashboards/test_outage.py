@@ -23,21 +23,27 @@ SERIES = {
     # Must succeed every 90 s, and does so until the outage.
     f"prefect_slo_max_staleness_seconds{PIPELINE}": "90x28",
     f'prefect_flow_run_last_outcome_timestamp_seconds{PIPELINE[:-1]},state="completed"}}': "0+15x8 120x20",
+    # Nothing has ended that counts, so no share and no mean of it is a number.
+    f'prefect_flow_run_window_runs{PIPELINE[:-1]},window="slo",result="good"}}': "0x28",
+    f"flow_deployment:prefect_flow_run_duration_seconds_sum:increase10m{PIPELINE}": "0x28",
+    f"flow_deployment:prefect_flow_run_duration_seconds_count:increase10m{PIPELINE}": "0x28",
 }
 WELL, DOWN = "2m", "6m"
 NAMED = 'workspace="w",flow="etl",deployment="daily",pipeline="etl/daily"'
 SAID: dict[str, tuple[dict[str, float], dict[str, float]]] = {
     "prefect-overview: Need attention A": ({"{}": 0}, {}),
-    "prefect-overview: Running now A": ({"{}": 2}, {}),
+    "prefect-overview: Running A": ({"{}": 2}, {}),
     "prefect-overview: Daily flows today (UTC) A": ({"{}": 1}, {}),
     "prefect-overview: Daily flows today (UTC) B": ({"{}": 0}, {}),
     "prefect-overview: Needs attention A": (
         {},
-        {'{workspace="w",problem="not known",pipeline="Prefect API or exporter does not answer w"}': 240},
+        {'{workspace="w",problem="not known",pipeline="Prefect API or exporter down: w"}': 240},
     ),
     "prefect-flow: Right now A": ({f"{{{NAMED}}}": 2}, {}),
     "prefect-flow: Right now D": ({f"{{{NAMED}}}": 0}, {}),
     "prefect-slo: Overdue A": ({"{}": 0}, {}),
+    "prefect-slo: Objectives and budgets C": ({}, {}),
+    "prefect-slo: Day by day H": ({}, {}),
     "prefect-workers: Late runs A": ({"{}": 0}, {}),
 }
 
