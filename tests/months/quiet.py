@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from months.pipelines import FOREVER, Behaviour, Phase, Pipeline
-from months.schedules import HOUR, MINUTE, At, Every, fifteenth, on, on_dates, weekdays
+from months.schedules import HOUR, MINUTE, At, Every, OnDates, fifteenth, on, weekdays
 from months.site import Process, Site
 from months.troubles import Trouble
 from months.watch import Watch
@@ -35,8 +35,8 @@ PIPELINES: Final = (
     Pipeline("reports", "weekdays", At(("07:30",), weekdays), 600, tags=("critical",)),
     Pipeline("closing", "monthly", At(("03:00",), fifteenth), 3 * HOUR, tags=("critical",)),
     # Its run before is older than 30 days, of which the usual duration is the mean; and one that never ran before.
-    Pipeline("rare", "quarterly", At(("05:00",), on_dates((2, 2), (3, 13), (6, 2))), 2 * HOUR, tags=("critical",)),
-    Pipeline("first", "yearly", At(("11:00",), on_dates((3, 20))), 2 * HOUR, tags=("critical",), since=on(10)),
+    Pipeline("rare", "quarterly", At(("05:00",), OnDates(((2, 2), (3, 13), (6, 2)))), 2 * HOUR, tags=("critical",)),
+    Pipeline("first", "yearly", At(("11:00",), OnDates(((3, 20),))), 2 * HOUR, tags=("critical",), since=on(10)),
     # One run for each customer.
     Pipeline("customers", "fan-out", Every(6 * HOUR, 20 * MINUTE), 300, parallel=4, tags=("critical",)),
     Pipeline("sync", "twice-a-day", At(("08:00", "20:00")), 300),

@@ -31,9 +31,14 @@ def fifteenth(day: date) -> bool:
     return day.day == 15
 
 
-def on_dates(*dates: tuple[int, int]) -> Days:
-    """Each a month and a day."""
-    return lambda day: (day.month, day.day) in dates
+@dataclass(frozen=True)
+class OnDates:
+    """Days of a year, each a month and a day."""
+
+    dates: tuple[tuple[int, int], ...]
+
+    def __call__(self, day: date) -> bool:
+        return (day.month, day.day) in self.dates
 
 
 def on(day: float, hours: float = 0.0) -> float:

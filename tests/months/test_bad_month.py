@@ -78,7 +78,8 @@ EXPECTED = (
     expect("PrefectRunFailed", "warning", (10, 6, 20.1), (12, 6, 20.1), "it begins so", flow="declared"),
     # Two within three days are one too many, until the first is three days old.
     expect("PrefectBudgetSpent", "warning", (11, 6, 20.1), (13, 6, 0), flow="declared"),
-    expect("PrefectGettingSlower", "warning", (11, 21, 26.8), (13, 2, 0), flow="core"),
+    # More than half of the last 24 hours' runs are slow: from midnight, until the run that ends at 23:03.
+    expect("PrefectGettingSlower", "warning", (12, 0, 15), (12, 23, 3.3), flow="core"),
     # What was failing before the outage still is, through it and after it.
     expect("PrefectRunFailed", "warning", (12, 15, 6.8), (12, 16, 6.8), flow="std"),
     expect("PrefectApiDown", "critical", (12, 15, 13), (12, 15, 42)),
