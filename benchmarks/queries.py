@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from typing import Final, TextIO
 
 import httpx
 
+from benchmarks.subject import cpu_of
 from dashboards.pages import Page, Query, all_of, fill, queries
 from dashboards.site import open_site
 from support.prometheus import Prometheus, Vector, binary, run_prometheus
@@ -39,7 +39,6 @@ MOST_SECONDS: Final = 1.0
 SHOWN: Final = 25
 PAGE_OF_ONE_FLOW: Final = "prefect-flow"
 _COUNTERS: Final = ("_total", "_sum", "_count", "_bucket")
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,7 @@ def _costs(prometheus: Prometheus, end: float, rounds: int) -> dict[str, float]:
 
 
 def _cpu_of(prometheus: Prometheus, client: httpx.Client, query: Query, text: str, step: int, end: float) -> float:
-    before = _cpu_seconds(prometheus.process.popen.pid)
+    before = cpu_of(prometheus.process.popen.pid)
     if query.instant:
         answer = client.post("/api/v1/query", data={"query": text, "time": str(end)})
     else:
@@ -161,7 +160,7 @@ def _cpu_of(prometheus: Prometheus, client: httpx.Client, query: Query, text: st
         answer = client.post("/api/v1/query_range", data={"query": text, **span})
     if answer.json()["status"] != "success":
         raise RuntimeError(f"{query}: {answer.text[:500]}")
-    return _cpu_seconds(prometheus.process.popen.pid) - before
+    return cpu_of(prometheus.process.popen.pid) - before
 
 
 def _as_sent(query: Query) -> tuple[str, int]:
@@ -188,11 +187,6 @@ def _range_factor(panel: str) -> float:
 
 def _panel(query: Query) -> str:
     return str(query).rpartition(" ")[0]
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def _table(costs: Mapping[str, Cost]) -> str:

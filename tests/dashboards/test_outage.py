@@ -1,13 +1,12 @@
 """Panels about the present show unknown, never 0, while the Prefect API does not answer. Evaluated by promtool."""
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from dashboards.pages import Query, all_of, queries
-from support.prometheus import binary
+from support.prometheus import promtool
 
 PIPELINE = '{workspace="w",flow="etl",deployment="daily"}'
 READ = "prefect_exporter_source_last_success_timestamp_seconds"
@@ -59,9 +58,7 @@ def test_panels_about_the_present_show_unknown_while_the_api_is_down(tmp_path: P
     test = {"interval": "15s", "input_series": inputs, "promql_expr_test": expected}
     file = tmp_path / "outage.yml"
     file.write_text(yaml.safe_dump({"rule_files": [], "tests": [test]}), encoding="utf-8")
-    done = subprocess.run(
-        [binary("promtool"), "test", "rules", str(file)], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = promtool("test", "rules", file, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -18,6 +18,7 @@ from prefect_monitoring import __version__
 from prefect_monitoring.cli import make_parser
 from prefect_monitoring.config.loading import load_settings
 from prefect_monitoring.config.settings import SECRETS
+from support.prometheus import promtool
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/prefect-monitoring"
@@ -123,9 +124,7 @@ def test_rules_are_those_of_the_repository_and_pass_promtool(rendered: Rendered,
     assert {one["metadata"]["name"].rpartition("-")[2]: one["spec"] for one in rules} == sources
     for one in rules:
         (tmp_path / f"{one['metadata']['name']}.yml").write_text(yaml.safe_dump(one["spec"]), encoding="utf-8")
-    checked = subprocess.run(
-        ["promtool", "check", "rules", *tmp_path.iterdir()], capture_output=True, text=True, check=False
-    )
+    checked = promtool("check", "rules", *tmp_path.iterdir())
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 

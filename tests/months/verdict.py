@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from months.watch import Watch
-from support.prometheus import binary
+from support.prometheus import promtool
 
 _FAILED: Final = re.compile(r'expr: "(?:[^"\\]|\\.)*", time: (\S+),\n\s+exp: .*\n\s+got: (.*)')
 _ALERTS_READ: Final = re.compile(r'alertname=~?"([\w|]+)"')
@@ -59,8 +58,7 @@ def judge(groups: Sequence[Group], series: Iterable[tuple[str, str]], watch: Wat
         "tests": [test],
     }
     (folder / "month.yml").write_text(json.dumps(document))
-    command = [binary("promtool"), "test", "rules", "month.yml"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = promtool("test", "rules", "month.yml", cwd=folder)
     if done.returncode not in (0, 1):
         raise RuntimeError(f"promtool ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     return set(_episodes(_firing(done.stdout + done.stderr), watch))

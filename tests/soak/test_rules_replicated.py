@@ -1,12 +1,11 @@
 """The promtool tests of the shipped rules, with every series twice: one exporter runs beside its replica."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from support.prometheus import binary
+from support.prometheus import promtool
 
 TESTS = Path(__file__).parents[2] / "prometheus/tests"
 FILES = sorted(path for path in TESTS.glob("*.yml") if path.stem != "replicas")
@@ -24,5 +23,5 @@ def test_rules_pass_with_two_replicas(path: Path, tmp_path: Path) -> None:
         ]
     doubled = tmp_path / path.name
     doubled.write_text(yaml.safe_dump(suite, allow_unicode=True), encoding="utf-8")
-    done = subprocess.run([binary("promtool"), "test", "rules", doubled], capture_output=True, text=True, check=False)
+    done = promtool("test", "rules", doubled)
     assert done.returncode == 0, done.stdout + done.stderr

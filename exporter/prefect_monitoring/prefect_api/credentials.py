@@ -34,7 +34,8 @@ def credentials_from_files(environment: Mapping[str, str]) -> Iterator[None]:
             faults.append(f"{file}: {fault}")
     if faults:
         raise SettingsError("\n".join(faults))
-    with temporary_settings(found) if found else nullcontext():  # validates all settings again
+    # temporary_settings() validates all settings again: only where one changes.
+    with temporary_settings(found) if found else nullcontext():
         yield
 
 
