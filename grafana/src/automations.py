@@ -137,7 +137,7 @@ def _by_result() -> model.Panel:
         "Actions by result",
         "What the exporter did, or decided not to do. Refused: the run or the deployment had changed, which is as it "
         "should be. Exhausted: a run failed after its last retry. Fuse: withheld. Dry run: only shown.",
-        over_time(total(chosen(bars(ACTIONS, labels=("action", "result"))), "result"), "{{result}}"),
+        over_time(total(chosen(bars(ACTIONS)), "result"), "{{result}}"),
         step=HOURS,
     )
     return coloured(panel, RESULTS)

@@ -11,8 +11,21 @@ from grafana.src.colours import BAD, CACHED, CALM, COUNT_IS_WATCHED, DATA, GOOD,
 from grafana.src.fields import coloured, in_colour, linked
 from grafana.src.layout import band, board
 from grafana.src.links import to_flow
-from grafana.src.panels import columns, lines, now, over_time, ranking, stats
-from grafana.src.promql import HOURS, bars, chosen, highest, lately, merged, of_pipelines, or_zero, total
+from grafana.src.panels import MOST_BARS, columns, lines, now, over_time, ranking, stats
+from grafana.src.promql import (
+    HOURS,
+    SUMMED,
+    at_end,
+    bars,
+    chosen,
+    highest,
+    lately,
+    merged,
+    of_pipelines,
+    or_none,
+    or_zero,
+    total,
+)
 from grafana.src.tables import DEPLOYMENT, FLOW, WORKSPACE, Column, rows, table
 from grafana.src.tasks import TASK, named_task
 
@@ -27,14 +40,14 @@ def _time() -> model.Panel:
         "Task time, 7 days",
         "Seconds that finished task runs spent running, added up. It is what faster tasks could save; the table "
         "below says where.",
-        now(total(chosen(tasks.week(tasks.SECONDS)))),
+        now(total(chosen(tasks.seconds()))),
         unit="s",
         decimals=1,
     )
 
 
 def _concentration() -> model.Panel:
-    spent = chosen(tasks.week(tasks.SECONDS))
+    spent = chosen(tasks.seconds())
     return stats(
         "Top five's share",
         "Much: fix those five and leave the rest. Little: no single task is to blame; look at the workers and at "
@@ -79,7 +92,7 @@ def _cached() -> model.Panel:
 
 
 def _first() -> model.Panel:
-    most = highest(chosen(f"({tasks.week(tasks.SECONDS)} > 0)"), 20)
+    most = highest(chosen(f"({tasks.seconds()} > 0)"), 20)
 
     def of_most(expr: str) -> str:
         return f"max by ({TASK}) ({expr} and on ({TASK}) ({most}))"
@@ -152,24 +165,26 @@ def _shares() -> model.Panel:
 
 
 def _over_time() -> model.Panel:
-    five = highest(chosen(f"({tasks.week(tasks.SECONDS, at=' @ end()')} > 0)", past=True), 5)
-    seconds = chosen(bars(tasks.SECONDS, labels=("task",)))
+    five = highest(chosen(f"({tasks.seconds(at_end)} > 0)", past=True), 5)
+    seconds = chosen(bars(tasks.SECONDS))
     panel = columns(
         "Time in tasks",
-        "Seconds that task runs took: the five tasks that took most in the last seven days, and all others. The five "
-        "swell: see their growth above. All swell: more runs, or slower machines.",
+        "Seconds that task runs took: all, and in front of them the five tasks that took most in the last seven days. "
+        "The five swell: see their growth above. All swell: more runs, or slower machines.",
+        over_time(total(chosen(bars(tasks.SECONDS, names=SUMMED))), "all tasks"),
         over_time(total(f"({seconds} and on ({TASK}) ({five}))"), "top five tasks"),
-        over_time(total(f"({seconds} unless on ({TASK}) ({five}))"), "all others"),
         unit="s",
         decimals=1,
         step=HOURS,
+        stacked=False,
+        most=60,  # every task has a part in each bar
     )
-    return coloured(panel, {"top five tasks": DATA, "all others": CALM})
+    return coloured(panel, {"top five tasks": DATA, "all tasks": CALM})
 
 
 def _cached_over_time() -> model.Panel:
     def ended(states: str) -> str:
-        return total(chosen(bars("prefect_task_run_outcomes_total", f'state=~"{states}"', labels=("task", "state"))))
+        return or_none(total(chosen(bars("prefect_task_run_outcomes_total", f'state=~"{states}"'))))
 
     panel = lines(
         "Served from the cache",
@@ -182,6 +197,7 @@ def _cached_over_time() -> model.Panel:
         high=1,
         bridge=True,
     )
+    panel.max_data_points = MOST_BARS
     return in_colour(panel, CACHED)
 
 

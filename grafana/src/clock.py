@@ -1,12 +1,13 @@
 """Patterns of the clock and the calendar: what happened in each hour of the day, on each weekday, at the month's end.
 
-All in UTC: PromQL knows no other. What a counter grew by is a difference of two instants on whole hours, where an
-hourly history has its samples; so a pattern of a month stays cheap.
+All in UTC: PromQL knows no other.
 """
 
 from __future__ import annotations
 
 from typing import Final
+
+from grafana.src.promql import or_none
 
 PART: Final = "part"  # the label with the hour or the day
 
@@ -23,22 +24,18 @@ _MONTH_END: Final = f"108 + 0 * (days_in_month({_NOON}) - day_of_month({_NOON}) 
 
 
 def _pattern(growth: str, code: str, window: str) -> str:
-    counted = f'sum({growth}) * on () group_right () count_values("{PART}", {code})'
+    grown = or_none(f"sum({growth})", window.partition(":")[2], "")
+    counted = f'{grown} * on () group_right () count_values("{PART}", {code})'
     return f"sum by ({PART}) (avg_over_time(({counted})[{window}]))"
 
 
-def growth(before: str, now: str) -> str:
-    """A counter only grows: a decrease is a lost ledger, and counts as 0."""
-    return f"clamp_min({now} - {before}, 0)"
-
-
 def by_hour(growth: str) -> str:
-    """The mean of seven days. growth: the increase of counters, with any labels, in the hour before."""
+    """The mean of seven days. growth: increases of counters, with any labels, in the hour before."""
     return _pattern(growth, _HOUR, "7d:1h")
 
 
 def by_weekday(growth: str) -> str:
-    """The mean of four weeks. growth: the increase of counters, with any labels, in the day before.
+    """The mean of four weeks. growth: increases of counters, with any labels, in the day before.
 
     The month's last two days count twice, as weekdays and as the month's end.
     """

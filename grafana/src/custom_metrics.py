@@ -16,7 +16,9 @@ from grafana.src.promql import (
     DAYS,
     HOURS,
     at_end,
+    bars,
     chosen,
+    grown,
     highest,
     lately,
     named,
@@ -34,9 +36,11 @@ COUNTED: Final = 'metric=~"(.+_)?(rows|records)(_.+)?"'
 TOLD: Final = steps(GOOD, (26 * 3600.0, WATCH), (8 * 86400.0, BAD))
 VERDICT: Final = {"0": ("", GOOD), "1": ("out of limits", BAD)}
 
+_CHOSEN: Final = ("task=~`${task:regex}`", "metric=~`${metric:regex}`")
+
 
 def _series(metric: str, *matchers: str) -> str:
-    return of_pipelines(metric, "task=~`${task:regex}`", "metric=~`${metric:regex}`", *matchers)
+    return of_pipelines(metric, *_CHOSEN, *matchers)
 
 
 def _limit(name: str) -> str:
@@ -53,27 +57,8 @@ def _beyond(how: str = "") -> str:
     return f"{_values()} > {how} {join} {_limit('max')}\nor {_values('min')} < {how} {join} {_limit('min')}"
 
 
-def _together(expr: str) -> str:
-    """The series of one replica, with the labels from the lines in one."""
-    return f"max by ({ONE}) (sum by (instance, {ONE}) ({expr}))"
-
-
-def _moved(part: str, *matchers: str, window: str, ahead: bool = False) -> str:
-    """The change of sums or counts in a window that ends now or, with `ahead`, begins now.
-
-    A difference of levels, because values may be below zero, and because increase() loses runs of an hourly history;
-    increase() for series that began in the window.
-    """
-    series = _series(f"{OBSERVED}_{part}", *matchers)
-    end = f" offset -{window}" if ahead else ""
-    start = "" if ahead else f" offset {window}"
-    later = _together(f"last_over_time({series}[{window}]{end})")
-    earlier = _together(f"last_over_time({series}[1h]{start})")
-    return f"({later} - {earlier} or {_together(f'increase({series}[{window}]{end})')})"
-
-
 def _per_step(part: str, *matchers: str) -> str:
-    return _moved(part, *matchers, window="$__interval", ahead=True)
+    return bars(f"{OBSERVED}_{part}", *_CHOSEN, *matchers)
 
 
 def _out_of_limits() -> model.Panel:
@@ -118,7 +103,7 @@ def _observed_at() -> model.Panel:
         "Values, 24 h",
         "METRIC values that were read within a day. 0 with runs that completed: does the log reach Prefect at level "
         "INFO?",
-        now(f"sum({chosen(_moved('count', window='1d'))})"),
+        now(f"sum({chosen(grown(f'{OBSERVED}_count', *_CHOSEN, window='1d'))})"),
         decimals=0,
     )
 

@@ -76,6 +76,14 @@ def words(texts: Mapping[str, tuple[str, str]]) -> model.ValueMap:
     )
 
 
+def nan_as(text: str) -> model.SpecialValueMap:
+    return model.SpecialValueMap(
+        options=model.DashboardSpecialValueMapOptions(
+            match=model.SpecialValueMatch.NULL_AND_NAN, result=model.ValueMappingResult(text=text)
+        )
+    )
+
+
 def linked(panel: model.Panel, *links: model.DashboardLink) -> model.Panel:
     """Where a click on a value leads."""
     if panel.field_config and panel.field_config.defaults:

@@ -14,7 +14,19 @@ from grafana.src.joins import with_failed_run, with_prefect_url
 from grafana.src.layout import band, board
 from grafana.src.links import to_failed_run
 from grafana.src.panels import columns, history, lines, now, over_time, ranking
-from grafana.src.promql import BY_PIPELINE, DAYS, HOURS, bars, known, lately, merged, named, of_pipelines, total
+from grafana.src.promql import (
+    BY_PIPELINE,
+    DAYS,
+    HOURS,
+    bars,
+    known,
+    lately,
+    merged,
+    named,
+    of_pipelines,
+    or_none,
+    total,
+)
 from grafana.src.tables import Column, rows, table
 
 _OUTCOMES = "prefect_flow_run_outcomes_total"
@@ -69,7 +81,7 @@ def _success() -> model.Panel:
 
 def _states() -> model.Panel:
     def ended(labels: str) -> str:
-        return merged(bars(_OUTCOMES, f'state=~"{labels}"', labels=("state",))) + " > 0"
+        return merged(bars(_OUTCOMES, f'state=~"{labels}"')) + " > 0"
 
     bad = ended(states.BAD)
     # The first that holds: a counter does not show the order within a step.
@@ -105,7 +117,7 @@ def _by_day() -> model.Panel:
         "Runs by day",
         "How runs ended, day by day; a run that failed and was run again counts twice. A day without a bar: nothing "
         "ran, although it may have been due.",
-        over_time(total(bars(_OUTCOMES, labels=("state",)), "state"), "{{state}}"),
+        over_time(total(bars(_OUTCOMES), "state"), "{{state}}"),
         step=DAYS,
         last="30d",
     )
@@ -131,8 +143,8 @@ def _retries() -> model.Panel:
         "Retries by day",
         "Attempts beyond the first: of whole runs, and of single tasks. Rising: something gets shaky before it breaks; "
         "Retries and failures shows which task.",
-        over_time(total(bars("prefect_flow_run_retries_total")), "of runs"),
-        over_time(total(bars("prefect_task_run_retries_total", labels=("task",))), "of tasks"),
+        over_time(or_none(total(bars("prefect_flow_run_retries_total"))), "of runs"),
+        over_time(or_none(total(bars("prefect_task_run_retries_total"))), "of tasks"),
         step=DAYS,
         last="30d",
         stacked=False,
@@ -172,10 +184,7 @@ def _custom_values() -> model.Panel:
 
 
 def _custom_by_day() -> model.Panel:
-    sums, counts = (
-        total(bars(f"prefect_custom_metric_observed_{part}", labels=("task", "metric")), "metric")
-        for part in ("sum", "count")
-    )
+    sums, counts = (total(bars(f"prefect_custom_metric_observed_{part}"), "metric") for part in ("sum", "count"))
     panel = lines(
         "Custom metrics, mean by day",
         "The mean of what METRIC lines reported each day, on a logarithmic scale, so that small and large are seen "

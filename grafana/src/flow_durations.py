@@ -10,7 +10,7 @@ from grafana.src import clock
 from grafana.src.colours import BAD, CALM, DATA, GOOD, WATCH, steps
 from grafana.src.fields import changed, coloured, in_colour, told_apart
 from grafana.src.panels import categories, lines, now, over_time, stats
-from grafana.src.promql import HOURS, at_end, change, lately, merged, of_pipelines, total
+from grafana.src.promql import HOURS, at_end, grown, lately, merged, of_pipelines, total
 from grafana.src.tables import rows
 
 _DURATION: Final = "prefect_flow_run_duration_seconds"
@@ -25,14 +25,14 @@ def _baseline(window: str) -> str:
     return f"avg({merged(lately(baseline))})"
 
 
-def _mean(*by: str, window: str, start: str = "", end: str = "") -> str:
-    """For the runs between two offsets, which are a window apart."""
-    seconds, runs = (total(change(metric, window=window, start=start, end=end), *by) for metric in (_SECONDS, _RUNS))
+def _mean(*by: str, window: str, at: str = "") -> str:
+    """For the runs that completed in a window; at: its end, as an offset."""
+    seconds, runs = (total(grown(metric, window=window, at=at), *by) for metric in (_SECONDS, _RUNS))
     return f"{seconds} / ({runs} > 0)"
 
 
-_THIS_WEEK: Final = _mean(window="7d", start=" offset 7d")
-_LAST_WEEK: Final = _mean(window="7d", start=" offset 14d", end=" offset 7d")
+_THIS_WEEK: Final = _mean(window="7d")
+_LAST_WEEK: Final = _mean(window="7d", at=" offset 7d")
 
 
 def means() -> model.Panel:
@@ -74,7 +74,7 @@ def trend() -> model.Panel:
         "Mean of the runs that completed within a step, against the median of 30 days, the 95th percentile of a week's "
         "runs (not part of a backfill), and the declared limit. Creeping up: fix it before it meets the limit. A "
         "single spike: see what else ran then.",
-        over_time(_mean("flow", "deployment", window="$__interval", end=" offset -$__interval"), "{{deployment}}"),
+        over_time(_mean("flow", "deployment", window="$__interval", at=" offset -$__interval"), "{{deployment}}"),
         over_time(f"max by (flow, deployment) ({usual})", "median, 30 d {{deployment}}"),
         over_time(limit, "limit {{deployment}}"),
         over_time(f"max by (flow, deployment) ({slowest})", "p95, 7 d {{deployment}}"),
@@ -118,8 +118,8 @@ def weeks() -> model.Panel:
         "This week and last week",
         "Mean duration over a rolling day, and the same seven days before. A gap that stays open: something changed "
         "for good this week; see what was deployed, and how much data came.",
-        over_time(_mean(window="1d", start=" offset 1d"), "this week"),
-        over_time(_mean(window="1d", start=" offset 8d", end=" offset 7d"), "last week"),
+        over_time(_mean(window="1d"), "this week"),
+        over_time(_mean(window="1d", at=" offset 7d"), "last week"),
         unit="s",
         step=HOURS,
         last="7d",
@@ -130,10 +130,7 @@ def weeks() -> model.Panel:
 
 
 def weekdays() -> model.Panel:
-    seconds, runs = (
-        clock.by_weekday(clock.growth(merged(f"{of_pipelines(metric)} offset 1d"), merged(of_pipelines(metric))))
-        for metric in (_SECONDS, _RUNS)
-    )
+    seconds, runs = (clock.by_weekday(grown(metric, window="1d")) for metric in (_SECONDS, _RUNS))
     panel = categories(
         "By weekday and month end (UTC)",
         "Mean duration of four weeks. One day far above the others: look at what it carries, such as weekly reports "

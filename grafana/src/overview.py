@@ -19,7 +19,6 @@ from grafana.src.promql import (
     BY_PIPELINE,
     HOURS,
     bars,
-    change,
     chosen,
     grown,
     highest,
@@ -28,6 +27,7 @@ from grafana.src.promql import (
     named,
     of_pipelines,
     of_workspaces,
+    or_none,
     or_zero,
     total,
 )
@@ -144,7 +144,7 @@ def _runs_by_state() -> model.Panel:
         "Runs by state",
         "Flow runs that ended, by how. Many failed at once: a shared cause, see Retries and failures. "
         "None at all: nothing starts, see Workers and queues.",
-        over_time(total(chosen(bars("prefect_flow_run_outcomes_total", labels=("state",))), "state"), "{{state}}"),
+        over_time(total(chosen(bars("prefect_flow_run_outcomes_total")), "state"), "{{state}}"),
         step=HOURS,
     )
     return coloured_by_state(panel)
@@ -158,6 +158,7 @@ def _under_way() -> model.Panel:
         over_time(total(chosen(_active()), "state"), "{{state}}"),
         fill=15,
         decimals=0,
+        step="1m",
         last="6h",
     )
     return coloured_by_state(panel)
@@ -166,14 +167,15 @@ def _under_way() -> model.Panel:
 def _throughput() -> model.Panel:
     ended = "prefect_flow_run_outcomes_total"
     # The mean of a day, so that a night's batch does not hide what changed between two weeks.
-    day = grown(ended, labels=("state",), window="1d")
-    week_before = change(ended, labels=("state",), window="1d", start=" offset 8d", end=" offset 7d")
+    day, week_before = (
+        or_none(total(chosen(grown(ended, window="1d", at=at), past=True)), "1d", at) for at in ("", " offset 7d")
+    )
     panel = lines(
         "Runs per day",
         "Flow runs that ended within the 24 hours before, and a week earlier. Well below the week before: schedules "
         "are paused or nothing starts. Well above: something is run again and again.",
-        over_time(total(chosen(day, past=True)), "now"),
-        over_time(total(chosen(week_before, past=True)), "a week before"),
+        over_time(day, "now"),
+        over_time(week_before, "a week before"),
         step=HOURS,
         decimals=0,
         bridge=True,

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Final
 
 BY_PIPELINE: Final = "workspace, flow, deployment"
-# A backfill has one sample an hour, and a window needs two: below two hours, increase() returns nothing.
+# A backfill has one sample an hour.
 HOURS: Final = "2h"
 DAYS: Final = "1d"
 
-
-# Increments of ten minutes, as prometheus/rules/recording.yml records them.
-RECORDED: Final[Mapping[str, str]] = {
-    f"{metric}{end}": f"{by}:{metric}:increase10m"
+# The increases of counters, where they grew, as prometheus/rules/increases.yml records them and a backfill writes them.
+INCREASES: Final[Mapping[str, str]] = {
+    f"{metric}{end}": f"{by}:{metric}:increase"
     for by, metric, end in (
         ("flow_deployment_state", "prefect_flow_run_outcomes", "_total"),
         ("flow_deployment", "prefect_flow_run_retries", "_total"),
@@ -22,8 +21,20 @@ RECORDED: Final[Mapping[str, str]] = {
         ("flow_deployment_task_state", "prefect_task_run_outcomes", "_total"),
         ("flow_deployment_task", "prefect_task_run_retries", "_total"),
         ("flow_deployment_task", "prefect_task_run_seconds", "_total"),
+        ("flow_deployment_task_metric", "prefect_custom_metric_observed_sum", ""),
+        ("flow_deployment_task_metric", "prefect_custom_metric_observed_count", ""),
+        ("action_result_flow_deployment", "prefect_exporter_actions", "_total"),
     )
 }
+
+# Over all tasks.
+SUMMED: Final = {"prefect_task_run_seconds_total": "flow_deployment:prefect_task_run_seconds:increase"}
+# Their last levels, recorded where they grew and once a day.
+LASTS: Final[Mapping[str, str]] = {
+    metric: f"{recorded.removesuffix('increase')}last" for metric, recorded in INCREASES.items()
+}
+# Where it is recorded, increases are known: without a sample, nothing was counted.
+_KNOWN: Final = "workspace:prefect_exporter_ledger:unchanged"
 
 
 def _matches(label: str) -> str:
@@ -74,76 +85,65 @@ def total(expr: str, *labels: str, by: str = "") -> str:
     return f"sum by ({', '.join(filter(None, (by, *labels)))}) ({expr})"
 
 
-def level(metric: str, *matchers: str, labels: tuple[str, ...] = (), at: str = "", reach: str = "5h") -> str:
-    """The level of a counter of pipelines; at: offset, `@ end()` or both; reach: how old the last sample may be.
+def level(metric: str, *matchers: str, labels: tuple[str, ...] = (), at: str = "") -> str:
+    """The level of a counter of pipelines; at: offset, `@ end()` or both.
 
     Five hours bridge the gap between the last block of a backfill and the first scrape.
     """
-    return merged(f"last_over_time({of_pipelines(metric, *matchers)}[{reach}]{at})", *labels)
+    if recorded := LASTS.get(metric):
+        return f"last_over_time({of_pipelines(recorded, *matchers)}[25h]{at})"
+    return merged(f"last_over_time({of_pipelines(metric, *matchers)}[5h]{at})", *labels)
 
 
-def known(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str = "$__range", at: str = "") -> str:
+def known(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str = "$__range") -> str:
     """The increase of a counter of pipelines in a window, as a difference: exact, and cheap for thousands of series.
 
     For series younger than the window it is all that is known, including what the exporter's first start loaded.
     """
-    now = level(metric, *matchers, labels=labels, at=at)
-    before = level(metric, *matchers, labels=labels, at=f"{at} offset {window}")
+    now = level(metric, *matchers, labels=labels)
+    before = level(metric, *matchers, labels=labels, at=f" offset {window}")
     return f"(clamp_min({now} - {before}, 0) or {now})"
 
 
-def change(
-    metric: str,
-    *matchers: str,
-    labels: tuple[str, ...] = (),
-    window: str,
-    start: str = "",
-    end: str = "",
-    reach: str = "1h",
-) -> str:
-    """The increase of a counter of pipelines between two offsets, which are a window apart.
+def grown(metric: str, *matchers: str, window: str, at: str = "", names: Mapping[str, str] = INCREASES) -> str:
+    """The increase of a counter of pipelines in a window, by the labels of its recorded increases.
 
-    A difference of levels, because increase() loses, from Prometheus 3 on, what came between a window's begin and its
-    first sample: on an hourly history, all runs of an hour. `reach`: how old the sample of a level may be, an hour
-    because a backfill has one each hour. Where there is no difference (after a birth or a reset, without a sample
-    within reach, and where the window reaches into the future), the recorded increments.
+    `names`: SUMMED, where the sum over all tasks will do. Replicas are merged, so it can be summed as it is; exact
+    to the minute, to the step in the past of a backfill.
     """
-    later, earlier = (level(metric, *matchers, labels=labels, at=at, reach=reach) for at in (end, start))
-    if recorded := RECORDED.get(metric):
-        fallback = merged(f"sum_over_time({of_pipelines(recorded, *matchers)}[{window}]{end})", *labels)
-    else:
-        fallback = merged(f"increase({of_pipelines(metric, *matchers)}[{window}]{end})", *labels)
-    # Added up in another order, a sum of fractions may be slightly smaller: that is no reset.
-    return f"({later} - {earlier} > -1e-6 or {fallback})"
+    return f"sum_over_time({of_pipelines(names[metric], *matchers)}[{window}]{at})"
 
 
-def grown(metric: str, *matchers: str, labels: tuple[str, ...] = (), window: str = "$__range") -> str:
-    """The increase of a counter of pipelines in a window that ends with the range, or with each of its points."""
-    return change(metric, *matchers, labels=labels, window=window, start=f" offset {window}")
-
-
-def bars(metric: str, *matchers: str, labels: tuple[str, ...] = ()) -> str:
+def bars(metric: str, *matchers: str, names: Mapping[str, str] = INCREASES) -> str:
     """The increase of a counter of pipelines in each step, at the begin of the step: so today has a bar under its date.
 
-    For panels whose step is at least HOURS. Steps begin on the hour, as the samples of a backfill do: the sample of
-    that minute will do, and a longer reach would read every sample of weeks.
+    For panels whose step is at least HOURS, and begins on the hour.
     """
-    return change(metric, *matchers, labels=labels, window="$__interval", end=" offset -$__interval", reach="2m")
+    return grown(metric, *matchers, window="$__interval", at=" offset -$__interval", names=names)
+
+
+def or_none(expr: str, window: str = "$__interval", at: str = " offset -$__interval") -> str:
+    """A sum of increases that is 0 where nothing was counted, and missing where nobody knows."""
+    return f"({expr}\nor 0 * max(max_over_time({of_workspaces(_KNOWN)}[{window}]{at})))"
 
 
 def chosen(expr: str, *, past: bool = False) -> str:
     """Keeps, of anything with workspace, flow and deployment, the pipelines that team, criticality and tag select.
 
-    No series has the label `unchosen`: the regex of three times All matches its absence, `!~` then matches nothing, and
-    nothing is removed. So pipelines without a policy are there until a team, a criticality or a tag is chosen.
-    `past`: for a range that may begin before any policy was known, as that of counts by step.
+    No series has the label `unchosen`: the regex of three times All matches its absence, `!~` then matches nothing:
+    nothing is removed, and nothing read. So pipelines without a policy are there until one of the three is chosen.
+    `past`: for a range that may begin before any policy was known, as that of counts by step: as it is at its end.
     """
-    asked = "`${team:regex}${criticality:regex}${tag:regex}`"
-    pipelines = lately(f'prefect_flow_run_outcomes_total{{state="completed", unchosen!~{asked}}}', HOURS)
-    known = at_end if past or "$__interval" in expr else lately
-    policies = known("prefect_pipeline_info{team=~`${team:regex}`, criticality=~`${criticality:regex}`}")
-    tagged = known("prefect_deployment_tag_info{tag=~`${tag:regex}`}")
-    untagged = known("prefect_pipeline_info{unchosen=~`${tag:regex}`}")
+    any_chosen = "unchosen!~`${team:regex}${criticality:regex}${tag:regex}`"
+    past = past or "$__interval" in expr
+    known = at_end if past else lately
+    outcomes = f'prefect_flow_run_outcomes_total{{state="completed", {any_chosen}}}'
+    pipelines = at_end(outcomes) if past else lately(outcomes, HOURS)
+    policies = known(
+        f"prefect_pipeline_info{{team=~`${{team:regex}}`, criticality=~`${{criticality:regex}}`, {any_chosen}}}"
+    )
+    tagged = known(f"prefect_deployment_tag_info{{tag=~`${{tag:regex}}`, {any_chosen}}}")
+    untagged = known(f"prefect_pipeline_info{{unchosen=~`${{tag:regex}}`, {any_chosen}}}")
     return (
         f"({expr}\nunless on ({BY_PIPELINE}) (\n  {pipelines}\n  unless on ({BY_PIPELINE}) (\n"
         f"    {policies}\n    and on ({BY_PIPELINE}) (\n      {tagged}\n      or {untagged}\n    )\n  )\n))"

@@ -11,7 +11,20 @@ from grafana.src.colours import ANY_IS_BAD, BAD, COUNT_IS_BAD, GOOD, RETRYING, W
 from grafana.src.fields import coloured, in_colour
 from grafana.src.layout import band, board
 from grafana.src.panels import categories, columns, now, over_time, ranking, stats
-from grafana.src.promql import BY_PIPELINE, HOURS, bars, chosen, highest, known, merged, of_pipelines, or_zero, total
+from grafana.src.promql import (
+    BY_PIPELINE,
+    HOURS,
+    bars,
+    chosen,
+    grown,
+    highest,
+    known,
+    merged,
+    of_pipelines,
+    or_none,
+    or_zero,
+    total,
+)
 from grafana.src.tables import DEPLOYMENT, FLOW, WORKSPACE, Column, rows, table
 from grafana.src.tasks import TASK
 
@@ -111,13 +124,13 @@ def _most() -> model.Panel:
 
 
 def _saved_and_lost() -> model.Panel:
-    lost = bars(tasks.OUTCOMES, _LOST_STATES, labels=("task", "state"))
+    lost = bars(tasks.OUTCOMES, _LOST_STATES)
     panel = columns(
         "Tried again and lost",
         "Failed attempts of tasks: those that another attempt followed, and task runs that were lost for good. A "
         "hill of both: an outage that retries did not outlast; wait longer between them.",
-        over_time(total(chosen(bars(tasks.RETRIES, labels=("task",)))), "tried again"),
-        over_time(total(chosen(lost)), "lost"),
+        over_time(or_none(total(chosen(bars(tasks.RETRIES)))), "tried again"),
+        over_time(or_none(total(chosen(lost))), "lost"),
         step=HOURS,
     )
     return coloured(panel, {"tried again": RETRYING, "lost": BAD})
@@ -155,15 +168,10 @@ def _by_weekday() -> model.Panel:
     return in_colour(panel, BAD)
 
 
-def _failed_attempts(offset: str) -> str:
+def _failed_attempts(window: str) -> str:
     """Retries and lost task runs: both are in a backfill, failures by cause are not."""
-    retries, lost = of_pipelines(tasks.RETRIES), of_pipelines(tasks.OUTCOMES, _LOST_STATES)
-
-    def grew(series: str, *labels: str) -> str:
-        levels = [merged(at, *labels, by=TASK) for at in (f"{series} offset {offset}", series)]
-        return total(clock.growth(*levels), by=BY_PIPELINE)
-
-    return chosen(f"({grew(retries)} + on ({BY_PIPELINE}) {grew(lost, 'state')} or {grew(retries)})", past=True)
+    retries, lost = grown(tasks.RETRIES, window=window), grown(tasks.OUTCOMES, _LOST_STATES, window=window)
+    return chosen(f"({retries} or {lost})", past=True)  # only what was lost has a state: `or` keeps both
 
 
 def _failing_flows() -> model.Panel:

@@ -174,8 +174,9 @@ def _budgets() -> model.Panel:
 
 
 def _by_day() -> model.Panel:
-    good = total(bars(OUTCOMES, f'state=~"{states.COMPLETED}"', labels=("state",)), by=BY_PIPELINE)
-    judged = total(bars(OUTCOMES, JUDGED, labels=("state",)), by=BY_PIPELINE)
+    broken = total(bars(OUTCOMES, BROKEN), by=BY_PIPELINE)
+    judged = total(bars(OUTCOMES, JUDGED), by=BY_PIPELINE)
+    share = f"1 - ({broken} or 0 * {judged}) / {judged}"
     asked = merged(at_end(of_pipelines("prefect_slo_objective_ratio")))
     builder = (
         statushistory.Panel()
@@ -192,7 +193,7 @@ def _by_day() -> model.Panel:
         "Of the outcomes of a day, the share that completed minus the objective: from 0 on it is kept. Empty where "
         "nothing ended, and without an objective. A column of bad days is a shared cause, such as the warehouse; a "
         "row of them is one pipeline to fix. A run that failed and was retried counts as both.",
-        [over_time(named(chosen(f"({good} / ({judged} > 0) - on ({BY_PIPELINE}) {asked})")), "{{pipeline}}")],
+        [over_time(named(chosen(f"({share} - on ({BY_PIPELINE}) {asked})")), "{{pipeline}}")],
         unit="percentunit",
         decimals=1,
         steps=OF_A_DAY,
@@ -249,8 +250,8 @@ def _share_used() -> model.Panel:
 
 
 def _burn() -> model.Panel:
-    broken = total(grown(OUTCOMES, BROKEN, labels=("state",), window="7d"), by=BY_PIPELINE)
-    judged = total(grown(OUTCOMES, JUDGED, labels=("state",), window="7d"), by=BY_PIPELINE)
+    broken = total(grown(OUTCOMES, BROKEN, window="7d"), by=BY_PIPELINE)
+    judged = total(grown(OUTCOMES, JUDGED, window="7d"), by=BY_PIPELINE)
     allowed = f"(1 - {merged(at_end(of_pipelines('prefect_slo_objective_ratio')))})"
     failed = merged(at_end(of_pipelines("prefect_flow_run_window_runs", 'window="slo"', 'result="bad"')))
     budget = merged(at_end(of_pipelines("flow_deployment:prefect_slo_budget_runs:allowed")))
@@ -262,7 +263,7 @@ def _burn() -> model.Panel:
         "look.",
         over_time(
             named(
-                f"({broken} / {judged}) / on ({BY_PIPELINE}) {allowed}\n"
+                f"(({broken} or 0 * {judged}) / {judged}) / on ({BY_PIPELINE}) {allowed}\n"
                 f"and on ({BY_PIPELINE}) {highest(chosen(used, past=True), 5)}"
             ),
             "{{pipeline}}",

@@ -12,7 +12,7 @@ from grafana_foundation_sdk.models import common as shape
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src.colours import BAD, CALM, PLAIN, WATCH, Steps, thresholds
-from grafana.src.fields import changed, words
+from grafana.src.fields import changed, nan_as, words
 from grafana.src.links import to_flow
 from grafana.src.panels import Query, finished
 
@@ -34,6 +34,7 @@ class Column:
     texts: Mapping[str, tuple[str, str]] | None = None
     links: Sequence[model.DashboardLink] = ()
     hidden: bool = False  # only for links
+    computed: tuple[str, str, str] | None = None  # from two others: the first, the operator, the second
 
 
 # What to_flow() needs, with the link on the flow's name.
@@ -103,6 +104,7 @@ def table(
 def _shaped(columns: Sequence[Column], queries: int) -> list[model.DataTransformerConfig]:
     """Joins rows of several queries by their labels; then selects, orders and names the columns."""
     steps: list[tuple[str, object]] = [("merge", {})] if queries > 1 else []
+    steps += [("calculateField", _calculated(column)) for column in columns if column.computed]
     steps.append(("filterFieldsByName", {"include": {"names": [column.of for column in columns]}}))
     steps.append(
         (
@@ -117,6 +119,16 @@ def _shaped(columns: Sequence[Column], queries: int) -> list[model.DataTransform
     return [model.DataTransformerConfig(id_val=name, options=options) for name, options in steps]
 
 
+def _calculated(column: Column) -> dict[str, object]:
+    left, operator, right = column.computed or ("", "", "")
+    return {
+        "mode": "binary",
+        "binary": {"left": left, "operator": operator, "right": right},
+        "alias": column.of,
+        "replaceFields": False,
+    }
+
+
 def _dressed(panel: model.Panel, column: Column) -> None:
     settings: dict[str, object] = {
         "unit": column.unit,
@@ -125,7 +137,7 @@ def _dressed(panel: model.Panel, column: Column) -> None:
         "custom__minWidth": None if column.width else 80,  # columns share the rest; Grafana's 150 would not fit
         "custom__hidden": column.hidden or None,
         "links": list(column.links) or None,
-        "mappings": [words(column.texts)] if column.texts else None,
+        "mappings": _mappings(column) or None,
         "thresholds": thresholds(column.steps).build() if column.steps else None,
         "color": model.FieldColor(mode=model.FieldColorModeId.THRESHOLDS) if column.steps else None,
         "custom__cellOptions": _cell(column),
@@ -136,6 +148,12 @@ def _dressed(panel: model.Panel, column: Column) -> None:
     }
     if given := {name: value for name, value in settings.items() if value is not None}:
         changed(panel, column.name, **given)
+
+
+def _mappings(column: Column) -> list[model.ValueMapping]:
+    if column.computed:  # nothing divided by nothing
+        return [nan_as("-")]
+    return [words(column.texts)] if column.texts else []
 
 
 def _cell(column: Column) -> object:

@@ -6,8 +6,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.src.fields import coloured_by_state, with_room
 from grafana.src.panels import lines, over_time
-from grafana.src.pools import BY_POOL, by_limit, by_pool, by_queue, of_pools, waiting
-from grafana.src.promql import BY_PIPELINE, merged, of_workspaces
+from grafana.src.pools import BY_POOL, by_limit, by_pool, by_queue, of_pools
 
 
 def late_by_pool() -> model.Panel:
@@ -39,7 +38,7 @@ def under_way() -> model.Panel:
         "Runs under way, by state",
         "All pools together. Late and pending rise while running stays flat: the ceiling of workers or slots is "
         "reached.",
-        over_time(f"sum by (state) ({waiting('.*')})", "{{state}}"),
+        over_time(f"sum by (state) ({of_pools('work_pool_state:prefect_flow_runs:sum')})", "{{state}}"),
         decimals=0,
     )
     return with_room(coloured_by_state(panel), 3)
@@ -61,15 +60,12 @@ def slots_taken() -> model.Panel:
 
 
 def start_delay() -> model.Panel:
-    quantile = 'window="7d"', 'quantile="0.95"'
-    delay = merged(of_workspaces("prefect_flow_run_start_delay_quantile_seconds", *quantile))
-    pool = f"max by ({BY_POOL}, flow, deployment) ({of_pools('prefect_deployment_info')})"
     return lines(
         "Start delay, p95 of 7 days",
         "From when a run was to start until it ran: 95 % of a week's runs waited at most so long, of each pool the "
         "pipeline that waits longest. Seconds are normal for processes, a minute or two for containers. Growing: "
         "images, nodes or workers are short.",
-        over_time(f"max by (work_pool) ({delay} * on ({BY_PIPELINE}) group_left (work_pool) {pool})", "{{work_pool}}"),
+        over_time(by_pool("work_pool:prefect_flow_run_start_delay_seconds:p95_7d"), "{{work_pool}}"),
         unit="s",
         bridge=True,
     )

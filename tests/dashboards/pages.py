@@ -11,7 +11,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "grafana/dashboards"
 VARIABLE = re.compile(r"\$\{(\w+)(?::[^}]*)?\}|\$([a-zA-Z_]\w*)")
-POINTS = 1000  # resolution of a wide panel
+POINTS = 1000  # resolution of a wide panel that sets no other
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 Json = dict[str, Any]
@@ -68,9 +68,13 @@ class Query:
 
     @property
     def step(self) -> int:
-        """Seconds between the points of a range query; a panel may set a minimum."""
+        """Seconds between the points of a range query over the default time range."""
+        return self.step_of(self.seconds)
+
+    def step_of(self, seconds: int) -> int:
+        """Seconds between the points of a range query over so many seconds; a panel may set a minimum."""
         least = self.target.get("interval") or self.panel.get("interval")
-        return max(seconds_of(least) if least else 15, self.seconds // POINTS)
+        return max(seconds_of(least) if least else 15, seconds // (self.panel.get("maxDataPoints") or POINTS))
 
     def __str__(self) -> str:
         return f"{self.page.uid}: {self.panel['title']} {self.target['refId']}"

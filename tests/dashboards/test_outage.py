@@ -24,8 +24,6 @@ SERIES = {
     f'prefect_flow_run_last_outcome_timestamp_seconds{PIPELINE[:-1]},state="completed"}}': "0+15x8 120x20",
     # Nothing has ended that counts, so no share and no mean of it is a number.
     f'prefect_flow_run_window_runs{PIPELINE[:-1]},window="slo",result="good"}}': "0x28",
-    f"flow_deployment:prefect_flow_run_duration_seconds_sum:increase10m{PIPELINE}": "0x28",
-    f"flow_deployment:prefect_flow_run_duration_seconds_count:increase10m{PIPELINE}": "0x28",
 }
 WELL, DOWN = "2m", "6m"
 NAMED = 'workspace="w",flow="etl",deployment="daily",pipeline="etl/daily"'
@@ -42,7 +40,6 @@ SAID: dict[str, tuple[dict[str, float], dict[str, float]]] = {
     "prefect-flow: Right now D": ({f"{{{NAMED}}}": 0}, {}),
     "prefect-slo: Overdue A": ({"{}": 0}, {}),
     "prefect-slo: Objectives and budgets C": ({}, {}),
-    "prefect-slo: Day by day H": ({}, {}),
     "prefect-workers: Late runs A": ({"{}": 0}, {}),
 }
 

@@ -284,7 +284,7 @@ def test_rules_link_to_dashboards() -> None:
 
 def test_filters_apply_to_the_time_before_a_policy_was_known() -> None:
     """A backfill writes no policies: range queries use those at the end of the range."""
-    written = ("prefect_flow_run_outcomes_total{", "prefect_task_run_", "prefect_custom_metric_observed")
+    written = (":increase{", "prefect_flow_run_outcomes_total{", "prefect_task_run_", "prefect_custom_metric_observed")
     offending = []
     for query in queries():
         text = query.filled({name: all_of(variable) for name, variable in query.page.variables.items()})
@@ -296,8 +296,8 @@ def test_filters_apply_to_the_time_before_a_policy_was_known() -> None:
 
 
 @each_query
-def test_history_windows_hold_two_hourly_samples(query: Query) -> None:
-    """increase() and rate() need two samples, and a backfill writes hourly: windows span at least 2 h or the step."""
+def test_history_windows_hold_hourly_samples(query: Query) -> None:
+    """A backfill writes hourly. increase() and rate() need two samples: windows span at least 2 h or the step."""
     written = ("prefect_flow_run_outcomes", "prefect_flow_run_dur", "prefect_task_run_", "prefect_custom_metric_obs")
     values = {name: all_of(variable) for name, variable in query.page.variables.items()}
     if not any(name.startswith(written) for name in metric_names(query.filled(values))):
@@ -307,3 +307,30 @@ def test_history_windows_hold_two_hourly_samples(query: Query) -> None:
             assert query.step >= 7200, query
         elif window != "$__range":
             assert re.fullmatch(r"[2-9]h|\d\dh|\d+d", window), window
+    for window in re.findall(r"sum_over_time\([^\[\]]*:increase\{[^\[\]]*\[([^\]]+)\]", query.text):
+        assert query.step >= 7200 if window == "$__interval" else re.fullmatch(r"\d+[hd]", window), window
+
+
+@each_page
+def test_computed_share_of_nothing_is_not_called_nan(page: Page) -> None:
+    for panel in page.panels():
+        names = {
+            new: step["options"]["renameByName"].get(new, new)
+            for step in panel.get("transformations") or ()
+            if step["id"] == "organize"
+            for new in step["options"]["renameByName"]
+        }
+        computed = {
+            names[step["options"]["alias"]]
+            for step in panel.get("transformations") or ()
+            if step["id"] == "calculateField"
+        }
+        said = {
+            override["matcher"]["options"]
+            for override in panel["fieldConfig"].get("overrides") or ()
+            for setting in override["properties"]
+            if setting["id"] == "mappings"
+            for mapping in setting["value"]
+            if mapping["type"] == "special" and mapping["options"]["match"] == "null+nan"
+        }
+        assert computed <= said, panel["title"]

@@ -1,6 +1,7 @@
 """A backfill: its series match the history, and live series continue them without a reset."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
 from support import fixtures
 from support.backfill import Backfill
 from support.bulk import bulk_finished_runs, bulk_logs, bulk_task_runs
@@ -22,6 +24,7 @@ from support.processes import wait_until
 from support.prometheus import Prometheus, start_prometheus
 from support.seeder import Seeder
 
+RULES = Path(__file__).parents[2] / "prometheus/rules/increases.yml"
 HOUR = timedelta(hours=1)
 DAYS = 5  # promtool makes two blocks of each
 HOSTILE = 'etl "née" \\ {x="1"}\nDROP 🚚'
@@ -121,7 +124,9 @@ def joined(server: PrefectServer, month: Month, tmp_path_factory: pytest.TempPat
         labels = {name: value for name, value in TARGET.items() if name != "job"}
         options = {"job_name": TARGET["job"], "static_configs": [{**target, "labels": labels}]}
         urls = [f"{exporter.url}/metrics"]
-        with start_prometheus(directory / "prometheus", urls, scrape_options=[options], retention="60d") as prometheus:
+        with start_prometheus(
+            directory / "prometheus", urls, rule_files=[RULES], scrape_options=[options], retention="60d"
+        ) as prometheus:
             prometheus.wait_for("prefect_custom_metric_observed_sum", bool)
             yield prometheus
 
@@ -156,6 +161,26 @@ def test_backfilled_series_match_the_history_and_live_series_continue_them(
     assert increase == live + 1, "a new series starts at zero"
 
 
+@pytest.mark.parametrize("exposed", JOINED)
+def test_recorded_increases_are_all_that_was_counted(joined: Prometheus, exposed: str) -> None:
+    """Those of the past, what ended between its end and the first scrape, and what ended since."""
+    [row] = [row for row in COUNTED_METRICS.values() if exposed.startswith(row.name)]
+    labels = ", ".join(row.labels)
+    increases = f"sum by ({labels}) (sum_over_time({row.recorded(exposed, 'increase')}[40d]))"
+    levels = {labels: value for labels, value in joined.query(f"sum by ({labels}) ({exposed})").items() if value}
+    assert levels or exposed == "prefect_flow_run_retries_total", "only tasks are retried here"
+    joined.wait_for(f"{increases} != 0", lambda found: found == pytest.approx(levels), timeout=90)
+    since = joined.query(f"sum(sum_over_time({row.recorded(exposed, 'increase')}[10m])) > 0")
+    assert since or not levels, "nothing ended after the last sample of the past"
+
+
+def test_increases_of_all_tasks_are_those_of_each(joined: Prometheus) -> None:
+    each = "sum by (flow, deployment) (sum_over_time(flow_deployment_task:prefect_task_run_seconds:increase[40d]))"
+    of_all = "sum by (flow, deployment) (sum_over_time(flow_deployment:prefect_task_run_seconds:increase[40d]))"
+    assert joined.query(each) == pytest.approx(joined.query(of_all))
+    assert joined.query(each)
+
+
 def test_flows_without_old_runs_have_no_backfilled_series(joined: Prometheus, month: Month) -> None:
     """A flow that started three days ago has no samples from the days before."""
     past = "count by (flow) (count_over_time(prefect_flow_run_outcomes_total[40d] offset 3h))"
@@ -178,13 +203,15 @@ def test_files_are_openmetrics_and_their_size_is_reported_in_advance(
     for file in files:
         for family in text_string_to_metric_families(file.read_bytes().decode()):
             for sample in family.samples:
-                assert sample.labels["cluster"] == "eu"
-                assert sample.labels["note"] == 'a "b"'
+                recorded = ":" in sample.name  # rules drop the labels of targets
+                assert sample.labels.get("cluster") == (None if recorded else "eu")
+                assert sample.labels.get("note") == (None if recorded else 'a "b"')
                 assert "workspace" not in sample.labels
                 assert "" not in sample.labels.values()
                 samples += 1
     announcement = next(line for line in done.stdout.splitlines() if line.startswith("To write"))
-    assert f" {samples:,} samples" in announcement
+    announced = int(re.findall(r" ([\d,]+) samples", announcement)[0].replace(",", ""))
+    assert samples <= announced <= 1.2 * samples
 
     begun = ("--step", "6h", "--label", "cluster=eu")
     for otherwise, complaint in (

@@ -130,6 +130,22 @@ def metric_names(text: str) -> set[str]:
     return names
 
 
+def _learn_records(records: dict[str, Any], reader: Reader) -> None:
+    """Records may read records of another file: each comes after those that it reads.
+
+    An increase and its last level read each other: the level has the labels of the counter.
+    """
+    while records:
+        ready = [name for name, rule in records.items() if not metric_names(rule["expr"]) & records.keys()]
+        if not ready:
+            ready = [name for name in records if name.endswith(":last")]
+            assert ready, f"records that read each other: {sorted(records)}"
+            reader.metrics |= {name: frozenset(re.findall(r"\w+", records[name]["expr"])) for name in records}
+        for name in ready:
+            rule = records.pop(name)
+            reader.metrics[name] = reader.labels(rule["expr"]) | frozenset(rule.get("labels", ()))
+
+
 @cache
 def reader() -> Reader:
     """Knows the exporter's metrics, those that Prometheus adds, and the records of the shipped rules."""
@@ -152,14 +168,7 @@ def reader() -> Reader:
     known_reader.metrics["ALERTS"] = known_reader.metrics["ALERTS_FOR_STATE"] = ALERT.union(
         *(re.findall(r"\w+", rule["expr"]) for rule in rules)
     )
-    # Records may read records of another file: each comes after those that it reads.
-    records = {rule["record"]: rule for rule in rules if "record" in rule}
-    while records:
-        ready = [name for name, rule in records.items() if not (metric_names(rule["expr"]) & records.keys()) - {name}]
-        assert ready, f"records that read each other: {sorted(records)}"
-        for name in ready:
-            rule = records.pop(name)
-            known_reader.metrics[name] = known_reader.labels(rule["expr"]) | frozenset(rule.get("labels", ()))
+    _learn_records({rule["record"]: rule for rule in rules if "record" in rule}, known_reader)
     labels = ALERT
     for rule in rules:
         with suppress(UnknownNameError):  # reported by the test of the rule

@@ -33,15 +33,20 @@ class Past:
         with ledger.transaction() as connection:
             numbers = ledger_history.recorded_series(connection)
             firsts = ledger_history.first_slots(connection)
+            counts = ledger_history.counts(connection)
         metrics = ledger.recorded
         recorded = [key for key in ledger.series if key.metric in metrics]
         first_moves = {key: firsts[number] for key, number in numbers.items()}
+        begun = first_slots(recorded, first_moves, output.step)
         self.history = History(
             families=exposed(families_of(ledger.metrics.values()), settings.metrics_off),
-            first_slots=first_slots(recorded, first_moves, output.step),
+            first_slots=begun,
             step=output.step,
             end=output.end,
             target=output.target,
+            created_at=ledger.created_at,
+            moves={key: counts[number] for key, number in numbers.items()},
+            unmoved=frozenset(recorded) - begun.keys(),
         )
         self._keys: dict[int, SeriesKey] = {number: key for key, number in numbers.items()}
         self._ledger = ledger

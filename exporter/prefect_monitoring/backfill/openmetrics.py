@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import heapq
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from prefect_monitoring.backfill.families import Family, labels_of
+from prefect_monitoring.backfill.families import WORKSPACE, Family, as_labels, labels_of
 from prefect_monitoring.ledger.backfill_journal import Move
+from prefect_monitoring.metrics.exporter import LEDGER_CREATED
 from prefect_monitoring.metrics.family import as_text
 from prefect_monitoring.model.changes import SeriesKey
 from prefect_monitoring.model.units import DAY
 
+# What the recording rules call their knowledge of the ledger: prometheus/rules/increases.yml.
+UNCHANGED: Final = "workspace:prefect_exporter_ledger:unchanged"
 # A value, a timestamp, two blanks and a newline.
 _BYTES_BESIDE_NAME: Final = 20
 
@@ -27,11 +32,19 @@ class Total(NamedTuple):
 Totals = dict[SeriesKey, Total]
 
 
+class Series(NamedTuple):
+    """A series of the past: the ledger's series that it adds up, and the text before the value of its samples."""
+
+    keys: tuple[SeriesKey, ...]
+    text: str
+
+
 @dataclass(frozen=True)
 class History:
     """What is written: the families, each series' first slot (epoch seconds), the grid, the labels of the target.
 
-    `end` is the last slot.
+    `end` is the last slot. `moves`: how often a series moved at most; `unmoved`: series of the ledger whose past begins
+    after the end. `created_at`: when the ledger was created, epoch seconds.
     """
 
     families: tuple[Family, ...]
@@ -39,33 +52,52 @@ class History:
     step: int
     end: int
     target: Mapping[str, str]
+    created_at: float
+    moves: Mapping[SeriesKey, int] = field(default_factory=dict)
+    unmoved: frozenset[SeriesKey] = frozenset()
 
     @property
     def days(self) -> range:
         """The first instants of the days (UTC) that have samples."""
-        first = min((slot for slot in self.first_slots.values() if slot <= self.end), default=None)
-        return range(first // DAY * DAY, self.end + 1, DAY) if first is not None else range(0)
-
-    def slots(self, day: int, key: SeriesKey) -> range:
-        """The slots of a day at which a series has samples."""
-        first = -(-day // self.step) * self.step
-        return range(max(first, self.first_slots[key]), min(day + DAY - 1, self.end) + 1, self.step)
+        return range(self._first // DAY * DAY, self.end + 1, DAY) if self._first <= self.end else range(0)
 
     @cached_property
-    def series(self) -> tuple[tuple[Family, tuple[tuple[SeriesKey, str], ...]], ...]:
-        """The series of each family, with the text before the value of their samples, which is the same every day."""
-        keys = sorted(self.first_slots)
-        return tuple(
-            (
-                family,
-                tuple(
-                    (key, f"{family.name}{{{labels_of(family, key, self.target)}}}")
-                    for key in keys
-                    if key.metric == family.metric
-                ),
-            )
-            for family in self.families
-        )
+    def _first(self) -> int:
+        return min(self.first_slots.values(), default=self.end + 1)
+
+    def slots(self, day: int, first: int | None = None) -> range:
+        """The slots of a day from `first` on, or from the first of any series."""
+        midnight = -(-day // self.step) * self.step
+        first = self._first if first is None else first
+        return range(max(midnight, first), min(day + DAY - 1, self.end) + 1, self.step)
+
+    def first_slot(self, family: Family, series: Series) -> int:
+        first = min(self.first_slots.get(key, self.end) for key in series.keys)
+        return min(first, self.end) if family.part == "last" else first  # what begins later, rules count from 0
+
+    def most_samples(self, family: Family, series: Series) -> int:
+        slots = max((self.end - self.first_slot(family, series)) // self.step + 1, 0)
+        moves = sum(self.moves.get(key, 0) for key in series.keys)
+        match family.part:
+            case "level":
+                return slots
+            case "increase":
+                return min(slots, moves)
+            case "last":
+                return min(slots, moves + len(self.days) + 1)
+
+    @cached_property
+    def series(self) -> tuple[tuple[Family, tuple[Series, ...]], ...]:
+        """The series of each family."""
+        return tuple((family, tuple(self._series_of(family))) for family in self.families)
+
+    def _series_of(self, family: Family) -> Iterator[Series]:
+        keys: defaultdict[str, list[SeriesKey]] = defaultdict(list)
+        for key in sorted(self.first_slots.keys() | self.unmoved if family.part == "last" else self.first_slots):
+            if key.metric == family.metric:
+                keys[labels_of(family, key, self.target)].append(key)
+        for labels, together in keys.items():
+            yield Series(tuple(together), f"{family.name}{{{labels}}}")
 
 
 class Size(NamedTuple):
@@ -75,15 +107,16 @@ class Size(NamedTuple):
 
 
 def cost(history: History) -> Size:
-    """The size of the whole history as text, computed before anything is written."""
+    """The size of the whole history as text at most, computed before anything is written."""
     samples = series = size = 0
-    for _, family_series in history.series:
-        for key, name in family_series:
-            slots = max((history.end - history.first_slots[key]) // history.step + 1, 0)
-            samples += slots
-            series += bool(slots)
-            size += slots * (len(name.encode()) + _BYTES_BESIDE_NAME)
-    return Size(samples, series, size)
+    for family, family_series in history.series:
+        for one in family_series:
+            count = history.most_samples(family, one)
+            samples += count
+            series += bool(count)
+            size += count * (len(one.text.encode()) + _BYTES_BESIDE_NAME)
+    slots = sum(len(history.slots(day)) for day in history.days)
+    return Size(samples + slots + 1, series + 2, size + slots * len(UNCHANGED)) if slots else Size()
 
 
 def write_day(file: Path, history: History, day: int, before: Mapping[SeriesKey, Total], moves: Iterable[Move]) -> Size:
@@ -96,14 +129,15 @@ def write_day(file: Path, history: History, day: int, before: Mapping[SeriesKey,
     with partial.open("w", encoding="utf-8", newline="\n") as text:
         for family, family_series in history.series:
             text.write(f"# TYPE {family.title} {family.kind}\n")
-            for key, name in family_series:
-                if slots := history.slots(day, key):
-                    curve = _curve(before.get(key, Total()), moved.get(key, ()), slots)
-                    text.writelines(
-                        f"{name} {as_text(getattr(total, family.measure))} {slot}\n" for slot, total in curve
-                    )
-                    samples += len(curve)
-                    series += 1
+            for one in family_series:
+                values = [*_samples(history, family, one, day, before, moved)]
+                text.writelines(f"{one.text} {as_text(value)} {slot}\n" for slot, value in values)
+                samples += len(values)
+                series += bool(values)
+        for family_lines in _about_the_ledger(history, day):
+            text.writelines(family_lines)
+            samples += len(family_lines) - 1
+            series += 1
         text.write("# EOF\n")
     size = partial.stat().st_size
     partial.replace(file)
@@ -117,15 +151,37 @@ def add_up(totals: Totals, moves: Iterable[Move]) -> None:
         totals[move.key] = Total(total.amount + move.amount, total.seen + move.seen)
 
 
-def _curve(start: Total, moves: Sequence[Move], slots: range) -> list[tuple[int, Total]]:
-    """The value of a series at each of `slots`; `moves` of this day, by slot."""
-    curve = []
-    amount, seen = start
-    upcoming = iter(moves)
-    move = next(upcoming, None)
+def _about_the_ledger(history: History, day: int) -> Iterator[list[str]]:
+    """By which dashboards see that increases are known, and recording rules that the live ledger is that of the past.
+
+    Each family with its TYPE line.
+    """
+    workspace = as_labels({WORKSPACE: history.target.get(WORKSPACE, "")})
+    yield [f"# TYPE {UNCHANGED} gauge\n", *(f"{UNCHANGED}{{{workspace}}} 1 {slot}\n" for slot in history.slots(day))]
+    if day <= history.end < day + DAY:
+        sample = f"{LEDGER_CREATED}{{{as_labels(history.target)}}} {as_text(history.created_at)} {history.end}\n"
+        yield [f"# TYPE {LEDGER_CREATED} gauge\n", sample]
+
+
+def _samples(
+    history: History,
+    family: Family,
+    series: Series,
+    day: int,
+    before: Mapping[SeriesKey, Total],
+    moved: Mapping[SeriesKey, list[Move]],
+) -> Iterator[tuple[int, float]]:
+    """The slots and values of a series on a day; `moved`: the moves of the day, of each of its keys by slot."""
+    moves = deque(heapq.merge(*(moved.get(key, ()) for key in series.keys), key=attrgetter("slot")))
+    level: float = sum(getattr(before.get(key, Total()), family.measure) for key in series.keys)
+    slots = history.slots(day, history.first_slot(family, series))
     for slot in slots:
-        while move is not None and move.slot <= slot:
-            amount, seen = amount + move.amount, seen + move.seen
-            move = next(upcoming, None)
-        curve.append((slot, Total(amount, seen)))
-    return curve
+        here = []
+        while moves and moves[0].slot <= slot:
+            here.append(getattr(moves.popleft(), family.measure))
+            level += here[-1]
+        if family.part == "increase":
+            if here:
+                yield slot, sum(here)
+        elif family.part == "level" or here or slot in (slots[0], history.end):
+            yield slot, level

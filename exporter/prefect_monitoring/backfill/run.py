@@ -128,8 +128,8 @@ def _report_cost(history: History, output: Output, report: Report, *, blocks: bo
     needed = size.bytes + (size.samples * _TSDB_BYTES_A_SAMPLE if blocks else 0)
     first, last = (datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M") for at in (history.days[0], history.end))
     report(
-        f"To write: {size.series:,} series, {size.samples:,} samples from {first} to {last} UTC, one each"
-        f" {format_duration(history.step)}: {_megabytes(size.bytes)} of text"
+        f"To write: up to {size.series:,} series, {size.samples:,} samples from {first} to {last} UTC, on a grid"
+        f" of {format_duration(history.step)}: {_megabytes(size.bytes)} of text"
         + (f" and about {_megabytes(needed - size.bytes)} of blocks" if blocks else "")
     )
     free = shutil.disk_usage(output.folder).free

@@ -75,10 +75,14 @@ def blocks_of_day(folder: Path, day: int) -> list[Block]:
 
 
 def are_whole(blocks: Sequence[Block], day: int, written: Size) -> bool:
-    """Whether a day's blocks have all samples and series that were written for it, and do not extend beyond the day."""
+    """Whether a day's blocks have all samples that were written for it, in its series, and none of another day.
+
+    Increases are sparse: not every series has a sample in each block.
+    """
     if not blocks or blocks[-1].last > (day + DAY) * 1000:
         return False
-    return (sum(block.samples for block in blocks), blocks[-1].series) == (written.samples, written.series)
+    samples = sum(block.samples for block in blocks)
+    return samples == written.samples and max(block.series for block in blocks) <= written.series
 
 
 def check_last_values(promtool: str, blocks: Path, history: History, totals: Totals) -> None:
@@ -94,7 +98,7 @@ def check_last_values(promtool: str, blocks: Path, history: History, totals: Tot
         if match := _DUMPED.match(line):
             dumped[match["name"]].append(float(match["value"]))
     expected = _last_values(history, totals)
-    differing = [name for name in dumped.keys() | expected.keys() if sorted(dumped[name]) != sorted(expected[name])]
+    differing = [name for name, values in expected.items() if sorted(dumped[name]) != sorted(values)]
     if differing:
         raise BlocksError(
             f"The last values in {blocks} are not those of the ledger, for {', '.join(sorted(differing))}: do not use"
@@ -103,9 +107,11 @@ def check_last_values(promtool: str, blocks: Path, history: History, totals: Tot
 
 
 def _last_values(history: History, totals: Totals) -> Mapping[str, list[float]]:
+    """Of levels and last levels; what a series grew by in its last step, the totals do not tell."""
     values: defaultdict[str, list[float]] = defaultdict(list)
     for family, family_series in history.series:
-        for key, _ in family_series:
-            if history.first_slots[key] <= history.end:
-                values[family.name].append(float(getattr(totals.get(key, Total()), family.measure)))
+        for series in family_series:
+            if family.part != "increase" and history.first_slot(family, series) <= history.end:
+                totals_of = (totals.get(key, Total()) for key in series.keys)
+                values[family.name].append(float(sum(getattr(total, family.measure) for total in totals_of)))
     return values

@@ -83,6 +83,13 @@ def first_slots(connection: sa.Connection) -> dict[int, int]:
     return {row[0]: row[1] for row in found}
 
 
+def counts(connection: sa.Connection) -> dict[int, int]:
+    """How often each series moved, by its number."""
+    table = schema.backfill_moves
+    found = connection.execute(sa.select(table.c.series_id, sa.func.count()).group_by(table.c.series_id))
+    return {row[0]: row[1] for row in found}
+
+
 def moves(connection: sa.Connection, low: float, high: float, keys: Mapping[int, SeriesKey]) -> Iterator[Move]:
     """The recorded moves for the slots within [low, high), by slot."""
     table = schema.backfill_moves

@@ -12,6 +12,8 @@ from prefect_monitoring.model.counted_metrics import REJECTED, VALUES_REJECTED
 from prefect_monitoring.model.source_status import READING_BOUNDS, FileStatus, SourceStatus
 from prefect_monitoring.snapshot.model import Snapshot
 
+LEDGER_CREATED: Final = "prefect_exporter_ledger_created_timestamp_seconds"
+
 
 def _one(value: Callable[[Snapshot], float]) -> Callable[[Snapshot], Iterator[Row]]:
     return lambda snapshot: iter([((), value(snapshot))])
@@ -84,7 +86,7 @@ METRICS: Final = (
         _build_info,
     ),
     Metric(
-        "prefect_exporter_ledger_created_timestamp_seconds",
+        LEDGER_CREATED,
         "gauge",
         "When the ledger was created. Compare counters within one ledger only; rules look back no further than this.",
         (),

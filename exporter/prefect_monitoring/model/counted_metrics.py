@@ -50,6 +50,8 @@ class CountedMetric:
     `zero_born`: the details that are exposed at zero from the moment the pipeline or task is known.
     `backfilled`: whether a backfill records and writes its past.
     `by_day`: whether the ledger also keeps what it grew by on each day.
+    `increases`: whether prometheus/rules/increases.yml records what it grew by, and a backfill what it grew by before.
+    `summed_by`: the labels of a second record of its increases, where dashboards read the sum of many series.
     `by_default`: else it is kept and exposed only when `metrics_on` names it.
     """
 
@@ -62,12 +64,18 @@ class CountedMetric:
     zero_born: tuple[str, ...] = ()
     backfilled: bool = False
     by_day: bool = False
+    increases: bool = False
+    summed_by: tuple[str, ...] = ()
     by_default: bool = True
 
     @property
     def families(self) -> tuple[str, ...]:
         """The names under which it is exposed."""
         return (f"{self.name}_sum", f"{self.name}_count") if self.kind == "summary" else (self.name,)
+
+    def recorded(self, name: str, what: Literal["increase", "last"], by: tuple[str, ...] = ()) -> str:
+        """The name of the recorded series of one of its families."""
+        return f"{'_'.join(by or self.labels)}:{name.removesuffix('_total')}:{what}"
 
     @property
     def is_by_pipeline(self) -> bool:
@@ -104,6 +112,7 @@ _ROWS: Final = (
         labels=("flow", "deployment", "state"),
         zero_born=("completed", "failed", "crashed"),
         backfilled=True,
+        increases=True,
     ),
     CountedMetric(
         DURATION,
@@ -114,6 +123,7 @@ _ROWS: Final = (
         buckets_option="duration_buckets",
         zero_born=_WITHOUT_DETAIL,
         backfilled=True,
+        increases=True,
     ),
     CountedMetric(
         START_DELAY,
@@ -131,6 +141,7 @@ _ROWS: Final = (
         labels=("flow", "deployment"),
         zero_born=_WITHOUT_DETAIL,
         backfilled=True,
+        increases=True,
     ),
     CountedMetric(
         FAILURES,
@@ -145,6 +156,7 @@ _ROWS: Final = (
         labels=("flow", "deployment", "task", "state"),
         zero_born=("completed", "failed"),
         backfilled=True,
+        increases=True,
     ),
     CountedMetric(
         TASK_SECONDS,
@@ -154,6 +166,8 @@ _ROWS: Final = (
         zero_born=_WITHOUT_DETAIL,
         backfilled=True,
         by_day=True,
+        increases=True,
+        summed_by=("flow", "deployment"),
     ),
     CountedMetric(
         TASK_RETRIES,
@@ -163,6 +177,7 @@ _ROWS: Final = (
         zero_born=_WITHOUT_DETAIL,
         backfilled=True,
         by_day=True,
+        increases=True,
     ),
     # A failed attempt that a task's retry saved leaves no state, only a log line.
     CountedMetric(
@@ -189,6 +204,7 @@ _ROWS: Final = (
         labels=("flow", "deployment", "task", "metric"),
         backfilled=True,
         by_day=True,
+        increases=True,
     ),
     CountedMetric(
         CUSTOM_VALUE,
@@ -230,6 +246,7 @@ _ROWS: Final = (
         kind="counter",
         sources=(FLOW_RUNS,),
         labels=("action", "result", "flow", "deployment"),
+        increases=True,
     ),
 )
 COUNTED_METRICS: Final[Mapping[str, CountedMetric]] = {row.name: row for row in _ROWS}
