@@ -24,6 +24,7 @@ from grafana.src.promql import (
     named,
     of_pipelines,
     of_workspaces,
+    or_none,
     or_zero,
 )
 from grafana.src.tables import PIPELINE_COLUMNS, Column, rows, table
@@ -103,7 +104,7 @@ def _observed_at() -> model.Panel:
         "Values, 24 h",
         "METRIC values that were read within a day. 0 with runs that completed: does the log reach Prefect at level "
         "INFO?",
-        now(f"sum({chosen(grown(f'{OBSERVED}_count', *_CHOSEN, window='1d'))})"),
+        now(or_none(f"sum({chosen(grown(f'{OBSERVED}_count', *_CHOSEN, window='1d'))})", "1d", "")),
         decimals=0,
     )
 

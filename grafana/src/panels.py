@@ -190,7 +190,7 @@ def columns(
         builder.stacking(common.StackingConfig().mode(shape.StackingMode.NORMAL).group("A"))
     panel = finished(builder, title, description, queries, unit=unit, decimals=decimals, step=step, last=last)
     panel.max_data_points = most
-    return panel
+    return when_empty(panel, "none known")
 
 
 def ranking(
