@@ -177,7 +177,7 @@ def _over_time() -> model.Panel:
         decimals=1,
         step=HOURS,
         stacked=False,
-        most=60,  # every task has a part in each bar
+        most=30,  # every task has a part in each bar
     )
     return coloured(panel, {"top five tasks": DATA, "all tasks": CALM})
 
