@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 _LABEL = r'(\w+)="((?:[^"\\]|\\.)*)"'
-_SAMPLE = re.compile(rf"(?P<name>\w+)(?P<labels>\{{(?:{_LABEL},?)*\}})? (?P<value>\S+)(?: (?P<at>\d+))?")
+_SAMPLE = re.compile(rf"(?P<name>[\w:]+)(?P<labels>\{{(?:{_LABEL},?)*\}})? (?P<value>\S+)(?: (?P<at>\d+))?")
 MASK = "*"
 # Families with masked values, and why. Their names and labels are compared.
 COSTS: Mapping[str, str] = {
@@ -138,15 +138,17 @@ def past(files: Iterable[tuple[str, str]]) -> str:
                 samples_of[f"{found['name']}{found['labels'] or ''}"].append((int(found["at"]), found["value"]))
             else:
                 assert line.startswith("# TYPE "), line
-    series = (f"{name} {_curve(samples)}" for name, samples in samples_of.items())
+    series = (f"{name} {_curve(samples, sparse=':' in name)}" for name, samples in samples_of.items())
     return "".join(f"{line}\n" for line in (" ".join(names), *types, *sorted(series)))
 
 
-def _curve(samples: list[tuple[int, str]]) -> str:
+def _curve(samples: list[tuple[int, str]], *, sparse: bool) -> str:
+    """`sparse`: recorded only where something was counted."""
     steps = {later - earlier for (earlier, _), (later, _) in pairwise(samples)}
-    assert len(steps) <= 1, f"not on a grid: {samples}"
+    assert len(steps) <= 1 or sparse, f"not on a grid: {samples}"
     values = [None, *(value for _, value in samples)]
-    new = (f"{_slot(at)} {value}" for before, (at, value) in zip(values, samples, strict=False) if value != before)
+    pairs = zip(values, samples, strict=False)
+    new = (f"{_slot(at)} {value}" for before, (at, value) in pairs if sparse or value != before)
     return f"{', '.join(new)}, … {_slot(samples[-1][0])} ({len(samples)})"
 
 
