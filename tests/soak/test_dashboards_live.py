@@ -40,7 +40,7 @@ EMPTY_WHEN_WELL = {
     "prefect-automations: Downstream kept paused": "nothing is",
     "prefect-automations: Retries of the last failed run": "no run failed for good",
     "prefect-flow: Right now E": "no run is late",
-    "prefect-flow: Where it stands H": "when it began to fail",
+    "prefect-flow: Where it stands G": "when it began to fail",
     "prefect-overview: Alerts that fire": "none does",
     "prefect-flow: Alerts that fire": "none does",
     "prefect-overview: Needs attention": "nothing does",
