@@ -171,13 +171,13 @@ class Ledger(State):
         pipelines = {run.pipeline for run in changes.runs.values() if run.pipeline is not None}
         pipelines |= {pipeline for pipeline, _ in (*changes.rollups, *changes.last_outcomes)}
         with self.transaction() as connection:
-            due = {one: self.pipeline_ids.get(self.names.pipeline_of_deployment(one), 0) for one in changes.due}
-            schedules = passed_schedules(connection, self.schedules, changes.due, due)
             created = name_rows.new_pipelines(connection, pipelines - self.pipeline_ids.keys())
             numbers = {one: created.get(one) or self.pipeline_ids[one] for one in pipelines}
             flow_run_rows.write_runs(connection, changes, numbers, is_baseline=not self.cursor.baseline_complete)
             write_rollups(connection, changes, numbers)
             write_last_outcomes(connection, changes, numbers)
+            due = {one: self.pipeline_ids.get(self.names.pipeline_of_deployment(one), 0) for one in changes.due}
+            schedules = passed_schedules(connection, self.schedules, changes.due, due)  # with completions of this batch
             write_daily_counts(connection, changes.moments)
             write_series(connection, moved, now)
             task_run_rows.write_task_runs(connection, changes)
