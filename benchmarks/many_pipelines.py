@@ -7,30 +7,23 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TextIO
-
-import yaml
+from typing import Final, TextIO
 
 from dashboards.site import open_site
 from grafana.src.promql import SUMMED
-from prefect_monitoring.backfill.families import RECORDED_PARTS
+from months.rules import shipped_groups
+from prefect_monitoring.backfill.families import RECORDED_PARTS, as_labels
 from prefect_monitoring.backfill.openmetrics import UNCHANGED
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
 from support.prometheus import Vector, binary
 
-RULES: Final = Path(__file__).parents[1] / "prometheus/rules"
 HOUR: Final = 3600
 DAY: Final = 86400
 DAYS: Final = 2
 SCRAPE_SECONDS: Final = 60
 _WRITTEN_ANEW: Final = (
     UNCHANGED,
-    *(
-        row.recorded(name, part)
-        for row in COUNTED_METRICS.values()
-        for name in (row.name, f"{row.name}_sum", f"{row.name}_count")
-        for part in RECORDED_PARTS
-    ),
+    *(row.recorded(name, part) for row in COUNTED_METRICS.values() for name in row.counters for part in RECORDED_PARTS),
     *SUMMED.values(),
 )
 _COUNTERS: Final = ("_total", "_sum", "_count", "_bucket")
@@ -44,18 +37,13 @@ def template_of_a_team(directory: Path) -> Vector:
         prometheus = site.prometheus
         # The other rules read it, and some of them are not evaluated for minutes.
         prometheus.wait_for("last_over_time(flow_deployment_task:prefect_task_run_seconds:last[5m])", bool, timeout=90)
-        rules = [rule for group in rule_groups() for rule in group["rules"] if "record" in rule]
+        rules = [rule for group in shipped_groups() for rule in group["rules"] if "record" in rule]
         recorded = {
             frozenset({**dict(labels), "__name__": rule["record"]}.items()): value
             for rule in rules
             for labels, value in prometheus.query(rule["expr"]).items()
         }
         return recorded | prometheus.query('{__name__=~".+"}')
-
-
-def rule_groups() -> Iterator[dict[str, Any]]:
-    for path in sorted(RULES.glob("*.yml")):
-        yield from yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
 
 
 def copied(template: Vector, pipelines: int) -> Iterator[tuple[dict[str, str], float]]:
@@ -111,7 +99,7 @@ def _write_increases(by_name: Mapping[str, Sequence[tuple[dict[str, str], float]
     """
     hours = range(int(end) - DAYS * DAY, int(end) + 1, HOUR)
     for row in (row for row in COUNTED_METRICS.values() if row.increases):
-        for name in (f"{row.name}_sum", f"{row.name}_count") if row.is_observed else (row.name,):
+        for name in row.counters:
             for part in RECORDED_PARTS:
                 _write_recorded(by_name[name], row.recorded(name, part), row.labels, hours, output)
             if row.summed_by:
@@ -139,9 +127,4 @@ def _write_recorded(
 
 
 def _text(labels: Mapping[str, str]) -> str:
-    pairs = (f'{name}="{_escaped(text)}"' for name, text in labels.items() if name != "__name__" and text)
-    return f"{labels['__name__']}{{{','.join(pairs)}}}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f"{labels['__name__']}{{{as_labels({name: text for name, text in labels.items() if name != '__name__'})}}}"

@@ -16,15 +16,15 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import httpx
 
-from benchmarks.many_pipelines import DAY, DAYS, HOUR, copied, rule_groups, template_of_a_team, write_blocks
+from benchmarks.many_pipelines import DAY, DAYS, HOUR, copied, template_of_a_team, write_blocks
 from benchmarks.subject import cpu_of
-from dashboards.pages import Page, Query, all_of, fill, queries, seconds_of
+from dashboards.pages import Query, all_of, queries, seconds_of
+from months.rules import shipped_groups
 from support.prometheus import Prometheus, Vector, run_prometheus
 
 SIZES: Final = (100, 200)
@@ -38,23 +38,8 @@ EVALUATION_INTERVAL: Final = "15s"  # that of prometheus/prometheus.yml
 SHOWN: Final = 25
 PAGE_OF_ONE_FLOW: Final = "prefect-flow"
 MOST_COMMON_METRIC: Final = "rows_loaded"
-
-
 _WINDOW: Final = re.compile(r"\[(\d+)([smhd])")
 _OFFSET: Final = re.compile(r"offset (\d+)([smhd])")
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """CPU seconds by days that the query reads and by the days that it was given."""
-
-    seconds: tuple[float, float]
-    days: float  # that it reads with a range of 30 days
-
-    @property
-    def whole(self) -> float:
-        one, two = self.seconds
-        return one + max(two - one, 0) * max(self.days - 1, 0)
 
 
 def main() -> int:
@@ -86,7 +71,7 @@ def _share_of_rules(prometheus: Prometheus, end: float) -> float:
     """CPU time of all rules, evaluated at their intervals."""
     share = 0.0
     with httpx.Client(base_url=prometheus.url, timeout=300, trust_env=False) as client:
-        for group in rule_groups():
+        for group in shipped_groups():
             interval = seconds_of(group.get("interval", EVALUATION_INTERVAL))
             for rule in group["rules"]:
                 asked = {"query": rule["expr"], "time": str(end)}
@@ -99,7 +84,7 @@ def _costs(prometheus: Prometheus, end: float, asked: Sequence[Query]) -> dict[s
     with httpx.Client(base_url=prometheus.url, timeout=300, trust_env=False) as client:
         for query in asked:
             one, two = (_cpu_of(prometheus, client, query, days, end) for days in SPANS)
-            costs[_panel(query)] += Cost((one, two), _days_of(query)).whole
+            costs[_panel(query)] += one + max(two - one, 0) * max(_days_of(query) - 1, 0)
     return dict(costs)
 
 
@@ -138,18 +123,10 @@ def _cut(seconds: int, days: int) -> int:
 
 def _filled(query: Query) -> str:
     """The query for a range of 30 days; of the panel that is repeated, one."""
-    step = _step(query)
-    page: Page = query.page
-    values = {name: all_of(variable) for name, variable in page.variables.items()}
-    values |= {"flow": "quality-checks"} if page.uid == PAGE_OF_ONE_FLOW else {}
+    values = {name: all_of(variable) for name, variable in query.page.variables.items()}
+    values |= {"flow": "quality-checks"} if query.page.uid == PAGE_OF_ONE_FLOW else {}
     values |= {"metric": MOST_COMMON_METRIC} if query.panel.get("repeat") == "metric" else {}
-    values |= {
-        "__range": f"{_range_of(query)}s",
-        "__range_s": str(_range_of(query)),
-        "__interval": f"{step}s",
-        "__rate_interval": f"{max(step + 15, 60)}s",
-    }
-    return fill(query.text, values)
+    return query.filled(values, _range_of(query))
 
 
 def _seconds(found: re.Match[str]) -> int:

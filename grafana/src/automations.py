@@ -105,7 +105,7 @@ def _state() -> model.Panel:
 
 
 def _count(title: str, description: str, result: str, steps: Steps) -> model.Panel:
-    counted = total(chosen(known(ACTIONS, f'result="{result}"', labels=("action",))))
+    counted = total(chosen(known(ACTIONS, f'result="{result}"')))
     return stats(title, description, now(or_zero(counted)), decimals=0, steps=steps)
 
 
@@ -157,10 +157,10 @@ def _acting_over_time() -> model.Panel:
 
 def _by_pipeline() -> model.Panel:
     by = f"{BY_PIPELINE}, action"
-    happened = f"({total(chosen(known(ACTIONS, labels=('action', 'result'))), by=by)} > 0)"
+    happened = f"({total(chosen(known(ACTIONS)), by=by)} > 0)"
 
     def counted(result: str) -> str:
-        level = known(ACTIONS, f'result="{result}"', labels=("action",))
+        level = known(ACTIONS, f'result="{result}"')
         return f"max by ({by}) ({level} and on ({by}) {happened})"
 
     return table(

@@ -88,7 +88,8 @@ def total(expr: str, *labels: str, by: str = "") -> str:
 def level(metric: str, *matchers: str, labels: tuple[str, ...] = (), at: str = "") -> str:
     """The level of a counter of pipelines; at: offset, `@ end()` or both.
 
-    Five hours bridge the gap between the last block of a backfill and the first scrape.
+    Recorded levels have all labels of their counter; of others, `labels` are kept besides the pipeline's. There, five
+    hours bridge the gap between the last block of a backfill and the first scrape.
     """
     if recorded := LASTS.get(metric):
         return f"last_over_time({of_pipelines(recorded, *matchers)}[25h]{at})"

@@ -18,9 +18,9 @@ OUTCOMES: Final = "prefect_task_run_outcomes_total"
 RETRIES: Final = "prefect_task_run_retries_total"
 
 
-def week(metric: str, *matchers: str, labels: tuple[str, ...] = ()) -> str:
+def week(metric: str, *matchers: str) -> str:
     """The increase of a counter of tasks within seven days."""
-    return known(metric, *matchers, labels=("task", *labels), window="7d")
+    return known(metric, *matchers, window="7d")
 
 
 def seconds(read: Callable[[str], str] = lately) -> str:
@@ -28,14 +28,14 @@ def seconds(read: Callable[[str], str] = lately) -> str:
     return read(of_pipelines("flow_deployment_task:prefect_task_run_seconds:increase7d"))
 
 
-def _between(metric: str, start: str, end: str, *matchers: str, labels: tuple[str, ...] = ()) -> str:
+def _between(metric: str, start: str, end: str, *matchers: str) -> str:
     """Only if the counter is that old."""
-    now, before = (level(metric, *matchers, labels=("task", *labels), at=at) for at in (end, start))
+    now, before = (level(metric, *matchers, at=at) for at in (end, start))
     return f"clamp_min({now} - {before}, 0)"
 
 
 def runs(*matchers: str) -> str:
-    return total(week(OUTCOMES, *matchers, labels=("state",)), by=TASK)
+    return total(week(OUTCOMES, *matchers), by=TASK)
 
 
 # A cached task run takes no time: it would make the mean look better than it is.
@@ -50,7 +50,7 @@ def growth() -> str:
     """By how much the mean of the last seven days is above that of the seven before: 0.5 is half as much again."""
 
     def mean(start: str, end: str) -> str:
-        ran = total(_between(OUTCOMES, start, end, _RAN, labels=("state",)), by=TASK)
+        ran = total(_between(OUTCOMES, start, end, _RAN), by=TASK)
         return f"({_between(SECONDS, start, end)} / ({ran} > 0))"
 
     return f"({mean(' offset 7d', '')} / ({mean(' offset 14d', ' offset 7d')} > 0) - 1)"

@@ -9,10 +9,10 @@ import yaml
 
 from grafana.src.promql import INCREASES, SUMMED
 from prefect_monitoring.backfill.families import FAMILIES
+from prefect_monitoring.backfill.openmetrics import UNCHANGED
 from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMetric
 
 RULES = Path(__file__).parents[2] / "prometheus/rules/increases.yml"
-UNCHANGED = "workspace:prefect_exporter_ledger:unchanged"
 
 
 class Counter(NamedTuple):
@@ -45,11 +45,7 @@ class Counter(NamedTuple):
 
 
 def counters() -> Iterator[Counter]:
-    for row in COUNTED_METRICS.values():
-        if row.increases:
-            yield from (
-                Counter(row, f"{row.name}{part}") for part in (("_sum", "_count") if row.is_observed else ("",))
-            )
+    return (Counter(row, name) for row in COUNTED_METRICS.values() if row.increases for name in row.counters)
 
 
 def _on_one_line(expression: str) -> str:

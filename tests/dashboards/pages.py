@@ -79,13 +79,15 @@ class Query:
     def __str__(self) -> str:
         return f"{self.page.uid}: {self.panel['title']} {self.target['refId']}"
 
-    def filled(self, values: Mapping[str, str]) -> str:
-        """The query as Prometheus gets it, with these values of the page's variables."""
+    def filled(self, values: Mapping[str, str], seconds: int | None = None) -> str:
+        """The query as Prometheus gets it, with these values of the page's variables and this time range."""
+        seconds = seconds or self.seconds
+        step = self.step_of(seconds)
         own = {
-            "__range": f"{self.seconds}s",
-            "__range_s": str(self.seconds),
-            "__interval": f"{self.step}s",
-            "__rate_interval": f"{max(self.step + 15, 60)}s",
+            "__range": f"{seconds}s",
+            "__range_s": str(seconds),
+            "__interval": f"{step}s",
+            "__rate_interval": f"{max(step + 15, 60)}s",
         }
         return fill(self.text, {**own, **values})
 

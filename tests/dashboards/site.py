@@ -137,8 +137,7 @@ def prometheus_config(exporter_url: str, directory: Path, scrape: str) -> str:
     for path in (ROOT / "prometheus/rules").glob("*.yml"):
         groups: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         for group in groups["groups"]:
-            if group["name"] != "prefect-increments":  # these are summed, one for each interval
-                group.pop("interval", None)
+            group.pop("interval", None)
         (rules / path.name).write_text(yaml.safe_dump(groups, sort_keys=False))
     target = {"targets": [exporter_url.partition("//")[2]], "labels": {"workspace": WORKSPACE, "instance": INSTANCE}}
     config = {

@@ -73,8 +73,13 @@ class CountedMetric:
         """The names under which it is exposed."""
         return (f"{self.name}_sum", f"{self.name}_count") if self.kind == "summary" else (self.name,)
 
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """The names of its samples that count, without buckets."""
+        return (f"{self.name}_sum", f"{self.name}_count") if self.is_observed else (self.name,)
+
     def recorded(self, name: str, what: Literal["increase", "last"], by: tuple[str, ...] = ()) -> str:
-        """The name of the recorded series of one of its families."""
+        """The name of the series that is recorded for one of its counters."""
         return f"{'_'.join(by or self.labels)}:{name.removesuffix('_total')}:{what}"
 
     @property

@@ -60,6 +60,18 @@ def samples_of(files: list[Path]) -> dict[tuple[str, tuple[tuple[str, str], ...]
     return samples
 
 
+def write_days(folder: Path, past: History, moves: list[Move]) -> tuple[list[Path], int]:
+    """The files of all days, and the number of their samples."""
+    totals: Totals = {}
+    files, samples = [], 0
+    for day in past.days:
+        mine = [move for move in moves if day <= move.slot < day + DAY and move.slot <= past.end]
+        files.append(folder / f"{day}.om")
+        samples += write_day(files[-1], past, day, totals, mine).samples
+        add_up(totals, mine)
+    return files, samples
+
+
 def test_family_has_the_name_and_labels_of_the_live_metric() -> None:
     assert {family.metric for family in FAMILIES} == {name for name, row in COUNTED_METRICS.items() if row.backfilled}
     live = {metric.name: metric for metric in CATALOGUE}
@@ -118,13 +130,7 @@ def test_sample_is_the_sum_of_all_earlier_outcomes(
     folder = tmp_path_factory.mktemp("texts")
     written = [Move(MIDNIGHT + hour * HOUR, COMPLETED, amount, 1) for hour, amount in sorted(moves)]
     past = history({COMPLETED: written[0].slot - HOUR}, MIDNIGHT + last_hour * HOUR)
-    totals: Totals = {}
-    files, samples = [], 0
-    for day in past.days:
-        mine = [move for move in written if day <= move.slot < day + DAY and move.slot <= past.end]
-        files.append(folder / f"{day}.om")
-        samples += write_day(files[-1], past, day, totals, mine).samples
-        add_up(totals, mine)
+    files, samples = write_days(folder, past, written)
     series = samples_of(files)
     hours = len(range(past.first_slots[COMPLETED], past.end + 1, HOUR))
     assert samples == cost(past).samples == sum(map(len, series.values())) + (hours + 1 if hours else 0)
@@ -146,13 +152,7 @@ def test_increases_add_up_to_the_last_level(tmp_path_factory: Any, moves: list[t
     later = ROWS._replace(detail="later")
     first = {**dict.fromkeys((ROWS, other), written[0].slot - HOUR), later: MIDNIGHT + 45 * HOUR}
     past = history(first, MIDNIGHT + 40 * HOUR, families=families, moves=written, unmoved=[late])
-    totals: Totals = {}
-    files, samples = [], 0
-    for day in past.days:
-        mine = [move for move in written if day <= move.slot < day + DAY and move.slot <= past.end]
-        files.append(folder / f"{day}.om")
-        samples += write_day(files[-1], past, day, totals, mine).samples
-        add_up(totals, mine)
+    files, samples = write_days(folder, past, written)
     assert samples <= cost(past).samples
     if not past.days:
         return
