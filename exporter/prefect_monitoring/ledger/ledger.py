@@ -176,7 +176,8 @@ class Ledger(State):
             flow_run_rows.write_runs(connection, changes, numbers, is_baseline=not self.cursor.baseline_complete)
             write_rollups(connection, changes, numbers)
             write_last_outcomes(connection, changes, numbers)
-            due = {one: self.pipeline_ids.get(self.names.pipeline_of_deployment(one), 0) for one in changes.due}
+            known = self.pipeline_ids | created
+            due = {one: known.get(self.names.pipeline_of_deployment(one), 0) for one in changes.due}
             schedules = passed_schedules(connection, self.schedules, changes.due, due)  # with completions of this batch
             write_daily_counts(connection, changes.moments)
             write_series(connection, moved, now)

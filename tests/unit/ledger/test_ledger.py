@@ -574,13 +574,16 @@ def test_prune_leaves_the_cursor_of_a_source_that_is_no_longer_read(open_it: Ope
 # Expected starts
 
 
-def test_start_is_unmet_although_the_one_before_was_met_by_a_run_of_the_same_batch(open_it: OpenLedger) -> None:
+@pytest.mark.parametrize("ran_before", [True, False])
+def test_start_is_unmet_although_the_one_before_was_met_by_a_run_of_the_same_batch(
+    open_it: OpenLedger, ran_before: bool
+) -> None:
     """As after an hour without an exporter: the run that met the first start and the one that failed come at once."""
     ledger = open_it()
     ledger.store_names(
         Names({"f": Flow("f", "etl")}, {"d": Deployment("d", "daily", "f", "", "", ())}, frozenset()), (), NOW
     )
-    ledger.commit(outcome(1, NOW - DAY), baseline_cursor(ledger), NOW)
+    ledger.commit(outcome(1, NOW - DAY) if ran_before else Changes(), baseline_cursor(ledger), NOW)
     ledger.commit(Changes(due={"d": NOW - 900}), None, NOW)
     batch = outcome(2, NOW - 800)
     batch.due["d"] = NOW - 300
