@@ -105,7 +105,7 @@ def test_push_cloudwatch_from_tasks_arrives_when_the_process_ends(
 ) -> None:
     env = aws.environment() | {"PREFECT_MONITORING_CLOUDWATCH_NAMESPACE": unique}
     seen = run_helpers(server, tmp_path, env, part="cloudwatch", prefix=unique)
-    assert seen["seconds"] < 5, "a thousand requests would take a minute"
+    assert seen["seconds"] < 20, "a thousand requests would take a minute"
     client = aws.client("cloudwatch")
     now = datetime.now(UTC)
     answer = client.get_metric_statistics(

@@ -4,11 +4,12 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -24,7 +25,7 @@ from support.bulk import bulk_finished_runs, bulk_task_runs
 from support.exposition import Samples, matching, outcomes, total, value
 from support.ports import free_port
 from support.prefect_server import PrefectServer, start_server
-from support.processes import busyness
+from support.processes import busyness, wait_until_async
 from support.proxy import FaultProxy
 from support.rig import SOURCE_TIMEOUT, Rig, rig
 from support.seeder import Seeder
@@ -35,7 +36,7 @@ UP = "prefect_exporter_source_up"
 REQUESTS = "prefect_exporter_api_requests_total"
 POLLED = ("finished_flow_runs", "active_flow_runs")
 SOURCES = (*POLLED, "flows", "deployments", "audit_flow_runs")
-PATIENCE = 4.0  # what a busy machine may add to a deadline
+PATIENCE = 20.0  # what a busy machine may add to a deadline; without one, a poll takes a minute or two
 OUTAGE_DEADLINE = 0.4
 POLLS = 3  # of a dead API
 AUTH = "watcher:s3cret-of-the-team"
@@ -118,20 +119,20 @@ async def scraper(exporter: Rig) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def scrape_during(exporter: Rig, work: Callable[[], object]) -> float:
-    """Scrapes while `work` (a coroutine function) goes on; the slowest scrape's seconds."""
-    slowest = 0.0
+async def scrape(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/metrics")
+    assert answer.status_code == 200
+    assert "prefect_flow_run_outcomes_total{" in answer.text
+
+
+async def scrape_during(exporter: Rig, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    """Scrapes for as long as `work` goes on."""
     async with scraper(exporter) as client:
-        task = asyncio.ensure_future(work())  # type: ignore[arg-type]
+        task = asyncio.create_task(work())
         while not task.done():
-            begun = time.monotonic()
-            answer = await client.get("/metrics")
-            slowest = max(slowest, time.monotonic() - begun)
-            assert answer.status_code == 200
-            assert "prefect_flow_run_outcomes_total{" in answer.text
+            await scrape(client)
             await asyncio.sleep(0.1)
         await task
-    return slowest
 
 
 # --- the whole API fails -------------------------------------------------------------------------------------------
@@ -187,7 +188,7 @@ async def test_an_outage_is_not_an_empty_system(
         proxy.forget()
         for _ in range(POLLS):
             begun = time.monotonic()
-            assert await scrape_during(exporter, exporter.poll) < 0.5 * busyness()
+            await scrape_during(exporter, exporter.poll)
             assert time.monotonic() - begun < (OUTAGE_DEADLINE + PATIENCE) * busyness(), "the poll keeps its deadline"
         sent = len(proxy.requests)
         assert sent == 2 * POLLS if kind in ONE_REQUEST_EACH else sent <= (6 if kind == "500" else 4) * POLLS, (
@@ -234,6 +235,21 @@ async def test_an_outage_is_not_an_empty_system(
         assert total(samples, "prefect_flow_runs", **team.pipeline, state="running") == 1
         assert len([line for line in said(caplog, logging.INFO) if "is read again" in line]) == 1
         assert not said(caplog, logging.WARNING)
+
+
+async def test_no_scrape_waits_for_a_poll(proxy: FaultProxy, team: Team, tmp_path: Path) -> None:
+    async with rig(proxy.url, tmp_path, include_flows=f"{team.prefix}.*") as exporter, scraper(exporter) as client:
+        await exporter.inventory()
+        await exporter.poll()
+        proxy.hang()
+        proxy.forget()
+        polling = asyncio.create_task(exporter.poll())
+        await wait_until_async(lambda: len(proxy.requests) == len(POLLED), 60, "a poll that hangs")
+        for _ in range(3):
+            await scrape(client)
+        assert not polling.done(), "it hangs for two minutes"
+        proxy.refuse()
+        await polling
 
 
 @pytest.mark.parametrize("kind", ["hangs", "401", "503"])
@@ -424,16 +440,15 @@ async def test_a_long_pause_is_kept(
         before = await exporter.totals(team.prefix)
         seeder.completed(seeder.run(team.flow))
         caplog.clear()
-        over = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)
-        header = over.strftime("%a, %d %b %Y %H:%M:%S GMT") if as_date else "2.5"
+        over = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=8)
+        header = over.strftime("%a, %d %b %Y %H:%M:%S GMT") if as_date else "7.5"
         proxy.status(code, headers={"Retry-After": header}, times=2)
         proxy.forget()
         await exporter.poll()
         assert len(proxy.requests) == 2
-        begun = time.monotonic()
         await exporter.poll(5)
         await exporter.inventory()
-        assert time.monotonic() - begun < 1.5 * busyness(), "a poll during the pause does not wait"
+        assert datetime.now(UTC) < over - timedelta(seconds=1), "a poll during the pause does not wait"
         assert len(proxy.requests) == 2, "and sends nothing"
         samples = exporter.samples
         assert outcomes(samples, flow_prefix=team.prefix) == before
@@ -442,7 +457,7 @@ async def test_a_long_pause_is_kept(
         assert value(samples, "prefect_exporter_api_throttled_total") == 1, "one pause, whatever was put off"
         assert value(samples, REQUESTS, endpoint="/flow_runs/filter", code=str(code)) == 2
         assert len(said(caplog, logging.WARNING)) == 1, said(caplog, logging.WARNING)
-        await asyncio.sleep(max(proxy.requests[1].at + 3.1 - time.monotonic(), 0))
+        await asyncio.sleep(max(proxy.requests[1].at + 8.1 - time.monotonic(), 0))
         assert await exporter.totals(team.prefix) == truth(server.url, flow_prefix=team.prefix)
         assert value(exporter.samples, "prefect_up") == 1
 
