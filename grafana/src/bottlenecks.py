@@ -166,13 +166,12 @@ def _shares() -> model.Panel:
 
 def _over_time() -> model.Panel:
     five = highest(chosen(f"({tasks.seconds(at_end)} > 0)", past=True), 5)
-    seconds = chosen(bars(tasks.SECONDS))
     panel = columns(
         "Time in tasks",
         "Seconds that task runs took: all, and in front of them the five tasks that took most in the last seven days. "
         "The five swell: see their growth above. All swell: more runs, or slower machines.",
         over_time(total(chosen(bars(tasks.SECONDS, names=SUMMED))), "all tasks"),
-        over_time(total(f"({seconds} and on ({TASK}) ({five}))"), "top five tasks"),
+        over_time(total(f"({bars(tasks.SECONDS)} and on ({TASK}) ({five}))"), "top five tasks"),
         unit="s",
         decimals=1,
         step=HOURS,
@@ -184,7 +183,7 @@ def _over_time() -> model.Panel:
 
 def _cached_over_time() -> model.Panel:
     def ended(states: str) -> str:
-        return or_none(total(chosen(bars("prefect_task_run_outcomes_total", f'state=~"{states}"'))))
+        return or_none(total(chosen(bars(tasks.OUTCOMES, f'state=~"{states}"', names=SUMMED))))
 
     panel = lines(
         "Served from the cache",

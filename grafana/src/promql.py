@@ -28,7 +28,10 @@ INCREASES: Final[Mapping[str, str]] = {
 }
 
 # Over all tasks.
-SUMMED: Final = {"prefect_task_run_seconds_total": "flow_deployment:prefect_task_run_seconds:increase"}
+SUMMED: Final = {
+    "prefect_task_run_outcomes_total": "flow_deployment_state:prefect_task_run_outcomes:increase",
+    "prefect_task_run_seconds_total": "flow_deployment:prefect_task_run_seconds:increase",
+}
 # Their last levels, recorded where they grew and once a day.
 LASTS: Final[Mapping[str, str]] = {
     metric: f"{recorded.removesuffix('increase')}last" for metric, recorded in INCREASES.items()

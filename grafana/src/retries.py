@@ -14,6 +14,7 @@ from grafana.src.panels import categories, columns, now, over_time, ranking, sta
 from grafana.src.promql import (
     BY_PIPELINE,
     HOURS,
+    SUMMED,
     bars,
     chosen,
     grown,
@@ -124,7 +125,7 @@ def _most() -> model.Panel:
 
 
 def _saved_and_lost() -> model.Panel:
-    lost = bars(tasks.OUTCOMES, _LOST_STATES)
+    lost = bars(tasks.OUTCOMES, _LOST_STATES, names=SUMMED)
     panel = columns(
         "Tried again and lost",
         "Failed attempts of tasks: those that another attempt followed, and task runs that were lost for good. A "

@@ -176,8 +176,8 @@ def _budgets() -> model.Panel:
 def _by_day() -> model.Panel:
     broken = total(bars(OUTCOMES, BROKEN), by=BY_PIPELINE)
     judged = total(bars(OUTCOMES, JUDGED), by=BY_PIPELINE)
-    share = f"1 - ({broken} or 0 * {judged}) / {judged}"
     asked = merged(at_end(of_pipelines("prefect_slo_objective_ratio")))
+    share = f"1 - ({broken} or 0 * {asked}) / {judged}"
     builder = (
         statushistory.Panel()
         .show_value(shape.VisibilityMode.NEVER)
@@ -263,7 +263,7 @@ def _burn() -> model.Panel:
         "look.",
         over_time(
             named(
-                f"(({broken} or 0 * {judged}) / {judged}) / on ({BY_PIPELINE}) {allowed}\n"
+                f"(({broken} or 0 * {allowed}) / {judged}) / on ({BY_PIPELINE}) {allowed}\n"
                 f"and on ({BY_PIPELINE}) {highest(chosen(used, past=True), 5)}"
             ),
             "{{pipeline}}",

@@ -48,22 +48,38 @@ def counters() -> Iterator[Counter]:
     return (Counter(row, name) for row in COUNTED_METRICS.values() if row.increases for name in row.counters)
 
 
+SUMMED_ROWS = [row for row in COUNTED_METRICS.values() if row.summed_by]
+
+
 def _on_one_line(expression: str) -> str:
     words = " ".join(expression.split())
     return words.replace("( ", "(").replace(" )", ")")
 
 
+def expressions() -> dict[str, str]:
+    """By the name of what is recorded, in the order of the file."""
+    [group] = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    return {rule["record"]: _on_one_line(rule["expr"]) for rule in group["rules"]}
+
+
 @pytest.mark.parametrize("counter", [*counters()], ids=lambda counter: counter.name)
 def test_rules_record_the_increase_and_the_last_level(counter: Counter) -> None:
-    [group] = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
-    recorded = {rule["record"]: _on_one_line(rule["expr"]) for rule in group["rules"]}
+    recorded = expressions()
     for name, expression in counter.rules:
         assert recorded[name] == expression
 
 
+@pytest.mark.parametrize("row", SUMMED_ROWS, ids=lambda row: row.name)
+def test_rules_sum_the_increases_of_this_minute(row: CountedMetric) -> None:
+    recorded = expressions()
+    each, of_all = row.recorded(row.name, "increase"), row.recorded(row.name, "increase", row.summed_by)
+    labels = ", ".join(("workspace", *row.summed_by))
+    assert recorded[of_all] == f"sum by ({labels}) ({each} and timestamp({each}) == time())"
+    assert [*recorded].index(each) < [*recorded].index(of_all), "it reads what was recorded just before"
+
+
 def test_no_rule_records_another_increase() -> None:
-    [group] = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
-    names = [rule["record"] for rule in group["rules"]]
+    names = [*expressions()]
     expected = {name for counter in counters() for name, _ in counter.rules}
     assert {*names} == {UNCHANGED, *expected, *SUMMED.values()}
     for counter in counters():
@@ -74,8 +90,7 @@ def test_no_rule_records_another_increase() -> None:
 def test_dashboards_and_backfill_use_the_names_of_the_rules() -> None:
     recorded = {counter.name: counter.rules[0][0] for counter in counters()}
     assert recorded == INCREASES
-    rows = [row for row in COUNTED_METRICS.values() if row.summed_by]
-    summed = {row.name: row.recorded(row.name, "increase", row.summed_by) for row in rows}
+    summed = {row.name: row.recorded(row.name, "increase", row.summed_by) for row in SUMMED_ROWS}
     assert summed == SUMMED
     written = {family.name for family in FAMILIES if family.part != "level"}
     backfilled = {name for counter in counters() if counter.row.backfilled for name, _ in counter.rules}

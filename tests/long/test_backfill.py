@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from prefect_monitoring.model.counted_metrics import COUNTED_METRICS
+from prefect_monitoring.model.counted_metrics import COUNTED_METRICS, CountedMetric
 from support import fixtures
 from support.backfill import Backfill
 from support.bulk import bulk_finished_runs, bulk_logs, bulk_task_runs
@@ -174,9 +174,12 @@ def test_recorded_increases_are_all_that_was_counted(joined: Prometheus, exposed
     assert since or not levels, "nothing ended after the last sample of the past"
 
 
-def test_increases_of_all_tasks_are_those_of_each(joined: Prometheus) -> None:
-    each = "sum by (flow, deployment) (sum_over_time(flow_deployment_task:prefect_task_run_seconds:increase[40d]))"
-    of_all = "sum by (flow, deployment) (sum_over_time(flow_deployment:prefect_task_run_seconds:increase[40d]))"
+@pytest.mark.parametrize("row", [row for row in COUNTED_METRICS.values() if row.summed_by], ids=lambda row: row.name)
+def test_increases_of_all_tasks_are_those_of_each(joined: Prometheus, row: CountedMetric) -> None:
+    each, of_all = (
+        f"sum by ({', '.join(row.summed_by)}) (sum_over_time({row.recorded(row.name, 'increase', by)}[40d]))"
+        for by in ((), row.summed_by)
+    )
     assert joined.query(each) == pytest.approx(joined.query(of_all))
     assert joined.query(each)
 

@@ -162,6 +162,7 @@ _ROWS: Final = (
         zero_born=("completed", "failed"),
         backfilled=True,
         increases=True,
+        summed_by=("flow", "deployment", "state"),
     ),
     CountedMetric(
         TASK_SECONDS,
