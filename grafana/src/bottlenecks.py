@@ -13,6 +13,7 @@ from grafana.src.layout import band, board
 from grafana.src.links import to_flow
 from grafana.src.panels import MOST_BARS, columns, lines, now, over_time, ranking, stats
 from grafana.src.promql import (
+    BY_PIPELINE,
     HOURS,
     SUMMED,
     at_end,
@@ -165,20 +166,20 @@ def _shares() -> model.Panel:
 
 
 def _over_time() -> model.Panel:
-    five = highest(chosen(f"({tasks.seconds(at_end)} > 0)", past=True), 5)
+    seconds = bars(tasks.SECONDS, names=SUMMED)
+    five = highest(total(chosen(f"({tasks.seconds(at_end)} > 0)", past=True), by=BY_PIPELINE), 5)
     panel = columns(
         "Time in tasks",
-        "Seconds that task runs took: all, and in front of them the five tasks that took most in the last seven days. "
-        "The five swell: see their growth above. All swell: more runs, or slower machines.",
-        over_time(total(chosen(bars(tasks.SECONDS, names=SUMMED))), "all tasks"),
-        over_time(total(f"({bars(tasks.SECONDS)} and on ({TASK}) ({five}))"), "top five tasks"),
+        "Seconds that task runs took: all, and in front of them those of the five pipelines that took most in the last "
+        "seven days. The five swell: see above which of their tasks grew. All swell: more runs, or slower machines.",
+        over_time(total(chosen(seconds)), "all pipelines"),
+        over_time(total(f"({seconds} and on ({BY_PIPELINE}) ({five}))"), "top five pipelines"),
         unit="s",
         decimals=1,
         step=HOURS,
         stacked=False,
-        most=30,  # every task has a part in each bar
     )
-    return coloured(panel, {"top five tasks": DATA, "all tasks": CALM})
+    return coloured(panel, {"top five pipelines": DATA, "all pipelines": CALM})
 
 
 def _cached_over_time() -> model.Panel:

@@ -171,7 +171,6 @@ def columns(
     step: str,
     last: str | None = None,
     stacked: bool = True,
-    most: int = MOST_BARS,
 ) -> model.Panel:
     """Bars along time; each covers the step that begins at its position, as promql.bars() counts."""
     builder = (
@@ -189,7 +188,7 @@ def columns(
     if stacked:
         builder.stacking(common.StackingConfig().mode(shape.StackingMode.NORMAL).group("A"))
     panel = finished(builder, title, description, queries, unit=unit, decimals=decimals, step=step, last=last)
-    panel.max_data_points = most
+    panel.max_data_points = MOST_BARS
     return when_empty(panel, "none known")
 
 
