@@ -17,7 +17,7 @@ pipelines:
 STALE_SECONDS = 300.0
 BLIP_SECONDS = 180.0
 FOR_SECONDS = 120.0  # of PrefectNotSucceeded
-NOTICED_SECONDS = 30.0  # polls and evaluations at both ends of the blip
+NOTICED_SECONDS = 60.0  # at most, for polls, scrapes and evaluations at both ends of the blip
 PATIENCE = 240.0
 
 
